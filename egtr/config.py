@@ -1,0 +1,169 @@
+"""Every configuration key that EGTR adds to Detectron2's, with its meaning.
+
+What describes the model lives under ``MODEL.EGTR``; a few keys extend Detectron2's own sections (``INPUT``,
+``SOLVER``, ``TEST``) because they do not belong to the model. Keys of Detectron2 that matter here are named in
+comments.
+"""
+
+from detectron2.config import CfgNode
+
+
+def add_egtr_config(cfg: CfgNode) -> None:
+    """Add EGTR's keys to ``cfg`` (in place), with the values of the paper's Visual Genome model."""
+    _add_detector_config(cfg)
+    _add_relation_config(cfg)
+    _add_loss_config(cfg)
+    _add_input_config(cfg)
+    _add_solver_config(cfg)
+    _add_test_config(cfg)
+
+
+def _add_detector_config(cfg: CfgNode) -> None:
+    cfg.MODEL.EGTR = egtr = CfgNode()
+    # Object classes C (no background class) and predicates R. They must agree with the data set's metadata.
+    egtr.NUM_CLASSES = 150
+    egtr.NUM_PREDICATES = 50
+    # Object queries N.
+    egtr.NUM_QUERIES = 200
+    # Iterative box refinement: each decoder layer has its own heads and corrects the reference boxes.
+    egtr.WITH_BOX_REFINE = False
+    # Two-stage: the N best encoder proposals take the place of learned queries. Needs WITH_BOX_REFINE.
+    egtr.TWO_STAGE = False
+    # Detection losses on every decoder layer, not only on the last (on for detector pre-training).
+    egtr.AUX_LOSS = False
+    # Train the relation part alone: everything that belongs to the detector keeps its weights and runs in
+    # evaluation mode (no dropout, norms as stored).
+    egtr.FREEZE_DETECTOR = False
+
+    # The timm backbone (MODEL.BACKBONE.NAME "build_timm_backbone"). MODEL.BACKBONE.FREEZE_AT counts stages that are
+    # not trained: 0 none, 1 the stem, 2 the stem and the first stage, ...
+    egtr.BACKBONE = CfgNode()
+    # Any timm model with features_only.
+    egtr.BACKBONE.NAME = "resnet50"
+    # Stages whose maps feed the transformer (timm's out_indices).
+    egtr.BACKBONE.OUT_INDICES = [2, 3, 4]
+    # Let timm fetch its ImageNet weights when the model is built. MODEL.WEIGHTS is loaded afterwards.
+    egtr.BACKBONE.PRETRAINED = False
+    # "FrozenBN": scale, shift and statistics are buffers. "BN": ordinary batch norm. "GN": group norm, for training
+    # from scratch with small batches.
+    egtr.BACKBONE.NORM = "FrozenBN"
+    # Freeze the norms inside `downsample` branches too, as the paper means. The released code leaves them ordinary
+    # batch norms; its numbers need False.
+    egtr.BACKBONE.FREEZE_DOWNSAMPLE_NORM = True
+    # Widths of the four stages of a timm ResNet; empty: the model's own.
+    egtr.BACKBONE.CHANNELS = []
+
+    # Deformable DETR.
+    egtr.TRANSFORMER = CfgNode()
+    egtr.TRANSFORMER.HIDDEN_DIM = 256  # d
+    egtr.TRANSFORMER.NHEADS = 8
+    egtr.TRANSFORMER.ENC_LAYERS = 6
+    egtr.TRANSFORMER.DEC_LAYERS = 6  # L
+    egtr.TRANSFORMER.ENC_FFN_DIM = 1024
+    egtr.TRANSFORMER.DEC_FFN_DIM = 1024
+    egtr.TRANSFORMER.DROPOUT = 0.1
+    # Levels; those beyond the backbone's maps are made by stride-2 convolutions.
+    egtr.TRANSFORMER.NUM_FEATURE_LEVELS = 4
+    # Sampling points per head and level.
+    egtr.TRANSFORMER.ENC_POINTS = 4
+    egtr.TRANSFORMER.DEC_POINTS = 4
+
+
+def _add_relation_config(cfg: CfgNode) -> None:
+    cfg.MODEL.EGTR.RELATION = relation = CfgNode()
+    # False: the plain detector, which is how it is pre-trained.
+    relation.ENABLED = True
+    # Entry of RELATION_HEAD_REGISTRY.
+    relation.HEAD = "MLPRelationHead"
+    # Entry of CONNECTIVITY_HEAD_REGISTRY; "" leaves connectivity out (an ablation of the paper).
+    relation.CONNECTIVITY_HEAD = "MLPConnectivityHead"
+    # Hidden width of both heads' MLPs; 0: HIDDEN_DIM.
+    relation.MLP_DIM = 0
+
+    # Where pair features come from (spec: relation source).
+    relation.SOURCE = CfgNode()
+    # Decoder layers whose self-attention queries and keys are used, 0-based; [-1]: all of them; []: none.
+    relation.SOURCE.LAYERS = [-1]
+    # Also the last hidden state.
+    relation.SOURCE.LAST_HIDDEN_STATE = True
+    # How a query and a key become a pair feature: "concat", "sum", "hadamard" or "dot".
+    relation.SOURCE.PAIR_FUNCTION = "concat"
+    # A sigmoid gate per source and pair; False adds the sources up ungated.
+    relation.SOURCE.GATE = True
+
+    # Added to the relation logits in training and inference: "reference" (log-counts, as released), "probability"
+    # (log of the normalised frequency) or "none".
+    relation.FREQUENCY_BIAS = "reference"
+    relation.FREQUENCY_BIAS_EPS = 1e-12
+
+    # Subtract TAU * log(predicate frequency) from the relation logits at inference; never in a loss.
+    relation.LOGIT_ADJUSTMENT = CfgNode()
+    relation.LOGIT_ADJUSTMENT.ENABLED = False
+    relation.LOGIT_ADJUSTMENT.TAU = 0.3
+
+
+def _add_loss_config(cfg: CfgNode) -> None:
+    cfg.MODEL.EGTR.MATCHER = CfgNode()
+    cfg.MODEL.EGTR.MATCHER.COST_CLASS = 2.0
+    cfg.MODEL.EGTR.MATCHER.COST_BBOX = 5.0
+    cfg.MODEL.EGTR.MATCHER.COST_GIOU = 2.0
+
+    cfg.MODEL.EGTR.LOSS = loss = CfgNode()
+    loss.CE_WEIGHT = 2.0
+    loss.BBOX_WEIGHT = 5.0
+    loss.GIOU_WEIGHT = 2.0
+    loss.REL_WEIGHT = 15.0
+    loss.CONNECTIVITY_WEIGHT = 30.0
+    loss.FOCAL_ALPHA = 0.25
+    loss.FOCAL_GAMMA = 2.0
+    # alpha of adaptive smoothing: uncertainty of a perfect match; 0 switches smoothing off.
+    loss.SMOOTHING_ALPHA = 1e-14
+    # Negatives of loss_rel per true triplet: among matched pairs, and among pairs with an unmatched query. -1: all.
+    loss.K_NEG = 80
+    loss.K_NON = 80
+    # How they are chosen: "hard" (highest score) or "random" (Open Images for K_NON).
+    loss.NEG_SAMPLING = "hard"
+    loss.NON_SAMPLING = "hard"
+
+
+def _add_input_config(cfg: CfgNode) -> None:
+    # Detectron2's own: INPUT.FORMAT, MIN_SIZE_TRAIN, MAX_SIZE_TRAIN, MIN_SIZE_TEST, MAX_SIZE_TEST, RANDOM_FLIP,
+    # CROP.ENABLED, CROP.SIZE. With CROP.ENABLED half of the pictures are resized to a short side out of
+    # CROP.PRE_RESIZE and cropped to sides between CROP.SIZE[0] and CROP.SIZE[1] before the usual resize.
+    cfg.INPUT.CROP.PRE_RESIZE = [400, 500, 600]
+
+
+def _add_solver_config(cfg: CfgNode) -> None:
+    # Detectron2's own: SOLVER.BASE_LR (transformer), WEIGHT_DECAY, STEPS, GAMMA, MAX_ITER, IMS_PER_BATCH, AMP, and
+    # CLIP_GRADIENTS with CLIP_TYPE "full_model": the global norm over all parameters, which is what the paper clips.
+    cfg.SOLVER.OPTIMIZER = "AdamW"
+    # Rate of the backbone, reference points and sampling offsets, as a multiple of BASE_LR.
+    cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
+    # Rate of new parameters (those that the initial checkpoint lacks or holds with another shape).
+    cfg.SOLVER.NEW_MULTIPLIER = 1.0
+    # Micro-batches of IMS_PER_BATCH whose gradients are averaged before each optimizer step.
+    cfg.SOLVER.ACCUMULATE_STEPS = 1
+
+
+def _add_test_config(cfg: CfgNode) -> None:
+    # Detectron2's own: TEST.EVAL_PERIOD, TEST.DETECTIONS_PER_IMAGE (of `instances`).
+    cfg.TEST.SCENE_GRAPH = CfgNode()
+    # Triplets that a SceneGraph keeps.
+    cfg.TEST.SCENE_GRAPH.TRIPLETS_PER_IMAGE = 100
+    # Score of an object: "softmax" over the class logits (as the released evaluation) or "sigmoid".
+    cfg.TEST.SCENE_GRAPH.OBJECT_SCORE = "softmax"
+    # Scoring conventions, a name in egtr.evaluation.
+    cfg.TEST.SCENE_GRAPH.PROTOCOL = "reference"
+    # K of R@K and mR@K.
+    cfg.TEST.SCENE_GRAPH.TOPK = [20, 50, 100]
+    # The checkpoint with the highest value of this metric is kept as model_best; "" keeps none.
+    cfg.TEST.BEST_METRIC = "sgdet/R@50"
+
+
+def get_egtr_cfg() -> CfgNode:
+    """Detectron2's default configuration with EGTR's keys added."""
+    from detectron2.config import get_cfg
+
+    cfg = get_cfg()
+    add_egtr_config(cfg)
+    return cfg

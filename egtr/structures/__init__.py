@@ -1,0 +1,8 @@
+"""Records that every other part of the library exchanges. Plain numpy: no torch, no Detectron2."""
+
+from .errors import EGTRError
+from .prediction import Prediction, all_pairs
+from .ranking import RankedTriplets, rank_triplets
+from .scene_graph import SceneGraph
+
+__all__ = ["EGTRError", "Prediction", "RankedTriplets", "SceneGraph", "all_pairs", "rank_triplets"]

@@ -1,0 +1,116 @@
+"""What the annotators say about one picture."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .errors import EGTRError
+
+# Values of detectron2.structures.BoxMode, an IntEnum: this room does without Detectron2.
+XYXY_ABS = 0
+XYWH_ABS = 1
+
+
+@dataclass
+class GroundTruth:
+    """Annotated objects and triplets of one picture: the record that evaluators hold a ``Prediction`` against.
+
+    G is the number of annotated objects and T of annotated triplets (both may be 0).
+
+    Attributes:
+        boxes: (G, 4) float32 boxes, x1 y1 x2 y2 in pixels of the picture as it lies on disk.
+        classes: (G,) int64 object classes, 0-based.
+        triplets: (T, 3) int64, (subject, object, predicate); subject and object index ``boxes``, predicate is
+            0-based. Repeated rows are kept: what they count is a matter of the scoring protocol.
+        image_id: names the picture in messages.
+
+    Raises:
+        EGTRError: a field has another shape, a negative class or predicate, or a triplet names an object that is
+            not there.
+    """
+
+    boxes: np.ndarray
+    classes: np.ndarray
+    triplets: np.ndarray
+    image_id: int | str | None = None
+
+    def __post_init__(self):
+        # An empty list has shape (0,) and means "none" here.
+        self.boxes = _reshape_empty(np.asarray(self.boxes, dtype=np.float32), 4)
+        self.classes = np.asarray(self.classes, dtype=np.int64)
+        self.triplets = _reshape_empty(np.asarray(self.triplets, dtype=np.int64), 3)
+        num_objects = len(self.boxes)
+        for field, shape, expected in (
+            ("boxes", self.boxes.shape, (num_objects, 4)),
+            ("classes", self.classes.shape, (num_objects,)),
+            ("triplets", self.triplets.shape, (len(self.triplets), 3)),
+        ):
+            if shape != expected:
+                raise EGTRError(f"{self._where}: {field} has shape {shape}, expected {expected}")
+        if num_objects and self.classes.min() < 0:
+            raise EGTRError(f"{self._where}: classes holds a negative number; classes are 0-based")
+        if len(self.triplets) == 0:
+            return
+        if self.triplets.min() < 0:
+            raise EGTRError(f"{self._where}: triplets holds a negative number; objects and predicates are 0-based")
+        if self.triplets[:, :2].max() >= num_objects:
+            raise EGTRError(
+                f"{self._where}: triplets names object {self.triplets[:, :2].max()}, but there are only "
+                f"{num_objects} objects; subject and object are positions in the list of objects, from 0"
+            )
+
+    @property
+    def _where(self) -> str:
+        return "ground truth" if self.image_id is None else f"ground truth of image {self.image_id!r}"
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> "GroundTruth":
+        """Ground truth out of a Detectron2 dataset dict with ``relations``.
+
+        Args:
+            record: a dict with ``annotations`` (each with ``bbox``, ``bbox_mode`` XYXY_ABS or XYWH_ABS, and
+                ``category_id``, 0-based), ``relations`` (a list of [subject, object, predicate] whose first two
+                index ``annotations``; may be absent) and ``image_id``. Crowd annotations name no single object:
+                they are left out with the relations that touch them, and the other relations keep their objects.
+
+        Raises:
+            EGTRError: the dict has no annotations, or a box comes in another format.
+        """
+        image_id = record.get("image_id")
+        if "annotations" not in record:
+            raise EGTRError(
+                f"dataset dict of image {image_id!r}: annotations are missing; without them it cannot be scored"
+            )
+        annotations = record["annotations"]
+        relations = _reshape_empty(np.asarray(record.get("relations", []), dtype=np.int64), 3)
+        if len(relations) and (relations[:, :2].min() < 0 or relations[:, :2].max() >= len(annotations)):
+            raise EGTRError(
+                f"dataset dict of image {image_id!r}: relations name objects outside 0..{len(annotations) - 1}; "
+                "subject and object are positions in its annotations, from 0"
+            )
+        kept = np.array([not a.get("iscrowd", 0) for a in annotations], dtype=bool)
+        boxes = [_to_xyxy(a, image_id) for a in annotations]
+        new_index = np.cumsum(kept) - 1
+        relations = relations[kept[relations[:, 0]] & kept[relations[:, 1]]]
+        return cls(
+            boxes=np.array(boxes, dtype=np.float32).reshape(-1, 4)[kept],
+            classes=np.array([a["category_id"] for a in annotations], dtype=np.int64)[kept],
+            triplets=np.column_stack([new_index[relations[:, 0]], new_index[relations[:, 1]], relations[:, 2]]),
+            image_id=image_id,
+        )
+
+
+def _reshape_empty(array: np.ndarray, width: int) -> np.ndarray:
+    return array.reshape(0, width) if array.size == 0 else array
+
+
+def _to_xyxy(annotation: Mapping[str, Any], image_id: Any) -> list[float]:
+    mode = annotation.get("bbox_mode", XYXY_ABS)
+    x1, y1, a, b = (float(v) for v in annotation["bbox"])
+    if mode == XYXY_ABS:
+        return [x1, y1, a, b]
+    if mode == XYWH_ABS:
+        return [x1, y1, x1 + a, y1 + b]
+    raise EGTRError(f"dataset dict of image {image_id!r}: bbox_mode is {mode}, expected XYXY_ABS or XYWH_ABS")

@@ -1,0 +1,96 @@
+"""What a model says about one picture, before anything is ranked or named."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import EGTRError
+
+OBJECT_SCORES = ("softmax", "sigmoid")
+
+
+def all_pairs(num_queries: int) -> np.ndarray:
+    """Every ordered pair of ``num_queries`` queries, subject-major.
+
+    Row ``i * num_queries + j`` is (i, j), so a dense (N, N, ...) array reshaped to (N * N, ...) lines up with it.
+
+    Returns:
+        (N * N, 2) int64 array of (subject query, object query); pairs (i, i) included.
+    """
+    subjects, objects = np.divmod(np.arange(num_queries * num_queries, dtype=np.int64), max(num_queries, 1))
+    return np.stack([subjects, objects], axis=1)
+
+
+@dataclass
+class Prediction:
+    """Raw output for one picture: the record that evaluators read.
+
+    N is the number of object queries, C of object classes, M of pairs for which relations are kept (dense:
+    M = N * N) and R of predicates.
+
+    Attributes:
+        logits: (N, C) float32 class logits; there is no background class.
+        boxes: (N, 4) float32 boxes, x1 y1 x2 y2 in pixels of the picture as it lies on disk.
+        pairs: (M, 2) int64, (subject query, object query) of each row of the next two.
+        connectivity: (M,) float32 in 0..1, probability that any relation joins the pair; ones where a model has no
+            connectivity head.
+        relation: (M, R) float32 in 0..1, probability of each predicate *before* connectivity is multiplied in.
+        image_size: (height, width) of the picture in pixels.
+    """
+
+    logits: np.ndarray
+    boxes: np.ndarray
+    pairs: np.ndarray
+    connectivity: np.ndarray
+    relation: np.ndarray
+    image_size: tuple[int, int]
+
+    def __post_init__(self):
+        self.logits = np.asarray(self.logits, dtype=np.float32)
+        self.boxes = np.asarray(self.boxes, dtype=np.float32)
+        self.pairs = np.asarray(self.pairs, dtype=np.int64)
+        self.connectivity = np.asarray(self.connectivity, dtype=np.float32)
+        self.relation = np.asarray(self.relation, dtype=np.float32)
+        n, m = len(self.logits), len(self.pairs)
+        for name, shape, wanted in (
+            ("logits", self.logits.shape, (n, None)),
+            ("boxes", self.boxes.shape, (n, 4)),
+            ("pairs", self.pairs.shape, (m, 2)),
+            ("connectivity", self.connectivity.shape, (m,)),
+            ("relation", self.relation.shape, (m, None)),
+        ):
+            if len(shape) != len(wanted) or any(w is not None and s != w for s, w in zip(shape, wanted, strict=True)):
+                expected = tuple("any" if w is None else w for w in wanted)
+                raise EGTRError(f"Prediction.{name} has shape {shape}, expected {expected}")
+        if m and (self.pairs.min() < 0 or self.pairs.max() >= n):
+            raise EGTRError(f"Prediction.pairs indexes queries outside 0..{n - 1}")
+
+    @property
+    def num_queries(self) -> int:
+        return len(self.logits)
+
+    def object_scores(self, kind: str = "softmax") -> tuple[np.ndarray, np.ndarray]:
+        """Best class of each query and its score.
+
+        Args:
+            kind: "softmax" over the C logits (what the released evaluation does) or "sigmoid" (how the logits are
+                trained). Both name the same class.
+
+        Returns:
+            scores (N,) float32 in 0..1 and classes (N,) int64.
+
+        Raises:
+            EGTRError: another ``kind``.
+        """
+        if kind not in OBJECT_SCORES:
+            raise EGTRError(f"object score {kind!r} is unknown, choose one of {', '.join(OBJECT_SCORES)}")
+        if self.num_queries == 0:
+            return np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int64)
+        classes = self.logits.argmax(axis=1)
+        best = self.logits[np.arange(self.num_queries), classes]
+        if kind == "softmax":
+            scores = 1.0 / np.exp(self.logits - best[:, None]).sum(axis=1)
+        else:
+            # exp of a non-positive number only, so that no logit overflows
+            scores = np.where(best >= 0, 1.0, np.exp(-np.abs(best))) / (1.0 + np.exp(-np.abs(best)))
+        return scores.astype(np.float32), classes.astype(np.int64)
