@@ -1,0 +1,56 @@
+"""The one place that knows what is odd about the Detectron2 underneath. ``import egtr`` runs it first.
+
+It does two things:
+
+1. Where Detectron2 cannot be imported it raises one ``ImportError`` that says how to get it. Detectron2 has
+   no release on the package index, so ``pip install egtr`` cannot bring it along.
+2. It imports the Detectron2 modules that call ``torch.jit.script`` while they are being imported. Current
+   PyTorch answers with a ``FutureWarning`` that nobody who imports ``egtr`` can act on. The filter covers this
+   one message and holds only during these imports: a user's own use of ``torch.jit.script`` still warns.
+
+Nothing of Detectron2 is replaced or patched.
+"""
+
+import importlib
+import sys
+import warnings
+
+INSTALL_HINT = (
+    "EGTR is a plugin of Detectron2, which this Python ({python}) does not have: {reason}.\n"
+    "In a clone of the EGTR repository run one of\n"
+    "  make setup                                   (makes .venv with everything in it)\n"
+    "  python tools/setup/install_detectron2.py     (adds Detectron2 to the Python that runs it)\n"
+    "A Detectron2 that you built from its own sources works as well: run EGTR in the environment that has it."
+)
+
+
+def require_detectron2() -> None:
+    """Import Detectron2.
+
+    Raises:
+        ImportError: Detectron2 is missing, or a folder of the same name hides it. The message says how to
+            install it. A Detectron2 that is there but fails for another reason raises its own error, unchanged.
+    """
+    try:
+        detectron2 = importlib.import_module("detectron2")
+    except ModuleNotFoundError as error:
+        if error.name != "detectron2":
+            raise
+        raise ImportError(_hint("there is no module detectron2"), name="detectron2") from error
+    # A folder called detectron2 without __init__.py (a fresh clone in the working directory, say) imports as
+    # an empty namespace package. Every later import from it would fail with a message that helps nobody.
+    if getattr(detectron2, "__file__", None) is None:
+        where = ", ".join(detectron2.__path__)
+        raise ImportError(
+            _hint(f"the folder {where} has that name but is not the package"), name="detectron2"
+        )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=FutureWarning)
+        importlib.import_module("detectron2.modeling")
+
+
+def _hint(reason: str) -> str:
+    return INSTALL_HINT.format(python=sys.executable, reason=reason)
+
+
+require_detectron2()
