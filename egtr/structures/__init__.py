@@ -1,8 +1,17 @@
 """Records that every other part of the library exchanges. Plain numpy: no torch, no Detectron2."""
 
 from .errors import EGTRError
+from .ground_truth import GroundTruth
 from .prediction import Prediction, all_pairs
 from .ranking import RankedTriplets, rank_triplets
 from .scene_graph import SceneGraph
 
-__all__ = ["EGTRError", "Prediction", "RankedTriplets", "SceneGraph", "all_pairs", "rank_triplets"]
+__all__ = [
+    "EGTRError",
+    "GroundTruth",
+    "Prediction",
+    "RankedTriplets",
+    "SceneGraph",
+    "all_pairs",
+    "rank_triplets",
+]

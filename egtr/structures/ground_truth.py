@@ -15,7 +15,7 @@ XYWH_ABS = 1
 
 @dataclass
 class GroundTruth:
-    """Annotated objects and triplets of one picture: the record that evaluators hold a ``Prediction`` against.
+    """Annotated objects and triplets of one picture, against which evaluators hold a ``Prediction``.
 
     G is the number of annotated objects and T of annotated triplets (both may be 0).
 
@@ -27,8 +27,8 @@ class GroundTruth:
         image_id: names the picture in messages.
 
     Raises:
-        EGTRError: a field has another shape, a negative class or predicate, or a triplet names an object that is
-            not there.
+        EGTRError: a field has another shape, a negative class or predicate, or a triplet names an object that
+            is not there.
     """
 
     boxes: np.ndarray
@@ -54,7 +54,9 @@ class GroundTruth:
         if len(self.triplets) == 0:
             return
         if self.triplets.min() < 0:
-            raise EGTRError(f"{self._where}: triplets holds a negative number; objects and predicates are 0-based")
+            raise EGTRError(
+                f"{self._where}: triplets holds a negative number; objects and predicates are 0-based"
+            )
         if self.triplets[:, :2].max() >= num_objects:
             raise EGTRError(
                 f"{self._where}: triplets names object {self.triplets[:, :2].max()}, but there are only "
@@ -71,9 +73,10 @@ class GroundTruth:
 
         Args:
             record: a dict with ``annotations`` (each with ``bbox``, ``bbox_mode`` XYXY_ABS or XYWH_ABS, and
-                ``category_id``, 0-based), ``relations`` (a list of [subject, object, predicate] whose first two
-                index ``annotations``; may be absent) and ``image_id``. Crowd annotations name no single object:
-                they are left out with the relations that touch them, and the other relations keep their objects.
+                ``category_id``, 0-based), ``relations`` (a list of [subject, object, predicate] whose first
+                two index ``annotations``; may be absent) and ``image_id``. Crowd annotations name no single
+                object: they are left out with the relations that touch them, and the other relations keep
+                their objects.
 
         Raises:
             EGTRError: the dict has no annotations, or a box comes in another format.
@@ -81,14 +84,14 @@ class GroundTruth:
         image_id = record.get("image_id")
         if "annotations" not in record:
             raise EGTRError(
-                f"dataset dict of image {image_id!r}: annotations are missing; without them it cannot be scored"
+                f"dataset dict of image {image_id!r}: annotations are missing; it cannot be scored without"
             )
         annotations = record["annotations"]
         relations = _reshape_empty(np.asarray(record.get("relations", []), dtype=np.int64), 3)
         if len(relations) and (relations[:, :2].min() < 0 or relations[:, :2].max() >= len(annotations)):
             raise EGTRError(
-                f"dataset dict of image {image_id!r}: relations name objects outside 0..{len(annotations) - 1}; "
-                "subject and object are positions in its annotations, from 0"
+                f"dataset dict of image {image_id!r}: relations name objects outside "
+                f"0..{len(annotations) - 1}; subject and object are positions in its annotations, from 0"
             )
         kept = np.array([not a.get("iscrowd", 0) for a in annotations], dtype=bool)
         boxes = [_to_xyxy(a, image_id) for a in annotations]
@@ -97,7 +100,9 @@ class GroundTruth:
         return cls(
             boxes=np.array(boxes, dtype=np.float32).reshape(-1, 4)[kept],
             classes=np.array([a["category_id"] for a in annotations], dtype=np.int64)[kept],
-            triplets=np.column_stack([new_index[relations[:, 0]], new_index[relations[:, 1]], relations[:, 2]]),
+            triplets=np.column_stack(
+                [new_index[relations[:, 0]], new_index[relations[:, 1]], relations[:, 2]]
+            ),
             image_id=image_id,
         )
 

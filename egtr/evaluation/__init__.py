@@ -1,0 +1,43 @@
+"""Scoring of scene graphs: plain numpy, and :class:`SceneGraphEvaluator`, which plugs it into Detectron2."""
+
+from typing import Any
+
+from .detection import Detections, detection_ap, detections_per_class, detections_per_query
+from .matching import NEVER, first_hits, match_objects, match_triplets, pairwise_iou
+from .open_images import evaluate_open_images
+from .protocols import PROTOCOLS, REFERENCE, Protocol, get_protocol
+from .recall import ImageHits, PredicateRecall, predicate_recall, recall_metrics, score_image
+from .scoring import evaluate
+
+__all__ = [
+    "NEVER",
+    "PROTOCOLS",
+    "REFERENCE",
+    "Detections",
+    "ImageHits",
+    "PredicateRecall",
+    "Protocol",
+    "SceneGraphEvaluator",
+    "detection_ap",
+    "detections_per_class",
+    "detections_per_query",
+    "evaluate",
+    "evaluate_open_images",
+    "first_hits",
+    "get_protocol",
+    "match_objects",
+    "match_triplets",
+    "pairwise_iou",
+    "predicate_recall",
+    "recall_metrics",
+    "score_image",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on demand: scoring saved predictions needs neither Detectron2 nor torch.
+    if name == "SceneGraphEvaluator":
+        from .evaluator import SceneGraphEvaluator
+
+        return SceneGraphEvaluator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
