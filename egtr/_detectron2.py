@@ -5,8 +5,8 @@ It does two things:
 1. Where Detectron2 cannot be imported it raises one ``ImportError`` that says how to get it. Detectron2 has
    no release on the package index, so ``pip install egtr`` cannot bring it along.
 2. It imports the Detectron2 modules that call ``torch.jit.script`` while they are being imported. Current
-   PyTorch answers with a ``FutureWarning`` that nobody who imports ``egtr`` can act on. The filter covers this
-   one message and holds only during these imports: a user's own use of ``torch.jit.script`` still warns.
+   PyTorch answers with a ``FutureWarning`` that nobody who imports ``egtr`` can act on. The filter covers
+   this one message and holds only during these imports: a user's own ``torch.jit.script`` still warns.
 
 Nothing of Detectron2 is replaced or patched.
 """
@@ -29,7 +29,7 @@ def require_detectron2() -> None:
 
     Raises:
         ImportError: Detectron2 is missing, or a folder of the same name hides it. The message says how to
-            install it. A Detectron2 that is there but fails for another reason raises its own error, unchanged.
+            install it. A Detectron2 that is there but fails for another reason raises its own error.
     """
     try:
         detectron2 = importlib.import_module("detectron2")

@@ -25,7 +25,7 @@ WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pkl")
 
 
 def resource_root() -> Path:
-    """The folder that holds ``configs/`` and ``projects/``: inside an installed package, or the clone's root."""
+    """The folder that holds ``configs/`` and ``projects/``: in the installed package, or the clone's root."""
     package = Path(__file__).resolve().parent
     installed = package / "_resources"
     return installed if installed.is_dir() else package.parent
@@ -68,8 +68,8 @@ def get_weights_file(name: str) -> str:
 class EGTRPathHandler(PathHandler):
     """Reads ``egtr://configs/<name>`` and ``egtr://weights/<file>``. There is nothing to write there.
 
-    ``..`` in a name is understood as long as it stays among EGTR's own files, because ``_BASE_`` of a YAML file
-    is joined to the name of the file that states it.
+    ``..`` in a name is understood as long as it stays among EGTR's own files, because ``_BASE_`` of a YAML
+    file is joined to the name of the file that states it.
     """
 
     PREFIX = "egtr://"

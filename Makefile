@@ -1,0 +1,44 @@
+# Everyday commands. Each is one or two plain commands, which README.md spells out for machines without make.
+#
+#   make setup PYTHON=python3.12      another Python (3.11 or newer) for the environment
+#   make setup VENV=/elsewhere/venv   another place for it; give the same VENV to the other targets
+#   make setup HEADLESS=1             opencv-python-headless in place of opencv-python (no libGL, no glib)
+#   make test PYTEST="-k matcher -x"  further arguments of pytest; likewise DEMO="--help" for make demo
+
+PYTHON ?= python3
+VENV ?= .venv
+HEADLESS ?=
+PYTEST ?=
+DEMO ?=
+
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test test-slow test-all lint format clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup:  ## environment in .venv: pinned packages, Detectron2, EGTR
+	@$(PYTHON) tools/setup/setup_env.py --venv "$(VENV)" $(if $(filter-out 0,$(HEADLESS)),--opencv-headless)
+
+demo: setup  ## train, evaluate and draw on the embedded data set (at most 15 minutes on 2 cores)
+	"$(BIN)/python" tools/quickstart.py $(DEMO)
+
+test: setup  ## every test that is not slow
+	"$(BIN)/python" -m pytest -m "not slow" $(PYTEST)
+
+test-slow: setup  ## the slow tests alone
+	"$(BIN)/python" -m pytest -m slow $(PYTEST)
+
+test-all: setup  ## every test
+	"$(BIN)/python" -m pytest $(PYTEST)
+
+lint: setup  ## ruff
+	"$(BIN)/python" -m ruff check .
+
+format: setup  ## ruff's formatter, in place
+	"$(BIN)/python" -m ruff format .
+
+clean:  ## remove build leftovers and caches; the environment, datasets/ and output/ stay
+	rm -rf build dist egtr.egg-info .pytest_cache .ruff_cache .hypothesis
+	find egtr tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
