@@ -86,8 +86,9 @@ def _add_relation_config(cfg: CfgNode) -> None:
     relation.SOURCE.LAYERS = [-1]
     # Also the last hidden state.
     relation.SOURCE.LAST_HIDDEN_STATE = True
-    # How a query and a key become a pair feature: "concat", "sum", "hadamard" or "dot".
-    relation.SOURCE.PAIR_FUNCTION = "concat"
+    # How a query and a key become a pair feature: entry of PAIR_FUNCTION_REGISTRY. "ConcatPairs" (the paper),
+    # "SumPairs", "HadamardPairs" or "DotProductPairs".
+    relation.SOURCE.PAIR_FUNCTION = "ConcatPairs"
     # A sigmoid gate per source and pair; False adds the sources up ungated.
     relation.SOURCE.GATE = True
 
@@ -127,9 +128,12 @@ def _add_loss_config(cfg: CfgNode) -> None:
 
 
 def _add_input_config(cfg: CfgNode) -> None:
-    # Detectron2's own: INPUT.FORMAT, MIN_SIZE_TRAIN, MAX_SIZE_TRAIN, MIN_SIZE_TEST, MAX_SIZE_TEST, RANDOM_FLIP,
-    # CROP.ENABLED, CROP.SIZE. With CROP.ENABLED half of the pictures are resized to a short side out of
+    # Detectron2's own: INPUT.MIN_SIZE_TRAIN, MAX_SIZE_TRAIN, MIN_SIZE_TEST, MAX_SIZE_TEST (sizes by DETR's rule),
+    # RANDOM_FLIP, CROP.ENABLED. With CROP.ENABLED half of the pictures are resized to a short side out of
     # CROP.PRE_RESIZE and cropped to sides between CROP.SIZE[0] and CROP.SIZE[1] before the usual resize.
+    cfg.INPUT.FORMAT = "RGB"
+    cfg.INPUT.CROP.TYPE = "absolute_range"
+    cfg.INPUT.CROP.SIZE = [384, 600]
     cfg.INPUT.CROP.PRE_RESIZE = [400, 500, 600]
 
 
@@ -143,6 +147,9 @@ def _add_solver_config(cfg: CfgNode) -> None:
     cfg.SOLVER.NEW_MULTIPLIER = 1.0
     # Micro-batches of IMS_PER_BATCH whose gradients are averaged before each optimizer step.
     cfg.SOLVER.ACCUMULATE_STEPS = 1
+    # Precision of the forward pass where Detectron2's SOLVER.AMP.ENABLED is on: "bfloat16", "float16" (CUDA only) or
+    # "auto": bfloat16 where the device has it, float16 elsewhere.
+    cfg.SOLVER.AMP.DTYPE = "auto"
 
 
 def _add_test_config(cfg: CfgNode) -> None:

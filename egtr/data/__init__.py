@@ -1,0 +1,40 @@
+"""From files to batches.
+
+- ``datasets``    readers and registration: Visual Genome 150's JSON layout, and ``scenes``, which the library draws
+- ``transforms``  DETR's resize rule and the paper's augmentation recipes
+- ``mapper``      one dataset dict to one model input, relations kept right through filtering, flip and crop
+- ``statistics``  triplet counts, for the frequency bias
+- ``build``       loaders, statistics and checks from a configuration
+
+Importing this package registers the built-in data sets under DETECTRON2_DATASETS.
+"""
+
+from egtr.data.build import (
+    build_relation_statistics,
+    build_test_loader,
+    build_train_loader,
+    check_dataset_matches_config,
+    get_metadata,
+)
+from egtr.data.datasets import load_visual_genome_json, register_builtin_datasets, register_visual_genome
+from egtr.data.mapper import SceneGraphMapper
+from egtr.data.statistics import RelationStatistics
+from egtr.data.transforms import DETRResize, build_augmentation, detr_resize_shape
+
+register_builtin_datasets()
+
+__all__ = [
+    "DETRResize",
+    "RelationStatistics",
+    "SceneGraphMapper",
+    "build_augmentation",
+    "build_relation_statistics",
+    "build_test_loader",
+    "build_train_loader",
+    "check_dataset_matches_config",
+    "detr_resize_shape",
+    "get_metadata",
+    "load_visual_genome_json",
+    "register_builtin_datasets",
+    "register_visual_genome",
+]

@@ -1,0 +1,176 @@
+"""From a dataset dict to what the model reads, relations included."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import MetadataCatalog
+from detectron2.data import detection_utils as utils
+from detectron2.data import transforms as T
+from detectron2.structures import Boxes, BoxMode, Instances
+from fvcore.transforms.transform import HFlipTransform, Transform
+
+from egtr.data.transforms import build_augmentation
+from egtr.structures import EGTRError
+
+# Sides shorter than this many pixels after a crop make an empty box; anything longer is kept, as in DETR.
+_MIN_BOX_SIDE = 1e-5
+
+
+class SceneGraphMapper:
+    """Read, augment and convert one picture with its objects and relations.
+
+    Called on a dataset dict (see :func:`egtr.data.load_visual_genome_json`), it returns a new one with ``image``, a
+    uint8 tensor of shape (3, H, W) in the channel order of ``image_format``, and all other fields kept. In training,
+    ``annotations`` gives way to ``instances`` (``gt_boxes`` XYXY in pixels of the transformed picture, ``gt_classes``)
+    and ``relations`` becomes an int64 tensor of shape (T, 3): subject, object, predicate, where subject and object
+    index ``instances``. Otherwise the annotations stay as they are, for the evaluator.
+
+    Crowd annotations and objects that a crop removed are dropped, together with their relations. Duplicate relations
+    are dropped.
+
+    Args:
+        is_train: produce ``instances`` and ``relations`` as above.
+        augmentations: applied in order.
+        image_format: a format that :func:`detectron2.data.detection_utils.read_image` knows.
+        flip_predicates: (R,) predicate ids after mirroring: entry p is what predicate p becomes. None: mirroring
+            changes no predicate.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        is_train: bool,
+        *,
+        augmentations: Sequence[T.Augmentation],
+        image_format: str = "RGB",
+        flip_predicates: Sequence[int] | None = None,
+    ):
+        self.is_train = is_train
+        self.augmentations = T.AugmentationList(list(augmentations))
+        self.image_format = image_format
+        self.flip_predicates = None if flip_predicates is None else np.asarray(flip_predicates, dtype=np.int64)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        names = cfg.DATASETS.TRAIN if is_train else ()
+        return {
+            "is_train": is_train,
+            "augmentations": build_augmentation(cfg, is_train),
+            "image_format": cfg.INPUT.FORMAT,
+            "flip_predicates": flip_table(names[0]) if names else None,
+        }
+
+    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
+        """
+        Raises:
+            EGTRError: the picture cannot be read or has another size than the annotations say.
+        """
+        if not self.is_train:
+            dataset_dict = copy.deepcopy(dataset_dict)
+            image, _ = self._read_and_augment(dataset_dict)
+            dataset_dict["image"] = _to_tensor(image)
+            return dataset_dict
+
+        # A shallow copy: the nested lists are read, never written, and copying them costs more than all the rest.
+        dataset_dict = dict(dataset_dict)
+        annotations = dataset_dict.pop("annotations", [])
+        relations = dataset_dict.pop("relations", [])
+        image, transforms = self._read_and_augment(dataset_dict)
+        dataset_dict["image"] = _to_tensor(image)
+        instances, new_index = _make_instances(annotations, transforms, image.shape[:2])
+        dataset_dict["instances"] = instances
+        dataset_dict["relations"] = self._make_relations(relations, new_index, transforms, dataset_dict)
+        return dataset_dict
+
+    def _read_and_augment(self, dataset_dict: dict[str, Any]) -> tuple[np.ndarray, Transform]:
+        """Read the picture, (H, W, 3) uint8, transform it, and add its original size where that is not given."""
+        file_name = dataset_dict["file_name"]
+        try:
+            image = utils.read_image(file_name, format=self.image_format)
+            utils.check_image_size(dataset_dict, image)
+        except utils.SizeMismatchError as error:
+            raise EGTRError(
+                f"{file_name}: fields height, width say {dataset_dict['height']}, {dataset_dict['width']} but the picture "
+                f"is {image.shape[0]} high and {image.shape[1]} wide. The annotations belong to another copy of it."
+            ) from error
+        except OSError as error:  # missing and undecodable files both
+            raise EGTRError(f"{file_name}: cannot be read as a picture ({error}). Is the download complete?") from error
+        aug_input = T.AugInput(image)
+        transforms = self.augmentations(aug_input)
+        return aug_input.image, transforms
+
+    def _make_relations(
+        self,
+        relations: Sequence[Sequence[int]],
+        new_index: np.ndarray,
+        transforms: Transform,
+        dataset_dict: dict[str, Any],
+    ) -> torch.Tensor:
+        # dict.fromkeys drops duplicates and keeps the order
+        rows = np.array(list(dict.fromkeys(map(tuple, relations))), dtype=np.int64).reshape(-1, 3)
+        if rows.size and (rows[:, :2].min() < 0 or rows[:, :2].max() >= len(new_index)):
+            raise EGTRError(
+                f"{dataset_dict['file_name']} (image id {dataset_dict.get('image_id')}): field relations names an object "
+                f"that is not among its {len(new_index)} annotations."
+            )
+        rows[:, :2] = new_index[rows[:, :2]]
+        rows = rows[(rows[:, :2] >= 0).all(axis=1)]
+        if self.flip_predicates is not None and _is_mirrored(transforms):
+            rows[:, 2] = self.flip_predicates[rows[:, 2]]
+        return torch.from_numpy(rows)
+
+
+def flip_table(dataset_name: str) -> np.ndarray | None:
+    """Predicate ids after mirroring, (R,), from ``flip_predicate_pairs`` in the data set's metadata.
+
+    ``flip_predicate_pairs`` lists pairs of predicate names, such as ("left of", "right of"). None where the data set
+    names no pairs.
+
+    Raises:
+        EGTRError: a name is not a predicate of the data set.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    pairs = metadata.get("flip_predicate_pairs")
+    if not pairs:
+        return None
+    names = list(metadata.predicate_classes)
+    table = np.arange(len(names))
+    for first, second in pairs:
+        for name in (first, second):
+            if name not in names:
+                raise EGTRError(
+                    f"Metadata of {dataset_name!r}, field flip_predicate_pairs: {name!r} is not in predicate_classes."
+                )
+        table[names.index(first)], table[names.index(second)] = names.index(second), names.index(first)
+    return table
+
+
+def _make_instances(
+    annotations: Sequence[dict[str, Any]], transforms: Transform, image_size: tuple[int, int]
+) -> tuple[Instances, np.ndarray]:
+    """Objects that are left after the transforms, and for each annotation its index among them (-1: dropped)."""
+    height, width = image_size
+    boxes = np.array([BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annotations])
+    boxes = transforms.apply_box(boxes.reshape(-1, 4)) if annotations else np.zeros((0, 4))
+    boxes = np.clip(boxes, 0, (width, height, width, height))
+    crowd = np.array([bool(a.get("iscrowd", 0)) for a in annotations], dtype=bool)
+    keep = (boxes[:, 2:] - boxes[:, :2] > _MIN_BOX_SIDE).all(axis=1) & ~crowd
+    classes = np.array([a["category_id"] for a in annotations], dtype=np.int64)
+
+    instances = Instances((height, width))
+    instances.gt_boxes = Boxes(torch.from_numpy(boxes[keep].astype(np.float32)))
+    instances.gt_classes = torch.from_numpy(classes[keep])
+    return instances, np.where(keep, np.cumsum(keep) - 1, -1)
+
+
+def _is_mirrored(transforms: Transform) -> bool:
+    flips = sum(isinstance(transform, HFlipTransform) for transform in getattr(transforms, "transforms", [transforms]))
+    return flips % 2 == 1
+
+
+def _to_tensor(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

@@ -1,0 +1,115 @@
+"""DETR's resize rule and the augmentation recipes of the paper, as Detectron2 augmentations."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import transforms as T
+from fvcore.transforms.transform import NoOpTransform, Transform
+
+from egtr.structures import EGTRError
+
+
+def detr_resize_shape(height: int, width: int, short_side: int, max_size: int) -> tuple[int, int]:
+    """Size of a picture after DETR's resize.
+
+    The short side becomes exactly ``short_side`` and the long side ``int(short_side * long / short)``. Where that
+    exceeds ``max_size``, ``short_side`` becomes ``round(max_size * short / long)`` first. Detectron2's own rule rounds
+    differently, which moves boxes by up to a pixel.
+
+    Args:
+        height, width: size of the picture, pixels.
+        short_side: the short side wanted, pixels.
+        max_size: largest long side allowed, pixels; 0 or less: no limit.
+
+    Returns:
+        New (height, width).
+    """
+    short, long = min(height, width), max(height, width)
+    if 0 < max_size * short < short_side * long:
+        short_side = max(1, round(max_size * short / long))
+    new_long = short_side if short == long else int(short_side * long / short)
+    return (short_side, new_long) if height <= width else (new_long, short_side)
+
+
+class DETRResize(T.Augmentation):
+    """Resize by :func:`detr_resize_shape` to a short side drawn anew for every picture.
+
+    Args:
+        short_sides: sides to draw from with equal chance, or [least, most] where ``sample_style`` is "range".
+        max_size: largest long side, pixels; 0: no limit.
+        sample_style: "choice" or "range".
+    """
+
+    def __init__(self, short_sides: int | Sequence[int], max_size: int = 0, sample_style: str = "choice"):
+        super().__init__()
+        short_sides = (short_sides,) if isinstance(short_sides, int) else tuple(short_sides)
+        if not short_sides or min(short_sides) <= 0:
+            raise EGTRError(f"Short sides {short_sides} (INPUT.MIN_SIZE_*) must be positive numbers of pixels.")
+        if sample_style not in ("choice", "range"):
+            raise EGTRError(f"INPUT.MIN_SIZE_TRAIN_SAMPLING is {sample_style!r}; take 'choice' or 'range'.")
+        if sample_style == "range" and len(short_sides) > 2:
+            raise EGTRError(f"With sampling 'range', INPUT.MIN_SIZE_TRAIN is (least, most), not {short_sides}.")
+        self._init({"short_sides": short_sides, "max_size": max_size, "sample_style": sample_style})
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        height, width = image.shape[:2]
+        if self.sample_style == "range":
+            short_side = int(np.random.randint(self.short_sides[0], self.short_sides[-1] + 1))
+        else:
+            short_side = int(np.random.choice(self.short_sides))
+        new_height, new_width = detr_resize_shape(height, width, short_side, self.max_size)
+        if (new_height, new_width) == (height, width):
+            return NoOpTransform()
+        return T.ResizeTransform(height, width, new_height, new_width)
+
+
+class RandomSelect(T.Augmentation):
+    """Apply ``first`` with probability ``prob``, else ``second``."""
+
+    def __init__(self, first: T.Augmentation, second: T.Augmentation, prob: float = 0.5):
+        super().__init__()
+        self._init({"first": first, "second": second, "prob": prob})
+
+    # Both branches are sequences whose later members depend on what the earlier ones made of the picture, so the
+    # input itself has to go through them: get_transform would see only the original picture.
+    def __call__(self, aug_input: T.AugInput) -> Transform:
+        chosen = self.first if np.random.rand() < self.prob else self.second
+        return chosen(aug_input)
+
+
+def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
+    """The augmentations of the paper's recipe (Sec. 4, implementation details).
+
+    Training: a flip (INPUT.RANDOM_FLIP), then a resize to a short side out of INPUT.MIN_SIZE_TRAIN. With
+    INPUT.CROP.ENABLED, which the paper uses for the detector only, half of the pictures are first resized to a
+    short side out of INPUT.CROP.PRE_RESIZE and cropped by INPUT.CROP.TYPE and SIZE. Testing: the resize to
+    INPUT.MIN_SIZE_TEST alone, or nothing where that is 0.
+
+    Returns:
+        Augmentations, to be applied in order.
+
+    Raises:
+        EGTRError: a key holds a value that means nothing; the message names the key.
+    """
+    if not is_train:
+        if cfg.INPUT.MIN_SIZE_TEST == 0:
+            return []
+        return [DETRResize(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
+
+    augmentations = []
+    if cfg.INPUT.RANDOM_FLIP not in ("none", "horizontal", "vertical"):
+        raise EGTRError(f"INPUT.RANDOM_FLIP is {cfg.INPUT.RANDOM_FLIP!r}; take 'none', 'horizontal' or 'vertical'.")
+    if cfg.INPUT.RANDOM_FLIP != "none":
+        horizontal = cfg.INPUT.RANDOM_FLIP == "horizontal"
+        augmentations.append(T.RandomFlip(horizontal=horizontal, vertical=not horizontal))
+
+    resize = DETRResize(cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING)
+    crop = cfg.INPUT.CROP
+    if not crop.ENABLED:
+        return [*augmentations, resize]
+    if len(crop.SIZE) != 2 or (crop.TYPE == "absolute_range" and not 0 < crop.SIZE[0] <= crop.SIZE[1]):
+        raise EGTRError(f"INPUT.CROP.SIZE is {list(crop.SIZE)}; with INPUT.CROP.TYPE {crop.TYPE!r} it is [least, most].")
+    size = [int(side) for side in crop.SIZE] if crop.TYPE.startswith("absolute") else list(crop.SIZE)
+    cropped = T.AugmentationList([DETRResize(crop.PRE_RESIZE), T.RandomCrop(crop.TYPE, size), resize])
+    return [*augmentations, RandomSelect(resize, cropped)]
