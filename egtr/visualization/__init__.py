@@ -1,0 +1,22 @@
+"""Scene graphs as pictures.
+
+- ``draw``          one sheet: the picture with its objects boxed, the graph beside it
+- ``layout``        where nodes, edges and edge labels go
+- ``placement``     labels that do not overlap
+- ``palette``       colours for readers with and without a colour vision deficiency
+- ``merge``         what to show of a graph: one node per object, good triplets
+- ``ground_truth``  annotations as a graph
+"""
+
+from .draw import draw_scene_graph, figure_to_array, save_scene_graph
+from .ground_truth import graph_from_annotations
+from .merge import merge_duplicates, select_for_display
+
+__all__ = [
+    "draw_scene_graph",
+    "figure_to_array",
+    "graph_from_annotations",
+    "merge_duplicates",
+    "save_scene_graph",
+    "select_for_display",
+]

@@ -1,0 +1,44 @@
+"""Annotations as a scene graph, to be drawn like a prediction."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from egtr.structures import EGTRError, SceneGraph
+from egtr.structures.ground_truth import GroundTruth
+
+
+def graph_from_annotations(dataset_dict: Mapping[str, Any], metadata: Any = None) -> SceneGraph:
+    """The annotated objects and relations of one picture; every score is 1.
+
+    Args:
+        dataset_dict: Detectron2's, with ``height``, ``width``, ``annotations`` and ``relations`` (see
+            :meth:`egtr.structures.ground_truth.GroundTruth.from_dict`). Repeated relations become one.
+        metadata: has ``thing_classes`` and ``predicate_classes``, such as ``MetadataCatalog.get(name)``; None, or an
+            object without them: the graph has no names.
+
+    Raises:
+        EGTRError: a field is missing or malformed.
+    """
+    for field in ("height", "width"):
+        if field not in dataset_dict:
+            raise EGTRError(
+                f"{dataset_dict.get('file_name', 'dataset dict')}: field {field} is missing; give the picture's size "
+                "in pixels, which its boxes refer to"
+            )
+    truth = GroundTruth.from_dict(dataset_dict)
+    class_names = getattr(metadata, "thing_classes", None)
+    predicate_names = getattr(metadata, "predicate_classes", None)
+    _, first = np.unique(truth.triplets, axis=0, return_index=True)
+    triplets = truth.triplets[np.sort(first)]
+    return SceneGraph(
+        boxes=truth.boxes,
+        classes=truth.classes,
+        scores=np.ones(len(truth.boxes), dtype=np.float32),
+        triplets=triplets,
+        triplet_scores=np.ones(len(triplets), dtype=np.float32),
+        image_size=(int(dataset_dict["height"]), int(dataset_dict["width"])),
+        class_names=tuple(class_names) if class_names else None,
+        predicate_names=tuple(predicate_names) if predicate_names else None,
+    )

@@ -1,0 +1,309 @@
+"""Where the nodes, edges and edge labels of a drawn graph go. Units are points, y downwards."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import networkx as nx
+import numpy as np
+
+from .placement import overlap_area, place_labels
+
+# Clear space around a node, points.
+NODE_GAP = 12.0
+# Space between an edge and what it comes from or leads to, points.
+EDGE_GAP = 3.0
+# Distance between the middles of two edges that join the same nodes, points.
+PARALLEL_GAP = 30.0
+# Longest average edge, points: a graph of two nodes does not fill a page.
+MAX_EDGE = 190.0
+
+_NUM_STARTS = 4
+_NUM_ROTATIONS = 12
+_MOVES_PER_NODE = 60
+_SAMPLES = 80
+
+
+@dataclass
+class GraphLayout:
+    """N nodes and E edges on a sheet.
+
+    Attributes:
+        centers: (N, 2) centres of the nodes.
+        curves: E arrays of shape (S, 2), from the rim of the subject to the rim of the object.
+        labels: (E, 2) top left corners of the edge labels, or None where there is no room for all of them.
+    """
+
+    centers: np.ndarray
+    curves: list[np.ndarray]
+    labels: np.ndarray | None
+
+
+def layout_graph(
+    node_sizes: np.ndarray,
+    edges: np.ndarray,
+    label_sizes: np.ndarray,
+    area: Sequence[float],
+    seed: int = 0,
+) -> GraphLayout:
+    """Lay a directed graph out.
+
+    Kamada and Kawai's layout (networkx) from several starts and in several rotations is rated by what spoils a
+    drawing: crossings, edges that run under nodes, edges too short for their label, nodes too close. Small random
+    moves then improve the best one. The same input always gives the same drawing. Nodes without edges line up in
+    rows below the others.
+
+    Args:
+        node_sizes: (N, 2) widths and heights.
+        edges: (E, 2) int, from and to; parallel, reciprocal and looping edges are welcome.
+        label_sizes: (E, 2) widths and heights.
+        area: x1 y1 x2 y2 of the sheet.
+        seed: of the random starts and moves.
+    """
+    node_sizes = np.asarray(node_sizes, dtype=np.float64).reshape(-1, 2)
+    edges = np.asarray(edges, dtype=np.int64).reshape(-1, 2)
+    label_sizes = np.asarray(label_sizes, dtype=np.float64).reshape(-1, 2)
+    area = np.asarray(area, dtype=np.float64)
+    linked = np.isin(np.arange(len(node_sizes)), edges)
+
+    centers = np.zeros((len(node_sizes), 2))
+    rows = _row_centers(node_sizes[~linked], area, fill=not linked.any())
+    centers[~linked] = rows
+    if linked.any():
+        upper = area.copy()
+        if len(rows):
+            upper[3] = max(rows[:, 1].min() - node_sizes[~linked, 1].max() - NODE_GAP, (area[1] + area[3]) / 2)
+        new_index = np.cumsum(linked) - 1
+        centers[linked] = _linked_centers(node_sizes[linked], new_index[edges], label_sizes, upper, seed)
+
+    curves = _curves(centers, node_sizes, edges)
+    nodes = np.concatenate([centers - node_sizes / 2, centers + node_sizes / 2], axis=1)
+    return GraphLayout(centers, curves, _place_edge_labels(curves, label_sizes, nodes, area))
+
+
+def _row_centers(sizes: np.ndarray, area: np.ndarray, fill: bool) -> np.ndarray:
+    """Centres of nodes set like words in centred lines, in the middle of the area (``fill``) or at its bottom."""
+    lines: list[list[int]] = [[]]
+    width = 0.0
+    for i, (w, _) in enumerate(sizes):
+        if lines[-1] and width + w > area[2] - area[0]:
+            lines.append([])
+            width = 0.0
+        lines[-1].append(i)
+        width += w + NODE_GAP
+    if not lines[0]:
+        return np.zeros((0, 2))
+    pitch = sizes[:, 1].max() + NODE_GAP
+    # more lines than fit close ranks
+    pitch = min(pitch, (area[3] - area[1]) / len(lines))
+    height = pitch * len(lines)
+    top = (area[1] + area[3] - height) / 2 if fill else area[3] - height
+    centers = np.zeros((len(sizes), 2))
+    for row, line in enumerate(lines):
+        x = (area[0] + area[2] - sizes[line, 0].sum() - NODE_GAP * (len(line) - 1)) / 2
+        for i in line:
+            centers[i] = x + sizes[i, 0] / 2, top + pitch * (row + 0.5)
+            x += sizes[i, 0] + NODE_GAP
+    return centers
+
+
+def _linked_centers(
+    sizes: np.ndarray, edges: np.ndarray, label_sizes: np.ndarray, area: np.ndarray, seed: int
+) -> np.ndarray:
+    random = np.random.RandomState(seed)
+    cost = _Cost(sizes, edges, label_sizes, area)
+    starts = []
+    for shape in _kamada_kawai(len(sizes), edges, random):
+        for angle in np.linspace(0, np.pi, _NUM_ROTATIONS, endpoint=False):
+            rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+            starts.append(_fit(shape @ rotation, sizes, edges, area))
+    centers = min(starts, key=cost)
+    best = cost(centers)
+
+    half = sizes / 2
+    num_moves = _MOVES_PER_NODE * len(sizes)
+    for step in range(num_moves):
+        if best == 0:
+            break
+        i = step % len(sizes)
+        # long moves first, fine ones last
+        reach = 120.0 * (1 - step / num_moves) + 6.0
+        moved = centers.copy()
+        moved[i] = np.clip(moved[i] + random.normal(0, reach, 2), area[:2] + half[i], area[2:] - half[i])
+        value = cost(moved)
+        if value < best:
+            centers, best = moved, value
+    return centers
+
+
+def _kamada_kawai(num_nodes: int, edges: np.ndarray, random: np.random.RandomState) -> list[np.ndarray]:
+    """Layouts (N, 2) in arbitrary units, from circles in different orders."""
+    graph = nx.Graph()
+    graph.add_nodes_from(range(num_nodes))
+    graph.add_edges_from((int(s), int(o)) for s, o in edges if s != o)
+    distances = {i: dict(lengths) for i, lengths in nx.all_pairs_shortest_path_length(graph)}
+    # Kamada and Kawai's forces need a distance between any two nodes; parts that nothing joins keep apart by this.
+    apart = max(max(lengths.values()) for lengths in distances.values()) / 2 + 1.5
+    distances = {i: {j: distances[i].get(j, apart) for j in range(num_nodes)} for i in range(num_nodes)}
+    shapes = []
+    for _ in range(_NUM_STARTS):
+        order = random.permutation(num_nodes)
+        angles = 2 * np.pi * np.arange(num_nodes) / num_nodes
+        circle = {int(i): (np.cos(a), np.sin(a)) for i, a in zip(order, angles, strict=True)}
+        positions = nx.kamada_kawai_layout(graph, dist=distances, pos=circle)
+        shapes.append(np.array([positions[i] for i in range(num_nodes)]))
+    return shapes
+
+
+def _fit(shape: np.ndarray, sizes: np.ndarray, edges: np.ndarray, area: np.ndarray) -> np.ndarray:
+    """Stretch a layout over the area, at most until its edges have their longest useful length."""
+    low, high = shape.min(axis=0), shape.max(axis=0)
+    room = np.maximum(area[2:] - area[:2] - sizes.max(axis=0), 1.0)
+    lengths = np.linalg.norm(shape[edges[:, 0]] - shape[edges[:, 1]], axis=1)
+    longest = MAX_EDGE / max(lengths.mean(), 1e-9)
+    # the upper bound on a side of no extent is of no consequence
+    scale = np.minimum(room / np.maximum(high - low, 1e-9), longest)
+    return (shape - (low + high) / 2) * scale + (area[:2] + area[2:]) / 2
+
+
+class _Cost:
+    """How bad a drawing with straight edges is; 0: nothing to complain of."""
+
+    def __init__(self, sizes: np.ndarray, edges: np.ndarray, label_sizes: np.ndarray, area: np.ndarray):
+        self.padded = sizes + NODE_GAP
+        pairs, inverse = np.unique(np.sort(edges, axis=1), axis=0, return_inverse=True)
+        # one straight line for all edges between two nodes, as long as the widest label and the nodes ask
+        labels = np.zeros(len(pairs))
+        np.maximum.at(labels, inverse.reshape(-1), label_sizes[:, 0])
+        line = pairs[:, 0] != pairs[:, 1]
+        self.lines = pairs[line]
+        self.label_widths = labels[line]
+        self.sizes = sizes
+        first, second = np.triu_indices(len(self.lines), 1)
+        disjoint = (self.lines[first][:, :, None] != self.lines[second][:, None, :]).all(axis=(1, 2))
+        self.rivals = first[disjoint], second[disjoint]
+        self.upper = np.triu_indices(len(sizes), 1)
+        incident = (self.lines[:, :, None] == np.arange(len(sizes))).any(axis=1)
+        self.strangers = np.nonzero(~incident)
+        self.area = area
+
+    def __call__(self, centers: np.ndarray) -> float:
+        starts, ends = centers[self.lines[:, 0]], centers[self.lines[:, 1]]
+        return float(
+            4.0 * self._too_close(centers)
+            + 1.0 * self._crossings(starts, ends)
+            + 3.0 * self._under_nodes(centers, starts, ends)
+            + 2.0 * self._too_short(starts, ends)
+            + 0.02 * self._too_long(starts, ends)
+        )
+
+    def _too_close(self, centers: np.ndarray) -> float:
+        first, second = self.upper
+        distance = np.abs(centers[first] - centers[second])
+        missing = (self.padded[first] + self.padded[second]) / 2 - distance
+        # how far the nearer way apart is, as a share of the node's height
+        return float((np.clip(missing.min(axis=1), 0, None) / self.padded[:, 1].mean()).sum())
+
+    def _crossings(self, starts: np.ndarray, ends: np.ndarray) -> float:
+        first, second = self.rivals
+
+        def side(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+            return (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+
+        a, b, c, d = starts[first], ends[first], starts[second], ends[second]
+        return float(((side(a, b, c) * side(a, b, d) < 0) & (side(c, d, a) * side(c, d, b) < 0)).sum())
+
+    def _under_nodes(self, centers: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> float:
+        lines, nodes = self.strangers
+        direction = ends[lines] - starts[lines]
+        offset = centers[nodes] - starts[lines]
+        along = (offset * direction).sum(axis=1) / np.maximum((direction**2).sum(axis=1), 1e-9)
+        distance = np.abs(offset - np.clip(along, 0, 1)[:, None] * direction)
+        missing = 1 - (distance / (self.padded[nodes] / 2)).max(axis=1)
+        return float(np.clip(missing, 0, None).sum())
+
+    def _too_short(self, starts: np.ndarray, ends: np.ndarray) -> float:
+        """Edges whose visible part does not hold label and arrow head, as shares of what they lack."""
+        direction = np.abs(ends - starts)
+        length = np.maximum(np.linalg.norm(direction, axis=1), 1e-9)
+        unit = direction / length[:, None]
+        # way from a node's centre to its rim, in the direction of the edge
+        rims = [
+            (self.sizes[self.lines[:, k]] / 2 / np.maximum(unit, 1e-9)).min(axis=1) for k in (0, 1)
+        ]
+        # a label lies level: a steep edge passes through its height alone
+        label = np.minimum(self.label_widths / np.maximum(unit[:, 0], 1e-9), 20.0 / np.maximum(unit[:, 1], 1e-9))
+        wanted = rims[0] + rims[1] + label + 24.0
+        return float(np.clip(1 - length / wanted, 0, None).sum())
+
+    def _too_long(self, starts: np.ndarray, ends: np.ndarray) -> float:
+        return float(np.clip(np.linalg.norm(ends - starts, axis=1) / MAX_EDGE - 1, 0, None).sum())
+
+
+def _curves(centers: np.ndarray, sizes: np.ndarray, edges: np.ndarray) -> list[np.ndarray]:
+    """Edges as polylines; those that join the same two nodes bend apart."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for e, (s, o) in enumerate(edges):
+        groups.setdefault((min(s, o), max(s, o)), []).append(e)
+    curves: list[np.ndarray] = [np.zeros((0, 2))] * len(edges)
+    t = np.linspace(0, 1, _SAMPLES)[:, None]
+    for (low, high), members in groups.items():
+        for rank, e in enumerate(members):
+            if low == high:
+                curves[e] = _loop(centers[low], sizes[low], rank)
+                continue
+            a, b = centers[low], centers[high]
+            across = np.array([a[1] - b[1], b[0] - a[0]]) / max(np.linalg.norm(b - a), 1e-9)
+            # a quadratic curve reaches half as far as its control point
+            control = (a + b) / 2 + across * 2 * PARALLEL_GAP * (rank - (len(members) - 1) / 2)
+            curve = (1 - t) ** 2 * a + 2 * t * (1 - t) * control + t**2 * b
+            curve = curve if edges[e, 0] == low else curve[::-1]
+            curves[e] = _clip(curve, edges[e], centers, sizes)
+    return curves
+
+
+def _loop(center: np.ndarray, size: np.ndarray, rank: int) -> np.ndarray:
+    """A loop above a node; further ones are wider."""
+    radius = 13.0 + 9.0 * rank
+    # from the right of the node's upper rim over the top back to its left
+    angles = np.linspace(0.15 * np.pi, 0.85 * np.pi, _SAMPLES)
+    angles = np.pi / 2 + (angles - np.pi / 2) * 2.2
+    circle = np.stack([np.cos(angles), -np.sin(angles)], axis=1) * radius
+    top = np.array([center[0], center[1] - size[1] / 2])
+    curve = circle - circle[0] * (0, 1) + top
+    return curve - (0, EDGE_GAP)
+
+
+def _clip(curve: np.ndarray, edge: np.ndarray, centers: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The part of a curve between the rims of its nodes."""
+    outside = np.ones(len(curve), dtype=bool)
+    for node in edge:
+        outside &= (np.abs(curve - centers[node]) > sizes[node] / 2 + EDGE_GAP).any(axis=1)
+    visible = np.flatnonzero(outside)
+    # nodes that touch: a stub between them still shows the direction
+    return curve[visible[0] : visible[-1] + 1] if len(visible) > 1 else curve[len(curve) // 2 - 1 : len(curve) // 2 + 1]
+
+
+def _place_edge_labels(
+    curves: list[np.ndarray], label_sizes: np.ndarray, nodes: np.ndarray, area: np.ndarray
+) -> np.ndarray | None:
+    """Labels on their edges, off the nodes; rather off the other edges, rather in the middle."""
+    lengths = [float(np.linalg.norm(np.diff(curve, axis=0), axis=1).sum()) for curve in curves]
+    # those with the least choice first
+    order = sorted(range(len(curves)), key=lambda e: lengths[e])
+    shares = np.linspace(0.12, 0.88, 33)
+    shares = shares[np.argsort(np.abs(shares - 0.47), kind="stable")]
+    candidates = []
+    for e in order:
+        corners = curves[e][np.round(shares * (len(curves[e]) - 1)).astype(int)] - label_sizes[e] / 2
+        others = np.concatenate([curve for o, curve in enumerate(curves) if o != e] or [np.zeros((0, 2))])
+        inside = (others >= corners[:, None]) & (others <= corners[:, None] + label_sizes[e])
+        covered = inside.all(axis=2).sum(axis=1)
+        off_nodes = overlap_area(np.concatenate([corners, corners + label_sizes[e]], axis=1), nodes).sum(axis=1) == 0
+        # the middle wins among those that cover nothing; covering a line is worse than any place along one's own
+        candidates.append(corners[np.lexsort((np.arange(len(shares)), covered > 0, ~off_nodes))])
+    placed = place_labels(label_sizes[order], candidates, area, obstacles=nodes)
+    if placed is None:
+        return None
+    labels = np.zeros((len(curves), 2))
+    labels[order] = placed
+    return labels
