@@ -1,0 +1,193 @@
+"""The package as others get it: the wheel, what it declares, and what it says where Detectron2 is missing."""
+
+import email
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import egtr
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ["LICENSE", "MANIFEST.in", "README.md", "pyproject.toml", "setup.py"]
+FOLDERS = ["configs", "egtr", "projects"]
+SHIPPED = {
+    "configurations": ["configs/**/*.yaml", "projects/EGTR/configs/**/*.yaml"],
+    "weights": ["projects/EGTR/weights/*.safetensors", "projects/EGTR/weights/*.pth"],
+}
+
+# Makes modules unfindable, as if they were not installed.
+BLOCK = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Block())
+"""
+
+
+def python(code: str, cwd: Path, *search: Path) -> subprocess.CompletedProcess:
+    """Run code in a new interpreter that finds modules in ``search`` first."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, search))}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built out of a copy so that nothing is left in the clone."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
+    for name in SOURCES:
+        shutil.copy(ROOT / name, source)
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    # What a former build may have left there must not be shipped.
+    leftover = source / "build/lib/egtr/_resources/configs/gone.yaml"
+    leftover.parent.mkdir(parents=True)
+    leftover.touch()
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(target),
+        str(source),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (path,) = target.iterdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel):
+    with zipfile.ZipFile(wheel) as file:
+        (name,) = (name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
+        return email.message_from_bytes(file.read(name))
+
+
+def test_wheel_holds_code_configs_weights_and_licence(wheel):
+    assert wheel.name == f"egtr-{egtr.__version__}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as file:
+        names = set(file.namelist())
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "egtr").rglob("*.py")}
+    assert {name for name in names if name.endswith(".py")} == modules
+    for kind, patterns in SHIPPED.items():
+        paths = [path for pattern in patterns for path in ROOT.glob(pattern)]
+        shipped = {path.relative_to(ROOT).as_posix() for path in paths}
+        assert shipped, f"the clone has no {kind}"
+        assert {f"egtr/_resources/{name}" for name in shipped} <= names
+    assert not any("gone" in name or name.startswith(("tests", "tools")) for name in names)
+    assert f"egtr-{egtr.__version__}.dist-info/licenses/LICENSE" in names
+
+
+def test_wheel_declares_its_needs(metadata):
+    assert (metadata["Name"], metadata["Version"]) == ("egtr", egtr.__version__)
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert set(metadata.get_all("Provides-Extra")) >= {"dev"}
+    needs = {Requirement(text).name for text in metadata.get_all("Requires-Dist")}
+    assert {"torch", "fvcore", "iopath", "timm", "scipy", "pycocotools", "opencv-python"} <= needs
+    # An index has no detectron2: naming it would make every installation fail.
+    assert "detectron2" not in needs
+
+
+def test_pins_lie_within_the_declared_ranges(metadata):
+    lines = (line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
+    pins = {}
+    for line in filter(None, lines):
+        name, version = re.fullmatch(r"([\w.-]+)==([\w.]+)", line).groups()
+        pins[name] = version
+    for text in metadata.get_all("Requires-Dist"):
+        need = Requirement(text)
+        assert need.name in pins, f"requirements.txt does not pin {need.name}"
+        assert need.specifier.contains(pins[need.name]), (
+            f"{need}, but requirements.txt pins {pins[need.name]}"
+        )
+
+
+def test_installed_wheel_works_outside_a_clone(wheel, tmp_path):
+    """Installed into a bare folder and used from another one, it finds its configurations and weights."""
+    site, scratch = tmp_path / "site", tmp_path / "scratch"
+    scratch.mkdir()
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
+    subprocess.run([*command, str(site), str(wheel)], check=True, capture_output=True)
+    code = """
+import json
+import egtr
+from detectron2.config import get_cfg
+from detectron2.utils.file_io import PathManager
+from egtr import model_zoo
+from egtr.config import add_egtr_config
+for name in model_zoo.list_configs():
+    cfg = get_cfg()
+    add_egtr_config(cfg)
+    cfg.merge_from_file(model_zoo.get_config_file(name))
+weights = [PathManager.get_local_path(f"egtr://weights/{name}") for name in model_zoo.list_weights()]
+configs = [model_zoo.get_config_file(name) for name in model_zoo.list_configs()]
+print(json.dumps({"egtr": egtr.__file__, "configs": configs, "weights": weights}))
+"""
+    result = python(code, scratch, site)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    resources = site / "egtr/_resources"
+    assert found["egtr"] == str(site / "egtr/__init__.py")
+    assert len(found["configs"]) == len(egtr.model_zoo.list_configs())
+    assert len(found["weights"]) == len(egtr.model_zoo.list_weights()) > 0
+    for path in found["configs"] + found["weights"]:
+        original = ROOT / Path(path).relative_to(resources)
+        assert Path(path).read_bytes() == original.read_bytes()
+
+
+def test_setup_needs_nothing_but_setuptools(tmp_path):
+    """pip reads setup.py before anything that it declares is installed."""
+    code = BLOCK.format(blocked=["torch", "numpy", "detectron2", "egtr"]) + (
+        f"import os, runpy\nos.chdir({str(ROOT)!r})\nsys.argv = ['setup.py', '--name', '--version']\n"
+        "runpy.run_path('setup.py', run_name='__main__')"
+    )
+    result = python(code, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["egtr", egtr.__version__]
+
+
+def test_missing_detectron2_gives_one_helpful_error(tmp_path):
+    result = python(BLOCK.format(blocked=["detectron2"]) + "import egtr.structures", tmp_path, ROOT)
+    assert result.returncode != 0
+    message = result.stderr[result.stderr.rindex("ImportError:") :]
+    assert "there is no module detectron2" in message and sys.executable in message
+    assert "make setup" in message and "python tools/setup/install_detectron2.py" in message
+
+
+def test_folder_that_hides_detectron2_is_named(tmp_path):
+    """A fresh clone of Detectron2 in the working directory imports as an empty namespace package."""
+    (tmp_path / "detectron2").mkdir()
+    # The installed one would win over a namespace package, so it is hidden behind a finder for this one name.
+    code = """
+import importlib.machinery, sys
+class OnlyFolder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "detectron2":
+            spec = importlib.machinery.ModuleSpec(name, None, is_package=True)
+            spec.submodule_search_locations = [sys.path[0] + "detectron2"]
+            return spec
+sys.meta_path.insert(0, OnlyFolder())
+import egtr
+"""
+    result = python(code, tmp_path, ROOT)
+    assert result.returncode != 0
+    assert "detectron2 has that name but is not the package" in result.stderr
+
+
+def test_error_inside_detectron2_stays_as_it_is(tmp_path):
+    result = python(BLOCK.format(blocked=["fvcore"]) + "import egtr", tmp_path, ROOT)
+    assert result.returncode != 0
+    assert result.stderr.strip().splitlines()[-1].startswith("ModuleNotFoundError: No module named 'fvcore")
