@@ -155,10 +155,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
         per_predicate = None
         if hits:
             metrics = recall_metrics(
-                [hits[i] for i in image_ids if i in hits],
-                num_predicates,
-                self._topk,
-                self._protocol.absent_predicates_count,
+                [hits[i] for i in image_ids if i in hits], num_predicates, self._protocol, self._topk
             )
             per_predicate = metrics.pop("per_predicate")
             results["sgdet"] = {name: 100.0 * value for name, value in metrics.items()}

@@ -97,13 +97,19 @@ class PredicateRecall(NamedTuple):
     recall: dict[str, np.ndarray]
 
 
-def predicate_recall(hits: Sequence[ImageHits], num_predicates: int, topk: Sequence[int]) -> PredicateRecall:
+def predicate_recall(
+    hits: Sequence[ImageHits],
+    num_predicates: int,
+    topk: Sequence[int],
+    graph_constraint: Sequence[bool] = (True, False),
+) -> PredicateRecall:
     """For every predicate: recall of the ground truth restricted to it, mean over the pictures that have it.
 
     Args:
         hits: one record a picture, see :func:`score_image`.
         num_predicates: R.
         topk: the K of R@K.
+        graph_constraint: the rankings wanted, out of those in ``hits``.
     """
     predicates, images = _flatten(hits)
     # One group for each (picture, predicate) that occurs.
@@ -113,14 +119,16 @@ def predicate_recall(hits: Sequence[ImageHits], num_predicates: int, topk: Seque
     num_images = np.bincount(group_predicate, minlength=num_predicates)
 
     recall = {}
-    for prefix, k, ranks in _rankings(hits, topk):
+    for prefix, k, ranks in _rankings(hits, topk, graph_constraint):
         group_recall = np.bincount(group, weights=ranks < k, minlength=len(keys)) / group_size
         total = np.bincount(group_predicate, weights=group_recall, minlength=num_predicates)
         recall[f"{prefix}R@{k}"] = _divide(total, num_images)
     return PredicateRecall(np.bincount(predicates, minlength=num_predicates), num_images, recall)
 
 
-def image_recall(hits: Sequence[ImageHits], topk: Sequence[int]) -> dict[str, np.ndarray]:
+def image_recall(
+    hits: Sequence[ImageHits], topk: Sequence[int], graph_constraint: Sequence[bool] = (True, False)
+) -> dict[str, np.ndarray]:
     """Recall of each picture that has triplets: metric name ("R@20", "ng-R@20", ...) to (I,) float64 in 0..1.
 
     I is the number of pictures with at least one ground-truth triplet; the others are left out.
@@ -130,23 +138,23 @@ def image_recall(hits: Sequence[ImageHits], topk: Sequence[int]) -> dict[str, np
     num_triplets = np.bincount(group)
     return {
         f"{prefix}R@{k}": np.bincount(group, weights=ranks < k, minlength=len(num_triplets)) / num_triplets
-        for prefix, k, ranks in _rankings(hits, topk)
+        for prefix, k, ranks in _rankings(hits, topk, graph_constraint)
     }
 
 
 def recall_metrics(
     hits: Sequence[ImageHits],
     num_predicates: int,
+    protocol: Protocol,
     topk: Sequence[int] = (20, 50, 100),
-    absent_predicates_count: bool = True,
 ) -> dict[str, Any]:
     """Every recall of a data set.
 
     Args:
         hits: one record a picture, see :func:`score_image`.
         num_predicates: R.
+        protocol: the one that the records were made with.
         topk: the K of R@K.
-        absent_predicates_count: see :class:`~egtr.evaluation.protocols.Protocol`.
 
     Returns:
         "R@K": mean over pictures with triplets of the share of their triplets that is hit by the first K;
@@ -154,15 +162,18 @@ def recall_metrics(
         ranking without graph constraint; floats in 0..1, NaN where there is nothing to be recalled.
         "per_predicate": the :class:`PredicateRecall`.
     """
-    per_predicate = predicate_recall(hits, num_predicates, topk)
+    per_predicate = predicate_recall(hits, num_predicates, topk, protocol.graph_constraint)
     metrics: dict[str, Any] = {}
-    for name, values in image_recall(hits, topk).items():
-        metrics[name] = float(values.mean()) if len(values) else float("nan")
+    per_image = image_recall(hits, topk, protocol.graph_constraint)
     present = per_predicate.num_images > 0
-    for name, values in per_predicate.recall.items():
-        count = num_predicates if absent_predicates_count else present.sum()
-        mean = float(values[present].sum() / count) if present.any() else float("nan")
-        metrics[name.replace("R@", "mR@")] = mean
+    count = num_predicates if protocol.absent_predicates_count else present.sum()
+    for constraint in protocol.graph_constraint:
+        names = [f"{PREFIXES[constraint]}R@{k}" for k in topk]
+        for name in names:
+            metrics[name] = float(per_image[name].mean()) if present.any() else float("nan")
+        for name in names:
+            mean = per_predicate.recall[name][present].sum() / count if present.any() else float("nan")
+            metrics[name.replace("R@", "mR@")] = float(mean)
     metrics["per_predicate"] = per_predicate
     return metrics
 
@@ -174,10 +185,10 @@ def _flatten(hits: Sequence[ImageHits]) -> tuple[np.ndarray, np.ndarray]:
     return predicates.astype(np.int64), np.repeat(np.arange(len(hits)), counts)
 
 
-def _rankings(hits: Sequence[ImageHits], topk: Sequence[int]):
+def _rankings(hits: Sequence[ImageHits], topk: Sequence[int], graph_constraint: Sequence[bool]):
     """(prefix, K, rank of every triplet of the data set) for each ranking and K."""
-    for constraint in hits[0].ranks if hits else ():
-        ranks = np.concatenate([h.ranks[constraint] for h in hits])
+    for constraint in graph_constraint:
+        ranks = np.concatenate([np.zeros(0, dtype=np.int32), *(h.ranks[constraint] for h in hits)])
         for k in topk:
             yield PREFIXES[constraint], k, ranks
 

@@ -46,13 +46,13 @@ def evaluate(
         num_predicates = prediction.relation.shape[1] if num_predicates is None else num_predicates
         if prediction.relation.shape[1] != num_predicates:
             raise EGTRError(
-                f"prediction {index}: relation has {prediction.relation.shape[1]} predicates, those before it "
-                f"have {num_predicates}; predictions of different models cannot be scored together"
+                f"prediction {index}: relation has {prediction.relation.shape[1]} predicates, those before "
+                f"it {num_predicates}; predictions of different models cannot be scored together"
             )
         hits.append(score_image(prediction, truth, protocol, max(topk)))
         detections.append(protocol_detections(prediction, protocol))
         truths.append(truth)
-    metrics = recall_metrics(hits, num_predicates or 0, topk, protocol.absent_predicates_count)
+    metrics = recall_metrics(hits, num_predicates or 0, protocol, topk)
     ap = detection_ap(detections, truths, protocol.detection_plus_one, protocol.detection_first_id)
     metrics.update({name: ap[name] for name in ("AP", "AP50", "AP75")})
     metrics["num_images"] = len(hits)

@@ -1,0 +1,131 @@
+"""Fast scoring equals the literal one on random small scenes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from egtr.evaluation import (
+    REFERENCE,
+    detections_per_class,
+    evaluate,
+    predicate_recall,
+    recall_metrics,
+    score_image,
+)
+from egtr.structures import GroundTruth, Prediction, all_pairs
+
+from . import oracle
+
+NUM_CLASSES = 3
+# Few values, so that exact ties are frequent; powers of two, so that the order of a product's factors, which
+# rounding would make visible, cannot break a tie.
+LEVELS = (0.125, 0.25, 0.5, 1.0)
+
+
+@st.composite
+def scene(draw, num_predicates):
+    rng = np.random.RandomState(draw(st.integers(0, 2**32 - 1)))
+    num_queries = draw(st.integers(0, 5))
+    num_objects = draw(st.integers(0, 4))
+    num_triplets = draw(st.integers(0, 6)) if num_objects else 0
+    corners = rng.randint(0, 6, (num_objects, 2))
+    gt_boxes = np.concatenate([corners, corners + rng.randint(0, 6, (num_objects, 2))], axis=1)
+    gt_classes = rng.randint(0, NUM_CLASSES, num_objects)
+    # Repeated rows and relations of an object with itself occur.
+    triplets = np.stack(
+        [
+            rng.randint(0, max(num_objects, 1), num_triplets),
+            rng.randint(0, max(num_objects, 1), num_triplets),
+            rng.randint(0, num_predicates, num_triplets),
+        ],
+        axis=1,
+    )
+    if num_objects:
+        # Queries lie about annotated objects: otherwise hardly anything would be hit.
+        target = rng.randint(0, num_objects, num_queries)
+        boxes = gt_boxes[target] + rng.randint(-1, 2, (num_queries, 4)) * (rng.rand(num_queries, 1) < 0.5)
+        boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2])
+        classes = np.where(rng.rand(num_queries) < 0.8, gt_classes[target], 0)
+    else:
+        boxes = np.tile([0, 0, 2, 2], (num_queries, 1))
+        classes = np.zeros(num_queries, dtype=int)
+    # One class far above the others gives a softmax score of exactly 1 in float32.
+    logits = np.zeros((num_queries, NUM_CLASSES))
+    logits[np.arange(num_queries), classes] = 200.0
+    pairs = all_pairs(num_queries)
+    if draw(st.booleans()):
+        # Sparse and in any order.
+        pairs = pairs[rng.permutation(len(pairs))[: len(pairs) // 2 + 1]]
+    prediction = Prediction(
+        logits=logits,
+        boxes=boxes,
+        pairs=pairs,
+        connectivity=rng.choice(LEVELS, len(pairs)),
+        relation=rng.choice(LEVELS, (len(pairs), num_predicates)),
+        image_size=(12, 12),
+    )
+    return prediction, GroundTruth(gt_boxes, gt_classes, triplets)
+
+
+@st.composite
+def data_set(draw):
+    num_predicates = draw(st.integers(1, 4))
+    return draw(st.lists(scene(num_predicates), min_size=1, max_size=4))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    data_set(),
+    st.sets(st.sampled_from([1, 2, 3, 5, 20]), min_size=1, max_size=3).map(sorted),
+    st.builds(
+        replace,
+        st.just(REFERENCE),
+        iou_plus_one=st.booleans(),
+        iou_threshold=st.sampled_from([0.25, 0.5, 0.75]),
+        deduplicate_ground_truth=st.booleans(),
+        absent_predicates_count=st.booleans(),
+        skip_images_without_pairs=st.booleans(),
+    ),
+)
+def test_recall_equals_the_literal_rules(scenes, topk, protocol):
+    predictions, ground_truth = zip(*scenes, strict=True)
+    expected = oracle.evaluate(predictions, ground_truth, topk, protocol)
+    num_predicates = predictions[0].relation.shape[1]
+    hits = [score_image(p, t, protocol, max(topk)) for p, t in scenes]
+    metrics = recall_metrics(hits, num_predicates, protocol, topk)
+    recall = predicate_recall(hits, num_predicates, topk).recall
+    for prefix in ("", "ng-"):
+        for k in topk:
+            for name in (f"{prefix}R@{k}", f"{prefix}mR@{k}"):
+                assert metrics[name] == pytest.approx(expected[name], abs=1e-12, nan_ok=True), name
+            each = expected[f"{prefix}R@{k} of each predicate"]
+            np.testing.assert_allclose(recall[f"{prefix}R@{k}"], each, rtol=0, atol=1e-12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(data_set())
+def test_one_call_scores_what_its_parts_score(scenes):
+    predictions, ground_truth = zip(*scenes, strict=True)
+    metrics = evaluate(predictions, ground_truth, topk=(1, 3))
+    expected = oracle.evaluate(predictions, ground_truth, (1, 3), REFERENCE)
+    for name in ("R@1", "mR@3", "ng-R@3", "ng-mR@1"):
+        assert metrics[name] == pytest.approx(expected[name], abs=1e-12, nan_ok=True)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 6), st.integers(1, 4), st.integers(1, 12), st.integers(0, 2**32 - 1))
+def test_detections_are_the_best_query_and_class(num_queries, num_classes, limit, seed):
+    rng = np.random.RandomState(seed)
+    logits = rng.randint(-2, 3, (num_queries, num_classes)).astype(np.float32)
+    boxes = np.arange(num_queries * 4, dtype=np.float32).reshape(-1, 4)
+    prediction = Prediction(
+        logits, boxes, np.zeros((0, 2)), np.zeros(0), np.zeros((0, 2)), image_size=(10, 10)
+    )
+    literal = sorted((-logits[q, c], q, c) for q in range(num_queries) for c in range(num_classes))[:limit]
+    detections = detections_per_class(prediction, limit)
+    assert detections.classes.tolist() == [c for _, _, c in literal]
+    assert detections.boxes[:, 0].tolist() == [4.0 * q for _, q, _ in literal]
+    np.testing.assert_allclose(detections.scores, [1 / (1 + np.exp(v)) for v, _, _ in literal], rtol=1e-6)
