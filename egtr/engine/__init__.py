@@ -1,0 +1,27 @@
+"""Training: optimizer, loop, checkpoints, and the way from a command line to a run."""
+
+from .checkpointer import EGTRCheckpointer, export_weights, find_new_parameters, load_checkpoint_file
+from .defaults import egtr_argument_parser, load_config, setup
+from .hooks import BestCheckpointer
+from .launch import launch, train_or_evaluate
+from .optimizer import build_optimizer, parameter_group
+from .train_loop import AccumulatingTrainer, build_train_loop
+from .trainer import EGTRTrainer
+
+__all__ = [
+    "AccumulatingTrainer",
+    "BestCheckpointer",
+    "EGTRCheckpointer",
+    "EGTRTrainer",
+    "build_optimizer",
+    "build_train_loop",
+    "egtr_argument_parser",
+    "export_weights",
+    "find_new_parameters",
+    "launch",
+    "load_checkpoint_file",
+    "load_config",
+    "parameter_group",
+    "setup",
+    "train_or_evaluate",
+]

@@ -1,0 +1,160 @@
+"""From a command line to a configuration: one clear message for everything that can be wrong with it."""
+
+import argparse
+import difflib
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+import yaml
+from detectron2.config import CfgNode
+from detectron2.engine import default_argument_parser
+from detectron2.utils import comm
+from detectron2.utils.collect_env import collect_env_info
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.file_io import PathManager
+from detectron2.utils.logger import setup_logger
+
+from egtr.config import get_egtr_cfg
+from egtr.structures import EGTRError
+
+logger = logging.getLogger(__name__)
+
+EPILOG = """
+Examples:
+  train                    %(prog)s --config-file FILE
+  change a key             %(prog)s --config-file FILE SOLVER.BASE_LR 5e-5 OUTPUT_DIR output/trial
+  go on with a run         %(prog)s --config-file FILE --resume
+  evaluate                 %(prog)s --config-file FILE --eval-only MODEL.WEIGHTS output/trial/model_best.pth
+  train on eight GPUs      %(prog)s --config-file FILE --num-gpus 8
+"""
+
+
+def egtr_argument_parser(description: str | None = None) -> argparse.ArgumentParser:
+    """Detectron2's arguments (--config-file, --resume, --eval-only, --num-gpus, ..., KEY VALUE ...)."""
+    parser = default_argument_parser(epilog=EPILOG)
+    parser.description = description
+    return parser
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """The frozen configuration that ``args`` ask for, with loggers, seed and OUTPUT_DIR set up.
+
+    Detectron2's ``default_setup`` without its printing of every key that Detectron2 has: they are in
+    ``OUTPUT_DIR/config.yaml``.
+
+    Args:
+        args: of :func:`egtr_argument_parser`.
+
+    Raises:
+        EGTRError: see :func:`load_config`.
+    """
+    cfg = load_config(args.config_file, args.opts)
+    wanted = cfg.MODEL.DEVICE
+    if torch.device(wanted).type == "cuda" and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    cfg.freeze()
+    rank = comm.get_rank()
+    for name in ("fvcore", "detectron2", "egtr"):
+        setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name)
+    logger.info("Environment:\n%s", collect_env_info())
+    logger.info("Command line: %s", args)
+    if cfg.MODEL.DEVICE != wanted:
+        logger.info("CUDA is not available: MODEL.DEVICE is cpu instead of %s", wanted)
+    if cfg.OUTPUT_DIR and comm.is_main_process():
+        path = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
+        PathManager.mkdirs(cfg.OUTPUT_DIR)
+        with PathManager.open(path, "w") as f:
+            f.write(cfg.dump())
+        logger.info("The full configuration is in %s", path)
+    # Processes draw different random numbers, but the same ones in every run where a seed is given.
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not args.eval_only
+    return cfg
+
+
+def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
+    """EGTR's defaults, changed by a YAML file and then by ``KEY VALUE`` pairs.
+
+    Args:
+        config_file: a path, ``egtr://configs/<name>`` or "" for none.
+        opts: keys and values in turn.
+
+    Returns:
+        The configuration, not frozen.
+
+    Raises:
+        EGTRError: the file is missing or not YAML, a key does not exist (the message suggests the nearest
+            one) or a value has the wrong type.
+    """
+    cfg = get_egtr_cfg()
+    if config_file:
+        _merge_file(cfg, config_file)
+    if opts:
+        _merge_opts(cfg, list(opts))
+    return cfg
+
+
+def _merge_file(cfg: CfgNode, config_file: str) -> None:
+    if not PathManager.isfile(config_file):
+        PathManager.get_local_path(config_file)  # egtr:// has a better message
+        raise EGTRError(f"{config_file}: there is no such configuration file (--config-file)")
+    try:
+        content = CfgNode.load_yaml_with_base(config_file, allow_unsafe=True)
+    except yaml.YAMLError as error:
+        raise EGTRError(f"{config_file}: not a YAML file: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise EGTRError(f"{config_file}: its _BASE_ cannot be read: {error}") from error
+    if not isinstance(content, Mapping):
+        raise EGTRError(
+            f"{config_file}: holds no keys. A configuration is a YAML mapping such as 'SOLVER: ...'"
+        )
+    for key in _flatten(content):
+        _check_key(cfg, key, f"{config_file} (or its _BASE_)")
+    try:
+        cfg.merge_from_file(config_file)
+    except (ValueError, AssertionError) as error:
+        raise EGTRError(f"{config_file}: {error}") from error
+
+
+def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
+    if len(opts) % 2:
+        raise EGTRError(
+            f"Command line: keys and values come in pairs, but there are {len(opts)} words: {' '.join(opts)}"
+        )
+    for key, value in zip(opts[::2], opts[1::2], strict=True):
+        _check_key(cfg, key, "Command line")
+        try:
+            cfg.merge_from_list([key, value])
+        except (ValueError, SyntaxError, AssertionError) as error:
+            raise EGTRError(f"Command line: {key} {value}: {error}") from error
+
+
+def _check_key(cfg: CfgNode, key: str, where: str) -> None:
+    node: Any = cfg
+    for part in key.split("."):
+        if not isinstance(node, CfgNode) or part not in node:
+            raise EGTRError(f"{where}: there is no key {key}.{_suggestion(cfg, key)}")
+        node = node[part]
+
+
+def _suggestion(cfg: CfgNode, key: str) -> str:
+    known = list(_flatten(cfg))
+    near = difflib.get_close_matches(key, known, n=2, cutoff=0.8)
+    # The right key in the wrong section looks too different as a whole.
+    last = key.rpartition(".")[2]
+    near += [k for k in known if k.rpartition(".")[2] == last and k not in near][:2]
+    near = near or difflib.get_close_matches(key, known, n=1)
+    return f" Did you mean {' or '.join(near)}?" if near else " egtr/config.py lists EGTR's keys."
+
+
+def _flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Full names of all leaves."""
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, f"{name}.")
+        else:
+            yield name

@@ -1,0 +1,192 @@
+"""One optimizer step: micro-batches, mixed precision, clipping by the global norm, metrics."""
+
+import math
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from detectron2.config import CfgNode
+from detectron2.engine import SimpleTrainer
+from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from egtr.structures import EGTRError
+
+
+class AccumulatingTrainer(SimpleTrainer):
+    """Detectron2's ``SimpleTrainer`` with what EGTR's recipe needs on top.
+
+    - The gradient of a step is the mean over ``accumulate_steps`` micro-batches.
+    - It is clipped by its norm over all trainable parameters together.
+    - ``amp_dtype`` runs the forward pass in mixed precision, on the CPU as well; float16 scales the losses.
+
+    Weighted losses, ``total_loss``, ``grad_norm`` (before clipping) and ``data_time`` go to the event
+    storage. They reach the host in one transfer per step; losses are means over micro-batches and processes.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data_loader: Iterable[Any],
+        optimizer: torch.optim.Optimizer,
+        *,
+        accumulate_steps: int = 1,
+        max_grad_norm: float | None = None,
+        norm_type: float = 2.0,
+        amp_dtype: torch.dtype | None = None,
+    ):
+        """
+        Args:
+            model: returns a dict of weighted losses for a batch; minimises their sum. May be wrapped in DDP.
+            data_loader: endless; each item is a batch.
+            accumulate_steps: micro-batches per optimizer step, at least 1.
+            max_grad_norm: clip the global norm to this value; None does not clip.
+            norm_type: p of the norm.
+            amp_dtype: torch.bfloat16, torch.float16 (CUDA only) or None for full precision.
+
+        Raises:
+            EGTRError: accumulate_steps below 1, or float16 on the CPU.
+        """
+        super().__init__(model, data_loader, optimizer)
+        if accumulate_steps < 1:
+            raise EGTRError(f"SOLVER.ACCUMULATE_STEPS is {accumulate_steps}; it must be at least 1")
+        self.accumulate_steps = accumulate_steps
+        self.max_grad_norm = max_grad_norm
+        self.norm_type = norm_type
+        self.amp_dtype = amp_dtype
+        self.device_type = next(model.parameters()).device.type
+        self.grad_scaler = None
+        if amp_dtype == torch.float16:
+            if self.device_type != "cuda":
+                raise EGTRError("SOLVER.AMP.DTYPE is 'float16', which needs CUDA; use 'bfloat16' on the CPU")
+            self.grad_scaler = torch.amp.GradScaler("cuda")
+
+    def run_step(self) -> None:
+        assert self.model.training, "the model was left in evaluation mode"
+        self.optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, torch.Tensor] = {}
+        data_time = 0.0
+        for micro_step in range(self.accumulate_steps):
+            start = time.perf_counter()
+            batch = next(self._data_loader_iter)
+            data_time += time.perf_counter() - start
+            losses = self._backward(batch, synchronise=micro_step == self.accumulate_steps - 1)
+            for name, value in losses.items():
+                sums[name] = sums[name] + value if name in sums else value
+        self.after_backward()
+        grad_norm = self._clip_gradients()
+        losses = {name: value / self.accumulate_steps for name, value in sums.items()}
+        self._record(losses, grad_norm, data_time)
+        if self.grad_scaler is None:
+            self.optimizer.step()
+        else:
+            self.grad_scaler.step(self.optimizer)
+            self.grad_scaler.update()
+
+    def _backward(self, batch: Any, synchronise: bool) -> dict[str, torch.Tensor]:
+        """Add the batch's share to the gradients; returns its losses, detached."""
+        with ExitStack() as stack:
+            if not synchronise and isinstance(self.model, DistributedDataParallel):
+                # Processes exchange the finished sum once, in the last backward pass.
+                stack.enter_context(self.model.no_sync())
+            with torch.autocast(self.device_type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None):
+                losses: Mapping[str, torch.Tensor] = self.model(batch)
+                total = sum(losses.values()) / self.accumulate_steps
+            if self.grad_scaler is not None:
+                total = self.grad_scaler.scale(total)
+            total.backward()
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _clip_gradients(self) -> torch.Tensor:
+        """Clip in place; returns the norm before clipping, a scalar tensor."""
+        if self.grad_scaler is not None:
+            self.grad_scaler.unscale_(self.optimizer)
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        limit = math.inf if self.max_grad_norm is None else self.max_grad_norm
+        return nn.utils.clip_grad_norm_(parameters, limit, norm_type=self.norm_type)
+
+    def _record(self, losses: Mapping[str, torch.Tensor], grad_norm: torch.Tensor, data_time: float) -> None:
+        names = [*losses, "grad_norm"]
+        values = torch.stack([v.float() for v in (*losses.values(), grad_norm.to(self._device))])
+        if comm.get_world_size() > 1:
+            # All processes see the same numbers, so that all of them stop at a loss that is not finite.
+            dist.all_reduce(values)
+            values /= comm.get_world_size()
+        metrics = dict(zip(names, values.tolist(), strict=True))
+        total_loss = sum(metrics[name] for name in losses)
+        # float16 overflows now and then: the scaler skips that step and lowers the scale.
+        checked = [total_loss] if self.grad_scaler is not None else [total_loss, metrics["grad_norm"]]
+        if not all(math.isfinite(value) for value in checked):
+            raise FloatingPointError(
+                f"Iteration {self.iter}: a loss or the gradient is not finite ({metrics}). Lower "
+                "SOLVER.BASE_LR, lengthen SOLVER.WARMUP_ITERS, or switch SOLVER.AMP.ENABLED off"
+            )
+        storage = get_event_storage()
+        storage.put_scalars(total_loss=total_loss, data_time=data_time, **metrics)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def state_dict(self) -> dict[str, Any]:
+        state = super().state_dict()
+        if self.grad_scaler is not None:
+            state["grad_scaler"] = self.grad_scaler.state_dict()
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        # A run that changes its precision on resume starts with a fresh scale.
+        if self.grad_scaler is not None and "grad_scaler" in state_dict:
+            self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+
+
+def build_train_loop(
+    cfg: CfgNode, model: nn.Module, data_loader: Iterable[Any], optimizer: torch.optim.Optimizer
+) -> AccumulatingTrainer:
+    """The training loop that SOLVER.ACCUMULATE_STEPS, SOLVER.CLIP_GRADIENTS and SOLVER.AMP describe.
+
+    Raises:
+        EGTRError: a value of these keys is not supported.
+    """
+    return AccumulatingTrainer(
+        model,
+        data_loader,
+        optimizer,
+        accumulate_steps=cfg.SOLVER.ACCUMULATE_STEPS,
+        max_grad_norm=_max_grad_norm(cfg),
+        norm_type=cfg.SOLVER.CLIP_GRADIENTS.NORM_TYPE,
+        amp_dtype=_amp_dtype(cfg),
+    )
+
+
+def _max_grad_norm(cfg: CfgNode) -> float | None:
+    clip = cfg.SOLVER.CLIP_GRADIENTS
+    if not clip.ENABLED:
+        return None
+    if clip.CLIP_TYPE != "full_model":
+        raise EGTRError(
+            f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {clip.CLIP_TYPE!r}, but EGTR clips the norm over all "
+            "parameters together: set it to 'full_model' (Detectron2's 'norm' clips each parameter by itself)"
+        )
+    if clip.CLIP_VALUE <= 0:
+        raise EGTRError(f"SOLVER.CLIP_GRADIENTS.CLIP_VALUE is {clip.CLIP_VALUE}; it must be above 0")
+    return clip.CLIP_VALUE
+
+
+def _amp_dtype(cfg: CfgNode) -> torch.dtype | None:
+    if not cfg.SOLVER.AMP.ENABLED:
+        return None
+    name = cfg.SOLVER.AMP.DTYPE
+    if name == "auto":
+        on_cuda = torch.device(cfg.MODEL.DEVICE).type == "cuda"
+        return torch.float16 if on_cuda and not torch.cuda.is_bf16_supported() else torch.bfloat16
+    dtypes = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in dtypes:
+        raise EGTRError(f"SOLVER.AMP.DTYPE is {name!r}; choose 'auto', 'bfloat16' or 'float16'")
+    return dtypes[name]
