@@ -1,0 +1,174 @@
+"""Reading what the released implementation wrote: names of weights and config.json."""
+
+import re
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from torch import Tensor
+
+from ..config import get_egtr_cfg
+from ..model_zoo import get_config_file
+from ..structures import EGTRError
+
+_LAYER = r"model\.(encoder|decoder)\.layers\.(\d+)\."
+# First match wins. The right side is a name of ours.
+_NAMES = [
+    (r"triplet_dist", r"relation.frequency_bias.table"),
+    (r"rel_dist", r"relation.frequency_bias.predicate_frequency"),
+    (r"proj_q\.", r"relation.source.query_proj."),
+    (r"proj_k\.", r"relation.source.key_proj."),
+    (r"final_sub_proj\.", r"relation.source.subject_proj."),
+    (r"final_obj_proj\.", r"relation.source.object_proj."),
+    (r"rel_predictor_gate\.", r"relation.source.gate."),
+    (r"rel_predictor\.", r"relation.relation_head.mlp."),
+    (r"connectivity_layer\.", r"relation.connectivity_head.mlp."),
+    (r"class_embed\.", r"transformer.class_heads."),
+    (r"bbox_embed\.", r"transformer.box_heads."),
+    (r"model\.backbone\.conv_encoder\.model\.", r"backbone.model."),
+    (r"model\.level_embed", r"transformer.level_embed"),
+    (r"model\.input_proj\.", r"transformer.input_proj."),
+    (r"model\.query_position_embeddings\.", r"transformer.query_embed."),
+    (r"model\.reference_points\.", r"transformer.reference_points."),
+    (r"model\.enc_output\.", r"transformer.two_stage.memory_proj."),
+    (r"model\.enc_output_norm\.", r"transformer.two_stage.memory_norm."),
+    (r"model\.pos_trans\.", r"transformer.two_stage.query_proj."),
+    (r"model\.pos_trans_norm\.", r"transformer.two_stage.query_norm."),
+    (_LAYER + r"self_attn\.", r"transformer.\1.layers.\2.self_attn."),
+    (_LAYER + r"self_attn_layer_norm\.", r"transformer.\1.layers.\2.self_attn_norm."),
+    (_LAYER + r"encoder_attn\.", r"transformer.\1.layers.\2.cross_attn."),
+    (_LAYER + r"encoder_attn_layer_norm\.", r"transformer.\1.layers.\2.cross_attn_norm."),
+    (_LAYER + r"fc1\.", r"transformer.\1.layers.\2.linear1."),
+    (_LAYER + r"fc2\.", r"transformer.\1.layers.\2.linear2."),
+    (_LAYER + r"final_layer_norm\.", r"transformer.\1.layers.\2.ffn_norm."),
+]
+# The decoder's heads, which the released modules also hold at the top level.
+_COPY = re.compile(r"model\.decoder\.(class_embed|bbox_embed)\.")
+_HEAD = re.compile(r"(class_embed|bbox_embed)\.(\d+)\.(.*)")
+
+
+def convert_name(name: str) -> str | None:
+    """Our name of a released weight; None for a copy of another entry.
+
+    Raises:
+        EGTRError: a name that no released model has.
+    """
+    if _COPY.match(name):
+        return None
+    for pattern, ours in _NAMES:
+        if re.match(pattern, name):
+            return re.sub(f"^{pattern}", ours, name)
+    raise EGTRError(f"released weights: {name!r} is not a name of an EGTR or Deformable DETR checkpoint")
+
+
+def convert_state_dict(reference_state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of the released implementation under this library's names.
+
+    Heads that the released model shares (one for all decoder layers unless boxes are refined) are stored once. A
+    leading "model." on every name, as in a released checkpoint file, is taken off.
+
+    Args:
+        reference_state_dict: names and tensors as released.
+
+    Returns:
+        A new dict; the tensors are not copied.
+
+    Raises:
+        EGTRError: an unknown name, or copies of one weight that differ.
+    """
+    weights = dict(reference_state_dict)
+    if weights and all(name.startswith("model.") for name in weights):
+        weights = {name.removeprefix("model."): value for name, value in weights.items()}
+    refined = any(_COPY.match(name) for name in weights)
+    converted = {}
+    for name, value in weights.items():
+        copied_from = name.removeprefix("model.decoder.") if _COPY.match(name) else None
+        head = _HEAD.match(name)
+        if head and not refined and head.group(2) != "0":
+            copied_from = f"{head.group(1)}.0.{head.group(3)}"
+        if copied_from is not None:
+            if copied_from not in weights or not torch.equal(value, weights[copied_from]):
+                raise EGTRError(f"released weights: {name!r} should equal {copied_from!r} and does not")
+            continue
+        converted[convert_name(name)] = value
+    return converted
+
+
+def _optional_count(value: int | None) -> int:
+    """The released code writes null for "all of them"."""
+    return -1 if value is None else int(value)
+
+
+def config_from_reference(config: dict[str, Any]) -> CfgNode:
+    """A complete configuration from the config.json of a released artifact.
+
+    Missing keys have the released defaults. ``FREEZE_DOWNSAMPLE_NORM`` is off, as the released code leaves those
+    norms (see ``egtr/config.py``).
+
+    Args:
+        config: the parsed file.
+
+    Raises:
+        EGTRError: a required key is missing, or a setting that this library does not have.
+    """
+    cfg = get_egtr_cfg()
+    cfg.merge_from_file(get_config_file("Base-EGTR.yaml"))
+    egtr = cfg.MODEL.EGTR
+
+    def get(key: str, *default):
+        if key in config:
+            return config[key]
+        if default:
+            return default[0]
+        raise EGTRError(f"config.json: {key!r} is missing")
+
+    if get("encoder_attention_heads", 8) != get("decoder_attention_heads", 8):
+        raise EGTRError("config.json: encoder_attention_heads and decoder_attention_heads differ, which is not "
+                        "supported")
+    if get("activation_function", "relu") != "relu":
+        raise EGTRError(f"config.json: activation_function {config['activation_function']!r} is not supported")
+    egtr.WITH_BOX_REFINE = bool(get("with_box_refine", False))
+    egtr.TWO_STAGE = bool(get("two_stage", False))
+    egtr.NUM_CLASSES = int(get("num_labels")) if "num_labels" in config else len(get("id2label"))
+    egtr.NUM_QUERIES = int(get("two_stage_num_proposals", 300) if egtr.TWO_STAGE else get("num_queries"))
+    egtr.AUX_LOSS = bool(get("auxiliary_loss", False))
+    egtr.BACKBONE.NAME = get("backbone", "resnet50")
+    egtr.BACKBONE.NORM = "FrozenBN"
+    egtr.BACKBONE.FREEZE_DOWNSAMPLE_NORM = False
+
+    transformer = egtr.TRANSFORMER
+    transformer.HIDDEN_DIM = get("d_model", 256)
+    transformer.NHEADS = get("encoder_attention_heads", 8)
+    transformer.ENC_LAYERS, transformer.DEC_LAYERS = get("encoder_layers", 6), get("decoder_layers", 6)
+    transformer.ENC_FFN_DIM, transformer.DEC_FFN_DIM = get("encoder_ffn_dim", 1024), get("decoder_ffn_dim", 1024)
+    transformer.ENC_POINTS, transformer.DEC_POINTS = get("encoder_n_points", 4), get("decoder_n_points", 4)
+    transformer.NUM_FEATURE_LEVELS = get("num_feature_levels", 4)
+    transformer.DROPOUT = float(get("dropout", 0.1))
+
+    matcher = egtr.MATCHER
+    matcher.COST_CLASS, matcher.COST_BBOX = float(get("class_cost", 2.0)), float(get("bbox_cost", 5.0))
+    matcher.COST_GIOU = float(get("giou_cost", 2.0))
+    loss = egtr.LOSS
+    loss.CE_WEIGHT = float(get("ce_loss_coefficient", 2.0))
+    loss.BBOX_WEIGHT = float(get("bbox_loss_coefficient", 5.0))
+    loss.GIOU_WEIGHT = float(get("giou_loss_coefficient", 2.0))
+    loss.FOCAL_ALPHA = float(get("focal_alpha", 0.25))
+
+    egtr.RELATION.ENABLED = "num_rel_labels" in config
+    if egtr.RELATION.ENABLED:
+        egtr.NUM_PREDICATES = int(config["num_rel_labels"])
+        loss.REL_WEIGHT = float(get("rel_loss_coefficient", 15.0))
+        loss.CONNECTIVITY_WEIGHT = float(get("connectivity_loss_coefficient", 30.0))
+        loss.SMOOTHING_ALPHA = float(get("smoothing", 1e-14) or 0.0)
+        loss.K_NEG = _optional_count(get("rel_sample_negatives", 80))
+        loss.K_NON = _optional_count(get("rel_sample_nonmatching", 80))
+        loss.NEG_SAMPLING = "hard" if get("rel_sample_negatives_largest", True) else "random"
+        loss.NON_SAMPLING = "hard" if get("rel_sample_nonmatching_largest", True) else "random"
+        relation = egtr.RELATION
+        relation.FREQUENCY_BIAS = "reference" if get("use_freq_bias", True) else "none"
+        if get("use_freq_bias", True) and get("use_log_softmax", False):
+            relation.FREQUENCY_BIAS = "probability"
+        relation.FREQUENCY_BIAS_EPS = float(get("freq_bias_eps", 1e-12))
+        relation.LOGIT_ADJUSTMENT.ENABLED = bool(get("logit_adjustment", False))
+        relation.LOGIT_ADJUSTMENT.TAU = float(get("logit_adj_tau", 0.3))
+    return cfg

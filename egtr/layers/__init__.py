@@ -1,0 +1,20 @@
+"""Tensor building blocks without any configuration."""
+
+from .boxes import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh, generalized_box_iou, inverse_sigmoid
+from .deformable_attention import MultiScaleDeformableAttention, multi_scale_deformable_attention
+from .mlp import MLP
+from .position_encoding import sine_box_embedding, sine_position_embedding
+from .self_attention import QueryKeySelfAttention
+
+__all__ = [
+    "MLP",
+    "MultiScaleDeformableAttention",
+    "QueryKeySelfAttention",
+    "box_cxcywh_to_xyxy",
+    "box_xyxy_to_cxcywh",
+    "generalized_box_iou",
+    "inverse_sigmoid",
+    "multi_scale_deformable_attention",
+    "sine_box_embedding",
+    "sine_position_embedding",
+]

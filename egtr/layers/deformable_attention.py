@@ -1,0 +1,110 @@
+"""Multi-scale deformable attention (Zhu et al., Deformable DETR, section 4.1), in pure PyTorch."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SpatialShapes = list[tuple[int, int]]
+
+
+def multi_scale_deformable_attention(
+    value: Tensor, spatial_shapes: SpatialShapes, sampling_locations: Tensor, attention_weights: Tensor
+) -> Tensor:
+    """Weighted sum of bilinear samples.
+
+    B is the batch, S the cells of all levels, M heads, D channels of a head, Q queries, L levels, P points.
+
+    Args:
+        value: (B, S, M, D), the levels' cells one after the other, row-major.
+        spatial_shapes: (height, width) of each level as plain ints, so that nothing waits for the device.
+        sampling_locations: (B, Q, M, L, P, 2), x and y in 0..1 over the padded map; outside reads zero.
+        attention_weights: (B, Q, M, L, P).
+
+    Returns:
+        (B, Q, M * D).
+    """
+    batch, _, heads, head_dim = value.shape
+    queries, levels, points = sampling_locations.shape[1], len(spatial_shapes), sampling_locations.shape[4]
+    grids = (2 * sampling_locations - 1).permute(0, 2, 3, 1, 4, 5).flatten(0, 1)  # (B*M, L, Q, P, 2)
+    sampled = []
+    for level, (cells, (height, width)) in enumerate(
+        zip(value.split([h * w for h, w in spatial_shapes], dim=1), spatial_shapes, strict=True)
+    ):
+        feature = cells.permute(0, 2, 3, 1).reshape(batch * heads, head_dim, height, width)
+        sampled.append(F.grid_sample(feature, grids[:, level], "bilinear", "zeros", align_corners=False))
+    weights = attention_weights.permute(0, 2, 1, 3, 4).reshape(batch * heads, 1, queries, levels * points)
+    out = (torch.cat(sampled, dim=-1) * weights).sum(-1)  # (B*M, D, Q)
+    return out.view(batch, heads * head_dim, queries).transpose(1, 2)
+
+
+class MultiScaleDeformableAttention(nn.Module):
+    """Each query reads a few points around its reference on every level.
+
+    Args:
+        dim: width d of queries and values.
+        num_heads: heads M; must divide ``dim``.
+        num_levels: levels L.
+        num_points: sampling points P per head and level.
+    """
+
+    def __init__(self, dim: int, num_heads: int = 8, num_levels: int = 4, num_points: int = 4):
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"dim {dim} is not divisible by num_heads {num_heads}")
+        self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, num_points
+        self.sampling_offsets = nn.Linear(dim, num_heads * num_levels * num_points * 2)
+        self.attention_weights = nn.Linear(dim, num_heads * num_levels * num_points)
+        self.value_proj = nn.Linear(dim, dim)
+        self.output_proj = nn.Linear(dim, dim)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Heads look in different directions and points lie at growing distances; all weigh the same."""
+        nn.init.zeros_(self.sampling_offsets.weight)
+        angles = torch.arange(self.num_heads, dtype=torch.float32) * (2 * math.pi / self.num_heads)
+        ring = torch.stack([angles.cos(), angles.sin()], dim=-1)
+        ring = ring / ring.abs().amax(dim=-1, keepdim=True)
+        distance = torch.arange(1, self.num_points + 1, dtype=torch.float32)
+        offsets = ring[:, None, None, :] * distance[None, None, :, None]
+        with torch.no_grad():
+            self.sampling_offsets.bias.copy_(offsets.expand(-1, self.num_levels, -1, -1).flatten())
+        nn.init.zeros_(self.attention_weights.weight)
+        nn.init.zeros_(self.attention_weights.bias)
+        for linear in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(
+        self, query: Tensor, reference_points: Tensor, value: Tensor, spatial_shapes: SpatialShapes,
+        padding_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Attend.
+
+        Args:
+            query: (B, Q, d), position embedding added.
+            reference_points: (B, Q, L, 2) points or (B, Q, L, 4) cxcywh boxes, in 0..1 of each level's padded map.
+            value: (B, S, d), all levels' cells.
+            spatial_shapes: (height, width) of each level.
+            padding_mask: (B, S) bool, True at padding, which then reads as zero.
+
+        Returns:
+            (B, Q, d).
+        """
+        batch, queries, _ = query.shape
+        value = self.value_proj(value)
+        if padding_mask is not None:
+            value = value.masked_fill(padding_mask[..., None], 0.0)
+        value = value.view(batch, value.shape[1], self.num_heads, -1)
+        shape = (batch, queries, self.num_heads, self.num_levels, self.num_points)
+        offsets = self.sampling_offsets(query).view(*shape, 2)
+        weights = self.attention_weights(query).view(*shape[:3], -1).softmax(-1).view(shape)
+        if reference_points.shape[-1] == 2:
+            sizes = reference_points.new_tensor([(width, height) for height, width in spatial_shapes])
+            locations = reference_points[:, :, None, :, None] + offsets / sizes[:, None]
+        else:
+            centre, size = reference_points[:, :, None, :, None].split(2, dim=-1)
+            locations = centre + offsets / self.num_points * size * 0.5
+        out = multi_scale_deformable_attention(value, spatial_shapes, locations.to(value.dtype), weights)
+        return self.output_proj(out)

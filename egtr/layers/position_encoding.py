@@ -1,0 +1,44 @@
+"""Sine embeddings of positions on a map and of boxes."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def _sine(values: Tensor, dim: int, temperature: float) -> Tensor:
+    """(...) angles to (..., dim): sine and cosine interleaved, wavelengths from 2 pi to ``temperature`` * 2 pi."""
+    index = torch.arange(dim, dtype=torch.float32, device=values.device)
+    wavelength = temperature ** (2 * torch.div(index, 2, rounding_mode="floor") / dim)
+    angles = values[..., None] / wavelength
+    return torch.stack([angles[..., 0::2].sin(), angles[..., 1::2].cos()], dim=-1).flatten(-2)
+
+
+def sine_position_embedding(valid: Tensor, dim: int, temperature: float = 10000.0) -> Tensor:
+    """Embedding of each cell of a map, measured over the valid part of the picture (spec section 1).
+
+    Args:
+        valid: (B, H, W) bool, True where the picture is, False where padding is.
+        dim: width d of the result; half of it describes y, half x.
+
+    Returns:
+        (B, H, W, dim) float32, y before x.
+    """
+    y = valid.cumsum(1, dtype=torch.float32)
+    x = valid.cumsum(2, dtype=torch.float32)
+    y = (y - 0.5) / (y[:, -1:, :] + 1e-6) * (2 * math.pi)
+    x = (x - 0.5) / (x[:, :, -1:] + 1e-6) * (2 * math.pi)
+    return torch.cat([_sine(y, dim // 2, temperature), _sine(x, dim // 2, temperature)], dim=-1)
+
+
+def sine_box_embedding(boxes: Tensor, dim: int, temperature: float = 10000.0) -> Tensor:
+    """Embedding of boxes for two-stage queries.
+
+    Args:
+        boxes: (..., 4) cxcywh in 0..1.
+        dim: width of the result, a quarter for each coordinate.
+
+    Returns:
+        (..., dim).
+    """
+    return _sine(boxes * (2 * math.pi), dim // 4, temperature).flatten(-2)

@@ -1,0 +1,42 @@
+"""Decoder self-attention that hands out what the relation heads read."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class QueryKeySelfAttention(nn.Module):
+    """Multi-head self-attention that also returns its projected queries and keys (paper, section 3.2).
+
+    Args:
+        dim: width d.
+        num_heads: heads; must divide ``dim``.
+    """
+
+    def __init__(self, dim: int, num_heads: int):
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"dim {dim} is not divisible by num_heads {num_heads}")
+        self.num_heads = num_heads
+        self.q_proj = nn.Linear(dim, dim)
+        self.k_proj = nn.Linear(dim, dim)
+        self.v_proj = nn.Linear(dim, dim)
+        self.out_proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Attend among the queries.
+
+        Args:
+            x: (B, N, d) hidden states; they alone give the values.
+            position: (B, N, d), added for queries and keys.
+
+        Returns:
+            output (B, N, d), queries (B, N, d) before the 1/sqrt(d_head) scaling, and keys (B, N, d), heads joined.
+        """
+        batch, length, dim = x.shape
+
+        def heads(t: Tensor) -> Tensor:
+            return t.view(batch, length, self.num_heads, -1).transpose(1, 2)
+
+        queries, keys = self.q_proj(x + position), self.k_proj(x + position)
+        out = F.scaled_dot_product_attention(heads(queries), heads(keys), heads(self.v_proj(x)))
+        return self.out_proj(out.transpose(1, 2).reshape(batch, length, dim)), queries, keys

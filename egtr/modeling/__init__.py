@@ -1,0 +1,24 @@
+"""The model: backbone, transformer, relation part, losses and what comes out."""
+
+from .backbone import TimmBackbone, build_timm_backbone
+from .criterion import SetCriterion
+from .egtr import EGTR
+from .matcher import HungarianMatcher
+from .outputs import EGTROutput, Target
+from .relation import CONNECTIVITY_HEAD_REGISTRY, PAIR_FUNCTION_REGISTRY, RELATION_HEAD_REGISTRY, PairFeatures
+from .transformer import DeformableTransformer
+
+__all__ = [
+    "CONNECTIVITY_HEAD_REGISTRY",
+    "EGTR",
+    "PAIR_FUNCTION_REGISTRY",
+    "RELATION_HEAD_REGISTRY",
+    "DeformableTransformer",
+    "EGTROutput",
+    "HungarianMatcher",
+    "PairFeatures",
+    "SetCriterion",
+    "Target",
+    "TimmBackbone",
+    "build_timm_backbone",
+]

@@ -1,0 +1,103 @@
+"""timm networks as Detectron2 backbones."""
+
+import math
+
+import timm
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from timm.layers import freeze_batch_norm_2d
+from torch import Tensor, nn
+
+from ..structures import EGTRError
+
+NORMS = ("FrozenBN", "BN")
+
+
+def _freeze_norms(module: nn.Module, keep_downsample: bool) -> nn.Module:
+    """Replace batch norms by frozen ones, except those inside `downsample` when they are to be kept."""
+    for name, child in list(module.named_children()):
+        if not (keep_downsample and name == "downsample"):
+            module.add_module(name, _freeze_norms(child, keep_downsample))
+    return module if list(module.children()) else freeze_batch_norm_2d(module)
+
+
+class TimmBackbone(Backbone):
+    """Feature maps of a timm model.
+
+    Maps are named after their stride: "c3" has stride 8, "c4" 16, "c5" 32. The timm model is the attribute
+    ``model``, so parameter names are timm's own behind ``model.``.
+
+    Args:
+        name: timm model name; the model must support ``features_only``.
+        out_indices: stages to return, in timm's counting.
+        pretrained: let timm fetch its weights.
+        norm: "FrozenBN" or "BN".
+        freeze_downsample_norm: with "FrozenBN", freeze the norms of `downsample` branches as well.
+        freeze_at: leading stages that are not trained; 0 none, 1 the stem, 2 the stem and the first stage.
+        channels: widths of the stages of a timm ResNet; empty for the model's own.
+
+    Raises:
+        EGTRError: timm does not know the model, or it cannot do what is asked.
+    """
+
+    def __init__(
+        self, name: str, *, out_indices=(2, 3, 4), pretrained: bool = False, norm: str = "FrozenBN",
+        freeze_downsample_norm: bool = True, freeze_at: int = 2, channels=(),
+    ):
+        super().__init__()
+        if norm not in NORMS:
+            raise EGTRError(f"MODEL.EGTR.BACKBONE.NORM is {norm!r}, choose one of {', '.join(NORMS)}")
+        extra = {"channels": tuple(channels)} if len(channels) else {}
+        try:
+            model = timm.create_model(
+                name, pretrained=pretrained, features_only=True, out_indices=tuple(out_indices), **extra)
+        except (RuntimeError, TypeError, AttributeError, IndexError, AssertionError) as error:
+            raise EGTRError(
+                f"MODEL.EGTR.BACKBONE.NAME {name!r} with OUT_INDICES {list(out_indices)}: timm says: {error}. "
+                f"timm.list_models() names the models"
+            ) from error
+        if norm == "FrozenBN":
+            model = _freeze_norms(model, keep_downsample=not freeze_downsample_norm)
+        self.model = model
+        self._freeze_stages(freeze_at)
+        strides, widths = model.feature_info.reduction(), model.feature_info.channels()
+        self._out_features = [f"c{int(math.log2(stride))}" for stride in strides]
+        self._out_feature_strides = dict(zip(self._out_features, strides, strict=True))
+        self._out_feature_channels = dict(zip(self._out_features, widths, strict=True))
+
+    def _freeze_stages(self, freeze_at: int) -> None:
+        if freeze_at <= 0:
+            return
+        stages = [info["module"].replace(".", "_") for info in self.model.feature_info.info]
+        if freeze_at > len(stages):
+            raise EGTRError(f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}, the backbone has {len(stages)} stages")
+        for name, child in self.model.named_children():
+            for parameter in child.parameters():
+                parameter.requires_grad_(False)
+            if name == stages[freeze_at - 1]:
+                break
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) normalised pictures to {"c3": (B, width, H / 8, W / 8), ...}, finest first."""
+        return dict(zip(self._out_features, self.model(x), strict=True))
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return {
+            name: ShapeSpec(channels=self._out_feature_channels[name], stride=self._out_feature_strides[name])
+            for name in self._out_features
+        }
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_backbone(cfg, input_shape) -> TimmBackbone:
+    """The timm model that ``cfg.MODEL.EGTR.BACKBONE`` describes."""
+    backbone = cfg.MODEL.EGTR.BACKBONE
+    return TimmBackbone(
+        backbone.NAME,
+        out_indices=backbone.OUT_INDICES,
+        pretrained=backbone.PRETRAINED,
+        norm=backbone.NORM,
+        freeze_downsample_norm=backbone.FREEZE_DOWNSAMPLE_NORM,
+        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+        channels=backbone.CHANNELS,
+    )

@@ -1,0 +1,223 @@
+"""Losses of detector and relation part (spec sections 3 and 4; paper, section 3.3)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from detectron2.utils import comm
+from torch import Tensor, nn
+
+from ..layers import box_cxcywh_to_xyxy, generalized_box_iou
+from ..structures import EGTRError
+from .matcher import HungarianMatcher, Match
+from .outputs import EGTROutput, Target
+
+SAMPLINGS = ("hard", "random")
+
+
+def sigmoid_focal_loss(logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> Tensor:
+    """Focal loss of each entry (Lin et al. 2017, eq. 5); ``labels`` are 0 or 1 in the shape of ``logits``."""
+    probability = logits.sigmoid()
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    miss = probability + labels - 2 * probability * labels  # 1 - p of the right answer
+    weight = alpha * labels + (1 - alpha) * (1 - labels)
+    return weight * miss**gamma * cross_entropy
+
+
+def _mean_over_processes(count: int | Tensor, device: torch.device, minimum: float = 1.0) -> Tensor:
+    """A normaliser that makes the average of all processes' losses equal one process's loss on all their pictures."""
+    count = torch.as_tensor(count, dtype=torch.float32, device=device).clone()
+    if comm.get_world_size() > 1:
+        torch.distributed.all_reduce(count)
+        minimum /= comm.get_world_size()
+        count /= comm.get_world_size()
+    return count.clamp(min=minimum)
+
+
+class SetCriterion(nn.Module):
+    """Matches, then measures.
+
+    Args:
+        matcher: assigns queries to objects.
+        weights: weight of "loss_ce", "loss_bbox", "loss_giou", "loss_rel" and "loss_connectivity".
+        focal_alpha, focal_gamma: of loss_ce.
+        smoothing_alpha: uncertainty of a perfect match; 0 switches adaptive smoothing off.
+        k_neg, k_non: negatives per true triplet among matched pairs, and among pairs with an unmatched query; -1
+            takes all.
+        neg_sampling, non_sampling: "hard" takes those of highest score, "random" any.
+
+    Raises:
+        EGTRError: a sampling that does not exist, or an alpha outside 0..1.
+    """
+
+    def __init__(
+        self, *, matcher: HungarianMatcher, weights: dict[str, float], focal_alpha: float = 0.25,
+        focal_gamma: float = 2.0, smoothing_alpha: float = 1e-14, k_neg: int = 80, k_non: int = 80,
+        neg_sampling: str = "hard", non_sampling: str = "hard",
+    ):
+        super().__init__()
+        for key, value in (("NEG_SAMPLING", neg_sampling), ("NON_SAMPLING", non_sampling)):
+            if value not in SAMPLINGS:
+                raise EGTRError(f"MODEL.EGTR.LOSS.{key} is {value!r}, choose one of {', '.join(SAMPLINGS)}")
+        if not 0 <= smoothing_alpha < 1:
+            raise EGTRError(f"MODEL.EGTR.LOSS.SMOOTHING_ALPHA is {smoothing_alpha}, it must be at least 0, below 1")
+        self.matcher, self.weights = matcher, weights
+        self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
+        self.smoothing_alpha = smoothing_alpha
+        self.k_neg, self.k_non = k_neg, k_non
+        self.neg_sampling, self.non_sampling = neg_sampling, non_sampling
+
+    def forward(self, output: EGTROutput, targets: list[Target]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Losses of a batch, unweighted.
+
+        In training mode loss_rel is over sampled entries; in evaluation mode over all of them (spec section 4).
+
+        Args:
+            output: dense output for B pictures, without logit adjustment.
+            targets: B records.
+
+        Returns:
+            losses: "loss_ce", "loss_bbox", "loss_giou", "loss_rel", "loss_connectivity" (as far as the model has
+            them), and the first three with suffix "_0", "_1", ... for earlier decoder layers and "_enc" for
+            two-stage proposals. logged: "uncertainty", "cardinality_error" (with the same suffixes) and
+            "rel_gate_k", which enter no loss.
+        """
+        num_objects = _mean_over_processes(sum(len(t.classes) for t in targets), output.logits.device)
+        matches = self.matcher(output.logits, output.pred_boxes, targets)
+        losses, logged = self._detection(output.logits, output.pred_boxes, targets, matches, num_objects)
+        if output.relation_logits is not None:
+            relation_losses, relation_logged = self._relation(output, targets, matches)
+            losses.update(relation_losses)
+            logged.update(relation_logged)
+
+        others = {f"_{layer}": aux for layer, aux in enumerate(output.aux_outputs)}
+        if output.proposals is not None:
+            others["_enc"] = output.proposals
+        for suffix, (logits, boxes) in others.items():
+            wanted = targets
+            if suffix == "_enc":
+                wanted = [Target(torch.zeros_like(t.classes), t.boxes, t.relations) for t in targets]
+            matches = self.matcher(logits, boxes, wanted)
+            more_losses, more_logged = self._detection(logits, boxes, wanted, matches, num_objects)
+            losses.update({name + suffix: value for name, value in more_losses.items()})
+            logged.update({name + suffix: value for name, value in more_logged.items()})
+        return losses, logged
+
+    def weighted(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses times their weights; a suffixed loss has the weight of its stem."""
+        return {name: value * self.weights["_".join(name.split("_")[:2])] for name, value in losses.items()}
+
+    def _detection(self, logits, boxes, targets, matches, num_objects):
+        """Class, L1 and GIoU loss of one set of predictions: logits (B, N, C), boxes (B, N, 4)."""
+        labels = torch.zeros_like(logits)
+        for index, (match, target) in enumerate(zip(matches, targets, strict=True)):
+            labels[index, match.queries, target.classes[match.objects]] = 1.0
+        found = torch.cat([boxes[index, match.queries] for index, match in enumerate(matches)])
+        wanted = torch.cat([t.boxes[m.objects] for t, m in zip(targets, matches, strict=True)]).to(found)
+        giou = generalized_box_iou(box_cxcywh_to_xyxy(found), box_cxcywh_to_xyxy(wanted))
+        focal = sigmoid_focal_loss(logits, labels, self.focal_alpha, self.focal_gamma)
+        losses = {
+            "loss_ce": focal.sum() / num_objects,
+            "loss_bbox": (found - wanted).abs().sum() / num_objects,
+            "loss_giou": (1 - giou).sum() / num_objects,
+        }
+        predicted = (logits.detach().argmax(-1) != logits.shape[-1] - 1).sum(1)
+        counts = torch.tensor([len(t.classes) for t in targets], device=logits.device)
+        return losses, {"cardinality_error": (predicted - counts).abs().float().mean()}
+
+    def uncertainty(self, costs: Tensor) -> Tensor:
+        """u of matched queries (M,), 0..1, from their matching costs (spec section 3)."""
+        if self.smoothing_alpha == 0:
+            return torch.zeros_like(costs)
+        return (costs - self.matcher.min_cost - math.log(1 / self.smoothing_alpha - 1)).sigmoid()
+
+    def _true_entries(self, target: Target, match: Match) -> tuple[Tensor, Tensor, Tensor]:
+        """Triplets of which both objects are matched.
+
+        Returns:
+            entries (T', 3) of (subject query, object query, predicate), each once, and the uncertainties (T',) of
+            their subjects and objects.
+        """
+        device = match.queries.device
+        row = torch.full((len(target.classes),), -1, dtype=torch.int64, device=device)
+        row[match.objects] = torch.arange(len(match.objects), device=device)
+        rows = torch.stack([row[target.relations[:, 0]], row[target.relations[:, 1]], target.relations[:, 2]], dim=1)
+        rows = torch.unique(rows[(rows[:, :2] >= 0).all(1)], dim=0)
+        uncertainty = self.uncertainty(match.costs)
+        entries = torch.stack([match.queries[rows[:, 0]], match.queries[rows[:, 1]], rows[:, 2]], dim=1)
+        return entries, uncertainty[rows[:, 0]], uncertainty[rows[:, 1]]
+
+    def _relation(self, output, targets, matches):
+        """loss_rel, loss_connectivity and what is logged with them."""
+        relation_logits, connectivity_logits = output.relation_logits, output.connectivity_logits
+        chosen_logits, chosen_targets, pair_uncertainty, connectivity = [], [], [], []
+        for index, (target, match) in enumerate(zip(targets, matches, strict=True)):
+            entries, u_subject, u_object = self._true_entries(target, match)
+            subjects, objects, predicates = entries.unbind(1)
+            positives = (1 - u_subject) * (1 - u_object)
+            pair_uncertainty.append(u_subject * u_object)
+            scores = relation_logits[index]
+            if self.training:
+                negatives = self._negatives(scores, match.queries, entries)
+                chosen_logits += [scores[subjects, objects, predicates], negatives]
+                chosen_targets += [positives, torch.zeros_like(negatives)]
+            else:
+                wanted = torch.zeros_like(scores)
+                wanted[subjects, objects, predicates] = positives.to(wanted.dtype)
+                chosen_logits.append(scores.flatten())
+                chosen_targets.append(wanted.flatten())
+            if connectivity_logits is not None:
+                wanted = torch.zeros_like(connectivity_logits[index])
+                wanted[subjects, objects] = 1.0
+                connectivity.append(wanted)
+
+        logits = torch.cat(chosen_logits)
+        total = F.binary_cross_entropy_with_logits(logits, torch.cat(chosen_targets).to(logits.dtype), reduction="sum")
+        losses = {"loss_rel": total / _mean_over_processes(logits.numel(), logits.device)}
+        if connectivity_logits is not None:
+            losses["loss_connectivity"] = F.binary_cross_entropy_with_logits(
+                connectivity_logits, torch.stack(connectivity))
+        pair_uncertainty = torch.cat(pair_uncertainty)
+        logged = {"uncertainty": pair_uncertainty.sum() / max(len(pair_uncertainty), 1)}
+        if output.gates is not None:
+            means = output.gates.detach().mean((0, 2, 3))
+            logged.update({f"rel_gate_{source}": mean for source, mean in enumerate(means)})
+        return losses, logged
+
+    def _negatives(self, scores: Tensor, queries: Tensor, entries: Tensor) -> Tensor:
+        """Logits of the sampled negatives of one picture.
+
+        Args:
+            scores: (N, N, R) relation logits.
+            queries: (M,) matched queries.
+            entries: (T', 3) true (subject query, object query, predicate).
+        """
+        count = len(entries)
+        if count == 0:
+            return scores.new_zeros(0)
+        with torch.no_grad():
+            subjects, objects, predicates = entries.unbind(1)
+            is_matched = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
+            is_matched[queries] = True
+            both = is_matched[:, None] & is_matched[None, :]
+            candidate = both[..., None].repeat(1, 1, scores.shape[-1])
+            candidate[subjects, objects, predicates] = False
+            among_matched = candidate.flatten().nonzero()[:, 0]
+            others = (~both).flatten().nonzero()[:, 0]
+            others = (others[:, None] * scores.shape[-1] + torch.arange(scores.shape[-1], device=scores.device))
+        flat = scores.flatten()
+        return torch.cat([
+            self._sample(flat, among_matched, self.k_neg, count, self.neg_sampling),
+            self._sample(flat, others.flatten(), self.k_non, count, self.non_sampling),
+        ])
+
+    @staticmethod
+    def _sample(flat: Tensor, candidates: Tensor, k: int, count: int, sampling: str) -> Tensor:
+        """At most ``k * count`` entries of ``flat`` among the indices ``candidates``."""
+        wanted = len(candidates) if k < 0 else min(k * count, len(candidates))
+        if wanted < len(candidates):
+            if sampling == "hard":
+                candidates = candidates[flat.detach()[candidates].topk(wanted, sorted=False).indices]
+            else:
+                candidates = candidates[torch.randperm(len(candidates), device=candidates.device)[:wanted]]
+        return flat[candidates]

@@ -1,0 +1,318 @@
+"""The meta-architecture."""
+
+from contextlib import nullcontext
+
+import torch
+from detectron2.config import configurable
+from detectron2.data import MetadataCatalog
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from detectron2.structures import ImageList
+from detectron2.utils.events import get_event_storage, has_event_storage
+from torch import Tensor, nn
+
+from ..layers import box_xyxy_to_cxcywh
+from ..structures import EGTRError, SceneGraph
+from .criterion import SetCriterion
+from .matcher import HungarianMatcher
+from .outputs import EGTROutput, Target
+from .postprocessing import build_instances, build_prediction, scale_boxes
+from .relation import FrequencyBias, RelationSource, build_connectivity_head, build_relation_head
+from .transformer import DeformableTransformer
+
+
+class RelationPart(nn.Module):
+    """Everything that EGTR adds to a detector: source, heads and frequency bias.
+
+    Args:
+        source: makes pair features.
+        relation_head, connectivity_head: read them; the latter may be None.
+        frequency_bias: added to the relation logits.
+    """
+
+    def __init__(
+        self, source: RelationSource, relation_head: nn.Module, connectivity_head: nn.Module | None,
+        frequency_bias: FrequencyBias,
+    ):
+        super().__init__()
+        self.source = source
+        self.relation_head = relation_head
+        self.connectivity_head = connectivity_head
+        self.frequency_bias = frequency_bias
+
+
+@META_ARCH_REGISTRY.register()
+class EGTR(nn.Module):
+    """Deformable DETR whose decoder self-attention tells the relations between objects (Im et al., CVPR 2024).
+
+    Input, one dict a picture:
+
+    - image: (3, H, W) tensor, channels in the order of ``input_format``, values 0..255.
+    - height, width: size that boxes are wanted in; the image's own if absent.
+    - instances (training): Instances with gt_boxes (xyxy in pixels of ``image``) and gt_classes.
+    - relations (training): (T, 3) int64 of subject, object, predicate; the first two index ``instances``.
+
+    In training mode the result is a dict of weighted losses. In evaluation mode it is one dict a picture:
+    "instances" (the best (query, class) by sigmoid, with ``query_index``) and, unless the relation part is disabled,
+    "scene_graph" (:class:`~egtr.structures.SceneGraph`, whose ``prediction`` is the raw record).
+
+    Args:
+        backbone: makes feature maps.
+        transformer: detects.
+        relation: the relation part; None leaves a plain detector.
+        criterion: measures losses.
+        pixel_mean, pixel_std: per channel, on 0..255.
+        input_format: "RGB" or "BGR", for drawing only.
+        aux_loss: detection losses on every decoder layer.
+        freeze_detector: train the relation part alone.
+        detections_per_image: size of "instances".
+        triplets_per_image: triplets of "scene_graph".
+        object_score: "softmax" or "sigmoid", scores of objects in the graph.
+        class_names, predicate_names: for the graph; None prints numbers.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        transformer: DeformableTransformer,
+        relation: RelationPart | None,
+        criterion: SetCriterion,
+        pixel_mean: tuple[float, ...],
+        pixel_std: tuple[float, ...],
+        input_format: str = "RGB",
+        aux_loss: bool = False,
+        freeze_detector: bool = False,
+        detections_per_image: int = 100,
+        triplets_per_image: int = 100,
+        object_score: str = "softmax",
+        class_names: tuple[str, ...] | None = None,
+        predicate_names: tuple[str, ...] | None = None,
+    ):
+        super().__init__()
+        if freeze_detector and relation is None:
+            raise EGTRError("MODEL.EGTR.FREEZE_DETECTOR True with RELATION.ENABLED False leaves nothing to train")
+        self.backbone = backbone
+        self.transformer = transformer
+        self.relation = relation
+        self.criterion = criterion
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+        self.input_format = input_format
+        self.aux_loss = aux_loss
+        self.freeze_detector = freeze_detector
+        self.detections_per_image = detections_per_image
+        self.triplets_per_image = triplets_per_image
+        self.object_score = object_score
+        self.class_names, self.predicate_names = class_names, predicate_names
+        if freeze_detector:
+            for part in (backbone, transformer):
+                part.requires_grad_(False)
+
+    @classmethod
+    def from_config(cls, cfg):
+        egtr = cfg.MODEL.EGTR
+        backbone = build_backbone(cfg)
+        transformer = DeformableTransformer(
+            backbone.output_shape(),
+            num_classes=egtr.NUM_CLASSES,
+            num_queries=egtr.NUM_QUERIES,
+            hidden_dim=egtr.TRANSFORMER.HIDDEN_DIM,
+            num_heads=egtr.TRANSFORMER.NHEADS,
+            enc_layers=egtr.TRANSFORMER.ENC_LAYERS,
+            dec_layers=egtr.TRANSFORMER.DEC_LAYERS,
+            enc_ffn_dim=egtr.TRANSFORMER.ENC_FFN_DIM,
+            dec_ffn_dim=egtr.TRANSFORMER.DEC_FFN_DIM,
+            enc_points=egtr.TRANSFORMER.ENC_POINTS,
+            dec_points=egtr.TRANSFORMER.DEC_POINTS,
+            num_feature_levels=egtr.TRANSFORMER.NUM_FEATURE_LEVELS,
+            dropout=egtr.TRANSFORMER.DROPOUT,
+            with_box_refine=egtr.WITH_BOX_REFINE,
+            two_stage=egtr.TWO_STAGE,
+        )
+        metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0]) if len(cfg.DATASETS.TEST) else None
+        return {
+            "backbone": backbone,
+            "transformer": transformer,
+            "relation": cls._relation_from_config(cfg) if egtr.RELATION.ENABLED else None,
+            "criterion": cls._criterion_from_config(cfg),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "input_format": cfg.INPUT.FORMAT,
+            "aux_loss": egtr.AUX_LOSS,
+            "freeze_detector": egtr.FREEZE_DETECTOR,
+            "detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "triplets_per_image": cfg.TEST.SCENE_GRAPH.TRIPLETS_PER_IMAGE,
+            "object_score": cfg.TEST.SCENE_GRAPH.OBJECT_SCORE,
+            "class_names": _names(metadata, "thing_classes", egtr.NUM_CLASSES),
+            "predicate_names": _names(metadata, "predicate_classes", egtr.NUM_PREDICATES),
+        }
+
+    @staticmethod
+    def _relation_from_config(cfg) -> RelationPart:
+        egtr, relation = cfg.MODEL.EGTR, cfg.MODEL.EGTR.RELATION
+        source = RelationSource(
+            egtr.TRANSFORMER.HIDDEN_DIM,
+            egtr.TRANSFORMER.DEC_LAYERS,
+            layers=relation.SOURCE.LAYERS,
+            last_hidden_state=relation.SOURCE.LAST_HIDDEN_STATE,
+            pair_function=relation.SOURCE.PAIR_FUNCTION,
+            gate=relation.SOURCE.GATE,
+        )
+        adjustment = relation.LOGIT_ADJUSTMENT
+        part = RelationPart(
+            source,
+            build_relation_head(cfg, source.output_dim),
+            build_connectivity_head(cfg, source.output_dim),
+            FrequencyBias(
+                egtr.NUM_CLASSES,
+                egtr.NUM_PREDICATES,
+                kind=relation.FREQUENCY_BIAS,
+                eps=relation.FREQUENCY_BIAS_EPS,
+                tau=adjustment.TAU if adjustment.ENABLED else 0.0,
+            ),
+        )
+        for module in part.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        return part
+
+    @staticmethod
+    def _criterion_from_config(cfg) -> SetCriterion:
+        loss, cost = cfg.MODEL.EGTR.LOSS, cfg.MODEL.EGTR.MATCHER
+        focal = {"focal_alpha": loss.FOCAL_ALPHA, "focal_gamma": loss.FOCAL_GAMMA}
+        return SetCriterion(
+            matcher=HungarianMatcher(
+                cost_class=cost.COST_CLASS, cost_bbox=cost.COST_BBOX, cost_giou=cost.COST_GIOU, **focal),
+            weights={
+                "loss_ce": loss.CE_WEIGHT,
+                "loss_bbox": loss.BBOX_WEIGHT,
+                "loss_giou": loss.GIOU_WEIGHT,
+                "loss_rel": loss.REL_WEIGHT,
+                "loss_connectivity": loss.CONNECTIVITY_WEIGHT,
+            },
+            smoothing_alpha=loss.SMOOTHING_ALPHA,
+            k_neg=loss.K_NEG,
+            k_non=loss.K_NON,
+            neg_sampling=loss.NEG_SAMPLING,
+            non_sampling=loss.NON_SAMPLING,
+            **focal,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        if self.freeze_detector:
+            self.backbone.eval()
+            self.transformer.eval()
+        return self
+
+    def set_relation_statistics(self, triplet_counts: Tensor) -> None:
+        """Fill frequency bias and predicate frequency from a training set's (C, C, R) triplet counts."""
+        if self.relation is not None:
+            self.relation.frequency_bias.set_counts(triplet_counts.to(self.device))
+
+    def preprocess_image(self, inputs: list[dict]) -> ImageList:
+        """Normalise and pad right and bottom with zeros to the largest picture of the batch."""
+        images = [(x["image"].to(self.device).float() - self.pixel_mean) / self.pixel_std for x in inputs]
+        return ImageList.from_tensors(images, self.backbone.size_divisibility)
+
+    def network(self, images: ImageList) -> EGTROutput:
+        """Dense output for normalised, padded pictures; logit adjustment, if on, in evaluation mode only."""
+        output = self._network(images)
+        if not self.training and output.relation_logits is not None:
+            output.relation_logits = self.relation.frequency_bias.adjust(output.relation_logits)
+        return output
+
+    def _network(self, images: ImageList) -> EGTROutput:
+        """:meth:`network` before logit adjustment, which no loss may see."""
+        padded = images.tensor
+        valid = torch.zeros(len(padded), *padded.shape[-2:], dtype=torch.bool, device=padded.device)
+        for index, (height, width) in enumerate(images.image_sizes):
+            valid[index, :height, :width] = True
+        with torch.no_grad() if self.freeze_detector else nullcontext():
+            detected = self.transformer(self.backbone(padded), valid)
+        relation_logits = connectivity_logits = gates = None
+        if self.relation is not None:
+            part = self.relation
+            pairs = part.source(detected.queries, detected.keys, detected.hidden_states[-1])
+            relation_logits = part.frequency_bias(part.relation_head(pairs), detected.logits[-1])
+            if part.connectivity_head is not None:
+                connectivity_logits = part.connectivity_head(pairs)
+            gates = pairs.gates
+        return EGTROutput(
+            logits=detected.logits[-1],
+            pred_boxes=detected.pred_boxes[-1],
+            relation_logits=relation_logits,
+            connectivity_logits=connectivity_logits,
+            hidden_states=detected.hidden_states,
+            queries=detected.queries,
+            keys=detected.keys,
+            gates=gates,
+            memory=detected.memory,
+            aux_outputs=list(zip(detected.logits, detected.pred_boxes, strict=True))[:-1] if self.aux_loss else [],
+            proposals=(
+                (detected.proposal_logits, detected.proposal_boxes) if detected.proposal_logits is not None else None
+            ),
+        )
+
+    def losses(self, inputs: list[dict]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Unweighted losses and logged quantities, as the current mode (training or evaluation) defines them."""
+        output = self._network(self.preprocess_image(inputs))
+        return self.criterion(output, self._targets(inputs))
+
+    def forward(self, inputs: list[dict]):
+        """Weighted losses in training mode, results in evaluation mode; see the class."""
+        if not self.training:
+            return self.inference(inputs)
+        losses, logged = self.losses(inputs)
+        if has_event_storage():
+            get_event_storage().put_scalars(**{name: float(value) for name, value in logged.items()})
+        return self.criterion.weighted(losses)
+
+    @torch.no_grad()
+    def inference(self, inputs: list[dict]) -> list[dict]:
+        """Results of each picture, boxes in its ``height`` and ``width``."""
+        images = self.preprocess_image(inputs)
+        output = self.network(images)
+        results = []
+        for index, (record, image_size) in enumerate(zip(inputs, images.image_sizes, strict=True)):
+            size = (int(record.get("height", image_size[0])), int(record.get("width", image_size[1])))
+            boxes = scale_boxes(output.pred_boxes[index], *size)
+            result = {"instances": build_instances(output.logits[index], boxes, size, self.detections_per_image)}
+            if self.relation is not None:
+                result["scene_graph"] = SceneGraph.from_prediction(
+                    build_prediction(output, index, size),
+                    self.class_names,
+                    self.predicate_names,
+                    topk=self.triplets_per_image,
+                    object_score=self.object_score,
+                )
+            results.append(result)
+        return results
+
+    def _targets(self, inputs: list[dict]) -> list[Target]:
+        targets = []
+        for record in inputs:
+            instances = record["instances"].to(self.device)
+            height, width = instances.image_size
+            scale = torch.tensor([width, height, width, height], dtype=torch.float32, device=self.device)
+            relations = record.get("relations")
+            if relations is None:
+                relations = torch.zeros(0, 3, dtype=torch.int64)
+            targets.append(Target(
+                classes=instances.gt_classes,
+                boxes=box_xyxy_to_cxcywh(instances.gt_boxes.tensor) / scale,
+                relations=relations.to(self.device),
+            ))
+        return targets
+
+
+def _names(metadata, field: str, count: int) -> tuple[str, ...] | None:
+    """Names from the metadata if they fit the model; a model of another label set prints numbers."""
+    names = getattr(metadata, field, None) if metadata is not None else None
+    return tuple(names) if names and len(names) == count else None

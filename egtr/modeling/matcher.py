@@ -1,0 +1,96 @@
+"""Hungarian matching that also says how good each match is (spec section 3)."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+from ..layers import box_cxcywh_to_xyxy, generalized_box_iou
+from .outputs import Target
+
+# Inside the logarithms of the class cost; it bounds the cost from below, which smoothing relies on.
+EPS = 1e-8
+
+
+class Match(NamedTuple):
+    """Matched pairs of one picture, M = min(N, G) of them.
+
+    Attributes:
+        queries: (M,) int64 query indices.
+        objects: (M,) int64 indices of ground-truth objects.
+        costs: (M,) float32 matching costs, without gradient.
+    """
+
+    queries: Tensor
+    objects: Tensor
+    costs: Tensor
+
+
+class HungarianMatcher(nn.Module):
+    """One-to-one assignment of queries to objects of least total cost.
+
+    cost = cost_class * (focal cost of "yes" - focal cost of "no" at the object's class)
+    + cost_bbox * L1 of cxcywh - cost_giou * GIoU.
+    """
+
+    def __init__(
+        self, *, cost_class: float = 2.0, cost_bbox: float = 5.0, cost_giou: float = 2.0, focal_alpha: float = 0.25,
+        focal_gamma: float = 2.0,
+    ):
+        super().__init__()
+        self.cost_class, self.cost_bbox, self.cost_giou = cost_class, cost_bbox, cost_giou
+        self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
+
+    @property
+    def min_cost(self) -> float:
+        """Cost of a perfect match: probability 1, the same box."""
+        return self.cost_class * (1 - self.focal_alpha) * math.log(EPS) - self.cost_giou
+
+    @torch.no_grad()
+    def cost_matrix(self, logits: Tensor, boxes: Tensor, target: Target) -> Tensor:
+        """Costs of one picture.
+
+        Args:
+            logits: (N, C).
+            boxes: (N, 4) cxcywh in 0..1.
+            target: its ground truth, G objects.
+
+        Returns:
+            (N, G) float32.
+        """
+        probability = logits.float()[:, target.classes].sigmoid()
+        alpha, gamma = self.focal_alpha, self.focal_gamma
+        yes = alpha * (1 - probability) ** gamma * -torch.log(probability + EPS)
+        no = (1 - alpha) * probability**gamma * -torch.log(1 - probability + EPS)
+        boxes, wanted = boxes.float(), target.boxes.float()
+        distance = torch.cdist(boxes, wanted, p=1)
+        giou = generalized_box_iou(box_cxcywh_to_xyxy(boxes)[:, None], box_cxcywh_to_xyxy(wanted))
+        return self.cost_class * (yes - no) + self.cost_bbox * distance - self.cost_giou * giou
+
+    @torch.no_grad()
+    def forward(self, logits: Tensor, boxes: Tensor, targets: list[Target]) -> list[Match]:
+        """Match each picture of a batch.
+
+        Args:
+            logits: (B, N, C).
+            boxes: (B, N, 4) cxcywh in 0..1.
+            targets: B records.
+
+        Raises:
+            FloatingPointError: a cost is not finite, that is, the model's output is not.
+        """
+        matches = []
+        for index, target in enumerate(targets):
+            cost = self.cost_matrix(logits[index], boxes[index], target)
+            on_cpu = cost.cpu().numpy()
+            try:
+                queries, objects = linear_sum_assignment(on_cpu)
+            except ValueError as error:
+                raise FloatingPointError(
+                    f"matching: class logits or boxes of picture {index} of the batch are not finite") from error
+            queries = torch.as_tensor(queries, device=cost.device)
+            objects = torch.as_tensor(objects, device=cost.device)
+            matches.append(Match(queries, objects, cost[queries, objects]))
+        return matches

@@ -1,0 +1,52 @@
+"""Typed records that pass between the parts of the model."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass
+class EGTROutput:
+    """Dense output for a batch. B pictures, N queries, C classes, R predicates, L decoder layers, d width.
+
+    Attributes:
+        logits: (B, N, C) class logits, sigmoid, no background class.
+        pred_boxes: (B, N, 4) cxcywh in 0..1 of each picture without its padding.
+        relation_logits: (B, N, N, R), subject first, frequency bias included (and logit adjustment, if on, in
+            evaluation mode); None without the relation part.
+        connectivity_logits: (B, N, N); None without a connectivity head.
+        hidden_states: L tensors (B, N, d).
+        queries, keys: L tensors (B, N, d), by-products of decoder self-attention, the query before its
+            1/sqrt(d_head).
+        gates: (B, S, N, N) in 0..1, gate of each of the S relation sources; None without a gate.
+        memory: (B, cells, d), encoder output.
+        aux_outputs: (logits, pred_boxes) of the earlier decoder layers, first layer first.
+        proposals: (logits, boxes) of two-stage encoder proposals, (B, cells, C) and (B, cells, 4), or None.
+    """
+
+    logits: Tensor
+    pred_boxes: Tensor
+    relation_logits: Tensor | None
+    connectivity_logits: Tensor | None
+    hidden_states: list[Tensor]
+    queries: list[Tensor]
+    keys: list[Tensor]
+    gates: Tensor | None
+    memory: Tensor
+    aux_outputs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    proposals: tuple[Tensor, Tensor] | None = None
+
+
+@dataclass
+class Target:
+    """Ground truth of one picture. G objects, T triplets.
+
+    Attributes:
+        classes: (G,) int64.
+        boxes: (G, 4) cxcywh in 0..1.
+        relations: (T, 3) int64, (subject, object, predicate); subject and object index the G objects.
+    """
+
+    classes: Tensor
+    boxes: Tensor
+    relations: Tensor

@@ -1,0 +1,30 @@
+"""From by-products of self-attention to relation logits."""
+
+from .build import (
+    CONNECTIVITY_HEAD_REGISTRY,
+    PAIR_FUNCTION_REGISTRY,
+    RELATION_HEAD_REGISTRY,
+    build_connectivity_head,
+    build_relation_head,
+)
+from .frequency_bias import FrequencyBias
+from .heads import MLPConnectivityHead, MLPRelationHead
+from .pair_features import ConcatPairs, DotProductPairs, HadamardPairs, PairFeatures, SumPairs
+from .source import RelationSource
+
+__all__ = [
+    "CONNECTIVITY_HEAD_REGISTRY",
+    "PAIR_FUNCTION_REGISTRY",
+    "RELATION_HEAD_REGISTRY",
+    "ConcatPairs",
+    "DotProductPairs",
+    "FrequencyBias",
+    "HadamardPairs",
+    "MLPConnectivityHead",
+    "MLPRelationHead",
+    "PairFeatures",
+    "RelationSource",
+    "SumPairs",
+    "build_connectivity_head",
+    "build_relation_head",
+]

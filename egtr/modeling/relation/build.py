@@ -1,0 +1,58 @@
+"""Registries of what a user swaps in the relation part, each with its contract."""
+
+from detectron2.utils.registry import Registry
+from torch import nn
+
+from ...structures import EGTRError
+
+PAIR_FUNCTION_REGISTRY = Registry("PAIR_FUNCTION")
+PAIR_FUNCTION_REGISTRY.__doc__ = """
+How a query vector and a key vector become the feature of a pair (MODEL.EGTR.RELATION.SOURCE.PAIR_FUNCTION).
+
+An entry is a subclass of :class:`egtr.modeling.relation.PairFeatures`, built per forward pass from projected
+queries and keys; see there for the methods to override.
+"""
+
+RELATION_HEAD_REGISTRY = Registry("RELATION_HEAD")
+RELATION_HEAD_REGISTRY.__doc__ = """
+What scores predicates (MODEL.EGTR.RELATION.HEAD).
+
+An entry is an ``nn.Module`` class that is called as ``head(cfg, input_dim)``, input_dim being the width of a pair
+feature, and whose forward takes :class:`egtr.modeling.relation.PairFeatures` over N queries and returns relation
+logits (B, N, N, R), subject first, R = cfg.MODEL.EGTR.NUM_PREDICATES. The frequency bias is added outside.
+"""
+
+CONNECTIVITY_HEAD_REGISTRY = Registry("CONNECTIVITY_HEAD")
+CONNECTIVITY_HEAD_REGISTRY.__doc__ = """
+What tells whether any relation joins a pair (MODEL.EGTR.RELATION.CONNECTIVITY_HEAD).
+
+Called and built like an entry of RELATION_HEAD_REGISTRY; forward returns logits (B, N, N).
+"""
+
+
+def get_entry(registry: Registry, name: str, key: str) -> type:
+    """Look up ``name``, with an error that lists what there is.
+
+    Raises:
+        EGTRError: ``name`` is not registered. ``key`` is the configuration key that holds it.
+    """
+    if name not in registry:
+        known = ", ".join(sorted(name for name, _ in registry))
+        raise EGTRError(
+            f"{key}: {name!r} is not registered. Known: {known}. An entry of your own must be imported before the "
+            f"model is built")
+    return registry.get(name)
+
+
+def build_relation_head(cfg, input_dim: int) -> nn.Module:
+    """The relation head that the configuration names."""
+    name = cfg.MODEL.EGTR.RELATION.HEAD
+    return get_entry(RELATION_HEAD_REGISTRY, name, "MODEL.EGTR.RELATION.HEAD")(cfg, input_dim)
+
+
+def build_connectivity_head(cfg, input_dim: int) -> nn.Module | None:
+    """The connectivity head that the configuration names, or None for ""."""
+    name = cfg.MODEL.EGTR.RELATION.CONNECTIVITY_HEAD
+    if not name:
+        return None
+    return get_entry(CONNECTIVITY_HEAD_REGISTRY, name, "MODEL.EGTR.RELATION.CONNECTIVITY_HEAD")(cfg, input_dim)

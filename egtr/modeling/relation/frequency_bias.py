@@ -1,0 +1,84 @@
+"""What the training set alone says about a pair of classes."""
+
+import torch
+from torch import Tensor, nn
+
+from ...structures import EGTRError
+
+KINDS = ("reference", "probability", "none")
+
+
+class FrequencyBias(nn.Module):
+    """Table T of predicate scores for each pair of object classes, and the frequency of predicates (spec section 2).
+
+    Both are buffers: they travel in the checkpoint and get no gradient.
+
+    Args:
+        num_classes: C.
+        num_predicates: R.
+        kind: "reference": T = log(n + e / (n_total + e)), log-counts, as released; "probability": T = log of
+            (n + e) / (n_total + e), normalised over predicates; "none": nothing is added.
+        eps: e.
+        tau: strength of logit adjustment at inference; 0 switches it off.
+
+    Attributes:
+        table: (C + 1, C + 1, R), subject class first; the last row and column are unused, as released.
+        predicate_frequency: (R,), sums to 1.
+    """
+
+    def __init__(
+        self, num_classes: int, num_predicates: int, *, kind: str = "reference", eps: float = 1e-12, tau: float = 0.0
+    ):
+        super().__init__()
+        if kind not in KINDS:
+            raise EGTRError(f"MODEL.EGTR.RELATION.FREQUENCY_BIAS is {kind!r}, choose one of {', '.join(KINDS)}")
+        self.kind, self.eps, self.tau = kind, eps, tau
+        self.register_buffer("table", torch.zeros(num_classes + 1, num_classes + 1, num_predicates))
+        self.register_buffer("predicate_frequency", torch.full((num_predicates,), 1.0 / max(num_predicates, 1)))
+
+    @torch.no_grad()
+    def set_counts(self, triplet_counts: Tensor) -> None:
+        """Fill both buffers from the training set.
+
+        Args:
+            triplet_counts: (C, C, R) number of annotated (subject class, object class, predicate).
+
+        Raises:
+            EGTRError: another shape.
+        """
+        wanted = (self.table.shape[0] - 1, self.table.shape[1] - 1, self.table.shape[2])
+        if tuple(triplet_counts.shape) != wanted:
+            raise EGTRError(
+                f"triplet counts have shape {tuple(triplet_counts.shape)}, the model expects {wanted}: "
+                f"MODEL.EGTR.NUM_CLASSES or NUM_PREDICATES disagrees with the data set")
+        counts = triplet_counts.double()
+        total = counts.sum(-1, keepdim=True)
+        if self.kind == "probability":
+            table = torch.log((counts + self.eps) / (total + self.eps)).log_softmax(-1)
+        else:
+            table = torch.log(counts + self.eps / (total + self.eps))
+        self.table.zero_()
+        self.table[:-1, :-1] = table.to(self.table)
+        frequency = counts.sum((0, 1))
+        # A data set without any relation says nothing: uniform.
+        frequency = frequency + (frequency.sum() == 0)
+        self.predicate_frequency.copy_((frequency / frequency.sum()).to(self.predicate_frequency))
+
+    def forward(self, relation_logits: Tensor, logits: Tensor) -> Tensor:
+        """Add T[class of i, class of j] to the relation logits of each pair.
+
+        Args:
+            relation_logits: (B, N, N, R).
+            logits: (B, N, C) class logits; their argmax names the classes.
+        """
+        if self.kind == "none":
+            return relation_logits
+        classes = logits.argmax(-1)
+        return relation_logits + self.table[classes[:, :, None], classes[:, None, :]]
+
+    def adjust(self, relation_logits: Tensor) -> Tensor:
+        """Logit adjustment: relation_logits - tau * log(predicate frequency). For inference, never for a loss."""
+        if self.tau == 0:
+            return relation_logits
+        # The floor keeps the logit of a predicate that training never saw finite.
+        return relation_logits - self.tau * self.predicate_frequency.clamp(min=1e-12).log()

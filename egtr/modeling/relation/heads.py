@@ -1,0 +1,37 @@
+"""The paper's relation and connectivity heads (section 3.2)."""
+
+from torch import Tensor, nn
+
+from ...layers import MLP
+from .build import CONNECTIVITY_HEAD_REGISTRY, RELATION_HEAD_REGISTRY
+from .pair_features import PairFeatures
+
+
+def _hidden_dim(cfg) -> int:
+    return cfg.MODEL.EGTR.RELATION.MLP_DIM or cfg.MODEL.EGTR.TRANSFORMER.HIDDEN_DIM
+
+
+@RELATION_HEAD_REGISTRY.register()
+class MLPRelationHead(nn.Module):
+    """Perceptron of three layers from a pair feature to predicate logits."""
+
+    def __init__(self, cfg, input_dim: int):
+        super().__init__()
+        self.mlp = MLP(input_dim, _hidden_dim(cfg), cfg.MODEL.EGTR.NUM_PREDICATES)
+
+    def forward(self, pairs: PairFeatures) -> Tensor:
+        """Relation logits (B, N, N, R)."""
+        return self.mlp.after_first(pairs.linear(self.mlp.layers[0]))
+
+
+@CONNECTIVITY_HEAD_REGISTRY.register()
+class MLPConnectivityHead(nn.Module):
+    """Perceptron of three layers from a pair feature to one logit."""
+
+    def __init__(self, cfg, input_dim: int):
+        super().__init__()
+        self.mlp = MLP(input_dim, _hidden_dim(cfg), 1)
+
+    def forward(self, pairs: PairFeatures) -> Tensor:
+        """Connectivity logits (B, N, N)."""
+        return self.mlp.after_first(pairs.linear(self.mlp.layers[0])).squeeze(-1)

@@ -1,0 +1,115 @@
+"""Deformable DETR's decoder, which keeps the queries and keys of each self-attention."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...layers import MultiScaleDeformableAttention, QueryKeySelfAttention, inverse_sigmoid
+from ...layers.deformable_attention import SpatialShapes
+
+
+class DecoderOutput(NamedTuple):
+    """What the decoder leaves behind; one entry per layer in each list.
+
+    Attributes:
+        hidden_states: (B, N, d).
+        references: (B, N, 2 or 4), what entered the layer, in 0..1.
+        pred_boxes: (B, N, 4) cxcywh in 0..1.
+        queries, keys: (B, N, d), by-products of self-attention (spec section 2).
+    """
+
+    hidden_states: list[Tensor]
+    references: list[Tensor]
+    pred_boxes: list[Tensor]
+    queries: list[Tensor]
+    keys: list[Tensor]
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention among queries, deformable attention to the picture, feed-forward network; post-norm."""
+
+    def __init__(self, dim: int, num_heads: int, num_levels: int, num_points: int, ffn_dim: int, dropout: float):
+        super().__init__()
+        self.self_attn = QueryKeySelfAttention(dim, num_heads)
+        self.self_attn_norm = nn.LayerNorm(dim)
+        self.cross_attn = MultiScaleDeformableAttention(dim, num_heads, num_levels, num_points)
+        self.cross_attn_norm = nn.LayerNorm(dim)
+        self.linear1 = nn.Linear(dim, ffn_dim)
+        self.linear2 = nn.Linear(ffn_dim, dim)
+        self.ffn_norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Tensor, position: Tensor, reference_points: Tensor, memory: Tensor, spatial_shapes: SpatialShapes,
+        padding_mask: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One layer.
+
+        Args:
+            x, position: (B, N, d), content and position half of the queries.
+            reference_points: (B, N, L, 2 or 4), already times the valid ratios.
+            memory: (B, S, d), encoded cells.
+            spatial_shapes, padding_mask: as in :class:`~egtr.modeling.transformer.encoder.Encoder`.
+
+        Returns:
+            x (B, N, d) and the self-attention's queries and keys (B, N, d).
+        """
+        attended, queries, keys = self.self_attn(x, position)
+        x = self.self_attn_norm(x + self.dropout(attended))
+        attended = self.cross_attn(x + position, reference_points, memory, spatial_shapes, padding_mask)
+        x = self.cross_attn_norm(x + self.dropout(attended))
+        x = self.ffn_norm(x + self.dropout(self.linear2(F.relu(self.linear1(x)))))
+        return x, queries, keys
+
+
+def apply_box_delta(delta: Tensor, reference: Tensor) -> Tensor:
+    """Boxes from a box head's output and the reference that entered the layer.
+
+    Args:
+        delta: (..., 4).
+        reference: (..., 2) points or (..., 4) boxes in 0..1. A point moves x and y only.
+
+    Returns:
+        (..., 4) cxcywh in 0..1.
+    """
+    anchor = inverse_sigmoid(reference)
+    if reference.shape[-1] == 2:
+        anchor = torch.cat([anchor, torch.zeros_like(anchor)], dim=-1)
+    return (delta + anchor).sigmoid()
+
+
+class Decoder(nn.Module):
+    """A stack of :class:`DecoderLayer`; no norm follows it."""
+
+    def __init__(self, num_layers: int, **layer):
+        super().__init__()
+        self.layers = nn.ModuleList(DecoderLayer(**layer) for _ in range(num_layers))
+
+    def forward(
+        self, x: Tensor, position: Tensor, reference: Tensor, memory: Tensor, spatial_shapes: SpatialShapes,
+        valid_ratios: Tensor, padding_mask: Tensor, box_heads: nn.ModuleList, refine: bool,
+    ) -> DecoderOutput:
+        """Decode.
+
+        Args:
+            x, position: (B, N, d), content and position half of the queries.
+            reference: (B, N, 2 or 4) in 0..1 of the valid picture.
+            memory: (B, S, d), encoded cells.
+            spatial_shapes, valid_ratios, padding_mask: as in the encoder.
+            box_heads: one box head, or one for each layer.
+            refine: a layer's boxes become the next layer's reference, without gradient.
+        """
+        out = DecoderOutput([], [], [], [], [])
+        for index, layer in enumerate(self.layers):
+            scale = valid_ratios if reference.shape[-1] == 2 else torch.cat([valid_ratios, valid_ratios], dim=-1)
+            points = reference[:, :, None] * scale[:, None]
+            x, queries, keys = layer(x, position, points, memory, spatial_shapes, padding_mask)
+            box_head = box_heads[index if len(box_heads) > 1 else 0]
+            boxes = apply_box_delta(box_head(x), reference)
+            for entries, value in zip(out, (x, reference, boxes, queries, keys), strict=True):
+                entries.append(value)
+            if refine:
+                reference = boxes.detach()
+        return out

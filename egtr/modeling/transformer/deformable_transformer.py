@@ -1,0 +1,174 @@
+"""The detector behind the backbone: projections, encoder, decoder, class and box heads."""
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from detectron2.layers import ShapeSpec
+from torch import Tensor, nn
+
+from ...layers import MLP, MultiScaleDeformableAttention, sine_position_embedding
+from ...structures import EGTRError
+from .decoder import Decoder
+from .encoder import Encoder
+from .two_stage import TwoStage
+
+
+@dataclass
+class TransformerOutput:
+    """What the detector says. B pictures, N queries, C classes, S encoder cells, d width, L decoder layers.
+
+    Attributes:
+        logits: L tensors (B, N, C), one per decoder layer; the last is the answer.
+        pred_boxes: L tensors (B, N, 4), cxcywh in 0..1 of the valid picture.
+        hidden_states: L tensors (B, N, d).
+        queries, keys: L tensors (B, N, d), by-products of decoder self-attention, the query not yet scaled.
+        memory: (B, S, d) encoder output.
+        proposal_logits, proposal_boxes: (B, S, C) and (B, S, 4) of the two-stage proposals, else None.
+    """
+
+    logits: list[Tensor]
+    pred_boxes: list[Tensor]
+    hidden_states: list[Tensor]
+    queries: list[Tensor]
+    keys: list[Tensor]
+    memory: Tensor
+    proposal_logits: Tensor | None = None
+    proposal_boxes: Tensor | None = None
+
+
+class DeformableTransformer(nn.Module):
+    """Deformable DETR without its backbone (spec section 1).
+
+    Args:
+        input_shape: the backbone's maps, finest first.
+        num_classes: C.
+        num_queries: N.
+        hidden_dim: d.
+        num_heads: attention heads; must divide ``hidden_dim``.
+        enc_layers, dec_layers: layers of encoder and decoder.
+        enc_ffn_dim, dec_ffn_dim: width of their feed-forward networks.
+        enc_points, dec_points: sampling points per head and level.
+        num_feature_levels: levels; those beyond the backbone's are made by stride-2 convolutions.
+        dropout: of attention outputs and feed-forward networks.
+        with_box_refine: each layer has own heads and corrects the reference boxes.
+        two_stage: encoder proposals instead of learned queries; needs ``with_box_refine``.
+
+    Raises:
+        EGTRError: settings that contradict each other.
+    """
+
+    def __init__(
+        self, input_shape: dict[str, ShapeSpec], *, num_classes: int, num_queries: int = 200, hidden_dim: int = 256,
+        num_heads: int = 8, enc_layers: int = 6, dec_layers: int = 6, enc_ffn_dim: int = 1024,
+        dec_ffn_dim: int = 1024, enc_points: int = 4, dec_points: int = 4, num_feature_levels: int = 4,
+        dropout: float = 0.1, with_box_refine: bool = False, two_stage: bool = False,
+    ):
+        super().__init__()
+        if two_stage and not with_box_refine:
+            raise EGTRError("MODEL.EGTR.TWO_STAGE needs MODEL.EGTR.WITH_BOX_REFINE True")
+        if hidden_dim % 32 or hidden_dim % num_heads:
+            raise EGTRError(
+                f"MODEL.EGTR.TRANSFORMER.HIDDEN_DIM {hidden_dim} must be a multiple of 32 (GroupNorm's groups) and of "
+                f"NHEADS {num_heads}")
+        if num_feature_levels < len(input_shape):
+            raise EGTRError(
+                f"MODEL.EGTR.TRANSFORMER.NUM_FEATURE_LEVELS {num_feature_levels} is less than the backbone's "
+                f"{len(input_shape)} maps: shorten MODEL.EGTR.BACKBONE.OUT_INDICES or raise it")
+        self.with_box_refine, self.hidden_dim = with_box_refine, hidden_dim
+
+        widths = [shape.channels for shape in input_shape.values()]
+        projections = [nn.Conv2d(width, hidden_dim, 1) for width in widths]
+        for level in range(len(widths), num_feature_levels):
+            width = widths[-1] if level == len(widths) else hidden_dim
+            projections.append(nn.Conv2d(width, hidden_dim, 3, stride=2, padding=1))
+        self.input_proj = nn.ModuleList(nn.Sequential(conv, nn.GroupNorm(32, hidden_dim)) for conv in projections)
+        self.level_embed = nn.Parameter(torch.empty(num_feature_levels, hidden_dim))
+        shared = {"dim": hidden_dim, "num_heads": num_heads, "num_levels": num_feature_levels, "dropout": dropout}
+        self.encoder = Encoder(enc_layers, num_points=enc_points, ffn_dim=enc_ffn_dim, **shared)
+        self.decoder = Decoder(dec_layers, num_points=dec_points, ffn_dim=dec_ffn_dim, **shared)
+        self.two_stage = TwoStage(hidden_dim, num_queries) if two_stage else None
+        if not two_stage:
+            # Position half first, then content half.
+            self.query_embed = nn.Embedding(num_queries, 2 * hidden_dim)
+            self.reference_points = nn.Linear(hidden_dim, 2)
+
+        copies = dec_layers + two_stage if with_box_refine else 1
+        class_head, box_head = nn.Linear(hidden_dim, num_classes), MLP(hidden_dim, hidden_dim, 4)
+        self.class_heads = nn.ModuleList(copy.deepcopy(class_head) for _ in range(copies))
+        self.box_heads = nn.ModuleList(copy.deepcopy(box_head) for _ in range(copies))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Initial values as in the last paragraph of spec section 1."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if isinstance(module, MultiScaleDeformableAttention):
+                module.reset_parameters()
+        nn.init.normal_(self.level_embed)
+        if self.two_stage is None:
+            nn.init.normal_(self.query_embed.weight)
+            nn.init.xavier_uniform_(self.reference_points.weight)
+        for head in self.class_heads:
+            # Focal loss: every class starts at probability 0.01.
+            nn.init.constant_(head.bias, -math.log(99))
+        for index, head in enumerate(self.box_heads):
+            nn.init.zeros_(head.layers[-1].weight)
+            # Boxes start small where nothing says how large they are: on the first layer, unless proposals do.
+            if index == 0 and self.two_stage is None:
+                nn.init.constant_(head.layers[-1].bias[2:], -2.0)
+
+    def forward(self, features: dict[str, Tensor], valid: Tensor) -> TransformerOutput:
+        """Detect.
+
+        Args:
+            features: the backbone's maps, finest first.
+            valid: (B, H, W) bool over the padded batch, True where a picture is.
+        """
+        cells, positions, masks, spatial_shapes, valid_ratios = [], [], [], [], []
+        maps = list(features.values())
+        for level, project in enumerate(self.input_proj):
+            source = maps[level] if level < len(maps) else (maps[-1] if level == len(maps) else projected)
+            projected = project(source)
+            shape = projected.shape[-2:]
+            mask = F.interpolate(valid[:, None].float(), size=shape, mode="nearest")[:, 0].bool()
+            position = sine_position_embedding(mask, self.hidden_dim).to(projected.dtype)
+            cells.append(projected.flatten(2).transpose(1, 2))
+            positions.append((position + self.level_embed[level]).flatten(1, 2))
+            masks.append(mask.flatten(1))
+            spatial_shapes.append((int(shape[0]), int(shape[1])))
+            valid_ratios.append(torch.stack([mask[:, 0].float().mean(-1), mask[:, :, 0].float().mean(-1)], dim=-1))
+        x, position = torch.cat(cells, dim=1), torch.cat(positions, dim=1)
+        padding_mask, valid_ratios = ~torch.cat(masks, dim=1), torch.stack(valid_ratios, dim=1)
+
+        memory = self.encoder(x, position, spatial_shapes, valid_ratios, padding_mask)
+        proposal_logits = proposal_boxes = None
+        if self.two_stage is not None:
+            content, query_position, reference, proposal_logits, proposal_boxes = self.two_stage(
+                memory, spatial_shapes, padding_mask, self.class_heads[-1], self.box_heads[-1])
+        else:
+            query_position, content = (
+                self.query_embed.weight[None].expand(len(memory), -1, -1).chunk(2, dim=-1))
+            reference = self.reference_points(query_position).sigmoid()
+        decoded = self.decoder(
+            content, query_position, reference, memory, spatial_shapes, valid_ratios, padding_mask, self.box_heads,
+            refine=self.with_box_refine)
+        logits = [
+            self.class_heads[index if self.with_box_refine else 0](hidden)
+            for index, hidden in enumerate(decoded.hidden_states)
+        ]
+        return TransformerOutput(
+            logits=logits,
+            pred_boxes=decoded.pred_boxes,
+            hidden_states=decoded.hidden_states,
+            queries=decoded.queries,
+            keys=decoded.keys,
+            memory=memory,
+            proposal_logits=proposal_logits,
+            proposal_boxes=proposal_boxes,
+        )

@@ -1,0 +1,79 @@
+"""Deformable DETR's encoder."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...layers import MultiScaleDeformableAttention
+from ...layers.deformable_attention import SpatialShapes
+
+
+def encoder_reference_points(spatial_shapes: SpatialShapes, valid_ratios: Tensor) -> Tensor:
+    """Where each cell of each level lies on every level.
+
+    Args:
+        spatial_shapes: (height, width) of the L levels; S cells in all.
+        valid_ratios: (B, L, 2), share of each padded map's width and height that is picture.
+
+    Returns:
+        (B, S, L, 2): pixel centres as shares of the valid part, times the valid ratios of the level that is read.
+    """
+    references = []
+    for level, (height, width) in enumerate(spatial_shapes):
+        y = torch.arange(0.5, height, device=valid_ratios.device)
+        x = torch.arange(0.5, width, device=valid_ratios.device)
+        y, x = torch.meshgrid(y, x, indexing="ij")
+        cells = torch.stack([x.flatten(), y.flatten()], dim=-1)  # (H*W, 2)
+        size = valid_ratios[:, level, :] * valid_ratios.new_tensor([width, height])
+        references.append(cells[None] / size[:, None])
+    return torch.cat(references, dim=1)[:, :, None] * valid_ratios[:, None]
+
+
+class EncoderLayer(nn.Module):
+    """Deformable self-attention over all levels, then a feed-forward network; norms after each (post-norm)."""
+
+    def __init__(self, dim: int, num_heads: int, num_levels: int, num_points: int, ffn_dim: int, dropout: float):
+        super().__init__()
+        self.self_attn = MultiScaleDeformableAttention(dim, num_heads, num_levels, num_points)
+        self.self_attn_norm = nn.LayerNorm(dim)
+        self.linear1 = nn.Linear(dim, ffn_dim)
+        self.linear2 = nn.Linear(ffn_dim, dim)
+        self.ffn_norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Tensor, position: Tensor, reference_points: Tensor, spatial_shapes: SpatialShapes,
+        padding_mask: Tensor,
+    ) -> Tensor:
+        """(B, S, d) to (B, S, d); see :class:`Encoder`."""
+        attended = self.self_attn(x + position, reference_points, x, spatial_shapes, padding_mask)
+        x = self.self_attn_norm(x + self.dropout(attended))
+        return self.ffn_norm(x + self.dropout(self.linear2(F.relu(self.linear1(x)))))
+
+
+class Encoder(nn.Module):
+    """A stack of :class:`EncoderLayer`; no norm follows it."""
+
+    def __init__(self, num_layers: int, **layer):
+        super().__init__()
+        self.layers = nn.ModuleList(EncoderLayer(**layer) for _ in range(num_layers))
+
+    def forward(
+        self, x: Tensor, position: Tensor, spatial_shapes: SpatialShapes, valid_ratios: Tensor, padding_mask: Tensor
+    ) -> Tensor:
+        """Encode.
+
+        Args:
+            x: (B, S, d) cells of all levels.
+            position: (B, S, d) sine and level embedding.
+            spatial_shapes: (height, width) of each level.
+            valid_ratios: (B, L, 2).
+            padding_mask: (B, S) bool, True at padding.
+
+        Returns:
+            (B, S, d).
+        """
+        reference_points = encoder_reference_points(spatial_shapes, valid_ratios)
+        for layer in self.layers:
+            x = layer(x, position, reference_points, spatial_shapes, padding_mask)
+        return x

@@ -1,0 +1,79 @@
+"""Encoder proposals that take the place of learned queries (Deformable DETR, appendix A.4)."""
+
+import torch
+from torch import Tensor, nn
+
+from ...layers import sine_box_embedding
+from ...layers.deformable_attention import SpatialShapes
+
+
+def grid_proposals(spatial_shapes: SpatialShapes, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """One box for each cell of each level, in inverse-sigmoid space.
+
+    Args:
+        spatial_shapes: (height, width) of the levels.
+        valid: (B, S) bool, False at padding.
+
+    Returns:
+        proposals (B, S, 4): centre (x + 0.5, y + 0.5) / valid size, side 0.05 * 2^level; infinity where the cell is
+        padding or any coordinate is outside (0.01, 0.99). usable (B, S) bool: the others.
+    """
+    boxes = []
+    for level, ((height, width), cells) in enumerate(
+        zip(spatial_shapes, valid.split([h * w for h, w in spatial_shapes], dim=1), strict=True)
+    ):
+        cells = cells.view(-1, height, width)
+        size = torch.stack([cells[:, 0].sum(-1), cells[:, :, 0].sum(-1)], dim=-1)[:, None, None]  # (B, 1, 1, 2)
+        y, x = torch.meshgrid(
+            torch.arange(0.5, height, device=valid.device), torch.arange(0.5, width, device=valid.device),
+            indexing="ij")
+        centre = torch.stack([x, y], dim=-1)[None] / size
+        boxes.append(torch.cat([centre, torch.full_like(centre, 0.05 * 2.0**level)], dim=-1).flatten(1, 2))
+    boxes = torch.cat(boxes, dim=1)
+    usable = ((boxes > 0.01) & (boxes < 0.99)).all(-1) & valid
+    proposals = torch.log(boxes / (1 - boxes))
+    return proposals.masked_fill(~usable[..., None], float("inf")), usable
+
+
+class TwoStage(nn.Module):
+    """Scores and refines the proposals, and makes decoder queries of the best.
+
+    Args:
+        dim: width d.
+        num_queries: proposals N that are kept.
+    """
+
+    def __init__(self, dim: int, num_queries: int):
+        super().__init__()
+        self.num_queries = num_queries
+        self.memory_proj = nn.Linear(dim, dim)
+        self.memory_norm = nn.LayerNorm(dim)
+        self.query_proj = nn.Linear(2 * dim, 2 * dim)
+        self.query_norm = nn.LayerNorm(2 * dim)
+
+    def forward(
+        self, memory: Tensor, spatial_shapes: SpatialShapes, padding_mask: Tensor, class_head: nn.Module,
+        box_head: nn.Module,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Choose.
+
+        Args:
+            memory: (B, S, d) encoded cells.
+            spatial_shapes: (height, width) of the levels.
+            padding_mask: (B, S) bool, True at padding.
+            class_head, box_head: the heads that score and refine proposals.
+
+        Returns:
+            content (B, N, d), position (B, N, d) and reference boxes (B, N, 4) of the queries; logits (B, S, C) and
+            boxes (B, S, 4) cxcywh of every proposal, for their own loss.
+        """
+        proposals, usable = grid_proposals(spatial_shapes, ~padding_mask)
+        memory = self.memory_norm(self.memory_proj(memory.masked_fill(~usable[..., None], 0.0)))
+        logits = class_head(memory)
+        coordinates = box_head(memory) + proposals
+        # Proposals are class-agnostic: their loss calls every object class 0.
+        best = logits[..., 0].topk(self.num_queries, dim=1).indices
+        reference = coordinates.gather(1, best[..., None].expand(-1, -1, 4)).detach().sigmoid()
+        queries = self.query_norm(self.query_proj(sine_box_embedding(reference, 2 * memory.shape[-1])))
+        position, content = queries.chunk(2, dim=-1)
+        return content, position, reference, logits, coordinates.sigmoid()
