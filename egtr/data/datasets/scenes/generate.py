@@ -1,0 +1,153 @@
+"""Draws the scenes and writes them to disk in Visual Genome's layout."""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from egtr.data.datasets.scenes.backgrounds import paint_background
+from egtr.data.datasets.scenes.canvas import Canvas, Pen
+from egtr.data.datasets.scenes.layout import Scene, compose
+from egtr.data.datasets.scenes.relations import look_at, relate
+
+SCENES_CLASSES = (
+    "person", "hat", "umbrella", "dog", "horse", "bird", "tree", "house", "window",
+    "car", "wheel", "table", "cup", "ball", "sun", "cloud", "kite", "boat",
+)  # fmt: skip
+SCENES_PREDICATES = (
+    "near", "has", "wearing", "on", "behind", "in front of", "above", "in",
+    "holding", "beside", "riding", "under", "flying", "chasing", "kicking",
+)  # fmt: skip
+SPLITS = ("train", "val", "test")
+# Raise it with every change that alters a pixel or an annotation: data sets on disk are then drawn anew.
+GENERATOR_VERSION = 1
+STAMP_FILE = "scenes.stamp.json"
+# Image ids are unique over the splits, like Visual Genome's.
+_ID_STRIDE = 1_000_000
+
+
+def paint(scene: Scene) -> tuple[np.ndarray, list[np.ndarray], list[int], np.ndarray, dict]:
+    """Paint ``scene`` from back to front.
+
+    Returns:
+        the picture, (H, W, 3) uint8 RGB; for each figure its mask, (H, W) bool, and its number of pixels including those
+        outside of the picture; the visible figure's index at each pixel, (H, W), -1 for the background; and the pixels
+        that one figure hides of another, {(front, back): count}.
+    """
+    canvas = Canvas(scene.height, scene.width)
+    paint_background(canvas, scene.setting, scene.horizon, scene.rng)
+    masks, totals = [None] * len(scene.figures), [0] * len(scene.figures)
+    covered: dict = {}
+    steps = [(figure.depth, 0, i) for i, figure in enumerate(scene.figures)]
+    steps += [(depth, 1, i) for i, (depth, _, _) in enumerate(scene.strokes)]
+    for _, is_stroke, i in sorted(steps):
+        layer = canvas.layer()
+        if is_stroke:
+            _, points, color = scene.strokes[i]
+            layer.line(points, color)
+            canvas.decorate(layer)
+            continue
+        figure = scene.figures[i]
+        figure.draw(Pen(layer, figure.x, figure.y, figure.size, figure.flip), figure.style, **figure.look)
+        masks[i], totals[i], hidden = canvas.paste(layer, i)
+        for back in np.flatnonzero(hidden):
+            pair = (figure.parent or figure, scene.figures[back].parent or scene.figures[back])
+            covered[pair] = covered.get(pair, 0) + int(hidden[back])
+    return canvas.picture, masks, totals, canvas.owner, covered
+
+
+def draw_scene(seed: int, split: str, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Draw picture ``index`` of a split; it depends on nothing but the three arguments.
+
+    Returns:
+        image: (H, W, 3) uint8, RGB; H and W in 208..288.
+        boxes: (N, 4) int64, x0, y0, x1, y1 in pixels around what is seen of each object; x1 and y1 are exclusive.
+        classes: (N,) int64, indices into :data:`SCENES_CLASSES`.
+        relations: (T, 3) int64, subject, object (indices into ``boxes``), predicate (into :data:`SCENES_PREDICATES`).
+    """
+    attempt = 0
+    while True:
+        rng = np.random.RandomState([seed, SPLITS.index(split), index, attempt])
+        scene = compose(rng)
+        image, masks, totals, owner, covered = paint(scene)
+        sights = look_at(masks, totals, scene, owner)
+        relations = relate(scene, sights, covered)
+        if 3 <= len(sights) <= 13 and relations:
+            break
+        attempt += 1
+    order = rng.permutation(len(sights))
+    place = np.argsort(order)
+    boxes = np.array([sights[i].box for i in order], np.int64)
+    classes = np.array([SCENES_CLASSES.index(sights[i].figure.name) for i in order], np.int64)
+    triplets = [(place[s], place[o], SCENES_PREDICATES.index(p)) for s, o, p in relations]
+    return image, boxes, classes, np.array(sorted(triplets), np.int64)
+
+
+def _write_scene(root: str, seed: int, split: str, index: int) -> tuple[dict, list[dict], list[list[int]]]:
+    image, boxes, classes, relations = draw_scene(seed, split, index)
+    image_id = SPLITS.index(split) * _ID_STRIDE + index + 1
+    file_name = f"{split}_{index:05d}.png"
+    if not cv2.imwrite(os.path.join(root, "images", file_name), image[:, :, ::-1]):
+        raise OSError(f"cannot write {os.path.join(root, 'images', file_name)}: is the disk full?")
+    record = {"id": image_id, "file_name": file_name, "height": image.shape[0], "width": image.shape[1]}
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    annotations = [
+        {
+            "image_id": image_id,
+            "category_id": int(label) + 1,
+            "bbox": [int(v) for v in (*box[:2], *size)],
+            "area": int(size[0] * size[1]),
+            "iscrowd": 0,
+        }
+        for box, size, label in zip(boxes, sizes, classes, strict=True)
+    ]
+    return record, annotations, [[int(s), int(o), int(p) + 1] for s, o, p in relations]
+
+
+def prepare_scenes(
+    root: str | Path, seed: int = 0, sizes: tuple[int, int, int] = (4000, 400, 400), processes: int = 2
+) -> bool:
+    """Write the data set to ``root`` in Visual Genome's layout, unless exactly that is there already.
+
+    Args:
+        root: folder that receives ``images/``, ``train.json``, ``val.json``, ``test.json`` and ``rel.json``.
+        seed: other seeds give other pictures of the same kind.
+        sizes: number of training, validation and test pictures.
+        processes: the result does not depend on it.
+
+    Returns:
+        whether anything had to be drawn.
+    """
+    root = Path(root)
+    stamp = {"version": GENERATOR_VERSION, "seed": seed, "sizes": list(sizes)}
+    stamp_file = root / STAMP_FILE
+    if stamp_file.is_file() and json.loads(stamp_file.read_text()) == stamp:
+        return False
+    stamp_file.unlink(missing_ok=True)
+    (root / "images").mkdir(parents=True, exist_ok=True)
+    relations: dict = {}
+    categories = [{"id": i + 1, "name": name} for i, name in enumerate(SCENES_CLASSES)]
+    with ProcessPoolExecutor(processes, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        for split, size in zip(SPLITS, sizes, strict=True):
+            draw = partial(_write_scene, str(root), seed, split)
+            drawn = tqdm(pool.map(draw, range(size), chunksize=16), total=size, desc=f"scenes {split}", unit="picture")
+            images, annotations = [], []
+            relations[split] = {}
+            for record, objects, triplets in drawn:
+                images.append(record)
+                relations[split][str(record["id"])] = triplets
+                annotations += [{"id": len(annotations) + i + 1, **entry} for i, entry in enumerate(objects)]
+            content = {"images": images, "annotations": annotations, "categories": categories}
+            (root / f"{split}.json").write_text(json.dumps(content))
+    relations["rel_categories"] = ["__background__", *SCENES_PREDICATES]
+    (root / "rel.json").write_text(json.dumps(relations))
+    # Last, so that an interrupted run is never taken for a complete data set.
+    stamp_file.write_text(json.dumps(stamp) + "\n")
+    return True
