@@ -1,0 +1,164 @@
+#!/usr/bin/env python
+"""EGTR from end to end on the CPU: what ``make demo`` does.
+
+Prepares the embedded data set, trains EGTR on it from the shipped detector weights, evaluates it, draws
+validation pictures with their graphs, and prints a table of metrics and the paths of the pictures.
+"""
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.data.detection_utils import read_image
+from detectron2.engine import HookBase
+from detectron2.evaluation.evaluator import inference_context
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.events import JSONWriter, TensorboardXWriter
+from tabulate import tabulate
+from torch import nn
+from tqdm import tqdm
+
+from egtr.data import SceneGraphMapper, get_metadata
+from egtr.data.datasets.scenes import prepare_scenes
+from egtr.engine import EGTRTrainer, load_config
+from egtr.structures import EGTRError
+from egtr.visualization import save_scene_graph, select_for_display
+
+
+class ProgressBar(HookBase):
+    """Training's progress in one line: iterations, time left, loss."""
+
+    def before_train(self) -> None:
+        self._bar = tqdm(total=self.trainer.max_iter, initial=self.trainer.start_iter, desc="training", unit="it")
+
+    def after_step(self) -> None:
+        losses = self.trainer.storage.histories().get("total_loss")
+        if losses is not None:
+            self._bar.set_postfix(loss=f"{losses.median(20):.2f}", refresh=False)
+        self._bar.update()
+
+    def after_train(self) -> None:
+        self._bar.close()
+
+
+class QuickstartTrainer(EGTRTrainer):
+    """The ordinary trainer with progress bars in place of log lines."""
+
+    def build_hooks(self) -> list[HookBase | None]:
+        # First, so that the bar is complete before evaluation starts another one.
+        return [ProgressBar(), *super().build_hooks()]
+
+    def build_writers(self) -> list[Any]:
+        folder = Path(self.cfg.OUTPUT_DIR)
+        return [JSONWriter(str(folder / "metrics.json")), TensorboardXWriter(str(folder))]
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[Any]:
+        loader = super().build_test_loader(cfg, dataset_name)
+        return tqdm(loader, desc=f"evaluating on {dataset_name}", unit="picture")
+
+
+def prepare_data(cfg: CfgNode, dataset: str) -> None:
+    """Draw the embedded data set where the run needs it and it is not there yet."""
+    names = [name for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST, dataset) if name.startswith("scenes_")]
+    if names:
+        root = Path(get_metadata(names[0]).image_root).parent
+        print(f"\n[1/3] Data set: {root.resolve()}", flush=True)
+        if not prepare_scenes(root):
+            print("is there already")
+
+
+def train(cfg: CfgNode) -> tuple[nn.Module, Mapping[str, Mapping[str, float]]]:
+    """Train and evaluate, as ``tools/train_net.py`` does; returns the model and its metrics."""
+    print(f"\n[2/3] Training from {cfg.MODEL.WEIGHTS or 'scratch'} (log: {cfg.OUTPUT_DIR}/log.txt)", flush=True)
+    trainer = QuickstartTrainer(cfg)
+    trainer.resume_or_load(resume=False)
+    results = trainer.train()
+    return trainer.bare_model, results
+
+
+def draw(model: nn.Module, cfg: CfgNode, dataset: str, number: int, folder: Path) -> list[Path]:
+    """Draw ``number`` pictures, spread evenly over ``dataset``; returns the files."""
+    print(f"\n[3/3] Drawing pictures of {dataset}", flush=True)
+    records = DatasetCatalog.get(dataset)
+    chosen = np.linspace(0, len(records) - 1, min(number, len(records))).round().astype(int)
+    read = SceneGraphMapper(cfg, is_train=False)
+    paths = []
+    with inference_context(model), torch.no_grad():
+        for index in tqdm(chosen, desc="drawing", unit="picture"):
+            record = records[index]
+            graph = model([read(record)])[0]["scene_graph"]
+            path = folder / f"{Path(record['file_name']).stem}.png"
+            save_scene_graph(path, read_image(record["file_name"], "RGB"), select_for_display(graph, top_k=12))
+            paths.append(path)
+    return paths
+
+
+def metrics_table(results: Mapping[str, Mapping[str, float]], topk: Iterable[int]) -> str:
+    """The metrics that papers report, in percent."""
+    graphs, objects = results["sgdet"], results["bbox"]
+    rows = [[f"{kind}@K", *(graphs[f"{kind}@{k}"] for k in topk)] for kind in ("R", "mR", "ng-R", "ng-mR")]
+    table = tabulate(rows, headers=["%", *(f"K = {k}" for k in topk)], floatfmt=".1f")
+    return f"{table}\n\nobjects: AP50 {objects['AP50']:.1f}, AP {objects['AP']:.1f}"
+
+
+def write_log(folder: Path) -> None:
+    """Everything goes to a file, so that the console keeps the progress bars and warnings."""
+    folder.mkdir(parents=True, exist_ok=True)
+    to_file, to_console = logging.FileHandler(folder / "log.txt"), logging.StreamHandler()
+    to_file.setFormatter(logging.Formatter("[%(asctime)s %(name)s] %(levelname)s: %(message)s"))
+    to_console.setLevel(logging.WARNING)
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    for handler in (to_file, to_console):
+        root.addHandler(handler)
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config-file", default="egtr://configs/scenes/egtr_demo.yaml", metavar="FILE")
+    parser.add_argument("--output", default="output/demo", metavar="DIR", type=Path, help="(default: %(default)s)")
+    parser.add_argument(
+        "--dataset",
+        default="scenes_val",
+        metavar="NAME",
+        help="whose pictures are drawn (default: %(default)s)",
+    )
+    parser.add_argument("--pictures", default=10, type=int, metavar="N", help="how many (default: %(default)s)")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="changes of the configuration, in pairs")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    args, start = parse_arguments(arguments), time.perf_counter()
+    cfg = load_config(args.config_file, args.opts)
+    cfg.OUTPUT_DIR = str(args.output / "training")
+    if torch.device(cfg.MODEL.DEVICE).type == "cuda" and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    cfg.freeze()
+    write_log(Path(cfg.OUTPUT_DIR))
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED)
+
+    prepare_data(cfg, args.dataset)
+    model, results = train(cfg)
+    paths = draw(model, cfg, args.dataset, args.pictures, args.output)
+    minutes = (time.perf_counter() - start) / 60
+    names = ", ".join(cfg.DATASETS.TEST)
+    print(f"\nScene graphs on {names} after {cfg.SOLVER.MAX_ITER} iterations ({minutes:.1f} minutes in all):\n")
+    print(metrics_table(results, cfg.TEST.SCENE_GRAPH.TOPK))
+    print("\nPictures with their graphs:", *paths, sep="\n  ")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except EGTRError as error:
+        sys.exit(f"{sys.argv[0]}: {error}")
