@@ -27,7 +27,8 @@ def pairwise_iou(
     area_plus_one = plus_one if area_plus_one is None else area_plus_one
     top_left = np.maximum(boxes1[:, None, :2], boxes2[None, :, :2])
     bottom_right = np.minimum(boxes1[:, None, 2:], boxes2[None, :, 2:])
-    intersection = np.clip(bottom_right - top_left + float(plus_one), 0, None).prod(axis=2)
+    sides = np.clip(bottom_right - top_left + float(plus_one), 0, None)
+    intersection = sides[..., 0] * sides[..., 1]
     area1 = (boxes1[:, 2:] - boxes1[:, :2] + float(area_plus_one)).prod(axis=1)
     area2 = (boxes2[:, 2:] - boxes2[:, :2] + float(area_plus_one)).prod(axis=1)
     union = area1[:, None] + area2[None, :] - intersection

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from egtr.structures import GroundTruth, Prediction, RankedTriplets
+from egtr.structures import GroundTruth, Prediction, RankedTriplets, best_pairs
 
 from .detection import detection_ap, protocol_detections
 from .matching import match_objects, match_triplets, pairwise_iou
@@ -48,23 +48,16 @@ def rank_candidates(prediction: Prediction) -> RankedTriplets:
     Exact ties go by (position of the pair, predicate).
     """
     object_scores, _ = prediction.object_scores("softmax")
-    pair_scores = object_scores[prediction.pairs].prod(axis=1)
-    pairs, connectivity = prediction.pairs, prediction.connectivity
-    relation = prediction.relation
-    num_predicates = relation.shape[1]
-    width = min(PREDICATES_PER_PAIR, num_predicates)
-    if width and len(pairs) > MAX_CANDIDATES:
-        # A pair without a place among the best pairs has no triplet among the best triplets.
-        bound = relation.max(axis=1) * connectivity * pair_scores
-        inside = np.flatnonzero(bound >= np.partition(bound, -MAX_CANDIDATES)[-MAX_CANDIDATES])
-        pairs, connectivity, pair_scores = pairs[inside], connectivity[inside], pair_scores[inside]
-        relation = relation[inside]
-    relation = relation * connectivity[:, None]
+    pairs = prediction.pairs
+    pair_scores = prediction.connectivity * object_scores[pairs].prod(axis=1)
+    rows = best_pairs(prediction.relation, pair_scores, MAX_CANDIDATES, np.arange(len(pairs)))
+    width = min(PREDICATES_PER_PAIR, prediction.relation.shape[1])
+    relation = prediction.relation[rows]
     predicates = np.sort(np.argsort(-relation, axis=1, kind="stable")[:, :width], axis=1)
-    scores = (np.take_along_axis(relation, predicates, axis=1) * pair_scores[:, None]).reshape(-1)
+    scores = (np.take_along_axis(relation, predicates, axis=1) * pair_scores[rows, None]).reshape(-1)
     order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
     kept = order[scores[order] > MIN_SCORE]
-    rows = kept // max(width, 1)
+    rows = rows[kept // max(width, 1)]
     return RankedTriplets(pairs[rows, 0], pairs[rows, 1], predicates.reshape(-1)[kept], scores[kept])
 
 

@@ -3,7 +3,7 @@
 from .errors import EGTRError
 from .ground_truth import GroundTruth
 from .prediction import Prediction, all_pairs
-from .ranking import RankedTriplets, rank_triplets
+from .ranking import RankedTriplets, best_pairs, rank_triplets
 from .scene_graph import SceneGraph
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "RankedTriplets",
     "SceneGraph",
     "all_pairs",
+    "best_pairs",
     "rank_triplets",
 ]

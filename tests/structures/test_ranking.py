@@ -1,0 +1,60 @@
+"""Ranking triplets: held against sorting all of them."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from egtr.structures import EGTRError, Prediction, all_pairs, best_pairs, rank_triplets
+
+
+def random_prediction(num_queries, num_predicates, seed):
+    rng = np.random.RandomState(seed)
+    pairs = all_pairs(num_queries)
+    pairs = pairs[rng.permutation(len(pairs))[: len(pairs) * rng.randint(1, 3) // 2]]
+    # Few values make ties frequent; connectivity of a power of two keeps products exact.
+    relation = rng.randint(0, 9, (len(pairs), num_predicates)) / 8
+    connectivity = 0.5 ** rng.randint(0, 6, len(pairs))
+    logits = np.full((num_queries, 2), 0.0)
+    logits[:, 0] = 200.0  # a score of exactly 1
+    return Prediction(logits, np.zeros((num_queries, 4)), pairs, connectivity, relation, image_size=(1, 1))
+
+
+def literal(prediction, topk, graph_constraint):
+    triplets = []
+    for (i, j), connectivity, relation in zip(
+        prediction.pairs.tolist(), prediction.connectivity.tolist(), prediction.relation.tolist(), strict=True
+    ):
+        if i != j:
+            chosen = [relation.index(max(relation))] if graph_constraint else range(len(relation))
+            triplets += [(-relation[p] * connectivity, i, j, p) for p in chosen]
+    return sorted(triplets)[:topk]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 12), st.integers(1, 4), st.integers(0, 2**32 - 1), st.integers(0, 60), st.booleans())
+def test_order_is_that_of_sorting_everything(num_queries, num_predicates, seed, topk, graph_constraint):
+    prediction = random_prediction(num_queries, num_predicates, seed)
+    expected = literal(prediction, topk, graph_constraint)
+    ranked = rank_triplets(prediction, topk, graph_constraint)
+    got = zip(-ranked.scores, ranked.subjects, ranked.objects, ranked.predicates, strict=True)
+    assert [tuple(row) for row in got] == expected
+
+
+def test_best_pairs_keeps_ties_and_little_else():
+    # Best triplets of the pairs: .5, .25, .5, .125; the second best score is shared by two of the first three.
+    relation = np.array([[0.5, 0.1], [0.25, 0.2], [1.0, 0.0], [0.125, 0.1]])
+    pair_scores = np.array([1.0, 1.0, 0.5, 1.0])
+    assert best_pairs(relation, pair_scores, 1, np.arange(4)).tolist() == [0, 2]
+    assert best_pairs(relation, pair_scores, 1, np.array([3, 1])).tolist() == [1]
+    assert best_pairs(relation, pair_scores, 4, np.arange(4)).tolist() == [0, 1, 2, 3]
+    assert best_pairs(relation, pair_scores, 0, np.arange(4)).tolist() == []
+
+
+@pytest.mark.parametrize("field", ["logits", "connectivity", "relation"])
+def test_nan_cannot_be_ranked(field):
+    prediction = random_prediction(4, 2, 0)
+    getattr(prediction, field)[...] = np.nan
+    for graph_constraint in (True, False):
+        with pytest.raises(EGTRError, match="NaN"):
+            rank_triplets(prediction, 5, graph_constraint)
