@@ -21,9 +21,7 @@ def answers(tmp_path_factory):
 
     def ask(tool):
         command = [sys.executable, tool, "--help"]
-        return subprocess.run(
-            command, cwd=scratch, env=environment, capture_output=True, text=True, check=False
-        )
+        return subprocess.run(command, cwd=scratch, env=environment, capture_output=True, text=True, check=False)
 
     with ThreadPoolExecutor(2) as pool:
         yield dict(zip(TOOLS, pool.map(ask, TOOLS), strict=True))

@@ -100,9 +100,7 @@ def download(folder):
     """Fetch the pinned wheel by name into ``folder`` and return its path. pip checks the hash."""
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{SOURCE} --hash=sha256:{SHA256}\n", encoding="utf-8")
-    status = pip(
-        "download", "--quiet", "--require-hashes", *DOWNLOAD_OPTIONS, "--dest", folder, "-r", requirements
-    )
+    status = pip("download", "--quiet", "--require-hashes", *DOWNLOAD_OPTIONS, "--dest", folder, "-r", requirements)
     wheels = list(folder.glob("*.whl"))
     if status != 0 or not wheels:
         raise SystemExit(
@@ -120,9 +118,7 @@ def download(folder):
 def check_archive(archive):
     """Refuse any file but the one that was tested."""
     if not archive.is_file():
-        raise SystemExit(
-            f"install_detectron2: {archive}: there is no such file. Check the path given to --archive."
-        )
+        raise SystemExit(f"install_detectron2: {archive}: there is no such file. Check the path given to --archive.")
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     if digest != SHA256:
         raise SystemExit(
@@ -146,9 +142,7 @@ def repack(archive, folder):
         name = f"detectron2/{name}"
         for old, new in fixes:
             if old.encode() not in content.get(name, b""):
-                raise SystemExit(
-                    f"install_detectron2: {archive}: {name} does not contain {old!r} as expected."
-                )
+                raise SystemExit(f"install_detectron2: {archive}: {name} does not contain {old!r} as expected.")
             content[name] = content[name].replace(old.encode(), new.encode())
     content[f"{info}/METADATA"] = "\n".join(
         [
