@@ -6,14 +6,17 @@
 - ``palette``       colours for readers with and without a colour vision deficiency
 - ``merge``         what to show of a graph: one node per object, good triplets
 - ``ground_truth``  annotations as a graph
+- ``export``        pictures and JSON files of many graphs
 """
 
 from .draw import draw_scene_graph, figure_to_array, save_scene_graph
+from .export import export_scene_graphs
 from .ground_truth import graph_from_annotations
 from .merge import merge_duplicates, select_for_display
 
 __all__ = [
     "draw_scene_graph",
+    "export_scene_graphs",
     "figure_to_array",
     "graph_from_annotations",
     "merge_duplicates",

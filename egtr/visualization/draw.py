@@ -26,9 +26,9 @@ SHEET_WIDTH = 960.0
 MARGIN = 18.0
 # DejaVu comes with matplotlib: the same sheet on every machine.
 FONT = "DejaVu Sans"
-LABEL_SIZE = 10.0
-NODE_SIZE = 11.0
-EDGE_SIZE = 10.0
+LABEL_SIZE = 12.0
+NODE_SIZE = 14.0
+EDGE_SIZE = 12.0
 SMALLEST_FONT = 4.0
 # Longer names are cut.
 LONGEST_NAME = 28
@@ -55,14 +55,14 @@ def draw_scene_graph(
 ) -> Figure:
     """Draw a picture and its graph side by side (one above the other where the picture is wide).
 
-    An object has one colour in both halves, from a palette for colour-blind readers; where a class occurs more than
-    once its objects are numbered from left to right. Edges have their subject's colour and the wider, the higher
-    their score is compared with the best one of the graph. Everything in ``graph`` is drawn: choose with
-    :func:`egtr.visualization.select_for_display` first.
+    An object has one colour in both halves, from a palette for colour-blind readers; where a class occurs
+    more than once, its objects are numbered from left to right. Edges have their subject's colour, and are the
+    wider, the higher their score is compared with the best one of the graph. Everything in ``graph`` is drawn:
+    choose with :func:`egtr.visualization.select_for_display` first.
 
     Args:
         image: (H, W, 3) uint8, RGB, of any size.
-        graph: its boxes are in pixels of ``graph.image_size``; ``image`` may be a scaled copy of that picture.
+        graph: boxes are in pixels of ``graph.image_size``; ``image`` may be a scaled copy of that picture.
         title: a line above both.
         show_scores: add scores, two digits, to the labels of boxes and edges.
 
@@ -75,7 +75,7 @@ def draw_scene_graph(
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise EGTRError(
-            f"draw_scene_graph: image is {image.dtype} of shape {image.shape}; give uint8 of shape (H, W, 3), RGB"
+            f"draw_scene_graph: image is {image.dtype} of shape {image.shape}; give uint8 (H, W, 3), RGB"
         )
     sheet = _plan(image.shape[0], image.shape[1], len(graph.boxes), titled=title is not None)
     figure = Figure(figsize=(sheet.width / 72, sheet.height / 72), facecolor="white")
@@ -104,7 +104,7 @@ def save_scene_graph(
     show_scores: bool = False,
     dpi: int = 160,
 ) -> None:
-    """Write :func:`draw_scene_graph` to a file; its suffix says what it becomes (.png, .svg, .pdf, .jpg, ...).
+    """Write :func:`draw_scene_graph` to a file; its suffix (.png, .svg, .pdf, ...) says what it becomes.
 
     Args:
         path: parent folders are made.
@@ -117,7 +117,7 @@ def save_scene_graph(
     figure = draw_scene_graph(image, graph, title=title, show_scores=show_scores)
     known = sorted(figure.canvas.get_supported_filetypes())
     if path.suffix[1:].lower() not in known:
-        raise EGTRError(f"{path}: suffix {path.suffix!r} is not a picture format; take one of {', '.join(known)}")
+        raise EGTRError(f"{path}: suffix {path.suffix!r} is no format of pictures; take {', '.join(known)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=dpi)
 
@@ -132,7 +132,7 @@ def figure_to_array(figure: Figure, dpi: int = 160) -> np.ndarray:
 
 def _plan(height: int, width: int, num_objects: int, titled: bool) -> _Sheet:
     # Letters keep their size on the page: a sheet for many objects grows instead.
-    scale = float(np.clip(np.sqrt(num_objects / 10), 1.0, 1.7))
+    scale = float(np.clip(np.sqrt(num_objects / 8), 1.0, 1.8))
     sheet_width = SHEET_WIDTH * scale
     top = MARGIN + (26.0 if titled else 0.0)
     inner = sheet_width - 2 * MARGIN
@@ -155,7 +155,7 @@ def _plan(height: int, width: int, num_objects: int, titled: bool) -> _Sheet:
 
 
 def _object_names(graph: SceneGraph) -> list[str]:
-    """"dog", or "dog 1", "dog 2" from left to right where there are more."""
+    """Labels: "dog", or "dog 1", "dog 2" from left to right where there are more."""
     names = [_shorten(graph.class_name(i)) for i in range(len(graph.boxes))]
     numbered = list(names)
     for name in set(names):
@@ -179,7 +179,7 @@ def _draw_picture(axes: Axes, sheet: _Sheet, image: np.ndarray) -> None:
     if image.shape[0] > height or image.shape[1] > width:
         size = (min(width, image.shape[1]), min(height, image.shape[0]))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    axes.imshow(image, extent=(x1, x2, y2, y1), aspect="auto", interpolation="bilinear")
+    axes.imshow(image, extent=(x1, x2, y2, y1), aspect="auto", interpolation="bicubic")
 
 
 def _draw_boxes(
@@ -194,8 +194,9 @@ def _draw_boxes(
     # the largest first, so that what lies inside it is drawn over it
     for i in np.argsort(-areas, kind="stable"):
         x1, y1, x2, y2 = boxes[i]
-        for color, line_width in (("white", 3.8), (colors[i], 2.2)):
-            axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=color, lw=line_width, joinstyle="round"))
+        for color, line_width in (("white", 4.0), (colors[i], 2.4)):
+            style = {"fill": False, "ec": color, "lw": line_width, "joinstyle": "round"}
+            axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **style))
 
     texts = [f"{n} {s:.2f}" if show_scores else n for n, s in zip(names, graph.scores, strict=True)]
     placed = _place_box_labels(sheet, boxes, areas, texts)
@@ -217,7 +218,7 @@ def _draw_boxes(
 def _place_box_labels(
     sheet: _Sheet, boxes: np.ndarray, areas: np.ndarray, texts: list[str]
 ) -> tuple[np.ndarray, np.ndarray, float] | None:
-    """Corners (N, 2), sizes (N, 2) and font size of the labels; None where even the smallest letters do not fit."""
+    """Corners (N, 2), sizes (N, 2) and font size of the labels; None where they do not fit."""
     # those of small boxes first: theirs can be mistaken most easily
     order = np.argsort(areas, kind="stable")
     narrow = (sheet.picture[2:] - sheet.picture[:2]).min() < 120
@@ -240,27 +241,26 @@ def _place_box_labels(
 
 def _box_label_candidates(box: np.ndarray, size: np.ndarray) -> np.ndarray:
     (x1, y1, x2, y2), (w, h) = box, size
-    candidates = [(x1, y1 - h), (x1, y2), (x2 - w, y1 - h), (x2 - w, y2), (x2, y1), (x1 - w, y1)]
+    # flush with the outer side of the frame
+    x1, x2 = x1 - 1.2, x2 + 1.2
+    outside = [(x1, y1 - h), (x1, y2), (x2 - w, y1 - h), (x2 - w, y2), (x2, y1), (x1 - w, y1)]
     inside = [(x1, y1), (x1, y2 - h), (x2 - w, y1), (x2 - w, y2 - h), ((x1 + x2 - w) / 2, y1)]
     roomy = x2 - x1 > 1.2 * w and y2 - y1 > 3 * h
     # on the box's own corner where that is large enough, else outside
-    return np.array([candidates[0], *inside, *candidates[1:]] if roomy else [*candidates, *inside])
+    return np.array([outside[0], *inside, *outside[1:]] if roomy else [*outside, *inside])
 
 
 def _draw_graph(
     axes: Axes, sheet: _Sheet, graph: SceneGraph, names: list[str], colors: np.ndarray, show_scores: bool
 ) -> None:
-    if len(graph.triplets) == 0:
-        # room for the nodes, if any, below the sentence
-        x = (sheet.graph[0] + sheet.graph[2]) / 2
-        y = sheet.graph[1] + 24 if names else (sheet.graph[1] + sheet.graph[3]) / 2
-        _text(axes, x, y, "no relations" if names else "no objects, no relations", 13.0, FAINT)
-        if not names:
-            return
     texts = [_shorten(graph.predicate_name(int(p))) for p in graph.triplets[:, 2]]
     if show_scores:
         texts = [f"{t} {s:.2f}" for t, s in zip(texts, graph.triplet_scores, strict=True)]
     layout, node_sizes, label_sizes, shrink = _layout(sheet, graph, names, texts)
+    if not texts:
+        x, y = (sheet.graph[:2] + sheet.graph[2:]) / 2
+        y = layout.centers[:, 1].min(initial=y + 44) - 44
+        _text(axes, x, y, "no relations" if names else "no objects, no relations", NODE_SIZE, FAINT)
 
     best = max(float(graph.triplet_scores.max(initial=0.0)), 1e-9)
     for e in range(len(texts)):
@@ -283,11 +283,12 @@ def _draw_graph(
 def _layout(
     sheet: _Sheet, graph: SceneGraph, names: list[str], texts: list[str]
 ) -> tuple[GraphLayout, np.ndarray, np.ndarray, float]:
-    """Layout, sizes of nodes (N, 2) and edge labels (E, 2), and the factor of all letters that made them fit."""
+    """Layout, sizes of nodes (N, 2) and edge labels (E, 2), and the factor of letters that made them fit."""
     shrink = 1.0
     while True:
-        node_sizes = np.array([_label_size(n, NODE_SIZE * shrink, 9.0, 5.0, "bold") for n in names]).reshape(-1, 2)
-        label_sizes = np.array([_label_size(t, EDGE_SIZE * shrink, 3.0, 1.5) for t in texts]).reshape(-1, 2)
+        nodes = [_label_size(name, NODE_SIZE * shrink, 8.0, 4.5, "bold") for name in names]
+        labels = [_label_size(text, EDGE_SIZE * shrink, 3.0, 1.0) for text in texts]
+        node_sizes, label_sizes = np.array(nodes).reshape(-1, 2), np.array(labels).reshape(-1, 2)
         layout = layout_graph(node_sizes, graph.triplets[:, :2], label_sizes, sheet.graph)
         if layout.labels is not None or EDGE_SIZE * shrink < SMALLEST_FONT:
             return layout, node_sizes, label_sizes, shrink
@@ -316,13 +317,13 @@ def _pill(x: float, y: float, w: float, h: float, color, rounding: float, zorder
     return FancyBboxPatch((x, y), w, h, boxstyle=style, fc=color, ec="none", zorder=zorder, alpha=alpha)
 
 
-def _text(axes: Axes, x: float, y: float, text: str, size: float, color, weight="normal", ha="center", zorder=6):
+def _text(
+    axes: Axes, x: float, y: float, text: str, size: float, color, weight="normal", ha="center", zorder=6
+):
     font = FontProperties(family=FONT, size=size, weight=weight)
+    style = {"color": color, "ha": ha, "va": "center_baseline", "zorder": zorder}
     # "$" in a class name is a dollar, whatever a user's matplotlibrc says
-    axes.text(
-        x, y, text, fontproperties=font, color=color, ha=ha, va="center_baseline", zorder=zorder,
-        parse_math=False, usetex=False,
-    )
+    axes.text(x, y, text, fontproperties=font, parse_math=False, usetex=False, **style)
 
 
 @lru_cache(maxsize=4096)

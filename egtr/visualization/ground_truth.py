@@ -15,18 +15,16 @@ def graph_from_annotations(dataset_dict: Mapping[str, Any], metadata: Any = None
     Args:
         dataset_dict: Detectron2's, with ``height``, ``width``, ``annotations`` and ``relations`` (see
             :meth:`egtr.structures.ground_truth.GroundTruth.from_dict`). Repeated relations become one.
-        metadata: has ``thing_classes`` and ``predicate_classes``, such as ``MetadataCatalog.get(name)``; None, or an
-            object without them: the graph has no names.
+        metadata: has ``thing_classes`` and ``predicate_classes``, such as ``MetadataCatalog.get(name)``; None,
+            or an object without them: the graph has no names.
 
     Raises:
         EGTRError: a field is missing or malformed.
     """
     for field in ("height", "width"):
         if field not in dataset_dict:
-            raise EGTRError(
-                f"{dataset_dict.get('file_name', 'dataset dict')}: field {field} is missing; give the picture's size "
-                "in pixels, which its boxes refer to"
-            )
+            where = dataset_dict.get("file_name", "dataset dict")
+            raise EGTRError(f"{where}: field {field} is missing; give the size of the picture in pixels")
     truth = GroundTruth.from_dict(dataset_dict)
     class_names = getattr(metadata, "thing_classes", None)
     predicate_names = getattr(metadata, "predicate_classes", None)

@@ -12,8 +12,8 @@ from .placement import overlap_area, place_labels
 NODE_GAP = 12.0
 # Space between an edge and what it comes from or leads to, points.
 EDGE_GAP = 3.0
-# Distance between the middles of two edges that join the same nodes, points.
-PARALLEL_GAP = 30.0
+# Room that an arrow head needs, points.
+HEAD = 16.0
 # Longest average edge, points: a graph of two nodes does not fill a page.
 MAX_EDGE = 190.0
 
@@ -47,10 +47,10 @@ def layout_graph(
 ) -> GraphLayout:
     """Lay a directed graph out.
 
-    Kamada and Kawai's layout (networkx) from several starts and in several rotations is rated by what spoils a
-    drawing: crossings, edges that run under nodes, edges too short for their label, nodes too close. Small random
-    moves then improve the best one. The same input always gives the same drawing. Nodes without edges line up in
-    rows below the others.
+    Kamada and Kawai's layout (networkx) from several starts and in several rotations is rated by what spoils
+    a drawing: crossings, edges that run under nodes, edges too short for their labels, nodes too close. Small
+    random moves then improve the best one. The same input always gives the same drawing. Nodes without edges
+    line up in rows below the others.
 
     Args:
         node_sizes: (N, 2) widths and heights.
@@ -71,17 +71,18 @@ def layout_graph(
     if linked.any():
         upper = area.copy()
         if len(rows):
-            upper[3] = max(rows[:, 1].min() - node_sizes[~linked, 1].max() - NODE_GAP, (area[1] + area[3]) / 2)
+            top_of_rows = rows[:, 1].min() - node_sizes[~linked, 1].max() - NODE_GAP
+            upper[3] = max(top_of_rows, (area[1] + area[3]) / 2)
         new_index = np.cumsum(linked) - 1
         centers[linked] = _linked_centers(node_sizes[linked], new_index[edges], label_sizes, upper, seed)
 
-    curves = _curves(centers, node_sizes, edges)
+    curves = _curves(centers, node_sizes, edges, label_sizes)
     nodes = np.concatenate([centers - node_sizes / 2, centers + node_sizes / 2], axis=1)
     return GraphLayout(centers, curves, _place_edge_labels(curves, label_sizes, nodes, area))
 
 
 def _row_centers(sizes: np.ndarray, area: np.ndarray, fill: bool) -> np.ndarray:
-    """Centres of nodes set like words in centred lines, in the middle of the area (``fill``) or at its bottom."""
+    """Centres of nodes set like words in centred lines: amid the area (``fill``) or at its bottom."""
     lines: list[list[int]] = [[]]
     width = 0.0
     for i, (w, _) in enumerate(sizes):
@@ -141,7 +142,7 @@ def _kamada_kawai(num_nodes: int, edges: np.ndarray, random: np.random.RandomSta
     graph.add_nodes_from(range(num_nodes))
     graph.add_edges_from((int(s), int(o)) for s, o in edges if s != o)
     distances = {i: dict(lengths) for i, lengths in nx.all_pairs_shortest_path_length(graph)}
-    # Kamada and Kawai's forces need a distance between any two nodes; parts that nothing joins keep apart by this.
+    # Kamada and Kawai's springs need a distance between any two nodes, also where no path joins them.
     apart = max(max(lengths.values()) for lengths in distances.values()) / 2 + 1.5
     distances = {i: {j: distances[i].get(j, apart) for j in range(num_nodes)} for i in range(num_nodes)}
     shapes = []
@@ -170,13 +171,13 @@ class _Cost:
 
     def __init__(self, sizes: np.ndarray, edges: np.ndarray, label_sizes: np.ndarray, area: np.ndarray):
         self.padded = sizes + NODE_GAP
+        # one straight line stands for all edges between two nodes
         pairs, inverse = np.unique(np.sort(edges, axis=1), axis=0, return_inverse=True)
-        # one straight line for all edges between two nodes, as long as the widest label and the nodes ask
-        labels = np.zeros(len(pairs))
-        np.maximum.at(labels, inverse.reshape(-1), label_sizes[:, 0])
+        labels = np.zeros((len(pairs), 2))
+        np.maximum.at(labels, inverse.reshape(-1), label_sizes)
         line = pairs[:, 0] != pairs[:, 1]
         self.lines = pairs[line]
-        self.label_widths = labels[line]
+        self.label_sizes = labels[line]
         self.sizes = sizes
         first, second = np.triu_indices(len(self.lines), 1)
         disjoint = (self.lines[first][:, :, None] != self.lines[second][:, None, :]).all(axis=(1, 2))
@@ -227,20 +228,20 @@ class _Cost:
         length = np.maximum(np.linalg.norm(direction, axis=1), 1e-9)
         unit = direction / length[:, None]
         # way from a node's centre to its rim, in the direction of the edge
-        rims = [
-            (self.sizes[self.lines[:, k]] / 2 / np.maximum(unit, 1e-9)).min(axis=1) for k in (0, 1)
-        ]
+        rims = [(self.sizes[self.lines[:, k]] / 2 / np.maximum(unit, 1e-9)).min(axis=1) for k in (0, 1)]
         # a label lies level: a steep edge passes through its height alone
-        label = np.minimum(self.label_widths / np.maximum(unit[:, 0], 1e-9), 20.0 / np.maximum(unit[:, 1], 1e-9))
-        wanted = rims[0] + rims[1] + label + 24.0
+        label = (self.label_sizes / np.maximum(unit, 1e-9)).min(axis=1)
+        wanted = rims[0] + rims[1] + label + 2 * HEAD
         return float(np.clip(1 - length / wanted, 0, None).sum())
 
     def _too_long(self, starts: np.ndarray, ends: np.ndarray) -> float:
         return float(np.clip(np.linalg.norm(ends - starts, axis=1) / MAX_EDGE - 1, 0, None).sum())
 
 
-def _curves(centers: np.ndarray, sizes: np.ndarray, edges: np.ndarray) -> list[np.ndarray]:
-    """Edges as polylines; those that join the same two nodes bend apart."""
+def _curves(
+    centers: np.ndarray, sizes: np.ndarray, edges: np.ndarray, label_sizes: np.ndarray
+) -> list[np.ndarray]:
+    """Edges as polylines; those that join the same two nodes bend apart, far enough for their labels."""
     groups: dict[tuple[int, int], list[int]] = {}
     for e, (s, o) in enumerate(edges):
         groups.setdefault((min(s, o), max(s, o)), []).append(e)
@@ -252,9 +253,11 @@ def _curves(centers: np.ndarray, sizes: np.ndarray, edges: np.ndarray) -> list[n
                 curves[e] = _loop(centers[low], sizes[low], rank)
                 continue
             a, b = centers[low], centers[high]
-            across = np.array([a[1] - b[1], b[0] - a[0]]) / max(np.linalg.norm(b - a), 1e-9)
+            length = max(float(np.linalg.norm(b - a)), 1e-9)
+            across = np.array([a[1] - b[1], b[0] - a[0]]) / length
+            gap = min(np.abs(across) @ label_sizes[members].mean(axis=0) + 6.0, 0.45 * length)
             # a quadratic curve reaches half as far as its control point
-            control = (a + b) / 2 + across * 2 * PARALLEL_GAP * (rank - (len(members) - 1) / 2)
+            control = (a + b) / 2 + across * 2 * gap * (rank - (len(members) - 1) / 2)
             curve = (1 - t) ** 2 * a + 2 * t * (1 - t) * control + t**2 * b
             curve = curve if edges[e, 0] == low else curve[::-1]
             curves[e] = _clip(curve, edges[e], centers, sizes)
@@ -280,30 +283,43 @@ def _clip(curve: np.ndarray, edge: np.ndarray, centers: np.ndarray, sizes: np.nd
         outside &= (np.abs(curve - centers[node]) > sizes[node] / 2 + EDGE_GAP).any(axis=1)
     visible = np.flatnonzero(outside)
     # nodes that touch: a stub between them still shows the direction
-    return curve[visible[0] : visible[-1] + 1] if len(visible) > 1 else curve[len(curve) // 2 - 1 : len(curve) // 2 + 1]
+    if len(visible) < 2:
+        visible = np.array([len(curve) // 2 - 1, len(curve) // 2])
+    return curve[visible[0] : visible[-1] + 1]
 
 
 def _place_edge_labels(
     curves: list[np.ndarray], label_sizes: np.ndarray, nodes: np.ndarray, area: np.ndarray
 ) -> np.ndarray | None:
-    """Labels on their edges, off the nodes; rather off the other edges, rather in the middle."""
+    """Labels on their edges, off nodes and arrow heads; rather off the other edges, rather in the middle."""
     lengths = [float(np.linalg.norm(np.diff(curve, axis=0), axis=1).sum()) for curve in curves]
     # those with the least choice first
     order = sorted(range(len(curves)), key=lambda e: lengths[e])
     shares = np.linspace(0.12, 0.88, 33)
     shares = shares[np.argsort(np.abs(shares - 0.47), kind="stable")]
+    heads = np.array([_head(curve) for curve in curves]).reshape(-1, 4)
+    obstacles = np.concatenate([nodes, heads])
     candidates = []
     for e in order:
         corners = curves[e][np.round(shares * (len(curves[e]) - 1)).astype(int)] - label_sizes[e] / 2
         others = np.concatenate([curve for o, curve in enumerate(curves) if o != e] or [np.zeros((0, 2))])
         inside = (others >= corners[:, None]) & (others <= corners[:, None] + label_sizes[e])
         covered = inside.all(axis=2).sum(axis=1)
-        off_nodes = overlap_area(np.concatenate([corners, corners + label_sizes[e]], axis=1), nodes).sum(axis=1) == 0
-        # the middle wins among those that cover nothing; covering a line is worse than any place along one's own
-        candidates.append(corners[np.lexsort((np.arange(len(shares)), covered > 0, ~off_nodes))])
-    placed = place_labels(label_sizes[order], candidates, area, obstacles=nodes)
+        rectangles = np.concatenate([corners, corners + label_sizes[e]], axis=1)
+        hides = overlap_area(rectangles, obstacles).sum(axis=1) > 0
+        # the middle wins among those that cover nothing: to cover a line is worse than to lie off centre
+        candidates.append(corners[np.lexsort((np.arange(len(shares)), covered > 0, hides))])
+    placed = place_labels(label_sizes[order], candidates, area, obstacles)
     if placed is None:
         return None
     labels = np.zeros((len(curves), 2))
     labels[order] = placed
     return labels
+
+
+def _head(curve: np.ndarray) -> np.ndarray:
+    """(4,) the square that the arrow head at the end of a curve lies in."""
+    tail = curve[-2] if len(curve) > 1 else curve[-1]
+    direction = (curve[-1] - tail) / max(float(np.linalg.norm(curve[-1] - tail)), 1e-9)
+    middle = curve[-1] - direction * HEAD / 2
+    return np.concatenate([middle - HEAD / 2.5, middle + HEAD / 2.5])

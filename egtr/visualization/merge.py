@@ -10,15 +10,15 @@ from egtr.structures import EGTRError, SceneGraph
 def merge_duplicates(graph: SceneGraph, iou: float = 0.7) -> SceneGraph:
     """Merge objects of one class whose boxes nearly coincide, and the edges between them.
 
-    EGTR has no non-maximum suppression: several queries may settle on one object. In a picture for people they would
-    be several nodes with the same neighbours. The rule:
+    EGTR has no non-maximum suppression: several queries may settle on one object. In a picture for people
+    they would be several nodes with the same neighbours. The rule:
 
     1. Objects are visited by descending score (ties: lower index first). Each joins the highest-scoring
-       representative of its own class whose IoU with it exceeds ``iou``, and becomes a representative itself where
-       there is none. A representative keeps its own box and score.
+       representative of its own class whose IoU with it exceeds ``iou``, and becomes a representative itself
+       where there is none. A representative keeps its own box and score.
     2. Every triplet moves to the representatives of its subject and object. A triplet that would then join a
-       representative with itself goes. Of triplets that agree in subject, object and predicate the best one stays;
-       different predicates between the same two objects all stay.
+       representative with itself goes. Of triplets that agree in subject, object and predicate the best one
+       stays; different predicates between the same two objects all stay.
 
     This is for display alone. Evaluation counts every query and never calls it.
 
@@ -96,8 +96,9 @@ def _assign_representatives(graph: SceneGraph, threshold: float) -> np.ndarray:
 def _pairwise_iou(boxes: np.ndarray) -> np.ndarray:
     """(N, N) intersection over union of xyxy boxes; 0 where both boxes are empty."""
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-    sides = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    intersection = np.clip(sides, 0, None).prod(axis=2)
+    lower = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    upper = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    intersection = np.clip(lower - upper, 0, None).prod(axis=2)
     areas = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1)
     union = areas[:, None] + areas[None, :] - intersection
     return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)

@@ -5,20 +5,20 @@ import numpy as np
 # Okabe and Ito, "Color Universal Design" (2008), without black, which photos are full of.
 BASE_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
 
-# Later rounds of the palette move in lightness, the one dimension that every eye sees: shares of black and white.
+# Later rounds of the palette move in lightness, which every eye sees: shares of black and white.
 _ROUNDS = ((0.0, 0.0), (0.45, 0.0), (0.0, 0.5))
 
 
 def object_colors(count: int) -> np.ndarray:
     """Colours of ``count`` objects.
 
-    The first seven are Okabe and Ito's, the next fourteen the same ones darkened and lightened; then they repeat,
-    so that nothing may rest on colour alone: labels carry a number where a class occurs twice.
+    The first seven are Okabe and Ito's, the next fourteen the same ones darkened and lightened; then they
+    repeat, so that nothing may rest on colour alone: labels carry a number where a class occurs twice.
 
     Returns:
         (count, 3) float array, RGB in 0..1.
     """
-    base = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in BASE_COLORS], dtype=np.float64) / 255.0
+    base = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in BASE_COLORS]) / 255.0
     rounds = np.concatenate([base * (1 - black) * (1 - white) + white for black, white in _ROUNDS])
     return rounds[np.arange(count) % len(rounds)]
 
@@ -30,7 +30,7 @@ def text_color(background: np.ndarray) -> tuple[float, float, float]:
 
 
 def readable_on_white(color: np.ndarray, contrast: float = 3.0) -> np.ndarray:
-    """``color`` darkened, where needed, until its contrast ratio on white is ``contrast`` (WCAG's value for graphics)."""
+    """``color``, darkened until its contrast ratio on white is ``contrast`` (WCAG 2.1: 3 for graphics)."""
     color = np.asarray(color, dtype=np.float64)
     while 1.05 / (relative_luminance(color) + 0.05) < contrast:
         color = color * 0.95

@@ -1,0 +1,165 @@
+"""Pictures of people: any format, mode and orientation, turned into the RGB that models read."""
+
+import io
+import os
+import warnings
+from collections.abc import Iterable
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from egtr.structures import EGTRError
+
+ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray | torch.Tensor
+
+# Suffixes that a folder is searched for; a file that is named outright may have any.
+IMAGE_SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+CHANNEL_ORDERS = ("RGB", "BGR")
+
+
+def load_image(source: ImageSource, channel_order: str | None = None) -> np.ndarray:
+    """A picture as people see it.
+
+    Orientation by EXIF is applied. Grayscale, palette, bilevel, CMYK, YCbCr and LAB pictures become RGB (CMYK by
+    its embedded colour profile, if any); transparency is laid on white; 16-bit gray is scaled to 8 bits, and 32-bit
+    gray, which has no agreed range, is stretched from its least to its greatest value. Of animations and files of
+    many pages the first picture is taken.
+
+    Args:
+        source: a path, the bytes of a file, a file opened in binary mode, a PIL image, or pixels: an array of shape
+            (H, W) or (H, W, 3), or a tensor of shape (3, H, W), with values 0..255.
+        channel_order: "RGB" or "BGR" (what ``cv2.imread`` returns). Needed for pixels with three channels, which
+            do not tell; not allowed for anything else, which does.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+
+    Raises:
+        EGTRError: the source is missing, no picture, damaged or too large, or pixels come in another shape or range.
+    """
+    if isinstance(source, np.ndarray | torch.Tensor):
+        return _from_pixels(source, channel_order)
+    if channel_order is not None:
+        raise EGTRError("channel_order is for arrays and tensors; files and PIL images say what they hold")
+    if isinstance(source, Image.Image):
+        return _to_rgb(source, "PIL image")
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "picture")
+    if isinstance(source, bytes):
+        source = io.BytesIO(source)
+    try:
+        with Image.open(source) as image:
+            return _to_rgb(image, str(name))
+    except FileNotFoundError as error:
+        raise EGTRError(f"{name}: there is no such file") from error
+    except IsADirectoryError as error:
+        raise EGTRError(f"{name}: is a folder, not a picture") from error
+    except UnidentifiedImageError as error:
+        raise EGTRError(f"{name}: not a picture in any format that Pillow reads") from error
+    except Image.DecompressionBombError as error:
+        raise EGTRError(f"{name}: too large ({error}); scale it down or raise PIL.Image.MAX_IMAGE_PIXELS") from error
+    # Pillow's decoders report damage by any of these
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise EGTRError(f"{name}: cannot be read as a picture ({error}); is the file whole?") from error
+
+
+def find_images(inputs: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Paths of pictures out of files, folders and patterns.
+
+    A folder stands for the pictures directly in it, by suffix; a pattern (``*``, ``?``, ``[...]``, and ``**`` for
+    any depth) for the pictures that match. A name without wildcards stands for itself, whether or not it exists:
+    reading it says what is wrong. No path comes twice.
+
+    Raises:
+        EGTRError: a folder or pattern holds no picture.
+    """
+    found: dict[str, None] = {}
+    for entry in map(os.fspath, inputs):
+        entry = os.path.expanduser(entry)
+        # a file whose own name has brackets in it is that file
+        if os.path.isdir(entry):
+            paths = [str(path) for path in Path(entry).iterdir()]
+        elif has_magic(entry) and not os.path.exists(entry):
+            paths = glob(entry, recursive=True)
+        else:
+            found[entry] = None
+            continue
+        paths = sorted(p for p in paths if p.lower().endswith(IMAGE_SUFFIXES) and os.path.isfile(p))
+        if not paths:
+            raise EGTRError(f"{entry}: no picture there; looked for {', '.join(IMAGE_SUFFIXES)}")
+        found.update(dict.fromkeys(paths))
+    return list(found)
+
+
+def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
+    if min(image.size) < 1:
+        raise EGTRError(f"{name}: the picture has no pixels")
+    profile = image.info.get("icc_profile")
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("CMYK", "LAB"):
+        image = _through_profile(image, profile)
+    if image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.uint32)
+        image = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        image = Image.fromarray(_stretch(np.asarray(image, dtype=np.float64)))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        background = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(background, image)
+    return np.array(image.convert("RGB"))
+
+
+def _stretch(values: np.ndarray) -> np.ndarray:
+    """uint8 from the least to the greatest finite value; what is not finite counts as the least."""
+    finite = np.isfinite(values)
+    low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 0.0)
+    scaled = (np.where(finite, values, low) - low) * (255.0 / (high - low) if high > low else 0.0)
+    return np.round(scaled).astype(np.uint8)
+
+
+def _through_profile(image: Image.Image, profile: Any) -> Image.Image:
+    """To sRGB by the picture's own colour profile; unchanged where there is none or it is broken."""
+    try:
+        if image.mode == "LAB":
+            source = ImageCms.createProfile("LAB")
+        elif profile:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        else:
+            return image
+        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError) as error:
+        warnings.warn(f"colour profile of a {image.mode} picture is broken ({error}); left out", stacklevel=2)
+        return image
+
+
+def _from_pixels(pixels: np.ndarray | torch.Tensor, channel_order: str | None) -> np.ndarray:
+    if isinstance(pixels, torch.Tensor):
+        kind, wanted = "tensor", "(3, H, W)"
+        array = pixels.detach().cpu().numpy()
+        fits = array.ndim == 3 and array.shape[0] == 3
+        array = array.transpose(1, 2, 0) if fits else array
+    else:
+        kind, wanted = "array", "(H, W) or (H, W, 3)"
+        array = pixels
+        fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
+    if not fits or 0 in array.shape:
+        raise EGTRError(f"{kind} of pixels: shape {tuple(pixels.shape)}, expected {wanted}")
+    if array.dtype != np.uint8:
+        if not (np.issubdtype(array.dtype, np.number) and np.isfinite(array).all()):
+            raise EGTRError(f"{kind} of pixels: {array.dtype} with values that are not finite numbers")
+        low, high = array.min(), array.max()
+        # A picture in 0..1 would pass as an almost black one.
+        if low < 0 or high > 255 or (np.issubdtype(array.dtype, np.floating) and 0 < high <= 1):
+            raise EGTRError(f"{kind} of pixels: values {low:g}..{high:g}, expected 0..255; scale them first")
+        array = np.round(array).astype(np.uint8)
+    if array.ndim == 2:
+        return np.repeat(array[:, :, None], 3, axis=2)
+    if channel_order not in CHANNEL_ORDERS:
+        raise EGTRError(
+            f"{kind} of pixels: channel_order is {channel_order!r}; say 'RGB', or 'BGR' for what cv2.imread returns"
+        )
+    return np.ascontiguousarray(array if channel_order == "RGB" else array[:, :, ::-1])

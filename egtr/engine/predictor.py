@@ -1,0 +1,113 @@
+"""From any picture to its scene graph, in one call."""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Self
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.data import transforms as T
+from detectron2.modeling import build_model
+
+import egtr.modeling  # noqa: F401 - registers the architecture
+from egtr import model_zoo
+from egtr.data import build_augmentation
+from egtr.data.image import ImageSource, load_image
+from egtr.structures import EGTRError, SceneGraph
+
+from .checkpointer import EGTRCheckpointer
+from .defaults import load_config
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_CONFIG = "scenes/egtr.yaml"
+
+
+class EGTRPredictor:
+    """A trained model, ready for pictures.
+
+    Unlike Detectron2's ``DefaultPredictor`` it takes pictures in any form, resizes them by the rule the model was
+    evaluated with and returns the graph alone, with names.
+
+    Args:
+        cfg: a configuration with MODEL.WEIGHTS set. Names come from the metadata of DATASETS.TEST[0]. Where
+            MODEL.DEVICE is a GPU and there is none, the CPU serves.
+        model: a built model in place of a new one; MODEL.WEIGHTS is not loaded then.
+
+    Attributes:
+        cfg, model: as used.
+        class_names, predicate_names: tuples, or None where the metadata has none that fit the model.
+    """
+
+    def __init__(self, cfg: CfgNode, model: torch.nn.Module | None = None):
+        self.cfg = cfg = cfg.clone()
+        if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
+            raise EGTRError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}; take 'RGB' or 'BGR'")
+        if model is None:
+            if torch.device(cfg.MODEL.DEVICE).type == "cuda" and not torch.cuda.is_available():
+                logger.info("CUDA is not available: predicting on the CPU instead of %s", cfg.MODEL.DEVICE)
+                cfg.defrost()
+                cfg.MODEL.DEVICE = "cpu"
+            model = build_model(cfg)
+            EGTRCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+        self.model = model.eval()
+        self.augmentations = T.AugmentationList(build_augmentation(cfg, is_train=False))
+        metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0]) if len(cfg.DATASETS.TEST) else None
+        self.class_names = _names(metadata, "thing_classes", cfg.MODEL.EGTR.NUM_CLASSES)
+        self.predicate_names = _names(metadata, "predicate_classes", cfg.MODEL.EGTR.NUM_PREDICATES)
+
+    @classmethod
+    def from_config_file(cls, name: str = DEFAULT_CONFIG, opts: Sequence[str] = ()) -> Self:
+        """A predictor for a YAML file.
+
+        Args:
+            name: a path, or a configuration that comes with EGTR (:func:`egtr.model_zoo.list_configs`); by default
+                the shipped model of the ``scenes`` data set.
+            opts: keys and values in turn, such as ``["MODEL.DEVICE", "cpu"]``.
+
+        Raises:
+            EGTRError: there is no such file, key or checkpoint.
+        """
+        if "://" not in name and not os.path.isfile(name):
+            name = model_zoo.get_config_file(name)
+        return cls(load_config(name, opts))
+
+    @torch.no_grad()
+    def __call__(self, source: ImageSource, channel_order: str | None = None) -> SceneGraph:
+        """The scene graph of one picture: all queries, and triplets by descending score.
+
+        Args:
+            source, channel_order: see :func:`egtr.data.image.load_image`.
+
+        Returns:
+            A graph with boxes in pixels of the picture turned upright. ``graph.filter(...)`` and
+            :func:`egtr.visualization.select_for_display` leave what is worth reading.
+
+        Raises:
+            EGTRError: the picture cannot be read, or the model has no relation part.
+        """
+        image = load_image(source, channel_order)
+        height, width = image.shape[:2]
+        if self.cfg.INPUT.FORMAT == "BGR":
+            image = image[:, :, ::-1]
+        aug_input = T.AugInput(np.ascontiguousarray(image))
+        self.augmentations(aug_input)
+        pixels = torch.from_numpy(np.ascontiguousarray(aug_input.image.transpose(2, 0, 1)))
+        result = self.model([{"image": pixels, "height": height, "width": width}])[0]
+        if "scene_graph" not in result:
+            raise EGTRError("MODEL.EGTR.RELATION.ENABLED is False: the model detects objects but finds no relations")
+        graph = result["scene_graph"]
+        return replace(
+            graph,
+            class_names=graph.class_names or self.class_names,
+            predicate_names=graph.predicate_names or self.predicate_names,
+        )
+
+
+def _names(metadata, field: str, number: int) -> tuple[str, ...] | None:
+    names = getattr(metadata, field, None)
+    return tuple(names) if names and len(names) == number else None

@@ -1,0 +1,145 @@
+"""One node per object: the rule of egtr/visualization/merge.py, by hand and as properties."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from egtr.structures import EGTRError, SceneGraph
+from egtr.visualization import merge_duplicates, select_for_display
+
+
+def make_graph(boxes, classes, scores, triplets, triplet_scores):
+    return SceneGraph(
+        boxes=np.array(boxes, dtype=np.float32).reshape(-1, 4),
+        classes=np.array(classes, dtype=np.int64),
+        scores=np.array(scores, dtype=np.float32),
+        triplets=np.array(triplets, dtype=np.int64).reshape(-1, 3),
+        triplet_scores=np.array(triplet_scores, dtype=np.float32),
+        image_size=(100, 100),
+    )
+
+
+# 0 and 1 are one dog (IoU 90 / 110 = 0.818), 2 is a cat in the dog's box, 3 a dog elsewhere.
+BOXES = [[0, 0, 10, 10], [1, 0, 11, 10], [0, 0, 10, 10], [50, 50, 60, 60]]
+CLASSES = [0, 0, 1, 0]
+SCORES = [0.6, 0.9, 0.5, 0.4]
+
+
+def test_by_hand():
+    graph = make_graph(
+        BOXES, CLASSES, SCORES,
+        [[0, 2, 5], [1, 2, 5], [0, 1, 3], [3, 0, 2], [1, 2, 4], [2, 0, 5]],
+        [0.9, 0.8, 0.7, 0.6, 0.5, 0.4],
+    )  # fmt: skip
+    merged = merge_duplicates(graph, iou=0.7)
+    # 1 has the higher score and stands for both; 1, 2, 3 become 0, 1, 2
+    assert merged.boxes.tolist() == [BOXES[1], BOXES[2], BOXES[3]]
+    assert merged.classes.tolist() == [0, 1, 0]
+    assert merged.scores.tolist() == pytest.approx([0.9, 0.5, 0.4])
+    # (0, 2, 5) and (1, 2, 5) become one with the better score; (0, 1, 3) joined the dog with itself; another
+    # predicate (4) and the other direction (2, 0) stay
+    assert merged.triplets.tolist() == [[0, 1, 5], [2, 0, 2], [0, 1, 4], [1, 0, 5]]
+    assert merged.triplet_scores.tolist() == pytest.approx([0.9, 0.6, 0.5, 0.4])
+    assert merged.prediction is None
+    # the argument is untouched
+    assert graph.triplets[0].tolist() == [0, 2, 5] and len(graph.boxes) == 4
+
+
+def test_iou_equal_to_the_threshold_does_not_merge():
+    # intersection 50, union 100: IoU 1/2 exactly
+    boxes = [[0, 0, 10, 10], [0, 0, 10, 5]]
+    graph = make_graph(boxes, [0, 0], [0.9, 0.8], [], [])
+    assert len(merge_duplicates(graph, iou=0.5).boxes) == 2
+    assert len(merge_duplicates(graph, iou=0.49).boxes) == 1
+
+
+def test_not_transitive():
+    """A chain of boxes, neighbours alike and ends not: the best one takes its neighbour, the far end stays."""
+    boxes = [[0, 0, 10, 10], [1.5, 0, 11.5, 10], [3, 0, 13, 10]]  # IoU 0.74 of neighbours, 0.54 of the ends
+    merged = merge_duplicates(make_graph(boxes, [0] * 3, [0.9, 0.8, 0.7], [], []), iou=0.7)
+    assert merged.boxes[:, 0].tolist() == [0, 3]
+    # with the middle one best, all three are one
+    merged = merge_duplicates(make_graph(boxes, [0] * 3, [0.8, 0.9, 0.7], [], []), iou=0.7)
+    assert merged.boxes[:, 0].tolist() == [1.5]
+
+
+@pytest.mark.parametrize("iou", [-0.1, 1.1, float("nan")])
+def test_threshold_out_of_range(iou):
+    with pytest.raises(EGTRError, match="iou"):
+        merge_duplicates(make_graph([], [], [], [], []), iou=iou)
+
+
+def test_display_selection():
+    graph = make_graph(
+        BOXES, CLASSES, SCORES, [[0, 2, 5], [1, 2, 5], [3, 0, 2], [3, 2, 1]], [0.9, 0.8, 0.6, 0.05]
+    )
+    shown = select_for_display(graph, min_score=0.1, top_k=2)
+    # top_k counts after merging, so the duplicate does not push the third triplet out
+    assert shown.triplets.tolist() == [[0, 1, 5], [2, 0, 2]]
+    unmerged = select_for_display(graph, min_score=0.1, top_k=2, merge_iou=None)
+    assert unmerged.triplets.tolist() == [[0, 2, 5], [1, 2, 5]]
+    assert len(select_for_display(graph, min_score=0.95).boxes) == 0
+    assert len(select_for_display(graph, min_score=0.95, min_object_score=0.45).boxes) == 2
+
+
+@st.composite
+def scene_graphs(draw):
+    count = draw(st.integers(0, 8))
+    boxes = []
+    for _ in range(count):
+        x, y, w, h = (draw(st.integers(0, 6)) for _ in range(4))
+        boxes.append([x, y, x + w, y + h])
+    classes = [draw(st.integers(0, 1)) for _ in range(count)]
+    scores = [draw(st.integers(0, 4)) / 4 for _ in range(count)]
+    index = st.integers(0, max(count - 1, 0))
+    triplets = draw(st.lists(st.tuples(index, index, st.integers(0, 2)), max_size=12)) if count else []
+    triplet_scores = sorted((draw(st.integers(0, 8)) / 8 for _ in triplets), reverse=True)
+    return make_graph(boxes, classes, scores, triplets, triplet_scores)
+
+
+@given(scene_graphs(), st.sampled_from([0.0, 0.3, 0.7, 1.0]))
+def test_surviving_edges_join_merged_representatives(graph, iou):
+    merged = merge_duplicates(graph, iou)
+    original = {
+        (tuple(box), label, score)
+        for box, label, score in zip(
+            graph.boxes.tolist(), graph.classes.tolist(), graph.scores.tolist(), strict=True
+        )
+    }
+    for box, label, score in zip(merged.boxes.tolist(), merged.classes, merged.scores, strict=True):
+        assert (tuple(box), label, score) in original
+    # no two representatives are duplicates of each other: merging again changes nothing
+    again = merge_duplicates(merged, iou)
+    assert np.array_equal(again.boxes, merged.boxes) and np.array_equal(again.triplets, merged.triplets)
+    # edges index what is there, join two objects, come once and in order
+    rows = [tuple(row) for row in merged.triplets.tolist()]
+    assert all(0 <= s < len(merged.boxes) and 0 <= o < len(merged.boxes) and s != o for s, o, _ in rows)
+    assert len(set(rows)) == len(rows)
+    assert (np.diff(merged.triplet_scores) <= 0).all()
+    # every edge has a source among the original ones: same predicate and score, and at either end the representative
+    # itself or a duplicate of it
+    for (s, o, p), score in zip(rows, merged.triplet_scores, strict=True):
+        assert any(
+            q == p
+            and value == score
+            and is_duplicate(graph, a, merged, s, iou)
+            and is_duplicate(graph, b, merged, o, iou)
+            for (a, b, q), value in zip(graph.triplets.tolist(), graph.triplet_scores, strict=True)
+        )
+
+
+def is_duplicate(graph, i, merged, r, iou):
+    (x1, y1, x2, y2), (u1, v1, u2, v2) = box, other = graph.boxes[i].tolist(), merged.boxes[r].tolist()
+    shared = max(min(x2, u2) - max(x1, u1), 0) * max(min(y2, v2) - max(y1, v1), 0)
+    union = (x2 - x1) * (y2 - y1) + (u2 - u1) * (v2 - v1) - shared
+    same_class = graph.classes[i] == merged.classes[r]
+    return same_class and (box == other or (union > 0 and shared / union > iou))
+
+
+@given(scene_graphs())
+def test_nothing_exceeds_an_iou_of_one(graph):
+    merged = merge_duplicates(graph, iou=1.0)
+    assert np.array_equal(merged.boxes, graph.boxes)
+    kept = {tuple(row) for row in graph.triplets.tolist() if row[0] != row[1]}
+    assert {tuple(row) for row in merged.triplets.tolist()} == kept
