@@ -5,11 +5,15 @@ Prepares the embedded data set, trains EGTR on it from the shipped detector weig
 validation pictures with their graphs, and prints a table of metrics and the paths of the pictures.
 """
 
+# Before Detectron2, whose import it keeps quiet.
+import egtr  # noqa: F401  isort: skip
+
 import argparse
 import logging
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +36,15 @@ from egtr.engine import EGTRTrainer, load_config
 from egtr.structures import EGTRError
 from egtr.visualization import save_scene_graph, select_for_display
 
+# A log file gets a line now and then, a terminal a moving bar.
+progress = partial(tqdm, mininterval=0.1 if sys.stderr.isatty() else 10)
+
 
 class ProgressBar(HookBase):
     """Training's progress in one line: iterations, time left, loss."""
 
     def before_train(self) -> None:
-        self._bar = tqdm(total=self.trainer.max_iter, initial=self.trainer.start_iter, desc="training", unit="it")
+        self._bar = progress(total=self.trainer.max_iter, initial=self.trainer.start_iter, desc="training", unit="it")
 
     def after_step(self) -> None:
         losses = self.trainer.storage.histories().get("total_loss")
@@ -63,7 +70,7 @@ class QuickstartTrainer(EGTRTrainer):
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[Any]:
         loader = super().build_test_loader(cfg, dataset_name)
-        return tqdm(loader, desc=f"evaluating on {dataset_name}", unit="picture")
+        return progress(loader, desc=f"evaluating on {dataset_name}", unit="picture")
 
 
 def prepare_data(cfg: CfgNode, dataset: str) -> None:
@@ -93,7 +100,7 @@ def draw(model: nn.Module, cfg: CfgNode, dataset: str, number: int, folder: Path
     read = SceneGraphMapper(cfg, is_train=False)
     paths = []
     with inference_context(model), torch.no_grad():
-        for index in tqdm(chosen, desc="drawing", unit="picture"):
+        for index in progress(chosen, desc="drawing", unit="picture"):
             record = records[index]
             graph = model([read(record)])[0]["scene_graph"]
             path = folder / f"{Path(record['file_name']).stem}.png"
