@@ -34,10 +34,10 @@ def write_tiny_dataset(
     size: tuple[int, int] = (72, 96),
     seed: int = 0,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Draw coloured rectangles and write them with relations between them; returns the class and predicate names.
+    """Draw coloured rectangles and write them with relations; returns the class and predicate names.
 
-    Every picture of (height, width) ``size`` has two to four objects, a colour per class, and one to three relations
-    without duplicates. Splits train, val and test differ and have ``num_images`` pictures each.
+    Every picture of (height, width) ``size`` has two to four objects, a colour per class, and one to three
+    relations without duplicates. Splits train, val and test differ and have ``num_images`` pictures each.
     """
     rng = np.random.RandomState(seed)
     height, width = size
@@ -90,9 +90,7 @@ def make_tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call
         prefix = f"tiny{len(names)}"
         for split in ("train", "val", "test"):
             names.append(f"{prefix}_{split}")
-            register_visual_genome(
-                names[-1], str(root), split, thing_classes=classes, predicate_classes=predicates
-            )
+            register_visual_genome(names[-1], str(root), split, thing_classes=classes, predicate_classes=predicates)
         return TinyDataset(root, *names[-3:], classes, predicates)
 
     yield make
@@ -103,5 +101,5 @@ def make_tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call
 
 @pytest.fixture(scope="session")
 def tiny_dataset(make_tiny_dataset: Callable[..., TinyDataset]) -> TinyDataset:
-    """Six pictures of 72 x 96 per split, 5 classes, 4 predicates. Shared by all tests: do not write to its files."""
+    """Six pictures of 72 x 96 per split, 5 classes, 4 predicates. Shared: do not write to its files."""
     return make_tiny_dataset()

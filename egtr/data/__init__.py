@@ -1,9 +1,10 @@
 """From files to batches.
 
-- ``datasets``    readers and registration: Visual Genome 150's JSON layout, and ``scenes``, which the library draws
+- ``datasets``    readers and registration: Visual Genome 150's JSON layout; ``scenes``, drawn by the library
 - ``transforms``  DETR's resize rule and the paper's augmentation recipes
 - ``mapper``      one dataset dict to one model input, relations kept right through filtering, flip and crop
 - ``statistics``  triplet counts, for the frequency bias
+- ``catalog``     class names of a registered data set
 - ``build``       loaders, statistics and checks from a configuration
 
 Importing this package registers the built-in data sets under DETECTRON2_DATASETS.
@@ -14,8 +15,8 @@ from egtr.data.build import (
     build_test_loader,
     build_train_loader,
     check_dataset_matches_config,
-    get_metadata,
 )
+from egtr.data.catalog import get_metadata
 from egtr.data.datasets import load_visual_genome_json, register_builtin_datasets, register_visual_genome
 from egtr.data.mapper import SceneGraphMapper
 from egtr.data.statistics import RelationStatistics

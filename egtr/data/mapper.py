@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.data import MetadataCatalog
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 from fvcore.transforms.transform import HFlipTransform, Transform
 
+from egtr.data.catalog import get_metadata
 from egtr.data.transforms import build_augmentation
 from egtr.structures import EGTRError
 
@@ -23,21 +23,22 @@ _MIN_BOX_SIDE = 1e-5
 class SceneGraphMapper:
     """Read, augment and convert one picture with its objects and relations.
 
-    Called on a dataset dict (see :func:`egtr.data.load_visual_genome_json`), it returns a new one with ``image``, a
-    uint8 tensor of shape (3, H, W) in the channel order of ``image_format``, and all other fields kept. In training,
-    ``annotations`` gives way to ``instances`` (``gt_boxes`` XYXY in pixels of the transformed picture, ``gt_classes``)
-    and ``relations`` becomes an int64 tensor of shape (T, 3): subject, object, predicate, where subject and object
-    index ``instances``. Otherwise the annotations stay as they are, for the evaluator.
+    Called on a dataset dict (see :func:`egtr.data.load_visual_genome_json`), it returns a new one with
+    ``image``, a uint8 tensor of shape (3, H, W) in the channel order of ``image_format``, and all other
+    fields kept.
 
-    Crowd annotations and objects that a crop removed are dropped, together with their relations. Duplicate relations
-    are dropped.
+    In training ``annotations`` gives way to ``instances`` (``gt_boxes`` XYXY in pixels of the transformed
+    picture, ``gt_classes``), and ``relations`` becomes an int64 tensor of shape (T, 3): subject, object,
+    predicate, where subject and object index ``instances``. Crowd annotations and objects that a crop removed
+    are dropped, together with their relations; so are duplicate relations. Otherwise annotations and
+    relations stay as they are, for the evaluator.
 
     Args:
         is_train: produce ``instances`` and ``relations`` as above.
         augmentations: applied in order.
         image_format: a format that :func:`detectron2.data.detection_utils.read_image` knows.
-        flip_predicates: (R,) predicate ids after mirroring: entry p is what predicate p becomes. None: mirroring
-            changes no predicate.
+        flip_predicates: (R,) predicate ids: entry p is what predicate p becomes when the picture is mirrored.
+            None: mirroring changes no predicate.
     """
 
     @configurable
@@ -75,7 +76,7 @@ class SceneGraphMapper:
             dataset_dict["image"] = _to_tensor(image)
             return dataset_dict
 
-        # A shallow copy: the nested lists are read, never written, and copying them costs more than all the rest.
+        # A shallow copy is enough: the nested lists are read, never written.
         dataset_dict = dict(dataset_dict)
         annotations = dataset_dict.pop("annotations", [])
         relations = dataset_dict.pop("relations", [])
@@ -87,18 +88,20 @@ class SceneGraphMapper:
         return dataset_dict
 
     def _read_and_augment(self, dataset_dict: dict[str, Any]) -> tuple[np.ndarray, Transform]:
-        """Read the picture, (H, W, 3) uint8, transform it, and add its original size where that is not given."""
+        """Read and transform the picture, (H, W, 3) uint8; add its original size to the dict if missing."""
         file_name = dataset_dict["file_name"]
         try:
-            image = utils.read_image(file_name, format=self.image_format)
+            # A copy, since what Pillow hands out is read-only, which torch warns about when fvcore flips it.
+            image = np.array(utils.read_image(file_name, format=self.image_format))
             utils.check_image_size(dataset_dict, image)
         except utils.SizeMismatchError as error:
             raise EGTRError(
-                f"{file_name}: fields height, width say {dataset_dict['height']}, {dataset_dict['width']} but the picture "
-                f"is {image.shape[0]} high and {image.shape[1]} wide. The annotations belong to another copy of it."
+                f"{file_name}: fields height, width are {dataset_dict['height']}, {dataset_dict['width']}, "
+                f"but the picture is {image.shape[0]} high and {image.shape[1]} wide. The annotations belong "
+                "to another copy of it."
             ) from error
         except OSError as error:  # missing and undecodable files both
-            raise EGTRError(f"{file_name}: cannot be read as a picture ({error}). Is the download complete?") from error
+            raise EGTRError(f"{file_name}: cannot be read as a picture ({error}). Copy it there again.") from error
         aug_input = T.AugInput(image)
         transforms = self.augmentations(aug_input)
         return aug_input.image, transforms
@@ -114,8 +117,9 @@ class SceneGraphMapper:
         rows = np.array(list(dict.fromkeys(map(tuple, relations))), dtype=np.int64).reshape(-1, 3)
         if rows.size and (rows[:, :2].min() < 0 or rows[:, :2].max() >= len(new_index)):
             raise EGTRError(
-                f"{dataset_dict['file_name']} (image id {dataset_dict.get('image_id')}): field relations names an object "
-                f"that is not among its {len(new_index)} annotations."
+                f"{dataset_dict['file_name']} (image id {dataset_dict.get('image_id')}): field relations "
+                f"names an object that is not among its {len(new_index)} annotations. A reader that drops "
+                "annotations has to renumber relations."
             )
         rows[:, :2] = new_index[rows[:, :2]]
         rows = rows[(rows[:, :2] >= 0).all(axis=1)]
@@ -127,13 +131,13 @@ class SceneGraphMapper:
 def flip_table(dataset_name: str) -> np.ndarray | None:
     """Predicate ids after mirroring, (R,), from ``flip_predicate_pairs`` in the data set's metadata.
 
-    ``flip_predicate_pairs`` lists pairs of predicate names, such as ("left of", "right of"). None where the data set
-    names no pairs.
+    ``flip_predicate_pairs`` lists pairs of predicate names, such as ("left of", "right of"). None where the
+    data set names no pairs.
 
     Raises:
         EGTRError: a name is not a predicate of the data set.
     """
-    metadata = MetadataCatalog.get(dataset_name)
+    metadata = get_metadata(dataset_name)
     pairs = metadata.get("flip_predicate_pairs")
     if not pairs:
         return None
@@ -143,7 +147,8 @@ def flip_table(dataset_name: str) -> np.ndarray | None:
         for name in (first, second):
             if name not in names:
                 raise EGTRError(
-                    f"Metadata of {dataset_name!r}, field flip_predicate_pairs: {name!r} is not in predicate_classes."
+                    f"Metadata of {dataset_name!r}, field flip_predicate_pairs: {name!r} is not among its "
+                    "predicate_classes."
                 )
         table[names.index(first)], table[names.index(second)] = names.index(second), names.index(first)
     return table
@@ -152,11 +157,13 @@ def flip_table(dataset_name: str) -> np.ndarray | None:
 def _make_instances(
     annotations: Sequence[dict[str, Any]], transforms: Transform, image_size: tuple[int, int]
 ) -> tuple[Instances, np.ndarray]:
-    """Objects that are left after the transforms, and for each annotation its index among them (-1: dropped)."""
+    """Objects left after the transforms, and for each annotation its index among them (-1: dropped)."""
     height, width = image_size
-    boxes = np.array([BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annotations])
-    boxes = transforms.apply_box(boxes.reshape(-1, 4)) if annotations else np.zeros((0, 4))
-    boxes = np.clip(boxes, 0, (width, height, width, height))
+    # float64 whatever the annotations hold: Detectron2's transforms write into the array, so integers would truncate.
+    boxes = np.array(
+        [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annotations], dtype=np.float64
+    )
+    boxes = np.clip(transforms.apply_box(boxes.reshape(-1, 4)), 0, (width, height, width, height))
     crowd = np.array([bool(a.get("iscrowd", 0)) for a in annotations], dtype=bool)
     keep = (boxes[:, 2:] - boxes[:, :2] > _MIN_BOX_SIDE).all(axis=1) & ~crowd
     classes = np.array([a["category_id"] for a in annotations], dtype=np.int64)
@@ -168,9 +175,10 @@ def _make_instances(
 
 
 def _is_mirrored(transforms: Transform) -> bool:
-    flips = sum(isinstance(transform, HFlipTransform) for transform in getattr(transforms, "transforms", [transforms]))
-    return flips % 2 == 1
+    steps = getattr(transforms, "transforms", [transforms])
+    return sum(isinstance(step, HFlipTransform) for step in steps) % 2 == 1
 
 
 def _to_tensor(image: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    # Not ascontiguousarray, which leaves a flipped picture of one pixel with negative strides.
+    return torch.from_numpy(image.transpose(2, 0, 1).copy())

@@ -16,8 +16,8 @@ class RelationStatistics:
     Attributes:
         triplet_counts: (C, C, R) int64, how often each (subject class, object class, predicate) is annotated.
             Triplets annotated twice on one pair count twice.
-        predicate_frequency: (R,) float64, share of each predicate in all triplets; sums to 1 (all zero where the
-            data set has no triplet).
+        predicate_frequency: (R,) float64, share of each predicate in all triplets; sums to 1, or is all zero
+            where the data set has no triplet.
     """
 
     triplet_counts: np.ndarray
@@ -30,8 +30,8 @@ class RelationStatistics:
         """Count over dataset dicts, one pass, which may come from a generator.
 
         Args:
-            dataset_dicts: dicts with ``annotations`` and ``relations``. Relations that touch a crowd annotation are
-                left out, as in training.
+            dataset_dicts: dicts with ``annotations`` and ``relations``. Relations that touch a crowd
+                annotation are left out, as in training.
             num_classes: C.
             num_predicates: R.
 
@@ -50,9 +50,7 @@ class RelationStatistics:
             _check_range(predicates, num_predicates, "predicate", "NUM_PREDICATES", dataset_dict)
             crowd = np.array([bool(annotation.get("iscrowd", 0)) for annotation in annotations])
             keep = ~(crowd[subjects] | crowd[objects])
-            cells = np.ravel_multi_index(
-                (classes[subjects[keep]], classes[objects[keep]], predicates[keep]), shape
-            )
+            cells = np.ravel_multi_index((classes[subjects[keep]], classes[objects[keep]], predicates[keep]), shape)
             # add.at because a cell may occur more than once in one image
             np.add.at(flat_counts, cells, 1)
         counts = flat_counts.reshape(shape)
@@ -63,7 +61,8 @@ class RelationStatistics:
 def _check_range(ids: np.ndarray, limit: int, field: str, key: str, dataset_dict: dict[str, Any]) -> None:
     if ids.size and (ids.max() >= limit or ids.min() < 0):
         worst = ids.max() if ids.max() >= limit else ids.min()
+        where = f"{dataset_dict.get('file_name')} (image id {dataset_dict.get('image_id')})"
         raise EGTRError(
-            f"{dataset_dict.get('file_name', 'dataset dict')} (image id {dataset_dict.get('image_id')}): {field} {worst} "
-            f"does not fit MODEL.EGTR.{key} = {limit}, which allows 0..{limit - 1}. Set the key to the data set's number."
+            f"{where}: {field} {worst} does not fit MODEL.EGTR.{key} = {limit}, which allows 0..{limit - 1}. "
+            "Set the key to the data set's number."
         )

@@ -13,9 +13,9 @@ from egtr.structures import EGTRError
 def detr_resize_shape(height: int, width: int, short_side: int, max_size: int) -> tuple[int, int]:
     """Size of a picture after DETR's resize.
 
-    The short side becomes exactly ``short_side`` and the long side ``int(short_side * long / short)``. Where that
-    exceeds ``max_size``, ``short_side`` becomes ``round(max_size * short / long)`` first. Detectron2's own rule rounds
-    differently, which moves boxes by up to a pixel.
+    The short side becomes exactly ``short_side`` and the long side ``int(short_side * long / short)``. Where
+    that exceeds ``max_size``, ``short_side`` becomes ``round(max_size * short / long)`` first. Detectron2's
+    own rule rounds differently, which moves boxes by up to a pixel.
 
     Args:
         height, width: size of the picture, pixels.
@@ -71,19 +71,19 @@ class RandomSelect(T.Augmentation):
         super().__init__()
         self._init({"first": first, "second": second, "prob": prob})
 
-    # Both branches are sequences whose later members depend on what the earlier ones made of the picture, so the
-    # input itself has to go through them: get_transform would see only the original picture.
+    # Branches may be sequences whose later members depend on what the earlier ones made of the picture, so
+    # the input itself has to go through them: get_transform would see only the original picture.
     def __call__(self, aug_input: T.AugInput) -> Transform:
         chosen = self.first if np.random.rand() < self.prob else self.second
         return chosen(aug_input)
 
 
 def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
-    """The augmentations of the paper's recipe (Sec. 4, implementation details).
+    """The augmentations of the paper's recipe (its implementation details).
 
     Training: a flip (INPUT.RANDOM_FLIP), then a resize to a short side out of INPUT.MIN_SIZE_TRAIN. With
-    INPUT.CROP.ENABLED, which the paper uses for the detector only, half of the pictures are first resized to a
-    short side out of INPUT.CROP.PRE_RESIZE and cropped by INPUT.CROP.TYPE and SIZE. Testing: the resize to
+    INPUT.CROP.ENABLED, which the paper uses for the detector only, half of the pictures are first resized to
+    a short side out of INPUT.CROP.PRE_RESIZE and cropped to sides in INPUT.CROP.SIZE. Testing: the resize to
     INPUT.MIN_SIZE_TEST alone, or nothing where that is 0.
 
     Returns:
@@ -98,18 +98,21 @@ def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         return [DETRResize(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
 
     augmentations = []
-    if cfg.INPUT.RANDOM_FLIP not in ("none", "horizontal", "vertical"):
-        raise EGTRError(f"INPUT.RANDOM_FLIP is {cfg.INPUT.RANDOM_FLIP!r}; take 'none', 'horizontal' or 'vertical'.")
-    if cfg.INPUT.RANDOM_FLIP != "none":
-        horizontal = cfg.INPUT.RANDOM_FLIP == "horizontal"
+    flip = cfg.INPUT.RANDOM_FLIP
+    if flip not in ("none", "horizontal", "vertical"):
+        raise EGTRError(f"INPUT.RANDOM_FLIP is {flip!r}; take 'none', 'horizontal' or 'vertical'.")
+    if flip != "none":
+        horizontal = flip == "horizontal"
         augmentations.append(T.RandomFlip(horizontal=horizontal, vertical=not horizontal))
 
     resize = DETRResize(cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING)
     crop = cfg.INPUT.CROP
     if not crop.ENABLED:
         return [*augmentations, resize]
-    if len(crop.SIZE) != 2 or (crop.TYPE == "absolute_range" and not 0 < crop.SIZE[0] <= crop.SIZE[1]):
-        raise EGTRError(f"INPUT.CROP.SIZE is {list(crop.SIZE)}; with INPUT.CROP.TYPE {crop.TYPE!r} it is [least, most].")
-    size = [int(side) for side in crop.SIZE] if crop.TYPE.startswith("absolute") else list(crop.SIZE)
+    if crop.TYPE != "absolute_range":
+        raise EGTRError(f"INPUT.CROP.TYPE is {crop.TYPE!r}; the recipe's crop is 'absolute_range'.")
+    if len(crop.SIZE) != 2 or not 1 <= crop.SIZE[0] <= crop.SIZE[1]:
+        raise EGTRError(f"INPUT.CROP.SIZE is {list(crop.SIZE)}; it has to be [least, most], in pixels.")
+    size = [int(side) for side in crop.SIZE]
     cropped = T.AugmentationList([DETRResize(crop.PRE_RESIZE), T.RandomCrop(crop.TYPE, size), resize])
     return [*augmentations, RandomSelect(resize, cropped)]

@@ -17,8 +17,8 @@ from egtr.data.datasets.visual_genome import SPLITS, register_visual_genome
 
 _DATASETS = {
     "vg150": {
-        "remedy": "Put images/, train.json, val.json, test.json and rel.json of Visual Genome, as the authors of EGTR "
-        "publish them, into that folder."
+        "remedy": "Put images/, train.json, val.json, test.json and rel.json of Visual Genome, as the "
+        "authors of EGTR publish them, into that folder."
     },
     "scenes": {
         "thing_classes": SCENES_CLASSES,

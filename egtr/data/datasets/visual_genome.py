@@ -3,9 +3,10 @@
 A data set is one folder::
 
     images/                            the pictures
-    train.json, val.json, test.json    COCO detection: "images", "annotations" (bbox xywh, pixels), "categories"
-    rel.json                           {"train": {"<image id>": [[subject, object, predicate], ...]}, "val": ...,
-                                        "test": ..., "rel_categories": ["__background__", name, name, ...]}
+    train.json, val.json, test.json    COCO detection (bbox: x, y, width, height in pixels)
+    rel.json                           {"train": {"<image id>": [[subject, object, predicate], ...]},
+                                        "val": ..., "test": ...,
+                                        "rel_categories": ["__background__", name, name, ...]}
 
 Subject and object index the image's annotations in file order; predicates are 1-based because entry 0 of
 ``rel_categories`` is a background. What comes out is 0-based throughout.
@@ -15,6 +16,7 @@ import json
 import logging
 import math
 import os
+import reprlib
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -42,8 +44,8 @@ def register_visual_genome(
 ) -> None:
     """Register one split of a folder in the layout above with ``DatasetCatalog`` and ``MetadataCatalog``.
 
-    Nothing is read before the data set is first loaded. Class names that are not given here come from the files
-    then; names that are given must agree with the files.
+    Nothing is read before the data set is first loaded. Class names that are not given here come from the
+    files then; names that are given must agree with the files.
 
     Args:
         name: name of the data set, for ``cfg.DATASETS.TRAIN`` and ``TEST``.
@@ -56,7 +58,8 @@ def register_visual_genome(
             that trade places when a picture is mirrored.
 
     Raises:
-        EGTRError: ``split`` is not one of the three; at loading, whatever :func:`load_visual_genome_json` raises.
+        EGTRError: ``split`` is not one of the three; at loading, whatever :func:`load_visual_genome_json`
+            raises.
     """
     if split not in SPLITS:
         raise EGTRError(f"Data set {name!r}: split is {split!r}; take one of {', '.join(SPLITS)}.")
@@ -82,8 +85,9 @@ def load_visual_genome_json(
 ) -> list[dict[str, Any]]:
     """Read one split into Detectron2's dataset dicts, with relations.
 
-    Boxes are clipped to the picture. Crowd annotations and boxes of which nothing is left are dropped, together
-    with the relations that touch them; the indices of all other relations are renumbered accordingly.
+    Boxes are clipped to the picture. Crowd annotations and boxes of which nothing is left are dropped,
+    together with the relations that touch them; the indices of all other relations are renumbered
+    accordingly.
 
     Args:
         json_file: COCO detection file of the split.
@@ -93,8 +97,8 @@ def load_visual_genome_json(
         dataset_name: where given, the class names are stored in ``MetadataCatalog`` under this name.
 
     Returns:
-        One dict per image: ``file_name``, ``image_id``, ``height``, ``width``, ``annotations`` (each with ``bbox``
-        in pixels, ``bbox_mode`` XYXY_ABS, ``category_id`` 0-based) and ``relations``, a list of
+        One dict per image: ``file_name``, ``image_id``, ``height``, ``width``, ``annotations`` (each with
+        ``bbox`` in pixels, ``bbox_mode`` XYXY_ABS, ``category_id`` 0-based) and ``relations``, a list of
         [subject, object, predicate], 0-based, subject and object indexing ``annotations``.
 
     Raises:
@@ -102,16 +106,10 @@ def load_visual_genome_json(
     """
     coco = _read_json(json_file)
     rel = _read_json(rel_file)
-    for file, content, field in (
-        (json_file, coco, "images"),
-        (json_file, coco, "annotations"),
-        (json_file, coco, "categories"),
-        (rel_file, rel, split),
-        (rel_file, rel, "rel_categories"),
-    ):
-        if not isinstance(content, dict) or field not in content:
-            raise EGTRError(f'{file}: field "{field}" is missing; see egtr/data/datasets/visual_genome.py.')
-
+    _require_fields(coco, json_file, images=list, annotations=list, categories=list)
+    _require_fields(rel, rel_file, **{split: dict, "rel_categories": list})
+    for category in coco["categories"]:
+        _require_fields(category, f'{json_file}: entry of "categories"', id=int, name=str)
     categories = sorted(coco["categories"], key=lambda category: category["id"])
     contiguous_ids = {category["id"]: k for k, category in enumerate(categories)}
     predicates = list(rel["rel_categories"][1:])
@@ -123,8 +121,11 @@ def load_visual_genome_json(
 
     annotations_of = defaultdict(list)
     for annotation in coco["annotations"]:
+        _require_fields(annotation, f'{json_file}: entry of "annotations"', image_id=object)
         annotations_of[annotation["image_id"]].append(annotation)
     relations_of = rel[split]
+    for image in coco["images"]:
+        _require_fields(image, f'{json_file}: entry of "images"', id=object, height=int, width=int, file_name=str)
     _check_image_ids(coco["images"], annotations_of, relations_of, json_file, rel_file)
 
     dataset_dicts = []
@@ -132,11 +133,11 @@ def load_visual_genome_json(
         image_id, height, width = image["id"], image["height"], image["width"]
         annotations, kept = [], []
         for annotation in annotations_of.get(image_id, ()):
-            where = f'{json_file}: image id {image_id}, annotation id {annotation.get("id")}'
+            where = f"{json_file}: image id {image_id}, annotation id {annotation.get('id')}"
             box = _clipped_box(annotation.get("bbox"), height, width, where)
             if annotation.get("category_id") not in contiguous_ids:
                 raise EGTRError(
-                    f'{where}, field "category_id": {annotation.get("category_id")!r} is not an id in "categories".'
+                    f'{where}, field "category_id": {annotation.get("category_id")!r} is not in "categories".'
                 )
             kept.append(box is not None and not annotation.get("iscrowd", 0))
             if kept[-1]:
@@ -163,7 +164,7 @@ def load_visual_genome_json(
 
 
 def _parse_relations(triplets: Any, kept: list[bool], num_predicates: int, where: str) -> list[list[int]]:
-    """Check the relations of one image, renumber them to the annotations kept and make the predicate 0-based."""
+    """Check one image's relations, renumber them to the annotations kept, make predicates 0-based."""
     if not triplets:
         return []
     try:
@@ -171,7 +172,9 @@ def _parse_relations(triplets: Any, kept: list[bool], num_predicates: int, where
     except ValueError:  # rows of different lengths
         array = np.empty(0)
     if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind != "i":
-        raise EGTRError(f"{where}: expected a list of [subject, object, predicate] integers, got {triplets!r:.200}.")
+        raise EGTRError(
+            f"{where}: expected a list of [subject, object, predicate], all integers, got {reprlib.repr(triplets)}."
+        )
     ends, predicates = array[:, :2], array[:, 2]
     bad_ends = ((ends < 0) | (ends >= len(kept))).any(axis=1)
     if bad_ends.any():
@@ -184,8 +187,8 @@ def _parse_relations(triplets: Any, kept: list[bool], num_predicates: int, where
     if bad_predicates.any():
         k = int(bad_predicates.argmax())
         raise EGTRError(
-            f"{where}, relation {k} = {triplets[k]}: the predicate must be in 1..{num_predicates}, the entries of "
-            '"rel_categories" after the background.'
+            f"{where}, relation {k} = {triplets[k]}: the predicate must be in 1..{num_predicates}, the "
+            'entries of "rel_categories" after the background.'
         )
     keep = np.asarray(kept)
     new_index = np.cumsum(keep) - 1
@@ -220,11 +223,13 @@ def _check_image_ids(images: list, annotations_of: dict, relations_of: dict, jso
     strangers = [image_id for image_id in relations_of if image_id not in ids_as_text]
     if strangers and len(strangers) == len(relations_of):
         raise EGTRError(
-            f"{rel_file}: none of its image ids (such as {strangers[0]}) is in {json_file}. The two files do not "
-            "belong together."
+            f"{rel_file}: none of its image ids (such as {strangers[0]}) is in {json_file}. The two files do "
+            "not belong together."
         )
     if strangers:
-        logger.warning(f"{rel_file}: relations of {len(strangers)} images that {json_file} does not list are ignored.")
+        logger.warning(
+            f"{rel_file}: relations of {len(strangers)} images that {json_file} does not list are ignored."
+        )
 
 
 def _set_class_names(dataset_name: str, key: str, names: list[str], file: str) -> None:
@@ -234,8 +239,8 @@ def _set_class_names(dataset_name: str, key: str, names: list[str], file: str) -
         differing = next((pair for pair in zip(known, names, strict=False) if pair[0] != pair[1]), None)
         detail = f"{differing[1]!r} where {differing[0]!r} is expected" if differing else "the others agree"
         raise EGTRError(
-            f"{file}: {len(names)} {key}, but data set {dataset_name!r} was registered with {len(known)} ({detail}). "
-            "Was the folder written by another version, or for another data set?"
+            f"{file}: {len(names)} {key}, but data set {dataset_name!r} was registered with {len(known)} "
+            f"({detail}). Was the folder written by another version, or for another data set?"
         )
     metadata.set(**{key: names})
 
@@ -246,10 +251,20 @@ def _require_files(name: str, paths: Sequence[str], remedy: str) -> None:
             root = os.environ.get("DETECTRON2_DATASETS")
             setting = f"is {root!r}" if root else "is not set, so ./datasets is taken"
             message = (
-                f"{os.path.abspath(path)} is missing, which data set {name!r} needs. Data sets of the library are "
-                f"looked for under the environment variable DETECTRON2_DATASETS, which {setting}. {remedy}"
+                f"{os.path.abspath(path)} is missing, which data set {name!r} needs. Data sets of the "
+                "library are looked for under the environment variable DETECTRON2_DATASETS, which "
+                f"{setting}. {remedy}"
             )
             raise EGTRError(message.rstrip())
+
+
+def _require_fields(record: Any, where: str, **types: type) -> None:
+    for field, kind in types.items():
+        if not isinstance(record, dict) or field not in record or not isinstance(record[field], kind):
+            raise EGTRError(
+                f'{where}: field "{field}" is missing or not of type {kind.__name__} in '
+                f"{reprlib.repr(record)}. egtr/data/datasets/visual_genome.py describes the layout."
+            )
 
 
 def _read_json(path: str) -> Any:

@@ -1,0 +1,29 @@
+"""What the catalogs know about a data set by its name."""
+
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
+
+from egtr.structures import EGTRError
+
+
+def get_metadata(dataset_name: str) -> Metadata:
+    """Metadata of a registered data set with its class names; the data set is read where that takes it.
+
+    Raises:
+        EGTRError: the name is not registered, or the data set has no class names.
+    """
+    if dataset_name not in DatasetCatalog:
+        known = sorted(name for name in DatasetCatalog.list() if _is_scene_graph(name))
+        raise EGTRError(
+            f"Data set {dataset_name!r} (DATASETS.TRAIN, DATASETS.TEST) is not registered. Known scene graph "
+            f"data sets: {', '.join(known)}. Register your own by egtr.data.register_visual_genome."
+        )
+    metadata = MetadataCatalog.get(dataset_name)
+    if not metadata.get("thing_classes") or (_is_scene_graph(dataset_name) and not metadata.get("predicate_classes")):
+        DatasetCatalog.get(dataset_name)
+    if not metadata.get("thing_classes"):
+        raise EGTRError(f"Data set {dataset_name!r} names no classes: set thing_classes in its metadata.")
+    return metadata
+
+
+def _is_scene_graph(dataset_name: str) -> bool:
+    return MetadataCatalog.get(dataset_name).get("evaluator_type") == "scene_graph"

@@ -1,0 +1,158 @@
+import itertools
+import json
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from egtr.config import get_egtr_cfg
+from egtr.data import (
+    build_relation_statistics,
+    build_test_loader,
+    build_train_loader,
+    check_dataset_matches_config,
+    get_metadata,
+    register_visual_genome,
+)
+from egtr.structures import EGTRError
+
+
+def _cfg(dataset, num_classes=5, num_predicates=4):
+    cfg = get_egtr_cfg()
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (dataset.train,), (dataset.val,)
+    cfg.MODEL.EGTR.NUM_CLASSES, cfg.MODEL.EGTR.NUM_PREDICATES = num_classes, num_predicates
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TEST = (48, 60), 36
+    cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_WORKERS = 3, 0
+    return cfg
+
+
+def test_train_loader_yields_batches_of_mapped_pictures(tiny_dataset):
+    batches = list(itertools.islice(build_train_loader(_cfg(tiny_dataset)), 4))
+    assert [len(batch) for batch in batches] == [3, 3, 3, 3]
+    records = {record["image_id"]: record for record in DatasetCatalog.get(tiny_dataset.train)}
+    for mapped in itertools.chain.from_iterable(batches):
+        record, classes = records[mapped["image_id"]], mapped["instances"].gt_classes.tolist()
+        assert classes == [a["category_id"] for a in record["annotations"]]
+        assert mapped["relations"].tolist() == record["relations"]
+        assert min(mapped["image"].shape[1:]) in (48, 60)
+    # Two epochs of six pictures: each comes twice.
+    assert sorted(m["image_id"] for batch in batches for m in batch) == sorted([*records, *records])
+
+
+def test_test_loader_yields_every_picture_in_order_with_its_ground_truth(tiny_dataset):
+    records = DatasetCatalog.get(tiny_dataset.val)
+    loaded = list(itertools.chain.from_iterable(build_test_loader(_cfg(tiny_dataset), tiny_dataset.val)))
+    assert [m["image_id"] for m in loaded] == [record["image_id"] for record in records]
+    assert [m["annotations"] for m in loaded] == [record["annotations"] for record in records]
+    assert [m["relations"] for m in loaded] == [record["relations"] for record in records]
+    assert {tuple(m["image"].shape) for m in loaded} == {(3, 36, 48)}
+
+
+@pytest.mark.parametrize("filter_empty", [True, False])
+def test_pictures_without_objects_are_filtered_as_configured(make_tiny_dataset, filter_empty):
+    dataset = make_tiny_dataset(num_images=3)
+    content = json.loads((dataset.root / "train.json").read_text())
+    emptied = content["images"][1]["id"]
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] != emptied]
+    (dataset.root / "train.json").write_text(json.dumps(content))
+    rel = json.loads((dataset.root / "rel.json").read_text())
+    del rel["train"][str(emptied)]
+    (dataset.root / "rel.json").write_text(json.dumps(rel))
+
+    cfg = _cfg(dataset)
+    cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = filter_empty
+    cfg.SOLVER.IMS_PER_BATCH = 1
+    seen = {batch[0]["image_id"] for batch in itertools.islice(build_train_loader(cfg), 6)}
+    assert (emptied in seen) is not filter_empty
+    assert len(seen) == (2 if filter_empty else 3)
+
+
+def test_statistics_count_the_training_sets_of_the_config(tiny_dataset):
+    cfg = _cfg(tiny_dataset)
+    statistics = build_relation_statistics(cfg)
+    expected = np.zeros((5, 5, 4), dtype=np.int64)
+    for record in DatasetCatalog.get(tiny_dataset.train):
+        for s, o, p in record["relations"]:
+            expected[record["annotations"][s]["category_id"], record["annotations"][o]["category_id"], p] += 1
+    np.testing.assert_array_equal(statistics.triplet_counts, expected)
+    # Two sets add up.
+    cfg.DATASETS.TRAIN = (tiny_dataset.train, tiny_dataset.val)
+    both = build_relation_statistics(cfg).triplet_counts
+    cfg.DATASETS.TRAIN = (tiny_dataset.val,)
+    np.testing.assert_array_equal(both - expected, build_relation_statistics(cfg).triplet_counts)
+
+
+@pytest.mark.parametrize(
+    "numbers, words",
+    [
+        ((80, 4), ["5 thing_classes", "MODEL.EGTR.NUM_CLASSES is 80"]),
+        ((5, 50), ["4 predicate_classes", "MODEL.EGTR.NUM_PREDICATES is 50"]),
+    ],
+)
+def test_other_numbers_than_the_models_fail_before_training(tiny_dataset, numbers, words):
+    cfg = _cfg(tiny_dataset, *numbers)
+    for attempt in (check_dataset_matches_config, build_train_loader, build_relation_statistics):
+        with pytest.raises(EGTRError) as error:
+            attempt(cfg)
+        for word in [tiny_dataset.train, *words]:
+            assert word in str(error.value)
+
+
+def test_matching_numbers_pass(tiny_dataset):
+    assert check_dataset_matches_config(_cfg(tiny_dataset)) is None
+
+
+def test_test_sets_are_compared_too(tiny_dataset, make_tiny_dataset):
+    other = make_tiny_dataset(num_images=1, num_predicates=6)
+    cfg = _cfg(tiny_dataset)
+    cfg.DATASETS.TEST = (other.val,)
+    with pytest.raises(EGTRError, match=f"{other.val}.*6 predicate_classes"):
+        check_dataset_matches_config(cfg)
+
+
+@pytest.fixture
+def renamed(tiny_dataset):
+    """The tiny data set's metadata under other class names; a plain detection data set without predicates."""
+    classes = list(tiny_dataset.thing_classes)
+    DatasetCatalog.register("renamed", list)
+    MetadataCatalog.get("renamed").set(
+        thing_classes=[*classes[:3], "other", *classes[4:]], predicate_classes=list(tiny_dataset.predicate_classes)
+    )
+    DatasetCatalog.register("plain_detection", list)
+    MetadataCatalog.get("plain_detection").set(thing_classes=classes)
+    yield
+    for name in ("renamed", "plain_detection"):
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def test_an_id_must_not_change_its_meaning_between_data_sets(tiny_dataset, renamed):
+    cfg = _cfg(tiny_dataset)
+    cfg.DATASETS.TEST = ("renamed",)
+    with pytest.raises(EGTRError, match="thing_classes: number 3 is 'thing3' in one, 'other' in the other"):
+        check_dataset_matches_config(cfg)
+
+
+def test_a_detector_trains_on_any_detection_data_set(tiny_dataset, renamed):
+    cfg = _cfg(tiny_dataset)
+    cfg.DATASETS.TRAIN = ("plain_detection",)
+    with pytest.raises(EGTRError, match="'plain_detection' has no relations.*RELATION.ENABLED False"):
+        check_dataset_matches_config(cfg)
+    cfg.MODEL.EGTR.RELATION.ENABLED = False
+    assert check_dataset_matches_config(cfg) is None
+
+
+def test_class_names_are_read_from_the_files_where_registration_gave_none(tiny_dataset):
+    register_visual_genome("nameless", str(tiny_dataset.root), "val")
+    try:
+        metadata = get_metadata("nameless")
+        assert metadata.thing_classes == list(tiny_dataset.thing_classes)
+        assert metadata.predicate_classes == list(tiny_dataset.predicate_classes)
+    finally:
+        DatasetCatalog.remove("nameless")
+        MetadataCatalog.remove("nameless")
+
+
+def test_unregistered_name_lists_the_known_ones(tiny_dataset):
+    with pytest.raises(EGTRError, match=f"'no_such_set'.*scenes_train.*{tiny_dataset.train}"):
+        get_metadata("no_such_set")

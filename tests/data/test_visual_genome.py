@@ -1,0 +1,252 @@
+import json
+from pathlib import Path
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+
+from egtr.data import load_visual_genome_json, register_builtin_datasets, register_visual_genome
+from egtr.data.datasets.scenes import SCENES_CLASSES, SCENES_PREDICATES
+from egtr.structures import EGTRError
+
+# Ids with a gap, as COCO's have: 3, 5, 9 become 0, 1, 2.
+CATEGORIES = [{"id": 9, "name": "tree"}, {"id": 3, "name": "cat"}, {"id": 5, "name": "dog"}]
+
+
+def _annotation(number, image_id, category_id, bbox, **more):
+    return {"id": number, "image_id": image_id, "category_id": category_id, "bbox": bbox, **more}
+
+
+def _coco():
+    images = [
+        {"id": 11, "file_name": "a.png", "height": 50, "width": 100},
+        {"id": 12, "file_name": "b.png", "height": 40, "width": 40},
+        {"id": 13, "file_name": "c.png", "height": 40, "width": 40},
+    ]
+    annotations = [
+        _annotation(1, 11, 3, [10, 10, 20, 20]),  # 0 -> 0
+        _annotation(2, 11, 5, [0, 0, 50, 50], iscrowd=1),  # 1, dropped: crowd
+        _annotation(3, 12, 9, [5, 5, 5, 5]),  # the other image's, in between
+        _annotation(4, 11, 5, [90, 40, 30, 30]),  # 2 -> 1, reaches beyond the picture
+        _annotation(5, 11, 5, [30, 30, 0, 10]),  # 3, dropped: no width
+        _annotation(6, 11, 9, [100, 10, 5, 5]),  # 4, dropped: outside
+        _annotation(7, 11, 9, [-5, -5, 10.5, 10]),  # 5 -> 2
+        _annotation(8, 11, 9, [30, 30, -4, 10]),  # 6, dropped: negative width
+    ]
+    return {"images": images, "annotations": annotations, "categories": CATEGORIES}
+
+
+def _rel():
+    return {
+        "train": {"11": [[0, 2, 1], [1, 0, 2], [5, 2, 2], [2, 3, 1], [0, 4, 1], [5, 0, 1], [5, 0, 1]], "12": []},
+        "val": {},
+        "test": {},
+        "rel_categories": ["__background__", "near", "on"],
+    }
+
+
+def _write(root: Path, coco=None, rel=None) -> tuple[str, str, str, str]:
+    (root / "images").mkdir()
+    (root / "train.json").write_text(json.dumps(_coco() if coco is None else coco))
+    (root / "rel.json").write_text(json.dumps(_rel() if rel is None else rel))
+    return str(root / "train.json"), str(root / "rel.json"), str(root / "images"), "train"
+
+
+def test_reads_boxes_classes_and_relations(tmp_path):
+    first, second, third = load_visual_genome_json(*_write(tmp_path))
+    assert first["file_name"] == str(tmp_path / "images" / "a.png")
+    assert (first["image_id"], first["height"], first["width"]) == (11, 50, 100)
+    assert [(a["category_id"], a["bbox"]) for a in first["annotations"]] == [
+        (0, [10.0, 10.0, 30.0, 30.0]),
+        (1, [90.0, 40.0, 100.0, 50.0]),  # clipped to the 100 x 50 picture
+        (2, [0.0, 0.0, 5.5, 5.0]),
+    ]
+    assert {a["bbox_mode"] for a in first["annotations"]} == {BoxMode.XYXY_ABS}
+    # Annotations 0, 2, 5 stay and become 0, 1, 2. [1, 0, 2], [2, 3, 1] and [0, 4, 1] touch dropped ones. The
+    # predicate becomes 0-based, and the duplicate stays: whether it counts is up to the evaluation protocol.
+    assert first["relations"] == [[0, 1, 0], [2, 1, 1], [2, 0, 0], [2, 0, 0]]
+    assert [a["category_id"] for a in second["annotations"]] == [2] and second["relations"] == []
+    assert third["annotations"] == [] and third["relations"] == []
+
+
+def test_a_dropped_crowd_annotation_does_not_shift_the_others(tmp_path):
+    coco = _coco()
+    with_crowd = load_visual_genome_json(*_write(tmp_path, coco))[0]
+    # The same picture written without annotation 1 and with every relation renumbered by hand.
+    del coco["annotations"][1]
+    rel = _rel()
+    rel["train"]["11"] = [[0, 1, 1], [4, 1, 2], [4, 0, 1], [4, 0, 1]]
+    other = tmp_path / "other"
+    other.mkdir()
+    without = load_visual_genome_json(*_write(other, coco, rel))[0]
+    assert with_crowd["annotations"] == without["annotations"]
+    assert with_crowd["relations"] == without["relations"]
+
+
+@pytest.fixture
+def registered(tmp_path):
+    """Registers the folder under a name that is taken back afterwards."""
+    names = []
+
+    def register(**options):
+        names.append(f"reader_test{len(names)}")
+        register_visual_genome(names[-1], str(tmp_path), "train", **options)
+        return names[-1]
+
+    yield register
+    for name in names:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def test_metadata_before_and_after_loading(tmp_path, registered):
+    _write(tmp_path)
+    name = registered()
+    metadata = MetadataCatalog.get(name)
+    assert metadata.evaluator_type == "scene_graph"
+    assert metadata.json_file == str(tmp_path / "train.json")
+    assert metadata.image_root == str(tmp_path / "images")
+    assert metadata.get("thing_classes") is None
+    DatasetCatalog.get(name)
+    assert metadata.thing_classes == ["cat", "dog", "tree"]
+    assert metadata.predicate_classes == ["near", "on"]
+    DatasetCatalog.get(name)  # loading again sets the same metadata again
+
+
+def test_given_class_names_must_agree_with_the_files(tmp_path, registered):
+    _write(tmp_path)
+    agreeing = registered(thing_classes=("cat", "dog", "tree"), predicate_classes=("near", "on"))
+    assert MetadataCatalog.get(agreeing).thing_classes == ["cat", "dog", "tree"]
+    assert len(DatasetCatalog.get(agreeing)) == 3
+    with pytest.raises(EGTRError, match=r"train\.json: 3 thing_classes.*'dog' where 'horse' is expected"):
+        DatasetCatalog.get(registered(thing_classes=("cat", "horse", "tree")))
+    with pytest.raises(EGTRError, match=r"rel\.json: 2 predicate_classes.*registered with 1"):
+        DatasetCatalog.get(registered(predicate_classes=("near",)))
+
+
+def _damage(what):
+    """The files of the layout with one thing wrong."""
+    coco, rel = _coco(), _rel()
+    what(coco, rel)
+    return coco, rel
+
+
+@pytest.mark.parametrize(
+    "damage, words",
+    [
+        (
+            lambda coco, rel: rel["train"]["11"].append([0, 7, 1]),  # seven annotations: 0..6
+            ["rel.json", "image id 11", '"train"', "relation 7 = [0, 7, 1]", "7 annotations"],
+        ),
+        (lambda coco, rel: rel["train"].update({"12": [[-1, 0, 1]]}), ["rel.json", "image id 12", "[-1, 0, 1]"]),
+        (lambda coco, rel: rel["train"].update({"13": [[0, 0, 1]]}), ["rel.json", "image id 13", "0 annotations"]),
+        (
+            lambda coco, rel: rel["train"]["11"].append([0, 2, 3]),
+            ["rel.json", "image id 11", "relation 7 = [0, 2, 3]", "1..2", "rel_categories"],
+        ),
+        (lambda coco, rel: rel["train"]["11"].append([0, 2, 0]), ["rel.json", "image id 11", "[0, 2, 0]", "1..2"]),
+        (lambda coco, rel: rel["train"]["11"].append([0, 2]), ["rel.json", "image id 11", '"train"']),
+        (lambda coco, rel: rel["train"].update({"11": [[0.5, 2, 1]]}), ["rel.json", "image id 11", "integers"]),
+        (lambda coco, rel: rel["train"].update({"11": [["a", 2, 1]]}), ["rel.json", "image id 11", "integers"]),
+        (lambda coco, rel: rel.pop("train"), ["rel.json", '"train"']),
+        (lambda coco, rel: rel.pop("rel_categories"), ["rel.json", '"rel_categories"']),
+        (lambda coco, rel: rel.update(train={"99": [[0, 1, 1]]}), ["rel.json", "99", "train.json"]),
+        (lambda coco, rel: coco.pop("categories"), ["train.json", '"categories"']),
+        (lambda coco, rel: coco["images"][1].pop("height"), ["train.json", '"images"', '"height"']),
+        (lambda coco, rel: coco["annotations"][0].pop("image_id"), ["train.json", '"annotations"', '"image_id"']),
+        (
+            lambda coco, rel: coco["annotations"][0].update(category_id=4),
+            ["train.json", "image id 11", "annotation id 1", '"category_id"', "4"],
+        ),
+        (
+            lambda coco, rel: coco["annotations"][3].update(bbox=[1, 2, 3]),
+            ["train.json", "image id 11", "annotation id 4", '"bbox"', "[1, 2, 3]"],
+        ),
+        (
+            lambda coco, rel: coco["annotations"][3].update(bbox=[1, 2, float("nan"), 3]),
+            ["train.json", "annotation id 4", '"bbox"'],
+        ),
+    ],
+)
+def test_malformed_files_are_refused_by_file_image_and_field(tmp_path, damage, words):
+    with pytest.raises(EGTRError) as error:
+        load_visual_genome_json(*_write(tmp_path, *_damage(damage)))
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_a_file_cut_short_and_a_missing_file(tmp_path):
+    files = _write(tmp_path)
+    Path(files[0]).write_text('{"images": [')
+    with pytest.raises(EGTRError, match=r"train\.json: is not a JSON file"):
+        load_visual_genome_json(*files)
+    Path(files[1]).unlink()
+    Path(files[0]).write_text(json.dumps(_coco()))
+    with pytest.raises(EGTRError, match=r"rel\.json: cannot be read"):
+        load_visual_genome_json(*files)
+
+
+def test_records_of_unknown_images_are_reported_and_ignored(tmp_path, caplog):
+    coco, rel = _coco(), _rel()
+    coco["annotations"].append(_annotation(20, 77, 3, [0, 0, 5, 5]))
+    rel["train"]["78"] = [[0, 1, 1]]
+    assert len(load_visual_genome_json(*_write(tmp_path, coco, rel))) == 3
+    assert "annotations of 1 images" in caplog.text
+    assert "relations of 1 images" in caplog.text
+
+
+def test_unknown_split():
+    with pytest.raises(EGTRError, match="minival.*train, val, test"):
+        register_visual_genome("never_registered", "somewhere", "minival")
+    assert "never_registered" not in DatasetCatalog
+
+
+@pytest.fixture
+def builtin_elsewhere(tmp_path, monkeypatch):
+    """The built-in data sets registered under tmp_path, and back where they were afterwards."""
+    with monkeypatch.context() as patch:
+        patch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+        register_builtin_datasets()
+        yield tmp_path
+    register_builtin_datasets()
+
+
+def test_builtin_names_follow_detectron2_datasets(builtin_elsewhere):
+    for folder in ("vg150", "scenes"):
+        for split in ("train", "val", "test"):
+            metadata = MetadataCatalog.get(f"{folder}_{split}")
+            assert metadata.json_file == str(builtin_elsewhere / folder / f"{split}.json")
+            assert f"{folder}_{split}" in DatasetCatalog
+    # scenes knows its classes before it is drawn.
+    assert MetadataCatalog.get("scenes_val").thing_classes == list(SCENES_CLASSES)
+    assert MetadataCatalog.get("scenes_val").predicate_classes == list(SCENES_PREDICATES)
+    before = MetadataCatalog.get("scenes_val")
+    register_builtin_datasets()
+    assert MetadataCatalog.get("scenes_val") is before
+
+
+def test_builtin_vg150_is_read_from_its_folder(builtin_elsewhere):
+    (builtin_elsewhere / "vg150").mkdir()
+    _write(builtin_elsewhere / "vg150")
+    assert [record["image_id"] for record in DatasetCatalog.get("vg150_train")] == [11, 12, 13]
+    assert MetadataCatalog.get("vg150_train").thing_classes == ["cat", "dog", "tree"]
+
+
+@pytest.mark.parametrize(
+    "name, remedy", [("scenes_train", "python tools/prepare_scenes.py"), ("vg150_test", "Visual Genome")]
+)
+def test_missing_data_set_names_path_variable_and_remedy(builtin_elsewhere, name, remedy):
+    folder, split = name.split("_")
+    with pytest.raises(EGTRError) as error:
+        DatasetCatalog.get(name)
+    message = str(error.value)
+    assert str(builtin_elsewhere / folder / f"{split}.json") in message
+    assert "DETECTRON2_DATASETS" in message and str(builtin_elsewhere) in message
+    assert remedy in message
+
+
+def test_missing_pictures_folder(tmp_path, registered):
+    _write(tmp_path)
+    (tmp_path / "images").rmdir()
+    with pytest.raises(EGTRError, match="images is missing.*Fetch it"):
+        DatasetCatalog.get(registered(remedy="Fetch it."))
