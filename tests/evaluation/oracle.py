@@ -76,9 +76,7 @@ def evaluate(predictions, ground_truth, topk, protocol):
                 first, classes = ranking(prediction, graph_constraint, k)
                 hits = [
                     any(
-                        is_hit(
-                            t, f, classes, prediction, truth, protocol.iou_plus_one, protocol.iou_threshold
-                        )
+                        is_hit(t, f, classes, prediction, truth, protocol.iou_plus_one, protocol.iou_threshold)
                         for f in first
                     )
                     for t in triplets

@@ -105,9 +105,7 @@ def test_order_of_pairs_does_not_matter(golden, metrics):
     for p in predictions:
         order = rng.permutation(len(p.pairs))
         shuffled.append(
-            Prediction(
-                p.logits, p.boxes, p.pairs[order], p.connectivity[order], p.relation[order], p.image_size
-            )
+            Prediction(p.logits, p.boxes, p.pairs[order], p.connectivity[order], p.relation[order], p.image_size)
         )
     again = evaluate(shuffled, ground_truth)
     for name in ("R@20", "mR@100", "ng-R@50", "ng-mR@100"):

@@ -132,9 +132,7 @@ def test_images_without_triplets_are_skipped_and_without_predictions_score_zero(
     predictions, ground_truth = two_images
     empty = GroundTruth([A], [0], [])
     # Only image 1 (R@3 = 2/3), image 2 (0) and the one without prediction (0) count.
-    metrics = evaluate(
-        [*predictions, nothing(), nothing()], [*ground_truth, empty, ground_truth[0]], topk=(3,)
-    )
+    metrics = evaluate([*predictions, nothing(), nothing()], [*ground_truth, empty, ground_truth[0]], topk=(3,))
     assert metrics["R@3"] == pytest.approx((2 / 3 + 0 + 0) / 3)
     skip = replace(REFERENCE, name="skip", skip_images_without_pairs=True)
     metrics = evaluate([*predictions, nothing()], [*ground_truth, ground_truth[0]], skip, topk=(3,))
@@ -266,6 +264,19 @@ def test_open_images_phrase_is_looser_than_relation():
     metrics = evaluate_open_images([prediction], [ground_truth])
     assert [metrics[name] for name in ("microR@50", "wmAP_rel", "wmAP_phr")] == [0.0, 0.0, 1.0]
     assert metrics["score"] == pytest.approx(0.4)
+
+
+def test_open_images_candidates():
+    # A pair has room for its two best predicates, (i, i) may enter, and a score must exceed 1e-5.
+    def recall(connectivity, values, triplet):
+        prediction = predict([A, B], [0, 1], {(0, 1): (connectivity, values), (1, 1): (0.9, [0, 0, 1])})
+        truth = GroundTruth([A, B], [0, 1], [triplet])
+        return evaluate_open_images([prediction], [truth])["microR@50"]
+
+    assert [recall(1.0, [0.9, 0.5, 0.7], [0, 1, p]) for p in range(3)] == [1.0, 0.0, 1.0]
+    assert recall(1.0, [0.9, 0.5, 0.7], [1, 1, 2]) == 1.0
+    assert recall(4e-5, [0.5, 0.1, 0.0], [0, 1, 0]) == 1.0  # 2e-5
+    assert recall(4e-5, [0.1, 0.5, 0.0], [0, 1, 0]) == 0.0  # 4e-6
 
 
 def test_open_images_without_anything():

@@ -121,9 +121,7 @@ def test_detections_are_the_best_query_and_class(num_queries, num_classes, limit
     rng = np.random.RandomState(seed)
     logits = rng.randint(-2, 3, (num_queries, num_classes)).astype(np.float32)
     boxes = np.arange(num_queries * 4, dtype=np.float32).reshape(-1, 4)
-    prediction = Prediction(
-        logits, boxes, np.zeros((0, 2)), np.zeros(0), np.zeros((0, 2)), image_size=(10, 10)
-    )
+    prediction = Prediction(logits, boxes, np.zeros((0, 2)), np.zeros(0), np.zeros((0, 2)), image_size=(10, 10))
     literal = sorted((-logits[q, c], q, c) for q in range(num_queries) for c in range(num_classes))[:limit]
     detections = detections_per_class(prediction, limit)
     assert detections.classes.tolist() == [c for _, _, c in literal]
