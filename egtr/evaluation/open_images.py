@@ -87,9 +87,7 @@ def score_open_image(prediction: Prediction, ground_truth: GroundTruth) -> Image
     gt_object_boxes = ground_truth.boxes[triplets[:, 1]]
     overlaps = {
         "rel": np.minimum(_iou(subject_boxes, gt_subject_boxes), _iou(object_boxes, gt_object_boxes)),
-        "phr": _iou(
-            _union_boxes(subject_boxes, object_boxes), _union_boxes(gt_subject_boxes, gt_object_boxes)
-        ),
+        "phr": _iou(_union_boxes(subject_boxes, object_boxes), _union_boxes(gt_subject_boxes, gt_object_boxes)),
     }
     return ImageRecord(
         num_hits=int(hits.any(axis=0).sum()),
@@ -169,9 +167,7 @@ def weighted_map(records: Sequence[ImageRecord], kind: str) -> float:
     return total / len(gt_predicates)
 
 
-def evaluate_open_images(
-    predictions: Iterable[Prediction], ground_truth: Iterable[GroundTruth]
-) -> dict[str, float]:
+def evaluate_open_images(predictions: Iterable[Prediction], ground_truth: Iterable[GroundTruth]) -> dict[str, float]:
     """The Open Images block of the ``reference`` protocol.
 
     Args:
@@ -199,6 +195,4 @@ def evaluate_open_images(
     }
     parts = (metrics["wmAP_rel"], metrics["wmAP_phr"], metrics["microR@50"])
     metrics["score"] = sum(weight * part for weight, part in zip(SCORE_WEIGHTS, parts, strict=True))
-    return metrics | detection_ap(
-        detections, truths, REFERENCE.detection_plus_one, REFERENCE.detection_first_id
-    )
+    return metrics | detection_ap(detections, truths, REFERENCE.detection_plus_one, REFERENCE.detection_first_id)

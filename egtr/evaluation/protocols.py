@@ -51,13 +51,10 @@ class Protocol:
         ):
             if getattr(self, field) not in choices:
                 raise EGTRError(
-                    f"protocol {self.name!r}: {field} is {getattr(self, field)!r}, "
-                    f"choose one of {', '.join(choices)}"
+                    f"protocol {self.name!r}: {field} is {getattr(self, field)!r}, choose one of {', '.join(choices)}"
                 )
         if not 0 < self.iou_threshold <= 1:
-            raise EGTRError(
-                f"protocol {self.name!r}: iou_threshold is {self.iou_threshold}, choose one in (0, 1]"
-            )
+            raise EGTRError(f"protocol {self.name!r}: iou_threshold is {self.iou_threshold}, choose one in (0, 1]")
 
 
 # What the released implementation of EGTR prints.

@@ -27,9 +27,7 @@ class ImageHits(NamedTuple):
     ranks: dict[bool, np.ndarray]
 
 
-def score_image(
-    prediction: Prediction, ground_truth: GroundTruth, protocol: Protocol, max_rank: int
-) -> ImageHits:
+def score_image(prediction: Prediction, ground_truth: GroundTruth, protocol: Protocol, max_rank: int) -> ImageHits:
     """Hold one prediction against its ground truth.
 
     Args:

@@ -83,7 +83,5 @@ def zip_in_step(predictions: Iterable[Prediction], ground_truth: Iterable[Ground
             short, long = (
                 ("predictions", "ground_truth") if prediction is missing else ("ground_truth", "predictions")
             )
-            raise EGTRError(
-                f"{short} ends after {index} pictures, but {long} goes on; give both for every picture"
-            )
+            raise EGTRError(f"{short} ends after {index} pictures, but {long} goes on; give both for every picture")
         yield prediction, truth

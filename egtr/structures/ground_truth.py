@@ -54,9 +54,7 @@ class GroundTruth:
         if len(self.triplets) == 0:
             return
         if self.triplets.min() < 0:
-            raise EGTRError(
-                f"{self._where}: triplets holds a negative number; objects and predicates are 0-based"
-            )
+            raise EGTRError(f"{self._where}: triplets holds a negative number; objects and predicates are 0-based")
         if self.triplets[:, :2].max() >= num_objects:
             raise EGTRError(
                 f"{self._where}: triplets names object {self.triplets[:, :2].max()}, but there are only "
@@ -100,9 +98,7 @@ class GroundTruth:
         return cls(
             boxes=np.array(boxes, dtype=np.float32).reshape(-1, 4)[kept],
             classes=np.array([a["category_id"] for a in annotations], dtype=np.int64)[kept],
-            triplets=np.column_stack(
-                [new_index[relations[:, 0]], new_index[relations[:, 1]], relations[:, 2]]
-            ),
+            triplets=np.column_stack([new_index[relations[:, 0]], new_index[relations[:, 1]], relations[:, 2]]),
             image_id=image_id,
         )
 
