@@ -44,9 +44,7 @@ class EGTRCheckpointer(DetectionCheckpointer):
             ``incorrect_shapes``); None before.
     """
 
-    def __init__(
-        self, model: nn.Module, save_dir: str = "", *, save_to_disk: bool | None = None, **checkpointables
-    ):
+    def __init__(self, model: nn.Module, save_dir: str = "", *, save_to_disk: bool | None = None, **checkpointables):
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         self.incompatible = None
 
@@ -115,9 +113,7 @@ def load_checkpoint_file(filename: str) -> dict[str, Any]:
         try:
             return {"model": load_file(filename)}
         except SafetensorError as error:
-            raise EGTRError(
-                f"{filename}: not a safetensors file ({error}). Fetch or export it again"
-            ) from error
+            raise EGTRError(f"{filename}: not a safetensors file ({error}). Fetch or export it again") from error
     try:
         data = torch.load(filename, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -146,9 +142,7 @@ def find_new_parameters(model: nn.Module, incompatible: Any) -> list[str]:
     return [aliases[0] for aliases in names.values() if absent.issuperset(aliases)]
 
 
-def export_weights(
-    model: nn.Module | Mapping[str, torch.Tensor], path: str | Path, half: bool = False
-) -> int:
+def export_weights(model: nn.Module | Mapping[str, torch.Tensor], path: str | Path, half: bool = False) -> int:
     """Write a model-only file for sharing.
 
     Args:

@@ -107,10 +107,10 @@ def _merge_file(cfg: CfgNode, config_file: str) -> None:
         raise EGTRError(f"{config_file}: not a YAML file: {' '.join(str(error).split())}") from error
     except OSError as error:
         raise EGTRError(f"{config_file}: its _BASE_ cannot be read: {error}") from error
+    except TypeError:  # an empty file
+        content = None
     if not isinstance(content, Mapping):
-        raise EGTRError(
-            f"{config_file}: holds no keys. A configuration is a YAML mapping such as 'SOLVER: ...'"
-        )
+        raise EGTRError(f"{config_file}: holds no keys. A configuration is a YAML mapping such as 'SOLVER: ...'")
     for key in _flatten(content):
         _check_key(cfg, key, f"{config_file} (or its _BASE_)")
     try:

@@ -47,10 +47,10 @@ class AccumulatingTrainer(SimpleTrainer):
             accumulate_steps: micro-batches per optimizer step, at least 1.
             max_grad_norm: clip the global norm to this value; None does not clip.
             norm_type: p of the norm.
-            amp_dtype: torch.bfloat16, torch.float16 (CUDA only) or None for full precision.
+            amp_dtype: torch.bfloat16, torch.float16 or None for full precision.
 
         Raises:
-            EGTRError: accumulate_steps below 1, or float16 on the CPU.
+            EGTRError: accumulate_steps below 1.
         """
         super().__init__(model, data_loader, optimizer)
         if accumulate_steps < 1:
@@ -62,9 +62,7 @@ class AccumulatingTrainer(SimpleTrainer):
         self.device_type = next(model.parameters()).device.type
         self.grad_scaler = None
         if amp_dtype == torch.float16:
-            if self.device_type != "cuda":
-                raise EGTRError("SOLVER.AMP.DTYPE is 'float16', which needs CUDA; use 'bfloat16' on the CPU")
-            self.grad_scaler = torch.amp.GradScaler("cuda")
+            self.grad_scaler = torch.amp.GradScaler(self.device_type)
 
     def run_step(self) -> None:
         assert self.model.training, "the model was left in evaluation mode"
@@ -183,10 +181,13 @@ def _amp_dtype(cfg: CfgNode) -> torch.dtype | None:
     if not cfg.SOLVER.AMP.ENABLED:
         return None
     name = cfg.SOLVER.AMP.DTYPE
+    on_cuda = torch.device(cfg.MODEL.DEVICE).type == "cuda"
     if name == "auto":
-        on_cuda = torch.device(cfg.MODEL.DEVICE).type == "cuda"
         return torch.float16 if on_cuda and not torch.cuda.is_bf16_supported() else torch.bfloat16
     dtypes = {"bfloat16": torch.bfloat16, "float16": torch.float16}
     if name not in dtypes:
         raise EGTRError(f"SOLVER.AMP.DTYPE is {name!r}; choose 'auto', 'bfloat16' or 'float16'")
+    if name == "float16" and not on_cuda:
+        # Possible, but slower than full precision and short of kernels.
+        raise EGTRError("SOLVER.AMP.DTYPE is 'float16', which is for CUDA; use 'bfloat16' on the CPU")
     return dtypes[name]

@@ -1,0 +1,79 @@
+"""A model of some ten thousand parameters and the smallest run that trains it."""
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import CfgNode
+
+from egtr.engine import load_config
+
+TINY = {
+    "MODEL.META_ARCHITECTURE": "EGTR",
+    "MODEL.DEVICE": "cpu",
+    "MODEL.WEIGHTS": "",
+    "MODEL.BACKBONE.NAME": "build_timm_backbone",
+    "MODEL.BACKBONE.FREEZE_AT": 0,
+    "MODEL.EGTR.BACKBONE.NAME": "resnet18",
+    "MODEL.EGTR.BACKBONE.CHANNELS": [8, 8, 8, 16],
+    "MODEL.EGTR.BACKBONE.OUT_INDICES": [3, 4],
+    "MODEL.EGTR.BACKBONE.NORM": "BN",
+    "MODEL.EGTR.TRANSFORMER.HIDDEN_DIM": 32,
+    "MODEL.EGTR.TRANSFORMER.NHEADS": 2,
+    "MODEL.EGTR.TRANSFORMER.ENC_LAYERS": 1,
+    "MODEL.EGTR.TRANSFORMER.DEC_LAYERS": 1,
+    "MODEL.EGTR.TRANSFORMER.ENC_FFN_DIM": 16,
+    "MODEL.EGTR.TRANSFORMER.DEC_FFN_DIM": 16,
+    "MODEL.EGTR.TRANSFORMER.NUM_FEATURE_LEVELS": 2,
+    "MODEL.EGTR.TRANSFORMER.DROPOUT": 0.0,
+    "MODEL.EGTR.NUM_CLASSES": 5,
+    "MODEL.EGTR.NUM_PREDICATES": 4,
+    "MODEL.EGTR.NUM_QUERIES": 8,
+    "INPUT.MIN_SIZE_TRAIN": (48,),
+    "INPUT.MAX_SIZE_TRAIN": 64,
+    "INPUT.MIN_SIZE_TEST": 48,
+    "INPUT.MAX_SIZE_TEST": 64,
+    "DATALOADER.NUM_WORKERS": 0,
+    "SOLVER.IMS_PER_BATCH": 2,
+    "SOLVER.BASE_LR": 1e-3,
+    "SOLVER.NEW_MULTIPLIER": 4.0,
+    "SOLVER.STEPS": (3,),
+    "SOLVER.WARMUP_ITERS": 0,
+    "SOLVER.MAX_ITER": 2,
+    "SOLVER.CHECKPOINT_PERIOD": 1000,
+    "SOLVER.CLIP_GRADIENTS.ENABLED": True,
+    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": "full_model",
+    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": 0.1,
+    "TEST.SCENE_GRAPH.TOPK": [20, 50],
+    "SEED": 0,
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_options(tiny_dataset) -> dict:
+    """Key to value: a run on ``tiny_dataset``."""
+    return TINY | {"DATASETS.TRAIN": (tiny_dataset.train,), "DATASETS.TEST": (tiny_dataset.val,)}
+
+
+@pytest.fixture
+def make_cfg(tiny_options: dict, tmp_path: Path) -> Callable[..., CfgNode]:
+    """A function from changes, key to value, to the configuration of a tiny run into ``tmp_path / "run"``."""
+
+    def make(changes: dict | None = None) -> CfgNode:
+        torch.manual_seed(0)
+        options = tiny_options | {"OUTPUT_DIR": str(tmp_path / "run")} | (changes or {})
+        return load_config(opts=[word for pair in options.items() for word in pair])
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def restore_loggers() -> Iterator[None]:
+    """A run gives the libraries' loggers handlers of its own; other tests listen to these loggers."""
+    loggers = [logging.getLogger(name) for name in ("fvcore", "detectron2", "egtr")]
+    before = [(logger.propagate, logger.level, logger.handlers[:]) for logger in loggers]
+    yield
+    for logger, (propagate, level, handlers) in zip(loggers, before, strict=True):
+        logger.propagate, logger.level, logger.handlers = propagate, level, handlers

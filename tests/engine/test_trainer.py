@@ -1,0 +1,227 @@
+"""Whole runs of the real model, made tiny."""
+
+import itertools
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.engine import HookBase, hooks
+from detectron2.modeling import build_model
+from detectron2.utils.env import seed_all_rng
+
+from egtr.data import build_relation_statistics
+from egtr.engine import (
+    BestCheckpointer,
+    EGTRCheckpointer,
+    EGTRTrainer,
+    egtr_argument_parser,
+    export_weights,
+    load_checkpoint_file,
+    train_or_evaluate,
+)
+from egtr.modeling.relation import FrequencyBias
+from egtr.structures import EGTRError
+
+
+class SameBatchTrainer(EGTRTrainer):
+    """Sees one and the same batch in every step: where a run is cut does not change what it sees."""
+
+    @classmethod
+    def build_train_loader(cls, cfg):
+        seed_all_rng(0)
+        batch = next(iter(super().build_train_loader(cfg)))
+        return itertools.repeat(batch)
+
+
+class Recorder(HookBase):
+    """Losses of the steps; ``kill_at`` ends the run before that iteration, as a power cut would."""
+
+    def __init__(self, kill_at: int | None = None):
+        self.losses: dict[int, float] = {}
+        self.kill_at = kill_at
+
+    def before_step(self):
+        if self.trainer.iter == self.kill_at:
+            raise KeyboardInterrupt
+
+    def after_step(self):
+        self.losses[self.trainer.iter] = self.trainer.storage.latest()["total_loss"][0]
+
+
+@pytest.fixture
+def make_trainer():
+    """A trainer that is not going to train: its writers are closed at the end."""
+    trainers = []
+
+    def make(cfg) -> EGTRTrainer:
+        trainers.append(EGTRTrainer(cfg))
+        return trainers[-1]
+
+    yield make
+    for trainer in trainers:
+        for hook in trainer._hooks:
+            if isinstance(hook, hooks.PeriodicWriter):
+                for writer in hook._writers:
+                    writer.close()
+
+
+def run(cfg, resume: bool = False, kill_at: int | None = None, trainer_class=EGTRTrainer):
+    trainer = trainer_class(cfg)
+    trainer.resume_or_load(resume=resume)
+    recorder = Recorder(kill_at)
+    trainer.register_hooks([recorder])
+    if kill_at is None:
+        trainer.train()
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            trainer.train()
+    return trainer, recorder.losses
+
+
+def group_rates(trainer: EGTRTrainer) -> dict[str, float]:
+    return {group["name"]: group["initial_lr"] for group in trainer.optimizer.param_groups}
+
+
+def detector_weights(make_cfg, path: Path, changes: dict | None = None) -> str:
+    """Weights of a detector without relation part."""
+    cfg = make_cfg({"MODEL.EGTR.RELATION.ENABLED": False} | (changes or {}))
+    export_weights(build_model(cfg), path)
+    return str(path)
+
+
+def table_of(cfg) -> torch.Tensor:
+    """The frequency table for the training set of ``cfg``."""
+    bias = FrequencyBias(cfg.MODEL.EGTR.NUM_CLASSES, cfg.MODEL.EGTR.NUM_PREDICATES)
+    bias.set_counts(torch.as_tensor(build_relation_statistics(cfg).triplet_counts))
+    return bias.table
+
+
+def test_resumed_run_goes_on_as_if_never_interrupted(make_cfg, tmp_path):
+    changes = {"SOLVER.MAX_ITER": 5, "SOLVER.CHECKPOINT_PERIOD": 3, "DATASETS.TEST": ()}
+    whole, expected = run(make_cfg(changes | {"OUTPUT_DIR": str(tmp_path / "whole")}), trainer_class=SameBatchTrainer)
+    cfg = make_cfg(changes)
+    run(cfg, kill_at=4, trainer_class=SameBatchTrainer)
+    # Saved after iteration 2; the rate drops at iteration 3. The generator stands elsewhere on purpose.
+    seed_all_rng(99)
+    resumed, losses = run(cfg, resume=True, trainer_class=SameBatchTrainer)
+    assert sorted(losses) == [3, 4]
+    assert losses == pytest.approx({k: expected[k] for k in losses}, rel=1e-5)
+    for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+    assert expected[4] < expected[0]
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.json").read_text().splitlines()]
+    assert {"total_loss", "loss_ce", "loss_rel", "grad_norm", "uncertainty", "rel_gate_0", "lr"} <= set(lines[-1])
+
+
+def test_new_parameters_are_settled_by_weights_and_survive_resume(make_cfg, tmp_path):
+    weights = detector_weights(make_cfg, tmp_path / "detector.safetensors")
+    cfg = make_cfg({"MODEL.WEIGHTS": weights, "SOLVER.CHECKPOINT_PERIOD": 1, "DATASETS.TEST": ()})
+    trainer, _ = run(cfg, kill_at=1)
+    relation = [name for name, _ in trainer.bare_model.named_parameters() if name.startswith("relation.")]
+    assert relation and trainer.new_parameters == relation
+    # BASE_LR 1e-3, BACKBONE_MULTIPLIER 0.1, NEW_MULTIPLIER 4
+    assert group_rates(trainer) == pytest.approx({"base": 1e-3, "backbone": 1e-4, "new": 4e-3})
+
+    Path(weights).unlink()  # A resumed run has no use for the initial weights.
+    resumed, losses = run(cfg, resume=True)
+    assert sorted(losses) == [1]
+    assert resumed.new_parameters == relation
+    assert group_rates(resumed) == group_rates(trainer)
+
+
+def test_weights_of_another_shape_are_new(make_cfg, make_trainer, tmp_path):
+    weights = detector_weights(make_cfg, tmp_path / "detector.pth", {"MODEL.EGTR.NUM_CLASSES": 9})
+    trainer = make_trainer(make_cfg({"MODEL.WEIGHTS": weights, "MODEL.EGTR.RELATION.ENABLED": False}))
+    trainer.resume_or_load(resume=False)
+    shapes = {name: tuple(p.shape) for name, p in trainer.bare_model.named_parameters()}
+    # The class head alone depends on the number of classes: 5 rows where the file has 9.
+    assert sorted(shapes[name] for name in trainer.new_parameters) == [(5,), (5, 32)]
+
+
+def test_nothing_is_new_from_scratch(make_cfg, make_trainer):
+    trainer = make_trainer(make_cfg())
+    trainer.resume_or_load(resume=True)  # there is nothing to resume from
+    assert trainer.new_parameters == [] and trainer.start_iter == 0
+    assert set(group_rates(trainer)) == {"base", "backbone"}
+
+
+def test_frequency_table_of_start_resume_and_evaluation(make_cfg, make_tiny_dataset, tmp_path):
+    other = make_tiny_dataset(seed=5)
+    first_cfg = make_cfg({"DATASETS.TEST": (), "SOLVER.CHECKPOINT_PERIOD": 1})
+    elsewhere = {"DATASETS.TRAIN": (other.train,), "DATASETS.TEST": ()}
+    first_table, other_table = table_of(first_cfg), table_of(make_cfg(elsewhere))
+    assert not torch.equal(first_table, other_table)
+
+    first, _ = run(first_cfg, kill_at=1)
+    assert torch.equal(first.model.relation.frequency_bias.table, first_table)
+    # A run that resumes keeps its table, even where the configuration names other data.
+    resumed, _ = run(make_cfg(elsewhere), resume=True)
+    assert torch.equal(resumed.model.relation.frequency_bias.table, first_table)
+    # A run that starts from these weights on other data counts anew.
+    weights = str(tmp_path / "run/model_final.pth")
+    changes = elsewhere | {"MODEL.WEIGHTS": weights, "OUTPUT_DIR": str(tmp_path / "second"), "SOLVER.MAX_ITER": 1}
+    second, _ = run(make_cfg(changes))
+    assert second.new_parameters == []
+    assert torch.equal(second.model.relation.frequency_bias.table, other_table)
+    # Evaluation loads and counts nothing.
+    model = build_model(make_cfg(elsewhere))
+    EGTRCheckpointer(model).load(weights)
+    assert torch.equal(model.relation.frequency_bias.table, first_table)
+
+
+def test_best_checkpoint_is_kept(make_cfg, tmp_path):
+    scores = iter([10.0, 30.0, 20.0, math.nan])
+    seen = []
+
+    class Scored(EGTRTrainer):
+        @classmethod
+        def test(cls, cfg, model, evaluators=None):
+            seen.append(model.transformer.state_dict())
+            seen[-1] = {name: tensor.clone() for name, tensor in seen[-1].items()}
+            return {"sgdet": {"R@50": next(scores)}}
+
+    cfg = make_cfg({"SOLVER.MAX_ITER": 4, "TEST.EVAL_PERIOD": 1, "SOLVER.CHECKPOINT_PERIOD": 2})
+    trainer, _ = run(cfg, trainer_class=Scored)
+    best = load_checkpoint_file(str(tmp_path / "run/model_best.pth"))
+    assert (best["iteration"], best["metric"], best["score"]) == (1, "sgdet/R@50", 30.0)
+    assert "trainer" not in best
+    for name, tensor in seen[1].items():
+        assert torch.equal(best["model"][f"transformer.{name}"], tensor)
+    assert Path(trainer.checkpointer.get_checkpoint_file()).name == "model_final.pth"
+
+    # A resumed run competes with 30, not with nothing.
+    scores = iter([29.0, 31.0])
+    cfg = make_cfg({"SOLVER.MAX_ITER": 6, "TEST.EVAL_PERIOD": 1})
+    run(cfg, resume=True, trainer_class=Scored)
+    best = load_checkpoint_file(str(tmp_path / "run/model_best.pth"))
+    assert (best["iteration"], best["score"]) == (5, 31.0)
+
+
+def test_best_metric_that_is_not_there_is_reported(make_cfg, caplog):
+    cfg = make_cfg({"SOLVER.MAX_ITER": 1, "MODEL.EGTR.RELATION.ENABLED": False})
+    trainer, _ = run(cfg)
+    assert "'sgdet/R@50' is not among the results" in caplog.text and "bbox/AP50" in caplog.text
+    assert not Path(cfg.OUTPUT_DIR, f"{BestCheckpointer.FILE}.pth").exists()
+
+
+def words(options: dict) -> list[str]:
+    return [str(word) for pair in options.items() for word in pair]
+
+
+def test_command_line_trains_and_evaluates_the_same_model(tiny_options, tmp_path):
+    options = tiny_options | {"OUTPUT_DIR": str(tmp_path), "SOLVER.ACCUMULATE_STEPS": 2}
+    trained = train_or_evaluate(egtr_argument_parser().parse_args(words(options)))
+    assert {"R@20", "R@50", "mR@50"} <= set(trained["sgdet"]) and "AP50" in trained["bbox"]
+    options["MODEL.WEIGHTS"] = str(tmp_path / "model_final.pth")
+    options["OUTPUT_DIR"] = str(tmp_path / "evaluated")
+    evaluated = train_or_evaluate(egtr_argument_parser().parse_args(["--eval-only", *words(options)]))
+    assert evaluated["sgdet"] == pytest.approx(trained["sgdet"], nan_ok=True)
+    assert evaluated["bbox"] == pytest.approx(trained["bbox"], nan_ok=True)
+
+
+def test_evaluation_without_weights_is_refused(tiny_options, tmp_path):
+    options = tiny_options | {"OUTPUT_DIR": str(tmp_path)}
+    with pytest.raises(EGTRError, match="--eval-only: MODEL.WEIGHTS is empty.*--resume"):
+        train_or_evaluate(egtr_argument_parser().parse_args(["--eval-only", *words(options)]))
