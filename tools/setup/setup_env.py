@@ -124,7 +124,7 @@ def install(python, opencv):
         pip_install(python, "-r", chosen)
     run(python, ROOT / "tools/setup/install_detectron2.py")
     say("installing EGTR itself (editable)")
-    pip_install(python, "--no-deps", "--no-build-isolation", "--editable", ROOT)
+    pip_install(python, "--quiet", "--no-deps", "--no-build-isolation", "--editable", ROOT)
 
 
 def uninstall_opencv(python):
