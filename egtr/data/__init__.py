@@ -3,6 +3,7 @@
 - ``datasets``    readers and registration: Visual Genome 150's JSON layout; ``scenes``, drawn by the library
 - ``transforms``  DETR's resize rule and the paper's augmentation recipes
 - ``mapper``      one dataset dict to one model input, relations kept right through filtering, flip and crop
+- ``image``       pictures of any format and mode, from files, bytes or arrays, as RGB
 - ``statistics``  triplet counts, for the frequency bias
 - ``catalog``     class names of a registered data set
 - ``build``       loaders, statistics and checks from a configuration
