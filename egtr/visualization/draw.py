@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.path import Path as MatplotlibPath
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 
 from egtr.structures import EGTRError, SceneGraph
 
@@ -196,7 +196,7 @@ def _draw_boxes(
         x1, y1, x2, y2 = boxes[i]
         for color, line_width in (("white", 4.0), (colors[i], 2.4)):
             style = {"fill": False, "ec": color, "lw": line_width, "joinstyle": "round"}
-            axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **style))
+            axes.add_artist(Rectangle((x1, y1), x2 - x1, y2 - y1, **style))
 
     texts = [f"{n} {s:.2f}" if show_scores else n for n, s in zip(names, graph.scores, strict=True)]
     placed = _place_box_labels(sheet, boxes, areas, texts)
@@ -211,7 +211,7 @@ def _draw_boxes(
             ends = np.stack([np.clip(nearest_box, (x, y), (x + w, y + h)), nearest_box], axis=1)
             axes.plot(*ends, color="white", lw=2.6, zorder=4)
             axes.plot(*ends, color=colors[i], lw=1.4, zorder=4)
-        axes.add_patch(_pill(x, y, w, h, colors[i], rounding=2.0, zorder=5))
+        axes.add_artist(_pill(x, y, w, h, colors[i], rounding=2.0, zorder=5))
         _text(axes, x + w / 2, y + h / 2, text, font_size, text_color(colors[i]), zorder=6)
 
 
@@ -270,12 +270,12 @@ def _draw_graph(
     if layout.labels is not None:
         for e, text in enumerate(texts):
             (x, y), (w, h) = layout.labels[e], label_sizes[e]
-            axes.add_patch(_pill(x, y, w, h, "white", rounding=h / 3, zorder=3, alpha=0.9))
+            axes.add_artist(_pill(x, y, w, h, "white", rounding=h / 3, zorder=3))
             color = readable_on_white(colors[graph.triplets[e, 0]], contrast=5.5)
             _text(axes, x + w / 2, y + h / 2, text, EDGE_SIZE * shrink, color, zorder=4)
     for i, name in enumerate(names):
         (x, y), (w, h) = layout.centers[i] - node_sizes[i] / 2, node_sizes[i]
-        axes.add_patch(_pill(x, y, w, h, colors[i], rounding=h / 2, zorder=5))
+        axes.add_artist(_pill(x, y, w, h, colors[i], rounding=h / 2, zorder=5))
         x, y = layout.centers[i]
         _text(axes, x, y, name, NODE_SIZE * shrink, text_color(colors[i]), weight="bold", zorder=6)
 
@@ -297,7 +297,7 @@ def _layout(
 
 def _draw_arrow(axes: Axes, curve: np.ndarray, color: np.ndarray, line_width: float) -> None:
     head = 7.0 + 2.0 * line_width
-    axes.add_patch(
+    axes.add_artist(
         FancyArrowPatch(
             path=MatplotlibPath(curve),
             arrowstyle="-|>,head_length=0.5,head_width=0.28",
@@ -312,9 +312,9 @@ def _draw_arrow(axes: Axes, curve: np.ndarray, color: np.ndarray, line_width: fl
     )
 
 
-def _pill(x: float, y: float, w: float, h: float, color, rounding: float, zorder: float, alpha: float = 1.0):
+def _pill(x: float, y: float, w: float, h: float, color, rounding: float, zorder: float):
     style = f"round,pad=0,rounding_size={rounding}"
-    return FancyBboxPatch((x, y), w, h, boxstyle=style, fc=color, ec="none", zorder=zorder, alpha=alpha)
+    return FancyBboxPatch((x, y), w, h, boxstyle=style, fc=color, ec="none", zorder=zorder)
 
 
 def _text(
@@ -329,8 +329,8 @@ def _text(
 @lru_cache(maxsize=4096)
 def _text_width(text: str, weight: str) -> float:
     """Width of a line set in 10 points."""
-    path = TextPath((0, 0), text.replace("$", "S"), prop=FontProperties(family=FONT, size=10, weight=weight))
-    return float(path.get_extents().width) if len(path.vertices) else 0.0
+    font = FontProperties(family=FONT, size=10, weight=weight)
+    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]
 
 
 def _label_size(

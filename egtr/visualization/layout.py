@@ -12,6 +12,8 @@ from .placement import overlap_area, place_labels
 NODE_GAP = 12.0
 # Space between an edge and what it comes from or leads to, points.
 EDGE_GAP = 3.0
+# Angle between neighbouring edges of a node that leaves room for their labels, radians.
+WIDE_ANGLE = np.pi / 4
 # Room that an arrow head needs, points.
 HEAD = 16.0
 # Longest average edge, points: a graph of two nodes does not fill a page.
@@ -182,6 +184,10 @@ class _Cost:
         first, second = np.triu_indices(len(self.lines), 1)
         disjoint = (self.lines[first][:, :, None] != self.lines[second][:, None, :]).all(axis=(1, 2))
         self.rivals = first[disjoint], second[disjoint]
+        first, second = first[~disjoint], second[~disjoint]
+        # sign +1 where the line leads away from the node that the two have in common
+        common = (self.lines[first][:, :, None] == self.lines[second][:, None, :]).reshape(-1, 4).argmax(axis=1)
+        self.neighbours = first, second, 1.0 - 2.0 * (common // 2), 1.0 - 2.0 * (common % 2)
         self.upper = np.triu_indices(len(sizes), 1)
         incident = (self.lines[:, :, None] == np.arange(len(sizes))).any(axis=1)
         self.strangers = np.nonzero(~incident)
@@ -194,6 +200,7 @@ class _Cost:
             + 1.0 * self._crossings(starts, ends)
             + 3.0 * self._under_nodes(centers, starts, ends)
             + 2.0 * self._too_short(starts, ends)
+            + 0.7 * self._too_narrow(starts, ends)
             + 0.02 * self._too_long(starts, ends)
         )
 
@@ -231,8 +238,16 @@ class _Cost:
         rims = [(self.sizes[self.lines[:, k]] / 2 / np.maximum(unit, 1e-9)).min(axis=1) for k in (0, 1)]
         # a label lies level: a steep edge passes through its height alone
         label = (self.label_sizes / np.maximum(unit, 1e-9)).min(axis=1)
-        wanted = rims[0] + rims[1] + label + 2 * HEAD
+        wanted = rims[0] + rims[1] + label + 3 * HEAD
         return float(np.clip(1 - length / wanted, 0, None).sum())
+
+    def _too_narrow(self, starts: np.ndarray, ends: np.ndarray) -> float:
+        """Acute angles between edges of one node, as shares of what they lack: their labels get in each other's way."""
+        first, second, first_sign, second_sign = self.neighbours
+        direction = (ends - starts) / np.maximum(np.linalg.norm(ends - starts, axis=1), 1e-9)[:, None]
+        cosine = (direction[first] * direction[second]).sum(axis=1) * first_sign * second_sign
+        angle = np.arccos(np.clip(cosine, -1, 1))
+        return float(np.clip(1 - angle / WIDE_ANGLE, 0, None).sum())
 
     def _too_long(self, starts: np.ndarray, ends: np.ndarray) -> float:
         return float(np.clip(np.linalg.norm(ends - starts, axis=1) / MAX_EDGE - 1, 0, None).sum())

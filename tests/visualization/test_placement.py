@@ -18,7 +18,7 @@ def as_rectangles(corners, sizes):
     return np.concatenate([corners, corners + sizes], axis=1)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(labels, max_size=12), st.lists(rectangles, max_size=5), st.booleans())
 def test_no_label_overlaps_another_or_an_obstacle_or_leaves_the_sheet(labels, obstacles, with_avoid):
     sizes = np.array([size for size, _ in labels]).reshape(-1, 2)
@@ -35,7 +35,7 @@ def test_no_label_overlaps_another_or_an_obstacle_or_leaves_the_sheet(labels, ob
     assert (placed[:, :2] >= BOUNDS[:2]).all() and (placed[:, 2:] <= BOUNDS[2:]).all()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 @given(st.tuples(sides, sides), st.tuples(steps, steps), st.lists(rectangles, min_size=1, max_size=12))
 def test_a_place_is_found_exactly_where_there_is_one_and_it_is_the_nearest(size, wanted, obstacles):
     """Obstacles and sizes lie on a grid of 8, so trying every corner of that grid in the sheet is exhaustive."""

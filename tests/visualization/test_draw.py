@@ -1,0 +1,209 @@
+"""Sheets of picture and graph: size, colours, and sense at the extremes."""
+
+import warnings
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.text import Text
+from PIL import Image
+
+from egtr.structures import EGTRError, SceneGraph
+from egtr.visualization import draw_scene_graph, figure_to_array, save_scene_graph
+from egtr.visualization.palette import object_colors
+
+CLASSES = ("person", "dog", "hat", "umbrella", "tree")
+PREDICATES = ("wearing", "holding", "near", "in front of")
+
+
+def make_graph(num_objects, num_triplets, size=(90, 120), seed=0, class_names=CLASSES):
+    random = np.random.RandomState(seed)
+    height, width = size
+    corners = random.uniform(0, 0.7, (num_objects, 2)) * (width, height)
+    sides = random.uniform(0.1, 0.3, (num_objects, 2)) * (width, height)
+    triplets = [(*random.choice(num_objects, 2, replace=False), random.randint(4)) for _ in range(num_triplets)]
+    return SceneGraph(
+        boxes=np.concatenate([corners, corners + sides], axis=1).astype(np.float32),
+        classes=random.randint(0, len(CLASSES), num_objects),
+        scores=random.uniform(0.5, 1, num_objects).astype(np.float32),
+        triplets=np.array(triplets, dtype=np.int64).reshape(-1, 3),
+        triplet_scores=np.sort(random.uniform(0.1, 1, num_triplets)).astype(np.float32)[::-1],
+        image_size=size,
+        class_names=class_names,
+        predicate_names=PREDICATES,
+    )
+
+
+def count_colors(pixels):
+    """A function that says how many pixels have a colour given in 0..1, give or take a step of rounding."""
+    found, counts = np.unique(pixels.reshape(-1, 3) @ np.array([65536, 256, 1]), return_counts=True)
+    found = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1)
+    return lambda color: counts[(np.abs(found - np.asarray(color) * 255) < 1.5).all(axis=1)].sum()
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+@pytest.mark.parametrize(
+    ("objects", "relations", "size"),
+    [
+        (0, 0, (90, 120)),
+        (1, 0, (90, 120)),
+        (6, 0, (90, 120)),
+        (2, 1, (90, 120)),
+        (2, 5, (90, 120)),
+        (25, 12, (90, 120)),
+        (4, 3, (64, 64)),
+        (3, 2, (1, 1)),
+        (4, 3, (2000, 3000)),
+        (6, 4, (40, 1600)),
+        (6, 4, (1600, 40)),
+    ],
+)
+def test_every_sheet_has_its_size_its_colours_and_all_names(objects, relations, size):
+    graph = make_graph(objects, relations, size)
+    figure = draw_scene_graph(np.full((*size, 3), 90, dtype=np.uint8), graph)
+    pixels = figure_to_array(figure, dpi=72)
+    # a slide's width, or more where there is much to draw; never a strip or a tower
+    height, width = pixels.shape[:2]
+    assert 960 <= width <= 960 * 1.81 and 0.35 < height / width < 0.85
+    assert pixels.dtype == np.uint8
+    count = count_colors(pixels)
+    assert count((90 / 255,) * 3) > 50  # the picture itself
+    # margins: nothing touches the edge of the sheet
+    frame = np.concatenate([pixels[:6].reshape(-1, 3), pixels[-6:].reshape(-1, 3), pixels[:, :6].reshape(-1, 3)])
+    assert (frame == 255).all() and (pixels[:, -6:] == 255).all()
+    for color in object_colors(objects):
+        assert count(color) > 100
+    shown = texts(figure)
+    for name in CLASSES:
+        number = int((graph.classes == CLASSES.index(name)).sum())
+        wanted = [name] if number == 1 else [f"{name} {k + 1}" for k in range(number)]
+        for label in wanted:
+            assert shown.count(label) == 2  # once in the picture, once in the graph
+    for predicate in PREDICATES:
+        assert shown.count(predicate) == (graph.triplets[:, 2] == PREDICATES.index(predicate)).sum()
+    assert ("no relations" in shown) == (relations == 0 and objects > 0)
+    assert ("no objects, no relations" in shown) == (objects == 0)
+
+
+def test_texts_lie_on_the_sheet_and_do_not_overlap():
+    figure = draw_scene_graph(np.zeros((90, 120, 3), np.uint8), make_graph(12, 12), title="A title")
+    figure_to_array(figure, dpi=100)
+    renderer = figure.canvas.get_renderer()
+    extents = [t.get_window_extent(renderer).extents for t in figure.findobj(Text) if t.get_text()]
+    assert len(extents) == 12 * 2 + 12 + 1
+    width, height = figure.canvas.get_width_height()
+    for k, (x1, y1, x2, y2) in enumerate(extents):
+        assert 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height
+        for u1, v1, u2, v2 in extents[:k]:
+            assert min(x2, u2) <= max(x1, u1) or min(y2, v2) <= max(y1, v1)
+
+
+def test_boxes_land_where_the_objects_are():
+    """The right half of a picture is boxed: the frame runs around that half of the picture's place on the sheet."""
+    image, graph = np.zeros((100, 200, 3), np.uint8), make_graph(1, 0, (100, 200))
+    graph.boxes = np.array([[100, 0, 200, 100]], dtype=np.float32)
+    empty = figure_to_array(draw_scene_graph(image, make_graph(0, 0, (100, 200))), dpi=72)
+    rows, columns = np.nonzero((empty == 0).all(axis=2))
+    left, right, top, bottom = columns.min(), columns.max() + 1, rows.min(), rows.max() + 1
+    assert abs((right - left) - 2 * (bottom - top)) <= 2
+
+    def where_framed(image):
+        pixels = figure_to_array(draw_scene_graph(image, graph), dpi=72)
+        colored = (np.abs(pixels - object_colors(1)[0] * 255) < 3).all(axis=2)
+        # long runs: the sides of the frame, not label or node
+        return np.flatnonzero(colored.sum(axis=0) > 100), np.flatnonzero(colored.sum(axis=1) > 150)
+
+    columns, rows = where_framed(image)
+    # a side is 2.4 wide, half of it on either side of the object's edge
+    assert abs(columns.min() - (left + right) / 2) <= 2 and abs(columns.max() - right) <= 2
+    assert abs(rows.min() - top) <= 2 and abs(rows.max() - bottom) <= 2
+    # a scaled copy of the picture is boxed at the same place
+    smaller = where_framed(image[::2, ::2])
+    assert np.array_equal(smaller[0], columns) and np.array_equal(smaller[1], rows)
+
+
+def test_numbers_count_from_left_to_right():
+    graph = make_graph(3, 1)
+    graph.classes = np.array([1, 1, 0])
+    graph.boxes = np.array([[60, 10, 80, 30], [10, 10, 30, 30], [0, 0, 100, 80]], dtype=np.float32)
+    graph.triplets = np.array([[2, 0, 2]])
+    figure = draw_scene_graph(np.zeros((90, 120, 3), np.uint8), graph)
+    first = {t.get_text(): t.get_position()[0] for t in reversed(figure.findobj(Text)) if t.get_text()}
+    assert set(first) == {"dog 1", "dog 2", "person", "near"}
+    assert first["dog 1"] < first["dog 2"]
+
+
+def test_scores_and_width_by_score():
+    graph = make_graph(3, 2)
+    graph.triplets = np.array([[0, 1, 0], [1, 2, 1]])
+    graph.triplet_scores = np.array([0.8, 0.2], dtype=np.float32)
+    figure = draw_scene_graph(np.zeros((90, 120, 3), np.uint8), graph, show_scores=True)
+    assert {"wearing 0.80", "holding 0.20"} <= set(texts(figure))
+    arrows = [p for p in figure.axes[0].patches if type(p).__name__ == "FancyArrowPatch"]
+    assert len(arrows) == 2 and arrows[0].get_linewidth() > 1.5 * arrows[1].get_linewidth()
+
+
+def test_odd_names():
+    """Dollars start no formula, long names are cut, absent names become numbers."""
+    graph = make_graph(2, 1, class_names=("$x_1$ ^", "a very long name " * 9, "c", "d", "e"))
+    graph.classes = np.array([0, 1])
+    shown = texts(draw_scene_graph(np.zeros((90, 120, 3), np.uint8), graph))
+    assert "$x_1$ ^" in shown and max(map(len, shown)) == 28
+    graph.class_names = graph.predicate_names = None
+    assert {"class 0", "class 1"} <= set(texts(draw_scene_graph(np.zeros((90, 120, 3), np.uint8), graph)))
+
+
+def test_settings_of_the_user_change_nothing():
+    image, graph = np.zeros((90, 120, 3), np.uint8), make_graph(3, 2)
+    plain = figure_to_array(draw_scene_graph(image, graph), dpi=50)
+    with matplotlib.rc_context({"text.usetex": True, "font.family": "serif", "font.size": 30}):
+        assert np.array_equal(figure_to_array(draw_scene_graph(image, graph), dpi=50), plain)
+
+
+@pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")])
+def test_files(tmp_path, suffix, start):
+    path = tmp_path / "new" / "folder" / f"picture{suffix}"
+    save_scene_graph(path, np.full((90, 120, 3), 90, np.uint8), make_graph(3, 2), dpi=150)
+    assert path.read_bytes().startswith(start)
+    if suffix == ".png":
+        with Image.open(path) as image:
+            # 13.33 inches; 150 dots on each is what a print or a projector shows
+            assert image.width == 2000 and image.mode in ("RGB", "RGBA")
+            assert round(image.info["dpi"][0]) == 150
+
+
+def test_pyplot_is_not_involved(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.pyplot", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(25):  # pyplot would warn at the 21st open figure
+            draw_scene_graph(np.zeros((9, 12, 3), np.uint8), make_graph(1, 0))
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3)), np.zeros((3, 9, 9), np.uint8), np.zeros((0, 9, 3), np.uint8)]
+)
+def test_bad_image(image):
+    with pytest.raises(EGTRError, match="uint8"):
+        draw_scene_graph(image, make_graph(1, 0))
+
+
+def test_bad_suffix(tmp_path):
+    with pytest.raises(EGTRError, match="picture.docx.*png"):
+        save_scene_graph(tmp_path / "picture.docx", np.zeros((9, 9, 3), np.uint8), make_graph(1, 0))
+    assert not list(tmp_path.iterdir())
+
+
+def test_object_colors_are_what_the_nodes_wear():
+    graph = make_graph(2, 1)
+    figure = draw_scene_graph(np.zeros((90, 120, 3), np.uint8), graph)
+    fills = [to_rgb(p.get_facecolor()) for p in figure.axes[0].patches if type(p).__name__ == "FancyBboxPatch"]
+    frames = [to_rgb(p.get_edgecolor()) for p in figure.axes[0].patches if type(p).__name__ == "Rectangle"]
+    for color in object_colors(2):
+        # one label and one node are filled with it, one box is drawn in it
+        assert sum(np.allclose(fill, color) for fill in fills) == 2
+        assert sum(np.allclose(frame, color) for frame in frames) == 1
