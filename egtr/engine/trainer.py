@@ -14,6 +14,7 @@ from torch import nn
 
 from egtr.data import build_relation_statistics, build_test_loader, build_train_loader
 from egtr.evaluation import SceneGraphEvaluator
+from egtr.structures import EGTRError
 
 from .checkpointer import EGTRCheckpointer, find_new_parameters
 from .hooks import BestCheckpointer
@@ -78,16 +79,20 @@ class EGTRTrainer(DefaultTrainer):
         """Continue from the last checkpoint in OUTPUT_DIR, or start from MODEL.WEIGHTS where there is none.
 
         Without MODEL.WEIGHTS the run starts from scratch and no parameter counts as new.
+
+        Raises:
+            EGTRError: the weights cannot be used, or the run to resume trained other parameters.
         """
         if resume and self.checkpointer.has_checkpoint():
             super().resume_or_load(resume=True)
             return
         if resume:
             logger.info("There is no checkpoint in %s to resume from: starting anew", self.cfg.OUTPUT_DIR)
-        weights = self.cfg.MODEL.WEIGHTS
-        self.checkpointer.load(weights, checkpointables=[])
-        if weights:
-            self._set_new_parameters(find_new_parameters(self.bare_model, self.checkpointer.incompatible))
+        if not self.cfg.MODEL.WEIGHTS:
+            logger.info("MODEL.WEIGHTS is empty: starting from scratch")
+            return
+        self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
+        self._set_new_parameters(find_new_parameters(self.bare_model, self.checkpointer.incompatible))
 
     def train(self) -> dict[str, Any] | None:
         """Run training; returns the results of the last evaluation (on the main process)."""
@@ -123,7 +128,14 @@ class EGTRTrainer(DefaultTrainer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         # The optimizer's state is stored group by group: the groups must be there first.
         self._set_new_parameters(state_dict["new_parameters"])
-        super().load_state_dict(state_dict)
+        try:
+            super().load_state_dict(state_dict)
+        except ValueError as error:
+            raise EGTRError(
+                f"--resume: the optimizer of the last checkpoint in {self.cfg.OUTPUT_DIR} does not fit the model "
+                f"({error}). Go on with the configuration that the run began with, or start a new run in another "
+                "OUTPUT_DIR with MODEL.WEIGHTS set to that checkpoint"
+            ) from error
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
         """Detectron2's hooks, and behind evaluation the one that keeps the best weights."""

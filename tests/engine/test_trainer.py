@@ -131,6 +131,14 @@ def test_new_parameters_are_settled_by_weights_and_survive_resume(make_cfg, tmp_
     assert group_rates(resumed) == group_rates(trainer)
 
 
+def test_resume_with_other_trainable_parameters_is_refused(make_cfg, make_trainer):
+    changes = {"DATASETS.TEST": (), "SOLVER.CHECKPOINT_PERIOD": 1}
+    run(make_cfg(changes), kill_at=1)
+    trainer = make_trainer(make_cfg(changes | {"MODEL.EGTR.FREEZE_DETECTOR": True}))
+    with pytest.raises(EGTRError, match="--resume: the optimizer of the last checkpoint.*OUTPUT_DIR"):
+        trainer.resume_or_load(resume=True)
+
+
 def test_weights_of_another_shape_are_new(make_cfg, make_trainer, tmp_path):
     weights = detector_weights(make_cfg, tmp_path / "detector.pth", {"MODEL.EGTR.NUM_CLASSES": 9})
     trainer = make_trainer(make_cfg({"MODEL.WEIGHTS": weights, "MODEL.EGTR.RELATION.ENABLED": False}))
