@@ -1,4 +1,4 @@
-"""The embedded data set: cartoon scenes drawn by the project itself, in Visual Genome's layout, without a download."""
+"""The embedded data set: cartoon scenes that the library draws itself, stored in Visual Genome's layout."""
 
 from egtr.data.datasets.scenes.generate import (
     GENERATOR_VERSION,

@@ -7,7 +7,11 @@ import numpy as np
 from egtr.data.datasets.scenes.canvas import MARGIN, Canvas, Color, Pen, shade
 
 SETTINGS = ("meadow", "beach", "lake", "snow", "street", "room", "night")
-_DAY = (((128, 196, 238), (214, 238, 248)), ((112, 180, 232), (250, 232, 206)), ((164, 212, 226), (246, 246, 226)))
+_DAY = (
+    ((128, 196, 238), (214, 238, 248)),
+    ((112, 180, 232), (250, 232, 206)),
+    ((164, 212, 226), (246, 246, 226)),
+)
 _EVENING = ((246, 164, 118), (252, 222, 160))
 _NIGHT = ((26, 32, 72), (74, 74, 128))
 _GRASS = ((140, 196, 104), (162, 204, 112), (120, 184, 110))
@@ -17,13 +21,20 @@ _PAPER = ((246, 224, 200), (206, 226, 222), (232, 214, 226), (244, 234, 190), (2
 def _gradient(canvas: Canvas, top: int, bottom: int, first: Color, last: Color) -> None:
     """Fill the rows top..bottom - 1 in bands of six rows from ``first`` to ``last``."""
     span = max(bottom - top - 1, 1)
-    for y in range(top, bottom):
-        step = (y - top) // 6 * 6
+    for step in range(0, bottom - top, 6):
         color = [(a * (span - step) + b * step) // span for a, b in zip(first, last, strict=True)]
-        canvas.image[y + MARGIN] = color
+        canvas.image[top + step + MARGIN : min(top + step + 6, bottom) + MARGIN] = color
 
 
-def _speckle(canvas: Canvas, rng: np.random.RandomState, top: int, bottom: int, colors: list[Color], count: int, size: int):
+def _speckle(
+    canvas: Canvas,
+    rng: np.random.RandomState,
+    top: int,
+    bottom: int,
+    colors: list[Color],
+    count: int,
+    size: int,
+):
     layer = canvas.layer()
     for _ in range(count):
         x, y = rng.randint(0, canvas.width), rng.randint(top, max(bottom, top + 1))
@@ -59,7 +70,9 @@ def _skyline(canvas: Canvas, rng: np.random.RandomState, horizon: int, color: Co
     layer, x = canvas.layer(), -10
     while x < canvas.width:
         width, height = rng.randint(20, 44), rng.randint(18, 60)
-        layer.polygon([(x, horizon), (x, horizon - height), (x + width, horizon - height), (x + width, horizon)], color)
+        layer.polygon(
+            [(x, horizon), (x, horizon - height), (x + width, horizon - height), (x + width, horizon)], color
+        )
         x += width + rng.randint(0, 8)
     canvas.decorate(layer)
 
@@ -133,7 +146,12 @@ def _paint_room(canvas: Canvas, horizon: int, rng: np.random.RandomState) -> Non
     if rng.randint(2):
         layer = canvas.layer()
         rug = ((198, 112, 108), (110, 140, 176), (150, 160, 110), (214, 170, 90))[rng.randint(4)]
-        pen = Pen(layer, canvas.width * (30 + rng.randint(40)) // 100, (horizon + canvas.height) // 2 + 10, canvas.width)
+        pen = Pen(
+            layer,
+            canvas.width * (30 + rng.randint(40)) // 100,
+            (horizon + canvas.height) // 2 + 10,
+            canvas.width,
+        )
         pen.oval(0, 0, 38, 13, rug)
         pen.oval(0, 0, 31, 9, shade(rug, 130), edge=False)
         canvas.decorate(layer)

@@ -117,21 +117,22 @@ class Canvas:
 
     Attributes:
         image: (H + 2 MARGIN, W + 2 MARGIN, 3) uint8, RGB.
-        owner: (H, W) int64 view: the index of the visible figure, -1 for the background.
+        owner: (H, W) int16 view: the index of the visible figure, -1 for the background.
     """
 
     def __init__(self, height: int, width: int):
         self.height, self.width = height, width
         self.image = np.zeros((height + 2 * MARGIN, width + 2 * MARGIN, 3), np.uint8)
-        self._owner = np.full(self.image.shape[:2], -1, np.int64)
+        self._owner = np.full(self.image.shape[:2], -1, np.int16)
 
     def layer(self) -> Layer:
         return Layer(self.height, self.width)
 
     def decorate(self, layer: Layer) -> None:
         """Paint something that is no object (background, waves, a kite's string): owners stay as they are."""
-        drawn = layer.mask.view(bool)
-        self.image[drawn] = layer.color[drawn]
+        x, y, w, h = cv2.boundingRect(layer.mask)
+        area = (slice(y, y + h), slice(x, x + w))
+        cv2.copyTo(layer.color[area], layer.mask[area], self.image[area])
 
     def paste(self, layer: Layer, index: int) -> tuple[np.ndarray, int, np.ndarray]:
         """Paint a figure with an ink outline over everything before.
@@ -142,11 +143,10 @@ class Canvas:
         """
         x, y, w, h = cv2.boundingRect(layer.mask)
         area = (slice(max(y - 1, 0), y + h + 1), slice(max(x - 1, 0), x + w + 1))
-        body = layer.mask[area].view(bool)
-        outlined = cv2.dilate(layer.mask[area], _CROSS).view(bool)
-        image, owner = self.image[area], self._owner[area]
-        image[outlined] = INK
-        image[body] = layer.color[area][body]
+        cv2.copyTo(layer.color[area], layer.mask[area], self.image[area])
+        grown = cv2.dilate(layer.mask[area], _CROSS)
+        self.image[area][(grown - layer.mask[area]).view(bool)] = INK
+        owner, outlined = self._owner[area], grown.view(bool)
         covered = np.bincount(owner[outlined] + 1)[1:]
         owner[outlined] = index
         mask = np.zeros(self._owner.shape, bool)

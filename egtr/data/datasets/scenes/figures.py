@@ -1,7 +1,7 @@
 """Figures that live or are carried: person, hat, umbrella, cup, ball, kite, dog, horse, bird.
 
-Every function takes a :class:`~egtr.data.datasets.scenes.canvas.Pen` and ``style``, a list of eight random integers from
-which it takes colours and variants; further arguments set the pose.
+Every function takes a :class:`~egtr.data.datasets.scenes.canvas.Pen` and ``style``, a list of eight random integers
+that settle colours and variants; further arguments set the pose.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HANDS = {
     "ride": (28, 48),
     "bust": (26, 46),
 }
-HEAD_TOP = (0, 95)
+# The height of a person's seat.
 HIP = 34
 
 
@@ -69,7 +69,9 @@ def person(pen: Pen, style: list[int], pose: str = "stand", bald: bool = False) 
     pen.disc(*hand, 6, skin)
     pen.disc(0, 81, 15, skin)
     if not bald:
-        pen.polygon([(-15, 82), (-13, 92), (-5, 97), (5, 97), (13, 92), (15, 82), (8, 90), (-8, 90)], hair, edge=False)
+        pen.polygon(
+            [(-15, 82), (-13, 92), (-5, 97), (5, 97), (13, 92), (15, 82), (8, 90), (-8, 90)], hair, edge=False
+        )
     pen.dot(-5, 81)
     pen.dot(6, 81)
     pen.line([(-4, 75), (-1, 73), (2, 73), (5, 75)], shade(skin, 45))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -14,8 +15,10 @@ from tqdm import tqdm
 
 from egtr.data.datasets.scenes.backgrounds import paint_background
 from egtr.data.datasets.scenes.canvas import Canvas, Pen
-from egtr.data.datasets.scenes.layout import Scene, compose
+from egtr.data.datasets.scenes.layout import compose
 from egtr.data.datasets.scenes.relations import look_at, relate
+from egtr.data.datasets.scenes.scene import Scene
+from egtr.structures import EGTRError
 
 SCENES_CLASSES = (
     "person", "hat", "umbrella", "dog", "horse", "bird", "tree", "house", "window",
@@ -29,17 +32,19 @@ SPLITS = ("train", "val", "test")
 # Raise it with every change that alters a pixel or an annotation: data sets on disk are then drawn anew.
 GENERATOR_VERSION = 1
 STAMP_FILE = "scenes.stamp.json"
+_JSON_FILES = (*(f"{split}.json" for split in SPLITS), "rel.json")
 # Image ids are unique over the splits, like Visual Genome's.
 _ID_STRIDE = 1_000_000
+_UNFINISHED = "drawing was interrupted\n"
 
 
 def paint(scene: Scene) -> tuple[np.ndarray, list[np.ndarray], list[int], np.ndarray, dict]:
     """Paint ``scene`` from back to front.
 
     Returns:
-        the picture, (H, W, 3) uint8 RGB; for each figure its mask, (H, W) bool, and its number of pixels including those
-        outside of the picture; the visible figure's index at each pixel, (H, W), -1 for the background; and the pixels
-        that one figure hides of another, {(front, back): count}.
+        the picture, (H, W, 3) uint8 RGB; for each figure its mask, (H, W) bool; for each figure its number of pixels,
+        those outside of the picture included; the index of the figure seen at each pixel, (H, W) int16, -1 for the
+        background; and the number of pixels that one figure hides of another, {(front, back): count}.
     """
     canvas = Canvas(scene.height, scene.width)
     paint_background(canvas, scene.setting, scene.horizon, scene.rng)
@@ -69,19 +74,24 @@ def draw_scene(seed: int, split: str, index: int) -> tuple[np.ndarray, np.ndarra
     Returns:
         image: (H, W, 3) uint8, RGB; H and W in 208..288.
         boxes: (N, 4) int64, x0, y0, x1, y1 in pixels around what is seen of each object; x1 and y1 are exclusive.
-        classes: (N,) int64, indices into :data:`SCENES_CLASSES`.
-        relations: (T, 3) int64, subject, object (indices into ``boxes``), predicate (into :data:`SCENES_PREDICATES`).
+        classes: (N,) int64, indices into :data:`SCENES_CLASSES`; N in 3..13.
+        relations: (T, 3) int64, T at least 1: subject and object (indices into ``boxes``), predicate (index into
+            :data:`SCENES_PREDICATES`).
+
+    Raises:
+        EGTRError: there is no such split.
     """
-    attempt = 0
-    while True:
+    if split not in SPLITS:
+        raise EGTRError(f"split {split!r}: choose one of {', '.join(SPLITS)}")
+    for attempt in itertools.count():
         rng = np.random.RandomState([seed, SPLITS.index(split), index, attempt])
         scene = compose(rng)
         image, masks, totals, owner, covered = paint(scene)
         sights = look_at(masks, totals, scene, owner)
         relations = relate(scene, sights, covered)
+        # A dull or crowded picture is thrown away and composed anew.
         if 3 <= len(sights) <= 13 and relations:
             break
-        attempt += 1
     order = rng.permutation(len(sights))
     place = np.argsort(order)
     boxes = np.array([sights[i].box for i in order], np.int64)
@@ -95,7 +105,7 @@ def _write_scene(root: str, seed: int, split: str, index: int) -> tuple[dict, li
     image_id = SPLITS.index(split) * _ID_STRIDE + index + 1
     file_name = f"{split}_{index:05d}.png"
     if not cv2.imwrite(os.path.join(root, "images", file_name), image[:, :, ::-1]):
-        raise OSError(f"cannot write {os.path.join(root, 'images', file_name)}: is the disk full?")
+        raise OSError(f"{os.path.join(root, 'images', file_name)}: cannot be written; is the disk full?")
     record = {"id": image_id, "file_name": file_name, "height": image.shape[0], "width": image.shape[1]}
     sizes = boxes[:, 2:] - boxes[:, :2]
     annotations = [
@@ -118,36 +128,64 @@ def prepare_scenes(
 
     Args:
         root: folder that receives ``images/``, ``train.json``, ``val.json``, ``test.json`` and ``rel.json``.
-        seed: other seeds give other pictures of the same kind.
+        seed: 0..2**32 - 1; other seeds give other pictures of the same kind.
         sizes: number of training, validation and test pictures.
-        processes: the result does not depend on it.
+        processes: how many draw at the same time; the result does not depend on it.
 
     Returns:
         whether anything had to be drawn.
+
+    Raises:
+        EGTRError: an argument is out of range, or ``root`` holds another data set.
     """
-    root = Path(root)
-    stamp = {"version": GENERATOR_VERSION, "seed": seed, "sizes": list(sizes)}
+    root, sizes = Path(root), tuple(sizes)
+    if len(sizes) != len(SPLITS) or not all(0 < size < _ID_STRIDE for size in sizes):
+        raise EGTRError(f"sizes {sizes}: give three numbers of pictures, for {', '.join(SPLITS)}, each at least 1")
+    if not 0 <= seed < 1 << 32:
+        raise EGTRError(f"seed {seed}: give an integer in 0..{(1 << 32) - 1}")
+    if processes < 1:
+        raise EGTRError(f"processes {processes}: give at least 1")
+    stamp = json.dumps({"version": GENERATOR_VERSION, "seed": seed, "sizes": list(sizes)}) + "\n"
     stamp_file = root / STAMP_FILE
-    if stamp_file.is_file() and json.loads(stamp_file.read_text()) == stamp:
-        return False
-    stamp_file.unlink(missing_ok=True)
+    if stamp_file.is_file():
+        if stamp_file.read_text() == stamp and _is_complete(root, sizes):
+            return False
+    elif any((root / name).exists() for name in (*_JSON_FILES, "images")):
+        raise EGTRError(
+            f"{root}: holds a data set that was not drawn here ({STAMP_FILE} is missing); "
+            "choose another folder, or delete this one"
+        )
     (root / "images").mkdir(parents=True, exist_ok=True)
+    # An interrupted run must neither be taken for a complete data set nor for somebody else's.
+    stamp_file.write_text(_UNFINISHED)
+    for split in SPLITS:
+        for stale in (root / "images").glob(f"{split}_*.png"):
+            stale.unlink()
     relations: dict = {}
     categories = [{"id": i + 1, "name": name} for i, name in enumerate(SCENES_CLASSES)]
-    with ProcessPoolExecutor(processes, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        for split, size in zip(SPLITS, sizes, strict=True):
-            draw = partial(_write_scene, str(root), seed, split)
-            drawn = tqdm(pool.map(draw, range(size), chunksize=16), total=size, desc=f"scenes {split}", unit="picture")
-            images, annotations = [], []
-            relations[split] = {}
-            for record, objects, triplets in drawn:
-                images.append(record)
-                relations[split][str(record["id"])] = triplets
-                annotations += [{"id": len(annotations) + i + 1, **entry} for i, entry in enumerate(objects)]
-            content = {"images": images, "annotations": annotations, "categories": categories}
-            (root / f"{split}.json").write_text(json.dumps(content))
+    # OpenCV's own threads gain nothing on pictures of this size, and a forked process must not inherit them.
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with ProcessPoolExecutor(processes, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+            for split, size in zip(SPLITS, sizes, strict=True):
+                work = pool.map(partial(_write_scene, str(root), seed, split), range(size), chunksize=16)
+                images, annotations, relations[split] = [], [], {}
+                for record, objects, triplets in tqdm(work, f"drawing {split}", size, unit="picture"):
+                    images.append(record)
+                    relations[split][str(record["id"])] = triplets
+                    annotations += [{"id": i, **entry} for i, entry in enumerate(objects, len(annotations) + 1)]
+                content = {"images": images, "annotations": annotations, "categories": categories}
+                (root / f"{split}.json").write_text(json.dumps(content))
+    finally:
+        cv2.setNumThreads(threads)
     relations["rel_categories"] = ["__background__", *SCENES_PREDICATES]
     (root / "rel.json").write_text(json.dumps(relations))
-    # Last, so that an interrupted run is never taken for a complete data set.
-    stamp_file.write_text(json.dumps(stamp) + "\n")
+    stamp_file.write_text(stamp)
     return True
+
+
+def _is_complete(root: Path, sizes: tuple[int, ...]) -> bool:
+    """Whether no file has been lost since the stamp was written."""
+    pictures = [len(list((root / "images").glob(f"{split}_*.png"))) for split in SPLITS]
+    return pictures == list(sizes) and all((root / name).is_file() for name in _JSON_FILES)

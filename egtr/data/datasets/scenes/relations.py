@@ -1,27 +1,32 @@
 """Reads boxes and relations off a painted scene.
 
-Staged relations (wearing, riding, ...) are kept when both figures are seen; the spatial ones follow from masks, boxes and
-who covers whom. As in Visual Genome not every true relation is annotated: the more trivial, the more rarely.
+Staged relations (wearing, riding, ...) are kept when both figures are seen; the spatial ones follow from boxes and
+from who covers whom. As in Visual Genome not every true relation is annotated: the more trivial, the more rarely.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from egtr.data.datasets.scenes.layout import Figure, Scene
+from egtr.data.datasets.scenes.scene import Figure, Scene
 
 # The chance in percent that a true relation is written down.
 KEPT = {"near": 70, "beside": 85, "above": 40, "behind": 80, "in front of": 65}
 KEPT_STAGED = {"has": 95, "on": 94}
-_STANDING = ("person", "dog", "horse", "car", "table", "tree", "house", "ball", "bird", "umbrella", "boat")
+KEPT_STAGED_OTHERS = 98
+# What can be near or beside something, the most movable first.
+_STANDING = ("ball", "bird", "dog", "person", "horse", "car", "boat", "table", "umbrella", "tree", "house")
+# What something can be above.
 _LOW = ("tree", "house", "person", "car", "boat", "horse", "table", "umbrella")
 
 
 @dataclass
 class Sight:
-    """What is seen of a figure: ``box`` (x0, y0, x1, y1) in pixels, x1 and y1 exclusive; ``visible`` pixels."""
+    """What is seen of a figure: ``box`` (x0, y0, x1, y1) in pixels, x1 and y1 exclusive, and the number of its
+    ``visible`` pixels, those of its parts included."""
 
     figure: Figure
     box: tuple[int, int, int, int]
@@ -36,7 +41,8 @@ class Sight:
         return max(self.box[0], other.box[0]) - min(self.box[2], other.box[2])
 
 
-def root(figure: Figure) -> Figure:
+def _root(figure: Figure) -> Figure:
+    """What carries the figure in the end: the boat of the hat of the man in the boat."""
     while figure.support is not None:
         figure = figure.support
     return figure
@@ -70,8 +76,7 @@ def _spatial(scene: Scene, a: Sight, b: Sight, covered: dict) -> tuple[Sight, st
     first, second = (a, b) if scene.chance(50) else (b, a)
     if {"tree", "house"} & set(names) and names[0] != names[1]:
         # People say that the dog is beside the house, hardly that the house is beside the dog.
-        fixed = ("house", "tree", "umbrella", "table", "boat", "car", "horse", "person", "dog", "bird", "ball")
-        first, second = sorted((a, b), key=lambda s: -fixed.index(s.figure.name))
+        first, second = sorted((a, b), key=lambda s: _STANDING.index(s.figure.name))
     if -6 <= gap <= 9 and step <= 16:
         return first, "beside", second
     if 15 <= gap <= 64 and step <= 34:
@@ -79,26 +84,32 @@ def _spatial(scene: Scene, a: Sight, b: Sight, covered: dict) -> tuple[Sight, st
     return None
 
 
-def relate(scene: Scene, sights: list[Sight], covered: dict[tuple[Figure, Figure], int]) -> list[tuple[int, int, str]]:
+def _belongs(figure: Figure) -> bool:
+    """Whether the figure has no place of its own in the scene: parts, hats, what somebody holds."""
+    held = figure.support is not None and figure.support.name == "person"
+    return figure.parent is not None or figure.name == "hat" or held
+
+
+def relate(
+    scene: Scene, sights: list[Sight], covered: dict[tuple[Figure, Figure], int]
+) -> list[tuple[int, int, str]]:
     """Annotated relations (subject, object, predicate), subject and object indexing ``sights``.
 
     Args:
-        covered: how many pixels the first figure hides of the second.
+        covered: {(front, back): pixels of ``back`` that ``front`` hides}.
     """
     index = {id(sight.figure): position for position, sight in enumerate(sights)}
     found: list[tuple[int, int, str]] = []
     staged = set()
     for subject, predicate, object in scene.staged:
         staged |= {(id(subject), id(object)), (id(object), id(subject))}
-        keep = scene.chance(KEPT_STAGED.get(predicate, 98))
+        keep = scene.chance(KEPT_STAGED.get(predicate, KEPT_STAGED_OTHERS))
         if keep and id(subject) in index and id(object) in index:
             found.append((index[id(subject)], index[id(object)], predicate))
     for i, a in enumerate(sights):
         for b in sights[i + 1 :]:
-            # What somebody wears or holds, and a car's wheels, have no place of their own in the scene.
-            same_group = root(a.figure) is root(b.figure) and a.figure.support is not b.figure.support
-            owned = [f for f in (a.figure, b.figure) if f.parent or f.name == "hat" or f.support and f.support.name == "person"]
-            if same_group or owned or (id(a.figure), id(b.figure)) in staged:
+            same_group = _root(a.figure) is _root(b.figure) and a.figure.support is not b.figure.support
+            if same_group or _belongs(a.figure) or _belongs(b.figure) or (id(a.figure), id(b.figure)) in staged:
                 continue
             relation = _spatial(scene, a, b, covered)
             if relation is not None and scene.chance(KEPT[relation[1]]):
@@ -108,7 +119,8 @@ def relate(scene: Scene, sights: list[Sight], covered: dict[tuple[Figure, Figure
 
 
 def look_at(masks: list[np.ndarray], totals: list[int], scene: Scene, owner: np.ndarray) -> list[Sight]:
-    """The figures that are seen well enough to be annotated.
+    """The figures that are seen well enough to be annotated: at least 40% of what lies inside the picture is not
+    hidden, at least 55% of the figure lies inside, and the box has sides of at least 11 pixels.
 
     Args:
         masks: for each figure its drawn pixels inside the picture, (H, W) bool.
@@ -116,21 +128,16 @@ def look_at(masks: list[np.ndarray], totals: list[int], scene: Scene, owner: np.
         owner: (H, W) index of the figure seen at each pixel, -1 for the background.
     """
     position = {id(figure): i for i, figure in enumerate(scene.figures)}
-    family = np.arange(-1, len(scene.figures))
     sights = []
     for i, figure in enumerate(scene.figures):
-        parts = [position[id(other)] for other in scene.figures if other.parent is figure]
-        family[:] = 0
-        family[[i + 1, *(part + 1 for part in parts)]] = 1
-        seen = family[owner + 1].astype(bool)
-        ys, xs = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
-        drawn = masks[i].copy()
-        for part in parts:
-            drawn |= masks[part]
-        visible, inside = int(seen.sum()), int(drawn.sum())
-        if not visible or visible * 100 < 40 * inside or int(masks[i].sum()) * 100 < 55 * totals[i]:
+        seen, drawn = owner == i, masks[i]
+        for part in (position[id(other)] for other in scene.figures if other.parent is figure):
+            seen |= owner == part
+            drawn = drawn | masks[part]
+        visible, inside, own = (np.count_nonzero(pixels) for pixels in (seen, drawn, masks[i]))
+        if not visible or visible * 100 < 40 * inside or own * 100 < 55 * totals[i]:
             continue
-        box = (int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1)
-        if min(box[2] - box[0], box[3] - box[1]) >= 11:
-            sights.append(Sight(figure, box, visible))
+        x, y, w, h = cv2.boundingRect(seen.view(np.uint8))
+        if min(w, h) >= 11:
+            sights.append(Sight(figure, (x, y, x + w, y + h), visible))
     return sights

@@ -93,7 +93,9 @@ def car(pen: Pen, style: list[int], kind: str = "sedan") -> None:
         pen.polygon([(-50, 8), (50, 8), (50, 24), (44, 31), (20, 35), (-46, 36), (-50, 30)], color)
         pen.polygon([(-48, 20), (50, 20), (50, 16), (-48, 16)], shade(color, 145), edge=False)
     else:
-        pen.polygon([(-50, 8), (50, 8), (50, 24), (40, 32), (22, 35), (8, 56), (-26, 56), (-38, 34), (-50, 32)], color)
+        pen.polygon(
+            [(-50, 8), (50, 8), (50, 24), (40, 32), (22, 35), (8, 56), (-26, 56), (-38, 34), (-50, 32)], color
+        )
         pen.polygon([(-31, 34), (-23, 51), (-9, 51), (-9, 34)], glass)
         pen.polygon([(-5, 34), (-5, 51), (6, 51), (16, 34)], glass)
         pen.limb([(-8, 26), (-2, 26)], 3, shade(color, 60), edge=False)
@@ -119,7 +121,10 @@ def table(pen: Pen, style: list[int]) -> None:
         pen.polygon([(u - 4, 0), (u + 4, 0), (u + 5, 42), (u - 5, 42)], shade(wood, 80))
     if style[1] % 2:
         cloth = (BRIGHT + (WHITE, WHITE))[style[2] % 10]
-        pen.polygon([(-50, 48), (50, 48), (48, 36), (32, 40), (16, 36), (0, 40), (-16, 36), (-32, 40), (-48, 36)], cloth)
+        pen.polygon(
+            [(-50, 48), (50, 48), (48, 36), (32, 40), (16, 36), (0, 40), (-16, 36), (-32, 40), (-48, 36)],
+            cloth,
+        )
     else:
         pen.polygon([(-50, 48), (50, 48), (50, 40), (-50, 40)], wood)
 
