@@ -5,7 +5,8 @@ import argparse
 import sys
 
 from egtr.data.image import find_images
-from egtr.engine.predictor import DEFAULT_CONFIG, EGTRPredictor
+from egtr.engine import EGTRPredictor
+from egtr.engine.predictor import DEFAULT_CONFIG
 from egtr.structures import EGTRError
 from egtr.visualization import export_scene_graphs
 

@@ -1,10 +1,11 @@
-"""Training: optimizer, loop, checkpoints, and the way from a command line to a run."""
+"""Training and prediction: optimizer, loop, checkpoints, and the way from a command line to a run."""
 
 from .checkpointer import EGTRCheckpointer, export_weights, find_new_parameters, load_checkpoint_file
 from .defaults import egtr_argument_parser, load_config, setup
 from .hooks import BestCheckpointer
 from .launch import launch, train_or_evaluate
 from .optimizer import build_optimizer, parameter_group
+from .predictor import EGTRPredictor
 from .train_loop import AccumulatingTrainer, build_train_loop
 from .trainer import EGTRTrainer
 
@@ -12,6 +13,7 @@ __all__ = [
     "AccumulatingTrainer",
     "BestCheckpointer",
     "EGTRCheckpointer",
+    "EGTRPredictor",
     "EGTRTrainer",
     "build_optimizer",
     "build_train_loop",

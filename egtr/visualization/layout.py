@@ -242,7 +242,7 @@ class _Cost:
         return float(np.clip(1 - length / wanted, 0, None).sum())
 
     def _too_narrow(self, starts: np.ndarray, ends: np.ndarray) -> float:
-        """Acute angles between edges of one node, as shares of what they lack: their labels get in each other's way."""
+        """Sharp angles between edges of one node, whose labels crowd there, as shares of what they lack."""
         first, second, first_sign, second_sign = self.neighbours
         direction = (ends - starts) / np.maximum(np.linalg.norm(ends - starts, axis=1), 1e-9)[:, None]
         cosine = (direction[first] * direction[second]).sum(axis=1) * first_sign * second_sign

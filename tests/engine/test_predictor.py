@@ -1,0 +1,104 @@
+"""Any picture in, a scene graph out."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog
+from detectron2.modeling import build_model
+from PIL import Image
+
+from egtr.data import SceneGraphMapper
+from egtr.engine import EGTRCheckpointer, EGTRPredictor
+from egtr.structures import EGTRError, SceneGraph
+from egtr.visualization import draw_scene_graph
+
+
+@pytest.fixture
+def weights(make_cfg, tmp_path):
+    """Path of random weights and the model that they were taken from."""
+    model = build_model(make_cfg())
+    path = EGTRCheckpointer(model, str(tmp_path)).save_weights("random")
+    return path, model.eval()
+
+
+def test_same_as_the_evaluated_model(make_cfg, weights, tiny_dataset):
+    """A picture read by the predictor goes through the model exactly as in evaluation."""
+    path, model = weights
+    cfg = make_cfg({"MODEL.WEIGHTS": path})
+    predictor = EGTRPredictor(cfg)
+    record = DatasetCatalog.get(tiny_dataset.val)[0]
+    with torch.no_grad():
+        expected = model([SceneGraphMapper(cfg, is_train=False)(record)])[0]["scene_graph"]
+    graph = predictor(record["file_name"])
+    assert graph.to_dict() == expected.to_dict()
+    assert np.array_equal(graph.prediction.relation, expected.prediction.relation)
+    assert len(graph.boxes) == 8 and len(graph) == 8 * 7
+    assert graph.class_names == tiny_dataset.thing_classes
+    assert graph.predicate_names == tiny_dataset.predicate_classes
+
+    pixels = cv2.imread(record["file_name"])
+    assert predictor(pixels, "BGR").to_dict() == expected.to_dict()
+    assert predictor(pixels[:, :, ::-1], "RGB").to_dict() == expected.to_dict()
+    assert predictor(Image.open(record["file_name"])).to_dict() == expected.to_dict()
+    # channels are really told apart
+    assert predictor(pixels, "RGB").to_dict() != expected.to_dict()
+
+
+def test_model_that_reads_bgr(make_cfg, weights, tiny_dataset):
+    cfg = make_cfg({"MODEL.WEIGHTS": weights[0], "INPUT.FORMAT": "BGR"})
+    pixels = cv2.imread(DatasetCatalog.get(tiny_dataset.val)[0]["file_name"])
+    swapped = EGTRPredictor(make_cfg({"MODEL.WEIGHTS": weights[0]}))
+    assert EGTRPredictor(cfg)(pixels, "BGR").to_dict() == swapped(pixels, "RGB").to_dict()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 300), (300, 7), (500, 400)])
+def test_any_size(make_cfg, weights, size):
+    graph = EGTRPredictor(make_cfg(), model=weights[1])(np.full((*size, 3), 99, np.uint8), "RGB")
+    assert graph.image_size == size and np.isfinite(graph.boxes).all()
+    shown = graph.filter(top_k=3)
+    assert SceneGraph.from_dict(shown.to_dict()).to_dict() == shown.to_dict()
+    draw_scene_graph(np.zeros((*size, 3), np.uint8), shown)
+
+
+def test_boxes_are_in_the_upright_picture(make_cfg, weights, tmp_path):
+    predictor = EGTRPredictor(make_cfg(), model=weights[1])
+    upright = Image.fromarray(np.random.RandomState(0).randint(0, 255, (40, 60, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    graph = predictor(tmp_path / "turned.png")
+    assert graph.image_size == (40, 60) and graph.to_dict() == predictor(upright).to_dict()
+
+
+def test_from_config_file(make_cfg, weights, tmp_path):
+    (tmp_path / "tiny.yaml").write_text(make_cfg({"MODEL.WEIGHTS": weights[0]}).dump())
+    five = ["TEST.SCENE_GRAPH.TRIPLETS_PER_IMAGE", "5"]
+    predictor = EGTRPredictor.from_config_file(str(tmp_path / "tiny.yaml"), five)
+    assert len(predictor(np.zeros((20, 20, 3), np.uint8), "RGB")) == 5
+    with pytest.raises(EGTRError, match="none.yaml"):
+        EGTRPredictor.from_config_file("none.yaml")
+
+
+def test_names_of_another_label_set_are_left_out(make_cfg):
+    graph = EGTRPredictor(make_cfg({"MODEL.EGTR.NUM_CLASSES": 3}))(np.zeros((20, 20, 3), np.uint8), "RGB")
+    assert graph.class_names is None and graph.predicate_names is not None
+
+
+def test_falls_back_to_the_cpu(make_cfg, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    predictor = EGTRPredictor(make_cfg({"MODEL.DEVICE": "cuda"}))
+    assert predictor.model.device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"MODEL.WEIGHTS": "none.pth"}, "none.pth"),
+        ({"INPUT.FORMAT": "L"}, "INPUT.FORMAT"),
+        ({"MODEL.EGTR.RELATION.ENABLED": False}, "RELATION.ENABLED"),
+    ],
+)
+def test_bad_configuration(make_cfg, changes, message):
+    with pytest.raises(EGTRError, match=message):
+        EGTRPredictor(make_cfg(changes))(np.zeros((20, 20, 3), np.uint8), "RGB")

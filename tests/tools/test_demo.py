@@ -1,0 +1,107 @@
+"""tools/demo.py from the command line to the files, with a small random model."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import build_model
+from PIL import Image
+
+import egtr.modeling  # noqa: F401 - registers the architecture
+from egtr.engine import export_weights, load_config
+from egtr.structures import SceneGraph
+
+DEMO = Path(__file__).resolve().parents[2] / "tools" / "demo.py"
+CONFIG = """
+MODEL:
+  META_ARCHITECTURE: EGTR
+  DEVICE: cpu
+  BACKBONE: {{NAME: build_timm_backbone, FREEZE_AT: 0}}
+  EGTR:
+    NUM_CLASSES: 5
+    NUM_PREDICATES: 4
+    NUM_QUERIES: 6
+    BACKBONE: {{NAME: resnet18, CHANNELS: [8, 8, 8, 16], OUT_INDICES: [3, 4]}}
+    TRANSFORMER: {{HIDDEN_DIM: 32, NHEADS: 2, ENC_LAYERS: 1, DEC_LAYERS: 1, NUM_FEATURE_LEVELS: 2}}
+INPUT: {{FORMAT: RGB, MIN_SIZE_TEST: 48, MAX_SIZE_TEST: 64}}
+DATASETS: {{TEST: [{dataset}]}}
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tiny_dataset, tmp_path_factory):
+    """Path of a configuration whose MODEL.WEIGHTS exist."""
+    folder = tmp_path_factory.mktemp("model")
+    path = folder / "tiny.yaml"
+    path.write_text(CONFIG.format(dataset=tiny_dataset.test))
+    torch.manual_seed(0)
+    export_weights(build_model(load_config(str(path))), folder / "tiny.safetensors")
+    path.write_text(path.read_text().replace("MODEL:", f"MODEL:\n  WEIGHTS: {folder / 'tiny.safetensors'}", 1))
+    return str(path)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    random = np.random.RandomState(0)
+    Image.fromarray(random.randint(0, 255, (40, 60, 3), dtype=np.uint8)).save(folder / "colour.png")
+    Image.fromarray(random.randint(0, 255, (50, 30), dtype=np.uint8)).save(folder / "gray.png")
+    return folder
+
+
+def run(monkeypatch, *arguments):
+    """Exit status of the tool, in this process: another one would take ten seconds to import PyTorch."""
+    monkeypatch.setattr(sys, "argv", [str(DEMO), *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(DEMO), run_name="__main__")
+    return stop.value.code or 0
+
+
+def test_folder(config, pictures, tiny_dataset, tmp_path, monkeypatch, capfd):
+    output = tmp_path / "out"
+    status = run(
+        monkeypatch, "--config-file", config, "--input", pictures, "--output", output,
+        "--confidence-threshold", "0", "--top-k", "7", "--opts", "TEST.SCENE_GRAPH.OBJECT_SCORE", "sigmoid",
+    )  # fmt: skip
+    assert status == 0
+    assert sorted(p.name for p in output.iterdir()) == ["colour.json", "colour.png", "gray.json", "gray.png"]
+    for stem, size in (("colour", (40, 60)), ("gray", (50, 30))):
+        graph = SceneGraph.from_dict(json.loads((output / f"{stem}.json").read_text()))
+        assert graph.image_size == size and graph.class_names == tiny_dataset.thing_classes
+        assert 1 <= len(graph) <= 7
+        with Image.open(output / f"{stem}.png") as image:
+            assert image.width >= 2000 and len(image.convert("RGB").getcolors(1 << 24)) > 50
+    assert f"2 of 2 pictures drawn to {output}" in capfd.readouterr().out
+
+
+def test_unreadable_picture_is_passed_over(config, pictures, tmp_path, monkeypatch, capfd):
+    (pictures / "broken.png").write_text("hello")
+    inputs = [pictures / "broken.png", pictures / "missing.png", pictures / "gr*.png"]
+    status = run(monkeypatch, "--config-file", config, "--input", *inputs, "--output", tmp_path / "out")
+    assert status == 1
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["gray.json", "gray.png"]
+    out, err = capfd.readouterr()
+    assert "1 of 3 pictures" in out
+    assert "broken.png: not a picture" in err and "missing.png: there is no such file" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config-file", "none.yaml", "--input", "{pictures}"], "none.yaml"),
+        (["--config-file", "{config}", "--input", "{pictures}/*.gif"], "no picture there"),
+        (["--config-file", "{config}", "--input", "{pictures}", "--opts", "MODEL.WEIGHTS", "none.pth"], "none.pth"),
+        (["--config-file", "{config}", "--input", "{pictures}", "--opts", "MODEL.WEIGHT", "x"], "MODEL.WEIGHTS"),
+    ],
+)
+def test_one_clear_line(config, pictures, tmp_path, monkeypatch, capfd, arguments, message):
+    arguments = [a.format(config=config, pictures=pictures) for a in arguments]
+    assert run(monkeypatch, "--output", tmp_path / "out", *arguments) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: ") and message in line
+    assert not (tmp_path / "out").exists()

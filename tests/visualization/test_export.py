@@ -1,0 +1,92 @@
+"""Pictures and JSON files of many graphs, with a predictor that needs no model."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from egtr.structures import EGTRError, SceneGraph
+from egtr.visualization import export_scene_graphs
+
+
+def predict(image, channel_order):
+    """Two duplicate dogs near a tree as high as the picture; the upper left pixel's red share is the best score."""
+    assert channel_order == "RGB"
+    height, width = image.shape[:2]
+    score = image[0, 0, 0] / 255
+    return SceneGraph(
+        boxes=np.array([[0, 0, 5, 5], [0, 0, 5, 5.5], [6, 0, width, height]], dtype=np.float32),
+        classes=np.array([0, 0, 1]),
+        scores=np.array([0.9, 0.8, 0.7], dtype=np.float32),
+        triplets=np.array([[0, 2, 0], [1, 2, 0], [2, 0, 1]]),
+        triplet_scores=np.array([score, score * 0.9, score / 2], dtype=np.float32),
+        image_size=(height, width),
+        class_names=("dog", "tree"),
+        predicate_names=("near", "behind"),
+    )
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Two pictures, wholly and hardly red, between them a text file that claims to be one."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, red, size in (("a.png", 255, (20, 16)), ("c.jpg", 51, (24, 12))):
+        Image.new("RGB", size, (red, 0, 0)).save(folder / name, quality=100, subsampling=0)
+    (folder / "b.png").write_text("hello")
+    return folder
+
+
+def read(path):
+    return SceneGraph.from_dict(json.loads(path.read_text("utf-8")))
+
+
+def test_goes_on_past_what_cannot_be_read(pictures, tmp_path, capfd):
+    paths = [str(pictures / name) for name in ("a.png", "b.png", "c.jpg")]
+    written, failed = export_scene_graphs(predict, paths, tmp_path / "new" / "out", min_score=0.15)
+    assert failed == [paths[1]]
+    assert written == [tmp_path / "new" / "out" / name for name in ("a.png", "c.png")]
+    assert sorted(p.name for p in written[0].parent.iterdir()) == ["a.json", "a.png", "c.json", "c.png"]
+    for path in written:
+        with Image.open(path) as image:
+            assert image.width == 2133  # 13.33 inches at 160 dpi
+    errors = capfd.readouterr().err
+    assert [line for line in errors.splitlines() if "b.png" in line] == [
+        f"{paths[1]}: not a picture in any format that Pillow reads"
+    ]
+    assert "3/3" in errors  # the progress bar
+
+    graph = read(written[0].with_suffix(".json"))
+    assert graph.image_size == (16, 20)
+    # the dogs are one, the tree's relation to it stays
+    assert graph.triplets.tolist() == [[0, 1, 0], [1, 0, 1]] and graph.class_names == ("dog", "tree")
+    assert graph.triplet_scores.tolist() == pytest.approx([1, 0.5])
+    # scores 0.2, 0.18 (a duplicate) and 0.1, of which 0.15 leaves one
+    assert len(read(written[1].with_suffix(".json"))) == 1
+
+
+def test_switches(pictures, tmp_path, capfd):
+    paths = [str(pictures / "a.png")]
+    written, _ = export_scene_graphs(predict, paths, tmp_path, top_k=2, merge_iou=None, progress=False)
+    assert read(written[0].with_suffix(".json")).triplets.tolist() == [[0, 2, 0], [1, 2, 0]]
+    assert capfd.readouterr().err == ""
+
+
+def test_same_names(pictures, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("A.webp", "a.bmp", "a_2.png"):
+        Image.new("RGB", (9, 9)).save(other / name)
+    paths = [str(p) for p in (pictures / "a.png", other / "A.webp", other / "a.bmp", other / "a_2.png")]
+    written, failed = export_scene_graphs(predict, paths, tmp_path / "out", progress=False)
+    assert [path.name for path in written] == ["a.png", "A_2.png", "a_3.png", "a_2_2.png"]
+    assert not failed and len(list((tmp_path / "out").iterdir())) == 8
+
+
+def test_never_overwrites_what_it_reads(pictures):
+    paths = [str(pictures / name) for name in ("c.jpg", "a.png")]
+    before = (pictures / "a.png").read_bytes()
+    with pytest.raises(EGTRError, match="a.png.*another output folder"):
+        export_scene_graphs(predict, paths, pictures, progress=False)
+    assert (pictures / "a.png").read_bytes() == before and not (pictures / "c.json").exists()
