@@ -172,7 +172,8 @@ class SetCriterion(nn.Module):
                 connectivity.append(wanted)
 
         logits = torch.cat(chosen_logits)
-        total = F.binary_cross_entropy_with_logits(logits, torch.cat(chosen_targets).to(logits.dtype), reduction="sum")
+        wanted = torch.cat(chosen_targets).to(logits.dtype)
+        total = F.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
         losses = {"loss_rel": total / _mean_over_processes(logits.numel(), logits.device)}
         if connectivity_logits is not None:
             losses["loss_connectivity"] = F.binary_cross_entropy_with_logits(

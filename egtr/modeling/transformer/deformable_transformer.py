@@ -71,8 +71,8 @@ class DeformableTransformer(nn.Module):
             raise EGTRError("MODEL.EGTR.TWO_STAGE needs MODEL.EGTR.WITH_BOX_REFINE True")
         if hidden_dim % 32 or hidden_dim % num_heads:
             raise EGTRError(
-                f"MODEL.EGTR.TRANSFORMER.HIDDEN_DIM {hidden_dim} must be a multiple of 32 (GroupNorm's groups) and of "
-                f"NHEADS {num_heads}")
+                f"MODEL.EGTR.TRANSFORMER.HIDDEN_DIM {hidden_dim} must be a multiple of 32 (GroupNorm's groups) and "
+                f"of NHEADS {num_heads}")
         if num_feature_levels < len(input_shape):
             raise EGTRError(
                 f"MODEL.EGTR.TRANSFORMER.NUM_FEATURE_LEVELS {num_feature_levels} is less than the backbone's "
@@ -132,9 +132,10 @@ class DeformableTransformer(nn.Module):
         """
         cells, positions, masks, spatial_shapes, valid_ratios = [], [], [], [], []
         maps = list(features.values())
+        projected = maps[-1]
         for level, project in enumerate(self.input_proj):
-            source = maps[level] if level < len(maps) else (maps[-1] if level == len(maps) else projected)
-            projected = project(source)
+            # The first level of our own is made of the backbone's last map, each later one of the level before it.
+            projected = project(maps[min(level, len(maps) - 1)] if level <= len(maps) else projected)
             shape = projected.shape[-2:]
             mask = F.interpolate(valid[:, None].float(), size=shape, mode="nearest")[:, 0].bool()
             position = sine_position_embedding(mask, self.hidden_dim).to(projected.dtype)

@@ -1,0 +1,61 @@
+import pytest
+import torch
+from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
+
+from egtr.modeling import TimmBackbone
+
+
+def make(**options):
+    return TimmBackbone("resnet18", channels=(8, 8, 16, 16), **options)
+
+
+def norms(backbone, kind):
+    return {name for name, module in backbone.named_modules() if isinstance(module, kind)}
+
+
+def test_maps_are_named_after_their_stride():
+    backbone = make()
+    maps = backbone(torch.zeros(1, 3, 64, 96))
+    assert {name: tuple(x.shape) for name, x in maps.items()} == {
+        "c3": (1, 8, 8, 12), "c4": (1, 16, 4, 6), "c5": (1, 16, 2, 3)}
+    assert {name: (s.channels, s.stride) for name, s in backbone.output_shape().items()} == {
+        "c3": (8, 8), "c4": (16, 16), "c5": (16, 32)}
+
+
+def test_every_norm_is_frozen_by_default():
+    # The stem's, two in each of eight blocks, and one in each of four downsample branches.
+    backbone = make()
+    assert norms(backbone, nn.BatchNorm2d) == set()
+    assert len(norms(backbone, FrozenBatchNorm2d)) == 21
+
+
+def test_released_code_leaves_the_norms_of_downsample_branches():
+    backbone = make(freeze_downsample_norm=False)
+    ordinary = norms(backbone, nn.BatchNorm2d)
+    assert ordinary and all(".downsample." in name for name in ordinary)
+    assert not any(".downsample." in name for name in norms(backbone, FrozenBatchNorm2d))
+
+
+def test_trainable_norms():
+    assert len(norms(make(norm="BN"), nn.BatchNorm2d)) == 21
+
+
+@pytest.mark.parametrize(("freeze_at", "frozen"), [
+    (0, set()), (1, {"conv1", "bn1"}), (2, {"conv1", "bn1", "layer1"}), (3, {"conv1", "bn1", "layer1", "layer2"}),
+])  # fmt: skip
+def test_leading_stages_are_not_trained(freeze_at, frozen):
+    backbone = make(norm="BN", freeze_at=freeze_at)
+    got = {name.split(".")[1] for name, p in backbone.named_parameters() if not p.requires_grad}
+    assert got == frozen
+
+
+def test_a_frozen_norm_keeps_its_activation():
+    """timm merges norm and activation in some models; freezing must not lose the latter."""
+    torch.manual_seed(0)
+    plain = TimmBackbone("mobilenetv3_small_050", out_indices=(2, 3), norm="BN", freeze_at=0).eval()
+    frozen = TimmBackbone("mobilenetv3_small_050", out_indices=(2, 3), norm="FrozenBN", freeze_at=0).eval()
+    frozen.load_state_dict(plain.state_dict(), strict=False)
+    x = torch.randn(1, 3, 64, 64)
+    for name, ours in frozen(x).items():
+        torch.testing.assert_close(ours, plain(x)[name])

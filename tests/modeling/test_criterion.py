@@ -1,0 +1,208 @@
+"""Matching and losses on cases small enough to be worked out by hand, and against literal formulas."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from egtr.modeling import EGTROutput, HungarianMatcher, SetCriterion, Target
+from egtr.modeling.criterion import sigmoid_focal_loss
+from egtr.structures import EGTRError
+
+WEIGHTS = {"loss_ce": 2.0, "loss_bbox": 5.0, "loss_giou": 2.0, "loss_rel": 15.0, "loss_connectivity": 30.0}
+
+
+def make_criterion(**options):
+    return SetCriterion(matcher=HungarianMatcher(), weights=WEIGHTS, **options)
+
+
+def make_output(logits, boxes, relation=None, connectivity=None):
+    return EGTROutput(logits, boxes, relation, connectivity, [], [], [], None, torch.zeros(0))
+
+
+def make_target(classes, boxes, relations=()):
+    return Target(torch.tensor(classes, dtype=torch.int64), torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+                  torch.tensor(relations, dtype=torch.int64).reshape(-1, 3))
+
+
+def test_cost_by_hand():
+    """Probability 0.5, boxes side by side: class 2 * (0.25 * 0.25 - 0.75 * 0.25) * ln 2, L1 0.2, GIoU -> below."""
+    target = make_target([0], [[0.3, 0.5, 0.2, 0.2]])
+    cost = HungarianMatcher().cost_matrix(torch.zeros(1, 1), torch.tensor([[0.5, 0.5, 0.2, 0.2]]), target)
+    # Boxes touch: IoU 0, hull 0.4 x 0.2 = union, GIoU 0.
+    wanted = 2 * (0.25 * 0.25 - 0.75 * 0.25) * math.log(2) + 5 * 0.2 - 2 * 0
+    assert float(cost) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_perfect_match_costs_the_minimum_and_is_alpha_uncertain():
+    box = [[0.5, 0.5, 0.2, 0.2]]
+    matcher = HungarianMatcher()
+    cost = matcher.cost_matrix(torch.full((1, 1), 30.0), torch.tensor(box), make_target([0], box))
+    assert float(cost) == pytest.approx(2 * 0.75 * math.log(1e-8) - 2, abs=1e-4)
+    assert matcher.min_cost == pytest.approx(2 * 0.75 * math.log(1e-8) - 2)
+    for alpha in (1e-14, 0.2):
+        criterion = make_criterion(smoothing_alpha=alpha)
+        assert float(criterion.uncertainty(torch.tensor([matcher.min_cost]))) == pytest.approx(alpha, rel=1e-3)
+    assert float(make_criterion(smoothing_alpha=0.0).uncertainty(cost.flatten())) == 0
+
+
+def test_matching_is_the_best_assignment_even_with_more_objects_than_queries():
+    boxes = torch.tensor([[0.2, 0.2, 0.1, 0.1], [0.8, 0.8, 0.1, 0.1]])
+    target = make_target([0, 0, 0], [[0.8, 0.8, 0.1, 0.1], [0.5, 0.5, 0.1, 0.1], [0.2, 0.2, 0.1, 0.1]])
+    match = HungarianMatcher()(torch.zeros(1, 2, 1), boxes[None], [target])[0]
+    assert dict(zip(match.queries.tolist(), match.objects.tolist(), strict=True)) == {0: 2, 1: 0}
+
+
+def test_not_finite_is_named():
+    with pytest.raises(FloatingPointError, match="picture 0"):
+        HungarianMatcher()(torch.full((1, 2, 1), math.nan), torch.rand(1, 2, 4), [make_target([0], [0.5] * 4)])
+
+
+def test_focal_loss_by_hand():
+    """p = 0.5: 0.25 * 0.5^2 * ln 2 where the label is 1, 0.75 * 0.5^2 * ln 2 where it is 0."""
+    loss = sigmoid_focal_loss(torch.zeros(2), torch.tensor([1.0, 0.0]), 0.25, 2.0)
+    torch.testing.assert_close(loss, torch.tensor([0.25, 0.75]) * 0.25 * math.log(2))
+
+
+def test_detection_losses_are_divided_by_the_number_of_objects():
+    """Two queries, one class, p = 0.5 each; two objects that the boxes hit exactly but for 0.1 in one x."""
+    boxes = torch.tensor([[[0.2, 0.2, 0.2, 0.2], [0.8, 0.8, 0.2, 0.2]]])
+    target = make_target([0, 0], [[0.3, 0.2, 0.2, 0.2], [0.8, 0.8, 0.2, 0.2]])
+    losses, logged = make_criterion()(make_output(torch.zeros(1, 2, 1), boxes), [target])
+    assert float(losses["loss_ce"]) == pytest.approx(2 * 0.25 * 0.25 * math.log(2) / 2)
+    assert float(losses["loss_bbox"]) == pytest.approx(0.1 / 2, rel=1e-4)
+    # Shifted by half its width: IoU 1/3, hull = union, GIoU 1/3.
+    assert float(losses["loss_giou"]) == pytest.approx((1 - 1 / 3) / 2, rel=1e-4)
+    # One class: the argmax of both queries is the last class, so 0 are counted where there are 2 objects.
+    assert float(logged["cardinality_error"]) == 2
+
+
+def perfect(num_queries, classes, relations, predicates=2):
+    """Queries 0, 1, ... hit the objects exactly; the others are far and sure of nothing."""
+    count = len(classes)
+    boxes = torch.full((1, num_queries, 4), 0.05)
+    for i in range(count):
+        boxes[0, i] = torch.tensor([0.1 + 0.2 * i, 0.5, 0.1, 0.1])
+    logits = torch.full((1, num_queries, 3), -9.0)
+    for i, label in enumerate(classes):
+        logits[0, i, label] = 9.0
+    target = make_target(classes, boxes[0, :count].tolist(), relations)
+    torch.manual_seed(0)
+    relation = torch.randn(1, num_queries, num_queries, predicates)
+    return make_output(logits, boxes, relation, torch.zeros(1, num_queries, num_queries)), [target]
+
+
+def bce(logit, label):
+    return math.log1p(math.exp(logit)) - label * logit
+
+
+def test_relation_loss_over_chosen_entries_by_hand():
+    """Three queries, two matched, one true triplet (0, 1, p1); one negative of each kind."""
+    output, targets = perfect(3, [0, 1], [(0, 1, 1)])
+    criterion = make_criterion(k_neg=1, k_non=1, smoothing_alpha=0.0).train()
+    scores = output.relation_logits[0]
+    matched = [scores[i, j, p] for i in (0, 1) for j in (0, 1) for p in (0, 1) if (i, j, p) != (0, 1, 1)]
+    others = [scores[i, j, p] for i in range(3) for j in range(3) for p in (0, 1) if 2 in (i, j)]
+    wanted = (bce(scores[0, 1, 1], 1) + bce(max(matched), 0) + bce(max(others), 0)) / 3
+    assert float(criterion(output, targets)[0]["loss_rel"]) == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_relation_loss_in_evaluation_mode_is_over_everything():
+    output, targets = perfect(3, [0, 1], [(0, 1, 1)])
+    losses, logged = make_criterion(smoothing_alpha=0.3).eval()(output, targets)
+    costs = HungarianMatcher()(output.logits, output.pred_boxes, targets)[0].costs
+    u = 1 / (1 + torch.exp(-(costs - HungarianMatcher().min_cost - math.log(1 / 0.3 - 1))))
+    total = 0.0
+    for i in range(3):
+        for j in range(3):
+            for p in range(2):
+                label = float((1 - u[0]) * (1 - u[1])) if (i, j, p) == (0, 1, 1) else 0.0
+                total += bce(float(output.relation_logits[0, i, j, p]), label)
+    assert float(losses["loss_rel"]) == pytest.approx(total / 18, rel=1e-5)
+    assert float(logged["uncertainty"]) == pytest.approx(float(u[0] * u[1]), rel=1e-5)
+    # Connectivity logits are 0, so every pair costs ln 2 whatever its label.
+    assert float(losses["loss_connectivity"]) == pytest.approx(math.log(2), rel=1e-5)
+
+
+def test_no_relation_no_negatives():
+    output, targets = perfect(3, [0, 1], [])
+    output.relation_logits.requires_grad_()
+    losses, logged = make_criterion().train()(output, targets)
+    assert float(losses["loss_rel"].detach()) == 0 and float(logged["uncertainty"]) == 0
+    losses["loss_rel"].backward()
+    assert (output.relation_logits.grad == 0).all()
+
+
+def test_no_objects_at_all():
+    output, targets = perfect(3, [], [])
+    losses, _ = make_criterion().train()(output, targets)
+    assert all(torch.isfinite(value) for value in losses.values())
+    assert float(losses["loss_bbox"]) == 0
+
+
+def test_duplicate_triplets_count_once():
+    output, once = perfect(4, [0, 1], [(0, 1, 1)])
+    _, twice = perfect(4, [0, 1], [(0, 1, 1), (0, 1, 1)])
+    criterion = make_criterion(k_neg=2, k_non=2).train()
+    a, b = criterion(output, once)[0], criterion(output, twice)[0]
+    assert float(a["loss_rel"]) == float(b["loss_rel"])
+
+
+def test_relations_of_unmatched_objects_are_left_out():
+    """Two queries for three objects: what the third takes part in has no place."""
+    output, targets = perfect(2, [0, 1], [])
+    extra = make_target([0, 1, 2], [*targets[0].boxes.tolist(), [0.9, 0.1, 0.1, 0.1]], [(0, 1, 0), (0, 2, 1)])
+    losses, _ = make_criterion(k_neg=0, k_non=0, smoothing_alpha=0.0).train()(output, [extra])
+    assert float(losses["loss_rel"]) == pytest.approx(float(bce(output.relation_logits[0, 0, 1, 0], 1)), rel=1e-5)
+
+
+def test_sampling_takes_everything_where_asked():
+    """k = -1: mean over all entries, true or not, hard or random alike."""
+    output, targets = perfect(4, [0, 1, 2], [(0, 1, 1), (2, 0, 0)])
+    labels = torch.zeros(4, 4, 2)
+    labels[0, 1, 1] = labels[2, 0, 0] = 1
+    wanted = torch.nn.functional.binary_cross_entropy_with_logits(output.relation_logits[0], labels)
+    for sampling in ("hard", "random"):
+        criterion = make_criterion(
+            k_neg=-1, k_non=-1, smoothing_alpha=0.0, neg_sampling=sampling, non_sampling=sampling).train()
+        torch.testing.assert_close(criterion(output, targets)[0]["loss_rel"], wanted)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 6), st.integers(1, 4), st.integers(0, 3), st.integers(0, 3), st.integers(0, 10**6))
+def test_sampled_negatives_are_the_hardest_and_never_true(num_queries, num_triplets, k_neg, k_non, seed):
+    """The fast index arithmetic equals three nested loops over (i, j, p)."""
+    g = torch.Generator().manual_seed(seed)
+    matched = torch.randperm(num_queries, generator=g)[: max(2, num_queries - 2)]
+    entries = torch.unique(torch.stack([
+        matched[torch.randint(len(matched), (num_triplets,), generator=g)],
+        matched[torch.randint(len(matched), (num_triplets,), generator=g)],
+        torch.randint(3, (num_triplets,), generator=g)], dim=1), dim=0)
+    scores = torch.randn(num_queries, num_queries, 3, generator=g)
+    true = {tuple(e) for e in entries.tolist()}
+    inside, outside = [], []
+    for i in range(num_queries):
+        for j in range(num_queries):
+            for p in range(3):
+                if i in matched.tolist() and j in matched.tolist():
+                    if (i, j, p) not in true:
+                        inside.append(float(scores[i, j, p]))
+                else:
+                    outside.append(float(scores[i, j, p]))
+    wanted = (sorted(inside, reverse=True)[: k_neg * len(true)] + sorted(outside, reverse=True)[: k_non * len(true)])
+    got = make_criterion(k_neg=k_neg, k_non=k_non)._negatives(scores, matched, entries)
+    assert sorted(got.tolist()) == pytest.approx(sorted(wanted))
+
+
+def test_weights_of_suffixed_losses():
+    weighted = make_criterion().weighted({"loss_ce_0": torch.tensor(1.0), "loss_giou_enc": torch.tensor(1.0)})
+    assert {name: float(value) for name, value in weighted.items()} == {"loss_ce_0": 2.0, "loss_giou_enc": 2.0}
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(EGTRError, match="NEG_SAMPLING is 'soft'"):
+        make_criterion(neg_sampling="soft")
+    with pytest.raises(EGTRError, match="SMOOTHING_ALPHA is 1.5"):
+        make_criterion(smoothing_alpha=1.5)
