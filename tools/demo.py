@@ -36,11 +36,13 @@ def main(argv: list[str] | None = None) -> int:
         "--keep-duplicates", action="store_true", help="do not merge queries that found the same object"
     )
     parser.add_argument("--show-scores", action="store_true", help="write scores into the picture")
+    add_extension_argument(parser)
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="change configuration keys"
     )
     args = parser.parse_args(argv)
     try:
+        import_extensions(args.extension)
         paths = find_images(args.input)
         predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
         written, failed = export_scene_graphs(

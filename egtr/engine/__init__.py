@@ -1,7 +1,8 @@
 """Training and prediction: optimizer, loop, checkpoints, and the way from a command line to a run."""
 
 from .checkpointer import EGTRCheckpointer, export_weights, find_new_parameters, load_checkpoint_file
-from .defaults import egtr_argument_parser, load_config, setup
+from .defaults import add_extension_argument, egtr_argument_parser, load_config, setup
+from .extensions import import_extensions
 from .hooks import BestCheckpointer
 from .launch import launch, train_or_evaluate
 from .optimizer import build_optimizer, parameter_group
@@ -15,11 +16,13 @@ __all__ = [
     "EGTRCheckpointer",
     "EGTRPredictor",
     "EGTRTrainer",
+    "add_extension_argument",
     "build_optimizer",
     "build_train_loop",
     "egtr_argument_parser",
     "export_weights",
     "find_new_parameters",
+    "import_extensions",
     "launch",
     "load_checkpoint_file",
     "load_config",

@@ -20,6 +20,8 @@ from detectron2.utils.logger import setup_logger
 from egtr.config import get_egtr_cfg
 from egtr.structures import EGTRError
 
+from .extensions import import_extensions
+
 logger = logging.getLogger(__name__)
 
 EPILOG = """
@@ -29,6 +31,7 @@ Examples:
   go on with a run         %(prog)s --config-file FILE --resume
   evaluate                 %(prog)s --config-file FILE --eval-only MODEL.WEIGHTS output/trial/model_best.pth
   train on eight GPUs      %(prog)s --config-file FILE --num-gpus 8
+  a head of your own       %(prog)s --config-file FILE --extension my_head.py MODEL.EGTR.RELATION.HEAD MyHead
 """
 
 
@@ -36,7 +39,19 @@ def egtr_argument_parser(description: str | None = None) -> argparse.ArgumentPar
     """Detectron2's arguments (--config-file, --resume, --eval-only, --num-gpus, ..., KEY VALUE ...)."""
     parser = default_argument_parser(epilog=EPILOG)
     parser.description = description
+    add_extension_argument(parser)
     return parser
+
+
+def add_extension_argument(parser: argparse.ArgumentParser) -> None:
+    """``--extension``, for :func:`egtr.engine.import_extensions`."""
+    parser.add_argument(
+        "--extension",
+        action="append",
+        default=[],
+        metavar="FILE.py",
+        help="import a file (or module) of your own first, which registers what the configuration names; repeatable",
+    )
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
@@ -51,6 +66,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     Raises:
         EGTRError: see :func:`load_config`.
     """
+    import_extensions(args.extension)
     cfg = load_config(args.config_file, args.opts)
     wanted = cfg.MODEL.DEVICE
     if torch.device(wanted).type == "cuda" and not torch.cuda.is_available():

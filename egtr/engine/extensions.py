@@ -1,0 +1,49 @@
+"""Code of one's own, imported before a model is built, so that a configuration can name what it registers."""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from egtr.structures import EGTRError
+
+
+def import_extensions(names: Iterable[str]) -> None:
+    """Import Python files or modules, which register heads, pair functions or data sets.
+
+    A configuration cannot ask for this: only who types the command decides which code runs.
+
+    Args:
+        names: paths that end in ``.py``, or dotted module names. What is imported already is left alone.
+
+    Raises:
+        EGTRError: there is no such file or module.
+    """
+    for name in names:
+        if name.endswith(".py"):
+            _import_file(Path(name))
+            continue
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is not None and not name.startswith(error.name):
+                raise
+            raise EGTRError(f"--extension {name}: there is no such module. A file is named with its .py") from error
+
+
+def _import_file(path: Path) -> None:
+    if not path.is_file():
+        raise EGTRError(f"--extension {path}: there is no such file")
+    # The whole path names the module: files of one name in different folders must not hide each other.
+    module_name = "egtr_extension_" + "_".join(path.resolve().with_suffix("").parts[1:])
+    if module_name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[module_name]
+        raise
