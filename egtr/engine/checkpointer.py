@@ -17,6 +17,8 @@ from torch import nn
 
 from egtr.structures import EGTRError
 
+from .paths import fetch
+
 logger = logging.getLogger(__name__)
 
 # What a pickle of arrays is made of. Anything else in a .pkl could run code while it is being read.
@@ -54,14 +56,12 @@ class EGTRCheckpointer(DetectionCheckpointer):
         Raises:
             EGTRError: there is no such file, it is not a checkpoint, or nothing in it fits the model.
         """
-        if path and not self.path_manager.isfile(path.partition("?")[0]):
-            # PathManager knows best why: egtr:// lists the weights that there are.
-            local = self.path_manager.get_local_path(path.partition("?")[0])
-            if not os.path.isfile(local):
-                raise EGTRError(
-                    f"{path}: there is no such checkpoint. Set MODEL.WEIGHTS to an existing file, or to '' "
-                    "to start from scratch"
-                )
+        if path:
+            # Behind the question mark is what Detectron2 should make of the file.
+            fetch(
+                path.partition("?")[0],
+                "there is no such checkpoint. Set MODEL.WEIGHTS to an existing file, or to '' to start from scratch",
+            )
         try:
             return super().load(path, *args, **kwargs)
         finally:

@@ -21,6 +21,7 @@ from egtr.config import get_egtr_cfg
 from egtr.structures import EGTRError
 
 from .extensions import import_extensions
+from .paths import fetch
 
 logger = logging.getLogger(__name__)
 
@@ -114,11 +115,16 @@ def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
 
 
 def _merge_file(cfg: CfgNode, config_file: str) -> None:
-    if not PathManager.isfile(config_file):
-        PathManager.get_local_path(config_file)  # egtr:// has a better message
-        raise EGTRError(f"{config_file}: there is no such configuration file (--config-file)")
+    fetch(config_file, "there is no such configuration file (--config-file)")
     try:
-        content = CfgNode.load_yaml_with_base(config_file, allow_unsafe=True)
+        # Files may come from anywhere: one with Python in it must not run it, which Detectron2's merge_from_file
+        # would do.
+        content = CfgNode.load_yaml_with_base(config_file, allow_unsafe=False)
+    except yaml.constructor.ConstructorError as error:
+        raise EGTRError(
+            f"{config_file} (or its _BASE_): asks for a Python object, which is refused because making it can run "
+            f"code: {' '.join(str(error).split())}. Write plain values: numbers, texts, [lists], {{mappings}}"
+        ) from error
     except yaml.YAMLError as error:
         raise EGTRError(f"{config_file}: not a YAML file: {' '.join(str(error).split())}") from error
     except OSError as error:
@@ -129,8 +135,10 @@ def _merge_file(cfg: CfgNode, config_file: str) -> None:
         raise EGTRError(f"{config_file}: holds no keys. A configuration is a YAML mapping such as 'SOLVER: ...'")
     for key in _flatten(content):
         _check_key(cfg, key, f"{config_file} (or its _BASE_)")
+    if content.get("VERSION", cfg.VERSION) != cfg.VERSION:
+        raise EGTRError(f"{config_file}: VERSION is {content['VERSION']}, but the keys are those of {cfg.VERSION}")
     try:
-        cfg.merge_from_file(config_file)
+        cfg.merge_from_other_cfg(CfgNode(content))
     except (ValueError, AssertionError) as error:
         raise EGTRError(f"{config_file}: {error}") from error
 

@@ -1,7 +1,10 @@
 """A model of some ten thousand parameters and the smallest run that trains it."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -77,3 +80,27 @@ def restore_loggers() -> Iterator[None]:
     yield
     for logger, (propagate, level, handlers) in zip(loggers, before, strict=True):
         logger.propagate, logger.level, logger.handlers = propagate, level, handlers
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args) -> None:
+        pass
+
+
+@pytest.fixture
+def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], str]]:
+    """A function that puts a folder on a web server of this machine and returns its address."""
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "downloads"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    servers = []
+
+    def start(folder: Path) -> str:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(folder)))
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()

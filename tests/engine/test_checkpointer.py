@@ -175,6 +175,17 @@ def test_missing_file_names_key_and_remedy(tmp_path):
         EGTRCheckpointer(Toy()).load("egtr://weights/nowhere.safetensors")
 
 
+def test_weights_from_a_server(tmp_path, serve):
+    path = save(filled(Toy(), 0.25).state_dict(), tmp_path / "weights.pth")
+    address = serve(tmp_path)
+    for name in (f"{address}/weights.pth", f"{path}?matching_heuristics=False"):
+        checkpointer = EGTRCheckpointer(model := Toy())
+        checkpointer.load(name)
+        assert (model.table == 0.25).all() and not checkpointer.incompatible.missing_keys
+    with pytest.raises(EGTRError, match=r"none\.pth: cannot be fetched.*404.*network"):
+        EGTRCheckpointer(Toy()).load(f"{address}/none.pth")
+
+
 def test_export_tool(tmp_path, monkeypatch, capsys):
     save(Toy().state_dict(), tmp_path / "model_final.pth")
     monkeypatch.chdir(tmp_path)

@@ -58,6 +58,42 @@ def test_missing_file():
         load_config("egtr://configs/nowhere.yaml")
 
 
+def test_tuples_load_and_python_objects_do_not(tmp_path):
+    run = tmp_path / "run.yaml"
+    run.write_text('SOLVER: {STEPS: "(5, 7)"}\nDATASETS:\n  TRAIN: ("x",)\n')
+    cfg = load_config(str(run))
+    assert cfg.SOLVER.STEPS == (5, 7) and cfg.DATASETS.TRAIN == ("x",)
+
+    trace = tmp_path / "was_here"
+    attack = f'OUTPUT_DIR: !!python/object/apply:os.mkdir ["{trace}"]\n'
+    # That it would work is what makes the rest of the test worth something.
+    yaml.unsafe_load(attack)
+    assert trace.exists()
+    trace.rmdir()
+    (tmp_path / "attack.yaml").write_text(attack)
+    run.write_text("_BASE_: attack.yaml\n")
+    for name in ("attack", "run"):
+        with pytest.raises(EGTRError, match=rf"{name}\.yaml.*Python object.*can run code.*attack\.yaml.*plain values"):
+            load_config(str(tmp_path / f"{name}.yaml"))
+    assert not trace.exists()
+
+
+def test_file_of_another_version(tmp_path):
+    (tmp_path / "old.yaml").write_text("VERSION: 1\n")
+    with pytest.raises(EGTRError, match=r"old\.yaml: VERSION is 1"):
+        load_config(str(tmp_path / "old.yaml"))
+
+
+def test_configuration_from_a_server(tmp_path, serve):
+    (tmp_path / "base.yaml").write_text("SOLVER: {MAX_ITER: 7}\n")
+    (tmp_path / "run.yaml").write_text("_BASE_: base.yaml\nSOLVER: {BASE_LR: 0.5}\n")
+    address = serve(tmp_path)
+    cfg = load_config(f"{address}/run.yaml")
+    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.MAX_ITER) == (0.5, 7)
+    with pytest.raises(EGTRError, match=r"none\.yaml: cannot be fetched.*404"):
+        load_config(f"{address}/none.yaml")
+
+
 def test_train_net_ends_with_one_line(monkeypatch):
     tool = Path(__file__).parents[2] / "tools/train_net.py"
     monkeypatch.setattr("sys.argv", ["train_net.py", "--config-file", "nowhere.yaml"])
