@@ -27,7 +27,8 @@ def import_extensions(names: Iterable[str]) -> None:
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
-            if error.name is not None and not name.startswith(error.name):
+            # What is missing may also be something that the module imports.
+            if name != error.name and not name.startswith(f"{error.name}."):
                 raise
             raise EGTRError(f"--extension {name}: there is no such module. A file is named with its .py") from error
 

@@ -43,3 +43,13 @@ def test_an_error_inside_is_the_files_own(tmp_path):
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             import_extensions([str(tmp_path / "broken.py")])
+
+
+def test_a_module_that_a_module_lacks_is_not_the_module(tmp_path, monkeypatch):
+    """The name of what is missing is the beginning of the name of what is asked for."""
+    (tmp_path / "foobar.py").write_text("import foo\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="No module named 'foo'"):
+        import_extensions(["foobar"])
+    with pytest.raises(EGTRError, match="foo.bar: there is no such module"):
+        import_extensions(["foo.bar"])
