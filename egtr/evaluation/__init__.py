@@ -3,7 +3,7 @@
 from typing import Any
 
 from .detection import Detections, detection_ap, detections_per_class, detections_per_query
-from .matching import NEVER, first_hits, match_objects, match_triplets, pairwise_iou
+from .matching import NEVER, first_hits, match_objects, match_triplets
 from .open_images import evaluate_open_images
 from .protocols import PROTOCOLS, REFERENCE, Protocol, get_protocol
 from .recall import ImageHits, PredicateRecall, predicate_recall, recall_metrics, score_image
@@ -27,7 +27,6 @@ __all__ = [
     "get_protocol",
     "match_objects",
     "match_triplets",
-    "pairwise_iou",
     "predicate_recall",
     "recall_metrics",
     "score_image",

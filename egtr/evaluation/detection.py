@@ -9,7 +9,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from egtr.structures import GroundTruth, Prediction
+from egtr.structures import GroundTruth, Prediction, top_indices
 
 from .protocols import Protocol
 
@@ -42,13 +42,8 @@ def detections_per_class(prediction: Prediction, max_detections: int = 100) -> D
     A query may appear several times, with different classes. Equal scores go by (query, class).
     """
     logits = prediction.logits.reshape(-1)
-    if len(logits) > max_detections:
-        threshold = np.partition(logits, len(logits) - max_detections)[len(logits) - max_detections]
-        candidates = np.flatnonzero(logits >= threshold)
-    else:
-        candidates = np.arange(len(logits))
     # Ranked by logit: sigmoid keeps the order but saturates.
-    best = candidates[np.argsort(-logits[candidates], kind="stable")][:max_detections]
+    best = top_indices(logits, max_detections)
     queries, classes = np.divmod(best, max(prediction.logits.shape[1], 1))
     # Through tanh, since exp overflows on logits far below zero.
     scores = 0.5 * (1.0 + np.tanh(0.5 * logits[best]))

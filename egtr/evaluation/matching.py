@@ -2,37 +2,10 @@
 
 import numpy as np
 
-from egtr.structures import RankedTriplets
+from egtr.structures import RankedTriplets, pairwise_iou
 
 # Rank of a ground-truth triplet that no prediction hits: beyond every K.
 NEVER = np.iinfo(np.int32).max
-
-
-def pairwise_iou(
-    boxes1: np.ndarray, boxes2: np.ndarray, plus_one: bool = False, area_plus_one: bool | None = None
-) -> np.ndarray:
-    """Intersection over union of every box of one set with every box of another.
-
-    Args:
-        boxes1: (N, 4) x1 y1 x2 y2 in pixels.
-        boxes2: (G, 4) likewise.
-        plus_one: sides of the intersection are x2 - x1 + 1 instead of x2 - x1.
-        area_plus_one: the same for the areas of the boxes; None: as ``plus_one``.
-
-    Returns:
-        (N, G) float64 in 0..1 (beyond 1 where only the intersection has the +1); 0 where boxes do not overlap
-        or have no area.
-    """
-    boxes1, boxes2 = boxes1.astype(np.float64), boxes2.astype(np.float64)
-    area_plus_one = plus_one if area_plus_one is None else area_plus_one
-    top_left = np.maximum(boxes1[:, None, :2], boxes2[None, :, :2])
-    bottom_right = np.minimum(boxes1[:, None, 2:], boxes2[None, :, 2:])
-    sides = np.clip(bottom_right - top_left + float(plus_one), 0, None)
-    intersection = sides[..., 0] * sides[..., 1]
-    area1 = (boxes1[:, 2:] - boxes1[:, :2] + float(area_plus_one)).prod(axis=1)
-    area2 = (boxes2[:, 2:] - boxes2[:, :2] + float(area_plus_one)).prod(axis=1)
-    union = area1[:, None] + area2[None, :] - intersection
-    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
 
 
 def match_objects(
@@ -49,7 +22,7 @@ def match_objects(
         boxes, classes: (N, 4) and (N,) of the prediction.
         gt_boxes, gt_classes: (G, 4) and (G,) of the ground truth.
         iou_threshold: least IoU, in 0..1; reaching it suffices.
-        plus_one: see :func:`pairwise_iou`.
+        plus_one: see :func:`egtr.structures.pairwise_iou`.
 
     Returns:
         (N, G) bool. An object may stand for several annotated ones and the other way round.

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from egtr.structures import GroundTruth, Prediction, RankedTriplets, best_pairs
+from egtr.structures import GroundTruth, Prediction, RankedTriplets, best_pairs, pairwise_iou, top_indices
 
 from .detection import detection_ap, protocol_detections
-from .matching import match_objects, match_triplets, pairwise_iou
+from .matching import match_objects, match_triplets
 from .protocols import REFERENCE
 from .recall import check_vocabulary
 from .scoring import zip_in_step
@@ -55,7 +55,7 @@ def rank_candidates(prediction: Prediction) -> RankedTriplets:
     relation = prediction.relation[rows]
     predicates = np.sort(np.argsort(-relation, axis=1, kind="stable")[:, :width], axis=1)
     scores = (np.take_along_axis(relation, predicates, axis=1) * pair_scores[rows, None]).reshape(-1)
-    order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
+    order = top_indices(scores, MAX_CANDIDATES)
     kept = order[scores[order] > MIN_SCORE]
     rows = rows[kept // max(width, 1)]
     return RankedTriplets(pairs[rows, 0], pairs[rows, 1], predicates.reshape(-1)[kept], scores[kept])

@@ -1,9 +1,15 @@
-"""Records that every other part of the library exchanges. Plain numpy: no torch, no Detectron2."""
+"""Records that every other part of the library exchanges.
 
+The code of this folder is plain numpy and uses neither torch nor Detectron2; the package ``egtr`` that it is part of
+needs both to be imported.
+"""
+
+from .boxes import pairwise_iou
 from .errors import EGTRError
 from .ground_truth import GroundTruth
 from .prediction import Prediction, all_pairs
-from .ranking import RankedTriplets, best_pairs, rank_triplets
+from .ranking import RankedTriplets, best_pairs, rank_triplets, top_indices
+from .relations import not_crowd, remap_relations
 from .scene_graph import SceneGraph
 
 __all__ = [
@@ -14,5 +20,9 @@ __all__ = [
     "SceneGraph",
     "all_pairs",
     "best_pairs",
+    "not_crowd",
+    "pairwise_iou",
     "rank_triplets",
+    "remap_relations",
+    "top_indices",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .errors import EGTRError
+from .relations import not_crowd, remap_relations
 
 # Values of detectron2.structures.BoxMode, an IntEnum: this room does without Detectron2.
 XYXY_ABS = 0
@@ -77,7 +78,8 @@ class GroundTruth:
                 their objects.
 
         Raises:
-            EGTRError: the dict has no annotations, or a box comes in another format.
+            EGTRError: the dict has no annotations, a box comes in another format, or a relation names an
+                annotation that is not there.
         """
         image_id = record.get("image_id")
         if "annotations" not in record:
@@ -85,20 +87,12 @@ class GroundTruth:
                 f"dataset dict of image {image_id!r}: annotations are missing; it cannot be scored without"
             )
         annotations = record["annotations"]
-        relations = _reshape_empty(np.asarray(record.get("relations", []), dtype=np.int64), 3)
-        if len(relations) and (relations[:, :2].min() < 0 or relations[:, :2].max() >= len(annotations)):
-            raise EGTRError(
-                f"dataset dict of image {image_id!r}: relations name objects outside "
-                f"0..{len(annotations) - 1}; subject and object are positions in its annotations, from 0"
-            )
-        kept = np.array([not a.get("iscrowd", 0) for a in annotations], dtype=bool)
+        kept = not_crowd(annotations)
         boxes = [_to_xyxy(a, image_id) for a in annotations]
-        new_index = np.cumsum(kept) - 1
-        relations = relations[kept[relations[:, 0]] & kept[relations[:, 1]]]
         return cls(
             boxes=np.array(boxes, dtype=np.float32).reshape(-1, 4)[kept],
             classes=np.array([a["category_id"] for a in annotations], dtype=np.int64)[kept],
-            triplets=np.column_stack([new_index[relations[:, 0]], new_index[relations[:, 1]], relations[:, 2]]),
+            triplets=remap_relations(record.get("relations", []), kept, f"dataset dict of image {image_id!r}"),
             image_id=image_id,
         )
 

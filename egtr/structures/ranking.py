@@ -23,8 +23,16 @@ class RankedTriplets(NamedTuple):
     scores: np.ndarray
 
 
-def _best(scores: np.ndarray, topk: int) -> np.ndarray:
-    """Indices of the ``topk`` highest scores, descending, ties by position."""
+def top_indices(scores: np.ndarray, topk: int) -> np.ndarray:
+    """Indices of the ``topk`` highest scores (all, if there are fewer), descending, ties by position.
+
+    Args:
+        scores: (S,) float.
+        topk: 0 or more.
+
+    Returns:
+        (min(topk, S),) int64. For a small ``topk`` this is much faster than sorting all scores.
+    """
     topk = min(topk, len(scores))
     if topk == 0:
         return np.zeros(0, dtype=np.int64)
@@ -112,11 +120,11 @@ def rank_triplets(
     if graph_constraint and num_predicates:
         predicates = relation[rows].argmax(axis=1)
         scores = relation[rows, predicates] * pair_scores[rows]
-        best = _best(scores, topk)
+        best = top_indices(scores, topk)
         rows, predicates = rows[best], predicates[best]
     else:
         scores = (relation[rows] * pair_scores[rows, None]).reshape(-1)
-        best = _best(scores, topk)
+        best = top_indices(scores, topk)
         rows, predicates = rows[best // max(num_predicates, 1)], best % max(num_predicates, 1)
     return RankedTriplets(
         pairs[rows, 0], pairs[rows, 1], predicates.astype(np.int64), scores[best].astype(np.float32)

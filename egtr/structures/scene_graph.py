@@ -9,6 +9,7 @@ import numpy as np
 from .errors import EGTRError
 from .prediction import Prediction
 from .ranking import rank_triplets
+from .relations import remap_relations
 
 FORMAT_VERSION = 1
 
@@ -98,14 +99,12 @@ class SceneGraph:
         rows = np.flatnonzero(keep)[:top_k]
         triplets = self.triplets[rows]
         stays[triplets[:, :2].reshape(-1)] = True
-        new_index = np.cumsum(stays) - 1
-        triplets = np.column_stack([new_index[triplets[:, 0]], new_index[triplets[:, 1]], triplets[:, 2]])
         return replace(
             self,
             boxes=self.boxes[stays],
             classes=self.classes[stays],
             scores=self.scores[stays],
-            triplets=triplets.astype(np.int64),
+            triplets=remap_relations(triplets, stays),
             triplet_scores=self.triplet_scores[rows],
             prediction=None,
         )

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from egtr.structures import EGTRError, SceneGraph
+from egtr.structures import EGTRError, SceneGraph, pairwise_iou, remap_relations
 
 
 def merge_duplicates(graph: SceneGraph, iou: float = 0.7) -> SceneGraph:
@@ -36,10 +36,11 @@ def merge_duplicates(graph: SceneGraph, iou: float = 0.7) -> SceneGraph:
         raise EGTRError(f"merge_duplicates: iou is {iou}; it must lie in 0..1")
     representative = _assign_representatives(graph, iou)
     stays = representative == np.arange(len(representative))
-    new_index = np.cumsum(stays) - 1
 
     triplets = np.asarray(graph.triplets, dtype=np.int64).reshape(-1, 3).copy()
-    triplets[:, :2] = new_index[representative[triplets[:, :2]]]
+    triplets[:, :2] = representative[triplets[:, :2]]
+    # every row keeps its place: representatives stay
+    triplets = remap_relations(triplets, stays)
     by_score = np.argsort(-graph.triplet_scores, kind="stable")
     by_score = by_score[triplets[by_score, 0] != triplets[by_score, 1]]
     # np.unique points at the first of equal rows, which is the best one here
@@ -80,7 +81,7 @@ def select_for_display(
 
 def _assign_representatives(graph: SceneGraph, threshold: float) -> np.ndarray:
     """(N,) index of the object that stands for each object."""
-    overlaps = _pairwise_iou(graph.boxes) > threshold
+    overlaps = pairwise_iou(graph.boxes, graph.boxes) > threshold
     representative = np.arange(len(graph.boxes))
     chosen: list[int] = []
     for i in np.argsort(-graph.scores, kind="stable"):
@@ -91,14 +92,3 @@ def _assign_representatives(graph: SceneGraph, threshold: float) -> np.ndarray:
         else:
             chosen.append(int(i))
     return representative
-
-
-def _pairwise_iou(boxes: np.ndarray) -> np.ndarray:
-    """(N, N) intersection over union of xyxy boxes; 0 where both boxes are empty."""
-    boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-    lower = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    upper = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    intersection = np.clip(lower - upper, 0, None).prod(axis=2)
-    areas = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1)
-    union = areas[:, None] + areas[None, :] - intersection
-    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)

@@ -13,11 +13,10 @@ from egtr.evaluation import (
     evaluate,
     evaluate_open_images,
     first_hits,
-    pairwise_iou,
 )
 from egtr.evaluation.matching import NEVER
 from egtr.evaluation.open_images import average_precision
-from egtr.structures import EGTRError, GroundTruth, Prediction
+from egtr.structures import EGTRError, GroundTruth, Prediction, pairwise_iou
 
 # Three boxes far apart from each other.
 A, B, C = [0, 0, 9, 9], [20, 0, 29, 9], [40, 0, 49, 9]
@@ -189,16 +188,6 @@ def test_plus_one_decides_at_the_threshold():
     assert evaluate(predictions, ground_truth)["R@20"] == 1.0
     without = replace(REFERENCE, name="without", iou_plus_one=False)
     assert evaluate(predictions, ground_truth, without)["R@20"] == 0.0
-
-
-def test_iou_of_boxes_without_area_or_overlap():
-    point, other = np.array([[5, 5, 5, 5]]), np.array([[7, 5, 9, 9]])
-    # A point has no area; with +1 it is one pixel.
-    assert pairwise_iou(point, point).tolist() == [[0.0]]
-    assert pairwise_iou(point, point, plus_one=True).tolist() == [[1.0]]
-    # Pixel 5 and pixels 7..9 do not touch; pixel 5 and pixels 6..9 do not share one either.
-    assert pairwise_iou(point, other, plus_one=True).tolist() == [[0.0]]
-    assert pairwise_iou(point, other - [1, 0, 0, 0], plus_one=True).tolist() == [[0.0]]
 
 
 def test_first_hits():

@@ -73,7 +73,7 @@ def test_bad_dicts_are_named():
         GroundTruth.from_dict({"image_id": 5})
     for subject in (1, -1):
         relations = [[subject, 0, 0]]
-        with pytest.raises(EGTRError, match=r"image 5: relations name objects outside 0\.\.0"):
+        with pytest.raises(EGTRError, match=rf"image 5: field relations names object {subject}, .* 1 annotations"):
             GroundTruth.from_dict({"image_id": 5, "annotations": [box], "relations": relations})
     with pytest.raises(EGTRError, match="image 5: bbox_mode is 4"):
         GroundTruth.from_dict({"image_id": 5, "annotations": [{**box, "bbox_mode": 4}]})
