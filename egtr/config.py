@@ -44,8 +44,8 @@ def _add_detector_config(cfg: CfgNode) -> None:
     egtr.BACKBONE.OUT_INDICES = [2, 3, 4]
     # Let timm fetch its ImageNet weights when the model is built. MODEL.WEIGHTS is loaded afterwards.
     egtr.BACKBONE.PRETRAINED = False
-    # "FrozenBN": scale, shift and statistics are buffers. "BN": ordinary batch norm. "GN": group norm, for training
-    # from scratch with small batches.
+    # "FrozenBN": scale, shift and statistics are buffers. "BN": ordinary batch norm, for training
+    # from scratch; that of stages that FREEZE_AT freezes stays as it is.
     egtr.BACKBONE.NORM = "FrozenBN"
     # Freeze the norms inside `downsample` branches too, as the paper means. The released code leaves them ordinary
     # batch norms; its numbers need False.
@@ -80,7 +80,7 @@ def _add_relation_config(cfg: CfgNode) -> None:
     # Hidden width of both heads' MLPs; 0: HIDDEN_DIM.
     relation.MLP_DIM = 0
 
-    # Where pair features come from (spec: relation source).
+    # Where pair features come from (paper, section 3.2).
     relation.SOURCE = CfgNode()
     # Decoder layers whose self-attention queries and keys are used, 0-based; [-1]: all of them; []: none.
     relation.SOURCE.LAYERS = [-1]

@@ -5,7 +5,7 @@ import argparse
 import sys
 
 from egtr.data.image import find_images
-from egtr.engine import EGTRPredictor
+from egtr.engine import EGTRPredictor, add_extension_argument, import_extensions
 from egtr.engine.predictor import DEFAULT_CONFIG
 from egtr.structures import EGTRError
 from egtr.visualization import export_scene_graphs

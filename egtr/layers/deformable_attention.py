@@ -32,7 +32,8 @@ def multi_scale_deformable_attention(
     for level, (cells, (height, width)) in enumerate(
         zip(value.split([h * w for h, w in spatial_shapes], dim=1), spatial_shapes, strict=True)
     ):
-        feature = cells.permute(0, 2, 3, 1).reshape(batch * heads, head_dim, height, width)
+        # Positions stay in full precision under autocast, and grid_sample wants one type.
+        feature = cells.permute(0, 2, 3, 1).reshape(batch * heads, head_dim, height, width).to(grids.dtype)
         sampled.append(F.grid_sample(feature, grids[:, level], "bilinear", "zeros", align_corners=False))
     weights = attention_weights.permute(0, 2, 1, 3, 4).reshape(batch * heads, 1, queries, levels * points)
     out = (torch.cat(sampled, dim=-1) * weights).sum(-1)  # (B*M, D, Q)
@@ -106,5 +107,5 @@ class MultiScaleDeformableAttention(nn.Module):
         else:
             centre, size = reference_points[:, :, None, :, None].split(2, dim=-1)
             locations = centre + offsets / self.num_points * size * 0.5
-        out = multi_scale_deformable_attention(value, spatial_shapes, locations.to(value.dtype), weights)
+        out = multi_scale_deformable_attention(value, spatial_shapes, locations, weights)
         return self.output_proj(out)

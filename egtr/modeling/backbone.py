@@ -51,35 +51,46 @@ class TimmBackbone(Backbone):
         try:
             model = timm.create_model(
                 name, pretrained=pretrained, features_only=True, out_indices=tuple(out_indices), **extra)
-        except (RuntimeError, TypeError, AttributeError, IndexError, AssertionError) as error:
+        # OSError: weights that timm cannot fetch
+        except (RuntimeError, TypeError, AttributeError, IndexError, AssertionError, OSError) as error:
             raise EGTRError(
-                f"MODEL.EGTR.BACKBONE.NAME {name!r} with OUT_INDICES {list(out_indices)}: timm says: {error}. "
-                f"timm.list_models() names the models"
+                f"MODEL.EGTR.BACKBONE: NAME {name!r}, OUT_INDICES {list(out_indices)}, PRETRAINED {pretrained}: timm "
+                f"says: {error}. timm.list_models() names the models"
             ) from error
         if norm == "FrozenBN":
             model = _freeze_norms(model, keep_downsample=not freeze_downsample_norm)
         self.model = model
-        self._freeze_stages(freeze_at)
+        # Swin and its kin put channels last.
+        self._channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"
+        self._freeze_stages(freeze_at, freeze_norms=norm == "BN")
         strides, widths = model.feature_info.reduction(), model.feature_info.channels()
         self._out_features = [f"c{int(math.log2(stride))}" for stride in strides]
         self._out_feature_strides = dict(zip(self._out_features, strides, strict=True))
         self._out_feature_channels = dict(zip(self._out_features, widths, strict=True))
 
-    def _freeze_stages(self, freeze_at: int) -> None:
+    def _freeze_stages(self, freeze_at: int, freeze_norms: bool) -> None:
         if freeze_at <= 0:
             return
         stages = [info["module"].replace(".", "_") for info in self.model.feature_info.info]
         if freeze_at > len(stages):
             raise EGTRError(f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}, the backbone has {len(stages)} stages")
-        for name, child in self.model.named_children():
-            for parameter in child.parameters():
-                parameter.requires_grad_(False)
-            if name == stages[freeze_at - 1]:
-                break
+        names = [name for name, _ in self.model.named_children()]
+        if stages[freeze_at - 1] not in names:
+            raise EGTRError(
+                f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}, but this timm model does not show where stage "
+                f"{stages[freeze_at - 1]!r} ends (parts: {', '.join(names)}): set it to 0")
+        for name in names[: names.index(stages[freeze_at - 1]) + 1]:
+            part = self.model.get_submodule(name).requires_grad_(False)
+            if freeze_norms:
+                # Statistics must not drift either.
+                self.model.add_module(name, _freeze_norms(part, keep_downsample=False))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) normalised pictures to {"c3": (B, width, H / 8, W / 8), ...}, finest first."""
-        return dict(zip(self._out_features, self.model(x), strict=True))
+        maps = self.model(x)
+        if self._channels_last:
+            maps = [m.permute(0, 3, 1, 2) for m in maps]
+        return dict(zip(self._out_features, maps, strict=True))
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         return {

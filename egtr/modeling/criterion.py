@@ -1,4 +1,4 @@
-"""Losses of detector and relation part (spec sections 3 and 4; paper, section 3.3)."""
+"""Losses of detector and relation part (paper, section 3.3: adaptive smoothing, connectivity, sampling)."""
 
 import math
 
@@ -70,7 +70,9 @@ class SetCriterion(nn.Module):
     def forward(self, output: EGTROutput, targets: list[Target]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Losses of a batch, unweighted.
 
-        In training mode loss_rel is over sampled entries; in evaluation mode over all of them (spec section 4).
+        In training mode loss_rel is the mean over sampled entries: every true triplet, and per true triplet the k_neg
+        highest-scoring others among matched pairs and the k_non highest-scoring among pairs with an unmatched query.
+        In evaluation mode it is the mean over all entries.
 
         Args:
             output: dense output for B pictures, without logit adjustment.
@@ -126,7 +128,7 @@ class SetCriterion(nn.Module):
         return losses, {"cardinality_error": (predicted - counts).abs().float().mean()}
 
     def uncertainty(self, costs: Tensor) -> Tensor:
-        """u of matched queries (M,), 0..1, from their matching costs (spec section 3)."""
+        """u of matched queries (M,), 0..1: sigmoid(cost - least possible cost - log(1 / alpha - 1))."""
         if self.smoothing_alpha == 0:
             return torch.zeros_like(costs)
         return (costs - self.matcher.min_cost - math.log(1 / self.smoothing_alpha - 1)).sigmoid()

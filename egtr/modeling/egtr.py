@@ -263,7 +263,9 @@ class EGTR(nn.Module):
     def losses(self, inputs: list[dict]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Unweighted losses and logged quantities, as the current mode (training or evaluation) defines them."""
         output = self._network(self.preprocess_image(inputs))
-        return self.criterion(output, self._targets(inputs))
+        # Matching and losses are cheap, and logarithms of small probabilities need every bit.
+        with torch.autocast(self.device.type, enabled=False):
+            return self.criterion(output.float(), self._targets(inputs))
 
     def forward(self, inputs: list[dict]):
         """Weighted losses in training mode, results in evaluation mode; see the class."""
@@ -271,7 +273,9 @@ class EGTR(nn.Module):
             return self.inference(inputs)
         losses, logged = self.losses(inputs)
         if has_event_storage():
-            get_event_storage().put_scalars(**{name: float(value) for name, value in logged.items()})
+            # One transfer from the device for all of them.
+            values = torch.stack([value.float() for value in logged.values()]).tolist()
+            get_event_storage().put_scalars(**dict(zip(logged, values, strict=True)))
         return self.criterion.weighted(losses)
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Hungarian matching that also says how good each match is (spec section 3)."""
+"""Hungarian matching that also says how good each match is, which adaptive smoothing reads (paper, section 3.3)."""
 
 import math
 from typing import NamedTuple

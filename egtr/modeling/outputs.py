@@ -1,6 +1,6 @@
 """Typed records that pass between the parts of the model."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -35,6 +35,23 @@ class EGTROutput:
     memory: Tensor
     aux_outputs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     proposals: tuple[Tensor, Tensor] | None = None
+
+    def float(self) -> "EGTROutput":
+        """The same with everything that losses read in float32."""
+
+        def single(value):
+            return None if value is None else value.float()
+
+        return replace(
+            self,
+            logits=single(self.logits),
+            pred_boxes=single(self.pred_boxes),
+            relation_logits=single(self.relation_logits),
+            connectivity_logits=single(self.connectivity_logits),
+            gates=single(self.gates),
+            aux_outputs=[(single(logits), single(boxes)) for logits, boxes in self.aux_outputs],
+            proposals=None if self.proposals is None else (single(self.proposals[0]), single(self.proposals[1])),
+        )
 
 
 @dataclass

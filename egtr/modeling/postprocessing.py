@@ -1,4 +1,4 @@
-"""From dense tensors to what leaves the model (spec section 5)."""
+"""From dense tensors to what leaves the model: detections, and the record that graphs are ranked from."""
 
 import torch
 from detectron2.structures import Boxes, Instances

@@ -4,6 +4,7 @@ from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from egtr.modeling import TimmBackbone
+from egtr.structures import EGTRError
 
 
 def make(**options):
@@ -38,14 +39,15 @@ def test_released_code_leaves_the_norms_of_downsample_branches():
 
 
 def test_trainable_norms():
-    assert len(norms(make(norm="BN"), nn.BatchNorm2d)) == 21
+    assert len(norms(make(norm="BN", freeze_at=0), nn.BatchNorm2d)) == 21
 
 
 @pytest.mark.parametrize(("freeze_at", "frozen"), [
-    (0, set()), (1, {"conv1", "bn1"}), (2, {"conv1", "bn1", "layer1"}), (3, {"conv1", "bn1", "layer1", "layer2"}),
+    (0, set()), (1, {"conv1"}), (2, {"conv1", "layer1"}), (3, {"conv1", "layer1", "layer2"}),
 ])  # fmt: skip
 def test_leading_stages_are_not_trained(freeze_at, frozen):
     backbone = make(norm="BN", freeze_at=freeze_at)
+    # Norms of frozen stages have no parameters left.
     got = {name.split(".")[1] for name, p in backbone.named_parameters() if not p.requires_grad}
     assert got == frozen
 
@@ -59,3 +61,23 @@ def test_a_frozen_norm_keeps_its_activation():
     x = torch.randn(1, 3, 64, 64)
     for name, ours in frozen(x).items():
         torch.testing.assert_close(ours, plain(x)[name])
+
+
+def test_statistics_of_frozen_stages_do_not_drift():
+    backbone = make(norm="BN", freeze_at=2).train()
+    before = {name: value.clone() for name, value in backbone.named_buffers()}
+    backbone(torch.randn(2, 3, 64, 64))
+    moved = {name.split(".")[1] for name, value in backbone.named_buffers() if not torch.equal(value, before[name])}
+    assert moved == {"layer2", "layer3", "layer4"}
+
+
+def test_a_model_that_puts_channels_last():
+    backbone = TimmBackbone("swin_tiny_patch4_window7_224", out_indices=(1, 2, 3), norm="BN", freeze_at=0)
+    maps = backbone(torch.zeros(1, 3, 224, 224))
+    for name, shape in backbone.output_shape().items():
+        assert maps[name].shape[1] == shape.channels and maps[name].shape[2] == 224 // shape.stride
+
+
+def test_a_model_without_visible_stages_is_not_frozen_silently():
+    with pytest.raises(EGTRError, match="set it to 0"):
+        TimmBackbone("mobilenetv3_small_050", out_indices=(2, 3), norm="BN", freeze_at=2)

@@ -17,7 +17,7 @@ PAIR_FUNCTIONS = ["ConcatPairs", "SumPairs", "HadamardPairs", "DotProductPairs"]
 
 
 def literal_sources(name, subjects, objects):
-    """S of every source and pair, (B, S, N, N, D), as section 2 of the spec writes it."""
+    """S of every source and pair, (B, S, N, N, D), as the paper writes it."""
     n = subjects.shape[2]
     q = subjects[:, :, :, None].expand(-1, -1, -1, n, -1)
     k = objects[:, :, None].expand(-1, -1, n, -1, -1)
@@ -66,7 +66,6 @@ def test_gradients_reach_queries_keys_and_gate(name):
 def test_only_chosen_layers_are_read():
     torch.manual_seed(0)
     source = RelationSource(8, 3, layers=[1], last_hidden_state=False)
-    assert source.names == ["layer1"]
     queries, keys = [torch.randn(1, 3, 8) for _ in range(3)], [torch.randn(1, 3, 8) for _ in range(3)]
     before = source(queries, keys, torch.randn(1, 3, 8)).dense()
     for layer in (0, 2):
@@ -74,11 +73,6 @@ def test_only_chosen_layers_are_read():
     torch.testing.assert_close(source(queries, keys, torch.randn(1, 3, 8)).dense(), before)
     queries[1] = torch.randn(1, 3, 8)
     assert not torch.allclose(source(queries, keys, torch.randn(1, 3, 8)).dense(), before)
-
-
-def test_source_names_follow_the_order_of_gates():
-    assert RelationSource(8, 2).names == ["layer0", "layer1", "last"]
-    assert RelationSource(8, 2, layers=[]).names == ["last"]
 
 
 @pytest.mark.parametrize(

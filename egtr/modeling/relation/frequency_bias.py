@@ -9,7 +9,7 @@ KINDS = ("reference", "probability", "none")
 
 
 class FrequencyBias(nn.Module):
-    """Table T of predicate scores for each pair of object classes, and the frequency of predicates (spec section 2).
+    """Table T of predicate scores for each pair of object classes, and the frequency of predicates.
 
     Both are buffers: they travel in the checkpoint and get no gradient.
 

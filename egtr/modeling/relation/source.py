@@ -44,11 +44,6 @@ class RelationSource(nn.Module):
         self.output_dim = self.pairs.width(dim)
         self.gate = nn.Linear(self.output_dim, 1) if gate else None
 
-    @property
-    def names(self) -> list[str]:
-        """One name a source, in order: "layer0", ..., "last"."""
-        return [f"layer{layer}" for layer in self.layers] + ["last"] * self.last_hidden_state
-
     def forward(self, queries: list[Tensor], keys: list[Tensor], hidden_state: Tensor) -> PairFeatures:
         """Pair features of all pairs.
 

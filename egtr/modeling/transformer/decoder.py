@@ -15,13 +15,11 @@ class DecoderOutput(NamedTuple):
 
     Attributes:
         hidden_states: (B, N, d).
-        references: (B, N, 2 or 4), what entered the layer, in 0..1.
         pred_boxes: (B, N, 4) cxcywh in 0..1.
-        queries, keys: (B, N, d), by-products of self-attention (spec section 2).
+        queries, keys: (B, N, d), by-products of self-attention (paper, section 3.2).
     """
 
     hidden_states: list[Tensor]
-    references: list[Tensor]
     pred_boxes: list[Tensor]
     queries: list[Tensor]
     keys: list[Tensor]
@@ -74,10 +72,11 @@ def apply_box_delta(delta: Tensor, reference: Tensor) -> Tensor:
     Returns:
         (..., 4) cxcywh in 0..1.
     """
-    anchor = inverse_sigmoid(reference)
+    # In full precision whatever autocast says: bfloat16 knows only some 256 positions across a picture.
+    anchor = inverse_sigmoid(reference.float())
     if reference.shape[-1] == 2:
         anchor = torch.cat([anchor, torch.zeros_like(anchor)], dim=-1)
-    return (delta + anchor).sigmoid()
+    return (delta.float() + anchor).sigmoid()
 
 
 class Decoder(nn.Module):
@@ -101,14 +100,14 @@ class Decoder(nn.Module):
             box_heads: one box head, or one for each layer.
             refine: a layer's boxes become the next layer's reference, without gradient.
         """
-        out = DecoderOutput([], [], [], [], [])
+        out = DecoderOutput([], [], [], [])
         for index, layer in enumerate(self.layers):
             scale = valid_ratios if reference.shape[-1] == 2 else torch.cat([valid_ratios, valid_ratios], dim=-1)
             points = reference[:, :, None] * scale[:, None]
             x, queries, keys = layer(x, position, points, memory, spatial_shapes, padding_mask)
             box_head = box_heads[index if len(box_heads) > 1 else 0]
             boxes = apply_box_delta(box_head(x), reference)
-            for entries, value in zip(out, (x, reference, boxes, queries, keys), strict=True):
+            for entries, value in zip(out, (x, boxes, queries, keys), strict=True):
                 entries.append(value)
             if refine:
                 reference = boxes.detach()

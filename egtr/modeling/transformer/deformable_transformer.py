@@ -40,7 +40,7 @@ class TransformerOutput:
 
 
 class DeformableTransformer(nn.Module):
-    """Deformable DETR without its backbone (spec section 1).
+    """Deformable DETR (Zhu et al., ICLR 2021) without its backbone.
 
     Args:
         input_shape: the backbone's maps, finest first.
@@ -102,7 +102,7 @@ class DeformableTransformer(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Initial values as in the last paragraph of spec section 1."""
+        """Initial values as released: normal(0, 0.02), but for attention, references, embeddings and head biases."""
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 nn.init.normal_(module.weight, std=0.02)
@@ -155,7 +155,7 @@ class DeformableTransformer(nn.Module):
         else:
             query_position, content = (
                 self.query_embed.weight[None].expand(len(memory), -1, -1).chunk(2, dim=-1))
-            reference = self.reference_points(query_position).sigmoid()
+            reference = self.reference_points(query_position).float().sigmoid()
         decoded = self.decoder(
             content, query_position, reference, memory, spatial_shapes, valid_ratios, padding_mask, self.box_heads,
             refine=self.with_box_refine)

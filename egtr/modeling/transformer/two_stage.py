@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from ...layers import sine_box_embedding
 from ...layers.deformable_attention import SpatialShapes
+from ...structures import EGTRError
 
 
 def grid_proposals(spatial_shapes: SpatialShapes, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,11 +67,18 @@ class TwoStage(nn.Module):
         Returns:
             content (B, N, d), position (B, N, d) and reference boxes (B, N, 4) of the queries; logits (B, S, C) and
             boxes (B, S, 4) cxcywh of every proposal, for their own loss.
+
+        Raises:
+            EGTRError: fewer cells than queries.
         """
         proposals, usable = grid_proposals(spatial_shapes, ~padding_mask)
         memory = self.memory_norm(self.memory_proj(memory.masked_fill(~usable[..., None], 0.0)))
         logits = class_head(memory)
-        coordinates = box_head(memory) + proposals
+        coordinates = box_head(memory).float() + proposals
+        if logits.shape[1] < self.num_queries:
+            raise EGTRError(
+                f"MODEL.EGTR.NUM_QUERIES is {self.num_queries}, but pictures of this size give only {logits.shape[1]} "
+                f"proposals: enlarge INPUT.MIN_SIZE_* or ask for fewer queries")
         # Proposals are class-agnostic: their loss calls every object class 0.
         best = logits[..., 0].topk(self.num_queries, dim=1).indices
         reference = coordinates.gather(1, best[..., None].expand(-1, -1, 4)).detach().sigmoid()
