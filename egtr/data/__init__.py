@@ -4,6 +4,7 @@
 - ``transforms``  DETR's resize rule and the paper's augmentation recipes
 - ``mapper``      one dataset dict to one model input, relations kept right through filtering, flip and crop
 - ``image``       pictures of any format and mode, from files, bytes or arrays, as RGB
+- ``sampler``     the order of training pictures, which a resumed run goes on with
 - ``statistics``  triplet counts, for the frequency bias
 - ``catalog``     class names of a registered data set
 - ``build``       loaders, statistics and checks from a configuration
@@ -16,6 +17,7 @@ from egtr.data.build import (
     build_test_loader,
     build_train_loader,
     check_dataset_matches_config,
+    skip_batches,
 )
 from egtr.data.catalog import get_metadata
 from egtr.data.datasets import load_visual_genome_json, register_builtin_datasets, register_visual_genome
@@ -39,4 +41,5 @@ __all__ = [
     "load_visual_genome_json",
     "register_builtin_datasets",
     "register_visual_genome",
+    "skip_batches",
 ]

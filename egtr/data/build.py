@@ -7,13 +7,19 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data import (
     DatasetCatalog,
+    DatasetFromList,
+    MapDataset,
     build_detection_test_loader,
     build_detection_train_loader,
 )
+from detectron2.data.common import ToIterableDataset
+from detectron2.data.samplers import TrainingSampler
+from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
 from egtr.data.catalog import get_metadata
 from egtr.data.mapper import SceneGraphMapper
+from egtr.data.sampler import ResumableSampler
 from egtr.data.statistics import RelationStatistics
 from egtr.structures import EGTRError
 
@@ -24,11 +30,54 @@ def build_train_loader(cfg: CfgNode) -> Any:
     DATALOADER.FILTER_EMPTY_ANNOTATIONS drops whole pictures without objects; no annotation of a picture that
     stays is touched before the mapper, so relation indices hold.
 
+    The order of pictures is a function of SEED (random where that is negative), whatever the number of workers;
+    :func:`skip_batches` lets a loader start further on.
+
     Returns:
-        An iterable over batches, each a list of SOLVER.IMS_PER_BATCH / workers mapped dicts.
+        An iterable over batches, each a list of SOLVER.IMS_PER_BATCH / processes mapped dicts.
+
+    Raises:
+        EGTRError: DATASETS.TRAIN is empty, does not match the model or leaves no picture; or SOLVER.IMS_PER_BATCH
+            cannot be shared out among the processes.
     """
+    if not cfg.DATASETS.TRAIN:
+        raise EGTRError("DATASETS.TRAIN is empty: name at least one data set to train on, such as ('scenes_train',)")
     check_dataset_matches_config(cfg)
-    return build_detection_train_loader(cfg, mapper=SceneGraphMapper(cfg, is_train=True))
+    images, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
+    if images < 1 or images % processes:
+        raise EGTRError(
+            f"SOLVER.IMS_PER_BATCH is {images}; choose a positive multiple of the {processes} process(es)"
+        )
+    try:
+        arguments = build_detection_train_loader.from_config(cfg, mapper=SceneGraphMapper(cfg, is_train=True))
+    except AssertionError as error:
+        raise EGTRError(f"DATASETS.TRAIN {cfg.DATASETS.TRAIN}: {error}") from error
+    records, sampler = arguments["dataset"], arguments["sampler"]
+    if sampler is None:  # an IterableDataset brings its own order
+        return build_detection_train_loader(**arguments)
+    if type(sampler) is TrainingSampler and cfg.SEED >= 0:
+        # Its own seed is drawn from the generators, whose state a resumed run does not share.
+        sampler = TrainingSampler(len(records), seed=cfg.SEED)
+    groups = None
+    if cfg.DATALOADER.ASPECT_RATIO_GROUPING:
+        groups = [int(record["width"] > record["height"]) for record in records]
+    sampler = ResumableSampler(sampler, images // processes, groups)
+    pictures = MapDataset(DatasetFromList(records, copy=False), arguments["mapper"])
+    arguments |= {"mapper": None, "sampler": None, "aspect_ratio_grouping": False}
+    arguments["dataset"] = ToIterableDataset(pictures, sampler, shard_sampler=False)
+    return build_detection_train_loader(**arguments)
+
+
+def skip_batches(loader: Any, number: int) -> bool:
+    """Let a loader of :func:`build_train_loader` start behind its first ``number`` batches, without reading them.
+
+    To be called before the first iteration. Returns False, and does nothing, where the loader is another one.
+    """
+    sampler = getattr(getattr(loader, "dataset", None), "sampler", None)
+    if not isinstance(sampler, ResumableSampler):
+        return False
+    sampler.skip = number
+    return True
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:

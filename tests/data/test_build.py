@@ -13,6 +13,7 @@ from egtr.data import (
     check_dataset_matches_config,
     get_metadata,
     register_visual_genome,
+    skip_batches,
 )
 from egtr.structures import EGTRError
 
@@ -37,6 +38,43 @@ def test_train_loader_yields_batches_of_mapped_pictures(tiny_dataset):
         assert min(mapped["image"].shape[1:]) in (48, 60)
     # Two epochs of six pictures: each comes twice.
     assert sorted(m["image_id"] for batch in batches for m in batch) == sorted([*records, *records])
+
+
+def _image_ids(loader, number):
+    return [[mapped["image_id"] for mapped in batch] for batch in itertools.islice(loader, number)]
+
+
+def test_order_is_that_of_the_seed_whatever_the_workers_and_goes_on_anywhere(tiny_dataset, make_tiny_dataset):
+    upright = make_tiny_dataset(num_images=5, size=(96, 72), seed=3)
+    cfg = _cfg(tiny_dataset)
+    cfg.DATASETS.TRAIN, cfg.SOLVER.IMS_PER_BATCH, cfg.SEED = (tiny_dataset.train, upright.train), 2, 7
+    expected = _image_ids(build_train_loader(cfg), 12)
+    loader = build_train_loader(cfg)
+    assert skip_batches(loader, 5)
+    assert _image_ids(loader, 7) == expected[5:]
+
+    cfg.DATALOADER.NUM_WORKERS = 2
+    loader = build_train_loader(cfg)
+    assert skip_batches(loader, 5)
+    assert _image_ids(loader, 7) == expected[5:]
+    assert not skip_batches(itertools.repeat([]), 5)
+
+    cfg.DATALOADER.NUM_WORKERS, cfg.SEED = 0, 8
+    assert _image_ids(build_train_loader(cfg), 12) != expected
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("DATASETS.TRAIN", (), "DATASETS.TRAIN is empty"),
+        ("SOLVER.IMS_PER_BATCH", 0, "IMS_PER_BATCH is 0"),
+    ],
+)
+def test_nothing_to_train_on(tiny_dataset, key, value, message):
+    cfg = _cfg(tiny_dataset)
+    cfg.merge_from_list([key, value])
+    with pytest.raises(EGTRError, match=message):
+        build_train_loader(cfg)
 
 
 def test_test_loader_yields_every_picture_in_order_with_its_ground_truth(tiny_dataset):
