@@ -14,7 +14,7 @@ from fvcore.transforms.transform import HFlipTransform, Transform
 
 from egtr.data.catalog import get_metadata
 from egtr.data.transforms import build_augmentation
-from egtr.structures import EGTRError
+from egtr.structures import EGTRError, not_crowd, remap_relations
 
 # Sides shorter than this many pixels after a crop make an empty box; anything longer is kept, as in DETR.
 _MIN_BOX_SIDE = 1e-5
@@ -62,7 +62,8 @@ class SceneGraphMapper:
             "is_train": is_train,
             "augmentations": build_augmentation(cfg, is_train),
             "image_format": cfg.INPUT.FORMAT,
-            "flip_predicates": flip_table(names[0]) if names else None,
+            # Without relation head the data sets need not have the same predicates, nor does anything read them.
+            "flip_predicates": _common_flip_table(names) if cfg.MODEL.EGTR.RELATION.ENABLED else None,
         }
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
@@ -82,9 +83,9 @@ class SceneGraphMapper:
         relations = dataset_dict.pop("relations", [])
         image, transforms = self._read_and_augment(dataset_dict)
         dataset_dict["image"] = _to_tensor(image)
-        instances, new_index = _make_instances(annotations, transforms, image.shape[:2])
+        instances, kept = _make_instances(annotations, transforms, image.shape[:2])
         dataset_dict["instances"] = instances
-        dataset_dict["relations"] = self._make_relations(relations, new_index, transforms, dataset_dict)
+        dataset_dict["relations"] = self._make_relations(relations, kept, transforms, dataset_dict)
         return dataset_dict
 
     def _read_and_augment(self, dataset_dict: dict[str, Any]) -> tuple[np.ndarray, Transform]:
@@ -109,20 +110,13 @@ class SceneGraphMapper:
     def _make_relations(
         self,
         relations: Sequence[Sequence[int]],
-        new_index: np.ndarray,
+        kept: np.ndarray,
         transforms: Transform,
         dataset_dict: dict[str, Any],
     ) -> torch.Tensor:
         # dict.fromkeys drops duplicates and keeps the order
-        rows = np.array(list(dict.fromkeys(map(tuple, relations))), dtype=np.int64).reshape(-1, 3)
-        if rows.size and (rows[:, :2].min() < 0 or rows[:, :2].max() >= len(new_index)):
-            raise EGTRError(
-                f"{dataset_dict['file_name']} (image id {dataset_dict.get('image_id')}): field relations "
-                f"names an object that is not among its {len(new_index)} annotations. A reader that drops "
-                "annotations has to renumber relations."
-            )
-        rows[:, :2] = new_index[rows[:, :2]]
-        rows = rows[(rows[:, :2] >= 0).all(axis=1)]
+        where = f"{dataset_dict['file_name']} (image id {dataset_dict.get('image_id')})"
+        rows = remap_relations(list(dict.fromkeys(map(tuple, relations))), kept, where)
         if self.flip_predicates is not None and _is_mirrored(transforms):
             rows[:, 2] = self.flip_predicates[rows[:, 2]]
         return torch.from_numpy(rows)
@@ -154,24 +148,35 @@ def flip_table(dataset_name: str) -> np.ndarray | None:
     return table
 
 
+def _common_flip_table(dataset_names: Sequence[str]) -> np.ndarray | None:
+    """:func:`flip_table` of data sets that are mixed in training, where a predicate has one meaning."""
+    tables = [flip_table(name) for name in dataset_names]
+    for name, table in zip(dataset_names, tables, strict=True):
+        if not np.array_equal(table, tables[0]):
+            raise EGTRError(
+                f"Data sets {dataset_names[0]!r} and {name!r} (DATASETS.TRAIN) differ in the metadata "
+                "flip_predicate_pairs. Set the same pairs for both, or train on one of them."
+            )
+    return tables[0] if tables else None
+
+
 def _make_instances(
     annotations: Sequence[dict[str, Any]], transforms: Transform, image_size: tuple[int, int]
 ) -> tuple[Instances, np.ndarray]:
-    """Objects left after the transforms, and for each annotation its index among them (-1: dropped)."""
+    """Objects left after the transforms, and for each of the A annotations whether it is among them, (A,) bool."""
     height, width = image_size
     # float64 whatever the annotations hold: Detectron2's transforms write into the array, so integers would truncate.
     boxes = np.array(
         [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annotations], dtype=np.float64
     )
     boxes = np.clip(transforms.apply_box(boxes.reshape(-1, 4)), 0, (width, height, width, height))
-    crowd = np.array([bool(a.get("iscrowd", 0)) for a in annotations], dtype=bool)
-    keep = (boxes[:, 2:] - boxes[:, :2] > _MIN_BOX_SIDE).all(axis=1) & ~crowd
+    kept = (boxes[:, 2:] - boxes[:, :2] > _MIN_BOX_SIDE).all(axis=1) & not_crowd(annotations)
     classes = np.array([a["category_id"] for a in annotations], dtype=np.int64)
 
     instances = Instances((height, width))
-    instances.gt_boxes = Boxes(torch.from_numpy(boxes[keep].astype(np.float32)))
-    instances.gt_classes = torch.from_numpy(classes[keep])
-    return instances, np.where(keep, np.cumsum(keep) - 1, -1)
+    instances.gt_boxes = Boxes(torch.from_numpy(boxes[kept].astype(np.float32)))
+    instances.gt_classes = torch.from_numpy(classes[kept])
+    return instances, kept
 
 
 def _is_mirrored(transforms: Transform) -> bool:

@@ -267,6 +267,23 @@ def test_flip_pairs_are_optional_and_checked(sided):
         flip_table("sided")
 
 
+def test_training_sets_must_agree_on_flip_pairs(tiny_dataset):
+    cfg = get_egtr_cfg()
+    cfg.DATASETS.TRAIN = (tiny_dataset.train, tiny_dataset.val)
+    first, second = (MetadataCatalog.get(name) for name in cfg.DATASETS.TRAIN)
+    swapped = [("predicate0", "predicate2")]
+    try:
+        first.flip_predicate_pairs = swapped
+        with pytest.raises(EGTRError, match=f"{tiny_dataset.train}.*{tiny_dataset.val}.*flip_predicate_pairs"):
+            SceneGraphMapper(cfg, is_train=True)
+        second.flip_predicate_pairs = [("predicate2", "predicate0")]  # the same pair
+        assert SceneGraphMapper(cfg, is_train=True).flip_predicates.tolist() == [2, 1, 0, 3]
+    finally:
+        # The metadata are shared, and they do not let a value change.
+        for metadata in (first, second):
+            metadata.__dict__.pop("flip_predicate_pairs", None)
+
+
 def test_from_config(tiny_dataset):
     cfg = get_egtr_cfg()
     cfg.DATASETS.TRAIN, cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TEST = (tiny_dataset.train,), (48,), 36
