@@ -14,10 +14,11 @@ from detectron2.structures import BoxMode
 from egtr.data import load_visual_genome_json
 from egtr.data.datasets.scenes import SCENES_CLASSES, SCENES_PREDICATES, draw_scene, prepare_scenes
 from egtr.data.datasets.scenes.canvas import INK, MARGIN, Canvas, Layer, Pen
-from egtr.data.datasets.scenes.generate import SPLITS, STAMP_FILE, paint
+from egtr.data.datasets.scenes.generate import STAMP_FILE, paint
 from egtr.data.datasets.scenes.layout import compose
 from egtr.data.datasets.scenes.relations import look_at, relate
 from egtr.data.datasets.scenes.scene import Scene
+from egtr.data.datasets.visual_genome import SPLITS
 from egtr.structures import EGTRError
 
 TOOL = Path(__file__).resolve().parents[2] / "tools/prepare_scenes.py"

@@ -25,7 +25,7 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from egtr.structures import EGTRError
+from egtr.structures import EGTRError, remap_relations
 
 logger = logging.getLogger(__name__)
 
@@ -190,10 +190,8 @@ def _parse_relations(triplets: Any, kept: list[bool], num_predicates: int, where
             f"{where}, relation {k} = {triplets[k]}: the predicate must be in 1..{num_predicates}, the "
             'entries of "rel_categories" after the background.'
         )
-    keep = np.asarray(kept)
-    new_index = np.cumsum(keep) - 1
-    array = array[keep[ends].all(axis=1)]
-    return np.concatenate([new_index[array[:, :2]], array[:, 2:] - 1], axis=1).tolist()
+    array[:, 2] -= 1
+    return remap_relations(array, kept, where).tolist()
 
 
 def _clipped_box(bbox: Any, height: int, width: int, where: str) -> list[float] | None:

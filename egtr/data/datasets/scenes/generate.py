@@ -18,6 +18,7 @@ from egtr.data.datasets.scenes.canvas import Canvas, Pen
 from egtr.data.datasets.scenes.layout import compose
 from egtr.data.datasets.scenes.relations import look_at, relate
 from egtr.data.datasets.scenes.scene import Scene
+from egtr.data.datasets.visual_genome import SPLITS
 from egtr.structures import EGTRError
 
 SCENES_CLASSES = (
@@ -28,7 +29,6 @@ SCENES_PREDICATES = (
     "near", "has", "wearing", "on", "behind", "in front of", "above", "in",
     "holding", "beside", "riding", "under", "flying", "chasing", "kicking",
 )  # fmt: skip
-SPLITS = ("train", "val", "test")
 # Raise it with every change that alters a pixel or an annotation: data sets on disk are then drawn anew.
 GENERATOR_VERSION = 1
 STAMP_FILE = "scenes.stamp.json"
