@@ -62,7 +62,8 @@ class SceneGraphMapper:
             "is_train": is_train,
             "augmentations": build_augmentation(cfg, is_train),
             "image_format": cfg.INPUT.FORMAT,
-            "flip_predicates": flip_table(names[0]) if names else None,
+            # Without relation head the data sets need not have the same predicates, nor does anything read them.
+            "flip_predicates": _common_flip_table(names) if cfg.MODEL.EGTR.RELATION.ENABLED else None,
         }
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
@@ -145,6 +146,18 @@ def flip_table(dataset_name: str) -> np.ndarray | None:
                 )
         table[names.index(first)], table[names.index(second)] = names.index(second), names.index(first)
     return table
+
+
+def _common_flip_table(dataset_names: Sequence[str]) -> np.ndarray | None:
+    """:func:`flip_table` of data sets that are mixed in training, where a predicate has one meaning."""
+    tables = [flip_table(name) for name in dataset_names]
+    for name, table in zip(dataset_names, tables, strict=True):
+        if not np.array_equal(table, tables[0]):
+            raise EGTRError(
+                f"Data sets {dataset_names[0]!r} and {name!r} (DATASETS.TRAIN) differ in the metadata "
+                "flip_predicate_pairs. Set the same pairs for both, or train on one of them."
+            )
+    return tables[0] if tables else None
 
 
 def _make_instances(
