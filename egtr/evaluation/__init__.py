@@ -34,7 +34,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded on demand: scoring saved predictions needs neither Detectron2 nor torch.
+    # Loaded on demand: the rest of this folder uses neither torch nor Detectron2 (the package egtr does).
     if name == "SceneGraphEvaluator":
         from .evaluator import SceneGraphEvaluator
 

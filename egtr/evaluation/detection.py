@@ -11,9 +11,9 @@ from pycocotools.cocoeval import COCOeval
 
 from egtr.structures import GroundTruth, Prediction, top_indices
 
-from .protocols import Protocol
-
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+# How object AP is taken everywhere but in the Open Images block: arguments of detection_ap.
+OBJECT_AP = {"plus_one": False, "first_id": 1}
 
 
 class Detections(NamedTuple):
@@ -50,13 +50,6 @@ def detections_per_class(prediction: Prediction, max_detections: int = 100) -> D
     return Detections(prediction.boxes[queries], scores.astype(np.float32), classes.astype(np.int32))
 
 
-def protocol_detections(prediction: Prediction, protocol: Protocol) -> Detections:
-    """The detections that a protocol scores."""
-    if protocol.detections == "per_query":
-        return detections_per_query(prediction, protocol.object_score)
-    return detections_per_class(prediction)
-
-
 def detection_ap(
     detections: Sequence[Detections],
     ground_truth: Sequence[GroundTruth],
@@ -70,7 +63,8 @@ def detection_ap(
         ground_truth: its annotated objects, in the same order. Classes without any do not enter the mean.
         plus_one: boxes are taken as w = x2 - x1 + 1, h = y2 - y1 + 1. The area of an annotation, which only
             decides whether it is small, medium or large, is w * h.
-        first_id: number of the first annotation, see :class:`~egtr.evaluation.protocols.Protocol`.
+        first_id: number of the first annotation. pycocotools takes a match with number 0 for no match, so 0
+            loses one object of the data set.
 
     Returns:
         "AP" (mean over IoU 0.50:0.95), "AP50", "AP75", "APs", "APm", "APl"; in 0..1, NaN where there is no

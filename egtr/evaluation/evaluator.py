@@ -20,7 +20,7 @@ from tabulate import tabulate
 
 from egtr.structures import EGTRError, GroundTruth, Prediction
 
-from .detection import Detections, detection_ap
+from .detection import OBJECT_AP, Detections, detection_ap
 from .protocols import Protocol, get_protocol
 from .recall import ImageHits, PredicateRecall, recall_metrics, score_image
 from .scoring import check_topk
@@ -30,6 +30,10 @@ logger = logging.getLogger(__name__)
 
 class SceneGraphEvaluator(DatasetEvaluator):
     """Recall of scene graphs and average precision of objects, in percent.
+
+    The protocol decides what is scored: triplets are ranked anew out of the raw prediction, with the protocol's
+    object score, so that TEST.SCENE_GRAPH.OBJECT_SCORE and TRIPLETS_PER_IMAGE, which shape the graph that people
+    see, change no metric. Object AP is that of the model's ``instances`` as COCO takes it, whatever the protocol.
 
     Only a few numbers of each picture are kept, and only those travel between processes. Where the model
     returns no ``scene_graph`` (a detector in pre-training) objects alone are scored.
@@ -140,8 +144,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
 
         Returns:
             {"sgdet": {"R@K", "mR@K", "ng-R@K", "ng-mR@K" for every K}, "bbox": {"AP", "AP50", "AP75"}}; NaN
-            where there is nothing to be found. Without scene graphs "bbox" alone. Object AP is that of the
-            model's ``instances`` as COCO takes it, whatever the protocol.
+            where there is nothing to be found. Without scene graphs "bbox" alone.
         """
         hits, detections, num_predicates = self._gather()
         if not comm.is_main_process() and self._distributed:
@@ -159,7 +162,9 @@ class SceneGraphEvaluator(DatasetEvaluator):
             )
             per_predicate = metrics.pop("per_predicate")
             results["sgdet"] = {name: 100.0 * value for name, value in metrics.items()}
-        ap = detection_ap([detections[i] for i in image_ids], [self._ground_truth[i] for i in image_ids])
+        ap = detection_ap(
+            [detections[i] for i in image_ids], [self._ground_truth[i] for i in image_ids], **OBJECT_AP
+        )
         results["bbox"] = {name: 100.0 * ap[name] for name in ("AP", "AP50", "AP75")}
         self._report(results, per_predicate, len(image_ids))
         return results
@@ -191,7 +196,9 @@ class SceneGraphEvaluator(DatasetEvaluator):
             report = {
                 "dataset": self._dataset_name,
                 "num_images": num_images,
+                # of "sgdet" and "bbox", in this order
                 "protocol": asdict(self._protocol),
+                "object_ap": {"detections": "instances", **OBJECT_AP},
                 "topk": self._topk,
                 **results,
                 "per_predicate": rows,

@@ -1,4 +1,4 @@
-"""Scoring conventions under a name.
+"""Scoring conventions of scene graphs under a name.
 
 Codebases of the field differ in small conventions that move every number. A :class:`Protocol` holds one value
 for each, so that a metric is only ever reported together with the conventions behind it.
@@ -7,6 +7,7 @@ for each, so that a metric is only ever reported together with the conventions b
 from dataclasses import dataclass
 
 from egtr.structures import EGTRError
+from egtr.structures.prediction import OBJECT_SCORES
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,9 @@ class Protocol:
         absent_predicates_count: predicates that no image has count 0 in mR@K; otherwise they are left out of
             the mean.
         skip_images_without_pairs: images for which nothing was predicted are left out instead of scoring 0.
-        detections: what object AP is computed of. "per_query": one detection a query, its best class with the
-            score named by ``object_score``. "per_class": the 100 best (query, class) by sigmoid score.
-        detection_plus_one: object AP takes boxes as w = x2 - x1 + 1, area = (w + 1)(h + 1).
-        detection_first_id: number of the first ground-truth object. pycocotools takes a match with number 0
-            for no match, so 0 loses one object of the data set.
+
+    Object AP has no switch here: it is that of COCO (:data:`~egtr.evaluation.detection.OBJECT_AP`). The released
+    implementation's own way for Open Images is in :mod:`egtr.evaluation.open_images`.
     """
 
     name: str
@@ -40,31 +39,19 @@ class Protocol:
     deduplicate_ground_truth: bool = True
     absent_predicates_count: bool = True
     skip_images_without_pairs: bool = False
-    detections: str = "per_class"
-    detection_plus_one: bool = False
-    detection_first_id: int = 1
 
     def __post_init__(self):
-        for field, choices in (
-            ("object_score", ("softmax", "sigmoid")),
-            ("detections", ("per_query", "per_class")),
-        ):
-            if getattr(self, field) not in choices:
-                raise EGTRError(
-                    f"protocol {self.name!r}: {field} is {getattr(self, field)!r}, choose one of {', '.join(choices)}"
-                )
+        if self.object_score not in OBJECT_SCORES:
+            raise EGTRError(
+                f"protocol {self.name!r}: object_score is {self.object_score!r}, "
+                f"choose one of {', '.join(OBJECT_SCORES)}"
+            )
         if not 0 < self.iou_threshold <= 1:
             raise EGTRError(f"protocol {self.name!r}: iou_threshold is {self.iou_threshold}, choose one in (0, 1]")
 
 
 # What the released implementation of EGTR prints.
-REFERENCE = Protocol(
-    name="reference",
-    iou_plus_one=True,
-    detections="per_query",
-    detection_plus_one=True,
-    detection_first_id=0,
-)
+REFERENCE = Protocol(name="reference", iou_plus_one=True)
 
 PROTOCOLS = {protocol.name: protocol for protocol in (REFERENCE,)}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from egtr.structures import EGTRError, GroundTruth, Prediction
 
-from .detection import detection_ap, protocol_detections
+from .detection import OBJECT_AP, detection_ap, detections_per_class
 from .protocols import Protocol, get_protocol
 from .recall import recall_metrics, score_image
 
@@ -17,7 +17,7 @@ def evaluate(
     protocol: str | Protocol = "reference",
     topk: Sequence[int] = (20, 50, 100),
 ) -> dict[str, Any]:
-    """Score a data set. Needs neither a model nor Detectron2.
+    """Score a data set: saved predictions will do, no model is run.
 
     Both iterables are read once and in step, so that predictions may be streamed: only a few numbers of each
     are kept.
@@ -30,9 +30,9 @@ def evaluate(
 
     Returns:
         Fractions in 0..1 (NaN where there is nothing to be recalled): "R@K" and "mR@K", with graph
-        constraint, and "ng-R@K", "ng-mR@K", without, for every K; "AP", "AP50", "AP75" of objects as the
-        protocol takes them. Further "per_predicate": a :class:`~egtr.evaluation.recall.PredicateRecall`, and
-        "num_images": pictures read.
+        constraint, and "ng-R@K", "ng-mR@K", without, for every K; "AP", "AP50", "AP75" of objects as COCO takes
+        them, out of the 100 best (query, class) by sigmoid score, whatever the protocol. Further
+        "per_predicate": a :class:`~egtr.evaluation.recall.PredicateRecall`, and "num_images": pictures read.
 
     Raises:
         EGTRError: the iterables differ in length; two predictions differ in the number of predicates; the
@@ -50,10 +50,10 @@ def evaluate(
                 f"it {num_predicates}; predictions of different models cannot be scored together"
             )
         hits.append(score_image(prediction, truth, protocol, max(topk)))
-        detections.append(protocol_detections(prediction, protocol))
+        detections.append(detections_per_class(prediction))
         truths.append(truth)
     metrics = recall_metrics(hits, num_predicates or 0, protocol, topk)
-    ap = detection_ap(detections, truths, protocol.detection_plus_one, protocol.detection_first_id)
+    ap = detection_ap(detections, truths, **OBJECT_AP)
     metrics.update({name: ap[name] for name in ("AP", "AP50", "AP75")})
     metrics["num_images"] = len(hits)
     return metrics

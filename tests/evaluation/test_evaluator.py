@@ -95,6 +95,9 @@ def test_results_are_those_of_evaluate_in_percent(dataset):
         assert results["sgdet"][metric] == pytest.approx(100 * expected[metric])
     assert 0 < results["sgdet"]["R@3"] < results["sgdet"]["R@10"] <= 100
     assert list(results["bbox"]) == ["AP", "AP50", "AP75"]
+    # The model's instances are the best (query, class) by sigmoid score: what evaluate takes.
+    for metric in ("AP", "AP50", "AP75"):
+        assert results["bbox"][metric] == pytest.approx(100 * expected[metric], abs=1e-4)
     assert 0 < results["bbox"]["AP"] < results["bbox"]["AP50"] <= 100
 
 
@@ -148,6 +151,9 @@ def test_results_file_and_log(dataset, tmp_path, caplog):
     report = json.loads((tmp_path / "new" / f"scene_graph_{name}.json").read_text())
     assert report["num_images"] == 8 and report["topk"] == [3] and report["dataset"] == name
     assert report["protocol"]["name"] == "reference" and report["protocol"]["iou_plus_one"] is True
+    # What object AP was taken of and how, beside the protocol, which is that of the scene graphs alone.
+    assert report["object_ap"] == {"detections": "instances", "plus_one": False, "first_id": 1}
+    assert not any("detection" in field for field in report["protocol"])
     assert report["sgdet"] == results["sgdet"] and report["bbox"] == results["bbox"]
     rows = report["per_predicate"]
     # 8 pictures with one 0 ("on") and one 1 ("under") each, and seed % 3 on top: 3 x 0, 3 x 1, 2 x 2.

@@ -10,6 +10,7 @@ from egtr.evaluation import (
     REFERENCE,
     Detections,
     detection_ap,
+    detections_per_query,
     evaluate,
     evaluate_open_images,
     first_hits,
@@ -89,15 +90,33 @@ def test_recall_without_graph_constraint(two_images):
 
 
 def test_object_ap_of_perfect_boxes(two_images):
-    # Every object is found with its class, and there is nothing else, so AP is 1; but the reference numbers
-    # objects from 0, and pycocotools takes the match with the first one (class 0, image 1) for none. All
-    # scores are 1 and detections go by image: class 0 sees a false positive, then two true ones, with 2 of 3
-    # recalled: interpolated precision 2/3 up to recall 2/3, that is at 67 of the 101 recall points 0, .01,
-    # ..., 1. Class 1 has AP 1.
+    # Every object is found with its class (logit 200, score 1). The other class of each query (logit 0, score .5)
+    # is a detection too, but ranked behind all true ones it costs no precision: AP is 1.
+    assert evaluate(*two_images)["AP"] == pytest.approx(1.0)
+    # The Open Images block takes one detection a query and numbers objects from 0, and pycocotools takes the match
+    # with the first one (class 0, image 1) for none. All scores are 1 and detections go by image: class 0 sees a
+    # false positive, then two true ones, with 2 of 3 recalled: interpolated precision 2/3 up to recall 2/3, that is
+    # at 67 of the 101 recall points 0, .01, ..., 1. Class 1 has AP 1.
     lost = (67 * (2 / 3) / 101 + 1) / 2
-    assert evaluate(*two_images)["AP50"] == pytest.approx(lost)
-    from_one = replace(REFERENCE, name="from one", detection_first_id=1)
-    assert evaluate(*two_images, protocol=from_one)["AP"] == pytest.approx(1.0)
+    assert evaluate_open_images(*two_images)["AP50"] == pytest.approx(lost)
+
+
+def test_object_ap_takes_a_query_with_every_class():
+    # One object of class 1, one query on it with logits (2, 1): its best class is wrong, its second one right.
+    # Per class, the object is found first of its class: AP 1. One detection a query never finds it.
+    prediction = Prediction([[2, 1]], [A], np.zeros((0, 2)), [], np.zeros((0, 3)), image_size=(50, 50))
+    truth = GroundTruth([A], [1], [])
+    assert evaluate([prediction], [truth])["AP"] == pytest.approx(1.0)
+    assert detection_ap([detections_per_query(prediction)], [truth])["AP"] == 0.0
+
+
+def test_object_ap_does_not_depend_on_the_protocol(two_images):
+    # Halves: 10 x 5 pixels of 10 x 10 have IoU .5 only if boxes are counted in pixels; here they are not.
+    predictions = [predict([[0, 0, 9, 4]], [0], {})]
+    truth = [GroundTruth([A], [0], [])]
+    for protocol in (REFERENCE, replace(REFERENCE, name="own", object_score="sigmoid", iou_plus_one=False)):
+        assert evaluate(predictions, truth, protocol)["AP50"] == 0.0
+        assert evaluate(*two_images, protocol=protocol)["AP50"] == pytest.approx(1.0)
 
 
 def test_predicates_that_no_image_has():
