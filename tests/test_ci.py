@@ -1,0 +1,106 @@
+"""What .ci/run runs, and that nothing of it outlives it; ``make`` is replaced."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[1] / ".ci/run"
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts .ci/run with a ``make`` made of a few lines of shell, and ends it after the test."""
+    started = []
+
+    def run(make, limit=600):
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "scratch").mkdir()
+        program = tmp_path / "bin/make"
+        program.write_text(f"#!/bin/sh\necho \"ran $1\"\n{make}\n")
+        program.chmod(0o755)
+        environment = {
+            **os.environ,
+            "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "PYTHON": sys.executable,
+            "EGTR_CI_LIMIT": str(limit),
+            "TMPDIR": str(tmp_path / "scratch"),
+        }
+        started.append(
+            subprocess.Popen(
+                ["bash", str(SCRIPT)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+        )
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def steps(output):
+    return [line.split()[1] for line in output.splitlines() if line.startswith("ran ")]
+
+
+def test_steps_and_clean_end(start, tmp_path):
+    process = start("true")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert steps(output) == ["setup", "test", "test-slow", "lint"]
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize("target", ["test", "test-slow", "lint"])
+def test_a_failure_is_reported_and_the_rest_still_runs(start, target):
+    process = start(f'[ "$1" != {target} ]')
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert steps(output) == ["setup", "test", "test-slow", "lint"]
+
+
+def test_without_environment_nothing_else_runs(start):
+    process = start("exit 3")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 3 and steps(output) == ["setup"]
+
+
+# A child of make's own, whose number it leaves in a file; and what is left of its life.
+LINGER = 'sleep 300 &\necho $! > "{file}.part"\nmv "{file}.part" "{file}"\nwait'
+
+
+def is_alive(number):
+    # A zombie that nobody has collected yet has ended.
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(number)], capture_output=True, text=True, check=False)
+    return state.stdout.strip() not in ("",) and not state.stdout.strip().startswith("Z")
+
+
+def wait_until(condition):
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_everything(start, tmp_path, number, status):
+    file = tmp_path / "number"
+    process = start(LINGER.format(file=file))
+    wait_until(file.exists)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == status
+    wait_until(lambda: not is_alive(int(file.read_text())))
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_out_of_time(start, tmp_path):
+    file = tmp_path / "number"
+    process = start(LINGER.format(file=file), limit=5)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 124 and "out of time in: make setup" in output
+    wait_until(lambda: not is_alive(int(file.read_text())))
