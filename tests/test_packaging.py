@@ -134,13 +134,19 @@ for name in model_zoo.list_configs():
     cfg.merge_from_file(model_zoo.get_config_file(name))
 weights = [PathManager.get_local_path(f"egtr://weights/{name}") for name in model_zoo.list_weights()]
 configs = [model_zoo.get_config_file(name) for name in model_zoo.list_configs()]
-print(json.dumps({"egtr": egtr.__file__, "configs": configs, "weights": weights}))
+from egtr.data.datasets.scenes import draw_scene
+from egtr.engine import EGTRPredictor
+graph = EGTRPredictor.from_config_file()(draw_scene(0, "test", 0)[0], "RGB")
+found = {"egtr": egtr.__file__, "configs": configs, "weights": weights, "relations": str(graph.filter(top_k=5))}
+print(json.dumps(found))
 """
     result = python(code, scratch, site)
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
     resources = site / "egtr/_resources"
     assert found["egtr"] == str(site / "egtr/__init__.py")
+    # The shipped model answers, by name, with names.
+    assert found["relations"].count(" - ") == 10 and "class " not in found["relations"]
     assert len(found["configs"]) == len(egtr.model_zoo.list_configs())
     assert len(found["weights"]) == len(egtr.model_zoo.list_weights()) > 0
     for path in found["configs"] + found["weights"]:

@@ -77,8 +77,8 @@ class TwoStage(nn.Module):
         coordinates = box_head(memory).float() + proposals
         if logits.shape[1] < self.num_queries:
             raise EGTRError(
-                f"MODEL.EGTR.NUM_QUERIES is {self.num_queries}, but pictures of this size give only {logits.shape[1]} "
-                f"proposals: enlarge INPUT.MIN_SIZE_* or ask for fewer queries")
+                f"MODEL.EGTR.NUM_QUERIES is {self.num_queries}, but pictures of this size give only "
+                f"{logits.shape[1]} proposals: enlarge INPUT.MIN_SIZE_* or ask for fewer queries")
         # Proposals are class-agnostic: their loss calls every object class 0.
         best = logits[..., 0].topk(self.num_queries, dim=1).indices
         reference = coordinates.gather(1, best[..., None].expand(-1, -1, 4)).detach().sigmoid()
