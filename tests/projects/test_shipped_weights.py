@@ -1,0 +1,73 @@
+"""The weights that come with EGTR: they fit their configurations, are small, and do what is promised of them."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from detectron2.modeling import build_model
+
+import egtr.modeling  # noqa: F401 - registers the architecture
+from egtr.data import register_builtin_datasets
+from egtr.data.datasets.scenes import draw_scene, prepare_scenes
+from egtr.engine import EGTRCheckpointer, EGTRTrainer, find_new_parameters, load_config
+from egtr.model_zoo import get_config_file, get_weights_file, list_weights
+
+# Each file, and the configuration of the model that it was saved from.
+CONFIG_OF = {"scenes_detector.pth": "scenes/detector.yaml", "scenes_egtr.pth": "scenes/egtr.yaml"}
+LIMIT = 25 * 10**6
+
+
+def load(name):
+    """(configuration, model, checkpointer) of a shipped file, on the CPU."""
+    cfg = load_config(
+        get_config_file(CONFIG_OF[name]), ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", f"egtr://weights/{name}"]
+    )
+    model = build_model(cfg)
+    checkpointer = EGTRCheckpointer(model)
+    checkpointer.load(cfg.MODEL.WEIGHTS)
+    return cfg, model, checkpointer
+
+
+def test_files_are_those_of_the_configurations_and_small():
+    assert set(list_weights()) == set(CONFIG_OF)
+    named = [load_config(get_config_file(f"scenes/{name}.yaml")).MODEL.WEIGHTS for name in ("egtr", "egtr_train")]
+    assert named == ["egtr://weights/scenes_egtr.pth", "egtr://weights/scenes_detector.pth"]
+    sizes = [Path(get_weights_file(name)).stat().st_size for name in CONFIG_OF]
+    # What stands for a large file in a repository is smaller than any model.
+    assert min(sizes) > 10**6 and sum(sizes) <= LIMIT
+
+
+@pytest.mark.parametrize("name", CONFIG_OF)
+def test_a_file_fills_its_model(name):
+    _, model, checkpointer = load(name)
+    assert find_new_parameters(model, checkpointer.incompatible) == []
+    assert checkpointer.incompatible.unexpected_keys == []
+    # Buffers too: without norm statistics or frequency table it is another model.
+    assert checkpointer.incompatible.missing_keys == []
+    assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
+
+
+@pytest.fixture
+def scenes_test(tmp_path):
+    """The default data set's 400 test pictures, registered in place of those under DETECTRON2_DATASETS."""
+    # A picture depends on seed, split and number alone: the other splits need not be drawn.
+    prepare_scenes(tmp_path / "scenes", sizes=(1, 1, 400))
+    register_builtin_datasets(str(tmp_path))
+    yield tmp_path / "scenes"
+    register_builtin_datasets()
+
+
+# Python 3.12 and newer warn of forks in processes with threads, which test runners have.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.slow
+def test_promised_accuracy(scenes_test, tmp_path):
+    last = cv2.imread(str(scenes_test / "images/test_00399.png"))[:, :, ::-1]
+    assert np.array_equal(last, draw_scene(0, "test", 399)[0])
+    cfg, model, _ = load("scenes_egtr.pth")
+    cfg.merge_from_list(["DATASETS.TEST", ("scenes_test",), "OUTPUT_DIR", str(tmp_path / "out")])
+    cfg.DATALOADER.NUM_WORKERS = 0
+    results = EGTRTrainer.test(cfg, model)
+    assert results["bbox"]["AP50"] >= 70
+    assert results["sgdet"]["R@50"] >= 60
+    assert results["sgdet"]["mR@50"] >= 40
