@@ -1,7 +1,15 @@
 """Training and prediction: optimizer, loop, checkpoints, and the way from a command line to a run."""
 
 from .checkpointer import EGTRCheckpointer, export_weights, find_new_parameters, load_checkpoint_file
-from .defaults import add_extension_argument, egtr_argument_parser, load_config, setup
+from .defaults import (
+    add_extension_argument,
+    egtr_argument_parser,
+    fall_back_to_cpu,
+    load_config,
+    save_config,
+    seed_process,
+    setup,
+)
 from .extensions import import_extensions
 from .hooks import BestCheckpointer
 from .launch import launch, train_or_evaluate
@@ -21,12 +29,15 @@ __all__ = [
     "build_train_loop",
     "egtr_argument_parser",
     "export_weights",
+    "fall_back_to_cpu",
     "find_new_parameters",
     "import_extensions",
     "launch",
     "load_checkpoint_file",
     "load_config",
     "parameter_group",
+    "save_config",
+    "seed_process",
     "setup",
     "train_or_evaluate",
 ]

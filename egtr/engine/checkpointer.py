@@ -68,6 +68,23 @@ class EGTRCheckpointer(DetectionCheckpointer):
             # Detectron2 leaves it set where reading fails and refuses every later load.
             self._parsed_url_during_load = None
 
+    def check_complete(self, path: str) -> None:
+        """Refuse to use a model of which the file that was just loaded left a part as it was made, at random.
+
+        Args:
+            path: that file, for the message.
+
+        Raises:
+            EGTRError: the file lacks parameters of the model.
+        """
+        missing = find_new_parameters(self.model, self.incompatible)
+        if missing:
+            raise EGTRError(
+                f"{path}: lacks {len(missing)} parameters of the model, or has them in another shape; the first is "
+                f"{missing[0]}. Set MODEL.WEIGHTS to weights that were trained with this configuration, or take "
+                "the configuration that they were trained with"
+            )
+
     def save_weights(self, name: str, **extra: Any) -> str:
         """Write the model alone, with ``extra`` plain values beside it, to ``<save_dir>/<name>.pth``.
 

@@ -69,26 +69,54 @@ def setup(args: argparse.Namespace) -> CfgNode:
     """
     import_extensions(args.extension)
     cfg = load_config(args.config_file, args.opts)
+    for name in ("fvcore", "detectron2", "egtr"):
+        setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name=name)
+    logger.info("Environment:\n%s", collect_env_info())
+    logger.info("Command line: %s", args)
+    fall_back_to_cpu(cfg)
+    cfg.freeze()
+    save_config(cfg)
+    seed_process(cfg)
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not args.eval_only
+    return cfg
+
+
+def fall_back_to_cpu(cfg: CfgNode) -> None:
+    """Set MODEL.DEVICE to "cpu" (in place) where it is a GPU and there is none, and say so."""
     wanted = cfg.MODEL.DEVICE
     if torch.device(wanted).type == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
-    cfg.freeze()
-    rank = comm.get_rank()
-    for name in ("fvcore", "detectron2", "egtr"):
-        setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name)
-    logger.info("Environment:\n%s", collect_env_info())
-    logger.info("Command line: %s", args)
-    if cfg.MODEL.DEVICE != wanted:
         logger.info("CUDA is not available: MODEL.DEVICE is cpu instead of %s", wanted)
+
+
+def save_config(cfg: CfgNode) -> None:
+    """Write all keys to OUTPUT_DIR/config.yaml (main process; nothing where OUTPUT_DIR is empty)."""
     if cfg.OUTPUT_DIR and comm.is_main_process():
         path = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
         PathManager.mkdirs(cfg.OUTPUT_DIR)
         with PathManager.open(path, "w") as f:
             f.write(cfg.dump())
         logger.info("The full configuration is in %s", path)
-    # Processes draw different random numbers, but the same ones in every run where a seed is given.
-    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
-    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not args.eval_only
+
+
+def seed_process(cfg: CfgNode, iteration: int = 0) -> None:
+    """Seed all generators from SEED, each process and each start of a run differently; at random if it is negative.
+
+    Args:
+        iteration: where the run goes on: it must not draw again what it drew from its beginning on.
+    """
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + comm.get_rank() + iteration)
+
+
+def without_pretrained(cfg: CfgNode) -> CfgNode:
+    """A frozen copy whose model fetches no backbone weights: for models that get all weights from a checkpoint.
+
+    Otherwise evaluation and prediction would need the network, for weights that they replace at once.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.EGTR.BACKBONE.PRETRAINED = False
+    cfg.freeze()
     return cfg
 
 

@@ -1,6 +1,5 @@
 """From any picture to its scene graph, in one call."""
 
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
+from detectron2.evaluation.evaluator import inference_context
 from detectron2.modeling import build_model
 
 import egtr.modeling  # noqa: F401 - registers the architecture
@@ -20,9 +20,7 @@ from egtr.data.image import ImageSource, load_image
 from egtr.structures import EGTRError, SceneGraph
 
 from .checkpointer import EGTRCheckpointer
-from .defaults import load_config
-
-logger = logging.getLogger(__name__)
+from .defaults import fall_back_to_cpu, load_config, without_pretrained
 
 DEFAULT_CONFIG = "scenes/egtr.yaml"
 
@@ -36,25 +34,27 @@ class EGTRPredictor:
     Args:
         cfg: a configuration with MODEL.WEIGHTS set. Names come from the metadata of DATASETS.TEST[0]. Where
             MODEL.DEVICE is a GPU and there is none, the CPU serves.
-        model: a built model in place of a new one; MODEL.WEIGHTS is not loaded then.
+        model: a built model in place of a new one; MODEL.WEIGHTS is not loaded then. It may be in training: each
+            call leaves it in the mode in which it was.
 
     Attributes:
         cfg, model: as used.
         class_names, predicate_names: tuples, or None where the metadata has none that fit the model.
+
+    Raises:
+        EGTRError: MODEL.WEIGHTS is empty, cannot be read or lacks parameters of the model.
     """
 
     def __init__(self, cfg: CfgNode, model: torch.nn.Module | None = None):
-        self.cfg = cfg = cfg.clone()
+        cfg = cfg.clone()
+        cfg.defrost()
+        fall_back_to_cpu(cfg)
+        self.cfg = cfg = without_pretrained(cfg)
         if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
             raise EGTRError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}; take 'RGB' or 'BGR'")
         if model is None:
-            if torch.device(cfg.MODEL.DEVICE).type == "cuda" and not torch.cuda.is_available():
-                logger.info("CUDA is not available: predicting on the CPU instead of %s", cfg.MODEL.DEVICE)
-                cfg.defrost()
-                cfg.MODEL.DEVICE = "cpu"
-            model = build_model(cfg)
-            EGTRCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-        self.model = model.eval()
+            model = _load_model(cfg).eval()
+        self.model = model
         self.augmentations = T.AugmentationList(build_augmentation(cfg, is_train=False))
         metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0]) if len(cfg.DATASETS.TEST) else None
         self.class_names = _names(metadata, "thing_classes", cfg.MODEL.EGTR.NUM_CLASSES)
@@ -97,7 +97,8 @@ class EGTRPredictor:
         aug_input = T.AugInput(np.ascontiguousarray(image))
         self.augmentations(aug_input)
         pixels = torch.from_numpy(np.ascontiguousarray(aug_input.image.transpose(2, 0, 1)))
-        result = self.model([{"image": pixels, "height": height, "width": width}])[0]
+        with inference_context(self.model):
+            result = self.model([{"image": pixels, "height": height, "width": width}])[0]
         if "scene_graph" not in result:
             raise EGTRError("MODEL.EGTR.RELATION.ENABLED is False: the model detects objects but finds no relations")
         graph = result["scene_graph"]
@@ -106,6 +107,19 @@ class EGTRPredictor:
             class_names=graph.class_names or self.class_names,
             predicate_names=graph.predicate_names or self.predicate_names,
         )
+
+
+def _load_model(cfg: CfgNode) -> torch.nn.Module:
+    if not cfg.MODEL.WEIGHTS:
+        raise EGTRError(
+            "MODEL.WEIGHTS is empty, so there is no trained model to predict with. Set it in the configuration, or "
+            "add MODEL.WEIGHTS FILE to the options"
+        )
+    model = build_model(cfg)
+    checkpointer = EGTRCheckpointer(model)
+    checkpointer.load(cfg.MODEL.WEIGHTS)
+    checkpointer.check_complete(cfg.MODEL.WEIGHTS)
+    return model
 
 
 def _names(metadata, field: str, number: int) -> tuple[str, ...] | None:

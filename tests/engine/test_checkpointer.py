@@ -67,6 +67,23 @@ def test_missing_and_misshapen_parameters_are_new(tmp_path):
     assert find_new_parameters(model, checkpointer.incompatible) == ["linear.weight", "linear.bias", "heads.0.bias"]
 
 
+def test_incomplete_weights_are_not_used(tmp_path):
+    state_dict = Toy().state_dict()
+    # What is no parameter is not trained either, and of the shared head one name is enough.
+    for name in ("table", "heads.1.weight", "heads.1.bias"):
+        del state_dict[name]
+    path = save(state_dict, tmp_path / "weights.pth")
+    checkpointer = EGTRCheckpointer(Toy())
+    checkpointer.load(path)
+    checkpointer.check_complete(path)
+    for name in ("heads.0.bias", "linear.bias"):
+        del state_dict[name]
+    path = save(state_dict, tmp_path / "less.pth")
+    checkpointer.load(path)
+    with pytest.raises(EGTRError, match=r"less\.pth: lacks 2 parameters.*the first is linear\.bias\. Set MODEL"):
+        checkpointer.check_complete(path)
+
+
 def test_log_lists_what_did_not_fit(tmp_path, caplog):
     state_dict = Toy(width=4).state_dict() | {"decoder.extra": torch.zeros(1)}
     del state_dict["table"]

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+import timm
 import torch
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
@@ -81,24 +82,58 @@ def test_from_config_file(make_cfg, weights, tmp_path):
 
 
 def test_names_of_another_label_set_are_left_out(make_cfg):
-    graph = EGTRPredictor(make_cfg({"MODEL.EGTR.NUM_CLASSES": 3}))(np.zeros((20, 20, 3), np.uint8), "RGB")
+    cfg = make_cfg({"MODEL.EGTR.NUM_CLASSES": 3})
+    graph = EGTRPredictor(cfg, model=build_model(cfg))(np.zeros((20, 20, 3), np.uint8), "RGB")
     assert graph.class_names is None and graph.predicate_names is not None
 
 
-def test_falls_back_to_the_cpu(make_cfg, monkeypatch):
+@pytest.mark.parametrize("training", [True, False])
+def test_a_model_keeps_its_mode(make_cfg, weights, training):
+    model = weights[1].train(training)
+    predictor = EGTRPredictor(make_cfg(), model=model)
+    assert model.training is training
+    seen = []
+    model.register_forward_pre_hook(lambda module, args: seen.append(module.training))
+    predictor(np.zeros((20, 20, 3), np.uint8), "RGB")
+    assert seen == [False] and model.training is training
+
+
+def test_falls_back_to_the_cpu(make_cfg, weights, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    predictor = EGTRPredictor(make_cfg({"MODEL.DEVICE": "cuda"}))
+    predictor = EGTRPredictor(make_cfg({"MODEL.DEVICE": "cuda", "MODEL.WEIGHTS": weights[0]}))
     assert predictor.model.device.type == "cpu"
+
+
+def test_fetches_no_backbone(make_cfg, weights, monkeypatch):
+    """Its weights come with all others."""
+    asked, create = [], timm.create_model
+    monkeypatch.setattr(
+        timm, "create_model", lambda *args, **options: asked.append(options) or create(*args, **options)
+    )
+    EGTRPredictor(make_cfg({"MODEL.WEIGHTS": weights[0], "MODEL.EGTR.BACKBONE.PRETRAINED": True}))
+    assert [options["pretrained"] for options in asked] == [False]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"MODEL.WEIGHTS": "none.pth"}, "none.pth"),
+        ({"MODEL.WEIGHTS": ""}, "MODEL.WEIGHTS is empty.*add MODEL.WEIGHTS FILE"),
         ({"INPUT.FORMAT": "L"}, "INPUT.FORMAT"),
-        ({"MODEL.EGTR.RELATION.ENABLED": False}, "RELATION.ENABLED"),
     ],
 )
 def test_bad_configuration(make_cfg, changes, message):
     with pytest.raises(EGTRError, match=message):
-        EGTRPredictor(make_cfg(changes))(np.zeros((20, 20, 3), np.uint8), "RGB")
+        EGTRPredictor(make_cfg(changes))
+
+
+def test_weights_of_a_detector(make_cfg, tmp_path):
+    cfg = make_cfg({"MODEL.EGTR.RELATION.ENABLED": False})
+    cfg.MODEL.WEIGHTS = EGTRCheckpointer(build_model(cfg), str(tmp_path)).save_weights("detector")
+    with pytest.raises(EGTRError, match="RELATION.ENABLED is False"):
+        EGTRPredictor(cfg)(np.zeros((20, 20, 3), np.uint8), "RGB")
+    # In an EGTR model they would leave the relation part as it was made.
+    whole = make_cfg({"MODEL.WEIGHTS": cfg.MODEL.WEIGHTS})
+    names = [name for name, _ in build_model(whole).named_parameters() if name.startswith("relation.")]
+    with pytest.raises(EGTRError, match=rf"detector\.pth: lacks {len(names)} parameters.*{names[0]}.*MODEL\.WEIGHTS"):
+        EGTRPredictor(whole)
