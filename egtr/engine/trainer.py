@@ -12,11 +12,13 @@ from detectron2.modeling import build_model
 from detectron2.utils import comm
 from torch import nn
 
-from egtr.data import build_relation_statistics, build_test_loader, build_train_loader
+from egtr.data import build_relation_statistics, build_test_loader, build_train_loader, skip_batches
 from egtr.evaluation import SceneGraphEvaluator
 from egtr.structures import EGTRError
 
 from .checkpointer import EGTRCheckpointer, find_new_parameters
+from .checks import check_best_metric, check_scoring
+from .defaults import seed_process
 from .hooks import BestCheckpointer
 from .optimizer import build_optimizer
 from .train_loop import build_train_loop
@@ -43,6 +45,11 @@ class EGTRTrainer(DefaultTrainer):
     - the statistics behind the frequency bias, counted over the training set. Evaluation and resumed runs use
       those of the checkpoint.
 
+    A resumed run goes on in the order of pictures where it was cut, given SEED.
+
+    Raises:
+        EGTRError: the data, or keys of SOLVER or TEST, are not usable.
+
     Attributes:
         new_parameters: names of the new parameters; empty when training from scratch.
     """
@@ -57,13 +64,15 @@ class EGTRTrainer(DefaultTrainer):
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.new_parameters: list[str] = []
 
-        # The loader comes first: what is wrong with the data is found before a model is built.
+        # What is wrong with the evaluation or the data is found before a model is built.
+        check_scoring(cfg)
+        check_best_metric(cfg)
         data_loader = self.build_train_loader(cfg)
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
         ddp_options = {"device_ids": None} if on_cpu else {}
-        # A process whose batch holds no relation leaves the relation part without gradients.
+        # WITH_BOX_REFINE without AUX_LOSS leaves the class heads of all decoder layers but the last unused.
         wrapped = create_ddp_model(model, broadcast_buffers=False, find_unused_parameters=True, **ddp_options)
         self._trainer = build_train_loop(cfg, wrapped, data_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
@@ -98,6 +107,8 @@ class EGTRTrainer(DefaultTrainer):
         """Run training; returns the results of the last evaluation (on the main process)."""
         if self.start_iter == 0:
             self._count_relations()
+        else:
+            self._continue_data()
         super().train()
         return getattr(self, "_last_eval_results", None)
 
@@ -111,6 +122,12 @@ class EGTRTrainer(DefaultTrainer):
             statistics.triplet_counts.sum(),
             ", ".join(self.cfg.DATASETS.TRAIN),
         )
+
+    def _continue_data(self) -> None:
+        """Let a resumed run see the pictures that come next, under other random numbers than at its beginning."""
+        if not skip_batches(self._trainer.data_loader, self.start_iter * self.cfg.SOLVER.ACCUMULATE_STEPS):
+            logger.info("The training loader is not EGTR's: its order of pictures begins anew")
+        seed_process(self.cfg, self.start_iter)
 
     def _set_new_parameters(self, names: Iterable[str]) -> None:
         """Regroup the optimizer, whose state starts empty: before training and before its state is loaded."""
@@ -126,6 +143,11 @@ class EGTRTrainer(DefaultTrainer):
         return {**super().state_dict(), "new_parameters": self.new_parameters}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if "new_parameters" not in state_dict:
+            raise EGTRError(
+                f"--resume: the last checkpoint in {self.cfg.OUTPUT_DIR} was not written by EGTR's trainer. Start a "
+                "new run in another OUTPUT_DIR with MODEL.WEIGHTS set to that checkpoint"
+            )
         # The optimizer's state is stored group by group: the groups must be there first.
         self._set_new_parameters(state_dict["new_parameters"])
         try:

@@ -9,6 +9,7 @@ from detectron2.engine import create_ddp_model
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from torch import nn
+from torch.multiprocessing import ProcessRaisedException
 
 from egtr.config import get_egtr_cfg
 from egtr.engine import AccumulatingTrainer, build_train_loop, launch
@@ -133,6 +134,23 @@ def test_two_processes_step_as_one(tmp_path):
     args = Namespace(num_gpus=2, num_machines=1, machine_rank=0, dist_url="auto", trace=str(tmp_path))
     assert launch(distributed_step, args) is None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+
+
+def fail_as_asked(args) -> None:
+    """One process of two."""
+    try:
+        raise EGTRError("handled")
+    except EGTRError as error:
+        raise (EGTRError("first line\nsecond line") if args.ours else KeyError("EGTRError: no")) from error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ours", [True, False])
+def test_an_error_of_a_process_is_one_clear_error(ours):
+    args = Namespace(num_gpus=2, num_machines=1, machine_rank=0, dist_url="auto", ours=ours)
+    with pytest.raises(EGTRError if ours else ProcessRaisedException) as caught:
+        launch(fail_as_asked, args)
+    assert str(caught.value) == "first line\nsecond line" if ours else "KeyError" in str(caught.value)
 
 
 def test_float16_steps_in_true_units_and_survives_overflow():

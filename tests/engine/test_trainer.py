@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from detectron2.engine import HookBase, hooks
 from detectron2.modeling import build_model
@@ -23,6 +24,8 @@ from egtr.engine import (
 )
 from egtr.modeling.relation import FrequencyBias
 from egtr.structures import EGTRError
+
+DETECTOR = {"MODEL.EGTR.RELATION.ENABLED": False, "TEST.BEST_METRIC": "bbox/AP50"}
 
 
 class SameBatchTrainer(EGTRTrainer):
@@ -86,7 +89,7 @@ def group_rates(trainer: EGTRTrainer) -> dict[str, float]:
 
 def detector_weights(make_cfg, path: Path, changes: dict | None = None) -> str:
     """Weights of a detector without relation part."""
-    cfg = make_cfg({"MODEL.EGTR.RELATION.ENABLED": False} | (changes or {}))
+    cfg = make_cfg(DETECTOR | (changes or {}))
     export_weights(build_model(cfg), path)
     return str(path)
 
@@ -141,7 +144,7 @@ def test_resume_with_other_trainable_parameters_is_refused(make_cfg, make_traine
 
 def test_weights_of_another_shape_are_new(make_cfg, make_trainer, tmp_path):
     weights = detector_weights(make_cfg, tmp_path / "detector.pth", {"MODEL.EGTR.NUM_CLASSES": 9})
-    trainer = make_trainer(make_cfg({"MODEL.WEIGHTS": weights, "MODEL.EGTR.RELATION.ENABLED": False}))
+    trainer = make_trainer(make_cfg({"MODEL.WEIGHTS": weights} | DETECTOR))
     trainer.resume_or_load(resume=False)
     shapes = {name: tuple(p.shape) for name, p in trainer.bare_model.named_parameters()}
     # The class head alone depends on the number of classes: 5 rows where the file has 9.
@@ -208,10 +211,94 @@ def test_best_checkpoint_is_kept(make_cfg, tmp_path):
 
 
 def test_best_metric_that_is_not_there_is_reported(make_cfg, caplog):
-    cfg = make_cfg({"SOLVER.MAX_ITER": 1, "MODEL.EGTR.RELATION.ENABLED": False})
+    cfg = make_cfg({"SOLVER.MAX_ITER": 1} | DETECTOR | {"TEST.BEST_METRIC": "bbox/AP51"})
     trainer, _ = run(cfg)
-    assert "'sgdet/R@50' is not among the results" in caplog.text and "bbox/AP50" in caplog.text
+    assert "'bbox/AP51' is not among the results" in caplog.text and "bbox/AP50" in caplog.text
     assert not Path(cfg.OUTPUT_DIR, f"{BestCheckpointer.FILE}.pth").exists()
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"TEST.SCENE_GRAPH.PROTOCOL": "house"}, "TEST.SCENE_GRAPH.PROTOCOL: .*'house' is unknown.*reference"),
+        ({"TEST.SCENE_GRAPH.TOPK": [0, 20]}, "TEST.SCENE_GRAPH.TOPK: .*positive"),
+        ({"TEST.SCENE_GRAPH.OBJECT_SCORE": "max"}, "TEST.SCENE_GRAPH.OBJECT_SCORE is 'max'.*softmax, sigmoid"),
+        ({"TEST.BEST_METRIC": "R@50"}, "TEST.BEST_METRIC is 'R@50'; write task/metric, such as 'sgdet/R@50'"),
+        ({"TEST.BEST_METRIC": "sgdet/R@30"}, r"'sgdet/R@30', but TEST.SCENE_GRAPH.TOPK is \[20, 50\].*add 30"),
+        (DETECTOR | {"TEST.BEST_METRIC": "sgdet/R@50"}, "RELATION.ENABLED False.*Set TEST.BEST_METRIC bbox/AP50"),
+        ({"DATASETS.TRAIN": ()}, "DATASETS.TRAIN is empty"),
+    ],
+)
+def test_what_evaluation_would_refuse_is_refused_at_once(make_cfg, changes, message):
+    with pytest.raises(EGTRError, match=message):
+        EGTRTrainer(make_cfg(changes))
+
+
+def record_images(cfg, resume: bool = False, kill_at: int | None = None) -> list[list[str]]:
+    """What each forward pass of a run sees."""
+    trainer = EGTRTrainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    seen = []
+    trainer.bare_model.register_forward_pre_hook(
+        lambda model, args: seen.append([record["file_name"] for record in args[0]])
+    )
+    trainer.register_hooks([Recorder(kill_at)])
+    if kill_at is None:
+        trainer.train()
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            trainer.train()
+    return seen
+
+
+def test_resumed_run_sees_what_the_uninterrupted_one_sees(make_cfg, make_tiny_dataset, tmp_path):
+    upright = make_tiny_dataset(num_images=5, size=(96, 72), seed=3)
+    cfg = make_cfg()
+    changes = {
+        "DATASETS.TRAIN": (*cfg.DATASETS.TRAIN, upright.train),
+        "DATASETS.TEST": (),
+        "SOLVER.ACCUMULATE_STEPS": 2,
+        "SOLVER.MAX_ITER": 7,
+        "SOLVER.CHECKPOINT_PERIOD": 4,
+    }
+    seed_all_rng(1)
+    whole = record_images(make_cfg(changes | {"OUTPUT_DIR": str(tmp_path / "whole")}))
+    # 14 batches of two are more than two rounds of the 11 pictures.
+    assert len(whole) == 14 and len({image for batch in whole for image in batch}) == 11
+    seed_all_rng(2)
+    assert record_images(make_cfg(changes), kill_at=5) == whole[:10]
+    # Saved after 4 iterations, of two batches each.
+    assert record_images(make_cfg(changes), resume=True) == whole[8:]
+
+
+def test_resumed_run_draws_other_random_numbers(make_cfg):
+    changes = {"DATASETS.TEST": (), "SOLVER.CHECKPOINT_PERIOD": 1}
+    run(make_cfg(changes), kill_at=1)
+    drawn = []
+
+    class Drawing(EGTRTrainer):
+        def before_train(self):
+            super().before_train()
+            drawn.append(torch.rand(()).item())
+
+    def draw(seed: int) -> float:
+        seed_all_rng(seed)
+        return torch.rand(()).item()
+
+    seed_all_rng(0)
+    run(make_cfg(changes), resume=True, trainer_class=Drawing)
+    # SEED 0 and the iteration, which is 1; the same for whoever resumes there.
+    assert drawn == [draw(1)] and draw(1) != draw(0)
+
+
+def test_checkpoint_of_another_trainer_is_not_resumed(make_cfg, make_trainer, tmp_path):
+    run(make_cfg({"DATASETS.TEST": (), "SOLVER.CHECKPOINT_PERIOD": 1}), kill_at=1)
+    path = tmp_path / "run/model_0000000.pth"
+    content = torch.load(path, weights_only=True)
+    del content["trainer"]["new_parameters"]
+    torch.save(content, path)
+    with pytest.raises(EGTRError, match="--resume: .*not written by EGTR's trainer.*MODEL.WEIGHTS"):
+        make_trainer(make_cfg()).resume_or_load(resume=True)
 
 
 def words(options: dict) -> list[str]:
@@ -229,7 +316,36 @@ def test_command_line_trains_and_evaluates_the_same_model(tiny_options, tmp_path
     assert evaluated["bbox"] == pytest.approx(trained["bbox"], nan_ok=True)
 
 
-def test_evaluation_without_weights_is_refused(tiny_options, tmp_path):
+def evaluate(options: dict) -> dict:
+    return train_or_evaluate(egtr_argument_parser().parse_args(["--eval-only", *words(options)]))
+
+
+def test_evaluation_of_nothing_is_refused(make_cfg, tiny_options, tmp_path):
     options = tiny_options | {"OUTPUT_DIR": str(tmp_path)}
     with pytest.raises(EGTRError, match="--eval-only: MODEL.WEIGHTS is empty.*--resume"):
-        train_or_evaluate(egtr_argument_parser().parse_args(["--eval-only", *words(options)]))
+        evaluate(options)
+    options["MODEL.WEIGHTS"] = detector_weights(make_cfg, tmp_path / "detector.pth")
+    with pytest.raises(EGTRError, match="--eval-only: DATASETS.TEST is empty"):
+        evaluate(options | {"DATASETS.TEST": ()})
+    with pytest.raises(EGTRError, match=r"detector\.pth: lacks \d+ parameters of the model.*first is relation\."):
+        evaluate(options)
+    # What only training reads is not in the way: no best weights are kept here.
+    assert "AP50" in evaluate(options | {"MODEL.EGTR.RELATION.ENABLED": False})["bbox"]
+
+
+def test_backbone_weights_are_fetched_for_a_new_run_alone(tiny_options, tmp_path, monkeypatch):
+    asked, create = [], timm.create_model
+
+    def create_without_network(*args, pretrained=False, **options):
+        asked.append(pretrained)
+        return create(*args, **options)
+
+    monkeypatch.setattr(timm, "create_model", create_without_network)
+    options = tiny_options | {"OUTPUT_DIR": str(tmp_path), "MODEL.EGTR.BACKBONE.PRETRAINED": True}
+    options |= {"SOLVER.MAX_ITER": 1, "DATASETS.TEST": ()}
+    # The first has nothing to resume from.
+    for _ in range(2):
+        train_or_evaluate(egtr_argument_parser().parse_args(["--resume", *words(options)]))
+    options |= {"MODEL.WEIGHTS": str(tmp_path / "model_final.pth"), "DATASETS.TEST": tiny_options["DATASETS.TEST"]}
+    evaluate(options)
+    assert asked == [True, False, False]

@@ -1,0 +1,52 @@
+"""What would otherwise fail at the first evaluation, hours into a run."""
+
+import re
+
+from detectron2.config import CfgNode
+
+from egtr.evaluation import get_protocol
+from egtr.evaluation.scoring import check_topk
+from egtr.structures import EGTRError
+from egtr.structures.prediction import OBJECT_SCORES
+
+
+def check_scoring(cfg: CfgNode) -> None:
+    """Check TEST.SCENE_GRAPH.
+
+    Raises:
+        EGTRError: a key has a value that evaluation does not understand.
+    """
+    keys = cfg.TEST.SCENE_GRAPH
+    for key, check in (("PROTOCOL", get_protocol), ("TOPK", check_topk)):
+        try:
+            check(keys[key])
+        except EGTRError as error:
+            raise EGTRError(f"TEST.SCENE_GRAPH.{key}: {error}") from error
+    if keys.OBJECT_SCORE not in OBJECT_SCORES:
+        raise EGTRError(
+            f"TEST.SCENE_GRAPH.OBJECT_SCORE is {keys.OBJECT_SCORE!r}, choose one of {', '.join(OBJECT_SCORES)}"
+        )
+
+
+def check_best_metric(cfg: CfgNode) -> None:
+    """Check TEST.BEST_METRIC, as far as one can know without evaluating: a trainer may bring its own evaluator.
+
+    Raises:
+        EGTRError: it has not the form task/metric, or evaluation under ``cfg`` cannot have it among its results.
+    """
+    metric = cfg.TEST.BEST_METRIC
+    if not metric or not cfg.DATASETS.TEST:
+        return
+    where = f"TEST.BEST_METRIC is {metric!r}"
+    if not re.fullmatch("[^/]+/[^/]+", metric):
+        raise EGTRError(f"{where}; write task/metric, such as 'sgdet/R@50' or 'bbox/AP50', or '' to keep no best one")
+    if not metric.startswith("sgdet/"):
+        return
+    if not cfg.MODEL.EGTR.RELATION.ENABLED:
+        raise EGTRError(
+            f"{where}, but with MODEL.EGTR.RELATION.ENABLED False there are no scene graphs to score. "
+            "Set TEST.BEST_METRIC bbox/AP50"
+        )
+    topk, k = list(cfg.TEST.SCENE_GRAPH.TOPK), metric.partition("@")[2]
+    if k.isdecimal() and int(k) not in topk:
+        raise EGTRError(f"{where}, but TEST.SCENE_GRAPH.TOPK is {topk}. Take a K of these, or add {k} to them")
