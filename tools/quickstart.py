@@ -12,7 +12,7 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from detectron2.data import DatasetCatalog
 from detectron2.data.detection_utils import read_image
 from detectron2.engine import HookBase
 from detectron2.evaluation.evaluator import inference_context
-from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import JSONWriter, TensorboardXWriter
 from tabulate import tabulate
 from torch import nn
@@ -32,7 +31,7 @@ from tqdm import tqdm
 
 from egtr.data import SceneGraphMapper, get_metadata
 from egtr.data.datasets.scenes import prepare_scenes
-from egtr.engine import EGTRTrainer, load_config
+from egtr.engine import EGTRTrainer, fall_back_to_cpu, load_config, save_config, seed_process
 from egtr.structures import EGTRError
 from egtr.visualization import save_scene_graph, select_for_display
 
@@ -86,6 +85,8 @@ def prepare_data(cfg: CfgNode, dataset: str) -> None:
 def train(cfg: CfgNode) -> tuple[nn.Module, Mapping[str, Mapping[str, float]]]:
     """Train and evaluate, as ``tools/train_net.py`` does; returns the model and its metrics."""
     print(f"\n[2/3] Training from {cfg.MODEL.WEIGHTS or 'scratch'} (log: {cfg.OUTPUT_DIR}/log.txt)", flush=True)
+    # Its writer appends, but every demo is a run of its own.
+    Path(cfg.OUTPUT_DIR, "metrics.json").unlink(missing_ok=True)
     trainer = QuickstartTrainer(cfg)
     trainer.resume_or_load(resume=False)
     results = trainer.train()
@@ -109,12 +110,22 @@ def draw(model: nn.Module, cfg: CfgNode, dataset: str, number: int, folder: Path
     return paths
 
 
-def metrics_table(results: Mapping[str, Mapping[str, float]], topk: Iterable[int]) -> str:
-    """The metrics that papers report, in percent."""
-    graphs, objects = results["sgdet"], results["bbox"]
-    rows = [[f"{kind}@K", *(graphs[f"{kind}@{k}"] for k in topk)] for kind in ("R", "mR", "ng-R", "ng-mR")]
-    table = tabulate(rows, headers=["%", *(f"K = {k}" for k in topk)], floatfmt=".1f")
-    return f"{table}\n\nobjects: AP50 {objects['AP50']:.1f}, AP {objects['AP']:.1f}"
+def metrics_table(results: Mapping[str, Any], datasets: Sequence[str], topk: Iterable[int]) -> str:
+    """The metrics that papers report, in percent.
+
+    Args:
+        results: of training: task to metric to value, by data set where ``datasets`` are several.
+    """
+    if len(datasets) > 1:
+        return "\n\n".join(f"{name}:\n{metrics_table(results[name], [name], topk)}" for name in datasets)
+    parts = []
+    if "sgdet" in results:  # not there without relation head
+        graphs = results["sgdet"]
+        rows = [[f"{kind}@K", *(graphs[f"{kind}@{k}"] for k in topk)] for kind in ("R", "mR", "ng-R", "ng-mR")]
+        parts.append(tabulate(rows, headers=["%", *(f"K = {k}" for k in topk)], floatfmt=".1f"))
+    objects = results["bbox"]
+    parts.append(f"objects: AP50 {objects['AP50']:.1f}, AP {objects['AP']:.1f}")
+    return "\n\n".join(parts)
 
 
 def write_log(folder: Path) -> None:
@@ -147,21 +158,25 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     args, start = parse_arguments(arguments), time.perf_counter()
     cfg = load_config(args.config_file, args.opts)
-    cfg.OUTPUT_DIR = str(args.output / "training")
-    if torch.device(cfg.MODEL.DEVICE).type == "cuda" and not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
-    cfg.freeze()
+    if "OUTPUT_DIR" not in args.opts[::2]:
+        cfg.OUTPUT_DIR = str(args.output / "training")
     write_log(Path(cfg.OUTPUT_DIR))
-    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED)
+    fall_back_to_cpu(cfg)
+    cfg.freeze()
+    save_config(cfg)
+    seed_process(cfg)
 
     prepare_data(cfg, args.dataset)
     model, results = train(cfg)
-    paths = draw(model, cfg, args.dataset, args.pictures, args.output)
+    # A detector alone has no graphs to draw.
+    wanted = args.pictures if cfg.MODEL.EGTR.RELATION.ENABLED else 0
+    paths = draw(model, cfg, args.dataset, wanted, args.output)
     minutes = (time.perf_counter() - start) / 60
     names = ", ".join(cfg.DATASETS.TEST)
     print(f"\nScene graphs on {names} after {cfg.SOLVER.MAX_ITER} iterations ({minutes:.1f} minutes in all):\n")
-    print(metrics_table(results, cfg.TEST.SCENE_GRAPH.TOPK))
-    print("\nPictures with their graphs:", *paths, sep="\n  ")
+    print(metrics_table(results, cfg.DATASETS.TEST, cfg.TEST.SCENE_GRAPH.TOPK))
+    if paths:
+        print("\nPictures with their graphs:", *paths, sep="\n  ")
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ def test_trains_evaluates_draws_and_reports(quickstart, tiny_dataset, tmp_path, 
     quickstart.main([*options, *TINY_MODEL.split(), *data.split()])
 
     text = capsys.readouterr().out
+    assert (tmp_path / "demo/training/config.yaml").is_file()
     pictures = sorted((tmp_path / "demo").glob("*.png"))
     assert len(pictures) == 3
     for path in pictures:
@@ -58,7 +59,7 @@ def test_trains_evaluates_draws_and_reports(quickstart, tiny_dataset, tmp_path, 
 def test_table_has_the_numbers_in_their_places(quickstart):
     kinds = ("R", "mR", "ng-R", "ng-mR")
     graphs = {f"{kind}@{k}": 10 * row + k / 100 for row, kind in enumerate(kinds) for k in (20, 50)}
-    table = quickstart.metrics_table({"sgdet": graphs, "bbox": {"AP": 33.3, "AP50": 66.6}}, (20, 50))
+    table = quickstart.metrics_table({"sgdet": graphs, "bbox": {"AP": 33.3, "AP50": 66.6}}, ["val"], (20, 50))
     cells = {line.split()[0]: line.split()[1:] for line in table.splitlines() if "@K" in line}
     assert cells == {
         "R@K": ["0.2", "0.5"],
@@ -67,3 +68,25 @@ def test_table_has_the_numbers_in_their_places(quickstart):
         "ng-mR@K": ["30.2", "30.5"],
     }
     assert "AP50 66.6, AP 33.3" in table
+
+
+def test_table_of_two_data_sets_and_of_a_detector(quickstart):
+    detector = {name: {"bbox": {"AP": ap, "AP50": 2 * ap}} for name, ap in (("val", 11.1), ("test", 22.2))}
+    assert quickstart.metrics_table(detector["val"], ["val"], (20,)) == "objects: AP50 22.2, AP 11.1"
+    table = quickstart.metrics_table(detector, ["val", "test"], (20,))
+    assert table == "val:\nobjects: AP50 22.2, AP 11.1\n\ntest:\nobjects: AP50 44.4, AP 22.2"
+
+
+def test_a_detector_on_two_data_sets_into_a_folder_of_choice(quickstart, tiny_dataset, tmp_path, capsys):
+    data = f"DATASETS.TRAIN ('{tiny_dataset.train}',)  DATASETS.TEST ('{tiny_dataset.test}','{tiny_dataset.val}')"
+    options = ["--config-file", "egtr://configs/Base-EGTR.yaml", "--output", str(tmp_path / "demo")]
+    options += ["--dataset", tiny_dataset.val, *TINY_MODEL.split(), *data.split()]
+    options += ["MODEL.EGTR.RELATION.ENABLED", "False", "TEST.BEST_METRIC", "bbox/AP50"]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/metrics.json").write_text('{"iteration": 99}\n')
+    quickstart.main([*options, "OUTPUT_DIR", str(tmp_path / "run")])
+    assert capsys.readouterr().out.count("AP50") == 2
+    # Nothing is left of the run before.
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.json").read_text().splitlines()]
+    assert lines and max(line["iteration"] for line in lines) < 99
+    assert not (tmp_path / "demo").exists()
