@@ -33,8 +33,9 @@ test-slow: setup  ## the slow tests alone
 test-all: setup  ## every test
 	"$(BIN)/python" -m pytest $(PYTEST)
 
-lint: setup  ## ruff
+lint: setup  ## ruff: rules and format
 	"$(BIN)/python" -m ruff check .
+	"$(BIN)/python" -m ruff format --check .
 
 format: setup  ## ruff's formatter, in place
 	"$(BIN)/python" -m ruff format .

@@ -41,9 +41,7 @@ def require_detectron2() -> None:
     # an empty namespace package. Every later import from it would fail with a message that helps nobody.
     if getattr(detectron2, "__file__", None) is None:
         where = ", ".join(detectron2.__path__)
-        raise ImportError(
-            _hint(f"the folder {where} has that name but is not the package"), name="detectron2"
-        )
+        raise ImportError(_hint(f"the folder {where} has that name but is not the package"), name="detectron2")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=FutureWarning)
         importlib.import_module("detectron2.modeling")

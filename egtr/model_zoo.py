@@ -84,15 +84,11 @@ class EGTRPathHandler(PathHandler):
             return get_config_file(name)
         if kind == "weights":
             return get_weights_file(name)
-        raise EGTRError(
-            f"{path}: what follows egtr:// must be configs/<name> or weights/<file>, not {kind!r}."
-        )
+        raise EGTRError(f"{path}: what follows egtr:// must be configs/<name> or weights/<file>, not {kind!r}.")
 
     def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any):
         if set(mode) & set("wax+"):
-            raise EGTRError(
-                f"{path}: mode {mode!r}, but egtr:// paths are read-only. Write to an ordinary path."
-            )
+            raise EGTRError(f"{path}: mode {mode!r}, but egtr:// paths are read-only. Write to an ordinary path.")
         return open(self._get_local_path(path), mode, buffering, **kwargs)
 
     def _isfile(self, path: str, **kwargs: Any) -> bool:

@@ -14,8 +14,13 @@ from egtr.layers import box_cxcywh_to_xyxy
 
 FOLDER = Path(__file__).parent / "golden"
 SMALL = [
-    "small", "small_no_freq_bias", "small_logit_adjustment", "small_box_refine", "small_two_stage",
-    "small_smoothing", "small_empty_relations",
+    "small",
+    "small_no_freq_bias",
+    "small_logit_adjustment",
+    "small_box_refine",
+    "small_two_stage",
+    "small_smoothing",
+    "small_empty_relations",
 ]
 
 _spec = importlib.util.spec_from_file_location("golden_rule", FOLDER / "rule.py")

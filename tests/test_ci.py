@@ -21,7 +21,7 @@ def start(tmp_path):
         (tmp_path / "bin").mkdir()
         (tmp_path / "scratch").mkdir()
         program = tmp_path / "bin/make"
-        program.write_text(f"#!/bin/sh\necho \"ran $1\"\n{make}\n")
+        program.write_text(f'#!/bin/sh\necho "ran $1"\n{make}\n')
         program.chmod(0o755)
         environment = {
             **os.environ,

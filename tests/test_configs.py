@@ -30,7 +30,8 @@ def test_loads(name):
 def test_trains_one_iteration(name, make_tiny_dataset, tmp_path):
     cfg = load_config(get_config_file(name))
     data = make_tiny_dataset(
-        num_images=2, num_classes=cfg.MODEL.EGTR.NUM_CLASSES, num_predicates=cfg.MODEL.EGTR.NUM_PREDICATES)
+        num_images=2, num_classes=cfg.MODEL.EGTR.NUM_CLASSES, num_predicates=cfg.MODEL.EGTR.NUM_PREDICATES
+    )
     cfg.merge_from_list([
         "MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path / "run"),
         # A fixture data set, batches of one, small pictures, 20 queries

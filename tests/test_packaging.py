@@ -110,9 +110,7 @@ def test_pins_lie_within_the_declared_ranges(metadata):
     for text in metadata.get_all("Requires-Dist"):
         need = Requirement(text)
         assert need.name in pins, f"requirements.txt does not pin {need.name}"
-        assert need.specifier.contains(pins[need.name]), (
-            f"{need}, but requirements.txt pins {pins[need.name]}"
-        )
+        assert need.specifier.contains(pins[need.name]), f"{need}, but requirements.txt pins {pins[need.name]}"
 
 
 def test_installed_wheel_works_outside_a_clone(wheel, tmp_path):

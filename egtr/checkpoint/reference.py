@@ -123,8 +123,9 @@ def config_from_reference(config: dict[str, Any]) -> CfgNode:
         raise EGTRError(f"config.json: {key!r} is missing")
 
     if get("encoder_attention_heads", 8) != get("decoder_attention_heads", 8):
-        raise EGTRError("config.json: encoder_attention_heads and decoder_attention_heads differ, which is not "
-                        "supported")
+        raise EGTRError(
+            "config.json: encoder_attention_heads and decoder_attention_heads differ, which is not supported"
+        )
     if get("activation_function", "relu") != "relu":
         raise EGTRError(f"config.json: activation_function {config['activation_function']!r} is not supported")
     egtr.WITH_BOX_REFINE = bool(get("with_box_refine", False))

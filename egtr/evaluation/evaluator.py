@@ -162,9 +162,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
             )
             per_predicate = metrics.pop("per_predicate")
             results["sgdet"] = {name: 100.0 * value for name, value in metrics.items()}
-        ap = detection_ap(
-            [detections[i] for i in image_ids], [self._ground_truth[i] for i in image_ids], **OBJECT_AP
-        )
+        ap = detection_ap([detections[i] for i in image_ids], [self._ground_truth[i] for i in image_ids], **OBJECT_AP)
         results["bbox"] = {name: 100.0 * ap[name] for name in ("AP", "AP50", "AP75")}
         self._report(results, per_predicate, len(image_ids))
         return results

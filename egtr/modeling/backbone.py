@@ -41,8 +41,15 @@ class TimmBackbone(Backbone):
     """
 
     def __init__(
-        self, name: str, *, out_indices=(2, 3, 4), pretrained: bool = False, norm: str = "FrozenBN",
-        freeze_downsample_norm: bool = True, freeze_at: int = 2, channels=(),
+        self,
+        name: str,
+        *,
+        out_indices=(2, 3, 4),
+        pretrained: bool = False,
+        norm: str = "FrozenBN",
+        freeze_downsample_norm: bool = True,
+        freeze_at: int = 2,
+        channels=(),
     ):
         super().__init__()
         if norm not in NORMS:
@@ -50,7 +57,8 @@ class TimmBackbone(Backbone):
         extra = {"channels": tuple(channels)} if len(channels) else {}
         try:
             model = timm.create_model(
-                name, pretrained=pretrained, features_only=True, out_indices=tuple(out_indices), **extra)
+                name, pretrained=pretrained, features_only=True, out_indices=tuple(out_indices), **extra
+            )
         # OSError: weights that timm cannot fetch
         except (RuntimeError, TypeError, AttributeError, IndexError, AssertionError, OSError) as error:
             raise EGTRError(
@@ -78,7 +86,8 @@ class TimmBackbone(Backbone):
         if stages[freeze_at - 1] not in names:
             raise EGTRError(
                 f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}, but this timm model does not show where stage "
-                f"{stages[freeze_at - 1]!r} ends (parts: {', '.join(names)}): set it to 0")
+                f"{stages[freeze_at - 1]!r} ends (parts: {', '.join(names)}): set it to 0"
+            )
         for name in names[: names.index(stages[freeze_at - 1]) + 1]:
             part = self.model.get_submodule(name).requires_grad_(False)
             if freeze_norms:

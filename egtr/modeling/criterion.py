@@ -51,9 +51,17 @@ class SetCriterion(nn.Module):
     """
 
     def __init__(
-        self, *, matcher: HungarianMatcher, weights: dict[str, float], focal_alpha: float = 0.25,
-        focal_gamma: float = 2.0, smoothing_alpha: float = 1e-14, k_neg: int = 80, k_non: int = 80,
-        neg_sampling: str = "hard", non_sampling: str = "hard",
+        self,
+        *,
+        matcher: HungarianMatcher,
+        weights: dict[str, float],
+        focal_alpha: float = 0.25,
+        focal_gamma: float = 2.0,
+        smoothing_alpha: float = 1e-14,
+        k_neg: int = 80,
+        k_non: int = 80,
+        neg_sampling: str = "hard",
+        non_sampling: str = "hard",
     ):
         super().__init__()
         for key, value in (("NEG_SAMPLING", neg_sampling), ("NON_SAMPLING", non_sampling)):
@@ -179,7 +187,8 @@ class SetCriterion(nn.Module):
         losses = {"loss_rel": total / _mean_over_processes(logits.numel(), logits.device)}
         if connectivity_logits is not None:
             losses["loss_connectivity"] = F.binary_cross_entropy_with_logits(
-                connectivity_logits, torch.stack(connectivity))
+                connectivity_logits, torch.stack(connectivity)
+            )
         pair_uncertainty = torch.cat(pair_uncertainty)
         logged = {"uncertainty": pair_uncertainty.sum() / max(len(pair_uncertainty), 1)}
         if output.gates is not None:
@@ -207,12 +216,14 @@ class SetCriterion(nn.Module):
             candidate[subjects, objects, predicates] = False
             among_matched = candidate.flatten().nonzero()[:, 0]
             others = (~both).flatten().nonzero()[:, 0]
-            others = (others[:, None] * scores.shape[-1] + torch.arange(scores.shape[-1], device=scores.device))
+            others = others[:, None] * scores.shape[-1] + torch.arange(scores.shape[-1], device=scores.device)
         flat = scores.flatten()
-        return torch.cat([
-            self._sample(flat, among_matched, self.k_neg, count, self.neg_sampling),
-            self._sample(flat, others.flatten(), self.k_non, count, self.non_sampling),
-        ])
+        return torch.cat(
+            [
+                self._sample(flat, among_matched, self.k_neg, count, self.neg_sampling),
+                self._sample(flat, others.flatten(), self.k_non, count, self.non_sampling),
+            ]
+        )
 
     @staticmethod
     def _sample(flat: Tensor, candidates: Tensor, k: int, count: int, sampling: str) -> Tensor:

@@ -30,7 +30,10 @@ class RelationPart(nn.Module):
     """
 
     def __init__(
-        self, source: RelationSource, relation_head: nn.Module, connectivity_head: nn.Module | None,
+        self,
+        source: RelationSource,
+        relation_head: nn.Module,
+        connectivity_head: nn.Module | None,
         frequency_bias: FrequencyBias,
     ):
         super().__init__()
@@ -184,7 +187,8 @@ class EGTR(nn.Module):
         focal = {"focal_alpha": loss.FOCAL_ALPHA, "focal_gamma": loss.FOCAL_GAMMA}
         return SetCriterion(
             matcher=HungarianMatcher(
-                cost_class=cost.COST_CLASS, cost_bbox=cost.COST_BBOX, cost_giou=cost.COST_GIOU, **focal),
+                cost_class=cost.COST_CLASS, cost_bbox=cost.COST_BBOX, cost_giou=cost.COST_GIOU, **focal
+            ),
             weights={
                 "loss_ce": loss.CE_WEIGHT,
                 "loss_bbox": loss.BBOX_WEIGHT,
@@ -308,11 +312,13 @@ class EGTR(nn.Module):
             relations = record.get("relations")
             if relations is None:
                 relations = torch.zeros(0, 3, dtype=torch.int64)
-            targets.append(Target(
-                classes=instances.gt_classes,
-                boxes=box_xyxy_to_cxcywh(instances.gt_boxes.tensor) / scale,
-                relations=relations.to(self.device),
-            ))
+            targets.append(
+                Target(
+                    classes=instances.gt_classes,
+                    boxes=box_xyxy_to_cxcywh(instances.gt_boxes.tensor) / scale,
+                    relations=relations.to(self.device),
+                )
+            )
         return targets
 
 

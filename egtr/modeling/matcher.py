@@ -36,7 +36,12 @@ class HungarianMatcher(nn.Module):
     """
 
     def __init__(
-        self, *, cost_class: float = 2.0, cost_bbox: float = 5.0, cost_giou: float = 2.0, focal_alpha: float = 0.25,
+        self,
+        *,
+        cost_class: float = 2.0,
+        cost_bbox: float = 5.0,
+        cost_giou: float = 2.0,
+        focal_alpha: float = 0.25,
         focal_gamma: float = 2.0,
     ):
         super().__init__()
@@ -89,7 +94,8 @@ class HungarianMatcher(nn.Module):
                 queries, objects = linear_sum_assignment(on_cpu)
             except ValueError as error:
                 raise FloatingPointError(
-                    f"matching: class logits or boxes of picture {index} of the batch are not finite") from error
+                    f"matching: class logits or boxes of picture {index} of the batch are not finite"
+                ) from error
             queries = torch.as_tensor(queries, device=cost.device)
             objects = torch.as_tensor(objects, device=cost.device)
             matches.append(Match(queries, objects, cost[queries, objects]))

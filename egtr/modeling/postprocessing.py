@@ -43,6 +43,7 @@ def build_prediction(output: EGTROutput, index: int, image_size: tuple[int, int]
         index: position in the batch.
         image_size: (height, width) that boxes are scaled to.
     """
+
     def numpy(tensor: Tensor):
         return tensor.detach().float().cpu().numpy()
 

@@ -169,9 +169,13 @@ class SceneGraph:
             raise EGTRError(f"scene graph: field {error} is missing") from error
 
     def __str__(self) -> str:
-        lines = [f"SceneGraph of a {self.image_size[1]} x {self.image_size[0]} picture: "
-                 f"{len(self.boxes)} objects, {len(self)} relations"]
+        lines = [
+            f"SceneGraph of a {self.image_size[1]} x {self.image_size[0]} picture: "
+            f"{len(self.boxes)} objects, {len(self)} relations"
+        ]
         for (s, o, p), score in zip(self.triplets, self.triplet_scores, strict=True):
-            lines.append(f"  {score:.3f}  {self.class_name(s)} ({s}) - {self.predicate_name(int(p))} - "
-                         f"{self.class_name(o)} ({o})")
+            lines.append(
+                f"  {score:.3f}  {self.class_name(s)} ({s}) - {self.predicate_name(int(p))} - "
+                f"{self.class_name(o)} ({o})"
+            )
         return "\n".join(lines)

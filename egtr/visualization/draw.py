@@ -74,9 +74,7 @@ def draw_scene_graph(
     """
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-        raise EGTRError(
-            f"draw_scene_graph: image is {image.dtype} of shape {image.shape}; give uint8 (H, W, 3), RGB"
-        )
+        raise EGTRError(f"draw_scene_graph: image is {image.dtype} of shape {image.shape}; give uint8 (H, W, 3), RGB")
     sheet = _plan(image.shape[0], image.shape[1], len(graph.boxes), titled=title is not None)
     figure = Figure(figsize=(sheet.width / 72, sheet.height / 72), facecolor="white")
     FigureCanvasAgg(figure)
@@ -317,9 +315,7 @@ def _pill(x: float, y: float, w: float, h: float, color, rounding: float, zorder
     return FancyBboxPatch((x, y), w, h, boxstyle=style, fc=color, ec="none", zorder=zorder)
 
 
-def _text(
-    axes: Axes, x: float, y: float, text: str, size: float, color, weight="normal", ha="center", zorder=6
-):
+def _text(axes: Axes, x: float, y: float, text: str, size: float, color, weight="normal", ha="center", zorder=6):
     font = FontProperties(family=FONT, size=size, weight=weight)
     style = {"color": color, "ha": ha, "va": "center_baseline", "zorder": zorder}
     # "$" in a class name is a dollar, whatever a user's matplotlibrc says

@@ -21,7 +21,7 @@ def export_scene_graphs(
     paths: Sequence[str],
     output_dir: str | os.PathLike[str],
     *,
-    min_score: float = 0.1,
+    min_score: float = 0.03,
     top_k: int | None = 20,
     merge_iou: float | None = 0.7,
     show_scores: bool = False,
@@ -53,9 +53,7 @@ def export_scene_graphs(
     for target in targets:
         for suffix in (".png", ".json"):
             if os.path.realpath(f"{target}{suffix}") in inputs:
-                raise EGTRError(
-                    f"{target}{suffix}: is one of the pictures to read; choose another output folder"
-                )
+                raise EGTRError(f"{target}{suffix}: is one of the pictures to read; choose another output folder")
     output_dir.mkdir(parents=True, exist_ok=True)
 
     written, failed = [], []

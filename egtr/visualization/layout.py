@@ -253,9 +253,7 @@ class _Cost:
         return float(np.clip(np.linalg.norm(ends - starts, axis=1) / MAX_EDGE - 1, 0, None).sum())
 
 
-def _curves(
-    centers: np.ndarray, sizes: np.ndarray, edges: np.ndarray, label_sizes: np.ndarray
-) -> list[np.ndarray]:
+def _curves(centers: np.ndarray, sizes: np.ndarray, edges: np.ndarray, label_sizes: np.ndarray) -> list[np.ndarray]:
     """Edges as polylines; those that join the same two nodes bend apart, far enough for their labels."""
     groups: dict[tuple[int, int], list[int]] = {}
     for e, (s, o) in enumerate(edges):

@@ -75,9 +75,7 @@ def _is_free(corners: np.ndarray, size: np.ndarray, taken: np.ndarray) -> np.nda
     return (overlap_area(np.concatenate([corners, corners + size], axis=1), taken) == 0).all(axis=1)
 
 
-def _nearest_free(
-    size: np.ndarray, wanted: np.ndarray, bounds: np.ndarray, taken: np.ndarray
-) -> np.ndarray | None:
+def _nearest_free(size: np.ndarray, wanted: np.ndarray, bounds: np.ndarray, taken: np.ndarray) -> np.ndarray | None:
     """The free corner (2,) nearest to ``wanted``, or None.
 
     The nearest free place cannot be moved towards the wanted one along either axis: on each, the label sits at

@@ -36,9 +36,7 @@ def test_rgb_in_common_formats(tmp_path):
         assert_looks_like(load_image(save(tmp_path, picture, name)), RGB)
     assert_looks_like(load_image(save(tmp_path, picture, "a.webp", lossless=True)), RGB)
     # JPEG at its best quality, without thinning out colour, is off by a few steps
-    assert_looks_like(
-        load_image(save(tmp_path, picture, "a.jpg", quality=100, subsampling=0)), RGB, tolerance=6
-    )
+    assert_looks_like(load_image(save(tmp_path, picture, "a.jpg", quality=100, subsampling=0)), RGB, tolerance=6)
 
 
 def test_gray_palette_and_bilevel(tmp_path):
@@ -61,9 +59,7 @@ def test_transparency_lies_on_white(tmp_path):
     expected[4:, 8:] = np.round(0.2 * RGB[4:, 8:] + 0.8 * 255)
     rgba = Image.fromarray(np.dstack([RGB, alpha]))
     assert_looks_like(load_image(save(tmp_path, rgba, "rgba.png")), expected, tolerance=1)
-    assert_looks_like(
-        load_image(save(tmp_path, rgba, "rgba.webp", lossless=True, exact=True)), expected, tolerance=1
-    )
+    assert_looks_like(load_image(save(tmp_path, rgba, "rgba.webp", lossless=True, exact=True)), expected, tolerance=1)
 
     gray_alpha = Image.merge(
         "LA", (Image.fromarray(GRAY), Image.fromarray(np.where(alpha == 0, 0, 255).astype(np.uint8)))
@@ -98,9 +94,7 @@ def test_broken_colour_profile_is_left_out(tmp_path):
 
 
 def test_lab(tmp_path):
-    transform = ImageCms.buildTransform(
-        ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
-    )
+    transform = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
     lab = ImageCms.applyTransform(Image.fromarray(RGB), transform)
     assert lab.mode == "LAB"
     # 8-bit LAB has steps of 1 in a* and b*; in colours as saturated as these, that is ten steps of a channel
@@ -126,12 +120,8 @@ def test_sixteen_bit_colour(tmp_path):
 
 def test_32_bit_gray_is_stretched(tmp_path):
     three = np.repeat(GRAY[:, :, None], 3, axis=2)
-    assert_looks_like(
-        load_image(save(tmp_path, Image.fromarray(GRAY.astype(np.float32) * 3 - 9), "f.tif")), three
-    )
-    assert_looks_like(
-        load_image(save(tmp_path, Image.fromarray(GRAY.astype(np.int32) * 1000), "i.tif")), three
-    )
+    assert_looks_like(load_image(save(tmp_path, Image.fromarray(GRAY.astype(np.float32) * 3 - 9), "f.tif")), three)
+    assert_looks_like(load_image(save(tmp_path, Image.fromarray(GRAY.astype(np.int32) * 1000), "i.tif")), three)
     flat = Image.fromarray(np.full((8, 16), np.nan, dtype=np.float32))
     assert load_image(save(tmp_path, flat, "nan.tif")).max() == 0
 
@@ -166,9 +156,7 @@ def test_exif_orientation(tmp_path, orientation):
 
 def test_first_frame_of_many(tmp_path):
     frames = [Image.fromarray(RGB), Image.fromarray(255 - RGB)]
-    assert_looks_like(
-        load_image(save(tmp_path, frames[0], "a.tif", save_all=True, append_images=frames[1:])), RGB
-    )
+    assert_looks_like(load_image(save(tmp_path, frames[0], "a.tif", save_all=True, append_images=frames[1:])), RGB)
 
 
 def test_other_sources(tmp_path):
@@ -206,9 +194,7 @@ def test_bad_pixels(pixels, order, message):
 
 
 def test_bad_files(tmp_path):
-    whole = save(
-        tmp_path, Image.fromarray(np.random.RandomState(0).randint(0, 255, (64, 64, 3), np.uint8)), "a.jpg"
-    )
+    whole = save(tmp_path, Image.fromarray(np.random.RandomState(0).randint(0, 255, (64, 64, 3), np.uint8)), "a.jpg")
     (tmp_path / "half.jpg").write_bytes(whole.read_bytes()[:-900])
     (tmp_path / "text.jpg").write_text("hello")
     (tmp_path / "empty.png").write_bytes(b"")

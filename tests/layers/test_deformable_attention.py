@@ -52,7 +52,8 @@ def test_equals_the_formula(seed):
 def test_gradients():
     value, locations, weights = (x.requires_grad_() for x in random_inputs(0, queries=2, dim=2, points=1))
     assert torch.autograd.gradcheck(
-        lambda v, x, w: multi_scale_deformable_attention(v, SHAPES, x, w), (value, locations, weights))
+        lambda v, x, w: multi_scale_deformable_attention(v, SHAPES, x, w), (value, locations, weights)
+    )
 
 
 def test_padding_reads_as_zero():
@@ -87,7 +88,8 @@ def test_initial_offsets_point_in_all_directions():
     attention = MultiScaleDeformableAttention(8, num_heads=4, num_levels=1, num_points=2)
     offsets = attention.sampling_offsets.bias.detach().view(4, 1, 2, 2)
     torch.testing.assert_close(
-        offsets[:, 0, 1], torch.tensor([[2.0, 0.0], [0.0, 2.0], [-2.0, 0.0], [0.0, -2.0]]), atol=1e-5, rtol=0)
+        offsets[:, 0, 1], torch.tensor([[2.0, 0.0], [0.0, 2.0], [-2.0, 0.0], [0.0, -2.0]]), atol=1e-5, rtol=0
+    )
 
 
 def test_heads_must_divide_the_width():

@@ -21,7 +21,8 @@ def test_wavelengths_grow_to_the_temperature():
     for k in range(4):
         angle = y / 10000 ** (2 * k / 8)
         torch.testing.assert_close(
-            embedding[2 * k : 2 * k + 2], torch.tensor([math.sin(angle), math.cos(angle)]), atol=1e-5, rtol=0)
+            embedding[2 * k : 2 * k + 2], torch.tensor([math.sin(angle), math.cos(angle)]), atol=1e-5, rtol=0
+        )
 
 
 def test_padding_does_not_stretch_positions():

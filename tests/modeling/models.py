@@ -31,8 +31,13 @@ def small_model(*options):
     return build_model(small_cfg(*options))
 
 
-def picture(height=48, width=64, boxes=((4, 4, 24, 30), (20, 10, 60, 40), (30, 5, 50, 25)), classes=(0, 1, 2),
-            relations=((0, 1, 0), (1, 2, 3))):
+def picture(
+    height=48,
+    width=64,
+    boxes=((4, 4, 24, 30), (20, 10, 60, 40), (30, 5, 50, 25)),
+    classes=(0, 1, 2),
+    relations=((0, 1, 0), (1, 2, 3)),
+):
     """One input dict, pixels drawn from the global generator."""
     instances = Instances((height, width))
     instances.gt_boxes = Boxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4))

@@ -19,9 +19,15 @@ def test_maps_are_named_after_their_stride():
     backbone = make()
     maps = backbone(torch.zeros(1, 3, 64, 96))
     assert {name: tuple(x.shape) for name, x in maps.items()} == {
-        "c3": (1, 8, 8, 12), "c4": (1, 16, 4, 6), "c5": (1, 16, 2, 3)}
+        "c3": (1, 8, 8, 12),
+        "c4": (1, 16, 4, 6),
+        "c5": (1, 16, 2, 3),
+    }
     assert {name: (s.channels, s.stride) for name, s in backbone.output_shape().items()} == {
-        "c3": (8, 8), "c4": (16, 16), "c5": (16, 32)}
+        "c3": (8, 8),
+        "c4": (16, 16),
+        "c5": (16, 32),
+    }
 
 
 def test_every_norm_is_frozen_by_default():

@@ -23,8 +23,11 @@ def make_output(logits, boxes, relation=None, connectivity=None):
 
 
 def make_target(classes, boxes, relations=()):
-    return Target(torch.tensor(classes, dtype=torch.int64), torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-                  torch.tensor(relations, dtype=torch.int64).reshape(-1, 3))
+    return Target(
+        torch.tensor(classes, dtype=torch.int64),
+        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        torch.tensor(relations, dtype=torch.int64).reshape(-1, 3),
+    )
 
 
 def test_cost_by_hand():
@@ -166,7 +169,8 @@ def test_sampling_takes_everything_where_asked():
     wanted = torch.nn.functional.binary_cross_entropy_with_logits(output.relation_logits[0], labels)
     for sampling in ("hard", "random"):
         criterion = make_criterion(
-            k_neg=-1, k_non=-1, smoothing_alpha=0.0, neg_sampling=sampling, non_sampling=sampling).train()
+            k_neg=-1, k_non=-1, smoothing_alpha=0.0, neg_sampling=sampling, non_sampling=sampling
+        ).train()
         torch.testing.assert_close(criterion(output, targets)[0]["loss_rel"], wanted)
 
 
@@ -176,10 +180,17 @@ def test_sampled_negatives_are_the_hardest_and_never_true(num_queries, num_tripl
     """The fast index arithmetic equals three nested loops over (i, j, p)."""
     g = torch.Generator().manual_seed(seed)
     matched = torch.randperm(num_queries, generator=g)[: max(2, num_queries - 2)]
-    entries = torch.unique(torch.stack([
-        matched[torch.randint(len(matched), (num_triplets,), generator=g)],
-        matched[torch.randint(len(matched), (num_triplets,), generator=g)],
-        torch.randint(3, (num_triplets,), generator=g)], dim=1), dim=0)
+    entries = torch.unique(
+        torch.stack(
+            [
+                matched[torch.randint(len(matched), (num_triplets,), generator=g)],
+                matched[torch.randint(len(matched), (num_triplets,), generator=g)],
+                torch.randint(3, (num_triplets,), generator=g),
+            ],
+            dim=1,
+        ),
+        dim=0,
+    )
     scores = torch.randn(num_queries, num_queries, 3, generator=g)
     true = {tuple(e) for e in entries.tolist()}
     inside, outside = [], []
@@ -191,7 +202,7 @@ def test_sampled_negatives_are_the_hardest_and_never_true(num_queries, num_tripl
                         inside.append(float(scores[i, j, p]))
                 else:
                     outside.append(float(scores[i, j, p]))
-    wanted = (sorted(inside, reverse=True)[: k_neg * len(true)] + sorted(outside, reverse=True)[: k_non * len(true)])
+    wanted = sorted(inside, reverse=True)[: k_neg * len(true)] + sorted(outside, reverse=True)[: k_non * len(true)]
     got = make_criterion(k_neg=k_neg, k_non=k_non)._negatives(scores, matched, entries)
     assert sorted(got.tolist()) == pytest.approx(sorted(wanted))
 

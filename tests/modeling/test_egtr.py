@@ -26,7 +26,8 @@ def test_inference_returns_instances_and_a_graph():
         assert prediction.relation.shape == (36, 4) and prediction.pairs.shape == (36, 2)
         # `query_index` leads from a detection to its query
         np.testing.assert_allclose(
-            instances.pred_boxes.tensor.numpy(), prediction.boxes[instances.query_index.numpy()], rtol=1e-5)
+            instances.pred_boxes.tensor.numpy(), prediction.boxes[instances.query_index.numpy()], rtol=1e-5
+        )
         scores = 1 / (1 + np.exp(-prediction.logits[instances.query_index, instances.pred_classes]))
         np.testing.assert_allclose(instances.scores.numpy(), scores, rtol=1e-4)
         assert len(graph) == 30 and (graph.triplets[:, 0] != graph.triplets[:, 1]).all()
@@ -61,8 +62,16 @@ def test_training_returns_weighted_losses_and_logs_the_rest():
     with EventStorage() as storage:
         losses = model([picture(), picture()])
         assert {"uncertainty", "cardinality_error", "rel_gate_0", "rel_gate_2"} <= set(storage.latest())
-    assert set(losses) == {"loss_ce", "loss_bbox", "loss_giou", "loss_rel", "loss_connectivity", "loss_ce_0",
-                           "loss_bbox_0", "loss_giou_0"}
+    assert set(losses) == {
+        "loss_ce",
+        "loss_bbox",
+        "loss_giou",
+        "loss_rel",
+        "loss_connectivity",
+        "loss_ce_0",
+        "loss_bbox_0",
+        "loss_giou_0",
+    }
     sum(losses.values()).backward()
     without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert without == []

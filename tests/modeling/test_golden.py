@@ -70,7 +70,8 @@ def test_losses_and_gradients_in_training_mode(case):
         name = name.removeprefix("model.decoder.") if "_embed" in name and "decoder" in name else name
         golden[convert_name(name)] = value
     ours = {
-        name: float(parameter.grad.norm()) for name, parameter in model.named_parameters()
+        name: float(parameter.grad.norm())
+        for name, parameter in model.named_parameters()
         if parameter.requires_grad and parameter.grad is not None
     }
     assert set(ours) == set(golden)

@@ -63,7 +63,8 @@ def test_sigmoid_scores_do_not_overflow():
 
 def make_graph(**options):
     return SceneGraph.from_prediction(
-        make_prediction(**options), ["cat", "dog", "hat", "tree"], ["on", "near"], topk=100)
+        make_prediction(**options), ["cat", "dog", "hat", "tree"], ["on", "near"], topk=100
+    )
 
 
 def test_from_prediction_takes_one_predicate_a_pair():
@@ -120,11 +121,18 @@ def test_an_empty_graph_survives_everything():
 
 def test_text_for_the_terminal():
     graph = SceneGraph(
-        boxes=np.zeros((2, 4)), classes=np.array([0, 1]), scores=np.array([0.9, 0.8]),
-        triplets=np.array([[0, 1, 1]]), triplet_scores=np.array([0.5]), image_size=(80, 100),
-        class_names=("cat", "dog"), predicate_names=("on", "near"))
+        boxes=np.zeros((2, 4)),
+        classes=np.array([0, 1]),
+        scores=np.array([0.9, 0.8]),
+        triplets=np.array([[0, 1, 1]]),
+        triplet_scores=np.array([0.5]),
+        image_size=(80, 100),
+        class_names=("cat", "dog"),
+        predicate_names=("on", "near"),
+    )
     assert str(graph) == (
-        "SceneGraph of a 100 x 80 picture: 2 objects, 1 relations\n  0.500  cat (0) - near - dog (1)")
+        "SceneGraph of a 100 x 80 picture: 2 objects, 1 relations\n  0.500  cat (0) - near - dog (1)"
+    )
     graph.class_names = graph.predicate_names = None
     assert "class 0 (0) - predicate 1 - class 1 (1)" in str(graph)
 

@@ -71,9 +71,7 @@ def test_threshold_out_of_range(iou):
 
 
 def test_display_selection():
-    graph = make_graph(
-        BOXES, CLASSES, SCORES, [[0, 2, 5], [1, 2, 5], [3, 0, 2], [3, 2, 1]], [0.9, 0.8, 0.6, 0.05]
-    )
+    graph = make_graph(BOXES, CLASSES, SCORES, [[0, 2, 5], [1, 2, 5], [3, 0, 2], [3, 2, 1]], [0.9, 0.8, 0.6, 0.05])
     shown = select_for_display(graph, min_score=0.1, top_k=2)
     # top_k counts after merging, so the duplicate does not push the third triplet out
     assert shown.triplets.tolist() == [[0, 1, 5], [2, 0, 2]]
@@ -103,9 +101,7 @@ def test_surviving_edges_join_merged_representatives(graph, iou):
     merged = merge_duplicates(graph, iou)
     original = {
         (tuple(box), label, score)
-        for box, label, score in zip(
-            graph.boxes.tolist(), graph.classes.tolist(), graph.scores.tolist(), strict=True
-        )
+        for box, label, score in zip(graph.boxes.tolist(), graph.classes.tolist(), graph.scores.tolist(), strict=True)
     }
     for box, label, score in zip(merged.boxes.tolist(), merged.classes, merged.scores, strict=True):
         assert (tuple(box), label, score) in original

@@ -64,9 +64,7 @@ def test_what_is_to_be_avoided_is_covered_only_by_its_own_label():
     sizes = np.array([[20.0, 10.0]] * 2)
     avoid = np.array([[100.0, 100.0, 120.0, 110.0], [200.0, 100.0, 220.0, 110.0]])
     over_first, elsewhere = [100.0, 100.0], [40.0, 40.0]
-    placed = place_labels(
-        sizes, [np.array([over_first]), np.array([over_first, elsewhere])], BOUNDS, avoid=avoid
-    )
+    placed = place_labels(sizes, [np.array([over_first]), np.array([over_first, elsewhere])], BOUNDS, avoid=avoid)
     assert placed.tolist() == [over_first, elsewhere]
     placed = place_labels(sizes[:1], [np.array([avoid[1, :2], elsewhere])], BOUNDS, avoid=avoid)
     assert placed.tolist() == [elsewhere]

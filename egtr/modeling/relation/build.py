@@ -40,7 +40,8 @@ def get_entry(registry: Registry, name: str, key: str) -> type:
         known = ", ".join(sorted(name for name, _ in registry))
         raise EGTRError(
             f"{key}: {name!r} is not registered. Known: {known}. An entry of your own must be imported before the "
-            f"model is built")
+            f"model is built"
+        )
     return registry.get(name)
 
 

@@ -50,7 +50,8 @@ class FrequencyBias(nn.Module):
         if tuple(triplet_counts.shape) != wanted:
             raise EGTRError(
                 f"triplet counts have shape {tuple(triplet_counts.shape)}, the model expects {wanted}: "
-                f"MODEL.EGTR.NUM_CLASSES or NUM_PREDICATES disagrees with the data set")
+                f"MODEL.EGTR.NUM_CLASSES or NUM_PREDICATES disagrees with the data set"
+            )
         counts = triplet_counts.double()
         total = counts.sum(-1, keepdim=True)
         if self.kind == "probability":

@@ -24,8 +24,14 @@ class RelationSource(nn.Module):
     """
 
     def __init__(
-        self, dim: int, num_layers: int, *, layers=(-1,), last_hidden_state: bool = True,
-        pair_function: str = "ConcatPairs", gate: bool = True,
+        self,
+        dim: int,
+        num_layers: int,
+        *,
+        layers=(-1,),
+        last_hidden_state: bool = True,
+        pair_function: str = "ConcatPairs",
+        gate: bool = True,
     ):
         super().__init__()
         layers = list(range(num_layers)) if list(layers) == [-1] else sorted(set(layers))

@@ -40,7 +40,12 @@ class DecoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Tensor, position: Tensor, reference_points: Tensor, memory: Tensor, spatial_shapes: SpatialShapes,
+        self,
+        x: Tensor,
+        position: Tensor,
+        reference_points: Tensor,
+        memory: Tensor,
+        spatial_shapes: SpatialShapes,
         padding_mask: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One layer.
@@ -87,8 +92,16 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(**layer) for _ in range(num_layers))
 
     def forward(
-        self, x: Tensor, position: Tensor, reference: Tensor, memory: Tensor, spatial_shapes: SpatialShapes,
-        valid_ratios: Tensor, padding_mask: Tensor, box_heads: nn.ModuleList, refine: bool,
+        self,
+        x: Tensor,
+        position: Tensor,
+        reference: Tensor,
+        memory: Tensor,
+        spatial_shapes: SpatialShapes,
+        valid_ratios: Tensor,
+        padding_mask: Tensor,
+        box_heads: nn.ModuleList,
+        refine: bool,
     ) -> DecoderOutput:
         """Decode.
 

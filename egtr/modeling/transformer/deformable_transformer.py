@@ -61,10 +61,23 @@ class DeformableTransformer(nn.Module):
     """
 
     def __init__(
-        self, input_shape: dict[str, ShapeSpec], *, num_classes: int, num_queries: int = 200, hidden_dim: int = 256,
-        num_heads: int = 8, enc_layers: int = 6, dec_layers: int = 6, enc_ffn_dim: int = 1024,
-        dec_ffn_dim: int = 1024, enc_points: int = 4, dec_points: int = 4, num_feature_levels: int = 4,
-        dropout: float = 0.1, with_box_refine: bool = False, two_stage: bool = False,
+        self,
+        input_shape: dict[str, ShapeSpec],
+        *,
+        num_classes: int,
+        num_queries: int = 200,
+        hidden_dim: int = 256,
+        num_heads: int = 8,
+        enc_layers: int = 6,
+        dec_layers: int = 6,
+        enc_ffn_dim: int = 1024,
+        dec_ffn_dim: int = 1024,
+        enc_points: int = 4,
+        dec_points: int = 4,
+        num_feature_levels: int = 4,
+        dropout: float = 0.1,
+        with_box_refine: bool = False,
+        two_stage: bool = False,
     ):
         super().__init__()
         if two_stage and not with_box_refine:
@@ -72,11 +85,13 @@ class DeformableTransformer(nn.Module):
         if hidden_dim % 32 or hidden_dim % num_heads:
             raise EGTRError(
                 f"MODEL.EGTR.TRANSFORMER.HIDDEN_DIM {hidden_dim} must be a multiple of 32 (GroupNorm's groups) and "
-                f"of NHEADS {num_heads}")
+                f"of NHEADS {num_heads}"
+            )
         if num_feature_levels < len(input_shape):
             raise EGTRError(
                 f"MODEL.EGTR.TRANSFORMER.NUM_FEATURE_LEVELS {num_feature_levels} is less than the backbone's "
-                f"{len(input_shape)} maps: shorten MODEL.EGTR.BACKBONE.OUT_INDICES or raise it")
+                f"{len(input_shape)} maps: shorten MODEL.EGTR.BACKBONE.OUT_INDICES or raise it"
+            )
         self.with_box_refine, self.hidden_dim = with_box_refine, hidden_dim
 
         widths = [shape.channels for shape in input_shape.values()]
@@ -151,14 +166,22 @@ class DeformableTransformer(nn.Module):
         proposal_logits = proposal_boxes = None
         if self.two_stage is not None:
             content, query_position, reference, proposal_logits, proposal_boxes = self.two_stage(
-                memory, spatial_shapes, padding_mask, self.class_heads[-1], self.box_heads[-1])
+                memory, spatial_shapes, padding_mask, self.class_heads[-1], self.box_heads[-1]
+            )
         else:
-            query_position, content = (
-                self.query_embed.weight[None].expand(len(memory), -1, -1).chunk(2, dim=-1))
+            query_position, content = self.query_embed.weight[None].expand(len(memory), -1, -1).chunk(2, dim=-1)
             reference = self.reference_points(query_position).float().sigmoid()
         decoded = self.decoder(
-            content, query_position, reference, memory, spatial_shapes, valid_ratios, padding_mask, self.box_heads,
-            refine=self.with_box_refine)
+            content,
+            query_position,
+            reference,
+            memory,
+            spatial_shapes,
+            valid_ratios,
+            padding_mask,
+            self.box_heads,
+            refine=self.with_box_refine,
+        )
         logits = [
             self.class_heads[index if self.with_box_refine else 0](hidden)
             for index, hidden in enumerate(decoded.hidden_states)

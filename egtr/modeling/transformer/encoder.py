@@ -42,7 +42,11 @@ class EncoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Tensor, position: Tensor, reference_points: Tensor, spatial_shapes: SpatialShapes,
+        self,
+        x: Tensor,
+        position: Tensor,
+        reference_points: Tensor,
+        spatial_shapes: SpatialShapes,
         padding_mask: Tensor,
     ) -> Tensor:
         """(B, S, d) to (B, S, d); see :class:`Encoder`."""

@@ -26,8 +26,10 @@ def grid_proposals(spatial_shapes: SpatialShapes, valid: Tensor) -> tuple[Tensor
         cells = cells.view(-1, height, width)
         size = torch.stack([cells[:, 0].sum(-1), cells[:, :, 0].sum(-1)], dim=-1)[:, None, None]  # (B, 1, 1, 2)
         y, x = torch.meshgrid(
-            torch.arange(0.5, height, device=valid.device), torch.arange(0.5, width, device=valid.device),
-            indexing="ij")
+            torch.arange(0.5, height, device=valid.device),
+            torch.arange(0.5, width, device=valid.device),
+            indexing="ij",
+        )
         centre = torch.stack([x, y], dim=-1)[None] / size
         boxes.append(torch.cat([centre, torch.full_like(centre, 0.05 * 2.0**level)], dim=-1).flatten(1, 2))
     boxes = torch.cat(boxes, dim=1)
@@ -53,7 +55,11 @@ class TwoStage(nn.Module):
         self.query_norm = nn.LayerNorm(2 * dim)
 
     def forward(
-        self, memory: Tensor, spatial_shapes: SpatialShapes, padding_mask: Tensor, class_head: nn.Module,
+        self,
+        memory: Tensor,
+        spatial_shapes: SpatialShapes,
+        padding_mask: Tensor,
+        class_head: nn.Module,
         box_head: nn.Module,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Choose.
@@ -78,7 +84,8 @@ class TwoStage(nn.Module):
         if logits.shape[1] < self.num_queries:
             raise EGTRError(
                 f"MODEL.EGTR.NUM_QUERIES is {self.num_queries}, but pictures of this size give only "
-                f"{logits.shape[1]} proposals: enlarge INPUT.MIN_SIZE_* or ask for fewer queries")
+                f"{logits.shape[1]} proposals: enlarge INPUT.MIN_SIZE_* or ask for fewer queries"
+            )
         # Proposals are class-agnostic: their loss calls every object class 0.
         best = logits[..., 0].topk(self.num_queries, dim=1).indices
         reference = coordinates.gather(1, best[..., None].expand(-1, -1, 4)).detach().sigmoid()
