@@ -163,8 +163,9 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.SCENE_GRAPH.PROTOCOL = "reference"
     # K of R@K and mR@K.
     cfg.TEST.SCENE_GRAPH.TOPK = [20, 50, 100]
-    # The checkpoint with the highest value of this metric is kept as model_best; "" keeps none.
-    cfg.TEST.BEST_METRIC = "sgdet/R@50"
+    # The checkpoint with the highest value of this metric is kept as model_best; "" keeps none. "auto": "sgdet/R@K"
+    # for the middle K of TOPK (50), "bbox/AP50" for a detector alone.
+    cfg.TEST.BEST_METRIC = "auto"
 
 
 def get_egtr_cfg() -> CfgNode:

@@ -28,6 +28,16 @@ def check_scoring(cfg: CfgNode) -> None:
         )
 
 
+def best_metric(cfg: CfgNode) -> str:
+    """TEST.BEST_METRIC, with "auto" resolved: recall of the middle K, or AP50 where there is only a detector."""
+    if cfg.TEST.BEST_METRIC != "auto":
+        return cfg.TEST.BEST_METRIC
+    if not cfg.MODEL.EGTR.RELATION.ENABLED:
+        return "bbox/AP50"
+    topk = sorted(cfg.TEST.SCENE_GRAPH.TOPK)
+    return f"sgdet/R@{topk[len(topk) // 2]}"
+
+
 def check_best_metric(cfg: CfgNode) -> None:
     """Check TEST.BEST_METRIC, as far as one can know without evaluating: a trainer may bring its own evaluator.
 
@@ -35,7 +45,7 @@ def check_best_metric(cfg: CfgNode) -> None:
         EGTRError: it has not the form task/metric, or evaluation under ``cfg`` cannot have it among its results.
     """
     metric = cfg.TEST.BEST_METRIC
-    if not metric or not cfg.DATASETS.TEST:
+    if metric in ("", "auto") or not cfg.DATASETS.TEST:
         return
     where = f"TEST.BEST_METRIC is {metric!r}"
     if not re.fullmatch("[^/]+/[^/]+", metric):
@@ -45,7 +55,7 @@ def check_best_metric(cfg: CfgNode) -> None:
     if not cfg.MODEL.EGTR.RELATION.ENABLED:
         raise EGTRError(
             f"{where}, but with MODEL.EGTR.RELATION.ENABLED False there are no scene graphs to score. "
-            "Set TEST.BEST_METRIC bbox/AP50"
+            "Set TEST.BEST_METRIC auto or bbox/AP50"
         )
     topk, k = list(cfg.TEST.SCENE_GRAPH.TOPK), metric.partition("@")[2]
     if k.isdecimal() and int(k) not in topk:

@@ -17,7 +17,7 @@ from egtr.evaluation import SceneGraphEvaluator
 from egtr.structures import EGTRError
 
 from .checkpointer import EGTRCheckpointer, find_new_parameters
-from .checks import check_best_metric, check_scoring
+from .checks import best_metric, check_best_metric, check_scoring
 from .defaults import seed_process
 from .hooks import BestCheckpointer
 from .optimizer import build_optimizer
@@ -162,8 +162,9 @@ class EGTRTrainer(DefaultTrainer):
     def build_hooks(self) -> list[hooks.HookBase | None]:
         """Detectron2's hooks, and behind evaluation the one that keeps the best weights."""
         all_hooks = super().build_hooks()
-        if self.cfg.TEST.BEST_METRIC and self.cfg.DATASETS.TEST:
-            best = BestCheckpointer(self.checkpointer, self.cfg.TEST.BEST_METRIC, self.cfg.DATASETS.TEST)
+        metric = best_metric(self.cfg)
+        if metric and self.cfg.DATASETS.TEST:
+            best = BestCheckpointer(self.checkpointer, metric, self.cfg.DATASETS.TEST)
             positions = [k for k, hook in enumerate(all_hooks) if isinstance(hook, hooks.EvalHook)]
             all_hooks.insert(positions[0] + 1, best)
         return all_hooks

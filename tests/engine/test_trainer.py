@@ -22,10 +22,11 @@ from egtr.engine import (
     load_checkpoint_file,
     train_or_evaluate,
 )
+from egtr.engine.checks import best_metric
 from egtr.modeling.relation import FrequencyBias
 from egtr.structures import EGTRError
 
-DETECTOR = {"MODEL.EGTR.RELATION.ENABLED": False, "TEST.BEST_METRIC": "bbox/AP50"}
+DETECTOR = {"MODEL.EGTR.RELATION.ENABLED": False}
 
 
 class SameBatchTrainer(EGTRTrainer):
@@ -225,7 +226,10 @@ def test_best_metric_that_is_not_there_is_reported(make_cfg, caplog):
         ({"TEST.SCENE_GRAPH.OBJECT_SCORE": "max"}, "TEST.SCENE_GRAPH.OBJECT_SCORE is 'max'.*softmax, sigmoid"),
         ({"TEST.BEST_METRIC": "R@50"}, "TEST.BEST_METRIC is 'R@50'; write task/metric, such as 'sgdet/R@50'"),
         ({"TEST.BEST_METRIC": "sgdet/R@30"}, r"'sgdet/R@30', but TEST.SCENE_GRAPH.TOPK is \[20, 50\].*add 30"),
-        (DETECTOR | {"TEST.BEST_METRIC": "sgdet/R@50"}, "RELATION.ENABLED False.*Set TEST.BEST_METRIC bbox/AP50"),
+        (
+            DETECTOR | {"TEST.BEST_METRIC": "sgdet/R@50"},
+            "RELATION.ENABLED False.*Set TEST.BEST_METRIC auto",
+        ),
         ({"DATASETS.TRAIN": ()}, "DATASETS.TRAIN is empty"),
     ],
 )
@@ -349,3 +353,17 @@ def test_backbone_weights_are_fetched_for_a_new_run_alone(tiny_options, tmp_path
     options |= {"MODEL.WEIGHTS": str(tmp_path / "model_final.pth"), "DATASETS.TEST": tiny_options["DATASETS.TEST"]}
     evaluate(options)
     assert asked == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("changes", "metric"),
+    [
+        ({}, "sgdet/R@50"),
+        (DETECTOR, "bbox/AP50"),
+        ({"TEST.SCENE_GRAPH.TOPK": [5, 100, 10]}, "sgdet/R@10"),
+        ({"TEST.BEST_METRIC": "sgdet/mR@20"}, "sgdet/mR@20"),
+        ({"TEST.BEST_METRIC": ""}, ""),
+    ],
+)
+def test_best_metric_follows_what_is_trained(make_cfg, changes, metric):
+    assert best_metric(make_cfg({"TEST.SCENE_GRAPH.TOPK": [20, 50, 100]} | changes)) == metric
