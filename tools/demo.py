@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--confidence-threshold",
         type=float,
-        default=0.03,
+        default=0.02,
         metavar="SCORE",
         help="least triplet score (%(default)s)",
     )

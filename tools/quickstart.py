@@ -105,7 +105,9 @@ def draw(model: nn.Module, cfg: CfgNode, dataset: str, number: int, folder: Path
             record = records[index]
             graph = model([read(record)])[0]["scene_graph"]
             path = folder / f"{Path(record['file_name']).stem}.png"
-            save_scene_graph(path, read_image(record["file_name"], "RGB"), select_for_display(graph, top_k=12))
+            save_scene_graph(
+                path, read_image(record["file_name"], "RGB"), select_for_display(graph, min_score=0.01, top_k=12)
+            )
             paths.append(path)
     return paths
 

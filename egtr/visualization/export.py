@@ -21,7 +21,7 @@ def export_scene_graphs(
     paths: Sequence[str],
     output_dir: str | os.PathLike[str],
     *,
-    min_score: float = 0.03,
+    min_score: float = 0.02,
     top_k: int | None = 20,
     merge_iou: float | None = 0.7,
     show_scores: bool = False,

@@ -59,7 +59,7 @@ def merge_duplicates(graph: SceneGraph, iou: float = 0.7) -> SceneGraph:
 
 def select_for_display(
     graph: SceneGraph,
-    min_score: float = 0.03,
+    min_score: float = 0.02,
     top_k: int | None = 20,
     merge_iou: float | None = 0.7,
     min_object_score: float | None = None,
