@@ -104,9 +104,12 @@ def draw(model: nn.Module, cfg: CfgNode, dataset: str, number: int, folder: Path
         for index in progress(chosen, desc="drawing", unit="picture"):
             record = records[index]
             graph = model([read(record)])[0]["scene_graph"]
+            # Objects without a relation show as well: few steps of training leave few sure relations.
             path = folder / f"{Path(record['file_name']).stem}.png"
             save_scene_graph(
-                path, read_image(record["file_name"], "RGB"), select_for_display(graph, min_score=0.01, top_k=12)
+                path,
+                read_image(record["file_name"], "RGB"),
+                select_for_display(graph, min_score=0.005, top_k=12, min_object_score=0.5),
             )
             paths.append(path)
     return paths
