@@ -104,8 +104,8 @@ def draw(model: nn.Module, cfg: CfgNode, dataset: str, number: int, folder: Path
         for index in progress(chosen, desc="drawing", unit="picture"):
             record = records[index]
             graph = model([read(record)])[0]["scene_graph"]
-            # Objects without a relation show as well: few steps of training leave few sure relations.
             path = folder / f"{Path(record['file_name']).stem}.png"
+            # Objects without a relation show as well: few steps of training leave few sure relations.
             save_scene_graph(
                 path,
                 read_image(record["file_name"], "RGB"),
