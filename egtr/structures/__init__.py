@@ -11,6 +11,7 @@ from .prediction import Prediction, all_pairs
 from .ranking import RankedTriplets, best_pairs, rank_triplets, top_indices
 from .relations import not_crowd, remap_relations
 from .scene_graph import SceneGraph
+from .triplet_counts import TripletCounts
 
 __all__ = [
     "EGTRError",
@@ -18,6 +19,7 @@ __all__ = [
     "Prediction",
     "RankedTriplets",
     "SceneGraph",
+    "TripletCounts",
     "all_pairs",
     "best_pairs",
     "not_crowd",
