@@ -1,0 +1,194 @@
+"""Results as people read them: tables, JSON, CSV and a plot.
+
+They take what :meth:`~egtr.evaluation.Scorer.summarize` returns, protocol name to metrics as fractions, and write
+percent. A metric that is NaN (there was nothing to find) is "-" in a table, an empty cell in CSV, null in JSON.
+"""
+
+import csv
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from egtr.structures import TripletCounts
+
+from .recall import PredicateRecall
+
+# Values of one row of the summary table: several K of one metric, or several APs.
+_FAMILIES = (r"(?P<base>(?!oi/).*@)\d+", r"(?P<base>(?:oi/)?AP)(?:50|75)?", r"(?P<base>oi/AP)[sml]")
+
+Results = Mapping[str, Mapping[str, Any]]
+
+
+def to_percent(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics of one protocol in percent; counts ("num_images", ...) stay, "per_predicate" is left out.
+
+    For that see :func:`predicate_rows`.
+    """
+    return {name: _percent(value) for name, value in metrics.items() if name != "per_predicate"}
+
+
+def summary_table(results: Results, tablefmt: str = "pipe") -> str:
+    """All metrics, one row for all K of a metric, and one column for each protocol.
+
+    Args:
+        results: protocol name to metrics, fractions.
+        tablefmt: of tabulate, "pipe" (Markdown) by default.
+    """
+    percent = {name: to_percent(metrics) for name, metrics in results.items()}
+    rows = []
+    for names in _families(percent):
+        rows.append([_label(names), *(" / ".join(_cell(m.get(n)) for n in names) for m in percent.values())])
+        for name in names:
+            intervals = [m.get("intervals", {}).get(name) for m in percent.values()]
+            if any(intervals):
+                cells = ("-" if pair is None else " to ".join(map(_cell, pair)) for pair in intervals)
+                rows.append([f"{name}, 95% interval", *cells])
+    return tabulate(rows, headers=["percent", *percent], tablefmt=tablefmt, disable_numparse=True)
+
+
+def metric_rows(results: Results) -> list[dict[str, Any]]:
+    """One row a metric, one column a protocol; with bootstrap intervals also "<protocol> low" and "... high".
+
+    Made for CSV: numbers (percent; counts as they are), with nothing rounded.
+    """
+    percent = {name: to_percent(metrics) for name, metrics in results.items()}
+    with_intervals = any(metrics.get("intervals") for metrics in percent.values())
+    rows = []
+    for metric in _ordered_union(percent.values()):
+        row: dict[str, Any] = {"metric": metric}
+        for protocol, metrics in percent.items():
+            row[protocol] = metrics.get(metric)
+            if with_intervals:
+                low, high = metrics.get("intervals", {}).get(metric, (None, None))
+                row |= {f"{protocol} low": low, f"{protocol} high": high}
+        rows.append(row)
+    return rows
+
+
+def predicate_rows(
+    per_predicate: PredicateRecall,
+    predicate_names: Sequence[str] | None = None,
+    training: TripletCounts | None = None,
+) -> list[dict[str, Any]]:
+    """One row for each of R predicates, the most frequent first.
+
+    Args:
+        per_predicate: of one protocol.
+        predicate_names: R names; None: "predicate 3".
+        training: annotated triplets of the training set. It adds "group" (head, body or tail) and
+            "training_triplets", and decides what is frequent; otherwise the scored pictures do.
+
+    Returns:
+        dicts with "predicate", with ``training`` "group" and "training_triplets", then "triplets" and "images" (of
+        the scored data set) and the recalls ("R@20", "ng-R@20", ...) in percent.
+    """
+    names = predicate_names or [f"predicate {p}" for p in range(len(per_predicate.num_triplets))]
+    groups: dict[int, str] = {}
+    frequency = per_predicate.num_triplets
+    if training is not None:
+        frequency = training.predicate_counts
+        groups = {int(p): group for group, ids in training.predicate_groups().items() for p in ids}
+    rows = []
+    for p in np.argsort(-frequency, kind="stable"):
+        known = {} if training is None else {"group": groups[int(p)], "training_triplets": int(frequency[p])}
+        rows.append(
+            {
+                "predicate": names[p],
+                **known,
+                "triplets": int(per_predicate.num_triplets[p]),
+                "images": int(per_predicate.num_images[p]),
+                **{name: _percent(float(values[p])) for name, values in per_predicate.recall.items()},
+            }
+        )
+    return rows
+
+
+def predicate_table(rows: Sequence[Mapping[str, Any]], tablefmt: str = "pipe") -> str:
+    """:func:`predicate_rows` as a table. Recall without graph constraint, which fits no terminal, is left out."""
+    headers = {key: key.replace("training_triplets", "in training") for key in rows[0] if not key.startswith("ng-")}
+    shown = [[_cell(row[key]) if isinstance(row[key], float) else str(row[key]) for key in headers] for row in rows]
+    aligned = ["left" if isinstance(rows[0][key], str) else "right" for key in headers]
+    return tabulate(shown, headers=list(headers.values()), tablefmt=tablefmt, colalign=aligned, disable_numparse=True)
+
+
+def to_json(report: Any) -> str:
+    """JSON text of nested dicts, sequences, dataclasses and numpy values. NaN, which JSON lacks, becomes null."""
+    return json.dumps(_plain(report), indent=2, allow_nan=False) + "\n"
+
+
+def write_json(path: str | Path, report: Any) -> None:
+    """:func:`to_json` into a file; its folder is made."""
+    _make_folder(path).write_text(to_json(report), encoding="utf-8")
+
+
+def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows with the same keys into a CSV file with a header; its folder is made. NaN and None: an empty cell."""
+    with _make_folder(path).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [])
+        writer.writeheader()
+        writer.writerows({key: "" if _is_nan(value) else value for key, value in row.items()} for row in rows)
+
+
+def _make_folder(path: str | Path) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _percent(value: Any) -> Any:
+    """Fractions (floats, also inside of dicts and pairs) times 100; integers are counts."""
+    if isinstance(value, Mapping):
+        return {key: _percent(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_percent(item) for item in value)
+    return 100.0 * float(value) if isinstance(value, float | np.floating) else value
+
+
+def _families(percent: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Metric names, grouped into the rows of the summary table."""
+    families: dict[str, list[str]] = {}
+    for name in _ordered_union(percent.values()):
+        if name.startswith("num_"):
+            continue
+        matches = (re.fullmatch(pattern, name) for pattern in _FAMILIES)
+        key = next((f"{i} {match['base']}" for i, match in enumerate(matches) if match), name)
+        families.setdefault(key, []).append(name)
+    return list(families.values())
+
+
+def _ordered_union(dicts: Any) -> list[str]:
+    """Names of all single metrics, as they come."""
+    return list(dict.fromkeys(name for metrics in dicts for name in metrics if name != "intervals"))
+
+
+def _label(names: Sequence[str]) -> str:
+    """ "R@20 / 50 / 100" of R@20, R@50 and R@100."""
+    first, *others = names
+    return " / ".join([first, *(name.rpartition("@" if "@" in name else "/")[2] for name in others)])
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None or _is_nan(value) else f"{value:.2f}"
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        value = asdict(value)
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if _is_nan(value) else value
