@@ -8,12 +8,21 @@ from .boxes import pairwise_iou
 from .errors import EGTRError
 from .ground_truth import GroundTruth
 from .prediction import Prediction, all_pairs
-from .ranking import RankedTriplets, best_pairs, rank_triplets, top_indices
+from .ranking import (
+    CandidatePairs,
+    RankedTriplets,
+    best_pairs,
+    candidate_pairs,
+    rank_candidates,
+    rank_triplets,
+    top_indices,
+)
 from .relations import not_crowd, remap_relations
 from .scene_graph import SceneGraph
 from .triplet_counts import TripletCounts
 
 __all__ = [
+    "CandidatePairs",
     "EGTRError",
     "GroundTruth",
     "Prediction",
@@ -22,8 +31,10 @@ __all__ = [
     "TripletCounts",
     "all_pairs",
     "best_pairs",
+    "candidate_pairs",
     "not_crowd",
     "pairwise_iou",
+    "rank_candidates",
     "rank_triplets",
     "remap_relations",
     "top_indices",

@@ -23,6 +23,21 @@ class RankedTriplets(NamedTuple):
     scores: np.ndarray
 
 
+class CandidatePairs(NamedTuple):
+    """The Q pairs of a picture that can hold one of its best triplets, by (subject, object).
+
+    Attributes:
+        subjects, objects: (Q,) int64 query indices; where they are equal the row is of a query with itself.
+        relation: (Q, R) float32, probability of each predicate.
+        pair_scores: (Q,) float32, what it is multiplied with: connectivity x subject score x object score.
+    """
+
+    subjects: np.ndarray
+    objects: np.ndarray
+    relation: np.ndarray
+    pair_scores: np.ndarray
+
+
 def top_indices(scores: np.ndarray, topk: int) -> np.ndarray:
     """Indices of the ``topk`` highest scores (all, if there are fewer), descending, ties by position.
 
@@ -67,11 +82,7 @@ def best_pairs(relation: np.ndarray, pair_scores: np.ndarray, topk: int, rows: n
     if len(rows) == 0 or relation.shape[1] == 0:
         return np.arange(len(rows))
     bound = pair_scores[rows] * relation.max()
-    if not np.isfinite(bound).all():
-        raise EGTRError(
-            "Prediction: logits, connectivity or relation hold NaN or infinity, which cannot be ranked; "
-            "has the model's training diverged?"
-        )
+    _check_finite(bound)
     if len(rows) <= topk:
         return np.arange(len(rows))
     if topk == 0:
@@ -87,6 +98,82 @@ def best_pairs(relation: np.ndarray, pair_scores: np.ndarray, topk: int, rows: n
     inside = np.flatnonzero(bound >= np.partition(scores, probe - topk)[probe - topk])
     scores = best_score(inside)
     return inside[scores >= np.partition(scores, len(scores) - topk)[len(scores) - topk]]
+
+
+def candidate_pairs(prediction: Prediction, topk: int, object_score: str = "softmax") -> CandidatePairs:
+    """The pairs that :func:`rank_candidates` needs for any ranking of up to ``topk`` triplets.
+
+    Args:
+        prediction: one picture's record, R predicates.
+        topk: length of the longest ranking.
+        object_score: "softmax" or "sigmoid", see :meth:`Prediction.object_scores`.
+
+    Returns:
+        The pairs of two queries that can hold one of the best ``topk`` triplets, and all pairs of a query with
+        itself.
+
+    Raises:
+        EGTRError: a score is NaN or infinite.
+    """
+    object_scores, _ = prediction.object_scores(object_score)
+    subjects, objects = prediction.pairs[:, 0], prediction.pairs[:, 1]
+    pair_scores = prediction.connectivity * object_scores[subjects] * object_scores[objects]
+    _check_finite(pair_scores)
+    related = subjects != objects
+    rows = np.flatnonzero(related)
+    rows = np.concatenate([rows[best_pairs(prediction.relation, pair_scores, topk, rows)], np.flatnonzero(~related)])
+    rows = rows[np.lexsort((objects[rows], subjects[rows]))]
+    return CandidatePairs(subjects[rows], objects[rows], prediction.relation[rows], pair_scores[rows])
+
+
+def rank_candidates(
+    candidates: CandidatePairs, topk: int, predicates_per_pair: int | None = None, self_pairs: bool = False
+) -> RankedTriplets:
+    """The ``topk`` highest-scoring triplets of some pairs.
+
+    Args:
+        candidates: of one picture, made for this ``topk`` or a larger one.
+        topk: number of triplets wanted; fewer come back where there are fewer.
+        predicates_per_pair: a pair enters with so many of its predicates, the best ones; None: with all.
+        self_pairs: a query may be related to itself.
+
+    Returns:
+        Triplets by descending score; exact ties by (subject, object, predicate).
+    """
+    rows = np.arange(len(candidates.subjects))
+    if not self_pairs:
+        rows = np.flatnonzero(candidates.subjects != candidates.objects)
+    relation = candidates.relation[rows]
+    num_predicates = relation.shape[1]
+    width = num_predicates if predicates_per_pair is None else min(predicates_per_pair, num_predicates)
+    predicates = _best_columns(relation, width)
+    scores = np.take_along_axis(relation, predicates, axis=1) * candidates.pair_scores[rows, None]
+    best = top_indices(scores.reshape(-1), topk)
+    rows = rows[best // max(width, 1)]
+    return RankedTriplets(
+        candidates.subjects[rows],
+        candidates.objects[rows],
+        predicates.reshape(-1)[best].astype(np.int64),
+        scores.reshape(-1)[best].astype(np.float32),
+    )
+
+
+def _best_columns(values: np.ndarray, count: int) -> np.ndarray:
+    """(Q, R) to the (Q, count) columns of each row's highest values, ascending; the first of equal ones."""
+    if count == values.shape[1]:
+        return np.broadcast_to(np.arange(count), values.shape)
+    if count == 1:
+        # sorting would take many times as long
+        return values.argmax(axis=1)[:, None]
+    return np.sort(np.argsort(-values, axis=1, kind="stable")[:, :count], axis=1)
+
+
+def _check_finite(scores: np.ndarray) -> None:
+    if not np.isfinite(scores).all():
+        raise EGTRError(
+            "Prediction: logits, connectivity or relation hold NaN or infinity, which cannot be ranked; "
+            "has the model's training diverged?"
+        )
 
 
 def rank_triplets(
@@ -110,22 +197,5 @@ def rank_triplets(
     Raises:
         EGTRError: a score is NaN or infinite.
     """
-    object_scores, _ = prediction.object_scores(object_score)
-    pairs, relation = prediction.pairs, prediction.relation
-    pair_scores = prediction.connectivity * object_scores[pairs[:, 0]] * object_scores[pairs[:, 1]]
-    rows = np.flatnonzero(pairs[:, 0] != pairs[:, 1])
-    rows = rows[best_pairs(relation, pair_scores, topk, rows)]
-    rows = rows[np.lexsort((pairs[rows, 1], pairs[rows, 0]))]
-    num_predicates = relation.shape[1]
-    if graph_constraint and num_predicates:
-        predicates = relation[rows].argmax(axis=1)
-        scores = relation[rows, predicates] * pair_scores[rows]
-        best = top_indices(scores, topk)
-        rows, predicates = rows[best], predicates[best]
-    else:
-        scores = (relation[rows] * pair_scores[rows, None]).reshape(-1)
-        best = top_indices(scores, topk)
-        rows, predicates = rows[best // max(num_predicates, 1)], best % max(num_predicates, 1)
-    return RankedTriplets(
-        pairs[rows, 0], pairs[rows, 1], predicates.astype(np.int64), scores[best].astype(np.float32)
-    )
+    candidates = candidate_pairs(prediction, topk, object_score)
+    return rank_candidates(candidates, topk, predicates_per_pair=1 if graph_constraint else None)
