@@ -19,7 +19,7 @@ _STYLES = {"head": ("#0072B2", "o"), "body": ("#E69F00", "s"), "tail": ("#CC79A7
 _HALO = [withStroke(linewidth=2, foreground="white", alpha=0.8)]
 # Half a marker's width, and the rings around it where its label is tried, the nearest first; in points.
 _MARKER = 4
-_DISTANCES = (6, 13, 21, 31, 43, 57, 73, 91, 111, 133)
+_DISTANCES = (7, 13, 21, 31, 43, 57, 73, 91, 111, 133)
 # Side by side reads best, then above and below, then slanted.
 _DIRECTIONS = np.array([(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)])
 
