@@ -5,7 +5,11 @@ from typing import Any
 from .detection import Detections, detection_ap, detections_per_class, detections_per_query
 from .matching import NEVER, first_hits, match_objects, match_triplets
 from .open_images import evaluate_open_images
+from .prediction_file import read_meta, read_predictions
+from .prediction_format import PredictionMeta
+from .prediction_writer import PredictionWriter
 from .protocols import PROTOCOLS, REFERENCE, Protocol, get_protocol
+from .pruning import prune_prediction
 from .recall import ImageHits, PredicateRecall, predicate_recall, recall_metrics, score_image
 from .scoring import evaluate
 
@@ -16,6 +20,8 @@ __all__ = [
     "Detections",
     "ImageHits",
     "PredicateRecall",
+    "PredictionMeta",
+    "PredictionWriter",
     "Protocol",
     "SceneGraphEvaluator",
     "detection_ap",
@@ -28,6 +34,9 @@ __all__ = [
     "match_objects",
     "match_triplets",
     "predicate_recall",
+    "prune_prediction",
+    "read_meta",
+    "read_predictions",
     "recall_metrics",
     "score_image",
 ]

@@ -1,0 +1,193 @@
+"""Reading of prediction files: one ``.npz`` or a folder of them, as docs/prediction_files.md describes."""
+
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from egtr.structures import EGTRError, GroundTruth, Prediction
+
+from .prediction_format import GROUND_TRUTH_MEMBERS, PREDICTION_MEMBERS, PredictionMeta, check_record
+
+# What reading a damaged or foreign archive may raise.
+DAMAGE = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+
+
+class _Part(NamedTuple):
+    path: Path
+    meta: PredictionMeta
+    # The JSON text's values, where the writer states which part this is: process, num_processes, number, last.
+    part: dict[str, Any] | None
+
+
+def read_meta(path: str | os.PathLike) -> PredictionMeta:
+    """What holds for all records of a prediction file.
+
+    Raises:
+        EGTRError: as :func:`read_predictions`, except that a run that was cut short is no error.
+    """
+    return _read_parts(Path(path))[0].meta
+
+
+def read_predictions(
+    path: str | os.PathLike, partial: bool = False
+) -> Iterator[tuple[int | str, Prediction, GroundTruth | None]]:
+    """Read a prediction file one record at a time.
+
+    Args:
+        path: a ``.npz`` file or a folder of them.
+        partial: accept a file whose writer was cut short, with the pictures that there are.
+
+    Returns:
+        An iterator of (image id, prediction, ground truth or None), in the order in which they were written, process
+        by process. A picture that two processes wrote, as distributed samplers make them do, comes once.
+
+    Raises:
+        EGTRError: at once: there is no such file, it is damaged, foreign, of a newer version or cut short, or
+            parts of several runs are mixed. While reading: a record is damaged or inconsistent. The message
+            names file, image and field.
+    """
+    parts = _read_parts(Path(path))
+    missing = _what_is_missing(parts)
+    if missing and not partial:
+        raise EGTRError(f"{path}: {missing}; predict again, or accept what there is by partial (--partial)")
+    return _read_records(parts)
+
+
+def _read_records(parts: list[_Part]) -> Iterator[tuple[int | str, Prediction, GroundTruth | None]]:
+    seen: dict[int | str, int | None] = {}
+    for part in parts:
+        process = part.part and part.part["process"]
+        with _open(part.path) as archive:
+            for index in range(_count_records(archive, part.path)):
+                image_id, prediction, truth = _read_record(archive, index, part)
+                if image_id in seen and (process is None or seen[image_id] == process):
+                    raise EGTRError(f"{part.path}: image {image_id!r}: a second record; every image has one")
+                if image_id not in seen:
+                    seen[image_id] = process
+                    yield image_id, prediction, truth
+
+
+def _open(path: Path) -> Any:
+    if not path.exists():
+        raise EGTRError(f"{path}: there is no such file")
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except DAMAGE as error:
+        raise EGTRError(f"{path}: is no .npz file, or a damaged one ({error}); write or copy it again") from error
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise EGTRError(f"{path}: holds a single array, expected what numpy.savez_compressed writes")
+    return archive
+
+
+def _read_parts(path: Path) -> list[_Part]:
+    """All parts in reading order, with nothing but meta read."""
+    paths = sorted(path.glob("*.npz")) if path.is_dir() else [path]
+    if not paths:
+        raise EGTRError(f"{path}: the folder holds no .npz file, so there are no predictions in it")
+    parts, first = [], None
+    for file in paths:
+        with _open(file) as archive:
+            if "meta" not in archive:
+                raise EGTRError(f"{file}: meta is missing; see docs/prediction_files.md for what a file must hold")
+            text = _read_array(archive, "meta", "U", f"{file}: ")
+        try:
+            record = json.loads(str(text))
+            meta = PredictionMeta.from_json(record)
+            part = _check_part(record.pop("part", None))
+        except ValueError as error:  # EGTRError and JSONDecodeError are ValueErrors
+            raise EGTRError(f"{file}: meta: {error}") from error
+        first = record if first is None else first
+        if record != first:
+            fields = ", ".join(sorted(k for k in record.keys() | first.keys() if record.get(k) != first.get(k)))
+            raise EGTRError(f"{file}: meta differs from {paths[0]} in {fields}; parts of several runs are mixed")
+        parts.append(_Part(file, meta, part))
+    return sorted(parts, key=lambda p: (p.part["process"], p.part["number"]) if p.part else (-1, -1))
+
+
+def _check_part(part: Any) -> dict[str, Any] | None:
+    kinds = {"process": int, "num_processes": int, "number": int, "last": bool}
+    if part is not None and (
+        not isinstance(part, dict) or any(type(part.get(name)) is not kind for name, kind in kinds.items())
+    ):
+        raise EGTRError(f"part is {part!r}, expected {', '.join(kinds)}; leave it out where you write one file")
+    return part
+
+
+def _what_is_missing(parts: list[_Part]) -> str | None:
+    """Why the parts are not all that the run was to write; None where they are, or do not say."""
+    stated = [p.part for p in parts if p.part is not None]
+    if not stated:
+        return None
+    keys = [(part["process"], part["number"]) for part in stated]
+    if len(stated) < len(parts) or len(set(keys)) < len(keys) or len({part["num_processes"] for part in stated}) > 1:
+        raise EGTRError(f"{parts[0].path.parent}: parts of several runs are mixed; keep those of one run")
+    for process in range(stated[0]["num_processes"]):
+        own = [part for part in stated if part["process"] == process]
+        if [part["number"] for part in own] != list(range(len(own))) or not own or not own[-1]["last"]:
+            return f"process {process} of {stated[0]['num_processes']} did not write all its predictions"
+    return None
+
+
+def _count_records(archive: Any, path: Path) -> int:
+    known = {"image_id", *PREDICTION_MEMBERS, *GROUND_TRUTH_MEMBERS}
+    numbers = set()
+    for member in archive.files:
+        number, _, name = member.partition("/")
+        if member == "meta":
+            continue
+        if not number.isdecimal() or name not in known:
+            raise EGTRError(f"{path}: member {member} is unknown; see docs/prediction_files.md for the names")
+        numbers.add(int(number))
+    if numbers != set(range(len(numbers))):
+        gap = min(set(range(len(numbers))) - numbers)
+        raise EGTRError(f"{path}: there is no record {gap}, but a later one; number records from 0 without a gap")
+    return len(numbers)
+
+
+def _read_record(archive: Any, index: int, part: _Part) -> tuple[int | str, Prediction, GroundTruth | None]:
+    image_id = _read_array(archive, f"{index}/image_id", "iuU", f"{part.path}: record {index}: ")
+    if image_id.ndim:
+        raise EGTRError(f"{part.path}: record {index}: image_id is an array, expected one number or text")
+    image_id = image_id.item()
+    where = f"{part.path}: image {image_id!r}: "
+
+    def read(kinds: dict[str, str]) -> dict[str, np.ndarray]:
+        return {name: _read_array(archive, f"{index}/{name}", kind, where) for name, kind in kinds.items()}
+
+    members = read(PREDICTION_MEMBERS)
+    has_truth = any(f"{index}/{name}" in archive for name in GROUND_TRUTH_MEMBERS)
+    truth_members = read(GROUND_TRUTH_MEMBERS) if has_truth else {}
+    try:
+        size = members["image_size"]
+        if size.shape != (2,) or size.min() < 1:
+            raise EGTRError(f"image_size is {size.tolist()}, expected height and width in pixels")
+        prediction = Prediction(**members | {"image_size": tuple(size.tolist())})
+        truth = None
+        if has_truth:
+            truth = GroundTruth(*(truth_members[name] for name in GROUND_TRUTH_MEMBERS), image_id=image_id)
+        check_record(prediction, truth, part.meta)
+    except EGTRError as error:
+        raise EGTRError(f"{where}{error}") from error
+    return image_id, prediction, truth
+
+
+def _read_array(archive: Any, member: str, kinds: str, where: str) -> np.ndarray:
+    """A member of the archive whose dtype is of one of ``kinds``."""
+    name = member.rpartition("/")[2]
+    if member not in archive:
+        raise EGTRError(f"{where}{name} is missing; see docs/prediction_files.md for what a record must hold")
+    try:
+        array = archive[member]
+    except DAMAGE as error:
+        raise EGTRError(f"{where}{name} cannot be read ({error}); write or copy the file again") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
+        found = getattr(array, "dtype", "no array")
+        wanted = " or ".join({"f": "float", "i": "int", "u": "unsigned int", "U": "text"}[kind] for kind in kinds)
+        raise EGTRError(f"{where}{name} is {found}, expected {wanted}")
+    return array

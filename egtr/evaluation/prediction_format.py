@@ -1,0 +1,172 @@
+"""What stands in a prediction file: names, types and ranges, as docs/prediction_files.md describes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from egtr.structures import EGTRError, GroundTruth, Prediction, TripletCounts
+
+FORMAT = "egtr-predictions"
+VERSION = 1
+TASKS = ("sgdet", "sgcls", "predcls")
+# Members of record k are called "k/<name>": name to the kinds of numbers (numpy's dtype.kind) that it may hold.
+PREDICTION_MEMBERS = {
+    "logits": "f",
+    "boxes": "fiu",
+    "pairs": "iu",
+    "connectivity": "f",
+    "relation": "f",
+    "image_size": "iu",
+}
+GROUND_TRUTH_MEMBERS = {"gt_boxes": "fiu", "gt_classes": "iu", "gt_triplets": "iu"}
+
+
+@dataclass(frozen=True)
+class PredictionMeta:
+    """What holds for all records of a prediction file. C is the number of object classes, R of predicates.
+
+    Attributes:
+        class_names: C names, or None.
+        predicate_names: R names, or None.
+        task: "sgdet" (objects were found by the model), "sgcls" (their boxes were given) or "predcls" (boxes and
+            classes were given).
+        max_rank: largest K at which recall can be taken; pairs that no such ranking needs are left out. None: records
+            are whole. Those of sgcls and predcls always are, because accuracy A@K looks at annotated pairs wherever
+            they are ranked.
+        training: triplets of the training set, for zero-shot recall and head, body and tail; or None.
+
+    Raises:
+        EGTRError: an unknown task, a ``max_rank`` below 1, or ``training`` with other numbers of classes and
+            predicates than there are names.
+    """
+
+    class_names: tuple[str, ...] | None = None
+    predicate_names: tuple[str, ...] | None = None
+    task: str = "sgdet"
+    max_rank: int | None = 100
+    training: TripletCounts | None = None
+
+    def __post_init__(self):
+        for field in ("class_names", "predicate_names"):
+            names = getattr(self, field)
+            object.__setattr__(self, field, None if names is None else tuple(map(str, names)))
+        if self.task not in TASKS:
+            raise EGTRError(f"task is {self.task!r}, choose one of {', '.join(TASKS)}")
+        if self.task != "sgdet":
+            object.__setattr__(self, "max_rank", None)
+        if self.max_rank is not None and (type(self.max_rank) is not int or self.max_rank < 1):
+            raise EGTRError(f"max_rank is {self.max_rank!r}; give an integer of at least 1, or null")
+        if self.training is not None:
+            for field, count in (
+                ("class_names", self.training.num_classes),
+                ("predicate_names", self.training.num_predicates),
+            ):
+                names = getattr(self, field)
+                if names is not None and len(names) != count:
+                    raise EGTRError(f"{field} has {len(names)} names, but training counts {count}")
+
+    @property
+    def num_classes(self) -> int | None:
+        """C, where names or training state it."""
+        return len(self.class_names) if self.class_names is not None else self.training and self.training.num_classes
+
+    @property
+    def num_predicates(self) -> int | None:
+        """R, where names or training state it."""
+        if self.predicate_names is not None:
+            return len(self.predicate_names)
+        return self.training and self.training.num_predicates
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, with format and version, ready for ``json.dumps``."""
+        training = self.training and {
+            "num_classes": self.training.num_classes,
+            "num_predicates": self.training.num_predicates,
+            "triplets": self.training.triplets.tolist(),
+            "counts": self.training.counts.tolist(),
+        }
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "task": self.task,
+            "max_rank": self.max_rank,
+            "class_names": self.class_names,
+            "predicate_names": self.predicate_names,
+            "training": training,
+        }
+
+    @classmethod
+    def from_json(cls, record: Any) -> "PredictionMeta":
+        """Inverse of :meth:`to_json`. All but format and version may be absent; other keys are not read.
+
+        Raises:
+            EGTRError: another format, a newer version, or a value that does not fit.
+        """
+        if not isinstance(record, Mapping) or record.get("format") != FORMAT:
+            raise EGTRError(f'meta does not say "format": "{FORMAT}"; this is no prediction file')
+        version = record.get("version")
+        if type(version) is not int or version < 1:
+            raise EGTRError(f"meta says version {version!r}, expected {VERSION}")
+        if version > VERSION:
+            raise EGTRError(f"meta says version {version}, this EGTR reads up to {VERSION}; update EGTR")
+        task, max_rank = record.get("task", "sgdet"), record.get("max_rank")
+        if task != "sgdet" and max_rank is not None:
+            raise EGTRError(f"max_rank is {max_rank!r}, but records of {task} are whole: give null")
+        for field in ("class_names", "predicate_names"):
+            names = record.get(field)
+            if names is not None and not (isinstance(names, list) and all(isinstance(n, str) for n in names)):
+                raise EGTRError(f"{field} is not a list of names")
+        return cls(
+            record.get("class_names"),
+            record.get("predicate_names"),
+            task,
+            max_rank,
+            _training_from_json(record.get("training")),
+        )
+
+
+def _training_from_json(record: Any) -> TripletCounts | None:
+    if record is None:
+        return None
+    try:
+        return TripletCounts(
+            np.array(record["triplets"], dtype=np.int64).reshape(-1, 3),
+            np.array(record["counts"], dtype=np.int64),
+            int(record["num_classes"]),
+            int(record["num_predicates"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise EGTRError(f"training is not as described in docs/prediction_files.md: {error}") from error
+
+
+def check_record(prediction: Prediction, ground_truth: GroundTruth | None, meta: PredictionMeta) -> None:
+    """Raise EGTRError, naming the field, where values are out of range or disagree with ``meta``."""
+    for field in ("logits", "boxes", "connectivity", "relation"):
+        if not np.isfinite(getattr(prediction, field)).all():
+            raise EGTRError(f"{field} holds NaN or infinity; has the model's training diverged?")
+    for field in ("connectivity", "relation"):
+        values = getattr(prediction, field)
+        # Probabilities of other systems may pass 1 by a rounding error.
+        if values.size and (values.min() < 0 or values.max() > 1 + 1e-6):
+            raise EGTRError(
+                f"{field} lies in {values.min():g}..{values.max():g}; these are probabilities in 0..1, not logits"
+            )
+    if (prediction.boxes[:, 2:] < prediction.boxes[:, :2]).any():
+        raise EGTRError("boxes holds one that ends before it begins; a box is x1, y1, x2, y2 in pixels")
+    num_classes, num_predicates = prediction.logits.shape[1], prediction.relation.shape[1]
+    for field, found, named in (
+        ("logits", num_classes, meta.num_classes),
+        ("relation", num_predicates, meta.num_predicates),
+    ):
+        if named is not None and found != named:
+            raise EGTRError(f"{field} has {found} columns, but meta names {named}")
+    if ground_truth is None:
+        return
+    for field, ids, count in (
+        ("gt_classes", ground_truth.classes, num_classes),
+        ("gt_triplets", ground_truth.triplets[:, 2], num_predicates),
+    ):
+        if len(ids) and ids.max() >= count:
+            raise EGTRError(f"{field} holds {ids.max()}, but the prediction knows only 0..{count - 1}")

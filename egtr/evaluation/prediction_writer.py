@@ -1,0 +1,162 @@
+"""Writing of prediction files, while a model runs. docs/prediction_files.md describes what comes out."""
+
+import json
+import operator
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from egtr.structures import EGTRError, GroundTruth, Prediction
+
+from .prediction_format import PREDICTION_MEMBERS, PredictionMeta, check_record
+from .pruning import prune_prediction
+
+
+class PredictionWriter:
+    """Writes a prediction file record by record; a context manager.
+
+    A path that ends in ``.npz`` becomes one file, which appears when the writer is closed. Any other path becomes a
+    folder of parts ``part-<process>-<number>.npz``. Each part is written under another name, flushed to the disk and
+    then renamed, so that a run that is killed loses the open part at most. After an exception the open part is kept
+    too. Several processes may write into one folder, each its own parts.
+
+    The file says of itself whether all processes came to their end; :func:`read_predictions` refuses it otherwise.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        meta: PredictionMeta | None = None,
+        *,
+        process: int = 0,
+        num_processes: int = 1,
+        records_per_part: int = 200,
+        overwrite: bool = False,
+    ):
+        """
+        Args:
+            path: a file that ends in ``.npz``, or a folder. Missing parent folders are made.
+            meta: what holds for all records, the same in every process; None: nothing but the defaults.
+            process, num_processes: which process this is, 0..num_processes - 1, of how many.
+            records_per_part: pictures in a part of a folder.
+            overwrite: remove the predictions of an earlier run. Every process removes what it is about to write
+                anew, process 0 also those of processes that are no more.
+
+        Raises:
+            EGTRError: there are predictions already and ``overwrite`` is False; several processes and one file.
+        """
+        self.path, self.meta = Path(path), meta or PredictionMeta()
+        self._process, self._num_processes = process, num_processes
+        self._one_file = self.path.suffix == ".npz"
+        self._records_per_part = records_per_part
+        if self._one_file and num_processes > 1:
+            raise EGTRError(f"{self.path}: {num_processes} processes cannot write one file; name a folder")
+        self._make_room(overwrite)
+        self._image_ids: set[int | str] = set()
+        self._part = 0
+        self._open_part()
+
+    def write(self, image_id: int | str, prediction: Prediction, ground_truth: GroundTruth | None = None) -> None:
+        """Write one picture, pruned to ``meta.max_rank``.
+
+        Raises:
+            EGTRError: the record holds NaN or disagrees with ``meta``, or the image was written before. Nothing of it
+                is written then, and the writer goes on with the next one.
+        """
+        image_id = image_id if isinstance(image_id, str) else operator.index(image_id)
+        try:
+            check_record(prediction, ground_truth, self.meta)
+            if image_id in self._image_ids:
+                raise EGTRError("it was written before; every image has one record")
+            if self.meta.max_rank is not None:
+                prediction = prune_prediction(prediction, self.meta.max_rank)
+        except EGTRError as error:
+            raise EGTRError(f"{self.path}: image {image_id!r}: {error}") from error
+        if self._count == self._records_per_part and not self._one_file:
+            self._finish_part(last=False)
+            self._part += 1
+            self._open_part()
+        members = {"image_id": image_id} | {name: getattr(prediction, name) for name in PREDICTION_MEMBERS}
+        if ground_truth is not None:
+            fields = ("boxes", "classes", "triplets")
+            members |= {f"gt_{name}": getattr(ground_truth, name) for name in fields}
+        try:
+            for name, value in members.items():
+                self._write_member(f"{self._count}/{name}", value)
+        except BaseException:
+            # Half a record would make the whole part unreadable.
+            self._discard_part()
+            raise
+        self._image_ids.add(image_id)
+        self._count += 1
+
+    def close(self, complete: bool = True) -> None:
+        """Finish the open part.
+
+        Args:
+            complete: False where pictures are missing, because the run was cut short.
+        """
+        if self._zip is not None:
+            self._finish_part(last=complete)
+
+    def __enter__(self) -> "PredictionWriter":
+        return self
+
+    def __exit__(self, exc_type, exc_value, traceback) -> None:
+        self.close(complete=exc_type is None)
+
+    def _make_room(self, overwrite: bool) -> None:
+        if self._one_file:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            former = [self.path] if self.path.exists() else []
+        else:
+            if self.path.exists() and not self.path.is_dir():
+                raise EGTRError(f"{self.path}: is a file; name a folder, or a file that ends in .npz")
+            self.path.mkdir(parents=True, exist_ok=True)
+            # Without overwrite a process must not stumble over what its neighbours have just begun.
+            former = [path for path in self.path.glob("part-*.npz*") if self._replaces(path.name)]
+        if former and not overwrite:
+            raise EGTRError(f"{former[0]}: holds predictions of an earlier run; remove it or name another place")
+        if not self._one_file:
+            for path in former:
+                path.unlink()
+
+    def _replaces(self, name: str) -> bool:
+        process = int(name.split("-")[1])
+        return process == self._process or (self._process == 0 and process >= self._num_processes)
+
+    def _open_part(self) -> None:
+        self._target = self.path
+        if not self._one_file:
+            self._target = self.path / f"part-{self._process:04d}-{self._part:05d}.npz"
+        self._temporary = self._target.with_name(self._target.name + ".incomplete")
+        self._file = open(self._temporary, "wb")
+        self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_DEFLATED)
+        self._count = 0
+
+    def _write_member(self, name: str, value: Any) -> None:
+        # What numpy.savez_compressed does, one member at a time.
+        with self._zip.open(f"{name}.npy", "w", force_zip64=True) as file:
+            np.lib.format.write_array(file, np.asarray(value), allow_pickle=False)
+
+    def _finish_part(self, last: bool) -> None:
+        part = {"process": self._process, "num_processes": self._num_processes, "number": self._part, "last": last}
+        try:
+            self._write_member("meta", json.dumps(self.meta.to_json() | {"part": part}))
+            self._zip.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except BaseException:
+            self._discard_part()
+            raise
+        self._file.close()
+        os.replace(self._temporary, self._target)
+        self._zip = None
+
+    def _discard_part(self) -> None:
+        self._zip = None
+        self._file.close()
+        self._temporary.unlink(missing_ok=True)
