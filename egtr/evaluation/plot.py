@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from matplotlib.transforms import Bbox
 
 from egtr.structures import EGTRError
@@ -64,12 +65,15 @@ def _set_up_axes(axes: Axes, rows: Rows, metric: str) -> None:
     if min(counts) > 0:
         axes.set_xscale("log")
         axes.set_xlim(min(counts) / 1.5, max(counts) * 1.5)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(counts) < 1000 * min(counts) else (1,)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         # A logarithm has no 0: linear below 1.
         axes.set_xscale("symlog", linthresh=1)
         axes.set_xlim(-0.5, max(*counts, 1) * 1.5)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     highest = np.nanmax([1.0, *(row[metric] for row in rows)])
-    axes.set_ylim(-0.07 * highest, 1.12 * highest)
+    axes.set_ylim(-0.09 * highest, 1.12 * highest)
     axes.set_xlabel("triplets in training, logarithmic")
     axes.set_ylabel(f"{metric} of the predicate, percent")
     axes.grid(axis="y", color="0.9", linewidth=0.8)

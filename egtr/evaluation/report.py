@@ -18,6 +18,8 @@ from tabulate import tabulate
 
 from egtr.structures import TripletCounts
 
+from .plot import plot_predicate_recall
+from .protocols import Protocol
 from .recall import PredicateRecall
 
 # Values of one row of the summary table: several K of one metric, or several APs.
@@ -116,6 +118,63 @@ def predicate_table(rows: Sequence[Mapping[str, Any]], tablefmt: str = "pipe") -
     shown = [[_cell(row[key]) if isinstance(row[key], float) else str(row[key]) for key in headers] for row in rows]
     aligned = ["left" if isinstance(rows[0][key], str) else "right" for key in headers]
     return tabulate(shown, headers=list(headers.values()), tablefmt=tablefmt, colalign=aligned, disable_numparse=True)
+
+
+def write_report(
+    folder: str | Path,
+    stem: str,
+    results: Results,
+    protocols: Sequence[Protocol],
+    predicate_names: Sequence[str] | None = None,
+    training: TripletCounts | None = None,
+    **about: Any,
+) -> list[Path]:
+    """Everything in files: ``stem.json``, ``stem.csv``, ``stem_predicates.csv`` and, with training, the plot.
+
+    Args:
+        folder: is made where it is missing.
+        stem: how the names of the files begin.
+        results: protocol name to metrics, fractions; the first protocol is the one that is plotted.
+        protocols: the protocols of ``results``, whose conventions go into the JSON file.
+        predicate_names: R names; None: "predicate 3".
+        training: see :func:`predicate_rows`; None: no plot.
+        about: what else the JSON file shall say, such as dataset="vg150_test".
+
+    Returns:
+        The files written.
+    """
+    stem_path = Path(folder) / stem
+    rows = {
+        name: predicate_rows(metrics["per_predicate"], predicate_names, training)
+        for name, metrics in results.items()
+        if "per_predicate" in metrics
+    }
+    conventions = {protocol.name: asdict(protocol) for protocol in protocols}
+    report = {
+        **about,
+        "unit": "percent",
+        "protocols": {
+            name: {
+                "conventions": conventions.get(name),
+                "metrics": to_percent(metrics),
+                "per_predicate": rows.get(name, []),
+            }
+            for name, metrics in results.items()
+        },
+    }
+    paths = [stem_path.with_name(f"{stem}{suffix}") for suffix in (".json", ".csv")]
+    write_json(paths[0], report)
+    write_csv(paths[1], metric_rows(results))
+    if rows:
+        paths.append(stem_path.with_name(f"{stem}_predicates.csv"))
+        write_csv(paths[-1], [{"protocol": name} | row for name, found in rows.items() for row in found])
+    if rows and training is not None:
+        headline, shown = next(iter(rows.items()))
+        recalls = [name for name in shown[0] if name.startswith("R@")]
+        title = f"{about.get('dataset') or 'Recall of each predicate'}, protocol {headline}"
+        paths.append(stem_path.with_name(f"{stem}_predicates.png"))
+        plot_predicate_recall(paths[-1], shown, metric=recalls[len(recalls) // 2], title=title)
+    return paths
 
 
 def to_json(report: Any) -> str:
