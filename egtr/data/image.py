@@ -10,15 +10,77 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from detectron2.data import detection_utils
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from egtr.structures import EGTRError
 
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray | torch.Tensor
 
+# What Pillow's decoders report damage by.
+_DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
 # Suffixes that a folder is searched for; a file that is named outright may have any.
 IMAGE_SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 CHANNEL_ORDERS = ("RGB", "BGR")
+
+
+class BrokenImageError(EGTRError):
+    """A picture of a data set cannot be used.
+
+    Attributes:
+        kind: "missing-image", "truncated-image", "unreadable-image", or "size-mismatch" where it is another
+            picture than the one that was annotated.
+    """
+
+    # The message alone is enough, because DataLoader workers send their errors to the main process by it.
+    def __init__(self, message: str, kind: str = "unreadable-image"):
+        super().__init__(message)
+        self.kind = kind
+
+
+def read_annotated_image(record: dict[str, Any], image_format: str = "RGB") -> np.ndarray:
+    """The picture of a dataset dict as training and evaluation read it, its orientation by EXIF applied.
+
+    Args:
+        record: its ``file_name`` is read; ``height`` and ``width`` are compared with the picture, or set where
+            they are missing.
+        image_format: one that :func:`detectron2.data.detection_utils.read_image` knows.
+
+    Returns:
+        (H, W, 3) uint8 where ``image_format`` is "RGB" or "BGR".
+
+    Raises:
+        BrokenImageError: the picture is missing, cannot be decoded to its end, or has another size.
+    """
+    file_name = record["file_name"]
+    try:
+        # A copy, since what Pillow hands out is read-only, which torch warns about when fvcore flips it.
+        image = np.array(detection_utils.read_image(file_name, format=image_format))
+    except FileNotFoundError as error:
+        message = f"{file_name}: cannot be read as a picture: there is no such file. Copy it there."
+        raise BrokenImageError(message, "missing-image") from error
+    except _DECODING_ERRORS as error:
+        truncated = isinstance(error, EOFError) or "truncated" in str(error).lower()
+        message = f"{file_name}: cannot be read as a picture ({_reason(error, file_name)}). Copy it there again."
+        raise BrokenImageError(message, "truncated-image" if truncated else "unreadable-image") from error
+    try:
+        detection_utils.check_image_size(record, image)
+    except detection_utils.SizeMismatchError as error:
+        message = (
+            f"{file_name}: fields height, width are {record['height']}, {record['width']}, but the picture is "
+            f"{image.shape[0]} high and {image.shape[1]} wide. The annotations belong to another copy of it."
+        )
+        raise BrokenImageError(message, "size-mismatch") from error
+    return image
+
+
+def _reason(error: Exception, file_name: str) -> str:
+    if not isinstance(error, UnidentifiedImageError):
+        return str(error)
+    # Pillow's own words name the opened file object.
+    empty = os.path.isfile(file_name) and os.path.getsize(file_name) == 0
+    return "the file is empty" if empty else "not in any format that Pillow reads"
 
 
 def load_image(source: ImageSource, channel_order: str | None = None) -> np.ndarray:
@@ -61,8 +123,7 @@ def load_image(source: ImageSource, channel_order: str | None = None) -> np.ndar
         raise EGTRError(f"{name}: not a picture in any format that Pillow reads") from error
     except Image.DecompressionBombError as error:
         raise EGTRError(f"{name}: too large ({error}); scale it down or raise PIL.Image.MAX_IMAGE_PIXELS") from error
-    # Pillow's decoders report damage by any of these
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except _DECODING_ERRORS as error:
         raise EGTRError(f"{name}: cannot be read as a picture ({error}); is the file whole?") from error
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 from fvcore.transforms.transform import HFlipTransform, Transform
 
 from egtr.data.catalog import get_metadata
+from egtr.data.image import read_annotated_image
 from egtr.data.transforms import build_augmentation
 from egtr.structures import EGTRError, not_crowd, remap_relations
 
@@ -69,7 +69,7 @@ class SceneGraphMapper:
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         """
         Raises:
-            EGTRError: the picture cannot be read or has another size than the annotations say.
+            BrokenImageError: the picture cannot be read or has another size than the annotations say.
         """
         if not self.is_train:
             dataset_dict = copy.deepcopy(dataset_dict)
@@ -90,19 +90,7 @@ class SceneGraphMapper:
 
     def _read_and_augment(self, dataset_dict: dict[str, Any]) -> tuple[np.ndarray, Transform]:
         """Read and transform the picture, (H, W, 3) uint8; add its original size to the dict if missing."""
-        file_name = dataset_dict["file_name"]
-        try:
-            # A copy, since what Pillow hands out is read-only, which torch warns about when fvcore flips it.
-            image = np.array(utils.read_image(file_name, format=self.image_format))
-            utils.check_image_size(dataset_dict, image)
-        except utils.SizeMismatchError as error:
-            raise EGTRError(
-                f"{file_name}: fields height, width are {dataset_dict['height']}, {dataset_dict['width']}, "
-                f"but the picture is {image.shape[0]} high and {image.shape[1]} wide. The annotations belong "
-                "to another copy of it."
-            ) from error
-        except OSError as error:  # missing and undecodable files both
-            raise EGTRError(f"{file_name}: cannot be read as a picture ({error}). Copy it there again.") from error
+        image = read_annotated_image(dataset_dict, self.image_format)
         aug_input = T.AugInput(image)
         transforms = self.augmentations(aug_input)
         return aug_input.image, transforms
