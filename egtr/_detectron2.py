@@ -1,9 +1,9 @@
-"""The one place that knows what is odd about the Detectron2 underneath. ``import egtr`` runs it first.
+"""The one place that knows what is odd about the Detectron2 underneath. Every room that needs it imports this first.
 
 It does two things:
 
-1. Where Detectron2 cannot be imported it raises one ``ImportError`` that says how to get it. Detectron2 has
-   no release on the package index, so ``pip install egtr`` cannot bring it along.
+1. Where Detectron2 or torch cannot be imported it raises one ``ImportError`` that says how to get them. Detectron2
+   has no release on the package index, so ``pip install egtr`` cannot bring it along.
 2. It imports the Detectron2 modules that call ``torch.jit.script`` while they are being imported. Current
    PyTorch answers with a ``FutureWarning`` that nobody who imports ``egtr`` can act on. The filter covers
    this one message and holds only during these imports: a user's own ``torch.jit.script`` still warns.
@@ -14,6 +14,8 @@ Nothing of Detectron2 is replaced or patched.
 import importlib
 import sys
 import warnings
+
+from .structures.errors import MissingDetectron2Error
 
 INSTALL_HINT = (
     "EGTR is a plugin of Detectron2, which this Python ({python}) does not have: {reason}.\n"
@@ -28,27 +30,28 @@ def require_detectron2() -> None:
     """Import Detectron2.
 
     Raises:
-        ImportError: Detectron2 is missing, or a folder of the same name hides it. The message says how to
-            install it. A Detectron2 that is there but fails for another reason raises its own error.
+        MissingDetectron2Error: Detectron2 or torch is missing, or a folder of the same name hides Detectron2. The
+            message says how to install it. A Detectron2 that is there but fails for another reason raises its own
+            error.
     """
     try:
         detectron2 = importlib.import_module("detectron2")
     except ModuleNotFoundError as error:
-        if error.name != "detectron2":
+        if error.name not in ("detectron2", "torch"):
             raise
-        raise ImportError(_hint("there is no module detectron2"), name="detectron2") from error
+        raise _missing(f"there is no module {error.name}") from error
     # A folder called detectron2 without __init__.py (a fresh clone in the working directory, say) imports as
     # an empty namespace package. Every later import from it would fail with a message that helps nobody.
     if getattr(detectron2, "__file__", None) is None:
         where = ", ".join(detectron2.__path__)
-        raise ImportError(_hint(f"the folder {where} has that name but is not the package"), name="detectron2")
+        raise _missing(f"the folder {where} has that name but is not the package")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=FutureWarning)
         importlib.import_module("detectron2.modeling")
 
 
-def _hint(reason: str) -> str:
-    return INSTALL_HINT.format(python=sys.executable, reason=reason)
+def _missing(reason: str) -> MissingDetectron2Error:
+    return MissingDetectron2Error(INSTALL_HINT.format(python=sys.executable, reason=reason), name="detectron2")
 
 
 require_detectron2()

@@ -5,6 +5,7 @@ What describes the model lives under ``MODEL.EGTR``; a few keys extend Detectron
 comments.
 """
 
+from . import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
 from detectron2.config import CfgNode
 
 

@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from . import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
 from detectron2.utils.file_io import PathHandler, PathManager
 
 from .structures.errors import EGTRError

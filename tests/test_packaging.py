@@ -163,12 +163,44 @@ def test_setup_needs_nothing_but_setuptools(tmp_path):
     assert result.stdout.split() == ["egtr", egtr.__version__]
 
 
-def test_missing_detectron2_gives_one_helpful_error(tmp_path):
-    result = python(BLOCK.format(blocked=["detectron2"]) + "import egtr.structures", tmp_path, ROOT)
+@pytest.mark.parametrize("missing", ["detectron2", "torch"])
+@pytest.mark.parametrize(
+    "use",
+    [
+        "import egtr; egtr.EGTR",
+        "from egtr import get_egtr_cfg",
+        "import egtr.config",
+        "import egtr.data",
+        "from egtr.engine import launch",
+        "from egtr import model_zoo",
+        "from egtr.modeling.criterion import SetCriterion",
+        "from egtr.evaluation import SceneGraphEvaluator",
+    ],
+)
+def test_missing_detectron2_gives_one_helpful_error(missing, use, tmp_path):
+    result = python(BLOCK.format(blocked=[missing]) + use, tmp_path, ROOT)
     assert result.returncode != 0
-    message = result.stderr[result.stderr.rindex("ImportError:") :]
-    assert "there is no module detectron2" in message and sys.executable in message
+    message = result.stderr[result.stderr.rindex("MissingDetectron2Error:") :]
+    assert f"there is no module {missing}" in message and sys.executable in message
     assert "make setup" in message and "python tools/setup/install_detectron2.py" in message
+
+
+def test_structures_and_scoring_need_neither_torch_nor_detectron2(tmp_path):
+    code = """
+import sys
+import egtr.evaluation, egtr.structures
+from egtr import EGTRError, Prediction, SceneGraph, __version__, evaluation
+assert not {"torch", "torchvision", "timm", "detectron2"} & set(sys.modules)
+assert not hasattr(egtr, "no_such_name")
+prediction = Prediction([[2.0, 0.0], [0.0, 2.0]], [[0, 0, 9, 9], [5, 5, 20, 20]], [[0, 1]], [1.0], [[0.9]], (30, 30))
+truth = egtr.structures.GroundTruth(prediction.boxes, [0, 1], [[0, 1, 0]])
+print(evaluation.evaluate([prediction], [truth])["R@20"], SceneGraph.from_prediction(prediction))
+"""
+    blocked = ["torch", "torchvision", "timm", "detectron2", "fvcore", "iopath"]
+    result = python(BLOCK.format(blocked=blocked) + code, tmp_path, ROOT)
+    assert result.returncode == 0, result.stderr
+    # The one annotated triplet is the one predicted.
+    assert result.stdout.startswith("1.0 SceneGraph")
 
 
 def test_folder_that_hides_detectron2_is_named(tmp_path):
@@ -185,6 +217,7 @@ class OnlyFolder:
             return spec
 sys.meta_path.insert(0, OnlyFolder())
 import egtr
+egtr.EGTR
 """
     result = python(code, tmp_path, ROOT)
     assert result.returncode != 0

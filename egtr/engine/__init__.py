@@ -1,5 +1,6 @@
 """Training and prediction: optimizer, loop, checkpoints, and the way from a command line to a run."""
 
+from .. import _detectron2  # noqa: F401 - says how to install Detectron2 where it is missing
 from .checkpointer import EGTRCheckpointer, export_weights, find_new_parameters, load_checkpoint_file
 from .defaults import (
     add_extension_argument,

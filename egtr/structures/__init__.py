@@ -1,7 +1,6 @@
 """Records that every other part of the library exchanges.
 
-The code of this folder is plain numpy and uses neither torch nor Detectron2; the package ``egtr`` that it is part of
-needs both to be imported.
+Plain numpy: this room needs neither torch nor Detectron2.
 """
 
 from .boxes import pairwise_iou

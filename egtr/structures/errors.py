@@ -1,4 +1,4 @@
-"""The one error type that bad input raises."""
+"""The one error type that bad input raises, and the one for a missing Detectron2."""
 
 
 class EGTRError(ValueError):
@@ -7,3 +7,7 @@ class EGTRError(ValueError):
     The message names the file, the field and the remedy, in this order, so that a person can act on it without
     reading a traceback. Programming errors stay ``TypeError``, ``AssertionError`` and friends.
     """
+
+
+class MissingDetectron2Error(ImportError):
+    """Detectron2, or torch below it, is not installed. Models and data sets need it; structures and scoring do not."""

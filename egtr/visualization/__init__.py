@@ -9,6 +9,7 @@
 - ``export``        pictures and JSON files of many graphs
 """
 
+from .. import _detectron2  # noqa: F401 - says how to install Detectron2 where it is missing
 from .draw import draw_scene_graph, figure_to_array, save_scene_graph
 from .export import export_scene_graphs
 from .ground_truth import graph_from_annotations
