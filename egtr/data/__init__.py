@@ -5,39 +5,41 @@
 - ``mapper``      one dataset dict to one model input, relations kept right through filtering, flip and crop
 - ``image``       pictures of any format and mode, from files, bytes or arrays, as RGB
 - ``sampler``     the order of training pictures, which a resumed run goes on with
-- ``statistics``  triplet counts, for the frequency bias
+- ``statistics``  triplet counts, for the frequency bias and for scoring, cached beside the annotations
 - ``catalog``     class names of a registered data set
 - ``build``       loaders, statistics and checks from a configuration
 
 Importing this package registers the built-in data sets under DETECTRON2_DATASETS.
 """
 
+from egtr import _detectron2  # noqa: F401 - says how to install Detectron2 where it is missing
 from egtr.data.build import (
-    build_relation_statistics,
     build_test_loader,
     build_train_loader,
+    build_triplet_counts,
     check_dataset_matches_config,
     skip_batches,
 )
 from egtr.data.catalog import get_metadata
 from egtr.data.datasets import load_visual_genome_json, register_builtin_datasets, register_visual_genome
 from egtr.data.mapper import SceneGraphMapper
-from egtr.data.statistics import RelationStatistics
+from egtr.data.statistics import count_triplets, load_triplet_counts
 from egtr.data.transforms import DETRResize, build_augmentation, detr_resize_shape
 
 register_builtin_datasets()
 
 __all__ = [
     "DETRResize",
-    "RelationStatistics",
     "SceneGraphMapper",
     "build_augmentation",
-    "build_relation_statistics",
     "build_test_loader",
     "build_train_loader",
+    "build_triplet_counts",
     "check_dataset_matches_config",
+    "count_triplets",
     "detr_resize_shape",
     "get_metadata",
+    "load_triplet_counts",
     "load_visual_genome_json",
     "register_builtin_datasets",
     "register_visual_genome",

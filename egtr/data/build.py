@@ -1,12 +1,9 @@
 """Loaders and checks from a configuration."""
 
-from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import (
-    DatasetCatalog,
     DatasetFromList,
     MapDataset,
     build_detection_test_loader,
@@ -20,8 +17,8 @@ from torch.utils.data import DataLoader
 from egtr.data.catalog import get_metadata
 from egtr.data.mapper import SceneGraphMapper
 from egtr.data.sampler import ResumableSampler
-from egtr.data.statistics import RelationStatistics
-from egtr.structures import EGTRError
+from egtr.data.statistics import add_triplet_counts, load_triplet_counts
+from egtr.structures import EGTRError, TripletCounts
 
 
 def build_train_loader(cfg: CfgNode) -> Any:
@@ -85,14 +82,16 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
     return build_detection_test_loader(cfg, dataset_name, mapper=SceneGraphMapper(cfg, is_train=False))
 
 
-def build_relation_statistics(cfg: CfgNode) -> RelationStatistics:
-    """Triplet counts over ``cfg.DATASETS.TRAIN``, for the frequency bias."""
+def build_triplet_counts(cfg: CfgNode) -> TripletCounts:
+    """Triplet counts over all of ``cfg.DATASETS.TRAIN``, for the frequency bias and for zero-shot recall.
+
+    Raises:
+        EGTRError: DATASETS.TRAIN is empty or does not match the model, or what reading a data set raises.
+    """
+    if not cfg.DATASETS.TRAIN:
+        raise EGTRError("DATASETS.TRAIN is empty: there are no triplets to count")
     check_dataset_matches_config(cfg)
-    dataset_dicts: Iterator[dict[str, Any]] = chain.from_iterable(
-        DatasetCatalog.get(name) for name in cfg.DATASETS.TRAIN
-    )
-    egtr = cfg.MODEL.EGTR
-    return RelationStatistics.from_dataset_dicts(dataset_dicts, egtr.NUM_CLASSES, egtr.NUM_PREDICATES)
+    return add_triplet_counts([load_triplet_counts(name) for name in cfg.DATASETS.TRAIN])
 
 
 def check_dataset_matches_config(cfg: CfgNode) -> None:

@@ -2,11 +2,15 @@
 
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 
+from egtr.data.statistics import load_triplet_counts
 from egtr.structures import EGTRError
 
 
 def get_metadata(dataset_name: str) -> Metadata:
-    """Metadata of a registered data set with its class names; the data set is read where that takes it.
+    """Metadata of a registered data set with its class names.
+
+    Where registration left the names to the files, they come from the cached statistics if there are any, or else
+    the data set is read.
 
     Raises:
         EGTRError: the name is not registered, or the data set has no class names.
@@ -18,7 +22,10 @@ def get_metadata(dataset_name: str) -> Metadata:
             f"data sets: {', '.join(known)}. Register your own by egtr.data.register_visual_genome."
         )
     metadata = MetadataCatalog.get(dataset_name)
-    if not metadata.get("thing_classes") or (_is_scene_graph(dataset_name) and not metadata.get("predicate_classes")):
+    if _is_scene_graph(dataset_name):
+        if not (metadata.get("thing_classes") and metadata.get("predicate_classes")):
+            load_triplet_counts(dataset_name)
+    elif not metadata.get("thing_classes"):
         DatasetCatalog.get(dataset_name)
     if not metadata.get("thing_classes"):
         raise EGTRError(f"Data set {dataset_name!r} names no classes: set thing_classes in its metadata.")

@@ -1,63 +1,205 @@
-"""How often which predicate joins which classes: what the model's frequency bias is made of."""
+"""Which triplets a data set annotates, and how often: counted once, kept beside the annotations.
 
-from collections.abc import Iterable
+The frequency bias, zero-shot recall and the groups of frequent and rare predicates are made of these counts.
+"""
+
+import hashlib
+import logging
+import os
+import uuid
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 
-from egtr.structures import EGTRError, not_crowd, remap_relations
+from egtr.structures import EGTRError, TripletCounts, not_crowd, remap_relations
+
+logger = logging.getLogger(__name__)
+
+# Part of the key: to be raised whenever counting or a reader changes what it makes of the same files.
+VERSION = 1
+
+# What numpy and TripletCounts raise on a file that was cut short, overwritten, or is none of ours.
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, EGTRError)
+
+
+def load_triplet_counts(dataset_name: str) -> TripletCounts:
+    """Counts over a registered data set, from its cache where the annotations are still those that were counted.
+
+    The cache is ``<annotation file>.statistics.npz`` beside the annotation file. It holds a hash over the content
+    of every file that the metadata list as ``annotation_files``, so it never answers for annotations that have
+    changed, and it is made anew then, or where it is damaged. Where the folder cannot be written to, counts are
+    kept for this process alone; a data set without ``annotation_files`` is counted each time.
+
+    With a cache no annotation is parsed, and class names that the metadata lack are taken from it.
+
+    Args:
+        dataset_name: a registered data set with relations.
+
+    Raises:
+        EGTRError: the data set has no relations, or what reading it raises.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    key = _content_key(metadata)
+    if key is None:
+        return _count(dataset_name).counts
+    path = _cache_path(metadata)
+    statistics = _counted_before.get(key) or _read(path, key)
+    if statistics is None or not statistics.fits(metadata):
+        statistics = _count(dataset_name)
+        _write(path, key, statistics)
+    _counted_before[key] = statistics
+    statistics.complete(metadata)
+    return statistics.counts
+
+
+def count_triplets(dataset_dicts: Iterable[dict[str, Any]], num_classes: int, num_predicates: int) -> TripletCounts:
+    """Count over dataset dicts, in one pass over what may be a generator.
+
+    Triplets annotated twice on one pair count twice. Relations that touch a crowd annotation are left out, as in
+    training.
+
+    Args:
+        dataset_dicts: dicts with ``annotations`` and ``relations``.
+        num_classes: C.
+        num_predicates: R.
+
+    Raises:
+        EGTRError: a class or predicate id does not fit C or R, or a relation names an object that is not there.
+    """
+    counter: Counter[tuple[int, int, int]] = Counter()
+    for dataset_dict in dataset_dicts:
+        annotations, relations = dataset_dict.get("annotations", []), dataset_dict.get("relations", [])
+        classes = np.array([annotation["category_id"] for annotation in annotations], dtype=np.int64)
+        _check_range(classes, num_classes, "category_id", "thing_classes", dataset_dict)
+        kept = not_crowd(annotations)
+        rows = remap_relations(relations, kept, _describe(dataset_dict))
+        _check_range(rows[:, 2], num_predicates, "predicate of relations", "predicate_classes", dataset_dict)
+        rows[:, :2] = classes[kept][rows[:, :2]]
+        counter.update(map(tuple, rows.tolist()))
+    return TripletCounts(
+        np.array(list(counter), dtype=np.int64).reshape(-1, 3),
+        np.array(list(counter.values()), dtype=np.int64),
+        num_classes,
+        num_predicates,
+    )
+
+
+def add_triplet_counts(parts: Sequence[TripletCounts]) -> TripletCounts:
+    """Counts over several data sets together, at least one, with the same classes and predicates."""
+    rows = np.concatenate([part.triplets for part in parts])
+    triplets, inverse = np.unique(rows, axis=0, return_inverse=True)
+    counts = np.zeros(len(triplets), dtype=np.int64)
+    np.add.at(counts, inverse.reshape(-1), np.concatenate([part.counts for part in parts]))
+    return TripletCounts(triplets, counts, parts[0].num_classes, parts[0].num_predicates)
 
 
 @dataclass(frozen=True)
-class RelationStatistics:
-    """Counts over the annotated triplets of a data set. C: object classes, R: predicates.
+class _Statistics:
+    """What a cache holds: counts, and the names that their ids stand for."""
 
-    Attributes:
-        triplet_counts: (C, C, R) int64, how often each (subject class, object class, predicate) is annotated.
-            Triplets annotated twice on one pair count twice.
-    """
+    counts: TripletCounts
+    thing_classes: list[str]
+    predicate_classes: list[str]
 
-    triplet_counts: np.ndarray
+    def fits(self, metadata: Metadata) -> bool:
+        """False where the names differ from those of the registration, which reading the data set complains about."""
+        return all(list(metadata.get(field, names)) == names for field, names in self._names().items())
 
-    @classmethod
-    def from_dataset_dicts(
-        cls, dataset_dicts: Iterable[dict[str, Any]], num_classes: int, num_predicates: int
-    ) -> "RelationStatistics":
-        """Count over dataset dicts, one pass, which may come from a generator.
+    def complete(self, metadata: Metadata) -> None:
+        metadata.set(**{field: names for field, names in self._names().items() if metadata.get(field) is None})
 
-        Args:
-            dataset_dicts: dicts with ``annotations`` and ``relations``. Relations that touch a crowd
-                annotation are left out, as in training.
-            num_classes: C.
-            num_predicates: R.
-
-        Raises:
-            EGTRError: a class or predicate id does not fit C or R, or a relation names an object that is not
-                there.
-        """
-        flat_counts = np.zeros(num_classes * num_classes * num_predicates, dtype=np.int64)
-        shape = (num_classes, num_classes, num_predicates)
-        for dataset_dict in dataset_dicts:
-            annotations, relations = dataset_dict.get("annotations", []), dataset_dict.get("relations", [])
-            classes = np.array([annotation["category_id"] for annotation in annotations], dtype=np.int64)
-            _check_range(classes, num_classes, "category_id", "NUM_CLASSES", dataset_dict)
-            kept = not_crowd(annotations)
-            subjects, objects, predicates = remap_relations(relations, kept, _describe(dataset_dict)).T
-            _check_range(predicates, num_predicates, "predicate", "NUM_PREDICATES", dataset_dict)
-            classes = classes[kept]
-            cells = np.ravel_multi_index((classes[subjects], classes[objects], predicates), shape)
-            # add.at because a cell may occur more than once in one image
-            np.add.at(flat_counts, cells, 1)
-        return cls(flat_counts.reshape(shape))
+    def _names(self) -> dict[str, list[str]]:
+        return {"thing_classes": self.thing_classes, "predicate_classes": self.predicate_classes}
 
 
-def _check_range(ids: np.ndarray, limit: int, field: str, key: str, dataset_dict: dict[str, Any]) -> None:
-    if ids.size and (ids.max() >= limit or ids.min() < 0):
-        worst = ids.max() if ids.max() >= limit else ids.min()
+# By content key: for folders that cannot be written to.
+_counted_before: dict[str, _Statistics] = {}
+
+
+def _count(dataset_name: str) -> _Statistics:
+    dataset_dicts = DatasetCatalog.get(dataset_name)
+    # Known only now, where registration left the names to the files.
+    metadata = MetadataCatalog.get(dataset_name)
+    names = [metadata.get("thing_classes"), metadata.get("predicate_classes")]
+    if not all(names):
         raise EGTRError(
-            f"{_describe(dataset_dict)}: {field} {worst} does not fit MODEL.EGTR.{key} = {limit}, which allows "
-            f"0..{limit - 1}. Set the key to the data set's number."
+            f"Data set {dataset_name!r} has no relations to count: its metadata lack thing_classes or "
+            "predicate_classes. Name a scene graph data set."
+        )
+    classes, predicates = map(list, names)
+    return _Statistics(count_triplets(dataset_dicts, len(classes), len(predicates)), classes, predicates)
+
+
+def _content_key(metadata: Metadata) -> str | None:
+    """Hash over the annotation files; None where they are not known or one of them cannot be read."""
+    files = metadata.get("annotation_files")
+    if not files:
+        return None
+    key = hashlib.sha256(f"{VERSION} {metadata.get('split')}".encode())
+    try:
+        for path in files:
+            with open(path, "rb") as file:
+                key.update(hashlib.file_digest(file, "sha256").digest())
+    except OSError:
+        return None  # reading the data set says what is wrong, and how to get the file
+    return key.hexdigest()
+
+
+def _cache_path(metadata: Metadata) -> str:
+    return os.path.splitext(metadata.annotation_files[0])[0] + ".statistics.npz"
+
+
+def _read(path: str, key: str) -> _Statistics | None:
+    """The cache, or None where there is none that can answer."""
+    try:
+        # Opened here, because np.load leaves a damaged file open.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            if str(arrays["key"]) != key:
+                return None
+            classes, predicates = arrays["thing_classes"].tolist(), arrays["predicate_classes"].tolist()
+            counts = TripletCounts(arrays["triplets"], arrays["counts"], len(classes), len(predicates))
+            return _Statistics(counts, classes, predicates)
+    except FileNotFoundError:
+        return None
+    except _DAMAGE as error:
+        logger.warning("%s is damaged (%s): its statistics are counted anew", path, error)
+        return None
+
+
+def _write(path: str, key: str, statistics: _Statistics) -> None:
+    """Put the cache in place in one step, so that processes that do this at once cannot mix their files."""
+    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+    try:
+        try:
+            with open(temporary, "xb") as file:
+                np.savez_compressed(
+                    file,
+                    key=key,
+                    triplets=statistics.counts.triplets,
+                    counts=statistics.counts.counts,
+                    thing_classes=np.array(statistics.thing_classes, dtype=str),
+                    predicate_classes=np.array(statistics.predicate_classes, dtype=str),
+                )
+            os.replace(temporary, path)
+        finally:
+            if os.path.exists(temporary):
+                os.remove(temporary)
+    except OSError as error:
+        logger.info("Statistics are not kept in %s (%s): later runs count again", path, error.strerror)
+
+
+def _check_range(ids: np.ndarray, number: int, field: str, names: str, dataset_dict: dict[str, Any]) -> None:
+    outside = ids[(ids < 0) | (ids >= number)]
+    if len(outside):
+        raise EGTRError(
+            f"{_describe(dataset_dict)}: {field} {outside[0]} is not among the data set's {number} {names}, counted "
+            "from 0. A reader has to make ids contiguous"
         )
 
 

@@ -12,7 +12,7 @@ from detectron2.modeling import build_model
 from detectron2.utils import comm
 from torch import nn
 
-from egtr.data import build_relation_statistics, build_test_loader, build_train_loader, skip_batches
+from egtr.data import build_test_loader, build_train_loader, build_triplet_counts, skip_batches
 from egtr.evaluation import SceneGraphEvaluator
 from egtr.structures import EGTRError
 
@@ -115,13 +115,9 @@ class EGTRTrainer(DefaultTrainer):
     def _count_relations(self) -> None:
         if not self.cfg.MODEL.EGTR.RELATION.ENABLED:
             return
-        statistics = build_relation_statistics(self.cfg)
-        self.bare_model.set_relation_statistics(torch.as_tensor(statistics.triplet_counts))
-        logger.info(
-            "Relation statistics: %d triplets in %s",
-            statistics.triplet_counts.sum(),
-            ", ".join(self.cfg.DATASETS.TRAIN),
-        )
+        counts = build_triplet_counts(self.cfg)
+        self.bare_model.set_relation_statistics(torch.from_numpy(counts.dense()))
+        logger.info("Relation statistics: %d triplets in %s", counts.counts.sum(), ", ".join(self.cfg.DATASETS.TRAIN))
 
     def _continue_data(self) -> None:
         """Let a resumed run see the pictures that come next, under other random numbers than at its beginning."""

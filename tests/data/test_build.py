@@ -7,9 +7,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from egtr.config import get_egtr_cfg
 from egtr.data import (
-    build_relation_statistics,
     build_test_loader,
     build_train_loader,
+    build_triplet_counts,
     check_dataset_matches_config,
     get_metadata,
     register_visual_genome,
@@ -107,17 +107,17 @@ def test_pictures_without_objects_are_filtered_as_configured(make_tiny_dataset, 
 
 def test_statistics_count_the_training_sets_of_the_config(tiny_dataset):
     cfg = _cfg(tiny_dataset)
-    statistics = build_relation_statistics(cfg)
+    counts = build_triplet_counts(cfg)
     expected = np.zeros((5, 5, 4), dtype=np.int64)
     for record in DatasetCatalog.get(tiny_dataset.train):
         for s, o, p in record["relations"]:
             expected[record["annotations"][s]["category_id"], record["annotations"][o]["category_id"], p] += 1
-    np.testing.assert_array_equal(statistics.triplet_counts, expected)
+    np.testing.assert_array_equal(counts.dense(), expected)
     # Two sets add up.
     cfg.DATASETS.TRAIN = (tiny_dataset.train, tiny_dataset.val)
-    both = build_relation_statistics(cfg).triplet_counts
+    both = build_triplet_counts(cfg).dense()
     cfg.DATASETS.TRAIN = (tiny_dataset.val,)
-    np.testing.assert_array_equal(both - expected, build_relation_statistics(cfg).triplet_counts)
+    np.testing.assert_array_equal(both - expected, build_triplet_counts(cfg).dense())
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_statistics_count_the_training_sets_of_the_config(tiny_dataset):
 )
 def test_other_numbers_than_the_models_fail_before_training(tiny_dataset, numbers, words):
     cfg = _cfg(tiny_dataset, *numbers)
-    for attempt in (check_dataset_matches_config, build_train_loader, build_relation_statistics):
+    for attempt in (check_dataset_matches_config, build_train_loader, build_triplet_counts):
         with pytest.raises(EGTRError) as error:
             attempt(cfg)
         for word in [tiny_dataset.train, *words]:

@@ -12,7 +12,7 @@ from detectron2.engine import HookBase, hooks
 from detectron2.modeling import build_model
 from detectron2.utils.env import seed_all_rng
 
-from egtr.data import build_relation_statistics
+from egtr.data import build_triplet_counts
 from egtr.engine import (
     BestCheckpointer,
     EGTRCheckpointer,
@@ -98,7 +98,7 @@ def detector_weights(make_cfg, path: Path, changes: dict | None = None) -> str:
 def table_of(cfg) -> torch.Tensor:
     """The frequency table for the training set of ``cfg``."""
     bias = FrequencyBias(cfg.MODEL.EGTR.NUM_CLASSES, cfg.MODEL.EGTR.NUM_PREDICATES)
-    bias.set_counts(torch.as_tensor(build_relation_statistics(cfg).triplet_counts))
+    bias.set_counts(torch.from_numpy(build_triplet_counts(cfg).dense()))
     return bias.table
 
 

@@ -73,6 +73,7 @@ def register_visual_genome(
 
     DatasetCatalog.register(name, load)
     metadata.update(json_file=json_file, rel_file=rel_file, image_root=image_root, split=split)
+    metadata["annotation_files"] = [json_file, rel_file]
     if thing_classes is not None:
         metadata["thing_classes"] = list(thing_classes)
     if predicate_classes is not None:
