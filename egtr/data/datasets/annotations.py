@@ -80,8 +80,8 @@ class ImageAnnotations:
 
     def usable(self) -> np.ndarray:
         """(A,) bool: annotations that name a single object with some area inside the picture."""
-        sides = np.diff(self.clipped_boxes().reshape(-1, 2, 2), axis=1)[:, 0]
-        return (sides > 0).all(axis=1) & ~self.crowd
+        x1, y1, x2, y2 = self.clipped_boxes().T
+        return (x2 > x1) & (y2 > y1) & ~self.crowd
 
 
 @dataclass
@@ -95,6 +95,9 @@ class SceneGraphAnnotations:
         image_root: folder of the pictures.
         source: the file, for messages.
         problems: what the reader could not make sense of.
+        relation_source: in messages about relations, the file (and field) that they come from; None: ``source``.
+        first_id: in messages, the number of the first class and predicate in the file: 1 where 0 stands for a
+            background.
     """
 
     images: list[ImageAnnotations]
@@ -103,67 +106,102 @@ class SceneGraphAnnotations:
     image_root: str
     source: str
     problems: list[Problem] = field(default_factory=list)
+    relation_source: str | None = None
+    first_id: int = 0
 
     def find_problems(self) -> Iterator[Problem]:
         """What is wrong: the reader's problems, then those of each picture. No picture is opened."""
         yield from self.problems
-        repeated = [i for i, n in Counter(image.image_id for image in self.images).items() if n > 1]
-        for image_id in repeated:
-            message = f"{self.source}: image id {image_id} stands for several pictures; give each an id of its own"
-            yield Problem("repeated-image-id", message, image_id)
+        # UNKNOWN and its like come with a problem of the reader, who knows what the file says.
+        explained = {problem.image_id for problem in self.problems if problem.severity == ERROR}
+        for image_id, count in Counter(image.image_id for image in self.images).items():
+            if count > 1:
+                message = f"{self.source}: image id {image_id} stands for {count} pictures; number them anew"
+                yield Problem("repeated-image-id", message, image_id)
         for image in self.images:
-            yield from self._problems_of(image)
+            yield from self._object_problems(image, image.image_id in explained)
+            yield from self._relation_problems(image, image.image_id in explained)
 
-    def _problems_of(self, image: ImageAnnotations) -> Iterator[Problem]:
+    def _object_problems(self, image: ImageAnnotations, explained: bool) -> Iterator[Problem]:
         where = f"{self.source}: image id {image.image_id}"
 
         def problem(kind: str, text: str, severity: str = ERROR) -> Problem:
             return Problem(kind, f"{where}, {text}", image.image_id, severity)
 
-        if image.height <= 0 or image.width <= 0:
-            yield problem("bad-size", f"height and width are {image.height}, {image.width}; they must be positive")
-        num_objects, num_predicates = len(image.boxes), len(self.predicate_classes)
-        for k in np.flatnonzero((image.classes >= len(self.thing_classes)) & (image.classes != UNKNOWN)):
-            yield problem("unknown-category", f"annotation {k}: there is no class {image.classes[k]}")
-        width_height = image.boxes[:, 2:] - image.boxes[:, :2]
-        flat = ~(width_height > 0).all(axis=1) & np.isfinite(image.boxes).all(axis=1)
-        outside = (image.boxes != image.clipped_boxes()).any(axis=1) & np.isfinite(image.boxes).all(axis=1)
+        if min(image.height, image.width) <= 0 and not explained:
+            size = f"{image.height}, {image.width}"
+            yield problem("bad-size", f"fields height and width are {size}; they must be positive")
+        first, last = self.first_id, self.first_id + len(self.thing_classes) - 1
+        unknown = (image.classes < 0) | (image.classes >= len(self.thing_classes))
+        if explained:
+            unknown &= image.classes != UNKNOWN
+        for k in np.flatnonzero(unknown):
+            text = f"there is no class {image.classes[k] + first}; classes are numbered {first}..{last}"
+            yield problem("unknown-category", f"annotation {k}: {text}")
+        finite = np.isfinite(image.boxes).all(axis=1)
+        for k in np.flatnonzero(~finite) if not explained else ():
+            yield problem("bad-box", f"annotation {k}: the box is not four finite numbers")
+        flat = finite & ~(image.boxes[:, 2:] > image.boxes[:, :2]).all(axis=1)
         for k in np.flatnonzero(flat):
             box = image.boxes[k].tolist()
             yield problem("empty-box", f"annotation {k}: box {box} has no area; it is left out", WARNING)
-        for k in np.flatnonzero(outside & ~flat):
-            rest = "it is clipped" if (image.usable() | image.crowd)[k] else "nothing of it is inside; it is left out"
-            box, size = image.boxes[k].tolist(), f"{image.width} x {image.height}"
-            yield problem("box-outside", f"annotation {k}: box {box} leaves the picture of {size}; {rest}", WARNING)
-        known_ends = (image.relations[:, :2] >= 0) & (image.relations[:, :2] < num_objects)
-        for k, (subject, object_, predicate) in enumerate(image.relations.tolist()):
-            row = f"relation {k}"
-            for end, value, known in zip(("subject", "object"), (subject, object_), known_ends[k], strict=True):
-                # UNKNOWN comes with a problem of the reader, who knows what the file says.
-                if not known and value != UNKNOWN:
-                    text = f"{row}: {end} {value} is not among the {num_objects} annotations, counted from 0"
-                    yield problem("missing-object", text)
-            if not 0 <= predicate < num_predicates and predicate != UNKNOWN:
-                yield problem("unknown-predicate", f"{row}: there is no predicate {predicate}")
-            if subject == object_:
+        if image.height > 0 and image.width > 0:
+            clipped = image.clipped_boxes()
+            inside = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
+            for k in np.flatnonzero(finite & ~flat & (image.boxes != clipped).any(axis=1)):
+                rest = "it is clipped" if inside[k] else "nothing of it is inside, so it is left out"
+                text = f"annotation {k}: box {image.boxes[k].tolist()} leaves the picture of "
+                yield problem("box-outside", f"{text}{image.width} x {image.height} pixels; {rest}", WARNING)
+        if len(image.boxes) == 0:
+            yield problem("no-objects", "there are no objects", WARNING)
+
+    def _relation_problems(self, image: ImageAnnotations, explained: bool) -> Iterator[Problem]:
+        where = f"{self.relation_source or self.source}: image id {image.image_id}"
+
+        def problem(kind: str, text: str, severity: str = ERROR) -> Problem:
+            return Problem(kind, f"{where}, {text}", image.image_id, severity)
+
+        first, last = self.first_id, self.first_id + len(self.predicate_classes) - 1
+        rows = list(map(tuple, image.relations.tolist()))
+        for k, (subject, object_, predicate) in enumerate(rows):
+            row = f"relation {k} = {[subject, object_, predicate + first]}"
+            for end, value in (("subject", subject), ("object", object_)):
+                if not 0 <= value < len(image.boxes) and not (explained and value == UNKNOWN):
+                    text = f"{end} {value} is not among the picture's {len(image.boxes)} annotations"
+                    hint = "counted from 0. Do the relations belong to these annotations?"
+                    yield problem("missing-object", f"{row}: {text}, {hint}")
+            if not 0 <= predicate <= last - first and not (explained and predicate == UNKNOWN):
+                yield problem("unknown-predicate", f"{row}: predicates are numbered {first}..{last}")
+            if subject == object_ != UNKNOWN:
                 yield problem("self-relation", f"{row}: joins annotation {subject} to itself", WARNING)
-        for row, count in Counter(map(tuple, image.relations.tolist())).items():
+        for (subject, object_, predicate), count in Counter(rows).items():
             if count > 1:
-                text = f"relation {list(row)} stands there {count} times; training takes it once"
-                yield problem("duplicate-relation", text, WARNING)
-        if len(image.relations) == 0:
+                row = f"relation {[subject, object_, predicate + first]}"
+                yield problem("duplicate-relation", f"{row}: is there {count} times; training takes it once", WARNING)
+        if not rows and len(image.boxes):
             yield problem("no-relations", "there are no relations", WARNING)
 
     def is_sound(self, image: ImageAnnotations) -> bool:
-        """Whether a picture has no problem of severity "error": quicker than naming them."""
+        """Whether a picture has no problem of severity "error" of its own: quicker than naming them."""
         ends, predicates = image.relations[:, :2], image.relations[:, 2]
         return bool(
             image.height > 0
             and image.width > 0
+            and np.isfinite(image.boxes).all()
             and ((image.classes >= 0) & (image.classes < len(self.thing_classes))).all()
             and ((ends >= 0) & (ends < len(image.boxes))).all()
             and ((predicates >= 0) & (predicates < len(self.predicate_classes))).all()
         )
+
+    def first_error(self) -> Problem | None:
+        """The first problem of severity "error", or None: quicker than :meth:`find_problems`."""
+        if (
+            all(problem.severity != ERROR for problem in self.problems)
+            and len({image.image_id for image in self.images}) == len(self.images)
+            and all(map(self.is_sound, self.images))
+        ):
+            return None
+        return next(problem for problem in self.find_problems() if problem.severity == ERROR)
 
 
 def to_dataset_dicts(annotations: SceneGraphAnnotations) -> list[dict[str, Any]]:
@@ -180,15 +218,17 @@ def to_dataset_dicts(annotations: SceneGraphAnnotations) -> list[dict[str, Any]]
     Raises:
         EGTRError: the first problem of severity "error".
     """
-    error = next((p for p in annotations.problems if p.severity == ERROR), None)
-    if error is None and not all(map(annotations.is_sound, annotations.images)):
-        error = next(p for p in annotations.find_problems() if p.severity == ERROR)
+    error = annotations.first_error()
     if error is not None:
         raise EGTRError(error.message)
     dataset_dicts = []
     for image in annotations.images:
-        usable, boxes, classes = image.usable(), image.clipped_boxes().tolist(), image.classes.tolist()
-        relations = remap_relations(image.relations, usable, f"{annotations.source}: image id {image.image_id}")
+        boxes, usable, relations = image.clipped_boxes(), image.usable(), image.relations
+        if not usable.all():
+            where = f"{annotations.source}: image id {image.image_id}"
+            relations = remap_relations(relations, usable, where)
+            boxes = boxes[usable]
+        objects = zip(boxes.tolist(), image.classes[usable].tolist(), strict=True)
         dataset_dicts.append(
             {
                 "file_name": os.path.join(annotations.image_root, image.file_name),
@@ -196,8 +236,8 @@ def to_dataset_dicts(annotations: SceneGraphAnnotations) -> list[dict[str, Any]]
                 "height": image.height,
                 "width": image.width,
                 "annotations": [
-                    {"bbox": boxes[k], "bbox_mode": BoxMode.XYXY_ABS, "category_id": classes[k], "iscrowd": 0}
-                    for k in np.flatnonzero(usable)
+                    {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": category, "iscrowd": 0}
+                    for box, category in objects
                 ],
                 "relations": relations.tolist(),
             }
