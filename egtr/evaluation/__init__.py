@@ -2,43 +2,43 @@
 
 from typing import Any
 
-from .detection import Detections, detection_ap, detections_per_class, detections_per_query
+from .detection import OBJECT_AP, Detections, detection_ap, detections_per_class, detections_per_query
+from .image_scores import ImageScores
 from .matching import NEVER, first_hits, match_objects, match_triplets
-from .open_images import evaluate_open_images
 from .prediction_file import read_meta, read_predictions
 from .prediction_format import PredictionMeta
 from .prediction_writer import PredictionWriter
-from .protocols import PROTOCOLS, REFERENCE, Protocol, get_protocol
+from .protocols import PROTOCOLS, REFERENCE, Protocol, get_protocol, get_protocols
 from .pruning import prune_prediction
-from .recall import ImageHits, PredicateRecall, predicate_recall, recall_metrics, score_image
-from .scoring import evaluate
+from .recall import PredicateRecall
+from .scoring import Scorer, check_topk, evaluate
 
 __all__ = [
     "NEVER",
     "PROTOCOLS",
     "REFERENCE",
+    "OBJECT_AP",
     "Detections",
-    "ImageHits",
+    "ImageScores",
     "PredicateRecall",
     "PredictionMeta",
     "PredictionWriter",
     "Protocol",
     "SceneGraphEvaluator",
+    "Scorer",
+    "check_topk",
     "detection_ap",
     "detections_per_class",
     "detections_per_query",
     "evaluate",
-    "evaluate_open_images",
     "first_hits",
     "get_protocol",
+    "get_protocols",
     "match_objects",
     "match_triplets",
-    "predicate_recall",
     "prune_prediction",
     "read_meta",
     "read_predictions",
-    "recall_metrics",
-    "score_image",
 ]
 
 

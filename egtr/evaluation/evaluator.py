@@ -1,13 +1,12 @@
 """The evaluator that Detectron2's test loop calls."""
 
 import itertools
-import json
 import logging
-import math
 import os
+import weakref
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,28 +14,40 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
-from detectron2.utils.file_io import PathManager
-from tabulate import tabulate
 
-from egtr.structures import EGTRError, GroundTruth, Prediction
+from egtr.data import build_triplet_counts
+from egtr.structures import EGTRError, GroundTruth, Prediction, TripletCounts
 
 from .detection import OBJECT_AP, Detections, detection_ap
-from .protocols import Protocol, get_protocol
-from .recall import ImageHits, PredicateRecall, recall_metrics, score_image
-from .scoring import check_topk
+from .image_scores import ImageScores
+from .prediction_format import PredictionMeta
+from .prediction_writer import PredictionWriter
+from .protocols import Protocol, get_protocols
+from .report import Results, predicate_rows, predicate_table, summary_table, to_percent, write_report
+from .scoring import Scorer
 
 logger = logging.getLogger(__name__)
 
+# Metrics of objects that are reported, out of those of detection_ap.
+_OBJECT_METRICS = ("AP", "AP50", "AP75")
+
 
 class SceneGraphEvaluator(DatasetEvaluator):
-    """Recall of scene graphs and average precision of objects, in percent.
+    """Recall of scene graphs under one or several protocols, and average precision of objects, in percent.
 
-    The protocol decides what is scored: triplets are ranked anew out of the raw prediction, with the protocol's
-    object score, so that TEST.SCENE_GRAPH.OBJECT_SCORE and TRIPLETS_PER_IMAGE, which shape the graph that people
-    see, change no metric. Object AP is that of the model's ``instances`` as COCO takes it, whatever the protocol.
+    A protocol decides what is scored: triplets are ranked anew out of the raw prediction, with the protocol's object
+    score, so that TEST.SCENE_GRAPH.OBJECT_SCORE and TRIPLETS_PER_IMAGE, which shape the graph that people see, change
+    no metric. Object AP is that of the model's ``instances`` as COCO takes it, whatever the protocol.
 
-    Only a few numbers of each picture are kept, and only those travel between processes. Where the model
-    returns no ``scene_graph`` (a detector in pre-training) objects alone are scored.
+    Only a few numbers of each picture are kept, and only those travel between processes. Where the model returns no
+    ``scene_graph`` (a detector in pre-training) objects alone are scored.
+
+    In ``output_dir``, with the name of the data set for ``*``:
+
+    - ``scene_graph_*.json``: all metrics with the conventions behind them, per predicate too
+    - ``scene_graph_*.csv``, ``scene_graph_*_predicates.csv``: the same for a spreadsheet
+    - ``scene_graph_*_predicates.png``: predicate recall against training frequency, where ``training`` is known
+    - ``predictions_*/``: with ``save_predictions``, see :class:`~egtr.evaluation.PredictionWriter`
     """
 
     def __init__(
@@ -44,63 +55,85 @@ class SceneGraphEvaluator(DatasetEvaluator):
         dataset_name: str | None = None,
         *,
         ground_truth: Mapping[Any, GroundTruth] | None = None,
-        protocol: str | Protocol = "reference",
+        protocols: str | Protocol | Sequence[str | Protocol] = "reference",
         topk: Sequence[int] = (20, 50, 100),
+        training: TripletCounts | None = None,
+        bootstrap: int = 0,
         predicate_names: Sequence[str] | None = None,
         output_dir: str | None = None,
+        save_predictions: bool = False,
         distributed: bool = True,
     ):
         """
         Args:
-            dataset_name: a registered data set, from which ground truth and ``predicate_classes`` are read.
+            dataset_name: a registered data set, from which ground truth, ``thing_classes`` and ``predicate_classes``
+                are read.
             ground_truth: image id to ground truth, in place of the registered one.
-            protocol: scoring conventions of the scene graphs, a name or an own :class:`Protocol`.
+            protocols: scoring conventions of the scene graphs, names or own ones. The first is the headline.
             topk: the K of R@K and mR@K, positive.
+            training: triplets of the training set; None: no zero-shot recall, no head, body and tail, no plot.
+            bootstrap: resamples of the data set for 95% intervals; 0: no intervals.
             predicate_names: R names, in place of the registered ones.
-            output_dir: where the results are written as ``scene_graph_<dataset_name>.json``; None: nowhere.
+            output_dir: a folder on this machine; None: nothing is written.
+            save_predictions: write what the model predicts, in place of what an earlier evaluation wrote.
             distributed: gather the results of all processes; False: score what this process saw.
 
         Raises:
-            EGTRError: neither ``dataset_name`` nor ``ground_truth``; unknown protocol; bad ``topk``.
+            EGTRError: neither ``dataset_name`` nor ``ground_truth``; unknown protocol; bad ``topk``; predictions to
+                be saved, but no ``output_dir``.
         """
         if dataset_name is None and ground_truth is None:
             raise EGTRError(
                 "SceneGraphEvaluator: give dataset_name or ground_truth, there is nothing to score against"
             )
+        if save_predictions and not output_dir:
+            raise EGTRError("SceneGraphEvaluator: save_predictions needs output_dir, the folder to write them to")
         self._dataset_name = dataset_name
-        self._protocol = get_protocol(protocol)
-        self._topk = check_topk(topk)
+        self._protocols = get_protocols(protocols)
+        self._scorer = Scorer(self._protocols, topk, training)
+        self._training = training
+        self._bootstrap = bootstrap
         self._output_dir = output_dir
+        self._save_predictions = save_predictions
         self._distributed = distributed
-        if predicate_names is None and dataset_name is not None:
-            predicate_names = MetadataCatalog.get(dataset_name).get("predicate_classes")
-        self._predicate_names = None if predicate_names is None else tuple(predicate_names)
+        metadata = None if dataset_name is None else MetadataCatalog.get(dataset_name)
         if ground_truth is None:
             records = (GroundTruth.from_dict(record) for record in DatasetCatalog.get(dataset_name))
             ground_truth = {record.image_id: record for record in records}
         self._ground_truth = ground_truth
+        # Some data sets know their names only once they were read.
+        self._class_names = metadata and metadata.get("thing_classes")
+        self._predicate_names = predicate_names or (metadata and metadata.get("predicate_classes"))
+        self._writer: PredictionWriter | None = None
         self.reset()
 
     @classmethod
     def from_config(
         cls, cfg: CfgNode, dataset_name: str, output_dir: str | None = None, distributed: bool = True
     ) -> "SceneGraphEvaluator":
-        """Evaluator of a registered data set with the conventions of ``cfg.TEST.SCENE_GRAPH``."""
+        """Evaluator of a registered data set as ``cfg.TEST.SCENE_GRAPH`` wants it."""
+        keys = cfg.TEST.SCENE_GRAPH
+        has_relations = cfg.MODEL.EGTR.RELATION.ENABLED
         return cls(
             dataset_name,
-            protocol=cfg.TEST.SCENE_GRAPH.PROTOCOL,
-            topk=cfg.TEST.SCENE_GRAPH.TOPK,
+            protocols=keys.PROTOCOLS,
+            topk=keys.TOPK,
+            training=_training_triplets(cfg) if has_relations else None,
+            bootstrap=keys.BOOTSTRAP,
             output_dir=output_dir,
+            save_predictions=keys.SAVE_PREDICTIONS and has_relations,
             distributed=distributed,
         )
 
     def reset(self) -> None:
-        self._hits: dict[Any, ImageHits] = {}
+        self._scores: dict[Any, ImageScores] = {}
         self._detections: dict[Any, Detections] = {}
-        self._num_predicates: int | None = None
+        if self._writer is not None:
+            self._writer.close(complete=False)
+            self._writer = None
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-        """Score a batch.
+        """Score a batch. A picture that was seen before is passed over.
 
         Args:
             inputs: dataset dicts; ``image_id`` is read.
@@ -108,17 +141,20 @@ class SceneGraphEvaluator(DatasetEvaluator):
                 picture), and, unless the relation head is off, ``scene_graph`` with its ``prediction``.
 
         Raises:
-            EGTRError: a picture has no ground truth, or a scene graph came without its prediction.
+            EGTRError: a picture has no ground truth, or a scene graph came without its prediction or does not fit
+                the data set.
         """
         for record, output in zip(inputs, outputs, strict=True):
             image_id = record["image_id"]
+            # Samplers repeat pictures to give each process as many.
+            if image_id in self._detections:
+                continue
             truth = self._ground_truth.get(image_id)
             if truth is None:
                 raise EGTRError(
                     f"image {image_id!r}: {self._dataset_name or 'ground_truth'} has no such image_id; "
                     "evaluate the data set that the evaluator was made for"
                 )
-            self._detections[image_id] = _to_detections(output["instances"])
             if "scene_graph" in output:
                 prediction = output["scene_graph"].prediction
                 if prediction is None:
@@ -126,97 +162,131 @@ class SceneGraphEvaluator(DatasetEvaluator):
                         f"image {image_id!r}: scene_graph.prediction is missing; score the graph that the "
                         "model returns, before filtering it"
                     )
-                self._hits[image_id] = score_image(prediction, truth, self._protocol, max(self._topk))
                 self._check_num_predicates(prediction)
+                self._scores[image_id] = self._scorer.score(prediction, truth)
+                if self._save_predictions:
+                    self._open_writer().write(image_id, prediction, truth)
+            self._detections[image_id] = _to_detections(output["instances"])
 
     def _check_num_predicates(self, prediction: Prediction) -> None:
         found = prediction.relation.shape[1]
-        named = None if self._predicate_names is None else len(self._predicate_names)
-        if named is not None and found != named:
+        named = found if self._predicate_names is None else len(self._predicate_names)
+        if found != named:
             raise EGTRError(
                 f"the model has {found} predicates, {self._dataset_name or 'predicate_names'} has {named}; "
                 f"set MODEL.EGTR.NUM_PREDICATES to {named}"
             )
-        self._num_predicates = found
+
+    def _open_writer(self) -> PredictionWriter:
+        if self._writer is None:
+            meta = PredictionMeta(
+                self._class_names,
+                self._predicate_names,
+                max_rank=max(100, *self._scorer.topk),
+                training=self._training,
+            )
+            process, processes = (comm.get_rank(), comm.get_world_size()) if self._distributed else (0, 1)
+            self._writer = PredictionWriter(
+                os.path.join(self._output_dir, self._stem("predictions")),
+                meta,
+                process=process,
+                num_processes=processes,
+                overwrite=True,
+            )
+            # What an interrupted run has predicted since its last complete part.
+            weakref.finalize(self, self._writer.close, complete=False)
+        return self._writer
 
     def evaluate(self) -> OrderedDict:
         """Metrics of all pictures processed, in percent; empty in every process but the first.
 
         Returns:
-            {"sgdet": {"R@K", "mR@K", "ng-R@K", "ng-mR@K" for every K}, "bbox": {"AP", "AP50", "AP75"}}; NaN
-            where there is nothing to be found. Without scene graphs "bbox" alone.
+            {"sgdet": {"R@K", "mR@K", "ng-R@K", ...} of the first protocol (all that
+            :func:`~egtr.evaluation.evaluate` names), "sgdet_<protocol>" for the others, "open_images": {"score",
+            "microR@50", ...} of the first protocol, "bbox": {"AP", "AP50", "AP75"}}; NaN where there is nothing to
+            be found. Without scene graphs "bbox" alone.
         """
-        hits, detections, num_predicates = self._gather()
+        # A process that saw no picture at all says so too, or the file would count as cut short.
+        if self._save_predictions and (self._scores or not self._detections):
+            self._open_writer().close()
+        scores, detections = self._gather()
         if not comm.is_main_process() and self._distributed:
             return OrderedDict()
         if not detections:
             logger.warning("SceneGraphEvaluator did not receive any prediction.")
             return OrderedDict()
-        results: OrderedDict = OrderedDict()
         # In the order of the data set, so that results do not depend on the number of processes.
         image_ids = [image_id for image_id in self._ground_truth if image_id in detections]
-        per_predicate = None
-        if hits:
-            metrics = recall_metrics(
-                [hits[i] for i in image_ids if i in hits], num_predicates, self._protocol, self._topk
-            )
-            per_predicate = metrics.pop("per_predicate")
-            results["sgdet"] = {name: 100.0 * value for name, value in metrics.items()}
         ap = detection_ap([detections[i] for i in image_ids], [self._ground_truth[i] for i in image_ids], **OBJECT_AP)
-        results["bbox"] = {name: 100.0 * ap[name] for name in ("AP", "AP50", "AP75")}
-        self._report(results, per_predicate, len(image_ids))
-        return results
+        objects = {name: ap[name] for name in _OBJECT_METRICS}
+        summary: dict[str, dict[str, Any]] = {}
+        if scores:
+            summary = self._scorer.summarize([scores[i] for i in image_ids if i in scores], self._bootstrap)
+            summary = {name: metrics | objects for name, metrics in summary.items()}
+        self._report(summary or {"objects": objects}, len(image_ids))
+        return _by_task(summary, objects)
 
-    def _gather(self) -> tuple[dict[Any, ImageHits], dict[Any, Detections], int]:
+    def _gather(self) -> tuple[dict[Any, ImageScores], dict[Any, Detections]]:
         if not self._distributed or comm.get_world_size() == 1:
-            return self._hits, self._detections, self._num_predicates or 0
+            return self._scores, self._detections
         comm.synchronize()
-        parts = comm.gather((self._hits, self._detections, self._num_predicates), dst=0)
-        hits = dict(itertools.chain.from_iterable(part[0].items() for part in parts))
-        detections = dict(itertools.chain.from_iterable(part[1].items() for part in parts))
-        return hits, detections, max((part[2] or 0 for part in parts), default=0)
+        # Every process has the ground truth.
+        compact = {image_id: replace(scores, ground_truth=None) for image_id, scores in self._scores.items()}
+        parts = comm.gather((compact, self._detections), dst=0)
+        gathered = itertools.chain.from_iterable(part[0].items() for part in parts)
+        scores = {i: replace(record, ground_truth=self._ground_truth[i]) for i, record in gathered}
+        return scores, dict(itertools.chain.from_iterable(part[1].items() for part in parts))
 
-    def _report(self, results: OrderedDict, per_predicate: PredicateRecall | None, num_images: int) -> None:
-        rows = [] if per_predicate is None else self._predicate_rows(per_predicate)
-        for task, metrics in results.items():
-            table = tabulate([metrics], headers="keys", tablefmt="pipe", floatfmt=".2f", numalign="left")
-            conventions = f", protocol {self._protocol.name}" if task == "sgdet" else ""
-            logger.info("Results for %s (%d images%s), percent:\n%s", task, num_images, conventions, table)
-        if rows:
-            # Both rankings side by side do not fit a terminal; the file has them.
-            shown = [{k: v for k, v in row.items() if not k.startswith("ng-")} for row in rows]
-            table = tabulate(shown, headers="keys", tablefmt="pipe", floatfmt=".2f", numalign="left")
-            logger.info("Recall of each predicate, percent:\n%s", table)
+    def _report(self, results: Results, num_images: int) -> None:
+        logger.info(
+            "Results on %s, %d images, percent:\n%s",
+            self._dataset_name or "the data set",
+            num_images,
+            summary_table(results),
+        )
+        name, metrics = next(iter(results.items()))
+        if "per_predicate" in metrics:
+            rows = predicate_rows(metrics["per_predicate"], self._predicate_names, self._training)
+            logger.info("Recall of each predicate, protocol %s, percent:\n%s", name, predicate_table(rows))
         if self._output_dir:
-            PathManager.mkdirs(self._output_dir)
-            name = "_".join(filter(None, ("scene_graph", self._dataset_name)))
-            path = os.path.join(self._output_dir, f"{name}.json")
-            report = {
-                "dataset": self._dataset_name,
-                "num_images": num_images,
-                # of "sgdet" and "bbox", in this order
-                "protocol": asdict(self._protocol),
-                "object_ap": {"detections": "instances", **OBJECT_AP},
-                "topk": self._topk,
-                **results,
-                "per_predicate": rows,
-            }
-            with PathManager.open(path, "w") as file:
-                json.dump(_nan_to_none(report), file, indent=2)
-            logger.info("Results are in %s", path)
+            paths = write_report(
+                self._output_dir,
+                self._stem("scene_graph"),
+                results,
+                self._protocols,
+                self._predicate_names,
+                self._training,
+                dataset=self._dataset_name,
+                num_images=num_images,
+                topk=self._scorer.topk,
+                # "AP" of every protocol
+                object_ap={"detections": "instances", **OBJECT_AP},
+            )
+            logger.info("Results are in %s", ", ".join(map(str, paths)))
 
-    def _predicate_rows(self, per_predicate: PredicateRecall) -> list[dict[str, Any]]:
-        """One row a predicate, those with most ground truth first."""
-        names = self._predicate_names or [f"predicate {p}" for p in range(len(per_predicate.num_triplets))]
-        return [
-            {
-                "predicate": names[p],
-                "triplets": int(per_predicate.num_triplets[p]),
-                "images": int(per_predicate.num_images[p]),
-                **{name: 100.0 * float(values[p]) for name, values in per_predicate.recall.items()},
-            }
-            for p in np.argsort(-per_predicate.num_triplets, kind="stable")
-        ]
+    def _stem(self, what: str) -> str:
+        return f"{what}_{self._dataset_name}" if self._dataset_name else what
+
+
+def _training_triplets(cfg: CfgNode) -> TripletCounts | None:
+    try:
+        return build_triplet_counts(cfg)
+    except EGTRError as error:
+        logger.info("No zero-shot recall and no head, body and tail, which need the training set: %s", error)
+        return None
+
+
+def _by_task(summary: Mapping[str, Mapping[str, Any]], objects: Mapping[str, float]) -> OrderedDict:
+    """Results as Detectron2 wants them: task to metric to a number."""
+    results: OrderedDict = OrderedDict()
+    for name, metrics in summary.items():
+        percent = {metric: value for metric, value in to_percent(metrics).items() if isinstance(value, float)}
+        task = f"sgdet_{name}" if results else "sgdet"
+        results[task] = {m: v for m, v in percent.items() if not m.startswith("oi/") and m not in objects}
+    for metrics in list(summary.values())[:1]:
+        results["open_images"] = to_percent({m[3:]: v for m, v in metrics.items() if m.startswith("oi/")})
+    results["bbox"] = to_percent(objects)
+    return results
 
 
 def _to_detections(instances: Any) -> Detections:
@@ -225,12 +295,3 @@ def _to_detections(instances: Any) -> Detections:
         scores=instances.scores.detach().cpu().numpy().astype(np.float32),
         classes=instances.pred_classes.detach().cpu().numpy().astype(np.int32),
     )
-
-
-def _nan_to_none(value: Any) -> Any:
-    """JSON has no NaN."""
-    if isinstance(value, Mapping):
-        return {key: _nan_to_none(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_nan_to_none(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

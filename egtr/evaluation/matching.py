@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from egtr.structures import RankedTriplets, pairwise_iou
+from egtr.structures import GroundTruth, RankedTriplets, pairwise_iou
 
 # Rank of a ground-truth triplet that no prediction hits: beyond every K.
 NEVER = np.iinfo(np.int32).max
@@ -48,6 +48,60 @@ def match_triplets(ranked: RankedTriplets, object_matches: np.ndarray, gt_triple
     subject_hits = object_matches[ranked.subjects][:, gt_triplets[:, 0]]
     object_hits = object_matches[ranked.objects][:, gt_triplets[:, 1]]
     return subject_hits & object_hits & (ranked.predicates[:, None] == gt_triplets[None, :, 2])
+
+
+def union_boxes(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
+    """(K, 4) smallest boxes around each two of (K, 4) boxes x1 y1 x2 y2."""
+    return np.concatenate(
+        [np.minimum(boxes1[:, :2], boxes2[:, :2]), np.maximum(boxes1[:, 2:], boxes2[:, 2:])], axis=1
+    )
+
+
+def match_phrases(
+    ranked: RankedTriplets,
+    boxes: np.ndarray,
+    classes: np.ndarray,
+    ground_truth: GroundTruth,
+    iou_threshold: float = 0.5,
+    plus_one: bool = False,
+) -> np.ndarray:
+    """Which ranked triplets hit which ground-truth triplets as phrases, that is as one box around both objects.
+
+    A hit needs the same predicate, the same two classes and enough overlap of the boxes around subject and
+    object.
+
+    Args:
+        ranked: K triplets over N queries.
+        boxes, classes: (N, 4) and (N,) of the prediction.
+        ground_truth: T triplets.
+        iou_threshold, plus_one: as for :func:`match_objects`.
+
+    Returns:
+        (K, T) bool.
+    """
+    gt_boxes, triplets = ground_truth.boxes, ground_truth.triplets
+    overlaps = pairwise_iou(
+        union_boxes(boxes[ranked.subjects], boxes[ranked.objects]),
+        union_boxes(gt_boxes[triplets[:, 0]], gt_boxes[triplets[:, 1]]),
+        plus_one,
+    )
+    return (overlaps >= iou_threshold) & same_names(ranked, classes, ground_truth)
+
+
+def same_names(ranked: RankedTriplets, classes: np.ndarray, ground_truth: GroundTruth) -> np.ndarray:
+    """Which of K ranked and T annotated triplets agree in both classes and the predicate: (K, T) bool.
+
+    Args:
+        ranked: K triplets over N queries.
+        classes: (N,) of the prediction.
+        ground_truth: T triplets.
+    """
+    gt_classes, triplets = ground_truth.classes, ground_truth.triplets
+    return (
+        (ranked.predicates[:, None] == triplets[None, :, 2])
+        & (classes[ranked.subjects][:, None] == gt_classes[triplets[:, 0]][None, :])
+        & (classes[ranked.objects][:, None] == gt_classes[triplets[:, 1]][None, :])
+    )
 
 
 def first_hits(matches: np.ndarray) -> np.ndarray:

@@ -1,123 +1,88 @@
 """The metrics of Open Images' relation challenge, as the released implementation of EGTR computes them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from egtr.structures import GroundTruth, Prediction, RankedTriplets, best_pairs, pairwise_iou, top_indices
+from egtr.structures import GroundTruth, RankedTriplets, pairwise_iou
 
-from .detection import detection_ap, detections_per_query
-from .matching import match_objects, match_triplets
-from .protocols import REFERENCE
-from .recall import check_vocabulary
-from .scoring import zip_in_step
+from .matching import match_triplets, same_names, union_boxes
 
 # Candidates of a picture: at most so many, each with a score above the least.
 MAX_CANDIDATES = 100
 MIN_SCORE = 1e-5
-# A pair enters with so many of its predicates.
+# A pair, (i, i) included, enters with so many of its predicates.
 PREDICATES_PER_PAIR = 2
 RECALL_AT = 50
 AP_IOU_THRESHOLD = 0.5
-# Object AP of this block: one detection a query, its best class by softmax, boxes taken as w = x2 - x1 + 1 with area
-# (w + 1)(h + 1), and objects numbered from 0, by which pycocotools loses the first one. Published numbers have it.
-OBJECT_SCORE = "softmax"
-OBJECT_AP = {"plus_one": True, "first_id": 0}
-# Shares of wmAP_rel, wmAP_phr and micro R@50 in the score.
+# Shares of wmAP_rel, wmAP_phr and R@50 in the score.
 SCORE_WEIGHTS = (0.4, 0.4, 0.2)
 
 
-class ImageRecord(NamedTuple):
+class OpenImagesHits(NamedTuple):
     """What is kept of one picture with K candidates and T ground-truth triplets.
 
     Attributes:
-        num_hits: distinct ground-truth triplets among the first 50 candidates.
-        gt_predicates: (T,) int64.
-        predicates, scores: (K,) of the candidates.
-        targets: "rel" and "phr" to the (K,) ground-truth triplet that a candidate claims, -1 where it
-            overlaps with none.
+        hit: (T,) bool, triplets hit by the first 50 candidates.
+        predicates: (K,) int32 of the candidates.
+        scores: (K,) float32 of the candidates.
+        targets: "rel" and "phr" to the (K,) int32 ground-truth triplet that a candidate claims, -1 where it
+            overlaps with none. Of equal triplets the first one is claimed.
     """
 
-    num_hits: int
-    gt_predicates: np.ndarray
+    hit: np.ndarray
     predicates: np.ndarray
     scores: np.ndarray
     targets: dict[str, np.ndarray]
 
 
-def rank_candidates(prediction: Prediction) -> RankedTriplets:
-    """The 100 best triplets: every pair, (i, i) included, with its two best predicates.
+def score_candidates(
+    ranked: RankedTriplets,
+    boxes: np.ndarray,
+    classes: np.ndarray,
+    ground_truth: GroundTruth,
+    object_matches: np.ndarray,
+    plus_one: bool,
+) -> OpenImagesHits:
+    """Hold the candidates of one picture against its ground truth.
 
-    Exact ties go by (position of the pair, predicate).
+    Args:
+        ranked: the best triplets, each pair with :data:`PREDICATES_PER_PAIR` predicates.
+        boxes, classes: (N, 4) and (N,) of the prediction.
+        ground_truth: G objects, T triplets.
+        object_matches: (N, G) bool, which hits of R@50 go by, see
+            :func:`~egtr.evaluation.matching.match_objects`.
+        plus_one: intersections, and they alone, have the +1 in the overlaps of wmAP.
     """
-    object_scores, _ = prediction.object_scores(OBJECT_SCORE)
-    pairs = prediction.pairs
-    pair_scores = prediction.connectivity * object_scores[pairs].prod(axis=1)
-    rows = best_pairs(prediction.relation, pair_scores, MAX_CANDIDATES, np.arange(len(pairs)))
-    width = min(PREDICATES_PER_PAIR, prediction.relation.shape[1])
-    relation = prediction.relation[rows]
-    predicates = np.sort(np.argsort(-relation, axis=1, kind="stable")[:, :width], axis=1)
-    scores = (np.take_along_axis(relation, predicates, axis=1) * pair_scores[rows, None]).reshape(-1)
-    order = top_indices(scores, MAX_CANDIDATES)
-    kept = order[scores[order] > MIN_SCORE]
-    rows = rows[kept // max(width, 1)]
-    return RankedTriplets(pairs[rows, 0], pairs[rows, 1], predicates.reshape(-1)[kept], scores[kept])
-
-
-def score_open_image(prediction: Prediction, ground_truth: GroundTruth) -> ImageRecord:
-    """Hold one prediction against its ground truth."""
-    check_vocabulary(prediction, ground_truth)
-    _, classes = prediction.object_scores(OBJECT_SCORE)
-    candidates, triplets = rank_candidates(prediction), ground_truth.triplets
-    object_matches = match_objects(
-        prediction.boxes,
-        classes,
-        ground_truth.boxes,
-        ground_truth.classes,
-        REFERENCE.iou_threshold,
-        REFERENCE.iou_plus_one,
-    )
-    hits = match_triplets(candidates, object_matches, triplets)[:RECALL_AT]
-
-    # What a candidate may claim: same predicate, same class of subject and of object.
-    allowed = (
-        (candidates.predicates[:, None] == triplets[None, :, 2])
-        & (classes[candidates.subjects][:, None] == ground_truth.classes[triplets[:, 0]][None, :])
-        & (classes[candidates.objects][:, None] == ground_truth.classes[triplets[:, 1]][None, :])
-    )
-    subject_boxes, object_boxes = prediction.boxes[candidates.subjects], prediction.boxes[candidates.objects]
+    ranked = RankedTriplets(*(field[ranked.scores > MIN_SCORE] for field in ranked))
+    triplets = ground_truth.triplets
+    hits = match_triplets(ranked, object_matches, triplets)[:RECALL_AT]
+    allowed = same_names(ranked, classes, ground_truth)
+    subject_boxes, object_boxes = boxes[ranked.subjects], boxes[ranked.objects]
     gt_subject_boxes = ground_truth.boxes[triplets[:, 0]]
     gt_object_boxes = ground_truth.boxes[triplets[:, 1]]
+
+    def iou(boxes: np.ndarray, gt_boxes: np.ndarray) -> np.ndarray:
+        return pairwise_iou(boxes, gt_boxes, plus_one, area_plus_one=False)
+
     overlaps = {
-        "rel": np.minimum(_iou(subject_boxes, gt_subject_boxes), _iou(object_boxes, gt_object_boxes)),
-        "phr": _iou(_union_boxes(subject_boxes, object_boxes), _union_boxes(gt_subject_boxes, gt_object_boxes)),
+        "rel": np.minimum(iou(subject_boxes, gt_subject_boxes), iou(object_boxes, gt_object_boxes)),
+        "phr": iou(union_boxes(subject_boxes, object_boxes), union_boxes(gt_subject_boxes, gt_object_boxes)),
     }
-    return ImageRecord(
-        num_hits=int(hits.any(axis=0).sum()),
-        gt_predicates=triplets[:, 2],
-        predicates=candidates.predicates,
-        scores=candidates.scores,
+    return OpenImagesHits(
+        hit=hits.any(axis=0),
+        predicates=ranked.predicates.astype(np.int32),
+        scores=ranked.scores,
         targets={kind: _claim(np.where(allowed, overlap, 0.0)) for kind, overlap in overlaps.items()},
-    )
-
-
-def _iou(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
-    # The released code adds the pixel to intersections and not to areas; its numbers need that.
-    return pairwise_iou(boxes1, boxes2, plus_one=True, area_plus_one=False)
-
-
-def _union_boxes(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
-    return np.concatenate(
-        [np.minimum(boxes1[:, :2], boxes2[:, :2]), np.maximum(boxes1[:, 2:], boxes2[:, 2:])], axis=1
     )
 
 
 def _claim(overlap: np.ndarray) -> np.ndarray:
     """(K, T) overlaps to the (K,) ground truth of the highest, -1 where that is too low."""
     if overlap.shape[1] == 0:
-        return np.full(len(overlap), -1)
-    return np.where(overlap.max(axis=1) > AP_IOU_THRESHOLD, overlap.argmax(axis=1), -1)
+        return np.full(len(overlap), -1, dtype=np.int32)
+    return np.where(overlap.max(axis=1) > AP_IOU_THRESHOLD, overlap.argmax(axis=1), -1).astype(np.int32)
 
 
 def average_precision(true_positives: np.ndarray, num_ground_truth: int) -> float:
@@ -135,28 +100,28 @@ def average_precision(true_positives: np.ndarray, num_ground_truth: int) -> floa
     return float((np.diff(recall) * precision[1:]).sum())
 
 
-def weighted_map(records: Sequence[ImageRecord], kind: str) -> float:
+def weighted_map(hits: Sequence[OpenImagesHits], gt_predicates: Sequence[np.ndarray], kind: str) -> float:
     """AP of each predicate, weighted by its share of the ground-truth triplets.
 
     Args:
-        records: one a picture.
+        hits: one record a picture.
+        gt_predicates: (T,) predicates of each picture's triplets; -1: the triplet does not count and is never
+            claimed.
         kind: "rel" or "phr".
 
     Returns:
         wmAP in 0..1, NaN without ground truth.
     """
-    gt_predicates = np.concatenate([np.zeros(0, dtype=np.int64), *(r.gt_predicates for r in records)])
-    if len(gt_predicates) == 0:
+    all_gt = np.concatenate([np.zeros(0, dtype=np.int64), *gt_predicates])
+    all_gt = all_gt[all_gt >= 0]
+    if len(all_gt) == 0:
         return float("nan")
-    predicates = np.concatenate([r.predicates for r in records])
-    scores = np.concatenate([r.scores for r in records])
+    predicates = np.concatenate([h.predicates for h in hits])
+    scores = np.concatenate([h.scores for h in hits])
     # Ground truth is numbered through the data set, so that a claim names a triplet by itself.
-    offsets = np.cumsum([0, *(len(r.gt_predicates) for r in records)])
+    offsets = np.cumsum([0, *(len(p) for p in gt_predicates)])[:-1]
     targets = np.concatenate(
-        [
-            np.where(r.targets[kind] >= 0, r.targets[kind] + offset, -1)
-            for r, offset in zip(records, offsets[:-1], strict=True)
-        ]
+        [np.where(h.targets[kind] >= 0, h.targets[kind] + o, -1) for h, o in zip(hits, offsets, strict=True)]
     )
     order = np.argsort(-scores, kind="stable")
     predicates, targets = predicates[order], targets[order]
@@ -166,37 +131,36 @@ def weighted_map(records: Sequence[ImageRecord], kind: str) -> float:
     true_positives[first[claimed >= 0]] = True
 
     total = 0.0
-    for predicate, count in zip(*np.unique(gt_predicates, return_counts=True), strict=True):
+    for predicate, count in zip(*np.unique(all_gt, return_counts=True), strict=True):
         total += count * average_precision(true_positives[predicates == predicate], int(count))
-    return total / len(gt_predicates)
+    return total / len(all_gt)
 
 
-def evaluate_open_images(predictions: Iterable[Prediction], ground_truth: Iterable[GroundTruth]) -> dict[str, float]:
-    """The Open Images block of the ``reference`` protocol.
+def open_images_metrics(
+    hits: Sequence[OpenImagesHits], gt_predicates: Sequence[np.ndarray], recall: str = "micro"
+) -> dict[str, float]:
+    """The metrics of relations in the Open Images block.
 
     Args:
-        predictions: one record a picture.
-        ground_truth: the same pictures in the same order.
+        hits: one record a picture.
+        gt_predicates: (T,) predicates of each picture's triplets, -1 where one does not count.
+        recall: the R@50 that enters the score, "micro" or "image".
 
     Returns:
-        Fractions in 0..1 (NaN without ground truth). "microR@50": ground-truth triplets of all pictures that
-        are hit over all there are; "wmAP_rel", "wmAP_phr"; "score" = 0.4 wmAP_rel + 0.4 wmAP_phr + 0.2
-        microR@50; "AP", "AP50", "AP75", "APs", "APm", "APl" of objects, not COCO's but as :data:`OBJECT_AP` says.
-
-    Raises:
-        EGTRError: see :func:`~egtr.evaluation.scoring.evaluate`.
+        Fractions in 0..1, NaN without ground truth. "microR@50": triplets hit over triplets, of all pictures;
+        "R@50": mean over pictures with triplets of the share hit; "wmAP_rel", "wmAP_phr"; "score" = 0.4 wmAP_rel +
+        0.4 wmAP_phr + 0.2 R@50.
     """
-    records, detections, truths = [], [], []
-    for prediction, truth in zip_in_step(predictions, ground_truth):
-        records.append(score_open_image(prediction, truth))
-        detections.append(detections_per_query(prediction, OBJECT_SCORE))
-        truths.append(truth)
-    num_triplets = sum(len(r.gt_predicates) for r in records)
+    found = [int(h.hit[p >= 0].sum()) for h, p in zip(hits, gt_predicates, strict=True)]
+    present = [int((p >= 0).sum()) for p in gt_predicates]
+    shares = [f / p for f, p in zip(found, present, strict=True) if p]
     metrics = {
-        "microR@50": sum(r.num_hits for r in records) / num_triplets if num_triplets else float("nan"),
-        "wmAP_rel": weighted_map(records, "rel"),
-        "wmAP_phr": weighted_map(records, "phr"),
+        "microR@50": sum(found) / sum(present) if shares else float("nan"),
+        "R@50": float(np.mean(shares)) if shares else float("nan"),
+        "wmAP_rel": weighted_map(hits, gt_predicates, "rel"),
+        "wmAP_phr": weighted_map(hits, gt_predicates, "phr"),
     }
-    parts = (metrics["wmAP_rel"], metrics["wmAP_phr"], metrics["microR@50"])
+    chosen = metrics["microR@50"] if recall == "micro" else metrics["R@50"]
+    parts = (metrics["wmAP_rel"], metrics["wmAP_phr"], chosen)
     metrics["score"] = sum(weight * part for weight, part in zip(SCORE_WEIGHTS, parts, strict=True))
-    return metrics | detection_ap(detections, truths, **OBJECT_AP)
+    return metrics

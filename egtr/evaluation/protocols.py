@@ -4,10 +4,14 @@ Codebases of the field differ in small conventions that move every number. A :cl
 for each, so that a metric is only ever reported together with the conventions behind it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from egtr.structures import EGTRError
 from egtr.structures.prediction import OBJECT_SCORES
+
+ENTRIES = ("pair", "triplet", "all")
+OI_RECALLS = ("micro", "image")
 
 
 @dataclass(frozen=True)
@@ -16,44 +20,84 @@ class Protocol:
 
     Attributes:
         name: under which results are reported.
-        object_score: "softmax" over the class logits, or "sigmoid". It multiplies into the score of a
-            triplet.
-        iou_threshold: subject and object must both overlap with the ground truth by at least this, in 0..1.
-        iou_plus_one: a box of pixels x1..x2 is x2 - x1 + 1 wide (boxes as pixel indices) instead of x2 - x1.
-        graph_constraint: the rankings that are scored. True: a pair enters with its best predicate alone
-            (R@K, mR@K). False: with every predicate (ng-R@K, ng-mR@K).
-        deduplicate_ground_truth: a triplet that an image lists twice counts once.
-        absent_predicates_count: predicates that no image has count 0 in mR@K; otherwise they are left out of
-            the mean.
-        skip_images_without_pairs: images for which nothing was predicted are left out instead of scoring 0.
+        object_score: "softmax" over the class logits, because detectors with a background class had it, or
+            "sigmoid", because DETR's descendants are trained with it. It multiplies into a triplet's score.
+        iou_threshold: subject and object must both overlap with the ground truth by at least this, in 0..1;
+            0.5 throughout the field.
+        iou_plus_one: a box x1..x2 is x2 - x1 + 1 pixels wide, as if corners were pixels; Fast R-CNN's way,
+            which codebases built on Detectron2 gave up.
+        entries: what of a record that lists one (subject, object) in several rows enters a ranking. "pair":
+            one row with the best of each predicate, so that a pair has one entry under graph constraint.
+            "triplet": each row, but each (subject, object, predicate) once, so that repeating a triplet gains
+            nothing. "all": each row, as triplet queries give them. Where every pair is listed once, as EGTR
+            does, the three are the same.
+        skip_images_without_pairs: pictures for which no pair of two objects was predicted are left out of all
+            metrics of triplets, because some loops pass over empty outputs; otherwise they score 0.
+        deduplicate_ground_truth: a triplet that a picture lists twice counts once; otherwise an annotator who
+            repeats himself weighs more.
+        absent_predicates_count: predicates that no picture of the test set has count 0 in means over
+            predicates, because a fixed divisor R makes test sets comparable; otherwise they are left out.
+        oi_recall: the R@50 that enters the Open Images score. "micro": hits over triplets of the whole data
+            set, as the challenge's code has it, or "image": mean over pictures, as R@K is.
+        oi_plus_one: in the Open Images block the pixel of ``iou_plus_one`` is added where its released code
+            adds it: to intersections but not to areas in wmAP, and to the sides of boxes in its object AP.
+        oi_first_id: number of the first annotation in the object AP of that block. The released code counts
+            from 0 and COCO's tool takes a match with number 0 for none, which loses one object; published
+            numbers have it.
 
-    Object AP has no switch here: it is that of COCO (:data:`~egtr.evaluation.detection.OBJECT_AP`). The released
-    implementation's own way for Open Images is in :mod:`egtr.evaluation.open_images`.
+    Zero-shot recall and head, body and tail have no switch: they follow the ``TripletCounts`` given to the scorer,
+    which are those of the training set or a fixed list. Object AP ("AP") is COCO's whatever the protocol.
     """
 
     name: str
     object_score: str = "softmax"
     iou_threshold: float = 0.5
     iou_plus_one: bool = False
-    graph_constraint: tuple[bool, ...] = (True, False)
+    entries: str = "pair"
+    skip_images_without_pairs: bool = False
     deduplicate_ground_truth: bool = True
     absent_predicates_count: bool = True
-    skip_images_without_pairs: bool = False
+    oi_recall: str = "micro"
+    oi_plus_one: bool = False
+    oi_first_id: int = 1
 
     def __post_init__(self):
-        if self.object_score not in OBJECT_SCORES:
-            raise EGTRError(
-                f"protocol {self.name!r}: object_score is {self.object_score!r}, "
-                f"choose one of {', '.join(OBJECT_SCORES)}"
-            )
+        for field, allowed in (
+            ("object_score", OBJECT_SCORES),
+            ("entries", ENTRIES),
+            ("oi_recall", OI_RECALLS),
+            ("oi_first_id", (0, 1)),
+        ):
+            if getattr(self, field) not in allowed:
+                raise EGTRError(
+                    f"protocol {self.name!r}: {field} is {getattr(self, field)!r}, "
+                    f"choose one of {', '.join(map(str, allowed))}"
+                )
         if not 0 < self.iou_threshold <= 1:
             raise EGTRError(f"protocol {self.name!r}: iou_threshold is {self.iou_threshold}, choose one in (0, 1]")
 
 
 # What the released implementation of EGTR prints.
-REFERENCE = Protocol(name="reference", iou_plus_one=True)
+REFERENCE = Protocol("reference", iou_plus_one=True, oi_plus_one=True, oi_first_id=0)
+# What Scene-Graph-Benchmark, heir of Neural Motifs, prints.
+MOTIFS = Protocol(
+    "motifs",
+    iou_plus_one=True,
+    skip_images_without_pairs=True,
+    deduplicate_ground_truth=False,
+    oi_plus_one=True,
+)
+# `reference` with boxes as codebases on Detectron2 take them.
+IOU0 = Protocol("iou0")
+# Triplet queries scored as they come, against ground truth as it comes: what RelTR prints.
+NO_PAIR_DEDUP = Protocol(
+    "no_pair_dedup", iou_plus_one=True, entries="all", deduplicate_ground_truth=False, oi_plus_one=True
+)
+# What we would choose: scores as trained, areas as geometry has them, nothing counted twice, nothing left out that
+# could have been found, nothing counted that could not.
+STRICT = Protocol("strict", object_score="sigmoid", absent_predicates_count=False)
 
-PROTOCOLS = {protocol.name: protocol for protocol in (REFERENCE,)}
+PROTOCOLS = {protocol.name: protocol for protocol in (REFERENCE, MOTIFS, IOU0, NO_PAIR_DEDUP, STRICT)}
 
 
 def get_protocol(protocol: str | Protocol) -> Protocol:
@@ -67,3 +111,17 @@ def get_protocol(protocol: str | Protocol) -> Protocol:
     if protocol not in PROTOCOLS:
         raise EGTRError(f"scoring protocol {protocol!r} is unknown, choose one of {', '.join(PROTOCOLS)}")
     return PROTOCOLS[protocol]
+
+
+def get_protocols(protocols: str | Protocol | Sequence[str | Protocol]) -> tuple[Protocol, ...]:
+    """One or several protocols, each by name or as it is.
+
+    Raises:
+        EGTRError: none is given; a name is unknown; two have the same name.
+    """
+    single = isinstance(protocols, str | Protocol)
+    found = tuple(get_protocol(p) for p in ([protocols] if single else protocols))
+    names = [p.name for p in found]
+    if not names or len(set(names)) < len(names):
+        raise EGTRError(f"scoring protocols are {names}; give at least one, and each name once")
+    return found

@@ -1,83 +1,67 @@
-"""Recall of scene graphs: R@K and mR@K, with and without graph constraint, and per predicate."""
+"""Recall of a data set out of the ranks at which its ground-truth triplets are hit."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from egtr.structures import EGTRError, GroundTruth, Prediction, rank_triplets
+from egtr.structures import TripletCounts
 
-from .matching import first_hits, match_objects, match_triplets
 from .protocols import Protocol
 
-# Prefix of the metrics of each ranking; "ng": no graph constraint.
-PREFIXES = {True: "", False: "ng-"}
+# Of a ranking's metrics; "ng": no graph constraint.
+PREFIXES = ("", "ng-")
 
 
-class ImageHits(NamedTuple):
-    """What is kept of one picture: a few integers for each of its T ground-truth triplets.
+class Grouping(NamedTuple):
+    """T rows in G groups.
 
     Attributes:
-        predicates: (T,) int32.
-        ranks: for each scored ranking (True: with graph constraint) the (T,) int32 rank, from 0, of the first
-            prediction that hits the triplet; :data:`~egtr.evaluation.matching.NEVER` where none does.
+        keys: (G,) int64, ascending, what the rows of a group share.
+        index: (T,) int64, group of each row.
+        sizes: (G,) int64, rows of each group, at least 1.
     """
 
-    predicates: np.ndarray
-    ranks: dict[bool, np.ndarray]
+    keys: np.ndarray
+    index: np.ndarray
+    sizes: np.ndarray
+
+    @classmethod
+    def by(cls, values: np.ndarray) -> "Grouping":
+        """Rows of equal value make a group."""
+        keys, index, sizes = np.unique(values, return_inverse=True, return_counts=True)
+        return cls(keys, index, sizes)
+
+    def shares(self, hits: np.ndarray) -> np.ndarray:
+        """(T,) bool to the (G,) shares of hits among the rows of each group."""
+        return np.bincount(self.index, weights=hits, minlength=len(self.keys)) / self.sizes
 
 
-def score_image(prediction: Prediction, ground_truth: GroundTruth, protocol: Protocol, max_rank: int) -> ImageHits:
-    """Hold one prediction against its ground truth.
+@dataclass(frozen=True)
+class TripletTable:
+    """The T ground-truth triplets of a data set that a protocol counts, with the ranks at which they are hit.
 
-    Args:
-        prediction: N queries, C classes, R predicates.
-        ground_truth: T triplets; with T = 0 the picture has no influence on any recall.
-        protocol: scoring conventions.
-        max_rank: largest K of interest; triplets ranked behind it are not looked at.
-
-    Raises:
-        EGTRError: the ground truth holds a class or a predicate that the prediction does not know.
+    Attributes:
+        images: (T,) int64, number of the picture, from 0.
+        classes: (T, 3) int64, (subject class, object class, predicate).
+        ranks: (T,) int32 from 0 for each kind of hit, :data:`~egtr.evaluation.matching.NEVER` where there is none.
+            "R" and "ng-R": of both objects, with and without graph constraint; "phr-R" and "ng-phr-R": of the box
+            around both; "A": of both objects, among the annotated pairs alone (tasks "predcls" and "sgcls").
+        num_predicates: R.
     """
-    check_vocabulary(prediction, ground_truth)
-    triplets = ground_truth.triplets
-    if protocol.skip_images_without_pairs and not (prediction.pairs[:, 0] != prediction.pairs[:, 1]).any():
-        triplets = triplets[:0]
-    if protocol.deduplicate_ground_truth:
-        triplets = np.unique(triplets, axis=0)
-    predicates = triplets[:, 2].astype(np.int32)
-    if len(triplets) == 0:
-        empty = np.zeros(0, dtype=np.int32)
-        return ImageHits(predicates, {constraint: empty for constraint in protocol.graph_constraint})
 
-    _, classes = prediction.object_scores(protocol.object_score)
-    object_matches = match_objects(
-        prediction.boxes,
-        classes,
-        ground_truth.boxes,
-        ground_truth.classes,
-        protocol.iou_threshold,
-        protocol.iou_plus_one,
-    )
-    ranks = {}
-    for constraint in protocol.graph_constraint:
-        ranked = rank_triplets(prediction, max_rank, constraint, protocol.object_score)
-        ranks[constraint] = first_hits(match_triplets(ranked, object_matches, triplets))
-    return ImageHits(predicates, ranks)
+    images: np.ndarray
+    classes: np.ndarray
+    ranks: dict[str, np.ndarray]
+    num_predicates: int
 
+    def by_image(self) -> Grouping:
+        return Grouping.by(self.images)
 
-def check_vocabulary(prediction: Prediction, ground_truth: GroundTruth) -> None:
-    """Raise EGTRError where the ground truth holds a class or predicate that the prediction does not know."""
-    for field, ids, count in (
-        ("classes", ground_truth.classes, prediction.logits.shape[1]),
-        ("triplets", ground_truth.triplets[:, 2], prediction.relation.shape[1]),
-    ):
-        if len(ids) and ids.max() >= count:
-            noun = "class" if field == "classes" else "predicate"
-            raise EGTRError(
-                f"ground truth of image {ground_truth.image_id!r}: {field} holds {noun} {ids.max()}, but the "
-                f"prediction has only 0..{count - 1}; was the model made for another data set?"
-            )
+    def by_image_and_predicate(self) -> Grouping:
+        """Keys are image * R + predicate."""
+        return Grouping.by(self.images * max(self.num_predicates, 1) + self.classes[:, 2])
 
 
 class PredicateRecall(NamedTuple):
@@ -95,100 +79,87 @@ class PredicateRecall(NamedTuple):
     recall: dict[str, np.ndarray]
 
 
-def predicate_recall(
-    hits: Sequence[ImageHits],
-    num_predicates: int,
-    topk: Sequence[int],
-    graph_constraint: Sequence[bool] = (True, False),
-) -> PredicateRecall:
-    """For every predicate: recall of the ground truth restricted to it, mean over the pictures that have it.
+def predicate_recall(table: TripletTable, topk: Sequence[int]) -> PredicateRecall:
+    """For every predicate: recall of the ground truth restricted to it, mean over the pictures that have it."""
+    num_predicates = table.num_predicates
+    groups = table.by_image_and_predicate()
+    predicates = groups.keys % max(num_predicates, 1)
+    num_images = np.bincount(predicates, minlength=num_predicates)
+    recall = {}
+    for prefix in PREFIXES:
+        for k in topk:
+            shares = groups.shares(table.ranks[f"{prefix}R"] < k)
+            total = np.bincount(predicates, weights=shares, minlength=num_predicates)
+            recall[f"{prefix}R@{k}"] = _divide(total, num_images)
+    return PredicateRecall(np.bincount(table.classes[:, 2], minlength=num_predicates), num_images, recall)
+
+
+def mean_over_predicates(recall: np.ndarray, absent_predicates_count: bool) -> float:
+    """Mean of (R,) recalls, NaN for predicates that no picture has.
 
     Args:
-        hits: one record a picture, see :func:`score_image`.
-        num_predicates: R.
-        topk: the K of R@K.
-        graph_constraint: the rankings wanted, out of those in ``hits``.
+        recall: of all predicates, or of some.
+        absent_predicates_count: NaN counts as 0; otherwise it is left out.
+
+    Returns:
+        In 0..1; NaN where all are NaN.
     """
-    predicates, images = _flatten(hits)
-    # One group for each (picture, predicate) that occurs.
-    keys, group = np.unique(images * max(num_predicates, 1) + predicates, return_inverse=True)
-    group_predicate = keys % max(num_predicates, 1)
-    group_size = np.bincount(group, minlength=len(keys))
-    num_images = np.bincount(group_predicate, minlength=num_predicates)
-
-    recall = {}
-    for prefix, k, ranks in _rankings(hits, topk, graph_constraint):
-        group_recall = np.bincount(group, weights=ranks < k, minlength=len(keys)) / group_size
-        total = np.bincount(group_predicate, weights=group_recall, minlength=num_predicates)
-        recall[f"{prefix}R@{k}"] = _divide(total, num_images)
-    return PredicateRecall(np.bincount(predicates, minlength=num_predicates), num_images, recall)
-
-
-def image_recall(
-    hits: Sequence[ImageHits], topk: Sequence[int], graph_constraint: Sequence[bool] = (True, False)
-) -> dict[str, np.ndarray]:
-    """Recall of each picture that has triplets: metric name ("R@20", "ng-R@20", ...) to (I,) float64 in 0..1.
-
-    I is the number of pictures with at least one ground-truth triplet; the others are left out.
-    """
-    _, images = _flatten(hits)
-    _, group = np.unique(images, return_inverse=True)
-    num_triplets = np.bincount(group)
-    return {
-        f"{prefix}R@{k}": np.bincount(group, weights=ranks < k, minlength=len(num_triplets)) / num_triplets
-        for prefix, k, ranks in _rankings(hits, topk, graph_constraint)
-    }
+    present = ~np.isnan(recall)
+    if not present.any():
+        return float("nan")
+    return float(recall[present].sum() / (len(recall) if absent_predicates_count else present.sum()))
 
 
 def recall_metrics(
-    hits: Sequence[ImageHits],
-    num_predicates: int,
-    protocol: Protocol,
-    topk: Sequence[int] = (20, 50, 100),
+    table: TripletTable, protocol: Protocol, topk: Sequence[int], training: TripletCounts | None = None
 ) -> dict[str, Any]:
     """Every recall of a data set.
 
     Args:
-        hits: one record a picture, see :func:`score_image`.
-        num_predicates: R.
-        protocol: the one that the records were made with.
+        table: made under ``protocol``.
+        protocol: its ``absent_predicates_count`` is read here.
         topk: the K of R@K.
+        training: what is known from training: triplets of classes for zero-shot recall, predicate groups.
 
     Returns:
-        "R@K": mean over pictures with triplets of the share of their triplets that is hit by the first K;
-        "mR@K": mean over predicates of :func:`predicate_recall`; both also with the prefix "ng-" for the
-        ranking without graph constraint; floats in 0..1, NaN where there is nothing to be recalled.
-        "per_predicate": the :class:`PredicateRecall`.
+        See :func:`~egtr.evaluation.scoring.evaluate`; "per_predicate" among it.
     """
-    per_predicate = predicate_recall(hits, num_predicates, topk, protocol.graph_constraint)
+    per_predicate = predicate_recall(table, topk)
+    groups = {} if training is None else training.predicate_groups()
+    images = table.by_image()
+    unseen = None if training is None else ~training.contains(table.classes)
+    unseen_images = None if unseen is None else Grouping.by(table.images[unseen])
     metrics: dict[str, Any] = {}
-    per_image = image_recall(hits, topk, protocol.graph_constraint)
-    present = per_predicate.num_images > 0
-    count = num_predicates if protocol.absent_predicates_count else present.sum()
-    for constraint in protocol.graph_constraint:
-        names = [f"{PREFIXES[constraint]}R@{k}" for k in topk]
-        for name in names:
-            metrics[name] = float(per_image[name].mean()) if present.any() else float("nan")
-        for name in names:
-            mean = per_predicate.recall[name][present].sum() / count if present.any() else float("nan")
-            metrics[name.replace("R@", "mR@")] = float(mean)
+    for prefix in PREFIXES:
+        ranks = table.ranks[f"{prefix}R"]
+        named = {f"{prefix}{name}@": {} for name in ("R", "mR", "zR", "F1", "phr-R", "head-mR", "body-mR", "tail-mR")}
+        for k in topk:
+            each = per_predicate.recall[f"{prefix}R@{k}"]
+            recall = _mean(images.shares(ranks < k))
+            mean_recall = mean_over_predicates(each, protocol.absent_predicates_count)
+            named[f"{prefix}R@"][k] = recall
+            named[f"{prefix}mR@"][k] = mean_recall
+            named[f"{prefix}F1@"][k] = _harmonic_mean(recall, mean_recall)
+            named[f"{prefix}phr-R@"][k] = _mean(images.shares(table.ranks[f"{prefix}phr-R"] < k))
+            if unseen_images is not None:
+                named[f"{prefix}zR@"][k] = _mean(unseen_images.shares(ranks[unseen] < k))
+            for group, members in groups.items():
+                mean_of_group = mean_over_predicates(each[members], protocol.absent_predicates_count)
+                named[f"{prefix}{group}-mR@"][k] = mean_of_group
+        metrics |= {f"{name}{k}": value for name, values in named.items() for k, value in values.items()}
+    if "A" in table.ranks:
+        metrics |= {f"A@{k}": _mean(table.ranks["A"] < k) for k in topk}
     metrics["per_predicate"] = per_predicate
     return metrics
 
 
-def _flatten(hits: Sequence[ImageHits]) -> tuple[np.ndarray, np.ndarray]:
-    """Predicate and picture of every triplet of the data set, one behind the other."""
-    counts = [len(h.predicates) for h in hits]
-    predicates = np.concatenate([np.zeros(0, dtype=np.int64), *(h.predicates for h in hits)])
-    return predicates.astype(np.int64), np.repeat(np.arange(len(hits)), counts)
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")
 
 
-def _rankings(hits: Sequence[ImageHits], topk: Sequence[int], graph_constraint: Sequence[bool]):
-    """(prefix, K, rank of every triplet of the data set) for each ranking and K."""
-    for constraint in graph_constraint:
-        ranks = np.concatenate([np.zeros(0, dtype=np.int32), *(h.ranks[constraint] for h in hits)])
-        for k in topk:
-            yield PREFIXES[constraint], k, ranks
+def _harmonic_mean(a: float, b: float) -> float:
+    # NaN stays NaN; the mean of 0 and 0 is 0
+    return 0.0 if a + b == 0 else 2 * a * b / (a + b)
 
 
 def _divide(total: np.ndarray, count: np.ndarray) -> np.ndarray:

@@ -1,14 +1,183 @@
-"""One call from predictions to metrics."""
+"""From predictions to metrics, at once or picture by picture."""
 
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from egtr.structures import EGTRError, GroundTruth, Prediction
+import numpy as np
 
-from .detection import OBJECT_AP, detection_ap, detections_per_class
-from .protocols import Protocol, get_protocol
-from .recall import recall_metrics, score_image
+from egtr.structures import EGTRError, GroundTruth, Prediction, TripletCounts
+
+from .bootstrap import bootstrap_intervals
+from .detection import OBJECT_AP, detection_ap
+from .image_scores import TASKS, ImageScores, score_image
+from .open_images import open_images_metrics
+from .protocols import Protocol, get_protocols
+from .recall import TripletTable, recall_metrics
+
+
+class Scorer:
+    """Every metric under one or several protocols, in two steps.
+
+    :meth:`score` turns one picture into a compact record, as soon as it is predicted and wherever that happens;
+    :meth:`summarize` turns the records of a data set into metrics.
+    """
+
+    def __init__(
+        self,
+        protocols: str | Protocol | Sequence[str | Protocol] = "reference",
+        topk: Sequence[int] = (20, 50, 100),
+        training: TripletCounts | None = None,
+        task: str = "sgdet",
+    ):
+        """
+        Args:
+            protocols: scoring conventions, by name or own ones.
+            topk: the K of R@K and its kin, positive.
+            training: triplets of the training set, for zero-shot recall and groups of predicates; any other list
+                of triplets will do for those who compare with numbers that were made with one.
+            task: what the model was given: "sgdet" the picture alone, "sgcls" also the boxes of all objects,
+                "predcls" also their classes.
+
+        Raises:
+            EGTRError: unknown protocol or task; bad ``topk``.
+        """
+        self.protocols = get_protocols(protocols)
+        self.topk = check_topk(topk)
+        self.training = training
+        if task not in TASKS:
+            raise EGTRError(f"task {task!r} is unknown, choose one of {', '.join(TASKS)}")
+        self.task = task
+
+    def score(self, prediction: Prediction, ground_truth: GroundTruth) -> ImageScores:
+        """One picture's part in every metric, see :func:`~egtr.evaluation.image_scores.score_image`."""
+        return score_image(prediction, ground_truth, self.protocols, max(self.topk), self.task)
+
+    def summarize(self, scores: Sequence[ImageScores], bootstrap: int = 0) -> dict[str, dict[str, Any]]:
+        """Metrics of a data set.
+
+        Args:
+            scores: one record a picture, made by :meth:`score` of this scorer or one like it.
+            bootstrap: draws for the intervals, such as 1000; 0: no intervals.
+
+        Returns:
+            Protocol name to its metrics, see :func:`evaluate`.
+
+        Raises:
+            EGTRError: two predictions, or they and ``training``, differ in the number of predicates.
+        """
+        num_predicates = self._num_predicates(scores)
+        average_precision = _AveragePrecision(scores)
+        return {
+            protocol.name: self._summarize(protocol, scores, num_predicates, average_precision, bootstrap)
+            for protocol in self.protocols
+        }
+
+    def _summarize(
+        self,
+        protocol: Protocol,
+        scores: Sequence[ImageScores],
+        num_predicates: int,
+        average_precision: "_AveragePrecision",
+        bootstrap: int,
+    ) -> dict[str, Any]:
+        counted = [_counted_triplets(record, protocol) for record in scores]
+        table = self._table(protocol, scores, counted, num_predicates)
+        metrics = recall_metrics(table, protocol, self.topk, self.training)
+        per_predicate = metrics.pop("per_predicate")
+        metrics |= {name: average_precision.of_classes()[name] for name in ("AP", "AP50", "AP75")}
+        gt_predicates = [
+            np.where(count, record.ground_truth.triplets[:, 2], -1)
+            for record, count in zip(scores, counted, strict=True)
+        ]
+        block = open_images_metrics(
+            [record.open_images[protocol.name] for record in scores], gt_predicates, protocol.oi_recall
+        )
+        block |= average_precision.of_queries(protocol)
+        metrics |= {f"oi/{name}": value for name, value in block.items()}
+        metrics |= {
+            "per_predicate": per_predicate,
+            "num_images": len(scores),
+            "num_images_with_triplets": len(np.unique(table.images)),
+            "num_triplets": len(table.images),
+            "num_predicates_present": int((per_predicate.num_images > 0).sum()),
+        }
+        if bootstrap:
+            metrics["intervals"] = bootstrap_intervals(table, self.topk, protocol.absent_predicates_count, bootstrap)
+        return metrics
+
+    def _table(
+        self, protocol: Protocol, scores: Sequence[ImageScores], counted: list[np.ndarray], num_predicates: int
+    ) -> TripletTable:
+        kinds = ["R", "ng-R", "phr-R", "ng-phr-R"] + (["A"] if self.task != "sgdet" else [])
+        classes = [np.zeros((0, 3), dtype=np.int64)]
+        ranks = {kind: [np.zeros(0, dtype=np.int32)] for kind in kinds}
+        for record, count in zip(scores, counted, strict=True):
+            truth = record.ground_truth
+            triplets = truth.triplets[count]
+            classes.append(np.column_stack([truth.classes[triplets[:, :2]], triplets[:, 2]]))
+            for kind in kinds:
+                ranks[kind].append(record.ranks[protocol.name][kind][count])
+        return TripletTable(
+            images=np.repeat(np.arange(len(scores)), [int(count.sum()) for count in counted]),
+            classes=np.concatenate(classes),
+            ranks={kind: np.concatenate(parts) for kind, parts in ranks.items()},
+            num_predicates=num_predicates,
+        )
+
+    def _num_predicates(self, scores: Sequence[ImageScores]) -> int:
+        expected = scores[0].num_predicates if scores else 0
+        for record in scores:
+            if record.num_predicates != expected:
+                first, other = scores[0].ground_truth.image_id, record.ground_truth.image_id
+                raise EGTRError(
+                    f"image {other!r}: relation has {record.num_predicates} predicates, that of image {first!r} "
+                    f"{expected}; predictions of different models cannot be scored together"
+                )
+        if self.training is None:
+            return expected
+        if scores and self.training.num_predicates != expected:
+            raise EGTRError(
+                f"the training triplets have {self.training.num_predicates} predicates, the predictions {expected}; "
+                "give those of the data set that the model was trained on"
+            )
+        return self.training.num_predicates
+
+
+class _AveragePrecision:
+    """Object AP of a data set, each kind computed when it is first asked for and shared between protocols."""
+
+    def __init__(self, scores: Sequence[ImageScores]):
+        self._scores = scores
+        self._truths = [record.ground_truth for record in scores]
+        self._known: dict[tuple, dict[str, float]] = {}
+
+    def of_classes(self) -> dict[str, float]:
+        """COCO's, out of the best (query, class)."""
+        if () not in self._known:
+            detections = [record.objects.per_class() for record in self._scores]
+            self._known[()] = detection_ap(detections, self._truths, **OBJECT_AP)
+        return self._known[()]
+
+    def of_queries(self, protocol: Protocol) -> dict[str, float]:
+        """That of the Open Images block, out of one detection a query."""
+        key = (protocol.object_score, protocol.oi_plus_one, protocol.oi_first_id)
+        if key not in self._known:
+            detections = [record.objects.per_query(protocol.object_score) for record in self._scores]
+            self._known[key] = detection_ap(detections, self._truths, protocol.oi_plus_one, protocol.oi_first_id)
+        return self._known[key]
+
+
+def _counted_triplets(record: ImageScores, protocol: Protocol) -> np.ndarray:
+    """(T,) bool, the triplets of a picture that count under a protocol."""
+    triplets = record.ground_truth.triplets
+    if protocol.skip_images_without_pairs and not record.has_pairs:
+        return np.zeros(len(triplets), dtype=bool)
+    counted = np.ones(len(triplets), dtype=bool)
+    if protocol.deduplicate_ground_truth:
+        counted[:] = False
+        counted[np.unique(triplets, axis=0, return_index=True)[1]] = True
+    return counted
 
 
 def evaluate(
@@ -16,46 +185,52 @@ def evaluate(
     ground_truth: Iterable[GroundTruth],
     protocol: str | Protocol = "reference",
     topk: Sequence[int] = (20, 50, 100),
+    *,
+    training: TripletCounts | None = None,
+    task: str = "sgdet",
+    bootstrap: int = 0,
 ) -> dict[str, Any]:
     """Score a data set: saved predictions will do, no model is run.
 
-    Both iterables are read once and in step, so that predictions may be streamed: only a few numbers of each
-    are kept.
+    Both iterables are read once and in step, so that predictions may be streamed: a few kB of each are kept.
 
     Args:
         predictions: one record a picture.
         ground_truth: the same pictures in the same order.
         protocol: name of a protocol in :data:`~egtr.evaluation.protocols.PROTOCOLS`, or an own one.
-        topk: the K of R@K and mR@K, positive.
+        topk: the K of R@K and its kin, positive.
+        training: triplets of the training set, for zero-shot recall and groups of predicates.
+        task: "sgdet", "sgcls" or "predcls", see :class:`Scorer`.
+        bootstrap: draws for the intervals; 0: no intervals.
 
     Returns:
-        Fractions in 0..1 (NaN where there is nothing to be recalled): "R@K" and "mR@K", with graph
-        constraint, and "ng-R@K", "ng-mR@K", without, for every K; "AP", "AP50", "AP75" of objects as COCO takes
-        them, out of the 100 best (query, class) by sigmoid score, whatever the protocol. Further
-        "per_predicate": a :class:`~egtr.evaluation.recall.PredicateRecall`, and "num_images": pictures read.
+        Fractions in 0..1, NaN where there is nothing to be found. For every K, and with the prefix "ng-" for the
+        ranking without graph constraint:
+        "R@K": mean over pictures with triplets of the share of their triplets that the first K predictions hit;
+        "mR@K": for every predicate the same for the ground truth restricted to it, mean over predicates;
+        "F1@K": harmonic mean of the two; "phr-R@K": R@K where the box around subject and object has to overlap
+        instead of both;
+        with ``training`` "zR@K": R@K of the triplets of classes that training never showed; "head-mR@K",
+        "body-mR@K", "tail-mR@K": mR@K over the frequent, middle and rare third of predicates.
+        In other tasks than "sgdet" "A@K": triplets hit over triplets, of all pictures, where only annotated pairs are
+        ranked, with graph constraint.
+        "AP", "AP50", "AP75" of objects as COCO takes them, out of the 100 best (query, class) by sigmoid score,
+        whatever the protocol.
+        "oi/microR@50", "oi/R@50", "oi/wmAP_rel", "oi/wmAP_phr", "oi/score", "oi/AP", "oi/AP50", "oi/AP75", "oi/APs",
+        "oi/APm", "oi/APl": the Open Images block, see :mod:`~egtr.evaluation.open_images`; its AP is of one
+        detection a query.
+        "per_predicate": a :class:`~egtr.evaluation.recall.PredicateRecall`. "num_images", and the denominators
+        "num_images_with_triplets", "num_triplets", "num_predicates_present". With ``bootstrap``
+        "intervals": 95% intervals (low, high) of R@K and mR@K.
 
     Raises:
         EGTRError: the iterables differ in length; two predictions differ in the number of predicates; the
-            ground truth holds a class or predicate that the prediction does not know; unknown protocol; bad
-            ``topk``.
+            ground truth holds a class or predicate that the prediction does not know; a prediction holds NaN or
+            infinity; unknown protocol or task; bad ``topk``.
     """
-    protocol, topk = get_protocol(protocol), check_topk(topk)
-    hits, detections, truths = [], [], []
-    num_predicates = None
-    for index, (prediction, truth) in enumerate(zip_in_step(predictions, ground_truth)):
-        num_predicates = prediction.relation.shape[1] if num_predicates is None else num_predicates
-        if prediction.relation.shape[1] != num_predicates:
-            raise EGTRError(
-                f"prediction {index}: relation has {prediction.relation.shape[1]} predicates, those before "
-                f"it {num_predicates}; predictions of different models cannot be scored together"
-            )
-        hits.append(score_image(prediction, truth, protocol, max(topk)))
-        detections.append(detections_per_class(prediction))
-        truths.append(truth)
-    metrics = recall_metrics(hits, num_predicates or 0, protocol, topk)
-    ap = detection_ap(detections, truths, **OBJECT_AP)
-    metrics.update({name: ap[name] for name in ("AP", "AP50", "AP75")})
-    metrics["num_images"] = len(hits)
+    scorer = Scorer(protocol, topk, training, task)
+    scores = [scorer.score(p, t) for p, t in zip_in_step(predictions, ground_truth)]
+    (metrics,) = scorer.summarize(scores, bootstrap).values()
     return metrics
 
 

@@ -1,0 +1,69 @@
+"""How far recall may be off because the test set is what it is: percentile bootstrap over pictures."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from .recall import PREFIXES, TripletTable
+
+LEVEL = 0.95
+# Draws are the same in each run, so that intervals are too.
+SEED = 0
+# Data sets drawn at once; bounds memory at so many numbers for each picture.
+CHUNK = 64
+
+
+def bootstrap_intervals(
+    table: TripletTable, topk: Sequence[int], absent_predicates_count: bool, num_samples: int
+) -> dict[str, tuple[float, float]]:
+    """95% intervals of R@K and mR@K, with and without graph constraint.
+
+    As many pictures as have triplets are drawn from them with replacement, ``num_samples`` times, and each draw is
+    scored as a data set of its own. The interval lies between the 2.5th and the 97.5th percentile of the scores.
+
+    Args:
+        table: triplets of I pictures.
+        topk: the K of R@K.
+        absent_predicates_count: see :class:`~egtr.evaluation.protocols.Protocol`; it concerns predicates that
+            no picture of a draw has.
+        num_samples: B, at least 1. A thousand settle the third digit.
+
+    Returns:
+        Metric name to (low, high), in 0..1; NaN where there is nothing to be recalled.
+    """
+    names = [f"{prefix}{metric}@{k}" for prefix in PREFIXES for metric in ("R", "mR") for k in topk]
+    images, pairs = table.by_image(), table.by_image_and_predicate()
+    if len(images.keys) == 0:
+        return dict.fromkeys(names, (float("nan"), float("nan")))
+    num_predicates = table.num_predicates
+    # Rows of the matrices below are pictures that have triplets.
+    rows = np.searchsorted(images.keys, pairs.keys // num_predicates)
+    cells = (rows, pairs.keys % num_predicates)
+    shape = (len(images.keys), num_predicates)
+    present = csr_array((np.ones(len(rows)), cells), shape=shape)
+    hits = {f"{prefix}R@{k}": table.ranks[f"{prefix}R"] < k for prefix in PREFIXES for k in topk}
+    image_shares = {name: images.shares(hit) for name, hit in hits.items()}
+    predicate_shares = {name: csr_array((pairs.shares(hit), cells), shape=shape) for name, hit in hits.items()}
+
+    samples: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for weights in _draws(len(images.keys), num_samples):
+        num_images = weights @ present
+        divisor = num_predicates if absent_predicates_count else (num_images > 0).sum(axis=1)
+        for name in hits:
+            samples[name].append(weights @ image_shares[name] / len(images.keys))
+            total = weights @ predicate_shares[name]
+            means = np.divide(total, num_images, out=np.zeros_like(total), where=num_images > 0)
+            samples[name.replace("R@", "mR@")].append(means.sum(axis=1) / divisor)
+    tails = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    bounds = {name: np.quantile(np.concatenate(parts), tails) for name, parts in samples.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
+
+
+def _draws(num_images: int, num_samples: int) -> Iterator[np.ndarray]:
+    """(b, I) float64, how often each draw has each picture; b sums to ``num_samples``."""
+    rng = np.random.default_rng(SEED)
+    for start in range(0, num_samples, CHUNK):
+        size = min(CHUNK, num_samples - start)
+        chosen = rng.integers(0, num_images, (size, num_images)) + np.arange(size)[:, None] * num_images
+        yield np.bincount(chosen.reshape(-1), minlength=size * num_images).reshape(size, num_images).astype(float)

@@ -1,0 +1,233 @@
+"""Scoring one picture: everything that any metric needs of it, worked out once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from egtr.structures import (
+    CandidatePairs,
+    EGTRError,
+    GroundTruth,
+    Prediction,
+    RankedTriplets,
+    candidate_pairs,
+    rank_candidates,
+)
+
+from .detection import Detections, best_classes
+from .entries import repeats_pairs, select_entries, select_rows
+from .matching import first_hits, match_objects, match_phrases, match_triplets
+from .open_images import MAX_CANDIDATES, PREDICATES_PER_PAIR, OpenImagesHits, score_candidates
+from .protocols import Protocol
+
+TASKS = ("sgdet", "sgcls", "predcls")
+
+
+class ObjectScores(NamedTuple):
+    """What object AP needs of one picture's N queries.
+
+    Attributes:
+        boxes: (N, 4) float32, x1 y1 x2 y2 in pixels.
+        queries, classes, scores: (D,) int32, int32, float32: the best (query, class) by sigmoid score.
+        query_classes: (N,) int32, best class of each query.
+        query_scores: "softmax" and/or "sigmoid" to the (N,) float32 scores of the best classes.
+    """
+
+    boxes: np.ndarray
+    queries: np.ndarray
+    classes: np.ndarray
+    scores: np.ndarray
+    query_classes: np.ndarray
+    query_scores: dict[str, np.ndarray]
+
+    def per_class(self) -> Detections:
+        """The best (query, class) by sigmoid score."""
+        return Detections(self.boxes[self.queries], self.scores, self.classes)
+
+    def per_query(self, object_score: str) -> Detections:
+        """One detection a query."""
+        return Detections(self.boxes, self.query_scores[object_score], self.query_classes)
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """One picture's part in every metric under some protocols: a few kB, to be pickled and gathered.
+
+    Attributes:
+        ground_truth: T triplets.
+        num_predicates: R of the prediction.
+        has_pairs: some pair of two different queries was predicted.
+        ranks: protocol name to kind of hit to (T,) int32, see :class:`~egtr.evaluation.recall.TripletTable`.
+        open_images: protocol name to what the Open Images block needs.
+        objects: what object AP needs.
+    """
+
+    ground_truth: GroundTruth
+    num_predicates: int
+    has_pairs: bool
+    ranks: dict[str, dict[str, np.ndarray]]
+    open_images: dict[str, OpenImagesHits]
+    objects: ObjectScores
+
+
+def score_image(
+    prediction: Prediction,
+    ground_truth: GroundTruth,
+    protocols: Sequence[Protocol],
+    max_rank: int = 100,
+    task: str = "sgdet",
+) -> ImageScores:
+    """Hold one prediction against its ground truth.
+
+    Object scores, overlaps and rankings are worked out once for all metrics and all protocols that agree on them.
+
+    Args:
+        prediction: N queries, C classes, R predicates.
+        ground_truth: T triplets; with T = 0 the picture has no influence on any metric of triplets.
+        protocols: scoring conventions.
+        max_rank: largest K of interest; triplets ranked behind it are not looked at.
+        task: one of :data:`TASKS`.
+
+    Raises:
+        EGTRError: the ground truth holds a class or a predicate that the prediction does not know; logits, boxes
+            or scores are NaN or infinite; in another task than "sgdet" queries are not the annotated objects.
+    """
+    check_prediction(prediction, ground_truth, task)
+    picture = _Picture(prediction, ground_truth, max_rank)
+    ranks = {p.name: picture.ranks(p) for p in protocols}
+    if task != "sgdet":
+        ranks = {p.name: {**ranks[p.name], "A": picture.ranks_among_annotated_pairs(p)} for p in protocols}
+    kinds = {p.object_score for p in protocols}
+    queries, classes, scores = best_classes(prediction)
+    return ImageScores(
+        ground_truth=ground_truth,
+        num_predicates=prediction.relation.shape[1],
+        has_pairs=bool((prediction.pairs[:, 0] != prediction.pairs[:, 1]).any()),
+        ranks=ranks,
+        open_images={p.name: picture.open_images(p) for p in protocols},
+        objects=ObjectScores(
+            boxes=prediction.boxes,
+            queries=queries,
+            classes=classes,
+            scores=scores,
+            query_classes=picture.classes.astype(np.int32),
+            query_scores={kind: prediction.object_scores(kind)[0] for kind in kinds},
+        ),
+    )
+
+
+def check_prediction(prediction: Prediction, ground_truth: GroundTruth, task: str) -> None:
+    """Raise EGTRError where a prediction cannot be held against a ground truth, see :func:`score_image`."""
+    image = f"image {ground_truth.image_id!r}"
+    for field, ids, count in (
+        ("classes", ground_truth.classes, prediction.logits.shape[1]),
+        ("triplets", ground_truth.triplets[:, 2], prediction.relation.shape[1]),
+    ):
+        if len(ids) and ids.max() >= count:
+            noun = "class" if field == "classes" else "predicate"
+            raise EGTRError(
+                f"ground truth of {image}: {field} holds {noun} {ids.max()}, but the "
+                f"prediction has only 0..{count - 1}; was the model made for another data set?"
+            )
+    for field in ("logits", "boxes"):
+        if not np.isfinite(getattr(prediction, field)).all():
+            raise EGTRError(f"{image}: Prediction.{field} holds NaN or infinity; has the model's training diverged?")
+    if task != "sgdet" and prediction.num_queries != len(ground_truth.boxes):
+        raise EGTRError(
+            f"{image}: task {task!r} needs one query for each of the {len(ground_truth.boxes)} annotated objects, in "
+            f"their order, but the prediction has {prediction.num_queries}; score it as 'sgdet'"
+        )
+
+
+class _Picture:
+    """Intermediate results of one picture, each computed when it is first asked for."""
+
+    def __init__(self, prediction: Prediction, ground_truth: GroundTruth, max_rank: int):
+        self.prediction, self.truth, self.max_rank = prediction, ground_truth, max_rank
+        # softmax and sigmoid name the same class
+        self.classes = prediction.object_scores()[1]
+        self._repeats_pairs = repeats_pairs(prediction)
+        self._known: dict[tuple, Any] = {}
+
+    def ranks(self, protocol: Protocol) -> dict[str, np.ndarray]:
+        """Kind of hit to the (T,) ranks of the first ones."""
+        key = ("ranks", self._ranking(protocol), self._overlap(protocol))
+        return self._once(key, lambda: self._ranks(protocol))
+
+    def _ranks(self, protocol: Protocol) -> dict[str, np.ndarray]:
+        ranks = {}
+        for prefix, constraint in (("", True), ("ng-", False)):
+            candidates = self._candidates(protocol, constraint)
+            ranked = rank_candidates(candidates, self.max_rank, predicates_per_pair=1 if constraint else None)
+            ranks[f"{prefix}R"] = self._first_hits(ranked, protocol)
+            phrases = match_phrases(ranked, self.prediction.boxes, self.classes, self.truth, *self._overlap(protocol))
+            ranks[f"{prefix}phr-R"] = first_hits(phrases)
+        return ranks
+
+    def ranks_among_annotated_pairs(self, protocol: Protocol) -> np.ndarray:
+        """(T,) ranks of first hits where only the pairs that are annotated are ranked, with graph constraint."""
+        record = self._entries(protocol)[0]
+        annotated = np.zeros((record.num_queries, record.num_queries), dtype=bool)
+        annotated[self.truth.triplets[:, 0], self.truth.triplets[:, 1]] = True
+        record = select_rows(record, annotated[record.pairs[:, 0], record.pairs[:, 1]])
+        candidates = candidate_pairs(record, self.max_rank, protocol.object_score)
+        return self._first_hits(rank_candidates(candidates, self.max_rank, predicates_per_pair=1), protocol)
+
+    def open_images(self, protocol: Protocol) -> OpenImagesHits:
+        """What the Open Images block needs."""
+        key = ("open images", self._ranking(protocol), self._overlap(protocol), protocol.oi_plus_one)
+        return self._once(key, lambda: self._open_images(protocol))
+
+    def _open_images(self, protocol: Protocol) -> OpenImagesHits:
+        candidates = self._candidates(protocol, False)
+        ranked = rank_candidates(candidates, MAX_CANDIDATES, PREDICATES_PER_PAIR, self_pairs=True)
+        matches = self._object_matches(protocol)
+        return score_candidates(
+            ranked, self.prediction.boxes, self.classes, self.truth, matches, protocol.oi_plus_one
+        )
+
+    def _first_hits(self, ranked: RankedTriplets, protocol: Protocol) -> np.ndarray:
+        return first_hits(match_triplets(ranked, self._object_matches(protocol), self.truth.triplets))
+
+    def _object_matches(self, protocol: Protocol) -> np.ndarray:
+        threshold, plus_one = self._overlap(protocol)
+        prediction, truth = self.prediction, self.truth
+        return self._once(
+            ("objects", threshold, plus_one),
+            lambda: match_objects(prediction.boxes, self.classes, truth.boxes, truth.classes, threshold, plus_one),
+        )
+
+    def _candidates(self, protocol: Protocol, constraint: bool) -> CandidatePairs:
+        record = self._entries(protocol)[0 if constraint else 1]
+        # One list is long enough for all rankings of a record.
+        length = max(self.max_rank, MAX_CANDIDATES)
+        # Records are kept in self._known, so that an id is not used again.
+        return self._once(
+            ("candidates", id(record), protocol.object_score),
+            lambda: self._naming_image(candidate_pairs, record, length, protocol.object_score),
+        )
+
+    def _naming_image(self, function: Callable, *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except EGTRError as error:
+            raise EGTRError(f"image {self.truth.image_id!r}: {error}") from error
+
+    def _entries(self, protocol: Protocol) -> tuple[Prediction, Prediction]:
+        entries = self._ranking(protocol)[0]
+        return self._once(("entries", entries), lambda: select_entries(self.prediction, entries))
+
+    def _ranking(self, protocol: Protocol) -> tuple[str, str]:
+        """What a ranking depends on."""
+        return protocol.entries if self._repeats_pairs else "all", protocol.object_score
+
+    def _overlap(self, protocol: Protocol) -> tuple[float, bool]:
+        """What the overlap of boxes depends on."""
+        return protocol.iou_threshold, protocol.iou_plus_one
+
+    def _once(self, key: tuple, compute: Callable[[], Any]) -> Any:
+        if key not in self._known:
+            self._known[key] = compute()
+        return self._known[key]
