@@ -6,9 +6,12 @@ a box outside its picture or a relation to an object that does not exist stays a
 and a conversion keeps it.
 """
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +19,8 @@ import numpy as np
 from detectron2.structures import BoxMode
 
 from egtr.structures import EGTRError, remap_relations
+
+logger = logging.getLogger(__name__)
 
 # In place of an id that the file does not define. The reader adds a Problem with the id as it stands in the file.
 UNKNOWN = -1
@@ -216,13 +221,18 @@ def to_dataset_dicts(annotations: SceneGraphAnnotations) -> list[dict[str, Any]]
         [subject, object, predicate], 0-based, subject and object indexing ``annotations``.
 
     Raises:
-        EGTRError: the first problem of severity "error".
+        EGTRError: the first problem of severity "error"; within :func:`leaving_out_unsound` only one that concerns
+            the whole file.
     """
+    images = annotations.images
     error = annotations.first_error()
     if error is not None:
-        raise EGTRError(error.message)
+        left_out = _left_out.get()
+        if left_out is None:
+            raise EGTRError(error.message)
+        images = _sound_images(annotations, left_out)
     dataset_dicts = []
-    for image in annotations.images:
+    for image in images:
         boxes, usable, relations = image.clipped_boxes(), image.usable(), image.relations
         if not usable.all():
             where = f"{annotations.source}: image id {image.image_id}"
@@ -243,3 +253,44 @@ def to_dataset_dicts(annotations: SceneGraphAnnotations) -> list[dict[str, Any]]
             }
         )
     return dataset_dicts
+
+
+# Data sets are read by the name that they are registered under, where no argument reaches the reader.
+_left_out: ContextVar[list[Problem] | None] = ContextVar("left_out", default=None)
+
+
+@contextmanager
+def leaving_out_unsound(enabled: bool = True) -> Iterator[list[Problem]]:
+    """Data sets read in this context lose the pictures whose annotations have errors, where they would raise.
+
+    Args:
+        enabled: False changes nothing, so that a configuration key can be passed.
+
+    Yields:
+        A list that fills with one problem of each picture left out.
+    """
+    left_out: list[Problem] = []
+    token = _left_out.set(left_out if enabled else None)
+    try:
+        yield left_out
+    finally:
+        _left_out.reset(token)
+
+
+def _sound_images(annotations: SceneGraphAnnotations, left_out: list[Problem]) -> list[ImageAnnotations]:
+    errors: dict[int | str, Problem] = {}
+    for problem in annotations.find_problems():
+        if problem.severity == ERROR:
+            if problem.image_id is None:
+                raise EGTRError(problem.message)
+            errors.setdefault(problem.image_id, problem)
+    left_out += errors.values()
+    examples = "\n".join(f"  {problem.message}" for problem in list(errors.values())[:10])
+    logger.warning(
+        "%s: %d of %d pictures have errors in their annotations and are left out. The first ones:\n%s",
+        annotations.source,
+        len(errors),
+        len(annotations.images),
+        examples,
+    )
+    return [image for image in annotations.images if image.image_id not in errors]
