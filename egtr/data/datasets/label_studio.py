@@ -1,0 +1,259 @@
+"""Label Studio's own JSON export: boxes and relations that people drew in a browser.
+
+The export named "JSON" is a list of tasks, one per picture ("JSON-MIN" and "COCO" have no relations). Of a task, this
+is read::
+
+    {"id": 7,
+     "data": {"image": "/data/upload/1/0f6142fb-photo.jpg"},
+     "annotations": [{"was_cancelled": false, "ground_truth": false, "updated_at": "...", "result": [
+        {"id": "a", "type": "rectanglelabels", "original_width": 640, "original_height": 480, "image_rotation": 0,
+         "value": {"x": 10, "y": 20, "width": 30, "height": 40, "rotation": 0, "rectanglelabels": ["cup"]}},
+        {"id": "b", ...},
+        {"type": "relation", "from_id": "a", "to_id": "b", "direction": "right", "labels": ["on"]}]}]}
+
+x, y, width and height are percentages of the picture; a rectangle is turned about its corner x, y by ``rotation``
+degrees, clockwise. A relation goes from ``from_id`` to ``to_id`` ("right"), back ("left") or both ways ("bi").
+"""
+
+import math
+import os
+import reprlib
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from egtr.data.datasets.annotations import (
+    ERROR,
+    UNKNOWN,
+    WARNING,
+    ImageAnnotations,
+    Problem,
+    SceneGraphAnnotations,
+)
+from egtr.data.datasets.label_studio_files import PictureFinder
+from egtr.data.datasets.visual_genome import _read_json as read_json
+from egtr.data.image import BrokenImageError, read_annotated_image
+from egtr.structures import EGTRError
+
+# A rectangle is one entry (tag RectangleLabels), or two with the same id (tags Rectangle and Labels).
+RECTANGLES = ("rectanglelabels", "rectangle", "labels")
+OTHER_SHAPES = ("bitmask", "brush", "ellipse", "keypoint", "polygon", "vector")
+
+Entry = dict[str, Any]
+
+
+def read_label_studio(
+    path: str | os.PathLike[str], image_root: str | os.PathLike[str] = "", *, drop_unlabelled: bool = False
+) -> SceneGraphAnnotations:
+    """Read an export.
+
+    Classes and predicates are the labels that occur, in alphabetical order. Of several annotations of a picture the
+    one marked as ground truth is taken, else the latest; cancelled ones never. Pictures without any are left out. A
+    turned rectangle becomes the box around it. Image ids are the ids of the tasks.
+
+    Args:
+        path: of the export.
+        image_root: folder of the pictures, in which their names are looked up; "": they are derived from the export
+            alone. See :class:`egtr.data.datasets.label_studio_files.PictureFinder`.
+        drop_unlabelled: leave out boxes and relations without a label, and relations to what is left out, which are
+            errors otherwise.
+
+    Raises:
+        EGTRError: the file is missing or no such export. Everything else is a problem in the result.
+    """
+    path, image_root = os.fspath(path), os.fspath(image_root)
+    reader = _Reader(path, PictureFinder(image_root), drop_unlabelled)
+    tasks = tqdm(_read_tasks(path), desc=f"reading {os.path.basename(path)}", unit="task", disable=None)
+    pictures = [picture for picture in map(reader.read, tasks) if picture is not None]
+    classes = sorted({name for picture in pictures for name in picture["classes"]} - {None})
+    predicates = sorted({name for picture in pictures for *_, name in picture["relations"]} - {None})
+    class_ids = {name: k for k, name in enumerate(classes)} | {None: UNKNOWN}
+    predicate_ids = {name: k for k, name in enumerate(predicates)} | {None: UNKNOWN}
+    for picture in pictures:
+        picture["classes"] = [class_ids[name] for name in picture["classes"]]
+        picture["relations"] = [(*ends, predicate_ids[name]) for *ends, name in picture["relations"]]
+    images = [ImageAnnotations(**picture, crowd=[False] * len(picture["classes"])) for picture in pictures]
+    for name, count in Counter(image.file_name for image in images).items():
+        if count > 1:
+            text = f"{path}: {count} tasks mean the picture {name}; give --image-root, or delete all but one of them"
+            reader.problems.append(Problem("repeated-picture", text))
+    return SceneGraphAnnotations(images, classes, predicates, image_root, path, reader.problems)
+
+
+def _read_tasks(path: str) -> list[dict[str, Any]]:
+    tasks = read_json(path)
+    remedy = 'Export the project as "JSON": "JSON-MIN", "COCO" and the others have no relations.'
+    if not isinstance(tasks, list):
+        raise EGTRError(f"{path}: is no list of tasks. {remedy}")
+    for task in tasks:
+        if not isinstance(task, dict) or not isinstance(task.get("annotations"), list) or "id" not in task:
+            raise EGTRError(f'{path}: {reprlib.repr(task)} has no "id" and list of "annotations". {remedy}')
+    return tasks
+
+
+class _Skip(Exception):
+    """A task that cannot be read at all; the arguments are those of a Problem: kind and what is wrong."""
+
+
+class _Reader:
+    """Reads one task after the other and collects the problems."""
+
+    def __init__(self, path: str, finder: PictureFinder, drop_unlabelled: bool):
+        self.path = path
+        self.finder = finder
+        self.drop_unlabelled = drop_unlabelled
+        self.problems: list[Problem] = []
+        self._task: Any = None
+
+    def _problem(self, kind: str, text: str, severity: str = ERROR) -> None:
+        self.problems.append(Problem(kind, f"{self.path}: task {self._task}, {text}", self._task, severity))
+
+    def _lost(self, kind: str, text: str) -> None:
+        if self.drop_unlabelled:
+            self._problem(kind, f"{text}; it is left out", WARNING)
+        else:
+            self._problem(kind, f"{text}; correct it in Label Studio, or leave it out by --drop-unsupported")
+
+    def read(self, task: dict[str, Any]) -> dict[str, Any] | None:
+        """Fields of ImageAnnotations, but with names in ``classes`` and ``relations``; None for no label."""
+        self._task = task["id"]
+        try:
+            return self._read(task)
+        except _Skip as error:
+            self._problem(*error.args)
+            return None
+
+    def _read(self, task: dict[str, Any]) -> dict[str, Any] | None:
+        annotation = self._choose(task["annotations"])
+        if annotation is None:
+            return None
+        try:
+            file_name = self.finder.find(task.get("data"))
+        except EGTRError as error:
+            raise _Skip("missing-picture", str(error)) from error
+        regions, relations = self._sort(annotation.get("result"))
+        height, width = self._size(regions, file_name)
+        indices, boxes, classes = {}, [], []
+        for number, entries in regions.items():
+            label = self._label(number, entries)
+            if label is not None or not self.drop_unlabelled:
+                indices[number] = len(boxes)
+                boxes.append(self._box(number, entries[0], height, width))
+                classes.append(label)
+        return {
+            "image_id": self._task,
+            "file_name": file_name,
+            "height": height,
+            "width": width,
+            "boxes": boxes,
+            "classes": classes,
+            "relations": [row for entry in relations for row in self._rows(entry, indices)],
+        }
+
+    def _choose(self, annotations: list[Any]) -> Entry | None:
+        valid = [entry for entry in annotations if isinstance(entry, dict) and not entry.get("was_cancelled")]
+        if not valid:
+            self._problem("not-annotated", "nobody has annotated it; it is left out", WARNING)
+            return None
+        if len(valid) > 1:
+            text = f"{len(valid)} annotations: the one marked as ground truth is taken, else the latest"
+            self._problem("several-annotations", text, WARNING)
+        return max(valid, key=lambda entry: (bool(entry.get("ground_truth")), str(entry.get("updated_at", ""))))
+
+    def _sort(self, result: Any) -> tuple[dict[Any, list[Entry]], list[Entry]]:
+        """Rectangles, id to entries, and relations."""
+        regions: dict[Any, list[Entry]] = {}
+        relations = []
+        for entry in result if isinstance(result, list) else ():
+            kind = entry.get("type") if isinstance(entry, dict) else None
+            if kind == "relation":
+                relations.append(entry)
+            elif kind in RECTANGLES and _has_box(entry.get("value")):
+                regions.setdefault(str(entry.get("id")), []).append(entry)
+            elif str(kind).startswith(OTHER_SHAPES):
+                text = f"region {entry.get('id')} is of type {kind!r}, and only rectangles are read; it is left out"
+                self._problem("not-a-rectangle", text, WARNING)
+        return regions, relations
+
+    def _size(self, regions: dict[Any, list[Entry]], file_name: str) -> tuple[int, int]:
+        """Height and width out of the export, or of the picture where nothing is drawn on it."""
+        entries = [entry for entries in regions.values() for entry in entries]
+        if any(entry.get("image_rotation") for entry in entries):
+            raise _Skip(
+                "turned-picture", "the picture was turned while it was annotated; turn it back and check its boxes"
+            )
+        stated = [(entry.get("original_height"), entry.get("original_width")) for entry in entries]
+        sizes = {size for size in stated if isinstance(size[0], int) and isinstance(size[1], int)}
+        if len(sizes) > 1:
+            raise _Skip("bad-size", f"its regions state several sizes (original_height, original_width): {sizes}")
+        if sizes:
+            return sizes.pop()
+        if not self.finder.image_root:
+            raise _Skip(
+                "unknown-size", "the export does not say its size; give --image-root, where the picture tells"
+            )
+        try:
+            return read_annotated_image({"file_name": os.path.join(self.finder.image_root, file_name)}).shape[:2]
+        except BrokenImageError as error:
+            raise _Skip("broken-picture", str(error)) from error
+
+    def _label(self, number: str, entries: list[Entry]) -> str | None:
+        labels = [name for entry in entries for name in _labels(entry["value"], "rectanglelabels", "labels")]
+        if not labels:
+            self._lost("unlabelled-box", f"region {number} has no label")
+            return None
+        if len(set(labels)) > 1:
+            self._problem("several-labels", f"region {number} has the labels {labels}; the first is taken", WARNING)
+        return labels[0]
+
+    def _box(self, number: str, entry: Entry, height: int, width: int) -> list[float]:
+        value = entry["value"]
+        numbers = [value["x"], value["y"], value["width"], value["height"], value.get("rotation") or 0]
+        if not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+            self._problem("bad-box", f"region {number}: x, y, width, height and rotation must be numbers: {numbers}")
+            return [math.nan] * 4
+        x, y, w, h = np.array(numbers[:4]) / 100 * (width, height, width, height)
+        angle = math.radians(numbers[4])
+        along, down = (
+            np.array([math.cos(angle), math.sin(angle)]) * w,
+            np.array([-math.sin(angle), math.cos(angle)]) * h,
+        )
+        corners = np.array([x, y]) + [np.zeros(2), along, down, along + down]
+        return [*corners.min(axis=0), *corners.max(axis=0)]
+
+    def _rows(self, entry: Entry, indices: dict[str, int]) -> Iterator[tuple[int, int, str | None]]:
+        """(subject, object, predicate name) of one relation: one row per label and direction."""
+        ends = str(entry.get("from_id")), str(entry.get("to_id"))
+        name = f"relation from {ends[0]} to {ends[1]}"
+        labels = _labels(entry, "labels")
+        strangers = [end for end in ends if end not in indices]
+        if strangers:
+            self._lost("missing-object", f"{name}: there is no box {strangers[0]}")
+            return
+        if not labels:
+            self._lost("unlabelled-relation", f"{name} has no label")
+            labels = [] if self.drop_unlabelled else [None]
+        pair = indices[ends[0]], indices[ends[1]]
+        pairs = {"right": [pair], "left": [pair[::-1]], "bi": [pair, pair[::-1]]}.get(
+            entry.get("direction") or "right"
+        )
+        if pairs is None:
+            self._problem(
+                "bad-direction", f'{name}: direction is {entry["direction"]!r}, not "right", "left" or "bi"'
+            )
+            return
+        for label in labels:
+            for subject, object_ in pairs:
+                yield subject, object_, label
+
+
+def _has_box(value: Any) -> bool:
+    return isinstance(value, dict) and {"x", "y", "width", "height"} <= set(value)
+
+
+def _labels(record: Entry, *fields: str) -> list[str]:
+    lists = [record.get(field) for field in fields]
+    return [name for names in lists if isinstance(names, list) for name in names if isinstance(name, str) and name]

@@ -1,0 +1,175 @@
+"""Writing annotations in the formats that people exchange: EGTR's JSON and COCO-SG. ``vg_h5_writer`` has the third.
+
+A writer takes all splits of a data set, name to annotations, because some formats keep them in one file. It writes
+what the annotations say, untouched: crowds, boxes outside their picture and empty ones included.
+"""
+
+import itertools
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from tqdm import tqdm
+
+from egtr.data.datasets.annotations import ImageAnnotations, SceneGraphAnnotations
+from egtr.structures import EGTRError
+
+Splits = Mapping[str, SceneGraphAnnotations]
+
+
+def write_egtr_json(splits: Splits, folder: str | os.PathLike[str]) -> list[str]:
+    """Write EGTR's JSON layout: ``<split>.json`` for each split and one ``rel.json``.
+
+    Classes and predicates are numbered from 1 in their order, and so are annotations, unless each has an id in its
+    source and no two share one.
+
+    Args:
+        splits: split name, such as "train", to annotations; all with the same class and predicate names.
+        folder: must exist. Files there are replaced.
+
+    Returns:
+        Paths of the files written.
+
+    Raises:
+        EGTRError: see :func:`check_splits`; or image ids are numbers in part and the same as texts elsewhere.
+    """
+    check_splits(splits, reserved=("rel", "rel_categories"))
+    paths, relations = [], {}
+    for split, annotations in splits.items():
+        relations[split] = {
+            str(image.image_id): (image.relations + [0, 0, 1]).tolist()
+            for image in annotations.images
+            if len(image.relations)
+        }
+        if len({str(image.image_id) for image in annotations.images}) < len(annotations.images):
+            raise EGTRError(
+                f"{annotations.source}: two image ids are the same text, and rel.json knows pictures by their id as "
+                "text. Give one of them another id."
+            )
+        path = os.path.join(folder, f"{split}.json")
+        write_json(path, _coco(split, annotations, annotation_ids(annotations)))
+        paths.append(path)
+    names = next(iter(splits.values())).predicate_classes
+    path = os.path.join(folder, "rel.json")
+    write_json(path, {**relations, "rel_categories": ["__background__", *names]})
+    return [*paths, path]
+
+
+def write_coco_sg(splits: Splits, folder: str | os.PathLike[str]) -> list[str]:
+    """Write COCO-SG: ``<split>.json`` for each split, COCO detection with relations.
+
+    Ids are those of :func:`write_egtr_json`; predicates and relations are numbered from 1.
+
+    Args, returns and raises as there, apart from the error about image ids.
+    """
+    check_splits(splits)
+    paths = []
+    for split, annotations in splits.items():
+        ids = annotation_ids(annotations)
+        content = _coco(split, annotations, ids)
+        numbers = itertools.count(1)
+        content["rel_categories"] = _numbered(annotations.predicate_classes)
+        content["rel_annotations"] = [
+            {
+                "id": next(numbers),
+                "image_id": image.image_id,
+                "subject_id": own_ids[subject],
+                "object_id": own_ids[object_],
+                "predicate_id": predicate + 1,
+            }
+            for image, own_ids in zip(annotations.images, ids, strict=True)
+            for subject, object_, predicate in image.relations.tolist()
+        ]
+        paths.append(os.path.join(folder, f"{split}.json"))
+        write_json(paths[-1], content)
+    return paths
+
+
+def check_splits(splits: Splits, reserved: Iterable[str] = ()) -> None:
+    """Raise what makes splits impossible to write.
+
+    Raises:
+        EGTRError: there are none; a name is no plain word or reserved; class or predicate names differ between
+            splits; the annotations have a problem of severity "error", which no file could say.
+    """
+    if not splits:
+        raise EGTRError("There is no split to write.")
+    first = next(iter(splits.values()))
+    for split, annotations in splits.items():
+        if not re.fullmatch(r"[\w-]+", split) or split in reserved:
+            raise EGTRError(
+                f"Split name {split!r} cannot be the name of a file here; take letters, digits, '_' and '-'"
+                f"{''.join(f', but not {name!r}' for name in reserved)}."
+            )
+        for kind in ("thing_classes", "predicate_classes"):
+            names, others = getattr(annotations, kind), getattr(first, kind)
+            if list(names) != list(others):
+                differing = sorted(set(names) ^ set(others)) or "the order alone"
+                raise EGTRError(
+                    f"{annotations.source} and {first.source} differ in their {kind} ({len(names)} and "
+                    f"{len(others)} names; differing: {differing}). Splits of one data set need the same."
+                )
+        error = annotations.first_error()
+        if error is not None:
+            raise EGTRError(error.message)
+
+
+def annotation_ids(annotations: SceneGraphAnnotations) -> list[list[int | str]]:
+    """Ids to write, per image: those of the source where it has one for each and none twice, else 1, 2, ..."""
+    images = annotations.images
+    if all(image.annotation_ids is not None for image in images):
+        ids = [list(image.annotation_ids) for image in images]
+        every = list(itertools.chain.from_iterable(ids))
+        if len(set(every)) == len(every):
+            return ids
+    numbers = itertools.count(1)
+    return [[next(numbers) for _ in image.boxes] for image in images]
+
+
+def _coco(split: str, annotations: SceneGraphAnnotations, ids: list[list[int | str]]) -> dict[str, Any]:
+    """COCO's detection format."""
+    images, objects = [], []
+    for image, own_ids in zip(progress(annotations.images, split), ids, strict=True):
+        size = {"height": image.height, "width": image.width}
+        images.append({"id": image.image_id, "file_name": image.file_name, **size})
+        objects += _objects(image, own_ids)
+    return {"images": images, "annotations": objects, "categories": _numbered(annotations.thing_classes)}
+
+
+def _objects(image: ImageAnnotations, ids: list[int | str]) -> Iterator[dict[str, Any]]:
+    rows = zip(ids, image.boxes.tolist(), image.classes.tolist(), image.crowd.tolist(), strict=True)
+    for number, (x1, y1, x2, y2), category, crowd in rows:
+        width, height = x2 - x1, y2 - y1
+        yield {
+            "id": number,
+            "image_id": image.image_id,
+            "category_id": category + 1,
+            "bbox": [_plain(value) for value in (x1, y1, width, height)],
+            # Of a box turned inside out there is no area.
+            "area": _plain(max(width, 0.0) * max(height, 0.0)),
+            "iscrowd": int(crowd),
+        }
+
+
+def _plain(value: float) -> float | int:
+    """Nine decimals, so that corner + side - corner gives the side again, not 0.30000000000000004."""
+    value = round(value, 9)
+    return int(value) if value.is_integer() else value
+
+
+def _numbered(names: Iterable[str]) -> list[dict[str, Any]]:
+    return [{"id": k, "name": name} for k, name in enumerate(names, start=1)]
+
+
+def progress(images: Iterable[ImageAnnotations], what: str) -> Iterable[ImageAnnotations]:
+    """A progress bar where there is a terminal to see it."""
+    return tqdm(images, desc=f"writing {what}", unit="image", disable=None)
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Write ``content``, in which NumPy's scalars may stand for numbers."""
+    with open(path, "w", encoding="utf-8") as file:
+        # In one piece: several times as quick as json.dump.
+        file.write(json.dumps(content, allow_nan=False, default=lambda value: value.item()))
