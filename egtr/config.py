@@ -78,7 +78,9 @@ def _add_relation_config(cfg: CfgNode) -> None:
     relation.HEAD = "MLPRelationHead"
     # Entry of CONNECTIVITY_HEAD_REGISTRY; "" leaves connectivity out (an ablation of the paper).
     relation.CONNECTIVITY_HEAD = "MLPConnectivityHead"
-    # Hidden width of both heads' MLPs; 0: HIDDEN_DIM.
+    # Entries of RELATION_TASK_REGISTRY: what else is learned about pairs, such as "BoxOffsetTask". Training only.
+    relation.TASKS = []
+    # Hidden width of the heads' MLPs; 0: HIDDEN_DIM.
     relation.MLP_DIM = 0
 
     # Where pair features come from (paper, section 3.2).
@@ -116,6 +118,11 @@ def _add_loss_config(cfg: CfgNode) -> None:
     loss.GIOU_WEIGHT = 2.0
     loss.REL_WEIGHT = 15.0
     loss.CONNECTIVITY_WEIGHT = 30.0
+    # Of RELATION.TASKS' BoxOffsetTask.
+    loss.BOX_OFFSET_WEIGHT = 1.0
+    # loss_rel: "bce" (the paper), "focal", or "logit_adjusted": BCE of logits + REL_LOSS_TAU * log(frequency).
+    loss.REL_LOSS = "bce"
+    loss.REL_LOSS_TAU = 1.0
     loss.FOCAL_ALPHA = 0.25
     loss.FOCAL_GAMMA = 2.0
     # alpha of adaptive smoothing: uncertainty of a perfect match; 0 switches smoothing off.
@@ -123,7 +130,7 @@ def _add_loss_config(cfg: CfgNode) -> None:
     # Negatives of loss_rel per true triplet: among matched pairs, and among pairs with an unmatched query. -1: all.
     loss.K_NEG = 80
     loss.K_NON = 80
-    # How they are chosen: "hard" (highest score) or "random" (Open Images for K_NON).
+    # How they are chosen: "hard" (highest score), "random" (Open Images for K_NON) or "none" (all of them).
     loss.NEG_SAMPLING = "hard"
     loss.NON_SAMPLING = "hard"
 
@@ -136,6 +143,24 @@ def _add_input_config(cfg: CfgNode) -> None:
     cfg.INPUT.CROP.TYPE = "absolute_range"
     cfg.INPUT.CROP.SIZE = [384, 600]
     cfg.INPUT.CROP.PRE_RESIZE = [400, 500, 600]
+    # Several predicates on one pair of objects, in training: "all" of them; "one", drawn at random each time; "auto":
+    # "one" where the data set's metadata say one_predicate_per_pair (as for Open Images), else "all".
+    cfg.INPUT.PREDICATES_PER_PAIR = "auto"
+
+    # Detectron2's own: DATALOADER.NUM_WORKERS, FILTER_EMPTY_ANNOTATIONS, ASPECT_RATIO_GROUPING.
+    # Go on past pictures that are missing or cannot be read, and past pictures with errors in their annotations; the
+    # log names the first ones and counts all. In training another picture takes the place of a broken one. In
+    # evaluation a broken picture counts as one in which nothing was found, so that no metric gains by it; one whose
+    # annotations have errors is left out, there being nothing to score against. False: the first one is an error.
+    cfg.DATALOADER.SKIP_BROKEN = False
+    cfg.DATALOADER.PREDICATE_RESAMPLING = resampling = CfgNode()
+    # "none"; "repeat_factor": a picture comes r times an epoch, the largest r_p = max(1, sqrt(THRESHOLD / f_p)) of
+    # its predicates, where f_p is the share of pictures with predicate p; "bilevel": moreover, each time, relations
+    # of its frequent predicates are left out with probability DROP * (r - r_p) / r, as if not annotated.
+    # An epoch has more iterations then, but SOLVER.MAX_ITER stays; the log says how many pictures it has.
+    resampling.METHOD = "none"
+    resampling.THRESHOLD = 0.07
+    resampling.DROP = 0.7
 
 
 def _add_solver_config(cfg: CfgNode) -> None:
@@ -160,10 +185,16 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.SCENE_GRAPH.TRIPLETS_PER_IMAGE = 100
     # Score of an object: "softmax" over the class logits (as the released evaluation) or "sigmoid".
     cfg.TEST.SCENE_GRAPH.OBJECT_SCORE = "softmax"
-    # Scoring conventions, a name in egtr.evaluation.
-    cfg.TEST.SCENE_GRAPH.PROTOCOL = "reference"
+    # Scoring conventions, names in egtr.evaluation.PROTOCOLS. Metrics of the first are called "sgdet/R@50" and so on,
+    # those of others "sgdet_<protocol>/R@50".
+    cfg.TEST.SCENE_GRAPH.PROTOCOLS = ["reference"]
     # K of R@K and mR@K.
     cfg.TEST.SCENE_GRAPH.TOPK = [20, 50, 100]
+    # Resamples of the pictures for 95% intervals of R@K and mR@K, such as 1000; 0: no intervals.
+    cfg.TEST.SCENE_GRAPH.BOOTSTRAP = 0
+    # Write what the model predicts to OUTPUT_DIR/predictions_<data set>, where tools/evaluate_predictions.py and
+    # tools/compare_protocols.py score it. A later evaluation puts its own in place of it.
+    cfg.TEST.SCENE_GRAPH.SAVE_PREDICTIONS = False
     # The checkpoint with the highest value of this metric is kept as model_best; "" keeps none. "auto": "sgdet/R@K"
     # for the middle K of TOPK (50), "bbox/AP50" for a detector alone.
     cfg.TEST.BEST_METRIC = "auto"

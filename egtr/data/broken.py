@@ -1,0 +1,90 @@
+"""Going on past pictures that cannot be used (DATALOADER.SKIP_BROKEN), and knowing how many they were."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from egtr.structures import EGTRError
+
+logger = logging.getLogger(__name__)
+
+# Pictures named one by one as they turn up; the rest only counts.
+NUM_NAMED = 10
+
+
+class SkipBroken(Dataset):
+    """Mapped records, where a record whose mapping raises :class:`EGTRError` is left out.
+
+    What turns out broken is remembered in memory that the workers of a ``DataLoader`` share with the process that
+    made the data set, however they are started.
+
+    Args:
+        records: n dataset dicts.
+        mapper: makes of one what the model reads.
+        replace: another picture comes in place of a broken one, so that batches stay full. Which one depends on
+            the index alone, so that the order of pictures is the same for any number of workers and for a resumed
+            run. False: None comes in its place.
+
+    Raises:
+        EGTRError: on access where ``replace`` finds nothing but broken pictures.
+    """
+
+    def __init__(
+        self, records: Sequence[dict[str, Any]], mapper: Callable[[dict[str, Any]], Any], *, replace: bool = True
+    ):
+        self.records = records
+        self.mapper = mapper
+        self.replace = replace
+        # One byte a record: no lock is needed, and a picture that is met again counts once.
+        self._broken = torch.zeros(len(records), dtype=torch.uint8).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Any:
+        mapped = self._try(index)
+        if mapped is not None or not self.replace:
+            return mapped
+        for other in np.random.default_rng(index).permutation(len(self.records)).tolist():
+            mapped = self._try(other)
+            if mapped is not None:
+                return mapped
+        raise EGTRError(
+            f"DATALOADER.SKIP_BROKEN: all {len(self.records)} pictures are broken, so nothing is left to go on with. "
+            f"{self._why(index)}"
+        )
+
+    def broken(self) -> list[int]:
+        """Indices of the records found broken so far, by this process and the workers of its loader."""
+        return torch.nonzero(self._broken).flatten().tolist()
+
+    def _try(self, index: int) -> Any:
+        if self._broken[index]:
+            return None
+        try:
+            return self.mapper(self.records[index])
+        except EGTRError as error:
+            found_before = int(self._broken.sum())
+            self._broken[index] = 1
+            if found_before < NUM_NAMED:
+                rest = "; further ones are only counted" if found_before + 1 == NUM_NAMED else ""
+                logger.warning("DATALOADER.SKIP_BROKEN leaves out %s%s", error, rest)
+            return None
+
+    def _why(self, index: int) -> str:
+        try:
+            self.mapper(self.records[index])
+        except EGTRError as error:
+            return f"One of them: {error}"
+        return ""
+
+
+def describe_broken(dataset: SkipBroken, indices: Sequence[int]) -> str:
+    """How many pictures are broken, and the first few file names."""
+    names = [dataset.records[index].get("file_name") for index in indices[:NUM_NAMED]]
+    more = f" and {len(indices) - NUM_NAMED} more" if len(indices) > NUM_NAMED else ""
+    return f"{len(indices)} of {len(dataset)} pictures are broken: {', '.join(map(str, names))}{more}"

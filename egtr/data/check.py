@@ -1,0 +1,237 @@
+"""What is wrong with a data set, found before a training run stumbles over it."""
+
+import os
+import warnings
+from collections import defaultdict
+from dataclasses import dataclass, field
+from multiprocessing.pool import ThreadPool
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from tqdm import tqdm
+
+from egtr.data.datasets.annotations import ERROR, WARNING, ImageAnnotations, Problem, SceneGraphAnnotations
+from egtr.data.image import BrokenImageError, read_annotated_image
+
+# Rows of the printed histograms; the report has all of them.
+_SHOWN_NAMES = 10
+
+
+@dataclass
+class Histogram:
+    """How often each of K names (classes or predicates) is annotated.
+
+    Attributes:
+        names: K names.
+        counts: (K,) int64, annotations.
+        images: (K,) int64, pictures that have at least one.
+    """
+
+    names: list[str]
+    counts: np.ndarray = field(init=False)
+    images: np.ndarray = field(init=False)
+
+    def __post_init__(self):
+        self.counts = np.zeros(len(self.names), dtype=np.int64)
+        self.images = np.zeros(len(self.names), dtype=np.int64)
+
+    def add(self, ids: np.ndarray) -> None:
+        """Count one picture's ids, each in 0..K-1."""
+        counts = np.bincount(ids, minlength=len(self.names))
+        self.counts += counts
+        self.images += counts > 0
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """One dict a name, in the order of ids."""
+        rows = zip(self.names, self.counts.tolist(), self.images.tolist(), strict=True)
+        return [{"name": name, "count": count, "images": images} for name, count, images in rows]
+
+
+@dataclass
+class DatasetReport:
+    """What :func:`check_dataset` found.
+
+    Attributes:
+        source: the annotation file.
+        image_root: folder of the pictures.
+        num_images: pictures that the file lists.
+        classes: objects of each class, those that training reads: neither crowds nor boxes without area inside
+            the picture nor objects of an unknown class.
+        predicates: relations of each predicate between such objects.
+        problems: everything found, in the order of the file.
+        images_read: whether the pictures were opened.
+    """
+
+    source: str
+    image_root: str
+    num_images: int
+    classes: Histogram
+    predicates: Histogram
+    problems: list[Problem]
+    images_read: bool
+
+    @property
+    def num_errors(self) -> int:
+        """Problems that would break training, or make it learn something wrong."""
+        return sum(problem.severity == ERROR for problem in self.problems)
+
+    def by_kind(self) -> dict[tuple[str, str], list[Problem]]:
+        """(severity, kind) to problems: errors first, then the most frequent."""
+        groups = defaultdict(list)
+        for problem in self.problems:
+            groups[problem.severity, problem.kind].append(problem)
+        return dict(sorted(groups.items(), key=lambda item: (item[0][0] != ERROR, -len(item[1]), item[0][1])))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, for JSON."""
+        return {
+            "source": self.source,
+            "image_root": self.image_root,
+            "images_read": self.images_read,
+            "images": self.num_images,
+            "objects": int(self.classes.counts.sum()),
+            "relations": int(self.predicates.counts.sum()),
+            "errors": self.num_errors,
+            "warnings": len(self.problems) - self.num_errors,
+            "problems": [
+                {
+                    "kind": kind,
+                    "severity": severity,
+                    "count": len(problems),
+                    "image_ids": _image_ids(problems),
+                    "messages": [problem.message for problem in problems],
+                }
+                for (severity, kind), problems in self.by_kind().items()
+            ],
+            "classes": self.classes.to_list(),
+            "predicates": self.predicates.to_list(),
+        }
+
+
+def check_dataset(
+    annotations: SceneGraphAnnotations, *, read_images: bool = True, workers: int | None = None
+) -> DatasetReport:
+    """Look through the annotations and decode every picture to its end, as training would.
+
+    Args:
+        annotations: of one split.
+        read_images: False leaves the pictures alone, which takes a hundredth of the time.
+        workers: threads that decode pictures; None: one for each core.
+    """
+    problems = list(annotations.find_problems())
+    if read_images:
+        problems += _find_broken_images(annotations, workers)
+    classes, predicates = Histogram(annotations.thing_classes), Histogram(annotations.predicate_classes)
+    for image in annotations.images:
+        _count(image, classes, predicates)
+    for what, histogram in (("class", classes), ("predicate", predicates)):
+        for k in np.flatnonzero(histogram.counts == 0):
+            message = f"{annotations.source}: {what} {histogram.names[k]!r} occurs nowhere; the model cannot learn it"
+            problems.append(Problem(f"unused-{what}", message, severity=WARNING))
+    if not classes.counts.any():
+        message = f"{annotations.source}: no picture has a usable object, so there is nothing to train on"
+        problems.append(Problem("nothing-to-train-on", message))
+    return DatasetReport(
+        source=annotations.source,
+        image_root=annotations.image_root,
+        num_images=len(annotations.images),
+        classes=classes,
+        predicates=predicates,
+        problems=problems,
+        images_read=read_images,
+    )
+
+
+def print_report(report: DatasetReport, console: Console | None = None, examples: int = 3) -> None:
+    """Print what is wrong, with the first few of each kind, and what there is most and least of."""
+    console = console or Console()
+    relations = report.predicates.counts.sum()
+    console.print(
+        f"{report.source}: {report.num_images:,} pictures, {report.classes.counts.sum():,} objects of "
+        f"{len(report.classes.names)} classes, {relations:,} relations of {len(report.predicates.names)} predicates",
+        **_PLAIN,
+    )
+    for title, histogram in (("classes", report.classes), ("predicates", report.predicates)):
+        if histogram.names:
+            console.print(_histogram_table(title, histogram))
+    groups = report.by_kind()
+    if groups:
+        table = Table("problem", "severity", title="problems", title_justify="left")
+        table.add_column("count", justify="right")
+        table.add_column("pictures", justify="right")
+        for (severity, kind), problems in groups.items():
+            style = "red" if severity == ERROR else "yellow"
+            pictures = f"{len(_image_ids(problems)):,}" if any(p.image_id is not None for p in problems) else ""
+            table.add_row(kind, severity, f"{len(problems):,}", pictures, style=style)
+        console.print(table)
+    for (severity, kind), problems in groups.items():
+        console.print(f"{severity}: {kind}", style="bold", **_PLAIN)
+        for problem in problems[:examples]:
+            console.print(f"  {problem.message}", **_PLAIN)
+        if len(problems) > examples:
+            console.print(f"  ... and {len(problems) - examples:,} more", **_PLAIN)
+    errors, rest = report.num_errors, len(report.problems) - report.num_errors
+    verdict = "training on it would fail" if errors else "nothing that would break training"
+    unread = "" if report.images_read else " (pictures were not read)"
+    console.print(f"{errors:,} errors, {rest:,} warnings: {verdict}{unread}", **_PLAIN)
+
+
+# Messages hold file names, which are not to be taken for markup or broken into lines.
+_PLAIN = {"markup": False, "emoji": False, "highlight": False, "soft_wrap": True}
+
+
+def _histogram_table(title: str, histogram: Histogram) -> Table:
+    """The most frequent names and, where not all fit, the least frequent ones."""
+    order = np.argsort(-histogram.counts, kind="stable")
+    head, tail = order, order[:0]
+    if len(order) > _SHOWN_NAMES:
+        head, tail = order[: _SHOWN_NAMES - 3], order[-3:]
+    table = Table(title, title_justify="left")
+    table.add_column("annotations", justify="right")
+    table.add_column("pictures", justify="right")
+    for k in [*head, None, *tail] if len(tail) else head:
+        if k is None:
+            table.add_row(f"... {len(order) - _SHOWN_NAMES} more", "", "")
+            continue
+        # A Text, since names are no markup either.
+        table.add_row(Text(histogram.names[k]), f"{histogram.counts[k]:,}", f"{histogram.images[k]:,}")
+    return table
+
+
+def _count(image: ImageAnnotations, classes: Histogram, predicates: Histogram) -> None:
+    usable = image.usable() & (image.classes >= 0) & (image.classes < len(classes.names))
+    classes.add(image.classes[usable])
+    subjects, objects, predicate_ids = image.relations.T
+    sound = (image.relations >= 0).all(axis=1) & (np.maximum(subjects, objects) < len(usable))
+    sound &= predicate_ids < len(predicates.names)
+    relations = image.relations[sound]
+    predicates.add(relations[usable[relations[:, :2]].all(axis=1), 2])
+
+
+def _find_broken_images(annotations: SceneGraphAnnotations, workers: int | None) -> list[Problem]:
+    def check(image: ImageAnnotations) -> Problem | None:
+        path = os.path.join(annotations.image_root, image.file_name)
+        try:
+            read_annotated_image({"file_name": path, "height": image.height, "width": image.width})
+        except BrokenImageError as error:
+            message = f"{annotations.source}: image id {image.image_id}: {error}"
+            return Problem(error.kind, message, image.image_id)
+        return None
+
+    # Threads, because Pillow decodes without the interpreter's lock. Its warnings are about readable pictures.
+    with ThreadPool(workers) as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = tqdm(
+            pool.imap(check, annotations.images, chunksize=4),
+            total=len(annotations.images),
+            desc="reading pictures",
+            unit="picture",
+        )
+        return [problem for problem in found if problem is not None]
+
+
+def _image_ids(problems: list[Problem]) -> list[int | str]:
+    return list(dict.fromkeys(problem.image_id for problem in problems if problem.image_id is not None))
