@@ -4,7 +4,7 @@ import re
 
 from detectron2.config import CfgNode
 
-from egtr.evaluation import get_protocol
+from egtr.evaluation.protocols import get_protocols
 from egtr.evaluation.scoring import check_topk
 from egtr.structures import EGTRError
 from egtr.structures.prediction import OBJECT_SCORES
@@ -17,11 +17,17 @@ def check_scoring(cfg: CfgNode) -> None:
         EGTRError: a key has a value that evaluation does not understand.
     """
     keys = cfg.TEST.SCENE_GRAPH
-    for key, check in (("PROTOCOL", get_protocol), ("TOPK", check_topk)):
+    for key, check in (("PROTOCOLS", get_protocols), ("TOPK", check_topk)):
         try:
             check(keys[key])
         except EGTRError as error:
             raise EGTRError(f"TEST.SCENE_GRAPH.{key}: {error}") from error
+    if keys.BOOTSTRAP < 0:
+        raise EGTRError(f"TEST.SCENE_GRAPH.BOOTSTRAP is {keys.BOOTSTRAP}; give a number of resamples, or 0 for none")
+    if keys.SAVE_PREDICTIONS and not cfg.OUTPUT_DIR:
+        raise EGTRError(
+            "TEST.SCENE_GRAPH.SAVE_PREDICTIONS: OUTPUT_DIR is empty, so there is no place for them"
+        )
     if keys.OBJECT_SCORE not in OBJECT_SCORES:
         raise EGTRError(
             f"TEST.SCENE_GRAPH.OBJECT_SCORE is {keys.OBJECT_SCORE!r}, choose one of {', '.join(OBJECT_SCORES)}"
@@ -50,13 +56,20 @@ def check_best_metric(cfg: CfgNode) -> None:
     where = f"TEST.BEST_METRIC is {metric!r}"
     if not re.fullmatch("[^/]+/[^/]+", metric):
         raise EGTRError(f"{where}; write task/metric, such as 'sgdet/R@50' or 'bbox/AP50', or '' to keep no best one")
-    if not metric.startswith("sgdet/"):
+    task, _, name = metric.partition("/")
+    first, *others = cfg.TEST.SCENE_GRAPH.PROTOCOLS
+    if not task.startswith("sgdet"):
         return
+    if task not in ("sgdet", *(f"sgdet_{protocol}" for protocol in others)):
+        raise EGTRError(
+            f"{where}, but TEST.SCENE_GRAPH.PROTOCOLS is {[first, *others]}. The metrics of the first protocol are "
+            "called sgdet/..., those of the others sgdet_<protocol>/..."
+        )
     if not cfg.MODEL.EGTR.RELATION.ENABLED:
         raise EGTRError(
             f"{where}, but with MODEL.EGTR.RELATION.ENABLED False there are no scene graphs to score. "
             "Set TEST.BEST_METRIC auto or bbox/AP50"
         )
-    topk, k = list(cfg.TEST.SCENE_GRAPH.TOPK), metric.partition("@")[2]
+    topk, k = list(cfg.TEST.SCENE_GRAPH.TOPK), name.partition("@")[2]
     if k.isdecimal() and int(k) not in topk:
         raise EGTRError(f"{where}, but TEST.SCENE_GRAPH.TOPK is {topk}. Take a K of these, or add {k} to them")

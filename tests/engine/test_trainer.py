@@ -221,11 +221,25 @@ def test_best_metric_that_is_not_there_is_reported(make_cfg, caplog):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"TEST.SCENE_GRAPH.PROTOCOL": "house"}, "TEST.SCENE_GRAPH.PROTOCOL: .*'house' is unknown.*reference"),
+        (
+            {"TEST.SCENE_GRAPH.PROTOCOLS": ["motifs", "house"]},
+            "TEST.SCENE_GRAPH.PROTOCOLS: .*'house' is unknown.*reference",
+        ),
+        ({"TEST.SCENE_GRAPH.PROTOCOLS": []}, "TEST.SCENE_GRAPH.PROTOCOLS: .*at least one"),
+        ({"TEST.SCENE_GRAPH.BOOTSTRAP": -1}, "TEST.SCENE_GRAPH.BOOTSTRAP is -1.*0 for none"),
+        ({"TEST.SCENE_GRAPH.SAVE_PREDICTIONS": True, "OUTPUT_DIR": "''"}, "SAVE_PREDICTIONS: OUTPUT_DIR is empty"),
         ({"TEST.SCENE_GRAPH.TOPK": [0, 20]}, "TEST.SCENE_GRAPH.TOPK: .*positive"),
         ({"TEST.SCENE_GRAPH.OBJECT_SCORE": "max"}, "TEST.SCENE_GRAPH.OBJECT_SCORE is 'max'.*softmax, sigmoid"),
         ({"TEST.BEST_METRIC": "R@50"}, "TEST.BEST_METRIC is 'R@50'; write task/metric, such as 'sgdet/R@50'"),
         ({"TEST.BEST_METRIC": "sgdet/R@30"}, r"'sgdet/R@30', but TEST.SCENE_GRAPH.TOPK is \[20, 50\].*add 30"),
+        (
+            {"TEST.SCENE_GRAPH.PROTOCOLS": ["motifs", "strict"], "TEST.BEST_METRIC": "sgdet_motifs/R@50"},
+            r"PROTOCOLS is \['motifs', 'strict'\].*first protocol are called sgdet/",
+        ),
+        (
+            {"TEST.SCENE_GRAPH.PROTOCOLS": ["motifs", "strict"], "TEST.BEST_METRIC": "sgdet_strict/R@30"},
+            "'sgdet_strict/R@30', but TEST.SCENE_GRAPH.TOPK",
+        ),
         (
             DETECTOR | {"TEST.BEST_METRIC": "sgdet/R@50"},
             "RELATION.ENABLED False.*Set TEST.BEST_METRIC auto",
