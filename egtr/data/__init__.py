@@ -5,6 +5,7 @@
 - ``mapper``      one dataset dict to one model input, relations kept right through filtering, flip and crop
 - ``image``       pictures of any format and mode, from files, bytes or arrays, as RGB
 - ``sampler``     the order of training pictures, which a resumed run goes on with
+- ``resampling``  rare predicates more often
 - ``statistics``  triplet counts, for the frequency bias and for scoring, cached beside the annotations
 - ``catalog``     class names of a registered data set
 - ``build``       loaders, statistics and checks from a configuration

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from egtr.data.catalog import get_metadata
 from egtr.data.mapper import SceneGraphMapper
+from egtr.data.resampling import PredicateResampling, check_resampling
 from egtr.data.sampler import ResumableSampler
 from egtr.data.statistics import add_triplet_counts, load_triplet_counts
 from egtr.structures import EGTRError, TripletCounts
@@ -28,17 +29,19 @@ def build_train_loader(cfg: CfgNode) -> Any:
     stays is touched before the mapper, so relation indices hold.
 
     The order of pictures is a function of SEED (random where that is negative), whatever the number of workers;
-    :func:`skip_batches` lets a loader start further on.
+    :func:`skip_batches` lets a loader start further on. DATALOADER.PREDICATE_RESAMPLING repeats pictures in it.
 
     Returns:
         An iterable over batches, each a list of SOLVER.IMS_PER_BATCH / processes mapped dicts.
 
     Raises:
-        EGTRError: DATASETS.TRAIN is empty, does not match the model or leaves no picture; or SOLVER.IMS_PER_BATCH
-            cannot be shared out among the processes.
+        EGTRError: DATASETS.TRAIN is empty, does not match the model or leaves no picture; SOLVER.IMS_PER_BATCH
+            cannot be shared out among the processes; or a key of INPUT or DATALOADER holds a value that means
+            nothing.
     """
     if not cfg.DATASETS.TRAIN:
         raise EGTRError("DATASETS.TRAIN is empty: name at least one data set to train on, such as ('scenes_train',)")
+    check_resampling(cfg)
     check_dataset_matches_config(cfg)
     images, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
     if images < 1 or images % processes:
@@ -52,9 +55,14 @@ def build_train_loader(cfg: CfgNode) -> Any:
     records, sampler = arguments["dataset"], arguments["sampler"]
     if sampler is None:  # an IterableDataset brings its own order
         return build_detection_train_loader(**arguments)
-    if type(sampler) is TrainingSampler and cfg.SEED >= 0:
-        # Its own seed is drawn from the generators, whose state a resumed run does not share.
-        sampler = TrainingSampler(len(records), seed=cfg.SEED)
+    # A sampler's own seed is drawn from the generators, whose state a resumed run does not share.
+    seed = cfg.SEED if cfg.SEED >= 0 else None
+    resampling = PredicateResampling.from_config(cfg, records)
+    if resampling is not None:
+        arguments["mapper"].resampling = resampling
+        sampler = resampling.build_sampler(records, seed)
+    elif type(sampler) is TrainingSampler and seed is not None:
+        sampler = TrainingSampler(len(records), seed=seed)
     groups = None
     if cfg.DATALOADER.ASPECT_RATIO_GROUPING:
         groups = [int(record["width"] > record["height"]) for record in records]

@@ -13,6 +13,7 @@ from fvcore.transforms.transform import HFlipTransform, Transform
 
 from egtr.data.catalog import get_metadata
 from egtr.data.image import read_annotated_image
+from egtr.data.resampling import PredicateResampling
 from egtr.data.transforms import build_augmentation
 from egtr.structures import EGTRError, not_crowd, remap_relations
 
@@ -33,12 +34,16 @@ class SceneGraphMapper:
     are dropped, together with their relations; so are duplicate relations. Otherwise annotations and
     relations stay as they are, for the evaluator.
 
+    What is random is drawn by numpy's global generator.
+
     Args:
         is_train: produce ``instances`` and ``relations`` as above.
         augmentations: applied in order.
         image_format: a format that :func:`detectron2.data.detection_utils.read_image` knows.
         flip_predicates: (R,) predicate ids: entry p is what predicate p becomes when the picture is mirrored.
-            None: mirroring changes no predicate.
+            None: mirroring changes no predicate. Turning upside down never does.
+        one_predicate_per_pair: of several predicates on one pair of objects, keep one drawn at random.
+        resampling: leaves relations of frequent predicates out; None leaves none out.
     """
 
     @configurable
@@ -49,21 +54,26 @@ class SceneGraphMapper:
         augmentations: Sequence[T.Augmentation],
         image_format: str = "RGB",
         flip_predicates: Sequence[int] | None = None,
+        one_predicate_per_pair: bool = False,
+        resampling: PredicateResampling | None = None,
     ):
         self.is_train = is_train
         self.augmentations = T.AugmentationList(list(augmentations))
         self.image_format = image_format
         self.flip_predicates = None if flip_predicates is None else np.asarray(flip_predicates, dtype=np.int64)
+        self.one_predicate_per_pair = one_predicate_per_pair
+        self.resampling = resampling
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
-        names = cfg.DATASETS.TRAIN if is_train else ()
+        # Without relation head the data sets need not have the same predicates, nor does anything read them.
+        names = cfg.DATASETS.TRAIN if is_train and cfg.MODEL.EGTR.RELATION.ENABLED else ()
         return {
             "is_train": is_train,
             "augmentations": build_augmentation(cfg, is_train),
             "image_format": cfg.INPUT.FORMAT,
-            # Without relation head the data sets need not have the same predicates, nor does anything read them.
-            "flip_predicates": _common_flip_table(names) if cfg.MODEL.EGTR.RELATION.ENABLED else None,
+            "flip_predicates": _common_flip_table(names),
+            "one_predicate_per_pair": _one_predicate_per_pair(cfg.INPUT.PREDICATES_PER_PAIR, names),
         }
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
@@ -105,6 +115,10 @@ class SceneGraphMapper:
         # dict.fromkeys drops duplicates and keeps the order
         where = f"{dataset_dict['file_name']} (image id {dataset_dict.get('image_id')})"
         rows = remap_relations(list(dict.fromkeys(map(tuple, relations))), kept, where)
+        if self.one_predicate_per_pair:
+            rows = _draw_one_per_pair(rows)
+        if self.resampling is not None:
+            rows = self.resampling.thin_out(rows, self.resampling.repeats(relations))
         if self.flip_predicates is not None and _is_mirrored(transforms):
             rows[:, 2] = self.flip_predicates[rows[:, 2]]
         return torch.from_numpy(rows)
@@ -113,8 +127,8 @@ class SceneGraphMapper:
 def flip_table(dataset_name: str) -> np.ndarray | None:
     """Predicate ids after mirroring, (R,), from ``flip_predicate_pairs`` in the data set's metadata.
 
-    ``flip_predicate_pairs`` lists pairs of predicate names, such as ("left of", "right of"). None where the
-    data set names no pairs.
+    ``flip_predicate_pairs`` lists pairs of predicate names, such as ("left of", "right of"). They trade places in
+    horizontal flips alone: there is no such list for ("above", "below"). None where the data set names no pairs.
 
     Raises:
         EGTRError: a name is not a predicate of the data set.
@@ -146,6 +160,29 @@ def _common_flip_table(dataset_names: Sequence[str]) -> np.ndarray | None:
                 "flip_predicate_pairs. Set the same pairs for both, or train on one of them."
             )
     return tables[0] if tables else None
+
+
+def _one_predicate_per_pair(choice: str, dataset_names: Sequence[str]) -> bool:
+    """INPUT.PREDICATES_PER_PAIR, "auto" resolved by the metadata of the data sets."""
+    if choice not in ("auto", "all", "one"):
+        raise EGTRError(f"INPUT.PREDICATES_PER_PAIR is {choice!r}; take 'auto', 'all' or 'one'.")
+    if choice != "auto":
+        return choice == "one"
+    wishes = {name: bool(get_metadata(name).get("one_predicate_per_pair")) for name in dataset_names}
+    if len(set(wishes.values())) > 1:
+        one, all_ = (next(name for name in wishes if wishes[name] is wish) for wish in (True, False))
+        raise EGTRError(
+            f"Data sets {one!r} and {all_!r} (DATASETS.TRAIN) differ in the metadata one_predicate_per_pair, which "
+            "only the first one has. Set INPUT.PREDICATES_PER_PAIR to 'one' or 'all'."
+        )
+    return any(wishes.values())
+
+
+def _draw_one_per_pair(relations: np.ndarray) -> np.ndarray:
+    """(U, 3): of (T, 3) rows with the same subject and object, one at random; in the same order."""
+    shuffled = np.random.permutation(len(relations))
+    _, first = np.unique(relations[shuffled, :2], axis=0, return_index=True)
+    return relations[np.sort(shuffled[first])]
 
 
 def _make_instances(
