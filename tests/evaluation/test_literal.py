@@ -1,0 +1,38 @@
+"""The scorer equals the literal evaluation on random pictures of realistic shape, metric by metric."""
+
+import numpy as np
+import pytest
+
+from egtr.evaluation import Scorer
+from egtr.structures import GroundTruth
+
+from .literal import LiteralScorer
+from .random_scenes import random_scene, random_training_counts
+
+# (queries, predicates, classes, objects, triplets, pictures): crowded small ones, where hits, ties of class and
+# wrong classes abound, and two of full size.
+SHAPES = [(24, 6, 5, 6, 8, 40), (60, 10, 8, 10, 20, 15), (200, 50, 150, 20, 30, 2)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"N{shape[0]}")
+def test_every_metric_equals_the_literal_one(shape):
+    queries, predicates, classes, objects, triplets, pictures = shape
+    rng = np.random.RandomState(0)
+    scenes = [random_scene(rng, queries, predicates, classes, objects, triplets, i) for i in range(pictures)]
+    # A picture without relations counts in object AP and nowhere else.
+    prediction, truth = scenes[-1]
+    scenes.append((prediction, GroundTruth(truth.boxes, truth.classes, [], "no relations")))
+    training = random_training_counts(rng, predicates, classes, num_triplets=10 * predicates)
+    topk = (5, 20, 50, 100)
+
+    literal = LiteralScorer(predicates, topk, training)
+    expected = literal.summarize([literal.score(*scene) for scene in scenes])
+    scorer = Scorer("reference", topk, training=training)
+    metrics = scorer.summarize([scorer.score(*scene) for scene in scenes])["reference"]
+
+    for name, values in expected.pop("per_predicate").items():
+        np.testing.assert_allclose(metrics["per_predicate"].recall[name], values, rtol=0, atol=1e-12)
+    for name, value in expected.items():
+        assert metrics[name] == pytest.approx(value, abs=1e-9, nan_ok=True), name
+    # Nothing is reported that is not compared here, besides counts.
+    assert {name for name in metrics if not name.startswith("num_")} - {"per_predicate"} == set(expected)
