@@ -113,7 +113,7 @@ def score_image(
             classes=classes,
             scores=scores,
             query_classes=picture.classes.astype(np.int32),
-            query_scores={kind: prediction.object_scores(kind)[0] for kind in kinds},
+            query_scores={kind: picture.object_scores(kind) for kind in kinds},
         ),
     )
 
@@ -146,10 +146,14 @@ class _Picture:
 
     def __init__(self, prediction: Prediction, ground_truth: GroundTruth, max_rank: int):
         self.prediction, self.truth, self.max_rank = prediction, ground_truth, max_rank
-        # softmax and sigmoid name the same class
-        self.classes = prediction.object_scores()[1]
+        # The score that all rankings multiply in is another one for another protocol, the class is not.
+        self.classes = prediction.logits.argmax(axis=1) if prediction.num_queries else np.zeros(0, dtype=np.int64)
         self._repeats_pairs = repeats_pairs(prediction)
         self._known: dict[tuple, Any] = {}
+
+    def object_scores(self, kind: str) -> np.ndarray:
+        """(N,) "softmax" or "sigmoid" scores of the queries' best classes."""
+        return self._once(("object scores", kind), lambda: self.prediction.object_scores(kind)[0])
 
     def ranks(self, protocol: Protocol) -> dict[str, np.ndarray]:
         """Kind of hit to the (T,) ranks of the first ones."""
@@ -172,7 +176,7 @@ class _Picture:
         annotated = np.zeros((record.num_queries, record.num_queries), dtype=bool)
         annotated[self.truth.triplets[:, 0], self.truth.triplets[:, 1]] = True
         record = select_rows(record, annotated[record.pairs[:, 0], record.pairs[:, 1]])
-        candidates = candidate_pairs(record, self.max_rank, protocol.object_score)
+        candidates = candidate_pairs(record, self.object_scores(protocol.object_score), self.max_rank)
         return self._first_hits(rank_candidates(candidates, self.max_rank, predicates_per_pair=1), protocol)
 
     def open_images(self, protocol: Protocol) -> OpenImagesHits:
@@ -206,7 +210,7 @@ class _Picture:
         # Records are kept in self._known, so that an id is not used again.
         return self._once(
             ("candidates", id(record), protocol.object_score),
-            lambda: self._naming_image(candidate_pairs, record, length, protocol.object_score),
+            lambda: self._naming_image(candidate_pairs, record, self.object_scores(protocol.object_score), length),
         )
 
     def _naming_image(self, function: Callable, *arguments: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from egtr.structures import GroundTruth, RankedTriplets, pairwise_iou
+from egtr.structures import GroundTruth, RankedTriplets, paired_iou, pairwise_iou
 
 # Rank of a ground-truth triplet that no prediction hits: beyond every K.
 NEVER = np.iinfo(np.int32).max
@@ -79,13 +79,17 @@ def match_phrases(
     Returns:
         (K, T) bool.
     """
-    gt_boxes, triplets = ground_truth.boxes, ground_truth.triplets
-    overlaps = pairwise_iou(
-        union_boxes(boxes[ranked.subjects], boxes[ranked.objects]),
-        union_boxes(gt_boxes[triplets[:, 0]], gt_boxes[triplets[:, 1]]),
+    hits = same_names(ranked, classes, ground_truth)
+    # Few triplets agree in their names: boxes of the others need no look.
+    rows, columns = np.nonzero(hits)
+    subjects, objects, _ = ground_truth.triplets[columns].T
+    overlaps = paired_iou(
+        union_boxes(boxes[ranked.subjects[rows]], boxes[ranked.objects[rows]]),
+        union_boxes(ground_truth.boxes[subjects], ground_truth.boxes[objects]),
         plus_one,
     )
-    return (overlaps >= iou_threshold) & same_names(ranked, classes, ground_truth)
+    hits[rows, columns] = overlaps >= iou_threshold
+    return hits
 
 
 def same_names(ranked: RankedTriplets, classes: np.ndarray, ground_truth: GroundTruth) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from egtr.structures import GroundTruth, RankedTriplets, pairwise_iou
+from egtr.structures import GroundTruth, RankedTriplets, paired_iou
 
 from .matching import match_triplets, same_names, union_boxes
 
@@ -59,22 +59,24 @@ def score_candidates(
     triplets = ground_truth.triplets
     hits = match_triplets(ranked, object_matches, triplets)[:RECALL_AT]
     allowed = same_names(ranked, classes, ground_truth)
-    subject_boxes, object_boxes = boxes[ranked.subjects], boxes[ranked.objects]
-    gt_subject_boxes = ground_truth.boxes[triplets[:, 0]]
-    gt_object_boxes = ground_truth.boxes[triplets[:, 1]]
+    # Few triplets agree in their names: boxes of the others need no look.
+    rows, columns = np.nonzero(allowed)
+    predicted = boxes[ranked.subjects[rows]], boxes[ranked.objects[rows]]
+    annotated = ground_truth.boxes[triplets[columns, 0]], ground_truth.boxes[triplets[columns, 1]]
 
     def iou(boxes: np.ndarray, gt_boxes: np.ndarray) -> np.ndarray:
-        return pairwise_iou(boxes, gt_boxes, plus_one, area_plus_one=False)
+        return paired_iou(boxes, gt_boxes, plus_one, area_plus_one=False)
 
-    overlaps = {
-        "rel": np.minimum(iou(subject_boxes, gt_subject_boxes), iou(object_boxes, gt_object_boxes)),
-        "phr": iou(union_boxes(subject_boxes, object_boxes), union_boxes(gt_subject_boxes, gt_object_boxes)),
-    }
+    targets = {}
+    for kind, overlap in (
+        ("rel", np.minimum(iou(predicted[0], annotated[0]), iou(predicted[1], annotated[1]))),
+        ("phr", iou(union_boxes(*predicted), union_boxes(*annotated))),
+    ):
+        overlaps = np.zeros(allowed.shape)
+        overlaps[rows, columns] = overlap
+        targets[kind] = _claim(overlaps)
     return OpenImagesHits(
-        hit=hits.any(axis=0),
-        predicates=ranked.predicates.astype(np.int32),
-        scores=ranked.scores,
-        targets={kind: _claim(np.where(allowed, overlap, 0.0)) for kind, overlap in overlaps.items()},
+        hit=hits.any(axis=0), predicates=ranked.predicates.astype(np.int32), scores=ranked.scores, targets=targets
     )
 
 

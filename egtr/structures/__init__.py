@@ -3,7 +3,7 @@
 Plain numpy: this room needs neither torch nor Detectron2.
 """
 
-from .boxes import pairwise_iou
+from .boxes import paired_iou, pairwise_iou
 from .errors import EGTRError
 from .ground_truth import GroundTruth
 from .prediction import Prediction, all_pairs
@@ -32,6 +32,7 @@ __all__ = [
     "best_pairs",
     "candidate_pairs",
     "not_crowd",
+    "paired_iou",
     "pairwise_iou",
     "rank_candidates",
     "rank_triplets",

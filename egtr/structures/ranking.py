@@ -100,13 +100,13 @@ def best_pairs(relation: np.ndarray, pair_scores: np.ndarray, topk: int, rows: n
     return inside[scores >= np.partition(scores, len(scores) - topk)[len(scores) - topk]]
 
 
-def candidate_pairs(prediction: Prediction, topk: int, object_score: str = "softmax") -> CandidatePairs:
+def candidate_pairs(prediction: Prediction, object_scores: np.ndarray, topk: int) -> CandidatePairs:
     """The pairs that :func:`rank_candidates` needs for any ranking of up to ``topk`` triplets.
 
     Args:
-        prediction: one picture's record, R predicates.
+        prediction: one picture's record, N queries, R predicates.
+        object_scores: (N,) float32 in 0..1, see :meth:`Prediction.object_scores`.
         topk: length of the longest ranking.
-        object_score: "softmax" or "sigmoid", see :meth:`Prediction.object_scores`.
 
     Returns:
         The pairs of two queries that can hold one of the best ``topk`` triplets, and all pairs of a query with
@@ -115,8 +115,7 @@ def candidate_pairs(prediction: Prediction, topk: int, object_score: str = "soft
     Raises:
         EGTRError: a score is NaN or infinite.
     """
-    object_scores, _ = prediction.object_scores(object_score)
-    subjects, objects = prediction.pairs[:, 0], prediction.pairs[:, 1]
+    subjects, objects = np.ascontiguousarray(prediction.pairs.T)
     pair_scores = prediction.connectivity * object_scores[subjects] * object_scores[objects]
     _check_finite(pair_scores)
     related = subjects != objects
@@ -162,10 +161,13 @@ def _best_columns(values: np.ndarray, count: int) -> np.ndarray:
     """(Q, R) to the (Q, count) columns of each row's highest values, ascending; the first of equal ones."""
     if count == values.shape[1]:
         return np.broadcast_to(np.arange(count), values.shape)
-    if count == 1:
-        # sorting would take many times as long
-        return values.argmax(axis=1)[:, None]
-    return np.sort(np.argsort(-values, axis=1, kind="stable")[:, :count], axis=1)
+    # For one or two of many columns, sorting takes many times as long.
+    values, rows = values.copy(), np.arange(len(values))
+    columns = np.empty((len(values), count), dtype=np.int64)
+    for position in range(count):
+        columns[:, position] = values.argmax(axis=1)
+        values[rows, columns[:, position]] = -np.inf
+    return np.sort(columns, axis=1)
 
 
 def _check_finite(scores: np.ndarray) -> None:
@@ -197,5 +199,6 @@ def rank_triplets(
     Raises:
         EGTRError: a score is NaN or infinite.
     """
-    candidates = candidate_pairs(prediction, topk, object_score)
+    object_scores, _ = prediction.object_scores(object_score)
+    candidates = candidate_pairs(prediction, object_scores, topk)
     return rank_candidates(candidates, topk, predicates_per_pair=1 if graph_constraint else None)
