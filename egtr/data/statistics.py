@@ -4,6 +4,7 @@ The frequency bias, zero-shot recall and the groups of frequent and rare predica
 """
 
 import hashlib
+import json
 import logging
 import os
 import uuid
@@ -31,10 +32,10 @@ _DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.err
 def load_triplet_counts(dataset_name: str) -> TripletCounts:
     """Counts over a registered data set, from its cache where the annotations are still those that were counted.
 
-    The cache is ``<annotation file>.statistics.npz`` beside the annotation file. It holds a hash over the content
-    of every file that the metadata list as ``annotation_files``, so it never answers for annotations that have
-    changed, and it is made anew then, or where it is damaged. Where the folder cannot be written to, counts are
-    kept for this process alone; a data set without ``annotation_files`` is counted each time.
+    The cache stands beside the first of the ``annotation_files`` that the metadata list: ``train.statistics.npz``
+    by ``train.json``. It holds a hash over the content of all of them, so that it never answers for annotations
+    that have changed; it is made anew then, and where it is damaged. Where the folder cannot be written to, counts
+    are kept for this process alone; a data set without ``annotation_files`` is counted each time.
 
     With a cache no annotation is parsed, and class names that the metadata lack are taken from it.
 
@@ -137,11 +138,13 @@ def _count(dataset_name: str) -> _Statistics:
 
 
 def _content_key(metadata: Metadata) -> str | None:
-    """Hash over the annotation files; None where they are not known or one of them cannot be read."""
+    """Hash over the annotation files and the options they are read with; None where a file is not known or there."""
     files = metadata.get("annotation_files")
     if not files:
         return None
-    key = hashlib.sha256(f"{VERSION} {metadata.get('split')}".encode())
+    # Files count by what is in them: a folder that moves keeps its cache.
+    options = {key: value for key, value in metadata.get("reader_options", {}).items() if value not in files}
+    key = hashlib.sha256(json.dumps([VERSION, options], sort_keys=True).encode())
     try:
         for path in files:
             with open(path, "rb") as file:
@@ -152,7 +155,10 @@ def _content_key(metadata: Metadata) -> str | None:
 
 
 def _cache_path(metadata: Metadata) -> str:
-    return os.path.splitext(metadata.annotation_files[0])[0] + ".statistics.npz"
+    stem, split = os.path.splitext(metadata.annotation_files[0])[0], metadata.get("reader_options", {}).get("split")
+    # One file may hold several splits.
+    split = "" if split in (None, os.path.basename(stem)) else f".{split}"
+    return f"{stem}{split}.statistics.npz"
 
 
 def _read(path: str, key: str) -> _Statistics | None:
