@@ -5,7 +5,8 @@ from typing import Any
 from .detection import OBJECT_AP, Detections, detection_ap, detections_per_class, detections_per_query
 from .image_scores import ImageScores
 from .matching import NEVER, first_hits, match_objects, match_triplets
-from .prediction_file import read_meta, read_predictions
+from .offline import Annotations, convention_table, score_predictions
+from .prediction_file import list_images, read_meta, read_predictions
 from .prediction_format import PredictionMeta
 from .prediction_writer import PredictionWriter
 from .protocols import PROTOCOLS, REFERENCE, Protocol, get_protocol, get_protocols
@@ -18,6 +19,7 @@ __all__ = [
     "PROTOCOLS",
     "REFERENCE",
     "OBJECT_AP",
+    "Annotations",
     "Detections",
     "ImageScores",
     "PredicateRecall",
@@ -27,6 +29,7 @@ __all__ = [
     "SceneGraphEvaluator",
     "Scorer",
     "check_topk",
+    "convention_table",
     "detection_ap",
     "detections_per_class",
     "detections_per_query",
@@ -34,11 +37,13 @@ __all__ = [
     "first_hits",
     "get_protocol",
     "get_protocols",
+    "list_images",
     "match_objects",
     "match_triplets",
     "prune_prediction",
     "read_meta",
     "read_predictions",
+    "score_predictions",
 ]
 
 

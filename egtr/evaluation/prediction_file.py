@@ -5,10 +5,12 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from egtr.structures import EGTRError, GroundTruth, Prediction
 
@@ -52,37 +54,63 @@ def read_predictions(
             parts of several runs are mixed. While reading: a record is damaged or inconsistent. The message
             names file, image and field.
     """
-    parts = _read_parts(Path(path))
+    return _read_records(_complete_parts(Path(path), partial))
+
+
+def list_images(path: str | os.PathLike, partial: bool = False) -> dict[int | str, bool]:
+    """Image ids of a prediction file, and whether each record holds ground truth; quick, since nothing else is read.
+
+    Raises:
+        EGTRError: as :func:`read_predictions`.
+    """
+    return {
+        image_id: _has_ground_truth(archive, index)
+        for archive, index, _, image_id in _walk(_complete_parts(Path(path), partial))
+    }
+
+
+def _complete_parts(path: Path, partial: bool) -> list[_Part]:
+    parts = _read_parts(path)
     missing = _what_is_missing(parts)
     if missing and not partial:
         raise EGTRError(f"{path}: {missing}; predict again, or accept what there is by partial (--partial)")
-    return _read_records(parts)
+    return parts
 
 
 def _read_records(parts: list[_Part]) -> Iterator[tuple[int | str, Prediction, GroundTruth | None]]:
+    for archive, index, part, image_id in _walk(parts):
+        yield image_id, *_read_record(archive, index, part, image_id)
+
+
+def _walk(parts: list[_Part]) -> Iterator[tuple[NpzFile, int, _Part, int | str]]:
+    """Archive, number, part and image id of every record, each image once."""
     seen: dict[int | str, int | None] = {}
     for part in parts:
         process = part.part and part.part["process"]
         with _open(part.path) as archive:
             for index in range(_count_records(archive, part.path)):
-                image_id, prediction, truth = _read_record(archive, index, part)
+                image_id = _read_image_id(archive, index, part.path)
                 if image_id in seen and (process is None or seen[image_id] == process):
                     raise EGTRError(f"{part.path}: image {image_id!r}: a second record; every image has one")
                 if image_id not in seen:
                     seen[image_id] = process
-                    yield image_id, prediction, truth
+                    yield archive, index, part, image_id
 
 
-def _open(path: Path) -> Any:
+@contextmanager
+def _open(path: Path) -> Iterator[NpzFile]:
     if not path.exists():
         raise EGTRError(f"{path}: there is no such file")
-    try:
-        archive = np.load(path, allow_pickle=False)
-    except DAMAGE as error:
-        raise EGTRError(f"{path}: is no .npz file, or a damaged one ({error}); write or copy it again") from error
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise EGTRError(f"{path}: holds a single array, expected what numpy.savez_compressed writes")
-    return archive
+    with ExitStack() as stack:
+        try:
+            # numpy leaves a file open that it opened itself and found damaged.
+            file = stack.enter_context(open(path, "rb"))
+            archive = np.load(file, allow_pickle=False)
+        except DAMAGE as error:
+            raise EGTRError(f"{path}: is no .npz file, or a damaged one ({error}); write or copy it again") from error
+        if not isinstance(archive, NpzFile):
+            raise EGTRError(f"{path}: holds a single array, expected what numpy.savez_compressed writes")
+        yield stack.enter_context(archive)
 
 
 def _read_parts(path: Path) -> list[_Part]:
@@ -134,7 +162,7 @@ def _what_is_missing(parts: list[_Part]) -> str | None:
     return None
 
 
-def _count_records(archive: Any, path: Path) -> int:
+def _count_records(archive: NpzFile, path: Path) -> int:
     known = {"image_id", *PREDICTION_MEMBERS, *GROUND_TRUTH_MEMBERS}
     numbers = set()
     for member in archive.files:
@@ -150,34 +178,42 @@ def _count_records(archive: Any, path: Path) -> int:
     return len(numbers)
 
 
-def _read_record(archive: Any, index: int, part: _Part) -> tuple[int | str, Prediction, GroundTruth | None]:
-    image_id = _read_array(archive, f"{index}/image_id", "iuU", f"{part.path}: record {index}: ")
+def _read_image_id(archive: NpzFile, index: int, path: Path) -> int | str:
+    image_id = _read_array(archive, f"{index}/image_id", "iuU", f"{path}: record {index}: ")
     if image_id.ndim:
-        raise EGTRError(f"{part.path}: record {index}: image_id is an array, expected one number or text")
-    image_id = image_id.item()
+        raise EGTRError(f"{path}: record {index}: image_id is an array, expected one number or text")
+    return image_id.item()
+
+
+def _has_ground_truth(archive: NpzFile, index: int) -> bool:
+    return any(f"{index}/{name}" in archive for name in GROUND_TRUTH_MEMBERS)
+
+
+def _read_record(
+    archive: NpzFile, index: int, part: _Part, image_id: int | str
+) -> tuple[Prediction, GroundTruth | None]:
     where = f"{part.path}: image {image_id!r}: "
 
     def read(kinds: dict[str, str]) -> dict[str, np.ndarray]:
         return {name: _read_array(archive, f"{index}/{name}", kind, where) for name, kind in kinds.items()}
 
     members = read(PREDICTION_MEMBERS)
-    has_truth = any(f"{index}/{name}" in archive for name in GROUND_TRUTH_MEMBERS)
-    truth_members = read(GROUND_TRUTH_MEMBERS) if has_truth else {}
+    truth_members = read(GROUND_TRUTH_MEMBERS) if _has_ground_truth(archive, index) else {}
     try:
         size = members["image_size"]
         if size.shape != (2,) or size.min() < 1:
             raise EGTRError(f"image_size is {size.tolist()}, expected height and width in pixels")
         prediction = Prediction(**members | {"image_size": tuple(size.tolist())})
         truth = None
-        if has_truth:
+        if truth_members:
             truth = GroundTruth(*(truth_members[name] for name in GROUND_TRUTH_MEMBERS), image_id=image_id)
         check_record(prediction, truth, part.meta)
     except EGTRError as error:
         raise EGTRError(f"{where}{error}") from error
-    return image_id, prediction, truth
+    return prediction, truth
 
 
-def _read_array(archive: Any, member: str, kinds: str, where: str) -> np.ndarray:
+def _read_array(archive: NpzFile, member: str, kinds: str, where: str) -> np.ndarray:
     """A member of the archive whose dtype is of one of ``kinds``."""
     name = member.rpartition("/")[2]
     if member not in archive:

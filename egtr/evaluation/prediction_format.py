@@ -8,9 +8,10 @@ import numpy as np
 
 from egtr.structures import EGTRError, GroundTruth, Prediction, TripletCounts
 
+from .image_scores import TASKS
+
 FORMAT = "egtr-predictions"
 VERSION = 1
-TASKS = ("sgdet", "sgcls", "predcls")
 # Members of record k are called "k/<name>": name to the kinds of numbers (numpy's dtype.kind) that it may hold.
 PREDICTION_MEMBERS = {
     "logits": "f",
@@ -105,12 +106,12 @@ class PredictionMeta:
             EGTRError: another format, a newer version, or a value that does not fit.
         """
         if not isinstance(record, Mapping) or record.get("format") != FORMAT:
-            raise EGTRError(f'meta does not say "format": "{FORMAT}"; this is no prediction file')
+            raise EGTRError(f'format is not "{FORMAT}"; this is no prediction file')
         version = record.get("version")
         if type(version) is not int or version < 1:
-            raise EGTRError(f"meta says version {version!r}, expected {VERSION}")
+            raise EGTRError(f"version is {version!r}, expected {VERSION}")
         if version > VERSION:
-            raise EGTRError(f"meta says version {version}, this EGTR reads up to {VERSION}; update EGTR")
+            raise EGTRError(f"version is {version}, this EGTR reads up to {VERSION}; update EGTR")
         task, max_rank = record.get("task", "sgdet"), record.get("max_rank")
         if task != "sgdet" and max_rank is not None:
             raise EGTRError(f"max_rank is {max_rank!r}, but records of {task} are whole: give null")

@@ -1,0 +1,146 @@
+"""Scoring of prediction files: what tools/evaluate_predictions.py and tools/compare_protocols.py are made of."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+from tqdm.auto import tqdm
+
+from egtr.structures import EGTRError, GroundTruth, TripletCounts
+
+from .prediction_file import list_images, read_meta, read_predictions
+from .protocols import Protocol, get_protocols
+from .scoring import Scorer, check_topk
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Ground truth of a data set.
+
+    Attributes:
+        name: of the data set, or of its file.
+        records: image id to ground truth.
+        class_names, predicate_names: C and R names.
+    """
+
+    name: str
+    records: Mapping[int | str, GroundTruth]
+    class_names: tuple[str, ...]
+    predicate_names: tuple[str, ...]
+
+    @classmethod
+    def of_dataset(cls, name: str) -> "Annotations":
+        """Those of a registered data set. Needs Detectron2.
+
+        Raises:
+            EGTRError: the data set is unknown, or its files are not as they should be.
+        """
+        from detectron2.data import DatasetCatalog
+
+        from egtr.data import get_metadata
+
+        metadata = get_metadata(name)
+        return cls._of_dicts(name, DatasetCatalog.get(name), metadata.thing_classes, metadata.predicate_classes)
+
+    @classmethod
+    def _of_dicts(cls, name: str, dicts: Iterable[dict], classes: Sequence[str], predicates: Sequence[str]):
+        records = map(GroundTruth.from_dict, dicts)
+        return cls(name, {record.image_id: record for record in records}, tuple(classes), tuple(predicates))
+
+
+def score_predictions(
+    path: str | Path,
+    protocols: str | Protocol | Sequence[str | Protocol] = "reference",
+    topk: Sequence[int] = (20, 50, 100),
+    *,
+    annotations: Annotations | None = None,
+    training: TripletCounts | None = None,
+    bootstrap: int = 0,
+    partial: bool = False,
+    progress: bool = False,
+) -> dict[str, dict[str, Any]]:
+    """Score a prediction file; memory holds one record and a few numbers of each picture.
+
+    Args:
+        path: a prediction file or folder.
+        protocols: one or several, by name or own ones.
+        topk: the K of R@K, positive.
+        annotations: ground truth; None: that of the file itself.
+        training: for zero-shot recall and groups of predicates; None: what the file says of it.
+        bootstrap: how many resamplings the intervals are made of; 0: no intervals.
+        partial: accept a file whose writer was cut short, and pictures of ``annotations`` without a record.
+        progress: show a progress bar.
+
+    Returns:
+        Protocol name to metrics, see :meth:`~egtr.evaluation.Scorer.summarize`. They do not depend on the order in
+        which pictures were written.
+
+    Raises:
+        EGTRError: see :func:`~egtr.evaluation.read_predictions`; a K that the file's records are too short for;
+            pictures without ground truth, or (unless ``partial``) without a record; names that differ.
+    """
+    meta, topk = read_meta(path), check_topk(topk)
+    if meta.max_rank is not None and max(topk) > meta.max_rank:
+        raise EGTRError(
+            f"{path}: holds what is needed up to K = {meta.max_rank} (max_rank), but topk asks for {max(topk)}; "
+            "ask for less, or predict again with a larger max_rank"
+        )
+    scorer = Scorer(protocols, topk, training or meta.training, meta.task)
+    image_ids = list_images(path, partial)
+    if annotations is None:
+        _complain([i for i, annotated in image_ids.items() if not annotated], f"{path}: no ground truth in the file")
+        order: Iterable[int | str] = sorted(image_ids, key=lambda i: (isinstance(i, str), i))
+    else:
+        _check_names(path, meta.class_names, annotations.class_names, "class_names", annotations.name)
+        _check_names(path, meta.predicate_names, annotations.predicate_names, "predicate_names", annotations.name)
+        unknown = [i for i in image_ids if i not in annotations.records]
+        _complain(unknown, f"{path}: no ground truth in {annotations.name}")
+        if not partial:
+            unseen = [i for i in annotations.records if i not in image_ids]
+            _complain(unseen, f"{path}: no prediction (--partial scores the others)")
+        order = [i for i in annotations.records if i in image_ids]
+    scores = {}
+    records = tqdm(read_predictions(path, partial), "scoring", len(image_ids), unit="image", disable=not progress)
+    for image_id, prediction, truth in records:
+        truth = truth if annotations is None else annotations.records[image_id]
+        try:
+            scores[image_id] = scorer.score(prediction, truth)
+        except EGTRError as error:
+            raise EGTRError(f"{path}: {error}") from error
+    # The order decides between equal scores of different pictures, and which of them a resampling draws.
+    return scorer.summarize([scores[image_id] for image_id in order], bootstrap)
+
+
+def _complain(image_ids: Sequence[int | str], what: str) -> None:
+    if image_ids:
+        some = ", ".join(map(repr, image_ids[:5])) + (", ..." if len(image_ids) > 5 else "")
+        raise EGTRError(f"{what} for {len(image_ids)} images: {some}")
+
+
+def _check_names(path: Any, own: Sequence[str] | None, others: Sequence[str], field: str, source: str) -> None:
+    if own is None or tuple(own) == tuple(others):
+        return
+    if len(own) != len(others):
+        raise EGTRError(f"{path}: {field} has {len(own)} names, {source} has {len(others)}")
+    index = next(i for i, (a, b) in enumerate(zip(own, others, strict=True)) if a != b)
+    raise EGTRError(f"{path}: {field} {index} is {own[index]!r}, but {others[index]!r} in {source}")
+
+
+def convention_rows(protocols: Sequence[str | Protocol]) -> list[dict[str, str]]:
+    """One row for each convention in which ``protocols`` differ: "convention", then a cell for each protocol."""
+    found = get_protocols(protocols)
+    rows = [{"convention": f.name} | {p.name: _say(getattr(p, f.name)) for p in found} for f in fields(Protocol)]
+    return [row for row in rows if row["convention"] != "name" and len(set(list(row.values())[1:])) > 1]
+
+
+def convention_table(protocols: Sequence[str | Protocol], tablefmt: str = "pipe") -> str:
+    """:func:`convention_rows` as a table."""
+    names = [protocol.name for protocol in get_protocols(protocols)]
+    cells = [list(row.values()) for row in convention_rows(protocols)]
+    return tabulate(cells, headers=["convention", *names], tablefmt=tablefmt, disable_numparse=True)
+
+
+def _say(value: Any) -> str:
+    return ("no", "yes")[value] if isinstance(value, bool) else str(value)
