@@ -6,7 +6,14 @@ from .criterion import SetCriterion
 from .egtr import EGTR
 from .matcher import HungarianMatcher
 from .outputs import EGTROutput, Target
-from .relation import CONNECTIVITY_HEAD_REGISTRY, PAIR_FUNCTION_REGISTRY, RELATION_HEAD_REGISTRY, PairFeatures
+from .relation import (
+    CONNECTIVITY_HEAD_REGISTRY,
+    PAIR_FUNCTION_REGISTRY,
+    RELATION_HEAD_REGISTRY,
+    RELATION_TASK_REGISTRY,
+    PairFeatures,
+    RelationTask,
+)
 from .transformer import DeformableTransformer
 
 __all__ = [
@@ -14,10 +21,12 @@ __all__ = [
     "EGTR",
     "PAIR_FUNCTION_REGISTRY",
     "RELATION_HEAD_REGISTRY",
+    "RELATION_TASK_REGISTRY",
     "DeformableTransformer",
     "EGTROutput",
     "HungarianMatcher",
     "PairFeatures",
+    "RelationTask",
     "SetCriterion",
     "Target",
     "TimmBackbone",

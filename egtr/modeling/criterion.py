@@ -1,37 +1,33 @@
 """Losses of detector and relation part (paper, section 3.3: adaptive smoothing, connectivity, sampling)."""
 
 import math
+import re
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from detectron2.utils import comm
 from torch import Tensor, nn
 
 from ..layers import box_cxcywh_to_xyxy, generalized_box_iou
 from ..structures import EGTRError
 from .matcher import HungarianMatcher, Match
+from .normalizer import mean_over_processes
 from .outputs import EGTROutput, Target
+from .relation import RelationTask
 
-SAMPLINGS = ("hard", "random")
+SAMPLINGS = ("hard", "random", "none")
+RELATION_LOSSES = ("bce", "focal", "logit_adjusted")
+# What decoder layers and two-stage proposals add to the name of a loss.
+_SUFFIX = re.compile(r"_(\d+|enc)$")
 
 
 def sigmoid_focal_loss(logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> Tensor:
-    """Focal loss of each entry (Lin et al. 2017, eq. 5); ``labels`` are 0 or 1 in the shape of ``logits``."""
+    """Focal loss of each entry (Lin et al. 2017, eq. 5); ``labels`` are in 0..1 in the shape of ``logits``."""
     probability = logits.sigmoid()
     cross_entropy = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
     miss = probability + labels - 2 * probability * labels  # 1 - p of the right answer
     weight = alpha * labels + (1 - alpha) * (1 - labels)
     return weight * miss**gamma * cross_entropy
-
-
-def _mean_over_processes(count: int | Tensor, device: torch.device, minimum: float = 1.0) -> Tensor:
-    """A normaliser that makes the average of all processes' losses equal one process's loss on all their pictures."""
-    count = torch.as_tensor(count, dtype=torch.float32, device=device).clone()
-    if comm.get_world_size() > 1:
-        torch.distributed.all_reduce(count)
-        minimum /= comm.get_world_size()
-        count /= comm.get_world_size()
-    return count.clamp(min=minimum)
 
 
 class SetCriterion(nn.Module):
@@ -40,14 +36,21 @@ class SetCriterion(nn.Module):
     Args:
         matcher: assigns queries to objects.
         weights: weight of "loss_ce", "loss_bbox", "loss_giou", "loss_rel" and "loss_connectivity".
-        focal_alpha, focal_gamma: of loss_ce.
+        focal_alpha, focal_gamma: of loss_ce, and of loss_rel where that is focal.
         smoothing_alpha: uncertainty of a perfect match; 0 switches adaptive smoothing off.
         k_neg, k_non: negatives per true triplet among matched pairs, and among pairs with an unmatched query; -1
             takes all.
-        neg_sampling, non_sampling: "hard" takes those of highest score, "random" any.
+        neg_sampling, non_sampling: "hard" takes those of highest score, "random" any, "none" all of them.
+        rel_loss: "bce", binary cross-entropy, mean over the entries (the paper); "focal", summed and divided by the
+            number of true triplets, as loss_ce is by objects; "logit_adjusted", binary cross-entropy of logits +
+            rel_loss_tau * log(predicate frequency), so that the logits themselves learn not to follow the frequency
+            (Menon et al., ICLR 2021).
+        rel_loss_tau: strength of that adjustment.
+        tasks: further things to learn about pairs, name to entry of RELATION_TASK_REGISTRY; their losses are called
+            "loss_<name>". The modules belong to the model, not to the criterion.
 
     Raises:
-        EGTRError: a sampling that does not exist, or an alpha outside 0..1.
+        EGTRError: a sampling or loss that does not exist, or an alpha outside 0..1.
     """
 
     def __init__(
@@ -62,18 +65,27 @@ class SetCriterion(nn.Module):
         k_non: int = 80,
         neg_sampling: str = "hard",
         non_sampling: str = "hard",
+        rel_loss: str = "bce",
+        rel_loss_tau: float = 1.0,
+        tasks: Mapping[str, RelationTask] | None = None,
     ):
         super().__init__()
         for key, value in (("NEG_SAMPLING", neg_sampling), ("NON_SAMPLING", non_sampling)):
             if value not in SAMPLINGS:
                 raise EGTRError(f"MODEL.EGTR.LOSS.{key} is {value!r}, choose one of {', '.join(SAMPLINGS)}")
+        if rel_loss not in RELATION_LOSSES:
+            raise EGTRError(f"MODEL.EGTR.LOSS.REL_LOSS is {rel_loss!r}, choose one of {', '.join(RELATION_LOSSES)}")
         if not 0 <= smoothing_alpha < 1:
             raise EGTRError(f"MODEL.EGTR.LOSS.SMOOTHING_ALPHA is {smoothing_alpha}, it must be at least 0, below 1")
-        self.matcher, self.weights = matcher, weights
+        self.matcher, self.weights = matcher, dict(weights)
         self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
         self.smoothing_alpha = smoothing_alpha
         self.k_neg, self.k_non = k_neg, k_non
         self.neg_sampling, self.non_sampling = neg_sampling, non_sampling
+        self.rel_loss, self.rel_loss_tau = rel_loss, rel_loss_tau
+        # A plain dict: as submodules their weights would be stored twice.
+        self.tasks = dict(tasks or {})
+        self.weights.update({f"loss_{name}": task.weight for name, task in self.tasks.items()})
 
     def forward(self, output: EGTROutput, targets: list[Target]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Losses of a batch, unweighted.
@@ -87,18 +99,20 @@ class SetCriterion(nn.Module):
             targets: B records.
 
         Returns:
-            losses: "loss_ce", "loss_bbox", "loss_giou", "loss_rel", "loss_connectivity" (as far as the model has
-            them), and the first three with suffix "_0", "_1", ... for earlier decoder layers and "_enc" for
-            two-stage proposals. logged: "uncertainty", "cardinality_error" (with the same suffixes) and
-            "rel_gate_k", which enter no loss.
+            losses: "loss_ce", "loss_bbox", "loss_giou", "loss_rel", "loss_connectivity" and those of further tasks
+            (as far as the model has them), and the first three with suffix "_0", "_1", ... for earlier decoder layers
+            and "_enc" for two-stage proposals. logged: "uncertainty", "cardinality_error" (with the same suffixes)
+            and "rel_gate_k", which enter no loss.
         """
-        num_objects = _mean_over_processes(sum(len(t.classes) for t in targets), output.logits.device)
+        num_objects = mean_over_processes(sum(len(t.classes) for t in targets), output.logits.device)
         matches = self.matcher(output.logits, output.pred_boxes, targets)
         losses, logged = self._detection(output.logits, output.pred_boxes, targets, matches, num_objects)
         if output.relation_logits is not None:
             relation_losses, relation_logged = self._relation(output, targets, matches)
             losses.update(relation_losses)
             logged.update(relation_logged)
+        for name, predicted in output.tasks.items():
+            losses[f"loss_{name}"] = self.tasks[name].loss(predicted, targets, matches)
 
         others = {f"_{layer}": aux for layer, aux in enumerate(output.aux_outputs)}
         if output.proposals is not None:
@@ -115,7 +129,7 @@ class SetCriterion(nn.Module):
 
     def weighted(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """Losses times their weights; a suffixed loss has the weight of its stem."""
-        return {name: value * self.weights["_".join(name.split("_")[:2])] for name, value in losses.items()}
+        return {name: value * self.weights[_SUFFIX.sub("", name)] for name, value in losses.items()}
 
     def _detection(self, logits, boxes, targets, matches, num_objects):
         """Class, L1 and GIoU loss of one set of predictions: logits (B, N, C), boxes (B, N, 4)."""
@@ -160,15 +174,19 @@ class SetCriterion(nn.Module):
     def _relation(self, output, targets, matches):
         """loss_rel, loss_connectivity and what is logged with them."""
         relation_logits, connectivity_logits = output.relation_logits, output.connectivity_logits
+        learned = relation_logits
+        if self.rel_loss == "logit_adjusted":
+            learned = learned + self.rel_loss_tau * output.predicate_frequency.clamp(min=1e-12).log()
         chosen_logits, chosen_targets, pair_uncertainty, connectivity = [], [], [], []
         for index, (target, match) in enumerate(zip(targets, matches, strict=True)):
             entries, u_subject, u_object = self._true_entries(target, match)
             subjects, objects, predicates = entries.unbind(1)
             positives = (1 - u_subject) * (1 - u_object)
             pair_uncertainty.append(u_subject * u_object)
-            scores = relation_logits[index]
+            scores = learned[index]
             if self.training:
-                negatives = self._negatives(scores, match.queries, entries)
+                # Hard is what the model says, whatever the loss makes of it.
+                negatives = scores.flatten()[self._negatives(relation_logits[index], match.queries, entries)]
                 chosen_logits += [scores[subjects, objects, predicates], negatives]
                 chosen_targets += [positives, torch.zeros_like(negatives)]
             else:
@@ -183,21 +201,27 @@ class SetCriterion(nn.Module):
 
         logits = torch.cat(chosen_logits)
         wanted = torch.cat(chosen_targets).to(logits.dtype)
-        total = F.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
-        losses = {"loss_rel": total / _mean_over_processes(logits.numel(), logits.device)}
+        pair_uncertainty = torch.cat(pair_uncertainty)
+        if self.rel_loss == "focal":
+            total = sigmoid_focal_loss(logits, wanted, self.focal_alpha, self.focal_gamma).sum()
+            count = len(pair_uncertainty)
+        else:
+            total = F.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
+            count = logits.numel()
+        losses = {"loss_rel": total / mean_over_processes(count, logits.device)}
         if connectivity_logits is not None:
             losses["loss_connectivity"] = F.binary_cross_entropy_with_logits(
                 connectivity_logits, torch.stack(connectivity)
             )
-        pair_uncertainty = torch.cat(pair_uncertainty)
         logged = {"uncertainty": pair_uncertainty.sum() / max(len(pair_uncertainty), 1)}
         if output.gates is not None:
             means = output.gates.detach().mean((0, 2, 3))
             logged.update({f"rel_gate_{source}": mean for source, mean in enumerate(means)})
         return losses, logged
 
+    @torch.no_grad()
     def _negatives(self, scores: Tensor, queries: Tensor, entries: Tensor) -> Tensor:
-        """Logits of the sampled negatives of one picture.
+        """Positions, in the flattened scores, of the sampled negatives of one picture.
 
         Args:
             scores: (N, N, R) relation logits.
@@ -206,17 +230,16 @@ class SetCriterion(nn.Module):
         """
         count = len(entries)
         if count == 0:
-            return scores.new_zeros(0)
-        with torch.no_grad():
-            subjects, objects, predicates = entries.unbind(1)
-            is_matched = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
-            is_matched[queries] = True
-            both = is_matched[:, None] & is_matched[None, :]
-            candidate = both[..., None].repeat(1, 1, scores.shape[-1])
-            candidate[subjects, objects, predicates] = False
-            among_matched = candidate.flatten().nonzero()[:, 0]
-            others = (~both).flatten().nonzero()[:, 0]
-            others = others[:, None] * scores.shape[-1] + torch.arange(scores.shape[-1], device=scores.device)
+            return queries.new_zeros(0)
+        subjects, objects, predicates = entries.unbind(1)
+        is_matched = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
+        is_matched[queries] = True
+        both = is_matched[:, None] & is_matched[None, :]
+        candidate = both[..., None].repeat(1, 1, scores.shape[-1])
+        candidate[subjects, objects, predicates] = False
+        among_matched = candidate.flatten().nonzero()[:, 0]
+        others = (~both).flatten().nonzero()[:, 0]
+        others = others[:, None] * scores.shape[-1] + torch.arange(scores.shape[-1], device=scores.device)
         flat = scores.flatten()
         return torch.cat(
             [
@@ -227,11 +250,10 @@ class SetCriterion(nn.Module):
 
     @staticmethod
     def _sample(flat: Tensor, candidates: Tensor, k: int, count: int, sampling: str) -> Tensor:
-        """At most ``k * count`` entries of ``flat`` among the indices ``candidates``."""
-        wanted = len(candidates) if k < 0 else min(k * count, len(candidates))
-        if wanted < len(candidates):
-            if sampling == "hard":
-                candidates = candidates[flat.detach()[candidates].topk(wanted, sorted=False).indices]
-            else:
-                candidates = candidates[torch.randperm(len(candidates), device=candidates.device)[:wanted]]
-        return flat[candidates]
+        """At most ``k * count`` of the indices ``candidates`` of ``flat``."""
+        wanted = len(candidates) if k < 0 or sampling == "none" else min(k * count, len(candidates))
+        if wanted == len(candidates):
+            return candidates
+        if sampling == "hard":
+            return candidates[flat[candidates].topk(wanted, sorted=False).indices]
+        return candidates[torch.randperm(len(candidates), device=candidates.device)[:wanted]]

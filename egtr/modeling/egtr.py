@@ -16,7 +16,13 @@ from .criterion import SetCriterion
 from .matcher import HungarianMatcher
 from .outputs import EGTROutput, Target
 from .postprocessing import build_instances, build_prediction, scale_boxes
-from .relation import FrequencyBias, RelationSource, build_connectivity_head, build_relation_head
+from .relation import (
+    FrequencyBias,
+    RelationSource,
+    build_connectivity_head,
+    build_relation_head,
+    build_relation_tasks,
+)
 from .transformer import DeformableTransformer
 
 
@@ -27,6 +33,7 @@ class RelationPart(nn.Module):
         source: makes pair features.
         relation_head, connectivity_head: read them; the latter may be None.
         frequency_bias: added to the relation logits.
+        tasks: what else is learned from the pair features, name to entry of RELATION_TASK_REGISTRY.
     """
 
     def __init__(
@@ -35,12 +42,14 @@ class RelationPart(nn.Module):
         relation_head: nn.Module,
         connectivity_head: nn.Module | None,
         frequency_bias: FrequencyBias,
+        tasks: nn.ModuleDict,
     ):
         super().__init__()
         self.source = source
         self.relation_head = relation_head
         self.connectivity_head = connectivity_head
         self.frequency_bias = frequency_bias
+        self.tasks = tasks
 
 
 @META_ARCH_REGISTRY.register()
@@ -134,11 +143,12 @@ class EGTR(nn.Module):
             two_stage=egtr.TWO_STAGE,
         )
         metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0]) if len(cfg.DATASETS.TEST) else None
+        relation = cls._relation_from_config(cfg) if egtr.RELATION.ENABLED else None
         return {
             "backbone": backbone,
             "transformer": transformer,
-            "relation": cls._relation_from_config(cfg) if egtr.RELATION.ENABLED else None,
-            "criterion": cls._criterion_from_config(cfg),
+            "relation": relation,
+            "criterion": cls._criterion_from_config(cfg, relation.tasks if relation else None),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "input_format": cfg.INPUT.FORMAT,
@@ -174,6 +184,7 @@ class EGTR(nn.Module):
                 eps=relation.FREQUENCY_BIAS_EPS,
                 tau=adjustment.TAU if adjustment.ENABLED else 0.0,
             ),
+            build_relation_tasks(cfg, source.output_dim),
         )
         for module in part.modules():
             if isinstance(module, nn.Linear):
@@ -182,7 +193,7 @@ class EGTR(nn.Module):
         return part
 
     @staticmethod
-    def _criterion_from_config(cfg) -> SetCriterion:
+    def _criterion_from_config(cfg, tasks: nn.ModuleDict | None) -> SetCriterion:
         loss, cost = cfg.MODEL.EGTR.LOSS, cfg.MODEL.EGTR.MATCHER
         focal = {"focal_alpha": loss.FOCAL_ALPHA, "focal_gamma": loss.FOCAL_GAMMA}
         return SetCriterion(
@@ -201,6 +212,9 @@ class EGTR(nn.Module):
             k_non=loss.K_NON,
             neg_sampling=loss.NEG_SAMPLING,
             non_sampling=loss.NON_SAMPLING,
+            rel_loss=loss.REL_LOSS,
+            rel_loss_tau=loss.REL_LOSS_TAU,
+            tasks=tasks,
             **focal,
         )
 
@@ -232,15 +246,16 @@ class EGTR(nn.Module):
             output.relation_logits = self.relation.frequency_bias.adjust(output.relation_logits)
         return output
 
-    def _network(self, images: ImageList) -> EGTROutput:
-        """:meth:`network` before logit adjustment, which no loss may see."""
+    def _network(self, images: ImageList, with_tasks: bool = False) -> EGTROutput:
+        """:meth:`network` before logit adjustment, which no loss may see; auxiliary tasks only for losses."""
         padded = images.tensor
         valid = torch.zeros(len(padded), *padded.shape[-2:], dtype=torch.bool, device=padded.device)
         for index, (height, width) in enumerate(images.image_sizes):
             valid[index, :height, :width] = True
         with torch.no_grad() if self.freeze_detector else nullcontext():
             detected = self.transformer(self.backbone(padded), valid)
-        relation_logits = connectivity_logits = gates = None
+        relation_logits = connectivity_logits = gates = predicate_frequency = None
+        tasks = {}
         if self.relation is not None:
             part = self.relation
             pairs = part.source(detected.queries, detected.keys, detected.hidden_states[-1])
@@ -248,6 +263,9 @@ class EGTR(nn.Module):
             if part.connectivity_head is not None:
                 connectivity_logits = part.connectivity_head(pairs)
             gates = pairs.gates
+            predicate_frequency = part.frequency_bias.predicate_frequency
+            if with_tasks:
+                tasks = {name: task(pairs) for name, task in part.tasks.items()}
         return EGTROutput(
             logits=detected.logits[-1],
             pred_boxes=detected.pred_boxes[-1],
@@ -262,11 +280,13 @@ class EGTR(nn.Module):
             proposals=(
                 (detected.proposal_logits, detected.proposal_boxes) if detected.proposal_logits is not None else None
             ),
+            tasks=tasks,
+            predicate_frequency=predicate_frequency,
         )
 
     def losses(self, inputs: list[dict]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Unweighted losses and logged quantities, as the current mode (training or evaluation) defines them."""
-        output = self._network(self.preprocess_image(inputs))
+        output = self._network(self.preprocess_image(inputs), with_tasks=True)
         # Matching and losses are cheap, and logarithms of small probabilities need every bit.
         with torch.autocast(self.device.type, enabled=False):
             return self.criterion(output.float(), self._targets(inputs))

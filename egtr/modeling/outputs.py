@@ -22,6 +22,9 @@ class EGTROutput:
         memory: (B, cells, d), encoder output.
         aux_outputs: (logits, pred_boxes) of the earlier decoder layers, first layer first.
         proposals: (logits, boxes) of two-stage encoder proposals, (B, cells, C) and (B, cells, 4), or None.
+        tasks: name of an auxiliary relation task to what it predicts, (B, N, N, ...); empty unless losses are wanted.
+        predicate_frequency: (R,) share of each predicate among the training set's triplets; None without the
+            relation part.
     """
 
     logits: Tensor
@@ -35,6 +38,8 @@ class EGTROutput:
     memory: Tensor
     aux_outputs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     proposals: tuple[Tensor, Tensor] | None = None
+    tasks: dict[str, Tensor] = field(default_factory=dict)
+    predicate_frequency: Tensor | None = None
 
     def float(self) -> "EGTROutput":
         """The same with everything that losses read in float32."""
@@ -51,6 +56,7 @@ class EGTROutput:
             gates=single(self.gates),
             aux_outputs=[(single(logits), single(boxes)) for logits, boxes in self.aux_outputs],
             proposals=None if self.proposals is None else (single(self.proposals[0]), single(self.proposals[1])),
+            tasks={name: single(predicted) for name, predicted in self.tasks.items()},
         )
 
 

@@ -203,8 +203,48 @@ def test_sampled_negatives_are_the_hardest_and_never_true(num_queries, num_tripl
                 else:
                     outside.append(float(scores[i, j, p]))
     wanted = sorted(inside, reverse=True)[: k_neg * len(true)] + sorted(outside, reverse=True)[: k_non * len(true)]
-    got = make_criterion(k_neg=k_neg, k_non=k_non)._negatives(scores, matched, entries)
+    got = scores.flatten()[make_criterion(k_neg=k_neg, k_non=k_non)._negatives(scores, matched, entries)]
     assert sorted(got.tolist()) == pytest.approx(sorted(wanted))
+    everything = make_criterion(neg_sampling="none", non_sampling="none")._negatives(scores, matched, entries)
+    assert len(everything.unique()) == len(everything) == 3 * num_queries**2 - len(true)
+
+
+def relation_loss(**options):
+    """loss_rel in training mode of one picture with two objects, both matched without uncertainty, one triplet.
+
+    Relation logits are 0 but for one false one of 2; one predicate in four triplets is the second one.
+    """
+    boxes = [[0.2, 0.2, 0.2, 0.2], [0.8, 0.8, 0.2, 0.2]]
+    relation = torch.zeros(1, 2, 2, 2)
+    relation[0, 1, 0, 1] = 2.0
+    output = make_output(torch.full((1, 2, 1), 9.0), torch.tensor([boxes]), relation)
+    output.predicate_frequency = torch.tensor([0.75, 0.25])
+    criterion = make_criterion(smoothing_alpha=0.0, **options).train()
+    return float(criterion(output, [make_target([0, 0], boxes, [[0, 1, 0]])])[0]["loss_rel"])
+
+
+def softplus(x):
+    return math.log1p(math.exp(x))
+
+
+def test_relation_losses_by_hand():
+    # One true entry of logit 0, one false one of 2, six false ones of 0: BCE is ln 2 at 0, softplus(2) at 2.
+    assert relation_loss() == pytest.approx((7 * math.log(2) + softplus(2.0)) / 8, rel=1e-5)
+    # Focal: alpha 0.25 for true, 0.75 for false, times (probability of the wrong answer)^2; over one true triplet.
+    wrong = 1 / (1 + math.exp(-2.0))
+    focal = 0.25 * 0.25 * math.log(2) + 0.75 * (6 * 0.25 * math.log(2) + wrong**2 * softplus(2.0))
+    assert relation_loss(rel_loss="focal") == pytest.approx(focal, rel=1e-5)
+    # Adjusted with tau 1: logits of predicate 0 gain ln 0.75, of predicate 1 ln 0.25.
+    first, second = math.log(0.75), math.log(0.25)
+    adjusted = softplus(-first) + 3 * softplus(first) + 3 * softplus(second) + softplus(2 + second)
+    assert relation_loss(rel_loss="logit_adjusted") == pytest.approx(adjusted / 8, rel=1e-5)
+    assert relation_loss(rel_loss="logit_adjusted", rel_loss_tau=0.0) == pytest.approx(relation_loss(), rel=1e-6)
+
+
+def test_without_sampling_a_flood_of_easy_negatives_counts():
+    # k_neg 1: the true entry and the one hardest negative alone.
+    assert relation_loss(k_neg=1) == pytest.approx((math.log(2) + softplus(2.0)) / 2, rel=1e-5)
+    assert relation_loss(k_neg=1, neg_sampling="none") == pytest.approx(relation_loss(k_neg=-1), rel=1e-6)
 
 
 def test_weights_of_suffixed_losses():
@@ -215,5 +255,7 @@ def test_weights_of_suffixed_losses():
 def test_bad_settings_are_refused():
     with pytest.raises(EGTRError, match="NEG_SAMPLING is 'soft'"):
         make_criterion(neg_sampling="soft")
+    with pytest.raises(EGTRError, match="REL_LOSS is 'hinge', choose one of bce"):
+        make_criterion(rel_loss="hinge")
     with pytest.raises(EGTRError, match="SMOOTHING_ALPHA is 1.5"):
         make_criterion(smoothing_alpha=1.5)

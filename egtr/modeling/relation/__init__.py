@@ -4,18 +4,23 @@ from .build import (
     CONNECTIVITY_HEAD_REGISTRY,
     PAIR_FUNCTION_REGISTRY,
     RELATION_HEAD_REGISTRY,
+    RELATION_TASK_REGISTRY,
     build_connectivity_head,
     build_relation_head,
+    build_relation_tasks,
 )
 from .frequency_bias import FrequencyBias
 from .heads import MLPConnectivityHead, MLPRelationHead
 from .pair_features import ConcatPairs, DotProductPairs, HadamardPairs, PairFeatures, SumPairs
 from .source import RelationSource
+from .tasks import BoxOffsetTask, RelationTask
 
 __all__ = [
     "CONNECTIVITY_HEAD_REGISTRY",
     "PAIR_FUNCTION_REGISTRY",
     "RELATION_HEAD_REGISTRY",
+    "RELATION_TASK_REGISTRY",
+    "BoxOffsetTask",
     "ConcatPairs",
     "DotProductPairs",
     "FrequencyBias",
@@ -24,7 +29,9 @@ __all__ = [
     "MLPRelationHead",
     "PairFeatures",
     "RelationSource",
+    "RelationTask",
     "SumPairs",
     "build_connectivity_head",
     "build_relation_head",
+    "build_relation_tasks",
 ]

@@ -29,6 +29,15 @@ What tells whether any relation joins a pair (MODEL.EGTR.RELATION.CONNECTIVITY_H
 Called and built like an entry of RELATION_HEAD_REGISTRY; forward returns logits (B, N, N).
 """
 
+RELATION_TASK_REGISTRY = Registry("RELATION_TASK")
+RELATION_TASK_REGISTRY.__doc__ = """
+What is learned about pairs beside predicates and connectivity, for the sake of better pair features
+(MODEL.EGTR.RELATION.TASKS). Nothing of it is needed, or computed, at inference.
+
+An entry is a subclass of :class:`egtr.modeling.relation.RelationTask` that is called as ``task(cfg, input_dim)``; see
+there for what it has to say.
+"""
+
 
 def get_entry(registry: Registry, name: str, key: str) -> type:
     """Look up ``name``, with an error that lists what there is.
@@ -57,3 +66,19 @@ def build_connectivity_head(cfg, input_dim: int) -> nn.Module | None:
     if not name:
         return None
     return get_entry(CONNECTIVITY_HEAD_REGISTRY, name, "MODEL.EGTR.RELATION.CONNECTIVITY_HEAD")(cfg, input_dim)
+
+
+def build_relation_tasks(cfg, input_dim: int) -> nn.ModuleDict:
+    """The auxiliary tasks that the configuration names, under the names of their losses.
+
+    Raises:
+        EGTRError: a task is not registered, or two have the same name.
+    """
+    key = "MODEL.EGTR.RELATION.TASKS"
+    tasks = nn.ModuleDict()
+    for entry in cfg.MODEL.EGTR.RELATION.TASKS:
+        task = get_entry(RELATION_TASK_REGISTRY, entry, key)(cfg, input_dim)
+        if task.name in tasks:
+            raise EGTRError(f"{key} {list(cfg.MODEL.EGTR.RELATION.TASKS)}: two tasks are called {task.name!r}")
+        tasks[task.name] = task
+    return tasks

@@ -7,7 +7,8 @@ from .build import CONNECTIVITY_HEAD_REGISTRY, RELATION_HEAD_REGISTRY
 from .pair_features import PairFeatures
 
 
-def _hidden_dim(cfg) -> int:
+def hidden_dim(cfg) -> int:
+    """Hidden width of the heads."""
     return cfg.MODEL.EGTR.RELATION.MLP_DIM or cfg.MODEL.EGTR.TRANSFORMER.HIDDEN_DIM
 
 
@@ -17,7 +18,7 @@ class MLPRelationHead(nn.Module):
 
     def __init__(self, cfg, input_dim: int):
         super().__init__()
-        self.mlp = MLP(input_dim, _hidden_dim(cfg), cfg.MODEL.EGTR.NUM_PREDICATES)
+        self.mlp = MLP(input_dim, hidden_dim(cfg), cfg.MODEL.EGTR.NUM_PREDICATES)
 
     def forward(self, pairs: PairFeatures) -> Tensor:
         """Relation logits (B, N, N, R)."""
@@ -30,7 +31,7 @@ class MLPConnectivityHead(nn.Module):
 
     def __init__(self, cfg, input_dim: int):
         super().__init__()
-        self.mlp = MLP(input_dim, _hidden_dim(cfg), 1)
+        self.mlp = MLP(input_dim, hidden_dim(cfg), 1)
 
     def forward(self, pairs: PairFeatures) -> Tensor:
         """Connectivity logits (B, N, N)."""

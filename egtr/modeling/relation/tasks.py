@@ -1,0 +1,98 @@
+"""Further things to learn about pairs of objects, which may make their features better."""
+
+from abc import ABC, abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...layers import MLP
+from ..matcher import Match
+from ..normalizer import mean_over_processes
+from ..outputs import Target
+from .build import RELATION_TASK_REGISTRY
+from .heads import hidden_dim
+from .pair_features import PairFeatures
+
+
+class RelationTask(nn.Module, ABC):
+    """An auxiliary task on pair features: its own head and its own loss.
+
+    Attributes:
+        name: of the task; its loss is logged as "loss_<name>".
+        weight: of that loss in the total.
+    """
+
+    name: str
+    weight: float
+
+    @abstractmethod
+    def forward(self, pairs: PairFeatures) -> Tensor:
+        """What the task predicts for each pair of N queries: (B, N, N, ...), subject first."""
+
+    @abstractmethod
+    def loss(self, predicted: Tensor, targets: list[Target], matches: list[Match]) -> Tensor:
+        """A scalar.
+
+        Args:
+            predicted: what ``forward`` returned, in float32.
+            targets: ground truth of the B pictures.
+            matches: which query stands for which annotated object, one record a picture.
+        """
+
+
+def related_pairs(target: Target, match: Match) -> tuple[Tensor, Tensor]:
+    """Pairs of a picture that any relation joins and of which both objects are matched, each once.
+
+    Returns:
+        queries (P, 2) and objects (P, 2), both (subject, object); objects index ``target``.
+    """
+    query_of = torch.full((len(target.classes),), -1, dtype=torch.int64, device=match.queries.device)
+    query_of[match.objects] = match.queries
+    objects = torch.unique(target.relations[:, :2], dim=0)
+    queries = query_of[objects]
+    found = (queries >= 0).all(1) & (objects[:, 0] != objects[:, 1])
+    return queries[found], objects[found]
+
+
+def box_offsets(subjects: Tensor, objects: Tensor) -> Tensor:
+    """Where objects lie as seen from their subjects.
+
+    Args:
+        subjects, objects: (P, 4) cxcywh, sides positive.
+
+    Returns:
+        (P, 4): the step from centre to centre in sides of the subject, and the logarithms of the ratios of width
+        and height; what region proposal networks call deltas.
+    """
+    centre = (objects[:, :2] - subjects[:, :2]) / subjects[:, 2:]
+    return torch.cat([centre, (objects[:, 2:] / subjects[:, 2:]).log()], dim=1)
+
+
+@RELATION_TASK_REGISTRY.register()
+class BoxOffsetTask(RelationTask):
+    """Tells, for pairs that a relation joins, where the object lies as seen from the subject.
+
+    Predicates such as "above" are geometry; this asks of pair features that they hold it. Smooth L1 between
+    predicted and annotated :func:`box_offsets`, mean over related pairs and the four numbers.
+    """
+
+    name = "box_offset"
+
+    def __init__(self, cfg, input_dim: int):
+        super().__init__()
+        self.weight = cfg.MODEL.EGTR.LOSS.BOX_OFFSET_WEIGHT
+        self.mlp = MLP(input_dim, hidden_dim(cfg), 4)
+
+    def forward(self, pairs: PairFeatures) -> Tensor:
+        """(B, N, N, 4)."""
+        return self.mlp.after_first(pairs.linear(self.mlp.layers[0]))
+
+    def loss(self, predicted: Tensor, targets: list[Target], matches: list[Match]) -> Tensor:
+        found, wanted = [], []
+        for offsets, target, match in zip(predicted, targets, matches, strict=True):
+            queries, objects = related_pairs(target, match)
+            found.append(offsets[queries[:, 0], queries[:, 1]])
+            wanted.append(box_offsets(target.boxes[objects[:, 0]], target.boxes[objects[:, 1]]))
+        total = F.smooth_l1_loss(torch.cat(found), torch.cat(wanted), reduction="sum")
+        return total / mean_over_processes(4 * sum(map(len, found)), predicted.device)
