@@ -163,8 +163,7 @@ class _Picture:
     def _ranks(self, protocol: Protocol) -> dict[str, np.ndarray]:
         ranks = {}
         for prefix, constraint in (("", True), ("ng-", False)):
-            candidates = self._candidates(protocol, constraint)
-            ranked = rank_candidates(candidates, self.max_rank, predicates_per_pair=1 if constraint else None)
+            ranked = self._ranked(protocol, constraint)
             ranks[f"{prefix}R"] = self._first_hits(ranked, protocol)
             phrases = match_phrases(ranked, self.prediction.boxes, self.classes, self.truth, *self._overlap(protocol))
             ranks[f"{prefix}phr-R"] = first_hits(phrases)
@@ -185,11 +184,23 @@ class _Picture:
         return self._once(key, lambda: self._open_images(protocol))
 
     def _open_images(self, protocol: Protocol) -> OpenImagesHits:
-        candidates = self._candidates(protocol, False)
-        ranked = rank_candidates(candidates, MAX_CANDIDATES, PREDICATES_PER_PAIR, self_pairs=True)
+        ranked = self._once(
+            ("open images candidates", self._ranking(protocol)),
+            lambda: rank_candidates(
+                self._candidates(protocol, False), MAX_CANDIDATES, PREDICATES_PER_PAIR, self_pairs=True
+            ),
+        )
         matches = self._object_matches(protocol)
         return score_candidates(
             ranked, self.prediction.boxes, self.classes, self.truth, matches, protocol.oi_plus_one
+        )
+
+    def _ranked(self, protocol: Protocol, constraint: bool) -> RankedTriplets:
+        return self._once(
+            ("ranked", self._ranking(protocol), constraint),
+            lambda: rank_candidates(
+                self._candidates(protocol, constraint), self.max_rank, predicates_per_pair=1 if constraint else None
+            ),
         )
 
     def _first_hits(self, ranked: RankedTriplets, protocol: Protocol) -> np.ndarray:
