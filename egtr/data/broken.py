@@ -25,6 +25,7 @@ class SkipBroken(Dataset):
     Args:
         records: n dataset dicts.
         mapper: makes of one what the model reads.
+        unsound: pictures that were left out before, for errors in their annotations; for the count.
         replace: another picture comes in place of a broken one, so that batches stay full. Which one depends on
             the index alone, so that the order of pictures is the same for any number of workers and for a resumed
             run. False: None comes in its place.
@@ -34,10 +35,16 @@ class SkipBroken(Dataset):
     """
 
     def __init__(
-        self, records: Sequence[dict[str, Any]], mapper: Callable[[dict[str, Any]], Any], *, replace: bool = True
+        self,
+        records: Sequence[dict[str, Any]],
+        mapper: Callable[[dict[str, Any]], Any],
+        *,
+        unsound: int = 0,
+        replace: bool = True,
     ):
         self.records = records
         self.mapper = mapper
+        self.unsound = unsound
         self.replace = replace
         # One byte a record: no lock is needed, and a picture that is met again counts once.
         self._broken = torch.zeros(len(records), dtype=torch.uint8).share_memory_()
@@ -62,6 +69,13 @@ class SkipBroken(Dataset):
         """Indices of the records found broken so far, by this process and the workers of its loader."""
         return torch.nonzero(self._broken).flatten().tolist()
 
+    def describe(self, broken: Sequence[int]) -> str:
+        """How many pictures are left out, and the file names of the first few of ``broken``."""
+        names = ", ".join(str(self.records[index].get("file_name")) for index in broken[:NUM_NAMED])
+        listed = f": {names}{', ...' if len(broken) > NUM_NAMED else ''}" if broken else ""
+        unsound = f"; before that, {self.unsound} with errors in their annotations" if self.unsound else ""
+        return f"{len(broken)} of {len(self)} pictures were broken and left out{listed}{unsound}"
+
     def _try(self, index: int) -> Any:
         if self._broken[index]:
             return None
@@ -81,10 +95,3 @@ class SkipBroken(Dataset):
         except EGTRError as error:
             return f"One of them: {error}"
         return ""
-
-
-def describe_broken(dataset: SkipBroken, indices: Sequence[int]) -> str:
-    """How many pictures are broken, and the first few file names."""
-    names = [dataset.records[index].get("file_name") for index in indices[:NUM_NAMED]]
-    more = f" and {len(indices) - NUM_NAMED} more" if len(indices) > NUM_NAMED else ""
-    return f"{len(indices)} of {len(dataset)} pictures are broken: {', '.join(map(str, names))}{more}"

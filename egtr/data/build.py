@@ -10,11 +10,13 @@ from detectron2.data import (
     build_detection_train_loader,
 )
 from detectron2.data.common import ToIterableDataset
-from detectron2.data.samplers import TrainingSampler
+from detectron2.data.samplers import InferenceSampler, TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
+from egtr.data.broken import SkipBroken
 from egtr.data.catalog import get_metadata
+from egtr.data.datasets.annotations import leaving_out_unsound
 from egtr.data.mapper import SceneGraphMapper
 from egtr.data.resampling import PredicateResampling, check_resampling
 from egtr.data.sampler import ResumableSampler
@@ -30,6 +32,7 @@ def build_train_loader(cfg: CfgNode) -> Any:
 
     The order of pictures is a function of SEED (random where that is negative), whatever the number of workers;
     :func:`skip_batches` lets a loader start further on. DATALOADER.PREDICATE_RESAMPLING repeats pictures in it.
+    With DATALOADER.SKIP_BROKEN other pictures take the places of broken ones (:func:`skipped_by` counts them).
 
     Returns:
         An iterable over batches, each a list of SOLVER.IMS_PER_BATCH / processes mapped dicts.
@@ -49,7 +52,8 @@ def build_train_loader(cfg: CfgNode) -> Any:
             f"SOLVER.IMS_PER_BATCH is {images}; choose a positive multiple of the {processes} process(es)"
         )
     try:
-        arguments = build_detection_train_loader.from_config(cfg, mapper=SceneGraphMapper(cfg, is_train=True))
+        with leaving_out_unsound(cfg.DATALOADER.SKIP_BROKEN) as unsound:
+            arguments = build_detection_train_loader.from_config(cfg, mapper=SceneGraphMapper(cfg, is_train=True))
     except AssertionError as error:
         raise EGTRError(f"DATASETS.TRAIN {cfg.DATASETS.TRAIN}: {error}") from error
     records, sampler = arguments["dataset"], arguments["sampler"]
@@ -67,7 +71,11 @@ def build_train_loader(cfg: CfgNode) -> Any:
     if cfg.DATALOADER.ASPECT_RATIO_GROUPING:
         groups = [int(record["width"] > record["height"]) for record in records]
     sampler = ResumableSampler(sampler, images // processes, groups)
-    pictures = MapDataset(DatasetFromList(records, copy=False), arguments["mapper"])
+    records = DatasetFromList(records, copy=False)
+    if cfg.DATALOADER.SKIP_BROKEN:
+        pictures = SkipBroken(records, arguments["mapper"], unsound=len(unsound))
+    else:
+        pictures = MapDataset(records, arguments["mapper"])
     arguments |= {"mapper": None, "sampler": None, "aspect_ratio_grouping": False}
     arguments["dataset"] = ToIterableDataset(pictures, sampler, shard_sampler=False)
     return build_detection_train_loader(**arguments)
@@ -85,9 +93,32 @@ def skip_batches(loader: Any, number: int) -> bool:
     return True
 
 
+def skipped_by(loader: Any) -> SkipBroken | None:
+    """What knows the broken pictures of a loader of :func:`build_train_loader`; None without SKIP_BROKEN."""
+    pictures = getattr(getattr(loader, "dataset", None), "dataset", None)
+    return pictures if isinstance(pictures, SkipBroken) else None
+
+
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
-    """Detectron2's test loader over all pictures of ``dataset_name``, in order, one at a time."""
-    return build_detection_test_loader(cfg, dataset_name, mapper=SceneGraphMapper(cfg, is_train=False))
+    """Detectron2's test loader over all pictures of ``dataset_name``, in order, one at a time.
+
+    With DATALOADER.SKIP_BROKEN broken pictures are missing from it.
+    """
+    with leaving_out_unsound(cfg.DATALOADER.SKIP_BROKEN):
+        arguments = build_detection_test_loader.from_config(
+            cfg, dataset_name, mapper=SceneGraphMapper(cfg, is_train=False)
+        )
+    if cfg.DATALOADER.SKIP_BROKEN and isinstance(arguments["sampler"], InferenceSampler):
+        records = DatasetFromList(arguments["dataset"], copy=False)
+        pictures = SkipBroken(records, arguments["mapper"], replace=False)
+        # Behind an iterable data set Detectron2 drops what its mapper makes None of.
+        arguments["dataset"] = ToIterableDataset(pictures, arguments["sampler"])
+        arguments |= {"sampler": None, "mapper": _identity}
+    return build_detection_test_loader(**arguments)
+
+
+def _identity(value: Any) -> Any:
+    return value
 
 
 def build_triplet_counts(cfg: CfgNode) -> TripletCounts:
@@ -99,14 +130,18 @@ def build_triplet_counts(cfg: CfgNode) -> TripletCounts:
     if not cfg.DATASETS.TRAIN:
         raise EGTRError("DATASETS.TRAIN is empty: there are no triplets to count")
     check_dataset_matches_config(cfg)
-    return add_triplet_counts([load_triplet_counts(name) for name in cfg.DATASETS.TRAIN])
+    with leaving_out_unsound(cfg.DATALOADER.SKIP_BROKEN):
+        return add_triplet_counts([load_triplet_counts(name) for name in cfg.DATASETS.TRAIN])
 
 
-def check_dataset_matches_config(cfg: CfgNode) -> None:
+def check_dataset_matches_config(cfg: CfgNode, *, train: bool = True) -> None:
     """Compare the classes of every configured data set with the model's numbers and with each other.
 
     Predicates are compared only where the relation head is there (MODEL.EGTR.RELATION.ENABLED), so that a
     detector can be trained on any detection data set.
+
+    Args:
+        train: look at DATASETS.TRAIN too, which need not be on the disk for an evaluation.
 
     Raises:
         EGTRError: numbers disagree, where the message holds both numbers and the key; or two data sets name
@@ -116,9 +151,10 @@ def check_dataset_matches_config(cfg: CfgNode) -> None:
     expected = {"thing_classes": ("NUM_CLASSES", egtr.NUM_CLASSES)}
     if egtr.RELATION.ENABLED:
         expected["predicate_classes"] = ("NUM_PREDICATES", egtr.NUM_PREDICATES)
-    names = list(dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)))
-    for name in names:
-        metadata = get_metadata(name)
+    names = list(dict.fromkeys((*(cfg.DATASETS.TRAIN if train else ()), *cfg.DATASETS.TEST)))
+    with leaving_out_unsound(cfg.DATALOADER.SKIP_BROKEN):
+        known = {name: get_metadata(name) for name in names}
+    for name, metadata in known.items():
         for field, (key, number) in expected.items():
             found = metadata.get(field)
             if not found:
@@ -131,7 +167,7 @@ def check_dataset_matches_config(cfg: CfgNode) -> None:
                     f"Data set {name!r} has {len(found)} {field}, but MODEL.EGTR.{key} is {number}. "
                     f"Set MODEL.EGTR.{key} {len(found)}, or choose the data set that the model is meant for."
                 )
-            first = get_metadata(names[0]).get(field)
+            first = known[names[0]].get(field)
             differing = next((k for k in range(number) if found[k] != first[k]), None)
             if differing is not None:
                 raise EGTRError(

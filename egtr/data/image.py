@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from detectron2.data import detection_utils
+from detectron2.utils.file_io import PathManager
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from egtr.structures import EGTRError
@@ -42,10 +43,13 @@ class BrokenImageError(EGTRError):
 def read_annotated_image(record: dict[str, Any], image_format: str = "RGB") -> np.ndarray:
     """The picture of a dataset dict as training and evaluation read it, its orientation by EXIF applied.
 
+    "RGB" and "BGR" are what :func:`load_image` makes of the file, so that a model sees 16-bit, CMYK and transparent
+    pictures as it will see them in prediction; other formats are left to Detectron2.
+
     Args:
         record: its ``file_name`` is read; ``height`` and ``width`` are compared with the picture, or set where
             they are missing.
-        image_format: one that :func:`detectron2.data.detection_utils.read_image` knows.
+        image_format: "RGB", "BGR" or another one that :func:`detectron2.data.detection_utils.read_image` knows.
 
     Returns:
         (H, W, 3) uint8 where ``image_format`` is "RGB" or "BGR".
@@ -55,8 +59,7 @@ def read_annotated_image(record: dict[str, Any], image_format: str = "RGB") -> n
     """
     file_name = record["file_name"]
     try:
-        # A copy, since what Pillow hands out is read-only, which torch warns about when fvcore flips it.
-        image = np.array(detection_utils.read_image(file_name, format=image_format))
+        image = _read(file_name, image_format)
     except FileNotFoundError as error:
         message = f"{file_name}: cannot be read as a picture: there is no such file. Copy it there."
         raise BrokenImageError(message, "missing-image") from error
@@ -73,6 +76,15 @@ def read_annotated_image(record: dict[str, Any], image_format: str = "RGB") -> n
         )
         raise BrokenImageError(message, "size-mismatch") from error
     return image
+
+
+def _read(file_name: str, image_format: str) -> np.ndarray:
+    if image_format not in CHANNEL_ORDERS:
+        # A copy, since what Pillow hands out is read-only, which torch warns about when fvcore flips it.
+        return np.array(detection_utils.read_image(file_name, format=image_format))
+    with PathManager.open(file_name, "rb") as file, Image.open(file) as image:
+        pixels = _to_rgb(image, file_name)
+    return pixels if image_format == "RGB" else np.ascontiguousarray(pixels[:, :, ::-1])
 
 
 def _reason(error: Exception, file_name: str) -> str:

@@ -13,6 +13,7 @@ from detectron2.utils import comm
 from torch import nn
 from torch.multiprocessing import ProcessRaisedException
 
+from egtr.data import check_dataset_matches_config
 from egtr.structures import EGTRError
 
 from .checkpointer import EGTRCheckpointer
@@ -47,6 +48,7 @@ def _evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
     if not cfg.DATASETS.TEST:
         raise EGTRError("--eval-only: DATASETS.TEST is empty. Name a data set to evaluate on")
     check_scoring(cfg)
+    check_dataset_matches_config(cfg, train=False)
     model = EGTRTrainer.build_model(without_pretrained(cfg))
     checkpointer = EGTRCheckpointer(model, cfg.OUTPUT_DIR)
     resume = resume and checkpointer.has_checkpoint()
@@ -76,7 +78,12 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
     if num_gpus and args.num_gpus > num_gpus:
         raise EGTRError(f"--num-gpus {args.num_gpus}: this machine has {num_gpus}. Ask for at most that many")
     if args.num_gpus * args.num_machines == 1:
-        return main(args)
+        try:
+            return main(args)
+        except EGTRError as error:
+            # Out of a worker of a DataLoader it brings a whole traceback in its message.
+            message = _egtr_error(str(error))
+            raise error if message is None else EGTRError(message) from error
     try:
         launch_processes(main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
     except ProcessRaisedException as error:
@@ -91,5 +98,6 @@ def _egtr_error(text: str) -> str | None:
     """What the EGTRError says at whose raising a process ended, from its printed traceback; None for other errors."""
     # Only the last traceback: those before are of errors that were handled.
     last = text.rpartition("Traceback (most recent call last)")[2]
-    found = re.search(r"^(?:\w+\.)*EGTRError: (.*)", last, re.M | re.S)
+    names = "|".join(kind.__name__ for kind in (EGTRError, *EGTRError.__subclasses__()))
+    found = re.search(rf"^(?:\w+\.)*(?:{names}): (.*)", last, re.M | re.S)
     return found[1].strip() if found else None
