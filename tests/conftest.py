@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from egtr.data import register_visual_genome
+from egtr.data import register_egtr_json
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ def make_tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call
         prefix = f"tiny{len(names)}"
         for split in ("train", "val", "test"):
             names.append(f"{prefix}_{split}")
-            register_visual_genome(names[-1], str(root), split, thing_classes=classes, predicate_classes=predicates)
+            files = str(root / f"{split}.json"), str(root / "images")
+            register_egtr_json(names[-1], *files, thing_classes=classes, predicate_classes=predicates)
         return TinyDataset(root, *names[-3:], classes, predicates)
 
     yield make

@@ -22,7 +22,15 @@ from egtr.data.build import (
     skip_batches,
 )
 from egtr.data.catalog import get_metadata
-from egtr.data.datasets import load_visual_genome_json, register_builtin_datasets, register_visual_genome
+from egtr.data.datasets import (
+    register_builtin_datasets,
+    register_coco_sg,
+    register_dataset,
+    register_egtr_json,
+    register_open_images,
+    register_psg,
+    register_vg_h5,
+)
 from egtr.data.mapper import SceneGraphMapper
 from egtr.data.statistics import count_triplets, load_triplet_counts
 from egtr.data.transforms import DETRResize, build_augmentation, detr_resize_shape
@@ -41,8 +49,12 @@ __all__ = [
     "detr_resize_shape",
     "get_metadata",
     "load_triplet_counts",
-    "load_visual_genome_json",
     "register_builtin_datasets",
-    "register_visual_genome",
+    "register_coco_sg",
+    "register_dataset",
+    "register_egtr_json",
+    "register_open_images",
+    "register_psg",
+    "register_vg_h5",
     "skip_batches",
 ]

@@ -19,7 +19,7 @@ def get_metadata(dataset_name: str) -> Metadata:
         known = sorted(name for name in DatasetCatalog.list() if _is_scene_graph(name))
         raise EGTRError(
             f"Data set {dataset_name!r} (DATASETS.TRAIN, DATASETS.TEST) is not registered. Known scene graph "
-            f"data sets: {', '.join(known)}. Register your own by egtr.data.register_visual_genome."
+            f"data sets: {', '.join(known)}. Register your own by DATASETS.REGISTER or egtr.data.register_dataset."
         )
     metadata = MetadataCatalog.get(dataset_name)
     if _is_scene_graph(dataset_name):

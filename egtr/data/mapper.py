@@ -24,7 +24,7 @@ _MIN_BOX_SIDE = 1e-5
 class SceneGraphMapper:
     """Read, augment and convert one picture with its objects and relations.
 
-    Called on a dataset dict (see :func:`egtr.data.load_visual_genome_json`), it returns a new one with
+    Called on a dataset dict (see :func:`egtr.data.datasets.to_dataset_dicts`), it returns a new one with
     ``image``, a uint8 tensor of shape (3, H, W) in the channel order of ``image_format``, and all other
     fields kept.
 

@@ -12,7 +12,7 @@ from egtr.data import (
     build_triplet_counts,
     check_dataset_matches_config,
     get_metadata,
-    register_visual_genome,
+    register_egtr_json,
     skip_batches,
 )
 from egtr.structures import EGTRError
@@ -181,7 +181,7 @@ def test_a_detector_trains_on_any_detection_data_set(tiny_dataset, renamed):
 
 
 def test_class_names_are_read_from_the_files_where_registration_gave_none(tiny_dataset):
-    register_visual_genome("nameless", str(tiny_dataset.root), "val")
+    register_egtr_json("nameless", f"{tiny_dataset.root}/val.json", f"{tiny_dataset.root}/images")
     try:
         metadata = get_metadata("nameless")
         assert metadata.thing_classes == list(tiny_dataset.thing_classes)

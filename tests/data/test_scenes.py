@@ -11,14 +11,14 @@ import pytest
 from detectron2.data.detection_utils import read_image
 from detectron2.structures import BoxMode
 
-from egtr.data import load_visual_genome_json
+from egtr.data.datasets import read_egtr_json, to_dataset_dicts
+from egtr.data.datasets.egtr_json import SPLITS
 from egtr.data.datasets.scenes import SCENES_CLASSES, SCENES_PREDICATES, draw_scene, prepare_scenes
 from egtr.data.datasets.scenes.canvas import INK, MARGIN, Canvas, Layer, Pen
 from egtr.data.datasets.scenes.generate import STAMP_FILE, paint
 from egtr.data.datasets.scenes.layout import compose
 from egtr.data.datasets.scenes.relations import look_at, relate
 from egtr.data.datasets.scenes.scene import Scene
-from egtr.data.datasets.visual_genome import SPLITS
 from egtr.structures import EGTRError
 
 TOOL = Path(__file__).resolve().parents[2] / "tools/prepare_scenes.py"
@@ -256,8 +256,8 @@ def test_layout_on_disk(dataset):
 def test_reads_back_what_was_drawn(dataset):
     """Through the reader of Visual Genome."""
     for split in SPLITS:
-        paths = [str(dataset / name) for name in (f"{split}.json", "rel.json", "images")]
-        for index, record in enumerate(load_visual_genome_json(*paths, split)):
+        annotations = read_egtr_json(str(dataset / f"{split}.json"), str(dataset / "images"))
+        for index, record in enumerate(to_dataset_dicts(annotations)):
             image, boxes, classes, relations = draw_scene(3, split, index)
             assert (record["height"], record["width"]) == image.shape[:2]
             assert all(annotation["bbox_mode"] == BoxMode.XYXY_ABS for annotation in record["annotations"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from egtr.data import count_triplets, get_metadata, load_triplet_counts, register_visual_genome, statistics
+from egtr.data import count_triplets, get_metadata, load_triplet_counts, register_egtr_json, statistics
 from egtr.structures import EGTRError, TripletCounts
 
 
@@ -184,8 +184,9 @@ def test_writers_at_once_leave_a_whole_file(tmp_path):
 @pytest.fixture
 def nameless(dataset):
     """The same files, registered anew without class names, and with others."""
-    register_visual_genome("nameless", str(dataset.root), "train")
-    register_visual_genome("misnamed", str(dataset.root), "train", thing_classes=["one", "two"])
+    files = f"{dataset.root}/train.json", f"{dataset.root}/images"
+    register_egtr_json("nameless", *files)
+    register_egtr_json("misnamed", *files, thing_classes=["one", "two"])
     yield
     for name in ("nameless", "misnamed"):
         DatasetCatalog.remove(name)

@@ -1,6 +1,52 @@
-"""Readers of data sets and the names of those that the library knows."""
+"""Readers of data sets, one module per format, and the names of those that the library knows.
 
+- ``annotations``     what an annotation file says, untouched, what is wrong with it, and what training reads of it
+- ``egtr_json``       EGTR's JSON layout, such as Visual Genome 150
+- ``vg_h5``           Visual Genome 150 as HDF5, as most scene graph code has it
+- ``open_images``     Open Images V6 with visual relationships
+- ``psg``             Panoptic Scene Graph, its boxes
+- ``coco_sg``         COCO JSON with relations, for data of one's own
+- ``formats``         these by name
+- ``registration``    names for Detectron2's catalogs
+- ``builtin``         names that the library registers
+"""
+
+from egtr.data.datasets.annotations import (
+    ImageAnnotations,
+    Problem,
+    SceneGraphAnnotations,
+    to_dataset_dicts,
+)
 from egtr.data.datasets.builtin import register_builtin_datasets
-from egtr.data.datasets.visual_genome import load_visual_genome_json, register_visual_genome
+from egtr.data.datasets.coco_sg import read_coco_sg, register_coco_sg
+from egtr.data.datasets.egtr_json import read_egtr_json, register_egtr_json
+from egtr.data.datasets.formats import FORMATS, Format, get_format, register_dataset, register_rows
+from egtr.data.datasets.open_images import read_open_images, register_open_images
+from egtr.data.datasets.psg import read_psg, register_psg
+from egtr.data.datasets.registration import read_annotations, register_reader
+from egtr.data.datasets.vg_h5 import read_vg_h5, register_vg_h5
 
-__all__ = ["load_visual_genome_json", "register_builtin_datasets", "register_visual_genome"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "ImageAnnotations",
+    "Problem",
+    "SceneGraphAnnotations",
+    "get_format",
+    "read_coco_sg",
+    "read_egtr_json",
+    "read_open_images",
+    "read_psg",
+    "read_annotations",
+    "read_vg_h5",
+    "register_builtin_datasets",
+    "register_coco_sg",
+    "register_dataset",
+    "register_egtr_json",
+    "register_open_images",
+    "register_psg",
+    "register_reader",
+    "register_rows",
+    "register_vg_h5",
+    "to_dataset_dicts",
+]

@@ -103,6 +103,7 @@ class SceneGraphAnnotations:
         relation_source: in messages about relations, the file (and field) that they come from; None: ``source``.
         first_id: in messages, the number of the first class and predicate in the file: 1 where 0 stands for a
             background.
+        category_ids: the C ids of the classes in the file, where it has any.
     """
 
     images: list[ImageAnnotations]
@@ -113,6 +114,7 @@ class SceneGraphAnnotations:
     problems: list[Problem] = field(default_factory=list)
     relation_source: str | None = None
     first_id: int = 0
+    category_ids: Sequence[int] | None = None
 
     def find_problems(self) -> Iterator[Problem]:
         """What is wrong: the reader's problems, then those of each picture. No picture is opened."""
@@ -213,7 +215,8 @@ def to_dataset_dicts(annotations: SceneGraphAnnotations) -> list[dict[str, Any]]
     """Detectron2's dataset dicts, with relations.
 
     Boxes are clipped to the picture. Crowd annotations and boxes of which nothing is left are dropped, together
-    with the relations that touch them; the indices of all other relations are renumbered accordingly.
+    with the relations that touch them; the indices of all other relations are renumbered accordingly. The reader's
+    warnings are logged.
 
     Returns:
         One dict per image: ``file_name``, ``image_id``, ``height``, ``width``, ``annotations`` (each with
@@ -231,6 +234,9 @@ def to_dataset_dicts(annotations: SceneGraphAnnotations) -> list[dict[str, Any]]
         if left_out is None:
             raise EGTRError(error.message)
         images = _sound_images(annotations, left_out)
+    for problem in annotations.problems:
+        if problem.severity == WARNING:
+            logger.warning(problem.message)
     dataset_dicts = []
     for image in images:
         boxes, usable, relations = image.clipped_boxes(), image.usable(), image.relations

@@ -2,29 +2,83 @@
 
 They live under the folder that the environment variable DETECTRON2_DATASETS names (default ``./datasets``)::
 
-    vg150/     Visual Genome 150 in EGTR's JSON layout    vg150_train, vg150_val, vg150_test
-    scenes/    the data set that the library draws        scenes_train, scenes_val, scenes_test
+    scenes/       drawn by the library, EGTR's JSON layout
+      images/  train.json  val.json  test.json  rel.json                  scenes_train, scenes_val, scenes_test
+    vg150/        Visual Genome 150 in EGTR's JSON layout
+      images/  train.json  val.json  test.json  rel.json                  vg150_train, vg150_val, vg150_test
+    vg150_h5/     Visual Genome 150 as HDF5
+      VG-SGG-with-attri.h5  VG-SGG-dicts-with-attri.json  image_data.json
+      images/     the pictures, or VG_100K/ and VG_100K_2/                vg150_h5_train, vg150_h5_val, vg150_h5_test
+    oiv6/         Open Images V6
+      annotations/  vrd-{train,val,test}-anno.json  categories_dict.json
+      images/                                                             oiv6_train, oiv6_val, oiv6_test
+    psg/          Panoptic Scene Graph
+      psg.json
+    coco/         its pictures
+      train2017/  val2017/                                                psg_train, psg_test
 
-Each folder holds ``images/``, ``train.json``, ``val.json``, ``test.json`` and ``rel.json``.
+The modules of this package named after the formats describe the files.
 """
 
 import os
+from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from egtr.data.datasets.egtr_json import SPLITS
+from egtr.data.datasets.formats import register_dataset
 from egtr.data.datasets.scenes import SCENES_CLASSES, SCENES_PREDICATES
-from egtr.data.datasets.visual_genome import SPLITS, register_visual_genome
 
-_DATASETS = {
-    "vg150": {
-        "remedy": "Put images/, train.json, val.json, test.json and rel.json of Visual Genome, as the "
-        "authors of EGTR publish them, into that folder."
-    },
-    "scenes": {
-        "thing_classes": SCENES_CLASSES,
-        "predicate_classes": SCENES_PREDICATES,
-        "remedy": "Draw the data set with `python tools/prepare_scenes.py`.",
-    },
+# Data set: format, annotation file, folder of the pictures, splits, and what else register_dataset takes.
+_DATASETS: dict[str, tuple[str, str, str, tuple[str, ...], dict[str, Any]]] = {
+    "scenes": (
+        "egtr",
+        "scenes/{split}.json",
+        "scenes/images",
+        SPLITS,
+        {
+            "thing_classes": SCENES_CLASSES,
+            "predicate_classes": SCENES_PREDICATES,
+            "remedy": "Draw the data set with `python tools/prepare_scenes.py`.",
+        },
+    ),
+    "vg150": (
+        "egtr",
+        "vg150/{split}.json",
+        "vg150/images",
+        SPLITS,
+        {
+            "remedy": "Put images/, train.json, val.json, test.json and rel.json of Visual Genome, as the authors of "
+            "EGTR publish them, into that folder."
+        },
+    ),
+    "vg150_h5": (
+        "vg_h5",
+        "vg150_h5/VG-SGG-with-attri.h5#{split}",
+        "vg150_h5/images",
+        SPLITS,
+        {
+            "remedy": "Put VG-SGG-with-attri.h5, VG-SGG-dicts-with-attri.json and image_data.json, as "
+            "Scene-Graph-Benchmark publishes them, into that folder, and Visual Genome's pictures into images/."
+        },
+    ),
+    "oiv6": (
+        "oiv6",
+        "oiv6/annotations/vrd-{split}-anno.json",
+        "oiv6/images",
+        SPLITS,
+        {
+            "remedy": "Put annotations/ and images/ of Open Images V6 with relationships, as the authors of BGNN "
+            "publish them, into that folder."
+        },
+    ),
+    "psg": (
+        "psg",
+        "psg/psg.json#{split}",
+        "coco",
+        ("train", "test"),
+        {"remedy": "Put psg.json of OpenPSG into psg/ and COCO's train2017/ and val2017/ into coco/."},
+    ),
 }
 
 
@@ -32,18 +86,22 @@ def register_builtin_datasets(root: str | None = None) -> None:
     """Register the data sets above; calling it again changes nothing unless ``root`` is another folder.
 
     Args:
-        root: parent folder of ``vg150`` and ``scenes``; None: DETECTRON2_DATASETS, or ``./datasets``.
+        root: parent folder of ``scenes``, ``vg150``, ...; None: DETECTRON2_DATASETS, or ``./datasets``.
     """
-    if root is None:
-        root = os.environ.get("DETECTRON2_DATASETS") or "datasets"
-    root = os.path.expanduser(root)
-    for folder, options in _DATASETS.items():
-        for split in SPLITS:
-            name = f"{folder}_{split}"
+    setting = os.environ.get("DETECTRON2_DATASETS")
+    where = f"is {setting!r}" if setting else "is not set, so ./datasets is taken"
+    hint = (
+        f"Data sets of the library are looked for under the environment variable DETECTRON2_DATASETS, which {where}."
+    )
+    root = os.path.expanduser(root or setting or "datasets")
+    for dataset, (format, json_file, image_root, splits, options) in _DATASETS.items():
+        for split in splits:
+            name, folder = f"{dataset}_{split}", os.path.join(root, image_root)
             if name in DatasetCatalog:
-                image_root = os.path.join(root, folder, "images")
-                if MetadataCatalog.get(name).get("image_root") == image_root:
+                if MetadataCatalog.get(name).get("image_root") == folder:
                     continue
                 DatasetCatalog.remove(name)
                 MetadataCatalog.remove(name)
-            register_visual_genome(name, os.path.join(root, folder), split, **options)
+            remedy = f"{hint} {options['remedy']}"
+            path = os.path.join(root, json_file.format(split=split))
+            register_dataset(name, format, path, folder, **options | {"remedy": remedy})

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from egtr.data.datasets._parsing import read_json
 from egtr.data.datasets.annotations import (
     ERROR,
     UNKNOWN,
@@ -34,7 +35,6 @@ from egtr.data.datasets.annotations import (
     SceneGraphAnnotations,
 )
 from egtr.data.datasets.label_studio_files import PictureFinder
-from egtr.data.datasets.visual_genome import _read_json as read_json
 from egtr.data.image import BrokenImageError, read_annotated_image
 from egtr.structures import EGTRError
 

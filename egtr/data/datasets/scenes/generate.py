@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from egtr.data.datasets.egtr_json import SPLITS
 from egtr.data.datasets.scenes.backgrounds import paint_background
 from egtr.data.datasets.scenes.canvas import Canvas, Pen
 from egtr.data.datasets.scenes.layout import compose
 from egtr.data.datasets.scenes.relations import look_at, relate
 from egtr.data.datasets.scenes.scene import Scene
-from egtr.data.datasets.visual_genome import SPLITS
 from egtr.structures import EGTRError
 
 SCENES_CLASSES = (

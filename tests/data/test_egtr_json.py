@@ -5,7 +5,8 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from egtr.data import load_visual_genome_json, register_builtin_datasets, register_visual_genome
+from egtr.data import register_builtin_datasets, register_egtr_json
+from egtr.data.datasets import read_egtr_json, to_dataset_dicts
 from egtr.data.datasets.scenes import SCENES_CLASSES, SCENES_PREDICATES
 from egtr.structures import EGTRError
 
@@ -45,15 +46,19 @@ def _rel():
     }
 
 
-def _write(root: Path, coco=None, rel=None) -> tuple[str, str, str, str]:
+def _write(root: Path, coco=None, rel=None) -> tuple[str, str]:
     (root / "images").mkdir()
     (root / "train.json").write_text(json.dumps(_coco() if coco is None else coco))
     (root / "rel.json").write_text(json.dumps(_rel() if rel is None else rel))
-    return str(root / "train.json"), str(root / "rel.json"), str(root / "images"), "train"
+    return str(root / "train.json"), str(root / "images")
+
+
+def _load(*files, **options):
+    return to_dataset_dicts(read_egtr_json(*files, **options))
 
 
 def test_reads_boxes_classes_and_relations(tmp_path):
-    first, second, third = load_visual_genome_json(*_write(tmp_path))
+    first, second, third = _load(*_write(tmp_path))
     assert first["file_name"] == str(tmp_path / "images" / "a.png")
     assert (first["image_id"], first["height"], first["width"]) == (11, 50, 100)
     assert [(a["category_id"], a["bbox"]) for a in first["annotations"]] == [
@@ -71,14 +76,14 @@ def test_reads_boxes_classes_and_relations(tmp_path):
 
 def test_a_dropped_crowd_annotation_does_not_shift_the_others(tmp_path):
     coco = _coco()
-    with_crowd = load_visual_genome_json(*_write(tmp_path, coco))[0]
+    with_crowd = _load(*_write(tmp_path, coco))[0]
     # The same picture written without annotation 1 and with every relation renumbered by hand.
     del coco["annotations"][1]
     rel = _rel()
     rel["train"]["11"] = [[0, 1, 1], [4, 1, 2], [4, 0, 1], [4, 0, 1]]
     other = tmp_path / "other"
     other.mkdir()
-    without = load_visual_genome_json(*_write(other, coco, rel))[0]
+    without = _load(*_write(other, coco, rel))[0]
     assert with_crowd["annotations"] == without["annotations"]
     assert with_crowd["relations"] == without["relations"]
 
@@ -90,7 +95,7 @@ def registered(tmp_path):
 
     def register(**options):
         names.append(f"reader_test{len(names)}")
-        register_visual_genome(names[-1], str(tmp_path), "train", **options)
+        register_egtr_json(names[-1], str(tmp_path / "train.json"), str(tmp_path / "images"), **options)
         return names[-1]
 
     yield register
@@ -120,7 +125,7 @@ def test_given_class_names_must_agree_with_the_files(tmp_path, registered):
     assert len(DatasetCatalog.get(agreeing)) == 3
     with pytest.raises(EGTRError, match=r"train\.json: 3 thing_classes.*'dog' where 'horse' is expected"):
         DatasetCatalog.get(registered(thing_classes=("cat", "horse", "tree")))
-    with pytest.raises(EGTRError, match=r"rel\.json: 2 predicate_classes.*registered with 1"):
+    with pytest.raises(EGTRError, match=r"rel\.json.*: 2 predicate_classes.*registered with 1"):
         DatasetCatalog.get(registered(predicate_classes=("near",)))
 
 
@@ -170,7 +175,7 @@ def _damage(what):
 )
 def test_malformed_files_are_refused_by_file_image_and_field(tmp_path, damage, words):
     with pytest.raises(EGTRError) as error:
-        load_visual_genome_json(*_write(tmp_path, *_damage(damage)))
+        _load(*_write(tmp_path, *_damage(damage)))
     for word in words:
         assert word in str(error.value)
 
@@ -179,26 +184,33 @@ def test_a_file_cut_short_and_a_missing_file(tmp_path):
     files = _write(tmp_path)
     Path(files[0]).write_text('{"images": [')
     with pytest.raises(EGTRError, match=r"train\.json: is not a JSON file"):
-        load_visual_genome_json(*files)
-    Path(files[1]).unlink()
+        _load(*files)
+    (tmp_path / "rel.json").unlink()
     Path(files[0]).write_text(json.dumps(_coco()))
     with pytest.raises(EGTRError, match=r"rel\.json: cannot be read"):
-        load_visual_genome_json(*files)
+        _load(*files)
 
 
 def test_records_of_unknown_images_are_reported_and_ignored(tmp_path, caplog):
     coco, rel = _coco(), _rel()
     coco["annotations"].append(_annotation(20, 77, 3, [0, 0, 5, 5]))
     rel["train"]["78"] = [[0, 1, 1]]
-    assert len(load_visual_genome_json(*_write(tmp_path, coco, rel))) == 3
+    assert len(_load(*_write(tmp_path, coco, rel))) == 3
     assert "annotations of 1 images" in caplog.text
     assert "relations of 1 images" in caplog.text
 
 
-def test_unknown_split():
-    with pytest.raises(EGTRError, match="minival.*train, val, test"):
-        register_visual_genome("never_registered", "somewhere", "minival")
-    assert "never_registered" not in DatasetCatalog
+def test_split_and_relation_file_by_name(tmp_path):
+    """Any file of the layout serves as any split: the fragment, ``split`` and ``rel_file`` say which relations."""
+    json_file, image_root = _write(tmp_path)
+    expected = _load(json_file, image_root)
+    (tmp_path / "train.json").rename(tmp_path / "annotations.json")
+    (tmp_path / "rel.json").rename(tmp_path / "relations.json")
+    json_file, options = str(tmp_path / "annotations.json"), {"rel_file": str(tmp_path / "relations.json")}
+    assert _load(f"{json_file}#train", image_root, **options) == expected
+    assert _load(json_file, image_root, split="train", **options) == expected
+    with pytest.raises(EGTRError, match=r'relations\.json: field "annotations".* is missing. It has "train", "val"'):
+        _load(json_file, image_root, **options)
 
 
 @pytest.fixture

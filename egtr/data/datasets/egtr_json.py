@@ -1,0 +1,96 @@
+"""EGTR's JSON layout, in which Visual Genome 150 is published for EGTR.
+
+A data set is one folder::
+
+    images/                            the pictures
+    train.json, val.json, test.json    COCO detection (bbox: x, y, width, height in pixels)
+    rel.json                           {"train": {"<image id>": [[subject, object, predicate], ...]},
+                                        "val": ..., "test": ...,
+                                        "rel_categories": ["__background__", name, name, ...]}
+
+Subject and object index the image's annotations in file order; predicates are 1-based because entry 0 of
+``rel_categories`` is a background. What comes out is 0-based throughout.
+"""
+
+import os
+from typing import Any
+
+from egtr.data.datasets._coco import parse_coco
+from egtr.data.datasets._parsing import parse_fragment, parse_relations, read_json, require_names
+from egtr.data.datasets.annotations import WARNING, Problem, SceneGraphAnnotations
+from egtr.data.datasets.registration import register_reader
+from egtr.structures import EGTRError
+
+LAYOUT = "egtr_json"
+SPLITS = ("train", "val", "test")
+
+
+def read_egtr_json(
+    json_file: str, image_root: str, *, split: str | None = None, rel_file: str | None = None
+) -> SceneGraphAnnotations:
+    """Read one split.
+
+    Args:
+        json_file: COCO detection file of the split, also as ``FILE#split``.
+        image_root: folder of the pictures.
+        split: key of the relations in ``rel_file``; None: the stem of ``json_file``.
+        rel_file: None: ``rel.json`` beside ``json_file``.
+
+    Raises:
+        EGTRError: a file cannot be read or lacks a part, or the two files do not belong together.
+    """
+    json_file, rel_file, split = _complete(json_file, rel_file, split)
+    coco = parse_coco(read_json(json_file), json_file, LAYOUT)
+    rel = read_json(rel_file)
+    predicates = require_names(rel, rel_file, LAYOUT, "rel_categories")[1:]
+    if not isinstance(rel.get(split), dict):
+        known = ", ".join(f'"{key}"' for key in rel if key != "rel_categories")
+        raise EGTRError(f'{rel_file}: field "{split}", the relations of this split, is missing. It has {known}.')
+
+    relations_of = dict(rel[split])
+    strangers = relations_of.keys() - {str(image.image_id) for image in coco.images}
+    if strangers and len(strangers) == len(relations_of):
+        raise EGTRError(
+            f"{rel_file}: none of its image ids (such as {min(strangers)}) is in {json_file}. The two files do "
+            "not belong together."
+        )
+    if strangers:
+        text = f"relations of {len(strangers)} images that {json_file} does not list are ignored."
+        coco.problems.append(Problem("unlisted-image", f"{rel_file}: {text}", severity=WARNING))
+    for image in coco.images:
+        where = f'{rel_file}: image id {image.image_id}, field "{split}"'
+        rows = relations_of.get(str(image.image_id), [])
+        image.relations = parse_relations(rows, where, image.image_id, coco.problems) - [0, 0, 1]
+    return SceneGraphAnnotations(
+        images=coco.images,
+        thing_classes=list(coco.class_names.values()),
+        predicate_classes=predicates,
+        image_root=image_root,
+        source=json_file,
+        problems=coco.problems,
+        relation_source=f'{rel_file} ("{split}", "rel_categories")',
+        first_id=1,
+        category_ids=list(coco.class_names),
+    )
+
+
+def register_egtr_json(
+    name: str,
+    json_file: str,
+    image_root: str,
+    *,
+    split: str | None = None,
+    rel_file: str | None = None,
+    **metadata: Any,
+) -> None:
+    """Register one split; arguments as of :func:`read_egtr_json` and :func:`~.registration.register_reader`."""
+    json_file, rel_file, split = _complete(json_file, rel_file, split)
+    options = {"split": split, "rel_file": rel_file}
+    files = [json_file, rel_file]
+    register_reader(name, read_egtr_json, files, image_root, options, rel_file=rel_file, split=split, **metadata)
+
+
+def _complete(json_file: str, rel_file: str | None, split: str | None) -> tuple[str, str, str]:
+    json_file, split = parse_fragment(json_file, split)
+    split = split or os.path.splitext(os.path.basename(json_file))[0]
+    return json_file, rel_file or os.path.join(os.path.dirname(json_file), "rel.json"), split

@@ -1,0 +1,99 @@
+"""Panoptic Scene Graph (PSG): the boxes and relations of ``psg.json``. Segmentations are not read.
+
+The file::
+
+    {"data": [{"file_name": "train2017/....jpg", "height": ..., "width": ..., "image_id": "107902",
+               "segments_info": [...],
+               "annotations": [{"bbox": [x1, y1, x2, y2] in pixels, "category_id": class}, ...],
+               "relations": [[subject, object, predicate], ...]}, ...],
+     "thing_classes": [80 names], "stuff_classes": [53 names], "predicate_classes": [56 names],
+     "test_image_ids": ["107902", ...]}
+
+The classes are thing_classes and, behind them, stuff_classes. All numbers count from 0; subject and object index
+"annotations". Pictures lie where COCO keeps them, ``train2017/`` and ``val2017/``. Crowd segments are objects like
+others, since relations name them.
+
+There are two splits: test, the pictures of "test_image_ids", and train, the others. PSG has no val split of its own;
+its authors' configurations evaluate on test while they train.
+"""
+
+import reprlib
+from typing import Any
+
+import numpy as np
+
+from egtr.data.datasets._parsing import (
+    is_id,
+    parse_fragment,
+    parse_objects,
+    parse_picture,
+    parse_relations,
+    read_json,
+    require_fields,
+    require_names,
+)
+from egtr.data.datasets.annotations import ImageAnnotations, Problem, SceneGraphAnnotations
+from egtr.data.datasets.registration import register_reader
+from egtr.structures import EGTRError
+
+LAYOUT = "psg"
+SPLITS = ("train", "test")
+
+
+def read_psg(json_file: str, image_root: str, *, split: str | None = None) -> SceneGraphAnnotations:
+    """Read one split, or all pictures.
+
+    Args:
+        json_file: the file, also as ``FILE#split``.
+        image_root: folder with ``train2017/`` and ``val2017/``.
+        split: "train" or "test"; None: all.
+
+    Raises:
+        EGTRError: the file cannot be read or lacks a list; or there is no such split.
+    """
+    json_file, split = parse_fragment(json_file, split)
+    if split not in (None, *SPLITS):
+        raise EGTRError(f"{json_file}: there is no split {split!r}; take one of {', '.join(SPLITS)}.")
+    content = read_json(json_file)
+    require_fields(content, json_file, LAYOUT, data=list, test_image_ids=list)
+    classes = require_names(content, json_file, LAYOUT, "thing_classes", "stuff_classes")
+    predicates = require_names(content, json_file, LAYOUT, "predicate_classes")
+    # Some copies of the file have numbers where others have texts.
+    test_ids = {str(image_id) for image_id in content["test_image_ids"]}
+    problems: list[Problem] = []
+    images = []
+    for number, record in enumerate(content["data"]):
+        image_id = record.get("image_id") if isinstance(record, dict) else None
+        if not is_id(image_id):
+            text = f'field "image_id" is missing or not an id in {reprlib.repr(record)}. Name the picture.'
+            problems.append(Problem("bad-image", f'{json_file}: entry {number} of "data": {text}'))
+        elif split is None or (str(image_id) in test_ids) == (split == "test"):
+            images.append(_parse_image(record, json_file, problems))
+    return SceneGraphAnnotations(images, classes, predicates, image_root, json_file, problems)
+
+
+def register_psg(name: str, json_file: str, image_root: str, *, split: str | None = None, **metadata: Any) -> None:
+    """Register a split; arguments as of :func:`read_psg` and :func:`~.registration.register_reader`."""
+    json_file, split = parse_fragment(json_file, split)
+    register_reader(name, read_psg, [json_file], image_root, {"split": split}, split=split, **metadata)
+
+
+def _parse_image(record: dict[str, Any], path: str, problems: list[Problem]) -> ImageAnnotations:
+    image_id = record["image_id"]
+    where = f"{path}: image id {image_id}"
+    file_name, height, width = parse_picture(record, where, image_id, problems)
+    objects = record.get("annotations")
+    if not isinstance(objects, list) or not all(isinstance(entry, dict) for entry in objects):
+        text = f'field "annotations": expected a list of {{"bbox", "category_id"}}, got {reprlib.repr(objects)}.'
+        problems.append(Problem("bad-annotations", f"{where}, {text}", image_id))
+        objects = []
+    boxes, classes = parse_objects(
+        [entry.get("bbox") for entry in objects],
+        [entry.get("category_id") for entry in objects],
+        ("bbox", "category_id"),
+        where,
+        image_id,
+        problems,
+    )
+    relations = parse_relations(record.get("relations"), f'{where}, field "relations"', image_id, problems)
+    return ImageAnnotations(image_id, file_name, height, width, boxes, classes, np.zeros(len(boxes)), relations)

@@ -1,0 +1,102 @@
+"""What Detectron2's catalogs hold about a scene graph data set, and how it is read by its name."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from egtr.data.datasets.annotations import SceneGraphAnnotations, to_dataset_dicts
+from egtr.structures import EGTRError
+
+
+def register_reader(
+    name: str,
+    read: Callable[..., SceneGraphAnnotations],
+    annotation_files: Sequence[str],
+    image_root: str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    thing_classes: Sequence[str] | None = None,
+    predicate_classes: Sequence[str] | None = None,
+    remedy: str = "",
+    **metadata: Any,
+) -> None:
+    """Register a data set with ``DatasetCatalog`` and ``MetadataCatalog``; the base of all ``register_<format>``.
+
+    Nothing is read before the data set is first loaded. Class names that are not given here come from the files
+    then; names that are given must agree with the files.
+
+    Args:
+        name: name of the data set, for ``cfg.DATASETS.TRAIN`` and ``TEST``.
+        read: called as ``read(annotation_files[0], image_root, **options)``.
+        annotation_files: all files that decide what is read.
+        image_root: folder of the pictures.
+        options: further arguments of ``read``, such as the split.
+        thing_classes: the C object class names.
+        predicate_classes: the R predicate names, without background.
+        remedy: one sentence for the error about a missing file: how one gets the data.
+        metadata: further metadata. The library reads ``flip_predicate_pairs=[("left of", "right of")]``, the
+            predicates that trade places when a picture is mirrored, and ``one_predicate_per_pair=True``: of several
+            predicates on one pair, training draws one at random each time.
+    """
+    options = dict(options or {})
+    DatasetCatalog.register(name, partial(load_registered, name))
+    metadata.update(
+        evaluator_type="scene_graph",
+        json_file=annotation_files[0],
+        annotation_files=list(annotation_files),
+        image_root=image_root,
+        reader=partial(read, annotation_files[0], image_root, **options),
+        reader_options=options,
+        remedy=remedy,
+    )
+    if thing_classes is not None:
+        metadata["thing_classes"] = list(thing_classes)
+    if predicate_classes is not None:
+        metadata["predicate_classes"] = list(predicate_classes)
+    MetadataCatalog.get(name).set(**metadata)
+
+
+def load_registered(name: str) -> list[dict[str, Any]]:
+    """Dataset dicts of a registered data set: what ``DatasetCatalog.get(name)`` returns."""
+    return to_dataset_dicts(read_annotations(name))
+
+
+def read_annotations(name: str) -> SceneGraphAnnotations:
+    """What the files of a registered data set say, untouched; its class names go into the metadata.
+
+    Raises:
+        EGTRError: the data set was not registered by this library, a file is missing or has not the frame of its
+            format, or class names differ from those of the registration.
+    """
+    metadata = MetadataCatalog.get(name)
+    if metadata.get("reader") is None:
+        raise EGTRError(f"Data set {name!r} was not registered by egtr.data, so its files cannot be read by name.")
+    for path in (*metadata.annotation_files, metadata.image_root):
+        if not os.path.exists(path):
+            message = f"{os.path.abspath(path)} is missing, which data set {name!r} needs. {metadata.remedy}"
+            raise EGTRError(message.rstrip())
+    annotations = metadata.reader()
+    _set_names(name, "thing_classes", annotations.thing_classes, annotations.source)
+    relation_source = annotations.relation_source or annotations.source
+    _set_names(name, "predicate_classes", annotations.predicate_classes, relation_source)
+    if annotations.category_ids is not None:
+        # Detectron2's COCOEvaluator numbers classes as the file does.
+        contiguous_ids = {category_id: k for k, category_id in enumerate(annotations.category_ids)}
+        metadata.set(thing_dataset_id_to_contiguous_id=contiguous_ids)
+    return annotations
+
+
+def _set_names(dataset_name: str, key: str, names: list[str], source: str) -> None:
+    metadata = MetadataCatalog.get(dataset_name)
+    known = metadata.get(key)
+    if known is not None and list(known) != names:
+        differing = next((pair for pair in zip(known, names, strict=False) if pair[0] != pair[1]), None)
+        detail = f"{differing[1]!r} where {differing[0]!r} is expected" if differing else "the others agree"
+        raise EGTRError(
+            f"{source}: {len(names)} {key}, but data set {dataset_name!r} was registered with {len(known)} "
+            f"({detail}). Was the folder written by another version, or for another data set?"
+        )
+    metadata.set(**{key: names})
