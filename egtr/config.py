@@ -14,6 +14,7 @@ def add_egtr_config(cfg: CfgNode) -> None:
     _add_detector_config(cfg)
     _add_relation_config(cfg)
     _add_loss_config(cfg)
+    _add_datasets_config(cfg)
     _add_input_config(cfg)
     _add_solver_config(cfg)
     _add_test_config(cfg)
@@ -54,8 +55,9 @@ def _add_detector_config(cfg: CfgNode) -> None:
     # Widths of the four stages of a timm ResNet; empty: the model's own.
     egtr.BACKBONE.CHANNELS = []
 
-    # Deformable DETR.
     egtr.TRANSFORMER = CfgNode()
+    # Entry of TRANSFORMER_REGISTRY: "DeformableTransformer", or "DETRTransformer" (dense attention over the last map).
+    egtr.TRANSFORMER.NAME = "DeformableTransformer"
     egtr.TRANSFORMER.HIDDEN_DIM = 256  # d
     egtr.TRANSFORMER.NHEADS = 8
     egtr.TRANSFORMER.ENC_LAYERS = 6
@@ -63,7 +65,7 @@ def _add_detector_config(cfg: CfgNode) -> None:
     egtr.TRANSFORMER.ENC_FFN_DIM = 1024
     egtr.TRANSFORMER.DEC_FFN_DIM = 1024
     egtr.TRANSFORMER.DROPOUT = 0.1
-    # Levels; those beyond the backbone's maps are made by stride-2 convolutions.
+    # Deformable DETR alone. Levels; those beyond the backbone's maps are made by stride-2 convolutions.
     egtr.TRANSFORMER.NUM_FEATURE_LEVELS = 4
     # Sampling points per head and level.
     egtr.TRANSFORMER.ENC_POINTS = 4
@@ -133,6 +135,18 @@ def _add_loss_config(cfg: CfgNode) -> None:
     # How they are chosen: "hard" (highest score), "random" (Open Images for K_NON) or "none" (all of them).
     loss.NEG_SAMPLING = "hard"
     loss.NON_SAMPLING = "hard"
+
+
+def _add_datasets_config(cfg: CfgNode) -> None:
+    # Detectron2's own: DATASETS.TRAIN and TEST, names of data sets.
+    # Data sets to register when the configuration is loaded: rows of [name, format, file, folder of the pictures], as
+    #   - [mine_train, coco_sg, data/train.json, data/images]
+    #   - [mine_val, coco_sg, data/val.json, data/images, {flip_predicate_pairs: [[left of, right of]]}]
+    # Format: "egtr", "vg_h5", "oiv6", "psg" or "coco_sg" (egtr.data.datasets describes each). Where a file holds
+    # several splits, it is written FILE#split. Relative paths start at the current folder; ~ and $VARIABLES are
+    # expanded. A fifth entry holds options of the format and metadata, such as thing_classes, predicate_classes,
+    # flip_predicate_pairs (predicates that trade places when a picture is mirrored) and one_predicate_per_pair.
+    cfg.DATASETS.REGISTER = []
 
 
 def _add_input_config(cfg: CfgNode) -> None:

@@ -18,6 +18,7 @@ from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import setup_logger
 
 from egtr.config import get_egtr_cfg
+from egtr.data.datasets import register_rows
 from egtr.structures import EGTRError
 
 from .extensions import import_extensions
@@ -123,6 +124,8 @@ def without_pretrained(cfg: CfgNode) -> CfgNode:
 def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
     """EGTR's defaults, changed by a YAML file and then by ``KEY VALUE`` pairs.
 
+    Data sets of DATASETS.REGISTER are registered.
+
     Args:
         config_file: a path, ``egtr://configs/<name>`` or "" for none.
         opts: keys and values in turn.
@@ -132,13 +135,14 @@ def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
 
     Raises:
         EGTRError: the file is missing or not YAML, a key does not exist (the message suggests the nearest
-            one) or a value has the wrong type.
+            one) or a value has the wrong type, such as a row of DATASETS.REGISTER.
     """
     cfg = get_egtr_cfg()
     if config_file:
         _merge_file(cfg, config_file)
     if opts:
         _merge_opts(cfg, list(opts))
+    register_rows(cfg.DATASETS.REGISTER)
     return cfg
 
 

@@ -17,6 +17,19 @@ from egtr.data.datasets.vg_h5 import read_vg_h5, register_vg_h5
 from egtr.structures import EGTRError
 
 
+# What a row of DATASETS.REGISTER says in its other entries, or the registration by itself.
+_RESERVED = {
+    "name",
+    "format",
+    "json_file",
+    "image_root",
+    "annotation_files",
+    "reader",
+    "reader_options",
+    "register_row",
+}
+
+
 @dataclass(frozen=True)
 class Format:
     """``read(file, image_root, **options)`` and ``register(name, file, image_root, **options and metadata)``.
@@ -96,6 +109,13 @@ def register_rows(rows: Sequence[Any]) -> None:
             raise EGTRError(f"{where}: {name!r} is there twice with different contents. Take another name.")
         json_file, image_root = (os.path.expanduser(os.path.expandvars(path)) for path in paths)
         metadata = dict(*row[4:])
+        reserved = [key for key in metadata if not isinstance(key, str) or key in _RESERVED]
+        if reserved:
+            raise EGTRError(f"{where}: {reserved[0]!r} is no key that the fifth entry can set.")
+        try:
+            get_format(format)
+        except EGTRError as error:
+            raise EGTRError(f"{where}: {error}") from error
         known = MetadataCatalog.get(name).get("register_row") if name in DatasetCatalog else None
         if known == row:
             continue
@@ -104,8 +124,5 @@ def register_rows(rows: Sequence[Any]) -> None:
                 raise EGTRError(f"{where}: {name!r} is the name of another data set. Take another name.")
             DatasetCatalog.remove(name)
             MetadataCatalog.remove(name)
-        try:
-            remedy = f"DATASETS.REGISTER names it, in {row!r}."
-            register_dataset(name, format, json_file, image_root, **{"remedy": remedy} | metadata, register_row=row)
-        except (EGTRError, TypeError) as error:
-            raise EGTRError(f"{where}: {error}") from error
+        remedy = f"DATASETS.REGISTER names it, in {row!r}."
+        register_dataset(name, format, json_file, image_root, **{"remedy": remedy} | metadata, register_row=row)
