@@ -5,7 +5,7 @@ from typing import Any
 from .detection import OBJECT_AP, Detections, detection_ap, detections_per_class, detections_per_query
 from .image_scores import ImageScores
 from .matching import NEVER, first_hits, match_objects, match_triplets
-from .offline import Annotations, convention_table, score_predictions
+from .offline import Annotations, score_predictions
 from .prediction_file import list_images, read_meta, read_predictions
 from .prediction_format import PredictionMeta
 from .prediction_writer import PredictionWriter
@@ -29,7 +29,6 @@ __all__ = [
     "SceneGraphEvaluator",
     "Scorer",
     "check_topk",
-    "convention_table",
     "detection_ap",
     "detections_per_class",
     "detections_per_query",

@@ -1,17 +1,16 @@
-"""Scoring of prediction files: what tools/evaluate_predictions.py and tools/compare_protocols.py are made of."""
+"""Scoring of prediction files, without the model that made them."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
 from tqdm.auto import tqdm
 
 from egtr.structures import EGTRError, GroundTruth, TripletCounts
 
 from .prediction_file import list_images, read_meta, read_predictions
-from .protocols import Protocol, get_protocols
+from .protocols import Protocol
 from .scoring import Scorer, check_topk
 
 
@@ -37,12 +36,27 @@ class Annotations:
         Raises:
             EGTRError: the data set is unknown, or its files are not as they should be.
         """
+        from egtr.data import get_metadata  # isort: skip - says how to install Detectron2 where it is missing
         from detectron2.data import DatasetCatalog
-
-        from egtr.data import get_metadata
 
         metadata = get_metadata(name)
         return cls._of_dicts(name, DatasetCatalog.get(name), metadata.thing_classes, metadata.predicate_classes)
+
+    @classmethod
+    def of_file(cls, format: str, path: str) -> "Annotations":
+        """Those of an annotation file, also as ``FILE#split``. Needs Detectron2; pictures are not looked at.
+
+        Args:
+            format: a key of :data:`egtr.data.datasets.FORMATS`.
+            path: the file.
+
+        Raises:
+            EGTRError: the format is unknown, or the file is not as it should be.
+        """
+        from egtr.data.datasets import get_format, to_dataset_dicts
+
+        read = get_format(format).read(path, "")
+        return cls._of_dicts(path, to_dataset_dicts(read), read.thing_classes, read.predicate_classes)
 
     @classmethod
     def _of_dicts(cls, name: str, dicts: Iterable[dict], classes: Sequence[str], predicates: Sequence[str]):
@@ -126,21 +140,3 @@ def _check_names(path: Any, own: Sequence[str] | None, others: Sequence[str], fi
         raise EGTRError(f"{path}: {field} has {len(own)} names, {source} has {len(others)}")
     index = next(i for i, (a, b) in enumerate(zip(own, others, strict=True)) if a != b)
     raise EGTRError(f"{path}: {field} {index} is {own[index]!r}, but {others[index]!r} in {source}")
-
-
-def convention_rows(protocols: Sequence[str | Protocol]) -> list[dict[str, str]]:
-    """One row for each convention in which ``protocols`` differ: "convention", then a cell for each protocol."""
-    found = get_protocols(protocols)
-    rows = [{"convention": f.name} | {p.name: _say(getattr(p, f.name)) for p in found} for f in fields(Protocol)]
-    return [row for row in rows if row["convention"] != "name" and len(set(list(row.values())[1:])) > 1]
-
-
-def convention_table(protocols: Sequence[str | Protocol], tablefmt: str = "pipe") -> str:
-    """:func:`convention_rows` as a table."""
-    names = [protocol.name for protocol in get_protocols(protocols)]
-    cells = [list(row.values()) for row in convention_rows(protocols)]
-    return tabulate(cells, headers=["convention", *names], tablefmt=tablefmt, disable_numparse=True)
-
-
-def _say(value: Any) -> str:
-    return ("no", "yes")[value] if isinstance(value, bool) else str(value)

@@ -1,0 +1,82 @@
+"""What the command lines of tools/evaluate_predictions.py and tools/compare_protocols.py have in common."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from egtr.structures import EGTRError, TripletCounts
+
+from .offline import Annotations, score_predictions
+from .prediction_file import read_meta
+
+
+def scoring_parser(description: str) -> argparse.ArgumentParser:
+    """Arguments that :func:`score_arguments` reads, and ``--output``."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "--predictions", required=True, metavar="FILE", help="prediction file, or folder of its parts"
+    )
+    parser.add_argument(
+        "--topk", type=int, nargs="+", default=[20, 50, 100], metavar="K", help="the K of R@K (20 50 100)"
+    )
+    parser.add_argument(
+        "--bootstrap", type=int, default=0, metavar="N", help="95%% intervals out of N resamplings, such as 1000"
+    )
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="a registered data set with the ground truth (default: that in the file)"
+    )
+    parser.add_argument("--format", metavar="NAME", help="format of --json, such as egtr or coco_sg")
+    parser.add_argument("--json", metavar="FILE[#split]", help="annotations with the ground truth")
+    parser.add_argument(
+        "--partial", action="store_true", help="score what there is where predictions of some pictures are missing"
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="write the results there, as JSON and CSV")
+    return parser
+
+
+class Scored(NamedTuple):
+    """Metrics, and what reports say beside them.
+
+    Attributes:
+        results: protocol name to metrics.
+        predicate_names: R names, or None.
+        training: triplets of the training set, or None.
+        about: where predictions and ground truth came from.
+    """
+
+    results: dict[str, dict[str, Any]]
+    predicate_names: tuple[str, ...] | None
+    training: TripletCounts | None
+    about: dict[str, Any]
+
+
+def score_arguments(args: argparse.Namespace, protocols: Sequence[str]) -> Scored:
+    """Score as the command line wants it, with a progress bar.
+
+    Raises:
+        EGTRError: arguments that do not go together; see :func:`~egtr.evaluation.score_predictions`.
+        MissingDetectron2Error: ground truth out of a data set needs Detectron2.
+    """
+    if (args.format is None) != (args.json is None):
+        raise EGTRError("--format and --json belong together; give both or neither")
+    if args.dataset is not None and args.json is not None:
+        raise EGTRError("--dataset and --json both name ground truth; give one of them")
+    annotations = None
+    if args.dataset is not None:
+        annotations = Annotations.of_dataset(args.dataset)
+    elif args.json is not None:
+        annotations = Annotations.of_file(args.format, args.json)
+    results = score_predictions(
+        args.predictions,
+        protocols,
+        args.topk,
+        annotations=annotations,
+        bootstrap=args.bootstrap,
+        partial=args.partial,
+        progress=True,
+    )
+    meta = read_meta(args.predictions)
+    names = meta.predicate_names or (annotations and annotations.predicate_names)
+    about = {"predictions": args.predictions, "dataset": annotations and annotations.name}
+    return Scored(results, names, meta.training, about)
