@@ -1,19 +1,90 @@
 """From one annotation format to another: what lies between reading and writing."""
 
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from egtr.data.datasets.annotations import UNKNOWN, SceneGraphAnnotations
+from egtr.data.datasets._parsing import parse_fragment
+from egtr.data.datasets.annotations import ERROR, UNKNOWN, SceneGraphAnnotations
+from egtr.data.datasets.formats import FORMATS, get_format
+from egtr.data.datasets.label_studio import read_label_studio
 from egtr.data.datasets.vg_h5_writer import write_vg_h5
 from egtr.data.datasets.writers import write_coco_sg, write_egtr_json
 from egtr.structures import EGTRError
 
+LABEL_STUDIO = "label_studio"
+SOURCES = (*FORMATS, LABEL_STUDIO)
 WRITERS = {"egtr": write_egtr_json, "vg_h5": write_vg_h5, "coco_sg": write_coco_sg}
 SPLIT_NAMES = ("train", "val", "test")
+
+
+def name_splits(inputs: Sequence[str]) -> dict[str, str]:
+    """Split name to file, of what a user writes: ``NAME=FILE``, ``FILE#split``, or ``FILE``, named by its stem.
+
+    ``vrd-train-anno.json``, as Open Images is named, stands for train.
+
+    Raises:
+        EGTRError: two have the same name.
+    """
+    splits: dict[str, str] = {}
+    for given in inputs:
+        name, equals, path = given.partition("=")
+        if not equals or os.path.exists(given):
+            path = given
+            file, fragment = parse_fragment(given, None)
+            stem = os.path.splitext(os.path.basename(file))[0]
+            name = fragment or re.sub(r"^vrd-(\w+)-anno$", r"\1", stem)
+        if name in splits:
+            raise EGTRError(f"{splits[name]} and {path} would both be the split {name!r}. Write NAME={path} for one.")
+        splits[name] = path
+    return splits
+
+
+def read_splits(
+    source: str,
+    inputs: Mapping[str, str],
+    image_root: str = "",
+    options: Mapping[str, Any] | None = None,
+    *,
+    drop_unsupported: bool = False,
+) -> dict[str, SceneGraphAnnotations]:
+    """Read the splits of a data set, everything that its files say.
+
+    Args:
+        source: one of ``SOURCES``.
+        inputs: split name to file.
+        image_root: folder of the pictures.
+        options: further arguments of the format's reader. Unlike training, conversion keeps the pictures of an h5
+            file that have no relations, unless ``filter_empty_rels`` is given.
+        drop_unsupported: leave out what Label Studio has without a label, which is an error otherwise.
+
+    Raises:
+        EGTRError: a file cannot be read, there is no such option, or the annotations have errors; the message
+            lists the first ten.
+    """
+    options = dict(options or {})
+    if source == LABEL_STUDIO:
+        read = read_label_studio
+        options.setdefault("drop_unlabelled", drop_unsupported)
+    else:
+        read = get_format(source).read
+        if source == "vg_h5":
+            options.setdefault("filter_empty_rels", False)
+    try:
+        splits = {split: read(path, image_root, **options) for split, path in inputs.items()}
+    except TypeError as error:
+        raise EGTRError(f"Options of {source}: {error}") from error
+    for annotations in splits.values():
+        if annotations.first_error() is not None:
+            errors = [problem.message for problem in annotations.find_problems() if problem.severity == ERROR]
+            rest = [f"... and {len(errors) - 10} more"] if len(errors) > 10 else []
+            raise EGTRError("\n".join([f"{annotations.source} has errors:", *errors[:10], *rest]))
+    return unite_names(splits) if source == LABEL_STUDIO else splits
 
 
 def divide(
@@ -91,6 +162,7 @@ def write_dataset(
         EGTRError: a file is there already, the annotations have errors, or the format cannot hold them.
     """
     options = {"drop_unsupported": drop_unsupported} if target == "vg_h5" else {}
+    is_new = not os.path.exists(folder)
     os.makedirs(folder, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as scratch:
@@ -99,9 +171,12 @@ def write_dataset(
             existing = [path for path in paths if os.path.exists(path)]
             if existing and not overwrite:
                 raise EGTRError(f"{', '.join(existing)}: there already; --overwrite replaces such files")
+            for path in existing:
+                if any(os.path.realpath(path) == os.path.realpath(part.source) for part in splits.values()):
+                    raise EGTRError(f"{path}: was read and would be replaced; choose another --output")
             for source, path in zip(finished, paths, strict=True):
                 os.replace(source, path)
     finally:
-        if not os.listdir(folder):
+        if is_new and not os.listdir(folder):
             os.rmdir(folder)
     return paths

@@ -66,6 +66,8 @@ def write_vg_h5(splits: Splits, folder: str | os.PathLike[str], drop_unsupported
         for name, array in _arrays(images).items():
             file.create_dataset(name, data=array)
         file.create_dataset("split", data=np.array(numbers, dtype=np.int32))
+        # Not part of the format, but otherwise each reader would have to be told.
+        file.attrs["num_val"] = len(splits["val"].images) if "val" in splits else 0
     write_json(paths[1], _dicts(images, first.thing_classes, first.predicate_classes))
     sizes = [{"image_id": image.image_id, "width": image.width, "height": image.height} for image in images]
     write_json(paths[2], sizes)

@@ -122,7 +122,7 @@ def annotation_ids(annotations: SceneGraphAnnotations) -> list[list[int | str]]:
     if all(image.annotation_ids is not None for image in images):
         ids = [list(image.annotation_ids) for image in images]
         every = list(itertools.chain.from_iterable(ids))
-        if len(set(every)) == len(every):
+        if None not in every and len(set(every)) == len(every):
             return ids
     numbers = itertools.count(1)
     return [[next(numbers) for _ in image.boxes] for image in images]
