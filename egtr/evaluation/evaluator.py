@@ -1,12 +1,10 @@
 """The evaluator that Detectron2's test loop calls."""
 
-import itertools
 import logging
 import os
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,7 @@ from egtr.data import build_triplet_counts
 from egtr.structures import EGTRError, GroundTruth, Prediction, TripletCounts
 
 from .detection import OBJECT_AP, Detections, detection_ap
-from .image_scores import ImageScores
+from .packing import ScoredPicture, pack, unpack
 from .prediction_format import PredictionMeta
 from .prediction_writer import PredictionWriter
 from .protocols import Protocol, get_protocols
@@ -126,8 +124,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
         )
 
     def reset(self) -> None:
-        self._scores: dict[Any, ImageScores] = {}
-        self._detections: dict[Any, Detections] = {}
+        self._pictures: dict[Any, ScoredPicture] = {}
         if self._writer is not None:
             self._writer.close(complete=False)
             self._writer = None
@@ -147,7 +144,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
         for record, output in zip(inputs, outputs, strict=True):
             image_id = record["image_id"]
             # Samplers repeat pictures to give each process as many.
-            if image_id in self._detections:
+            if image_id in self._pictures:
                 continue
             truth = self._ground_truth.get(image_id)
             if truth is None:
@@ -155,6 +152,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
                     f"image {image_id!r}: {self._dataset_name or 'ground_truth'} has no such image_id; "
                     "evaluate the data set that the evaluator was made for"
                 )
+            scores = None
             if "scene_graph" in output:
                 prediction = output["scene_graph"].prediction
                 if prediction is None:
@@ -163,10 +161,10 @@ class SceneGraphEvaluator(DatasetEvaluator):
                         "model returns, before filtering it"
                     )
                 self._check_num_predicates(prediction)
-                self._scores[image_id] = self._scorer.score(prediction, truth)
+                scores = self._scorer.score(prediction, truth)
                 if self._save_predictions:
                     self._open_writer().write(image_id, prediction, truth)
-            self._detections[image_id] = _to_detections(output["instances"])
+            self._pictures[image_id] = ScoredPicture(_to_detections(output["instances"]), scores)
 
     def _check_num_predicates(self, prediction: Prediction) -> None:
         found = prediction.relation.shape[1]
@@ -175,6 +173,12 @@ class SceneGraphEvaluator(DatasetEvaluator):
             raise EGTRError(
                 f"the model has {found} predicates, {self._dataset_name or 'predicate_names'} has {named}; "
                 f"set MODEL.EGTR.NUM_PREDICATES to {named}"
+            )
+        # summarize() would say so too, after the last picture.
+        if self._training is not None and self._training.num_predicates != found:
+            raise EGTRError(
+                f"the model has {found} predicates, training has {self._training.num_predicates}; give the triplets "
+                "of the data set that the model was trained on"
             )
 
     def _open_writer(self) -> PredictionWriter:
@@ -207,35 +211,40 @@ class SceneGraphEvaluator(DatasetEvaluator):
             be found. Without scene graphs "bbox" alone.
         """
         # A process that saw no picture at all says so too, or the file would count as cut short.
-        if self._save_predictions and (self._scores or not self._detections):
+        if self._save_predictions and (self._has_scene_graphs(self._pictures) or not self._pictures):
             self._open_writer().close()
-        scores, detections = self._gather()
+        pictures = self._gather()
         if not comm.is_main_process() and self._distributed:
             return OrderedDict()
-        if not detections:
+        if not pictures:
             logger.warning("SceneGraphEvaluator did not receive any prediction.")
             return OrderedDict()
         # In the order of the data set, so that results do not depend on the number of processes.
-        image_ids = [image_id for image_id in self._ground_truth if image_id in detections]
-        ap = detection_ap([detections[i] for i in image_ids], [self._ground_truth[i] for i in image_ids], **OBJECT_AP)
+        image_ids = [image_id for image_id in self._ground_truth if image_id in pictures]
+        detections = [pictures[i].detections for i in image_ids]
+        ap = detection_ap(detections, [self._ground_truth[i] for i in image_ids], **OBJECT_AP)
         objects = {name: ap[name] for name in _OBJECT_METRICS}
         summary: dict[str, dict[str, Any]] = {}
-        if scores:
-            summary = self._scorer.summarize([scores[i] for i in image_ids if i in scores], self._bootstrap)
+        if self._has_scene_graphs(pictures):
+            scores = [pictures[i].scores for i in image_ids if pictures[i].scores is not None]
+            summary = self._scorer.summarize(scores, self._bootstrap)
             summary = {name: metrics | objects for name, metrics in summary.items()}
         self._report(summary or {"objects": objects}, len(image_ids))
         return _by_task(summary, objects)
 
-    def _gather(self) -> tuple[dict[Any, ImageScores], dict[Any, Detections]]:
+    def _gather(self) -> dict[Any, ScoredPicture]:
+        """The pictures of all processes, in the first one; nothing in the others."""
         if not self._distributed or comm.get_world_size() == 1:
-            return self._scores, self._detections
+            return self._pictures
         comm.synchronize()
-        # Every process has the ground truth.
-        compact = {image_id: replace(scores, ground_truth=None) for image_id, scores in self._scores.items()}
-        parts = comm.gather((compact, self._detections), dst=0)
-        gathered = itertools.chain.from_iterable(part[0].items() for part in parts)
-        scores = {i: replace(record, ground_truth=self._ground_truth[i]) for i, record in gathered}
-        return scores, dict(itertools.chain.from_iterable(part[1].items() for part in parts))
+        pictures = {}
+        for packed in comm.gather(pack(self._pictures), dst=0):
+            pictures |= unpack(packed, self._ground_truth)
+        return pictures
+
+    @staticmethod
+    def _has_scene_graphs(pictures: Mapping[Any, ScoredPicture]) -> bool:
+        return any(picture.scores is not None for picture in pictures.values())
 
     def _report(self, results: Results, num_images: int) -> None:
         logger.info(

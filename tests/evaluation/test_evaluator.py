@@ -4,101 +4,83 @@ import json
 import logging
 import math
 from collections import OrderedDict
+from dataclasses import replace
 
-import numpy as np
 import pytest
-import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.evaluation import print_csv_format
-from detectron2.evaluation.testing import flatten_results_dict
-from detectron2.structures import Boxes, BoxMode, Instances
-from detectron2.utils import comm
+from detectron2.structures import BoxMode
 
 from egtr.config import get_egtr_cfg
-from egtr.evaluation import SceneGraphEvaluator, evaluate
-from egtr.structures import EGTRError, GroundTruth, Prediction, SceneGraph, all_pairs
+from egtr.data import register_egtr_json
+from egtr.evaluation import (
+    SceneGraphEvaluator,
+    evaluate,
+    get_protocol,
+    read_meta,
+)
+from egtr.structures import EGTRError, GroundTruth, TripletCounts
 
-NUM_CLASSES, NUM_PREDICATES, NUM_QUERIES = 4, 3, 6
-PREDICATES = ("on", "under", "near")
-
-
-def random_scene(seed):
-    """A dataset dict, and a prediction whose first queries lie near its objects."""
-    rng = np.random.RandomState(seed)
-    corners = rng.randint(0, 40, (4, 2)).astype(float)
-    boxes = np.concatenate([corners, corners + rng.randint(10, 40, (4, 2))], axis=1)
-    classes = rng.randint(0, NUM_CLASSES, 4)
-    relations = [[0, 1, seed % NUM_PREDICATES], [2, 3, 1], [1, 2, 0]]
-    record = {
-        "image_id": 100 + seed,
-        "height": 80,
-        "width": 80,
-        "annotations": [
-            {"bbox": b.tolist(), "bbox_mode": BoxMode.XYXY_ABS, "category_id": int(c)}
-            for b, c in zip(boxes, classes, strict=True)
-        ],
-        "relations": relations,
-    }
-    logits = rng.randn(NUM_QUERIES, NUM_CLASSES)
-    logits[np.arange(4), classes] += 2
-    pairs = all_pairs(NUM_QUERIES)
-    relation = rng.rand(len(pairs), NUM_PREDICATES) / 2
-    for s, o, p in relations:
-        relation[s * NUM_QUERIES + o, p] += rng.rand() / 2
-    queries = np.concatenate([boxes, rng.rand(2, 4) * 40 + [0, 0, 40, 40]])
-    queries[:4] += rng.randint(-3, 4, (4, 4))
-    return record, Prediction(logits, queries, pairs, rng.rand(len(pairs)), relation, image_size=(80, 80))
-
-
-def model_output(prediction, relations=True):
-    """What the model returns: instances as (query, class) by sigmoid score, and the scene graph."""
-    scores = torch.from_numpy(prediction.logits).sigmoid().flatten()
-    best = scores.argsort(descending=True)
-    instances = Instances(prediction.image_size)
-    instances.pred_boxes = Boxes(torch.from_numpy(prediction.boxes)[best // NUM_CLASSES])
-    instances.scores = scores[best]
-    instances.pred_classes = best % NUM_CLASSES
-    output = {"instances": instances}
-    if relations:
-        output["scene_graph"] = SceneGraph.from_prediction(prediction)
-    return output
+from .evaluator_scenes import (
+    CLASS_TRIPLETS,
+    NUM_CLASSES,
+    NUM_PREDICATES,
+    model_output,
+    random_scene,
+    registered,
+    run,
+    truths_of,
+    without_nan,
+)
 
 
 @pytest.fixture
 def dataset():
-    name = "evaluator_test_dataset"
-    scenes = [random_scene(seed) for seed in range(8)]
-    DatasetCatalog.register(name, lambda: [record for record, _ in scenes])
-    MetadataCatalog.get(name).set(predicate_classes=list(PREDICATES), thing_classes=list("abcd"))
-    yield name, scenes
-    DatasetCatalog.remove(name)
-    MetadataCatalog.remove(name)
-
-
-def run(evaluator, scenes, relations=True):
-    for record, prediction in scenes:
-        # The loop passes what the mapper leaves of a record; image_id is enough.
-        evaluator.process([{"image_id": record["image_id"]}], [model_output(prediction, relations)])
-    return evaluator.evaluate()
+    with registered("evaluator_test_dataset") as name_and_scenes:
+        yield name_and_scenes
 
 
 def test_results_are_those_of_evaluate_in_percent(dataset):
     name, scenes = dataset
-    results = run(SceneGraphEvaluator(name, topk=(3, 10)), scenes)
-    truths = [GroundTruth.from_dict(record) for record, _ in scenes]
-    expected = evaluate([p for _, p in scenes], truths, topk=(3, 10))
+    # Two of the triplets that occur are unseen in training.
+    training = TripletCounts.from_class_triplets(
+        [*CLASS_TRIPLETS[2:], CLASS_TRIPLETS[-1]], NUM_CLASSES, NUM_PREDICATES
+    )
+    results = run(SceneGraphEvaluator(name, topk=(3, 10), training=training), scenes)
+    expected = evaluate([p for _, p in scenes], truths_of(scenes), topk=(3, 10), training=training)
     assert isinstance(results, OrderedDict)
-    assert list(results) == ["sgdet", "bbox"]
-    names = [f"{prefix}R@{k}" for prefix in ("", "ng-", "m", "ng-m") for k in (3, 10)]
+    assert list(results) == ["sgdet", "open_images", "bbox"]
+    kinds = ("R", "mR", "zR", "F1", "phr-R", "head-mR", "body-mR", "tail-mR")
+    names = [f"{prefix}{kind}@{k}" for prefix in ("", "ng-") for kind in kinds for k in (3, 10)]
     assert set(results["sgdet"]) == set(names)
     for metric in names:
         assert results["sgdet"][metric] == pytest.approx(100 * expected[metric])
     assert 0 < results["sgdet"]["R@3"] < results["sgdet"]["R@10"] <= 100
+    assert math.isfinite(results["sgdet"]["zR@10"])
+    block = {m.removeprefix("oi/"): 100 * v for m, v in expected.items() if m.startswith("oi/")}
+    assert {"microR@50", "R@50", "wmAP_rel", "wmAP_phr", "score", "AP"} <= set(block)
+    assert results["open_images"] == pytest.approx(block, nan_ok=True)
     assert list(results["bbox"]) == ["AP", "AP50", "AP75"]
     # The model's instances are the best (query, class) by sigmoid score: what evaluate takes.
     for metric in ("AP", "AP50", "AP75"):
         assert results["bbox"][metric] == pytest.approx(100 * expected[metric], abs=1e-4)
     assert 0 < results["bbox"]["AP"] < results["bbox"]["AP50"] <= 100
+
+
+def test_several_protocols_at_once_are_each_what_it_is_alone(dataset):
+    name, scenes = dataset
+    own = replace(get_protocol("strict"), name="own", iou_threshold=0.9)
+    results = run(SceneGraphEvaluator(name, protocols=["motifs", "reference", own], topk=(3,)), scenes)
+    assert list(results) == ["sgdet", "sgdet_reference", "sgdet_own", "open_images", "bbox"]
+    tasks = {"motifs": "sgdet", "reference": "sgdet_reference", own: "sgdet_own"}
+    for protocol, task in tasks.items():
+        alone = run(SceneGraphEvaluator(name, protocols=protocol, topk=(3,)), scenes)
+        assert results[task] == alone["sgdet"]
+        assert results["bbox"] == alone["bbox"]
+    # The block is that of the first.
+    first = run(SceneGraphEvaluator(name, protocols="motifs", topk=(3,)), scenes)
+    assert without_nan(results["open_images"]) == without_nan(first["open_images"])
+    # A stricter overlap costs recall, so that the tasks were not all scored alike.
+    assert results["sgdet_own"]["R@3"] < results["sgdet_reference"]["R@3"]
 
 
 def test_object_ap_is_that_of_detectron2(dataset, tmp_path):
@@ -143,51 +125,20 @@ def test_object_ap_is_that_of_detectron2(dataset, tmp_path):
         assert results[metric] == pytest.approx(expected[metric], abs=1e-6)
 
 
-def test_results_file_and_log(dataset, tmp_path, caplog):
+def test_without_relation_head_objects_alone_are_scored(dataset, tmp_path, caplog):
     name, scenes = dataset
+    evaluator = SceneGraphEvaluator(name, output_dir=str(tmp_path), save_predictions=True)
     with caplog.at_level(logging.INFO):
-        results = run(SceneGraphEvaluator(name, topk=(3,), output_dir=str(tmp_path / "new")), scenes)
-        print_csv_format(results)
-    report = json.loads((tmp_path / "new" / f"scene_graph_{name}.json").read_text())
-    assert report["num_images"] == 8 and report["topk"] == [3] and report["dataset"] == name
-    assert report["protocol"]["name"] == "reference" and report["protocol"]["iou_plus_one"] is True
-    # What object AP was taken of and how, beside the protocol, which is that of the scene graphs alone.
-    assert report["object_ap"] == {"detections": "instances", "plus_one": False, "first_id": 1}
-    assert not any("detection" in field for field in report["protocol"])
-    assert report["sgdet"] == results["sgdet"] and report["bbox"] == results["bbox"]
-    rows = report["per_predicate"]
-    # 8 pictures with one 0 ("on") and one 1 ("under") each, and seed % 3 on top: 3 x 0, 3 x 1, 2 x 2.
-    assert [(row["predicate"], row["triplets"], row["images"]) for row in rows] == [
-        ("on", 11, 8),
-        ("under", 11, 8),
-        ("near", 2, 2),
-    ]
-    assert np.mean([row["R@3"] for row in rows]) == pytest.approx(results["sgdet"]["mR@3"])
-    assert "| near" in caplog.text and "protocol reference" in caplog.text
-    # Detectron2 leaves names with a hyphen out of these lines.
-    assert "copypaste: R@3,mR@3" in caplog.text
-    assert flatten_results_dict(results)["sgdet/R@3"] == results["sgdet"]["R@3"]
-
-
-def test_a_predicate_that_does_not_occur_is_null_in_the_file(tmp_path):
-    record, prediction = random_scene(0)
-    record["relations"] = [[0, 1, 0]]
-    evaluator = SceneGraphEvaluator(
-        ground_truth={100: GroundTruth.from_dict(record)}, topk=(3,), output_dir=str(tmp_path)
-    )
-    run(evaluator, [(record, prediction)])
-    rows = json.loads((tmp_path / "scene_graph.json").read_text())["per_predicate"]
-    assert [row["predicate"] for row in rows] == ["predicate 0", "predicate 1", "predicate 2"]
-    assert rows[0]["R@3"] is not None and rows[1]["R@3"] is None
-
-
-def test_without_relation_head_objects_alone_are_scored(dataset, tmp_path):
-    name, scenes = dataset
-    evaluator = SceneGraphEvaluator(name, output_dir=str(tmp_path))
-    results = run(evaluator, scenes, relations=False)
+        results = run(evaluator, scenes, relations=False)
     assert list(results) == ["bbox"]
-    assert json.loads((tmp_path / f"scene_graph_{name}.json").read_text())["per_predicate"] == []
+    report = json.loads((tmp_path / f"scene_graph_{name}.json").read_text())
+    assert report["protocols"] == {
+        "objects": {"conventions": None, "metrics": results["bbox"], "per_predicate": []},
+    }
     assert results["bbox"] == run(SceneGraphEvaluator(name), scenes)["bbox"]
+    assert "| AP / AP50 / AP75" in caplog.text
+    # There is nothing in a prediction file for objects alone.
+    assert not (tmp_path / f"predictions_{name}").exists()
 
 
 def test_reset_forgets_and_a_picture_seen_twice_counts_once(dataset):
@@ -195,9 +146,9 @@ def test_reset_forgets_and_a_picture_seen_twice_counts_once(dataset):
     evaluator = SceneGraphEvaluator(name)
     run(evaluator, scenes)
     evaluator.reset()
-    first = run(evaluator, scenes[:3])
-    assert first == run(SceneGraphEvaluator(name), scenes[:3])
-    assert run(evaluator, scenes[:3]) == first
+    first = without_nan(run(evaluator, scenes[:3]))
+    assert first == without_nan(run(SceneGraphEvaluator(name), scenes[:3]))
+    assert without_nan(run(evaluator, scenes[:3])) == first
 
 
 def test_nothing_processed_gives_no_results(dataset, caplog):
@@ -212,15 +163,45 @@ def test_no_relations_in_the_data_set_is_not_a_score_of_zero(dataset):
     assert math.isnan(results["sgdet"]["R@20"]) and results["bbox"]["AP"] > 0
 
 
-def test_from_config(dataset, tmp_path):
+def test_from_config(dataset, tmp_path, caplog):
     name, scenes = dataset
     cfg = get_egtr_cfg()
+    cfg.MODEL.EGTR.NUM_CLASSES, cfg.MODEL.EGTR.NUM_PREDICATES = NUM_CLASSES, NUM_PREDICATES
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (name,), (name,)
     cfg.TEST.SCENE_GRAPH.TOPK = [5]
+    cfg.TEST.SCENE_GRAPH.PROTOCOLS = ["strict", "iou0"]
+    cfg.TEST.SCENE_GRAPH.BOOTSTRAP = 10
+    cfg.TEST.SCENE_GRAPH.SAVE_PREDICTIONS = True
     results = run(SceneGraphEvaluator.from_config(cfg, name, str(tmp_path)), scenes)
-    assert list(results["sgdet"]) == ["R@5", "mR@5", "ng-R@5", "ng-mR@5"]
-    cfg.TEST.SCENE_GRAPH.PROTOCOL = "refrence"
+    assert list(results) == ["sgdet", "sgdet_iou0", "open_images", "bbox"]
+    # Every triplet of the test set is one of the training set here: nothing is left for zero-shot recall.
+    assert math.isnan(results["sgdet"]["zR@5"]) and math.isfinite(results["sgdet"]["head-mR@5"])
+    report = json.loads((tmp_path / f"scene_graph_{name}.json").read_text())
+    assert "ng-mR@5" in report["protocols"]["strict"]["metrics"]["intervals"]
+    meta = read_meta(tmp_path / f"predictions_{name}")
+    assert meta.class_names == tuple("abcd") and meta.training.counts.sum() == 3 * len(scenes)
+
+    cfg.TEST.SCENE_GRAPH.PROTOCOLS = ["refrence"]
     with pytest.raises(EGTRError, match="'refrence' is unknown, choose one of reference"):
-        SceneGraphEvaluator.from_config(cfg, name)
+        SceneGraphEvaluator.from_config(cfg, name, str(tmp_path))
+
+
+def test_a_training_set_that_is_not_there_costs_zero_shot_recall_alone(dataset, caplog, tmp_path):
+    name, scenes = dataset
+    cfg = get_egtr_cfg()
+    cfg.MODEL.EGTR.NUM_CLASSES, cfg.MODEL.EGTR.NUM_PREDICATES = NUM_CLASSES, NUM_PREDICATES
+    cfg.TEST.SCENE_GRAPH.TOPK = [5]
+    register_egtr_json("evaluator_test_missing", str(tmp_path / "train.json"), str(tmp_path / "images"))
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("evaluator_test_missing",), (name,)
+    with caplog.at_level(logging.INFO):
+        evaluator = SceneGraphEvaluator.from_config(cfg, name)
+    DatasetCatalog.remove("evaluator_test_missing")
+    MetadataCatalog.remove("evaluator_test_missing")
+    (message,) = [r.getMessage() for r in caplog.records if "zero-shot" in r.getMessage()]
+    assert "train.json is missing" in message
+    results = run(evaluator, scenes)
+    kinds = ("R@5", "mR@5", "F1@5", "phr-R@5")
+    assert set(results["sgdet"]) == {f"{prefix}{kind}" for prefix in ("", "ng-") for kind in kinds}
 
 
 def test_bad_input_is_named(dataset):
@@ -232,50 +213,12 @@ def test_bad_input_is_named(dataset):
         SceneGraphEvaluator(name).process([{"image_id": 7}], [model_output(prediction)])
     with pytest.raises(EGTRError, match="NUM_PREDICATES to 2"):
         run(SceneGraphEvaluator(name, predicate_names=["on", "under"]), scenes[:1])
+    with pytest.raises(EGTRError, match="3 predicates, training has 2"):
+        training = TripletCounts.from_class_triplets([(0, 0, 0)], NUM_CLASSES, 2)
+        run(SceneGraphEvaluator(name, training=training), scenes[:1])
+    with pytest.raises(EGTRError, match="save_predictions needs output_dir"):
+        SceneGraphEvaluator(name, save_predictions=True)
     filtered = model_output(prediction)
     filtered["scene_graph"] = filtered["scene_graph"].filter(top_k=5)
     with pytest.raises(EGTRError, match="image 100: scene_graph.prediction is missing"):
         SceneGraphEvaluator(name).process([record], [filtered])
-
-
-def test_only_compact_records_are_kept(dataset):
-    name, scenes = dataset
-    evaluator = SceneGraphEvaluator(name)
-    run(evaluator, scenes)
-    dense = scenes[0][1].relation.nbytes
-    kept = [a.nbytes for h in evaluator._hits.values() for a in (h.predicates, *h.ranks.values())]
-    assert len(kept) == 3 * len(scenes)
-    assert max(kept) == 3 * 4 < dense  # three triplets, four bytes each
-
-
-def _worker(rank, init_method, folder):
-    torch.distributed.init_process_group("gloo", init_method=init_method, rank=rank, world_size=2)
-    comm.create_local_process_group(2)
-    scenes = [random_scene(seed) for seed in range(8)]
-    ground_truth = {record["image_id"]: GroundTruth.from_dict(record) for record, _ in scenes}
-    evaluator = SceneGraphEvaluator(ground_truth=ground_truth, topk=(3, 10))
-    # Uneven shares, in another order than the data set's.
-    results = run(evaluator, scenes[5:] if rank == 0 else scenes[:5])
-    (folder / f"{rank}.json").write_text(json.dumps(results))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-    # Left-over groups abort the interpreter at exit.
-    comm._LOCAL_PROCESS_GROUP = None
-    comm._get_global_gloo_group.cache_clear()
-
-
-@pytest.mark.slow
-def test_two_processes_score_what_one_scores(tmp_path):
-    context = torch.multiprocessing.get_context("spawn")
-    init_method = (tmp_path / "store").as_uri()
-    workers = [context.Process(target=_worker, args=(rank, init_method, tmp_path)) for rank in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(timeout=120)
-    assert [worker.exitcode for worker in workers] == [0, 0]
-    scenes = [random_scene(seed) for seed in range(8)]
-    ground_truth = {record["image_id"]: GroundTruth.from_dict(record) for record, _ in scenes}
-    alone = run(SceneGraphEvaluator(ground_truth=ground_truth, topk=(3, 10)), scenes)
-    assert json.loads((tmp_path / "0.json").read_text()) == alone
-    assert json.loads((tmp_path / "1.json").read_text()) == {}
