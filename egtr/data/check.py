@@ -1,10 +1,12 @@
 """What is wrong with a data set, found before a training run stumbles over it."""
 
+import json
 import os
 import warnings
 from collections import defaultdict
 from dataclasses import dataclass, field
 from multiprocessing.pool import ThreadPool
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from tqdm import tqdm
 
 from egtr.data.datasets.annotations import ERROR, WARNING, ImageAnnotations, Problem, SceneGraphAnnotations
 from egtr.data.image import BrokenImageError, read_annotated_image
+from egtr.structures import EGTRError
 
 # Rows of the printed histograms; the report has all of them.
 _SHOWN_NAMES = 10
@@ -120,7 +123,12 @@ def check_dataset(
         annotations: of one split.
         read_images: False leaves the pictures alone, which takes a hundredth of the time.
         workers: threads that decode pictures; None: one for each core.
+
+    Raises:
+        EGTRError: ``workers`` is less than 1.
     """
+    if workers is not None and workers < 1:
+        raise EGTRError(f"{workers} threads cannot read pictures; ask for at least 1")
     problems = list(annotations.find_problems())
     if read_images:
         problems += _find_broken_images(annotations, workers)
@@ -177,6 +185,11 @@ def print_report(report: DatasetReport, console: Console | None = None, examples
     verdict = "training on it would fail" if errors else "nothing that would break training"
     unread = "" if report.images_read else " (pictures were not read)"
     console.print(f"{errors:,} errors, {rest:,} warnings: {verdict}{unread}", **_PLAIN)
+
+
+def write_report(path: str | os.PathLike[str], report: DatasetReport) -> None:
+    """Write :meth:`DatasetReport.to_dict` as JSON."""
+    Path(path).write_text(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 # Messages hold file names, which are not to be taken for markup or broken into lines.

@@ -1,6 +1,5 @@
 """Pictures of a data set: random annotated samples on one sheet, and how often each name occurs."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -13,8 +12,7 @@ from tqdm.auto import tqdm
 
 from egtr.data.check import Histogram
 from egtr.data.datasets.annotations import SceneGraphAnnotations, to_dataset_dicts
-from egtr.data.image import load_image
-from egtr.structures import EGTRError
+from egtr.data.image import BrokenImageError, read_annotated_image
 
 from .draw import draw_scene_graph, figure_to_array
 from .ground_truth import graph_from_annotations
@@ -90,14 +88,13 @@ def _draw_sample(annotations: SceneGraphAnnotations, k: int, tile_width: int) ->
         return None
     (record,) = to_dataset_dicts(replace(annotations, images=[image], problems=[]))
     try:
-        pixels = load_image(os.path.join(annotations.image_root, image.file_name))
-    except EGTRError:
+        pixels = read_annotated_image(record)
+    except BrokenImageError:
         return None
     figure = draw_scene_graph(
         pixels, graph_from_annotations(record, annotations), title=f"{image.file_name}  (image id {image.image_id})"
     )
-    sheet = Image.fromarray(figure_to_array(figure, dpi=tile_width / figure.get_figwidth()))
-    return sheet
+    return Image.fromarray(figure_to_array(figure, dpi=tile_width / figure.get_figwidth()))
 
 
 def _grid(tiles: list[Image.Image], columns: int) -> Image.Image:
