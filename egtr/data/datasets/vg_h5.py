@@ -55,7 +55,7 @@ def read_vg_h5(
     image_root: str,
     *,
     split: str | None = None,
-    num_val: int = NUM_VAL,
+    num_val: int | None = None,
     filter_empty_rels: bool = True,
     dicts_file: str | None = None,
     image_data_file: str | None = None,
@@ -68,7 +68,8 @@ def read_vg_h5(
         h5_file: the HDF5 file, also as ``FILE#split``.
         image_root: folder of the pictures, or of ``VG_100K`` and ``VG_100K_2``.
         split: "train", "val" or "test"; None: all.
-        num_val: number of val pictures.
+        num_val: number of val pictures; None: the attribute ``num_val`` of the HDF5 file, which conversion writes,
+            else 5,000.
         filter_empty_rels: leave out pictures without relations, as all published results do: 57,723 pictures
             remain in train, 5,000 in val and 26,446 in test.
         dicts_file: None: beside ``h5_file``, ``VG-SGG-dicts<rest>.json`` for ``VG-SGG<rest>.h5``.
@@ -85,6 +86,7 @@ def read_vg_h5(
     arrays = _read_arrays(h5_file)
     dicts = read_json(dicts_file)
     records = _read_image_data(image_data_file, len(arrays["split"]), h5_file)
+    num_val = _read_num_val(h5_file) if num_val is None else num_val
     chosen = _choose(arrays, split, num_val, filter_empty_rels, h5_file)
     problems: list[Problem] = []
     return SceneGraphAnnotations(
@@ -104,7 +106,7 @@ def register_vg_h5(
     image_root: str,
     *,
     split: str | None = None,
-    num_val: int = NUM_VAL,
+    num_val: int | None = None,
     filter_empty_rels: bool = True,
     dicts_file: str | None = None,
     image_data_file: str | None = None,
@@ -153,6 +155,12 @@ def _read_arrays(h5_file: str) -> dict[str, np.ndarray]:
             raise EGTRError(f"{h5_file}: {text}. Was it written by another program?")
         arrays[name] = array.astype(np.float64 if name == "boxes_1024" else np.int64)
     return arrays
+
+
+def _read_num_val(h5_file: str) -> int:
+    with h5py.File(h5_file, "r") as file:
+        value = file.attrs.get("num_val")
+    return int(value) if isinstance(value, np.integer) else NUM_VAL
 
 
 def _read_image_data(path: str, number: int, h5_file: str) -> list[Any]:
