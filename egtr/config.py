@@ -56,7 +56,7 @@ def _add_detector_config(cfg: CfgNode) -> None:
     egtr.BACKBONE.CHANNELS = []
 
     egtr.TRANSFORMER = CfgNode()
-    # Entry of TRANSFORMER_REGISTRY: "DeformableTransformer", or "DETRTransformer" (dense attention over the last map).
+    # Entry of TRANSFORMER_REGISTRY: "DeformableTransformer", or "DETRTransformer": dense attention over the last map.
     egtr.TRANSFORMER.NAME = "DeformableTransformer"
     egtr.TRANSFORMER.HIDDEN_DIM = 256  # d
     egtr.TRANSFORMER.NHEADS = 8

@@ -14,7 +14,7 @@ from .relation import (
     PairFeatures,
     RelationTask,
 )
-from .transformer import DeformableTransformer
+from .transformer import TRANSFORMER_REGISTRY, DeformableTransformer, DETRTransformer
 
 __all__ = [
     "CONNECTIVITY_HEAD_REGISTRY",
@@ -27,6 +27,8 @@ __all__ = [
     "HungarianMatcher",
     "PairFeatures",
     "RelationTask",
+    "TRANSFORMER_REGISTRY",
+    "DETRTransformer",
     "SetCriterion",
     "Target",
     "TimmBackbone",

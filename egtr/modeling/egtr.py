@@ -23,7 +23,7 @@ from .relation import (
     build_relation_head,
     build_relation_tasks,
 )
-from .transformer import DeformableTransformer
+from .transformer import build_transformer
 
 
 class RelationPart(nn.Module):
@@ -69,7 +69,7 @@ class EGTR(nn.Module):
 
     Args:
         backbone: makes feature maps.
-        transformer: detects.
+        transformer: detects; an entry of TRANSFORMER_REGISTRY.
         relation: the relation part; None leaves a plain detector.
         criterion: measures losses.
         pixel_mean, pixel_std: per channel, on 0..255.
@@ -87,7 +87,7 @@ class EGTR(nn.Module):
         self,
         *,
         backbone: Backbone,
-        transformer: DeformableTransformer,
+        transformer: nn.Module,
         relation: RelationPart | None,
         criterion: SetCriterion,
         pixel_mean: tuple[float, ...],
@@ -125,28 +125,11 @@ class EGTR(nn.Module):
     def from_config(cls, cfg):
         egtr = cfg.MODEL.EGTR
         backbone = build_backbone(cfg)
-        transformer = DeformableTransformer(
-            backbone.output_shape(),
-            num_classes=egtr.NUM_CLASSES,
-            num_queries=egtr.NUM_QUERIES,
-            hidden_dim=egtr.TRANSFORMER.HIDDEN_DIM,
-            num_heads=egtr.TRANSFORMER.NHEADS,
-            enc_layers=egtr.TRANSFORMER.ENC_LAYERS,
-            dec_layers=egtr.TRANSFORMER.DEC_LAYERS,
-            enc_ffn_dim=egtr.TRANSFORMER.ENC_FFN_DIM,
-            dec_ffn_dim=egtr.TRANSFORMER.DEC_FFN_DIM,
-            enc_points=egtr.TRANSFORMER.ENC_POINTS,
-            dec_points=egtr.TRANSFORMER.DEC_POINTS,
-            num_feature_levels=egtr.TRANSFORMER.NUM_FEATURE_LEVELS,
-            dropout=egtr.TRANSFORMER.DROPOUT,
-            with_box_refine=egtr.WITH_BOX_REFINE,
-            two_stage=egtr.TWO_STAGE,
-        )
         metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0]) if len(cfg.DATASETS.TEST) else None
         relation = cls._relation_from_config(cfg) if egtr.RELATION.ENABLED else None
         return {
             "backbone": backbone,
-            "transformer": transformer,
+            "transformer": build_transformer(cfg, backbone.output_shape()),
             "relation": relation,
             "criterion": cls._criterion_from_config(cfg, relation.tasks if relation else None),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,

@@ -1,5 +1,13 @@
-"""Deformable DETR's transformer."""
+"""Detectors behind the backbone: Deformable DETR's transformer, and DETR's."""
 
-from .deformable_transformer import DeformableTransformer, TransformerOutput
+from .build import TRANSFORMER_REGISTRY, TransformerOutput, build_transformer
+from .deformable_transformer import DeformableTransformer
+from .detr_transformer import DETRTransformer
 
-__all__ = ["DeformableTransformer", "TransformerOutput"]
+__all__ = [
+    "TRANSFORMER_REGISTRY",
+    "DETRTransformer",
+    "DeformableTransformer",
+    "TransformerOutput",
+    "build_transformer",
+]

@@ -2,43 +2,22 @@
 
 import copy
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from ...layers import MLP, MultiScaleDeformableAttention, sine_position_embedding
 from ...structures import EGTRError
+from .build import TRANSFORMER_REGISTRY, TransformerOutput
 from .decoder import Decoder
 from .encoder import Encoder
 from .two_stage import TwoStage
 
 
-@dataclass
-class TransformerOutput:
-    """What the detector says. B pictures, N queries, C classes, S encoder cells, d width, L decoder layers.
-
-    Attributes:
-        logits: L tensors (B, N, C), one per decoder layer; the last is the answer.
-        pred_boxes: L tensors (B, N, 4), cxcywh in 0..1 of the valid picture.
-        hidden_states: L tensors (B, N, d).
-        queries, keys: L tensors (B, N, d), by-products of decoder self-attention, the query not yet scaled.
-        memory: (B, S, d) encoder output.
-        proposal_logits, proposal_boxes: (B, S, C) and (B, S, 4) of the two-stage proposals, else None.
-    """
-
-    logits: list[Tensor]
-    pred_boxes: list[Tensor]
-    hidden_states: list[Tensor]
-    queries: list[Tensor]
-    keys: list[Tensor]
-    memory: Tensor
-    proposal_logits: Tensor | None = None
-    proposal_boxes: Tensor | None = None
-
-
+@TRANSFORMER_REGISTRY.register()
 class DeformableTransformer(nn.Module):
     """Deformable DETR (Zhu et al., ICLR 2021) without its backbone.
 
@@ -60,6 +39,7 @@ class DeformableTransformer(nn.Module):
         EGTRError: settings that contradict each other.
     """
 
+    @configurable
     def __init__(
         self,
         input_shape: dict[str, ShapeSpec],
@@ -115,6 +95,27 @@ class DeformableTransformer(nn.Module):
         self.class_heads = nn.ModuleList(copy.deepcopy(class_head) for _ in range(copies))
         self.box_heads = nn.ModuleList(copy.deepcopy(box_head) for _ in range(copies))
         self.reset_parameters()
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
+        egtr, transformer = cfg.MODEL.EGTR, cfg.MODEL.EGTR.TRANSFORMER
+        return {
+            "input_shape": input_shape,
+            "num_classes": egtr.NUM_CLASSES,
+            "num_queries": egtr.NUM_QUERIES,
+            "hidden_dim": transformer.HIDDEN_DIM,
+            "num_heads": transformer.NHEADS,
+            "enc_layers": transformer.ENC_LAYERS,
+            "dec_layers": transformer.DEC_LAYERS,
+            "enc_ffn_dim": transformer.ENC_FFN_DIM,
+            "dec_ffn_dim": transformer.DEC_FFN_DIM,
+            "enc_points": transformer.ENC_POINTS,
+            "dec_points": transformer.DEC_POINTS,
+            "num_feature_levels": transformer.NUM_FEATURE_LEVELS,
+            "dropout": transformer.DROPOUT,
+            "with_box_refine": egtr.WITH_BOX_REFINE,
+            "two_stage": egtr.TWO_STAGE,
+        }
 
     def reset_parameters(self) -> None:
         """Initial values as released: normal(0, 0.02), but for attention, references, embeddings and head biases."""

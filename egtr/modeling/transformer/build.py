@@ -1,0 +1,55 @@
+"""The registry of detectors behind the backbone, and what all of them return."""
+
+from dataclasses import dataclass
+
+from detectron2.layers import ShapeSpec
+from detectron2.utils.registry import Registry
+from torch import Tensor, nn
+
+from ...structures import EGTRError
+
+TRANSFORMER_REGISTRY = Registry("TRANSFORMER")
+TRANSFORMER_REGISTRY.__doc__ = """
+What detects, from the backbone's maps to classes and boxes (MODEL.EGTR.TRANSFORMER.NAME).
+
+An entry is an ``nn.Module`` class that is called as ``transformer(cfg, input_shape)``, input_shape being the
+backbone's ``{name: ShapeSpec}``, finest map first. Its forward takes the maps and ``valid``, (B, H, W) bool, True
+where the padded batch holds picture, and returns :class:`TransformerOutput`. Whatever the detector is, its decoder
+hands out the queries and keys of its self-attention: relations are read from them.
+"""
+
+
+@dataclass
+class TransformerOutput:
+    """What the detector says. B pictures, N queries, C classes, S encoder cells, d width, L decoder layers.
+
+    Attributes:
+        logits: L tensors (B, N, C), one per decoder layer; the last is the answer.
+        pred_boxes: L tensors (B, N, 4), cxcywh in 0..1 of the valid picture.
+        hidden_states: L tensors (B, N, d).
+        queries, keys: L tensors (B, N, d), by-products of decoder self-attention, the query not yet scaled.
+        memory: (B, S, d) encoder output.
+        proposal_logits, proposal_boxes: (B, S, C) and (B, S, 4) of the two-stage proposals, else None.
+    """
+
+    logits: list[Tensor]
+    pred_boxes: list[Tensor]
+    hidden_states: list[Tensor]
+    queries: list[Tensor]
+    keys: list[Tensor]
+    memory: Tensor
+    proposal_logits: Tensor | None = None
+    proposal_boxes: Tensor | None = None
+
+
+def build_transformer(cfg, input_shape: dict[str, ShapeSpec]) -> nn.Module:
+    """The transformer that the configuration names.
+
+    Raises:
+        EGTRError: it is not registered, or cannot be built from these settings.
+    """
+    name = cfg.MODEL.EGTR.TRANSFORMER.NAME
+    if name not in TRANSFORMER_REGISTRY:
+        known = ", ".join(sorted(name for name, _ in TRANSFORMER_REGISTRY))
+        raise EGTRError(f"MODEL.EGTR.TRANSFORMER.NAME: {name!r} is not registered. Known: {known}")
+    return TRANSFORMER_REGISTRY.get(name)(cfg, input_shape)

@@ -1,0 +1,182 @@
+"""DETR: dense attention over one map."""
+
+import math
+
+import torch.nn.functional as F
+from detectron2.config import configurable
+from detectron2.layers import ShapeSpec
+from torch import Tensor, nn
+
+from ...layers import MLP, QueryKeySelfAttention, sine_position_embedding
+from ...structures import EGTRError
+from .build import TRANSFORMER_REGISTRY, TransformerOutput
+
+
+class DETREncoderLayer(nn.Module):
+    """Self-attention over all cells, then a feed-forward network; norms after each (post-norm)."""
+
+    def __init__(self, dim: int, num_heads: int, ffn_dim: int, dropout: float):
+        super().__init__()
+        self.self_attn = nn.MultiheadAttention(dim, num_heads, dropout=dropout, batch_first=True)
+        self.self_attn_norm = nn.LayerNorm(dim)
+        self.linear1 = nn.Linear(dim, ffn_dim)
+        self.linear2 = nn.Linear(ffn_dim, dim)
+        self.ffn_norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, position: Tensor, padding_mask: Tensor) -> Tensor:
+        """(B, S, d) to (B, S, d). ``padding_mask`` is (B, S), True at padding."""
+        located = x + position
+        attended, _ = self.self_attn(located, located, x, key_padding_mask=padding_mask, need_weights=False)
+        x = self.self_attn_norm(x + self.dropout(attended))
+        return self.ffn_norm(x + self.dropout(self.linear2(F.relu(self.linear1(x)))))
+
+
+class DETRDecoderLayer(nn.Module):
+    """Self-attention among queries, attention to all cells, feed-forward network; post-norm."""
+
+    def __init__(self, dim: int, num_heads: int, ffn_dim: int, dropout: float):
+        super().__init__()
+        self.self_attn = QueryKeySelfAttention(dim, num_heads)
+        self.self_attn_norm = nn.LayerNorm(dim)
+        self.cross_attn = nn.MultiheadAttention(dim, num_heads, dropout=dropout, batch_first=True)
+        self.cross_attn_norm = nn.LayerNorm(dim)
+        self.linear1 = nn.Linear(dim, ffn_dim)
+        self.linear2 = nn.Linear(ffn_dim, dim)
+        self.ffn_norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Tensor, query_position: Tensor, memory: Tensor, position: Tensor, padding_mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One layer.
+
+        Args:
+            x, query_position: (B, N, d).
+            memory, position: (B, S, d), encoded cells and where they are.
+            padding_mask: (B, S) bool, True at padding.
+
+        Returns:
+            x (B, N, d) and the self-attention's queries and keys (B, N, d).
+        """
+        attended, queries, keys = self.self_attn(x, query_position)
+        x = self.self_attn_norm(x + self.dropout(attended))
+        attended, _ = self.cross_attn(
+            x + query_position, memory + position, memory, key_padding_mask=padding_mask, need_weights=False
+        )
+        x = self.cross_attn_norm(x + self.dropout(attended))
+        x = self.ffn_norm(x + self.dropout(self.linear2(F.relu(self.linear1(x)))))
+        return x, queries, keys
+
+
+@TRANSFORMER_REGISTRY.register()
+class DETRTransformer(nn.Module):
+    """DETR (Carion et al., ECCV 2020) without its backbone, with the sigmoid classes and losses of this library.
+
+    It sees the coarsest map alone, and its cost grows with the square of that map's cells.
+
+    Args:
+        input_shape: the backbone's maps, finest first; the last one is used.
+        num_classes: C.
+        num_queries: N, learned positions; their content starts at zero.
+        hidden_dim: d.
+        num_heads: attention heads; must divide ``hidden_dim``.
+        enc_layers, dec_layers: layers of encoder and decoder.
+        enc_ffn_dim, dec_ffn_dim: width of their feed-forward networks.
+        dropout: of attention and feed-forward networks.
+
+    Raises:
+        EGTRError: ``num_heads`` does not divide ``hidden_dim``, or an option of Deformable DETR is on.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        input_shape: dict[str, ShapeSpec],
+        *,
+        num_classes: int,
+        num_queries: int = 100,
+        hidden_dim: int = 256,
+        num_heads: int = 8,
+        enc_layers: int = 6,
+        dec_layers: int = 6,
+        enc_ffn_dim: int = 2048,
+        dec_ffn_dim: int = 2048,
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        if hidden_dim % 4 or hidden_dim % num_heads:
+            raise EGTRError(
+                f"MODEL.EGTR.TRANSFORMER.HIDDEN_DIM {hidden_dim} must be a multiple of 4 (position embedding) and of "
+                f"NHEADS {num_heads}"
+            )
+        self.hidden_dim = hidden_dim
+        self.input_proj = nn.Conv2d(list(input_shape.values())[-1].channels, hidden_dim, 1)
+        self.encoder = nn.ModuleList(
+            DETREncoderLayer(hidden_dim, num_heads, enc_ffn_dim, dropout) for _ in range(enc_layers)
+        )
+        self.decoder = nn.ModuleList(
+            DETRDecoderLayer(hidden_dim, num_heads, dec_ffn_dim, dropout) for _ in range(dec_layers)
+        )
+        # Heads read every layer's state through one norm.
+        self.norm = nn.LayerNorm(hidden_dim)
+        self.query_embed = nn.Embedding(num_queries, hidden_dim)
+        self.class_head = nn.Linear(hidden_dim, num_classes)
+        self.box_head = MLP(hidden_dim, hidden_dim, 4)
+        self.reset_parameters()
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
+        egtr, transformer = cfg.MODEL.EGTR, cfg.MODEL.EGTR.TRANSFORMER
+        for key in ("WITH_BOX_REFINE", "TWO_STAGE"):
+            if egtr[key]:
+                raise EGTRError(f"MODEL.EGTR.{key} True needs MODEL.EGTR.TRANSFORMER.NAME DeformableTransformer")
+        return {
+            "input_shape": input_shape,
+            "num_classes": egtr.NUM_CLASSES,
+            "num_queries": egtr.NUM_QUERIES,
+            "hidden_dim": transformer.HIDDEN_DIM,
+            "num_heads": transformer.NHEADS,
+            "enc_layers": transformer.ENC_LAYERS,
+            "dec_layers": transformer.DEC_LAYERS,
+            "enc_ffn_dim": transformer.ENC_FFN_DIM,
+            "dec_ffn_dim": transformer.DEC_FFN_DIM,
+            "dropout": transformer.DROPOUT,
+        }
+
+    def reset_parameters(self) -> None:
+        """Xavier for all matrices, as DETR; the class bias such that every class starts at probability 0.01."""
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+        nn.init.normal_(self.query_embed.weight)
+        nn.init.constant_(self.class_head.bias, -math.log(99))
+
+    def forward(self, features: dict[str, Tensor], valid: Tensor) -> TransformerOutput:
+        """Detect.
+
+        Args:
+            features: the backbone's maps, finest first.
+            valid: (B, H, W) bool over the padded batch, True where a picture is.
+        """
+        cells = self.input_proj(list(features.values())[-1])
+        mask = F.interpolate(valid[:, None].float(), size=cells.shape[-2:], mode="nearest")[:, 0].bool()
+        position = sine_position_embedding(mask, self.hidden_dim).to(cells.dtype).flatten(1, 2)
+        padding_mask = ~mask.flatten(1)
+
+        memory = cells.flatten(2).transpose(1, 2)
+        for layer in self.encoder:
+            memory = layer(memory, position, padding_mask)
+        query_position = self.query_embed.weight[None].expand(len(memory), -1, -1)
+        x = query_position.new_zeros(query_position.shape)
+        out = TransformerOutput([], [], [], [], [], memory)
+        for layer in self.decoder:
+            x, queries, keys = layer(x, query_position, memory, position, padding_mask)
+            hidden = self.norm(x)
+            out.hidden_states.append(hidden)
+            out.queries.append(queries)
+            out.keys.append(keys)
+            out.logits.append(self.class_head(hidden))
+            # In full precision whatever autocast says: bfloat16 knows only some 256 positions across a picture.
+            out.pred_boxes.append(self.box_head(hidden).float().sigmoid())
+        return out
