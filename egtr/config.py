@@ -164,7 +164,8 @@ def _add_input_config(cfg: CfgNode) -> None:
     # Detectron2's own: DATALOADER.NUM_WORKERS, FILTER_EMPTY_ANNOTATIONS, ASPECT_RATIO_GROUPING.
     # Go on past pictures that are missing or cannot be read, and past pictures with errors in their annotations; the
     # log names the first ones and counts all. In training another picture takes the place of a broken one. In
-    # evaluation a broken picture counts as one in which nothing was found, so that no metric gains by it; one whose
+    # evaluation a broken picture counts as one in which nothing was found, so that a broken copy of the data raises
+    # no metric (only the protocol `motifs` leaves it out, as it does with all pictures without prediction); one whose
     # annotations have errors is left out, there being nothing to score against. False: the first one is an error.
     cfg.DATALOADER.SKIP_BROKEN = False
     cfg.DATALOADER.PREDICATE_RESAMPLING = resampling = CfgNode()

@@ -8,6 +8,8 @@ import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
+from egtr.data.broken import SkipBroken
+
 from .checkpointer import EGTRCheckpointer
 
 logger = logging.getLogger(__name__)
@@ -67,3 +69,24 @@ class BestCheckpointer(HookBase):
         iteration = min(self._seen, self.trainer.max_iter - 1)
         path = self.checkpointer.save_weights(self.FILE, iteration=iteration, metric=self.metric, score=value)
         logger.info("Best %s so far: %.4f; kept as %s", self.metric, value, path)
+
+
+class BrokenPictureReporter(HookBase):
+    """Says at the end of a run which pictures it has left out (DATALOADER.SKIP_BROKEN).
+
+    Args:
+        pictures: of the training loader, see :func:`egtr.data.build.skipped_by`.
+    """
+
+    def __init__(self, pictures: SkipBroken):
+        self.pictures = pictures
+
+    def after_train(self) -> None:
+        broken = self.pictures.broken()
+        # A run that failed may have failed in one process alone: the others must not wait for it.
+        if self.trainer.iter >= self.trainer.max_iter:
+            broken = sorted(set().union(*comm.all_gather(broken)))
+        if broken or self.pictures.unsound:
+            logger.warning("DATALOADER.SKIP_BROKEN: in training %s", self.pictures.describe(broken))
+        else:
+            logger.info("DATALOADER.SKIP_BROKEN: no broken picture was met in training")

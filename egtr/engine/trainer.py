@@ -13,13 +13,14 @@ from detectron2.utils import comm
 from torch import nn
 
 from egtr.data import build_test_loader, build_train_loader, build_triplet_counts, skip_batches
+from egtr.data.build import skipped_by
 from egtr.evaluation import SceneGraphEvaluator
 from egtr.structures import EGTRError
 
 from .checkpointer import EGTRCheckpointer, find_new_parameters
 from .checks import best_metric, check_best_metric, check_scoring
 from .defaults import seed_process
-from .hooks import BestCheckpointer
+from .hooks import BestCheckpointer, BrokenPictureReporter
 from .optimizer import build_optimizer
 from .train_loop import build_train_loop
 
@@ -156,13 +157,16 @@ class EGTRTrainer(DefaultTrainer):
             ) from error
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
-        """Detectron2's hooks, and behind evaluation the one that keeps the best weights."""
+        """Detectron2's hooks, the one that keeps the best weights, and the one that counts broken pictures."""
         all_hooks = super().build_hooks()
         metric = best_metric(self.cfg)
         if metric and self.cfg.DATASETS.TEST:
             best = BestCheckpointer(self.checkpointer, metric, self.cfg.DATASETS.TEST)
             positions = [k for k, hook in enumerate(all_hooks) if isinstance(hook, hooks.EvalHook)]
             all_hooks.insert(positions[0] + 1, best)
+        skipped = skipped_by(self._trainer.data_loader)
+        if skipped is not None:
+            all_hooks.append(BrokenPictureReporter(skipped))
         return all_hooks
 
     @classmethod

@@ -14,9 +14,11 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from egtr.data import build_triplet_counts
+from egtr.data.datasets.annotations import leaving_out_unsound
 from egtr.structures import EGTRError, GroundTruth, Prediction, TripletCounts
 
 from .detection import OBJECT_AP, Detections, detection_ap
+from .missing import nothing_found
 from .packing import ScoredPicture, pack, unpack
 from .prediction_format import PredictionMeta
 from .prediction_writer import PredictionWriter
@@ -60,6 +62,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
         predicate_names: Sequence[str] | None = None,
         output_dir: str | None = None,
         save_predictions: bool = False,
+        count_missing: bool = False,
         distributed: bool = True,
     ):
         """
@@ -74,6 +77,9 @@ class SceneGraphEvaluator(DatasetEvaluator):
             predicate_names: R names, in place of the registered ones.
             output_dir: a folder on this machine; None: nothing is written.
             save_predictions: write what the model predicts, in place of what an earlier evaluation wrote.
+            count_missing: pictures of the ground truth that were never processed, because their files are broken,
+                count as pictures in which nothing was found: a broken copy of the data must not raise any metric.
+                False: what was processed is scored.
             distributed: gather the results of all processes; False: score what this process saw.
 
         Raises:
@@ -93,6 +99,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
         self._bootstrap = bootstrap
         self._output_dir = output_dir
         self._save_predictions = save_predictions
+        self._count_missing = count_missing
         self._distributed = distributed
         metadata = None if dataset_name is None else MetadataCatalog.get(dataset_name)
         if ground_truth is None:
@@ -109,19 +116,21 @@ class SceneGraphEvaluator(DatasetEvaluator):
     def from_config(
         cls, cfg: CfgNode, dataset_name: str, output_dir: str | None = None, distributed: bool = True
     ) -> "SceneGraphEvaluator":
-        """Evaluator of a registered data set as ``cfg.TEST.SCENE_GRAPH`` wants it."""
+        """Evaluator of a registered data set as ``cfg.TEST.SCENE_GRAPH`` and DATALOADER.SKIP_BROKEN want it."""
         keys = cfg.TEST.SCENE_GRAPH
         has_relations = cfg.MODEL.EGTR.RELATION.ENABLED
-        return cls(
-            dataset_name,
-            protocols=keys.PROTOCOLS,
-            topk=keys.TOPK,
-            training=_training_triplets(cfg) if has_relations else None,
-            bootstrap=keys.BOOTSTRAP,
-            output_dir=output_dir,
-            save_predictions=keys.SAVE_PREDICTIONS and has_relations,
-            distributed=distributed,
-        )
+        with leaving_out_unsound(cfg.DATALOADER.SKIP_BROKEN):
+            return cls(
+                dataset_name,
+                protocols=keys.PROTOCOLS,
+                topk=keys.TOPK,
+                training=_training_triplets(cfg) if has_relations else None,
+                bootstrap=keys.BOOTSTRAP,
+                output_dir=output_dir,
+                save_predictions=keys.SAVE_PREDICTIONS and has_relations,
+                count_missing=cfg.DATALOADER.SKIP_BROKEN,
+                distributed=distributed,
+            )
 
     def reset(self) -> None:
         self._pictures: dict[Any, ScoredPicture] = {}
@@ -152,7 +161,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
                     f"image {image_id!r}: {self._dataset_name or 'ground_truth'} has no such image_id; "
                     "evaluate the data set that the evaluator was made for"
                 )
-            scores = None
+            prediction = None
             if "scene_graph" in output:
                 prediction = output["scene_graph"].prediction
                 if prediction is None:
@@ -161,10 +170,33 @@ class SceneGraphEvaluator(DatasetEvaluator):
                         "model returns, before filtering it"
                     )
                 self._check_num_predicates(prediction)
-                scores = self._scorer.score(prediction, truth)
-                if self._save_predictions:
-                    self._open_writer().write(image_id, prediction, truth)
-            self._pictures[image_id] = ScoredPicture(_to_detections(output["instances"]), scores)
+            self._score(image_id, _to_detections(output["instances"]), prediction)
+
+    def _score(self, image_id: Any, detections: Detections, prediction: Prediction | None) -> None:
+        truth, scores = self._ground_truth[image_id], None
+        if prediction is not None:
+            scores = self._scorer.score(prediction, truth)
+            if self._save_predictions:
+                self._open_writer().write(image_id, prediction, truth)
+        self._pictures[image_id] = ScoredPicture(detections, scores)
+
+    def _score_missing(self) -> None:
+        """Score what no process has seen, in the first one."""
+        relations = [p.scores.num_predicates for p in self._pictures.values() if p.scores is not None]
+        mine = (set(self._pictures), relations[:1])
+        everywhere = comm.all_gather(mine) if self._distributed else [mine]
+        seen = set().union(*(ids for ids, _ in everywhere))
+        missing = [image_id for image_id in self._ground_truth if image_id not in seen]
+        name = self._dataset_name or "the data set"
+        broken = f"DATALOADER.SKIP_BROKEN: {len(missing)} of {len(self._ground_truth)} pictures of {name} are broken"
+        if not seen:
+            raise EGTRError(f"{broken}, so there is nothing to evaluate")
+        if not missing or (self._distributed and not comm.is_main_process()):
+            return
+        logger.warning("%s. They count as pictures in which nothing was found.", broken)
+        num_predicates = next((number for _, found in everywhere for number in found), None)
+        for image_id in missing:
+            self._score(image_id, *nothing_found(len(self._class_names or ()), num_predicates))
 
     def _check_num_predicates(self, prediction: Prediction) -> None:
         found = prediction.relation.shape[1]
@@ -209,7 +241,12 @@ class SceneGraphEvaluator(DatasetEvaluator):
             :func:`~egtr.evaluation.evaluate` names), "sgdet_<protocol>" for the others, "open_images": {"score",
             "microR@50", ...} of the first protocol, "bbox": {"AP", "AP50", "AP75"}}; NaN where there is nothing to
             be found. Without scene graphs "bbox" alone.
+
+        Raises:
+            EGTRError: with ``count_missing``, no picture at all was processed.
         """
+        if self._count_missing:
+            self._score_missing()
         # A process that saw no picture at all says so too, or the file would count as cut short.
         if self._save_predictions and (self._has_scene_graphs(self._pictures) or not self._pictures):
             self._open_writer().close()
