@@ -81,17 +81,18 @@ class Scorer:
         average_precision: "_AveragePrecision",
         bootstrap: int,
     ) -> dict[str, Any]:
-        counted = [_counted_triplets(record, protocol) for record in scores]
-        table = self._table(protocol, scores, counted, num_predicates)
+        relevant = [r for r in scores if r.has_pairs or not protocol.skip_images_without_pairs]
+        counted = [_counted_triplets(record.ground_truth, protocol) for record in relevant]
+        table = self._table(protocol, relevant, counted, num_predicates)
         metrics = recall_metrics(table, protocol, self.topk, self.training)
         per_predicate = metrics.pop("per_predicate")
         metrics |= {name: average_precision.of_classes()[name] for name in ("AP", "AP50", "AP75")}
         gt_predicates = [
             np.where(count, record.ground_truth.triplets[:, 2], -1)
-            for record, count in zip(scores, counted, strict=True)
+            for record, count in zip(relevant, counted, strict=True)
         ]
         block = open_images_metrics(
-            [record.open_images[protocol.name] for record in scores], gt_predicates, protocol.oi_recall
+            [record.open_images[protocol.name] for record in relevant], gt_predicates, protocol.oi_recall
         )
         block |= average_precision.of_queries(protocol)
         metrics |= {f"oi/{name}": value for name, value in block.items()}
@@ -127,12 +128,12 @@ class Scorer:
 
     def _num_predicates(self, scores: Sequence[ImageScores]) -> int:
         expected = scores[0].num_predicates if scores else 0
-        for record in scores:
+        for index, record in enumerate(scores):
             if record.num_predicates != expected:
-                first, other = scores[0].ground_truth.image_id, record.ground_truth.image_id
                 raise EGTRError(
-                    f"image {other!r}: relation has {record.num_predicates} predicates, that of image {first!r} "
-                    f"{expected}; predictions of different models cannot be scored together"
+                    f"prediction {index} (image {record.ground_truth.image_id!r}): relation has "
+                    f"{record.num_predicates} predicates, those before it {expected}; predictions of different "
+                    "models cannot be scored together"
                 )
         if self.training is None:
             return expected
@@ -168,15 +169,13 @@ class _AveragePrecision:
         return self._known[key]
 
 
-def _counted_triplets(record: ImageScores, protocol: Protocol) -> np.ndarray:
-    """(T,) bool, the triplets of a picture that count under a protocol."""
-    triplets = record.ground_truth.triplets
-    if protocol.skip_images_without_pairs and not record.has_pairs:
-        return np.zeros(len(triplets), dtype=bool)
-    counted = np.ones(len(triplets), dtype=bool)
-    if protocol.deduplicate_ground_truth:
-        counted[:] = False
-        counted[np.unique(triplets, axis=0, return_index=True)[1]] = True
+def _counted_triplets(ground_truth: GroundTruth, protocol: Protocol) -> np.ndarray:
+    """(T,) bool, the triplets of a picture that count: all, or of equal ones the first."""
+    triplets = ground_truth.triplets
+    if not protocol.deduplicate_ground_truth:
+        return np.ones(len(triplets), dtype=bool)
+    counted = np.zeros(len(triplets), dtype=bool)
+    counted[np.unique(triplets, axis=0, return_index=True)[1]] = True
     return counted
 
 

@@ -1,69 +1,21 @@
-"""Tiny scenes whose every metric is worked out by hand."""
+"""Tiny scenes whose recall is worked out by hand."""
 
 import math
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from egtr.evaluation import (
-    REFERENCE,
-    Detections,
-    detection_ap,
-    detections_per_query,
-    evaluate,
-    evaluate_open_images,
-    first_hits,
-)
-from egtr.evaluation.matching import NEVER
-from egtr.evaluation.open_images import average_precision
-from egtr.structures import EGTRError, GroundTruth, Prediction, pairwise_iou
+from egtr.evaluation import NEVER, PROTOCOLS, REFERENCE, Scorer, evaluate, first_hits
+from egtr.structures import EGTRError, GroundTruth, Prediction, TripletCounts, pairwise_iou
 
-# Three boxes far apart from each other.
-A, B, C = [0, 0, 9, 9], [20, 0, 29, 9], [40, 0, 49, 9]
+from .random_scenes import random_scene
+from .scenes import A, B, C, nothing, predict, two_images
 
 
-def predict(boxes, classes, relations, num_predicates=3, num_classes=2):
-    """Objects of score 1; ``relations`` maps (subject, object) to (connectivity, one value a predicate)."""
-    logits = np.zeros((len(boxes), num_classes))
-    logits[np.arange(len(boxes)), classes] = 200.0
-    return Prediction(
-        logits=logits,
-        boxes=np.array(boxes, dtype=np.float32).reshape(-1, 4),
-        pairs=np.array(list(relations)).reshape(-1, 2),
-        connectivity=[connectivity for connectivity, _ in relations.values()],
-        relation=np.array([values for _, values in relations.values()]).reshape(-1, num_predicates),
-        image_size=(50, 50),
-    )
-
-
-def nothing(num_predicates=3):
-    return predict([], [], {}, num_predicates)
-
-
-@pytest.fixture
-def two_images():
-    # Image 1. Ground truth: A -0-> B, A -1-> B, B -2-> C. Predicted entries, score = relation * connectivity:
-    #   A,B: 0.8 * (.9, .5, .1) = .72, .40, .08     B,C: 1 * (.1, .2, .3) = .1, .2, .3
-    #   C,A: 1 * (.6, 0, 0) = .6, 0, 0
-    # With graph constraint, each pair by its best: A0B (.72, hit), C0A (.6), B2C (.3, hit). A1B is never
-    # reached. Without: A0B (.72, hit), C0A (.6), A1B (.40, hit), B2C (.3, hit), ...
-    first = predict(
-        [A, B, C],
-        [0, 1, 0],
-        {(0, 1): (0.8, [0.9, 0.5, 0.1]), (1, 2): (1.0, [0.1, 0.2, 0.3]), (2, 0): (1.0, [0.6, 0, 0])},
-    )
-    # Image 2. Ground truth: A -0-> B. The pair is found, but with predicate 1 first.
-    second = predict([A, B], [0, 1], {(0, 1): (1.0, [0.3, 0.7, 0.0])})
-    ground_truth = [
-        GroundTruth([A, B, C], [0, 1, 0], [[0, 1, 0], [0, 1, 1], [1, 2, 2]]),
-        GroundTruth([A, B], [0, 1], [[0, 1, 0]]),
-    ]
-    return [first, second], ground_truth
-
-
-def test_recall_with_graph_constraint(two_images):
-    metrics = evaluate(*two_images, topk=(1, 3))
+def test_recall_with_graph_constraint():
+    metrics = evaluate(*two_images(), topk=(1, 3))
     # R@1: image 1 finds 1 of 3, image 2 none of 1. R@3: 2 of 3, none of 1.
     assert metrics["R@1"] == pytest.approx((1 / 3 + 0) / 2)
     assert metrics["R@3"] == pytest.approx((2 / 3 + 0) / 2)
@@ -78,8 +30,8 @@ def test_recall_with_graph_constraint(two_images):
     assert metrics["num_images"] == 2
 
 
-def test_recall_without_graph_constraint(two_images):
-    metrics = evaluate(*two_images, topk=(1, 3, 4))
+def test_recall_without_graph_constraint():
+    metrics = evaluate(*two_images(), topk=(1, 3, 4))
     # Image 2's entries: A1B (.7), A0B (.3, hit): found from K = 2 on.
     assert metrics["ng-R@1"] == pytest.approx((1 / 3 + 0) / 2)
     assert metrics["ng-R@3"] == pytest.approx((2 / 3 + 1) / 2)
@@ -87,36 +39,6 @@ def test_recall_without_graph_constraint(two_images):
     assert metrics["per_predicate"].recall["ng-R@3"].tolist() == [1.0, 1.0, 0.0]
     assert metrics["ng-mR@3"] == pytest.approx(2 / 3)
     assert metrics["ng-mR@4"] == pytest.approx(1.0)
-
-
-def test_object_ap_of_perfect_boxes(two_images):
-    # Every object is found with its class (logit 200, score 1). The other class of each query (logit 0, score .5)
-    # is a detection too, but ranked behind all true ones it costs no precision: AP is 1.
-    assert evaluate(*two_images)["AP"] == pytest.approx(1.0)
-    # The Open Images block takes one detection a query and numbers objects from 0, and pycocotools takes the match
-    # with the first one (class 0, image 1) for none. All scores are 1 and detections go by image: class 0 sees a
-    # false positive, then two true ones, with 2 of 3 recalled: interpolated precision 2/3 up to recall 2/3, that is
-    # at 67 of the 101 recall points 0, .01, ..., 1. Class 1 has AP 1.
-    lost = (67 * (2 / 3) / 101 + 1) / 2
-    assert evaluate_open_images(*two_images)["AP50"] == pytest.approx(lost)
-
-
-def test_object_ap_takes_a_query_with_every_class():
-    # One object of class 1, one query on it with logits (2, 1): its best class is wrong, its second one right.
-    # Per class, the object is found first of its class: AP 1. One detection a query never finds it.
-    prediction = Prediction([[2, 1]], [A], np.zeros((0, 2)), [], np.zeros((0, 3)), image_size=(50, 50))
-    truth = GroundTruth([A], [1], [])
-    assert evaluate([prediction], [truth])["AP"] == pytest.approx(1.0)
-    assert detection_ap([detections_per_query(prediction)], [truth])["AP"] == 0.0
-
-
-def test_object_ap_does_not_depend_on_the_protocol(two_images):
-    # Halves: 10 x 5 pixels of 10 x 10 have IoU .5 only if boxes are counted in pixels; here they are not.
-    predictions = [predict([[0, 0, 9, 4]], [0], {})]
-    truth = [GroundTruth([A], [0], [])]
-    for protocol in (REFERENCE, replace(REFERENCE, name="own", object_score="sigmoid", iou_plus_one=False)):
-        assert evaluate(predictions, truth, protocol)["AP50"] == 0.0
-        assert evaluate(*two_images, protocol=protocol)["AP50"] == pytest.approx(1.0)
 
 
 def test_predicates_that_no_image_has():
@@ -146,8 +68,8 @@ def test_one_prediction_may_hit_several_triplets():
     assert evaluate(predictions, ground_truth, topk=(1,))["R@1"] == 1.0
 
 
-def test_images_without_triplets_are_skipped_and_without_predictions_score_zero(two_images):
-    predictions, ground_truth = two_images
+def test_images_without_triplets_are_skipped_and_without_predictions_score_zero():
+    predictions, ground_truth = two_images()
     empty = GroundTruth([A], [0], [])
     # Only image 1 (R@3 = 2/3), image 2 (0) and the one without prediction (0) count.
     metrics = evaluate([*predictions, nothing(), nothing()], [*ground_truth, empty, ground_truth[0]], topk=(3,))
@@ -215,87 +137,8 @@ def test_first_hits():
     assert first_hits(np.zeros((0, 2), dtype=bool)).tolist() == [NEVER, NEVER]
 
 
-def test_average_precision_of_detections():
-    # One object, two detections: the first misses (IoU 0), the second lies on it. Precision at full recall is
-    # 1/2. A third one of a class without objects changes nothing.
-    found = Detections(
-        np.array([B, A, C], dtype=np.float32),
-        np.array([0.9, 0.8, 0.95], dtype=np.float32),
-        np.array([0, 0, 1]),
-    )
-    ap = detection_ap([found], [GroundTruth([A], [0], [])])
-    assert ap["AP50"] == pytest.approx(0.5) and ap["AP"] == pytest.approx(0.5)
-    # 9 x 9 is small (below 32 x 32); there is no large object.
-    assert ap["APs"] == pytest.approx(0.5) and math.isnan(ap["APl"])
-
-
-def test_average_precision_is_interpolated():
-    # Found, missed, found, of 4: precision 1, 1/2, 2/3 at recall 1/4, 1/4, 1/2. Interpolated: 1 up to 1/4,
-    # then 2/3 up to 1/2, then 0.
-    assert average_precision(np.array([True, False, True]), 4) == pytest.approx(1 / 4 + (2 / 3) / 4)
-    assert average_precision(np.array([], dtype=bool), 4) == 0.0
-
-
-def test_open_images_by_hand():
-    # Ground truth: A -0-> B and B -1-> A. Candidates (two best predicates a pair): A0B (.9), A1B (.5) and, at
-    # some offset, B1A twice: (.8) by a query 3 columns off B, and (.3) by one on B. 3 columns off: pixels 7 x
-    # 10 of 10 x 10 shared: 70 / 130 = .538 with +1, a hit. With +1 on the intersection alone: 7 * 10 / (81 +
-    # 81 - 70) = .76 > .5.
-    near = [23, 0, 32, 9]
-    prediction = predict(
-        [A, B, near],
-        [0, 1, 1],
-        {(0, 1): (1.0, [0.9, 0.5, 0.1]), (2, 0): (1.0, [0, 0.8, 0]), (1, 0): (1.0, [0, 0.3, 0])},
-    )
-    ground_truth = GroundTruth([A, B], [0, 1], [[0, 1, 0], [1, 0, 1]])
-    metrics = evaluate_open_images([prediction], [ground_truth])
-    assert metrics["microR@50"] == 1.0
-    # Predicate 0: one candidate, right: AP 1. Predicate 1, by score: B1A near (.8) takes the ground truth;
-    # A1B (.5) has other classes; B1A (.3) finds it taken. AP = 1. Both weigh 1/2.
-    assert metrics["wmAP_rel"] == pytest.approx(1.0)
-    assert metrics["wmAP_phr"] == pytest.approx(1.0)
-    assert metrics["score"] == pytest.approx(1.0)
-
-    # B1A near with less score than the wrong A1B: precision of predicate 1 at full recall is 1/2.
-    prediction.relation[1, 1] = 0.4
-    metrics = evaluate_open_images([prediction], [ground_truth])
-    assert metrics["wmAP_rel"] == pytest.approx((1 + 1 / 2) / 2)
-    assert metrics["score"] == pytest.approx(0.4 * 0.75 + 0.4 * 0.75 + 0.2)
-
-
-def test_open_images_phrase_is_looser_than_relation():
-    # The subject is predicted one box to the right of A: no overlap with A, so neither hit nor rel. The union
-    # with B is 10..29 against 0..29: 20 columns of 30, (20 * 10) / (29 * 9 + 19 * 9 - 200) = .86: phr finds
-    # it.
-    prediction = predict([[10, 0, 19, 9], B], [0, 1], {(0, 1): (1.0, [0.9, 0, 0])})
-    ground_truth = GroundTruth([A, B], [0, 1], [[0, 1, 0]])
-    metrics = evaluate_open_images([prediction], [ground_truth])
-    assert [metrics[name] for name in ("microR@50", "wmAP_rel", "wmAP_phr")] == [0.0, 0.0, 1.0]
-    assert metrics["score"] == pytest.approx(0.4)
-
-
-def test_open_images_candidates():
-    # A pair has room for its two best predicates, (i, i) may enter, and a score must exceed 1e-5.
-    def recall(connectivity, values, triplet):
-        prediction = predict([A, B], [0, 1], {(0, 1): (connectivity, values), (1, 1): (0.9, [0, 0, 1])})
-        truth = GroundTruth([A, B], [0, 1], [triplet])
-        return evaluate_open_images([prediction], [truth])["microR@50"]
-
-    assert [recall(1.0, [0.9, 0.5, 0.7], [0, 1, p]) for p in range(3)] == [1.0, 0.0, 1.0]
-    assert recall(1.0, [0.9, 0.5, 0.7], [1, 1, 2]) == 1.0
-    assert recall(4e-5, [0.5, 0.1, 0.0], [0, 1, 0]) == 1.0  # 2e-5
-    assert recall(4e-5, [0.1, 0.5, 0.0], [0, 1, 0]) == 0.0  # 4e-6
-
-
-def test_open_images_without_anything():
-    metrics = evaluate_open_images([nothing()], [GroundTruth([], [], [])])
-    assert all(math.isnan(value) for value in metrics.values())
-    metrics = evaluate_open_images([nothing()], [GroundTruth([A, B], [0, 1], [[0, 1, 0]])])
-    assert [metrics[name] for name in ("microR@50", "wmAP_rel", "wmAP_phr", "score")] == [0, 0, 0, 0]
-
-
-def test_bad_input_is_named(two_images):
-    predictions, ground_truth = two_images
+def test_bad_input_is_named():
+    predictions, ground_truth = two_images()
     with pytest.raises(EGTRError, match="predictions ends after 1 pictures"):
         evaluate(predictions[:1], ground_truth)
     with pytest.raises(EGTRError, match="ground_truth ends after 1 pictures"):
@@ -304,13 +147,66 @@ def test_bad_input_is_named(two_images):
         evaluate(predictions, ground_truth, protocol="stirct")
     with pytest.raises(EGTRError, match="topk"):
         evaluate(predictions, ground_truth, topk=(0, 20))
-    with pytest.raises(EGTRError, match="prediction 1: relation has 2 predicates"):
+    with pytest.raises(EGTRError, match=r"prediction 1 \(image None\): relation has 2 predicates"):
         evaluate([predictions[0], nothing(2)], ground_truth)
     with pytest.raises(EGTRError, match="image 7: classes holds class 5, but the prediction has only 0..1"):
         evaluate(predictions[:1], [GroundTruth([A], [5], [], image_id=7)])
     with pytest.raises(EGTRError, match="image 7: triplets holds predicate 3"):
         evaluate(predictions[:1], [GroundTruth([A, B], [0, 1], [[0, 1, 3]], image_id=7)])
-    with pytest.raises(EGTRError, match="object_score is 'max'"):
-        replace(REFERENCE, object_score="max")
-    with pytest.raises(EGTRError, match="iou_threshold is 50"):
-        replace(REFERENCE, iou_threshold=50)
+    with pytest.raises(EGTRError, match="task 'phrdet' is unknown, choose one of sgdet, sgcls, predcls"):
+        evaluate(predictions, ground_truth, task="phrdet")
+    with pytest.raises(EGTRError, match="image 7: task 'sgcls' needs one query for each of the 1 annotated objects"):
+        evaluate(predictions[:1], [GroundTruth([A], [0], [], image_id=7)], task="sgcls")
+    counts = TripletCounts.from_class_triplets([[0, 1, 0]], num_classes=2, num_predicates=4)
+    with pytest.raises(EGTRError, match="training triplets have 4 predicates, the predictions 3"):
+        evaluate(predictions, ground_truth, training=counts)
+
+
+@pytest.mark.parametrize("field", ["logits", "boxes", "connectivity", "relation"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_cannot_be_ranked_names_the_image(field, value):
+    prediction = predict([A, B], [0, 1], {(0, 1): (1.0, [0.9, 0.1, 0.1])})
+    getattr(prediction, field).reshape(-1)[0] = value
+    with pytest.raises(EGTRError, match=rf"image 'cat.jpg': .*{field}.*has the model's training diverged"):
+        evaluate([prediction], [GroundTruth([A], [0], [], image_id="cat.jpg")])
+
+
+def test_fewer_predictions_than_k_are_all_looked_at():
+    # One entry, which hits one of two triplets; R@100 asks for no more.
+    predictions = [predict([A, B], [0, 1], {(0, 1): (1.0, [0.9, 0.1, 0.1])})]
+    truth = [GroundTruth([A, B], [0, 1], [[0, 1, 0], [1, 0, 0]])]
+    assert evaluate(predictions, truth, topk=(1, 100))["R@100"] == 0.5
+
+
+def test_denominators_are_stated():
+    predictions, ground_truth = two_images()
+    # Three pictures, two with triplets: three (one of them listed twice) and one. Predicates 0, 1 and 2 occur.
+    ground_truth[0].triplets = ground_truth[0].triplets[[0, 1, 2, 0]]
+    counts = ("num_images", "num_images_with_triplets", "num_triplets", "num_predicates_present")
+    metrics = evaluate([*predictions, nothing()], [*ground_truth, GroundTruth([A], [0], [])])
+    assert [metrics[name] for name in counts] == [3, 2, 4, 3]
+    metrics = evaluate([*predictions, nothing()], [*ground_truth, GroundTruth([A], [0], [])], "motifs")
+    assert [metrics[name] for name in counts] == [3, 2, 5, 3]
+
+
+def test_protocols_together_are_protocols_alone():
+    predictions, ground_truth = two_images()
+    scorer = Scorer(list(PROTOCOLS), topk=(1, 3))
+    together = scorer.summarize([scorer.score(*scene) for scene in zip(predictions, ground_truth, strict=True)])
+    assert list(together) == list(PROTOCOLS)
+    for name, metrics in together.items():
+        alone = evaluate(predictions, ground_truth, name, topk=(1, 3))
+        del metrics["per_predicate"]
+        assert metrics == {name: pytest.approx(alone[name], rel=0, abs=0, nan_ok=True) for name in metrics}
+
+
+def test_records_survive_pickling_and_stay_small():
+    # 200 queries: boxes 3.2 kB, class and score of each 1.6 kB, 100 best (query, class) 1.2 kB, 100 candidates of
+    # Open Images 1.6 kB, and about 1 kB for 20 objects and 30 triplets. Dense relations would be 320 kB.
+    rng = np.random.RandomState(0)
+    scorer = Scorer()
+    record = scorer.score(*random_scene(rng, num_queries=200, num_predicates=2))
+    data = pickle.dumps(record)
+    assert len(data) < 12_000
+    again = scorer.summarize([pickle.loads(data)])["reference"]
+    assert again["R@20"] == scorer.summarize([record])["reference"]["R@20"]
