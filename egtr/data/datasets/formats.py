@@ -16,7 +16,6 @@ from egtr.data.datasets.psg import read_psg, register_psg
 from egtr.data.datasets.vg_h5 import read_vg_h5, register_vg_h5
 from egtr.structures import EGTRError
 
-
 # What a row of DATASETS.REGISTER says in its other entries, or the registration by itself.
 _RESERVED = {
     "name",
