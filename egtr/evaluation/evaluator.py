@@ -23,7 +23,7 @@ from .packing import ScoredPicture, pack, unpack
 from .prediction_format import PredictionMeta
 from .prediction_writer import PredictionWriter
 from .protocols import Protocol, get_protocols
-from .report import Results, predicate_rows, predicate_table, summary_table, to_percent, write_report
+from .report import Results, predicate_rows, predicate_table, results_by_task, summary_table, write_report
 from .scoring import Scorer
 
 logger = logging.getLogger(__name__)
@@ -267,7 +267,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
             summary = self._scorer.summarize(scores, self._bootstrap)
             summary = {name: metrics | objects for name, metrics in summary.items()}
         self._report(summary or {"objects": objects}, len(image_ids))
-        return _by_task(summary, objects)
+        return results_by_task(summary, objects)
 
     def _gather(self) -> dict[Any, ScoredPicture]:
         """The pictures of all processes, in the first one; nothing in the others."""
@@ -320,19 +320,6 @@ def _training_triplets(cfg: CfgNode) -> TripletCounts | None:
     except EGTRError as error:
         logger.info("No zero-shot recall and no head, body and tail, which need the training set: %s", error)
         return None
-
-
-def _by_task(summary: Mapping[str, Mapping[str, Any]], objects: Mapping[str, float]) -> OrderedDict:
-    """Results as Detectron2 wants them: task to metric to a number."""
-    results: OrderedDict = OrderedDict()
-    for name, metrics in summary.items():
-        percent = {metric: value for metric, value in to_percent(metrics).items() if isinstance(value, float)}
-        task = f"sgdet_{name}" if results else "sgdet"
-        results[task] = {m: v for m, v in percent.items() if not m.startswith("oi/") and m not in objects}
-    for metrics in list(summary.values())[:1]:
-        results["open_images"] = to_percent({m[3:]: v for m, v in metrics.items() if m.startswith("oi/")})
-    results["bbox"] = to_percent(objects)
-    return results
 
 
 def _to_detections(instances: Any) -> Detections:

@@ -8,6 +8,7 @@ import csv
 import json
 import math
 import re
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -34,6 +35,31 @@ def to_percent(metrics: Mapping[str, Any]) -> dict[str, Any]:
     For that see :func:`predicate_rows`.
     """
     return {name: _percent(value) for name, value in metrics.items() if name != "per_predicate"}
+
+
+def results_by_task(results: Results, objects: Mapping[str, float]) -> OrderedDict[str, dict[str, float]]:
+    """Results as Detectron2 wants them: task to metric to percent.
+
+    Args:
+        results: protocol name to metrics, fractions; the first protocol is the headline. May be empty.
+        objects: AP of objects, fractions.
+
+    Returns:
+        "sgdet": metrics of triplets under the first protocol; "sgdet_<protocol>": under another one; "open_images":
+        the Open Images block under the first; "bbox": ``objects``.
+    """
+    tasks: OrderedDict[str, dict[str, float]] = OrderedDict()
+    open_images: dict[str, float] = {}
+    for name, metrics in results.items():
+        percent = {metric: value for metric, value in to_percent(metrics).items() if isinstance(value, float)}
+        block = {metric.removeprefix("oi/"): v for metric, v in percent.items() if metric.startswith("oi/")}
+        open_images = open_images or block
+        task = f"sgdet_{name}" if tasks else "sgdet"
+        tasks[task] = {m: v for m, v in percent.items() if not m.startswith("oi/") and m not in objects}
+    if open_images:
+        tasks["open_images"] = open_images
+    tasks["bbox"] = to_percent(objects)
+    return tasks
 
 
 def summary_table(results: Results, tablefmt: str = "pipe") -> str:

@@ -13,6 +13,7 @@ from egtr.evaluation.report import (
     metric_rows,
     predicate_rows,
     predicate_table,
+    results_by_task,
     summary_table,
     to_json,
     to_percent,
@@ -65,6 +66,18 @@ def test_percent_of_fractions_but_not_of_counts():
     assert percent["intervals"] == {"R@20": (20, 50)}
     assert math.isnan(percent["zR@20"])
     assert "per_predicate" not in percent
+
+
+def test_results_by_task_for_detectron2():
+    tasks = results_by_task({"motifs": METRICS, "own": {"R@20": 0.3, "AP": 0.1, "num_images": 4}}, {"AP": 0.2})
+    assert list(tasks) == ["sgdet", "sgdet_own", "open_images", "bbox"]
+    # Only numbers, neither counts nor predicates; objects have a task of their own, and what they have there holds.
+    assert tasks["sgdet"]["mR@20"] == 12.5 and math.isnan(tasks["sgdet"]["zR@20"])
+    assert set(tasks["sgdet"]) == {"R@20", "R@50", "mR@20", "mR@50", "zR@20", "ng-R@50", "AP50", "AP75"}
+    assert tasks["sgdet_own"] == {"R@20": 30}
+    assert tasks["open_images"] == pytest.approx({"R@50": 37.5, "AP": 10, "AP50": 30, "APs": NAN}, nan_ok=True)
+    assert tasks["bbox"] == {"AP": 20}
+    assert results_by_task({}, {"AP": 0.2}) == {"bbox": {"AP": 20}}
 
 
 def test_summary_table_has_a_row_for_all_k_and_a_column_for_each_protocol():
