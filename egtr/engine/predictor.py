@@ -1,5 +1,6 @@
 """From any picture to its scene graph, in one call."""
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,19 +9,21 @@ from typing import Self
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
+from detectron2.data import Metadata, MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.evaluation.evaluator import inference_context
 from detectron2.modeling import build_model
 
 import egtr.modeling  # noqa: F401 - registers the architecture
 from egtr import model_zoo
-from egtr.data import build_augmentation
+from egtr.data import build_augmentation, get_metadata
 from egtr.data.image import ImageSource, load_image
 from egtr.structures import EGTRError, SceneGraph
 
 from .checkpointer import EGTRCheckpointer
 from .defaults import fall_back_to_cpu, load_config, without_pretrained
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_CONFIG = "scenes/egtr.yaml"
 
@@ -32,14 +35,14 @@ class EGTRPredictor:
     evaluated with and returns the graph alone, with names.
 
     Args:
-        cfg: a configuration with MODEL.WEIGHTS set. Names come from the metadata of DATASETS.TEST[0]. Where
-            MODEL.DEVICE is a GPU and there is none, the CPU serves.
+        cfg: a configuration with MODEL.WEIGHTS set. Names come from the metadata of DATASETS.TEST[0], or from
+            its files, where they are there. Where MODEL.DEVICE is a GPU and there is none, the CPU serves.
         model: a built model in place of a new one; MODEL.WEIGHTS is not loaded then. It may be in training: each
             call leaves it in the mode in which it was.
 
     Attributes:
         cfg, model: as used.
-        class_names, predicate_names: tuples, or None where the metadata has none that fit the model.
+        class_names, predicate_names: tuples, or None where none are known that fit the model.
 
     Raises:
         EGTRError: MODEL.WEIGHTS is empty, cannot be read or lacks parameters of the model.
@@ -56,7 +59,7 @@ class EGTRPredictor:
             model = _load_model(cfg).eval()
         self.model = model
         self.augmentations = T.AugmentationList(build_augmentation(cfg, is_train=False))
-        metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0]) if len(cfg.DATASETS.TEST) else None
+        metadata = _metadata(cfg.DATASETS.TEST[0]) if len(cfg.DATASETS.TEST) else None
         self.class_names = _names(metadata, "thing_classes", cfg.MODEL.EGTR.NUM_CLASSES)
         self.predicate_names = _names(metadata, "predicate_classes", cfg.MODEL.EGTR.NUM_PREDICATES)
 
@@ -120,6 +123,15 @@ def _load_model(cfg: CfgNode) -> torch.nn.Module:
     checkpointer.load(cfg.MODEL.WEIGHTS)
     checkpointer.check_complete(cfg.MODEL.WEIGHTS)
     return model
+
+
+def _metadata(dataset_name: str) -> Metadata:
+    """Prediction needs no data set; names are all that is missing where there is none."""
+    try:
+        return get_metadata(dataset_name)
+    except EGTRError as error:
+        logger.info("Names of classes and predicates may be missing: %s", error)
+        return MetadataCatalog.get(dataset_name)
 
 
 def _names(metadata, field: str, number: int) -> tuple[str, ...] | None:

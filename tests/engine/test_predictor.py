@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from PIL import Image
 
@@ -79,6 +79,22 @@ def test_from_config_file(make_cfg, weights, tmp_path):
     assert len(predictor(np.zeros((20, 20, 3), np.uint8), "RGB")) == 5
     with pytest.raises(EGTRError, match="none.yaml"):
         EGTRPredictor.from_config_file("none.yaml")
+
+
+def test_names_come_from_the_files_where_registration_gives_none(make_cfg, weights, tiny_dataset):
+    def predictor(file):
+        row = ["predictor_names", "egtr", str(tiny_dataset.root / file), str(tiny_dataset.root / "images")]
+        cfg = make_cfg({"DATASETS.REGISTER": [row], "DATASETS.TEST": ("predictor_names",)})
+        return EGTRPredictor(cfg, model=weights[1])
+
+    try:
+        assert predictor("val.json").class_names == tiny_dataset.thing_classes
+        assert predictor("val.json").predicate_names == tiny_dataset.predicate_classes
+        # Without the files there is still a predictor.
+        assert predictor("absent.json").class_names is None
+    finally:
+        DatasetCatalog.remove("predictor_names")
+        MetadataCatalog.remove("predictor_names")
 
 
 def test_names_of_another_label_set_are_left_out(make_cfg):
