@@ -1,5 +1,6 @@
 """Damaged pictures: what the error says, and how training goes on past them."""
 
+import itertools
 import logging
 
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from egtr.data import SceneGraphMapper
+from egtr.config import get_egtr_cfg
+from egtr.data import SceneGraphMapper, build_test_loader, build_train_loader, skip_batches
 from egtr.data.broken import NUM_NAMED, SkipBroken
+from egtr.data.build import skipped_by
 from egtr.data.image import BrokenImageError
 from egtr.structures import EGTRError
 from tests.data.damage import HEIGHT, WIDTH, write_damaged, write_odd_but_whole
@@ -131,3 +134,47 @@ def test_workers_share_what_they_find(context, workers):
     assert batches == [[alone[k] for k in range(first, first + 3)] for first in (0, 3, 6, 9)]
     # The process that only waits for batches knows as well.
     assert dataset.broken() == sorted(broken)
+
+
+def image_ids(loader, number):
+    return [[mapped["image_id"] for mapped in batch] for batch in itertools.islice(loader, number)]
+
+
+@pytest.fixture
+def cfg(make_tiny_dataset):
+    """Nine pictures, two of them in another orientation, three of them missing."""
+    lying, upright = make_tiny_dataset(num_images=7, seed=6), make_tiny_dataset(num_images=2, size=(96, 72), seed=7)
+    for number in (2, 3, 6):
+        (lying.root / "images" / f"{number:06d}.png").unlink()
+    cfg = get_egtr_cfg()
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (lying.train, upright.train), (lying.train,)
+    cfg.MODEL.EGTR.NUM_CLASSES, cfg.MODEL.EGTR.NUM_PREDICATES = 5, 4
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TEST = (48,), 48
+    cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_WORKERS, cfg.SEED = 2, 0, 7
+    cfg.DATALOADER.SKIP_BROKEN = True
+    return cfg
+
+
+def test_batches_stay_full_and_in_the_order_of_the_seed(cfg):
+    loader = build_train_loader(cfg)
+    expected = image_ids(loader, 10)
+    assert {len(batch) for batch in expected} == {2}
+    # Image ids of the second set begin at 1 as well.
+    assert not {3, 6} & set(itertools.chain.from_iterable(expected))
+    assert len(skipped_by(loader).broken()) == 3
+    # The same with workers, and in a run that goes on behind the fourth batch, which has met nothing broken before.
+    for workers in (0, 2):
+        cfg.DATALOADER.NUM_WORKERS = workers
+        loader = build_train_loader(cfg)
+        assert skip_batches(loader, 4)
+        assert image_ids(loader, 6) == expected[4:]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_test_loader_leaves_broken_pictures_out(cfg, workers):
+    cfg.DATALOADER.NUM_WORKERS = workers
+    loaded = list(itertools.chain.from_iterable(build_test_loader(cfg, cfg.DATASETS.TEST[0])))
+    assert sorted(mapped["image_id"] for mapped in loaded) == [1, 4, 5, 7]
+    cfg.DATALOADER.SKIP_BROKEN = False
+    with pytest.raises(EGTRError, match=r"000002\.png: cannot be read"):
+        list(build_test_loader(cfg, cfg.DATASETS.TEST[0]))
