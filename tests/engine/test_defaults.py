@@ -24,6 +24,7 @@ def test_file_then_options(tmp_path):
             "Command line.*no key MODEL.EGTR.NUM_QUERY.*Did you mean MODEL.EGTR.NUM_QUERIES",
         ),
         (["SOLVER.NUM_QUERIES", "3"], "Did you mean MODEL.EGTR.NUM_QUERIES"),
+        (["TEST.SCENE_GRAPH.PROTOCOL", "strict"], "Did you mean TEST.SCENE_GRAPH.PROTOCOLS"),
         (["SOLVER.BASE_LR.NOW", "3"], "no key SOLVER.BASE_LR.NOW.*Did you mean SOLVER.BASE_LR"),
         (["MODEL.EGTR.NUM_QUERIES", "many"], "MODEL.EGTR.NUM_QUERIES many: .*int.*str"),
         (["SOLVER.MAX_ITER"], "pairs, but there are 1 words: SOLVER.MAX_ITER"),
