@@ -30,8 +30,8 @@ Rows = Sequence[Mapping[str, Any]]
 def plot_predicate_recall(path: str | Path, rows: Rows, metric: str = "R@50", title: str = "") -> None:
     """Draw each predicate's recall over its number of training triplets, on a logarithmic axis.
 
-    The frequent, middle and rare third have a band each, with their mean. Predicates whose recall is NaN (no scored
-    picture has them) are left out, and the plot says how many.
+    The frequent, middle and rare third have a band each, with the mean of those drawn. Predicates whose recall is NaN
+    (no scored picture has them) are left out and named below.
 
     Args:
         path: a PNG, or whatever matplotlib writes by its suffix.
