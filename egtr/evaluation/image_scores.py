@@ -17,7 +17,7 @@ from egtr.structures import (
 )
 
 from .detection import Detections, best_classes
-from .entries import repeats_pairs, select_entries, select_rows
+from .entries import Entries, repeats_pairs, select_entries, select_rows
 from .matching import first_hits, match_objects, match_phrases, match_triplets
 from .open_images import MAX_CANDIDATES, PREDICATES_PER_PAIR, OpenImagesHits, score_candidates
 from .protocols import Protocol
@@ -171,11 +171,11 @@ class _Picture:
 
     def ranks_among_annotated_pairs(self, protocol: Protocol) -> np.ndarray:
         """(T,) ranks of first hits where only the pairs that are annotated are ranked, with graph constraint."""
-        record = self._entries(protocol)[0]
+        record = self._entries(protocol).constrained
         annotated = np.zeros((record.num_queries, record.num_queries), dtype=bool)
         annotated[self.truth.triplets[:, 0], self.truth.triplets[:, 1]] = True
         record = select_rows(record, annotated[record.pairs[:, 0], record.pairs[:, 1]])
-        candidates = candidate_pairs(record, self.object_scores(protocol.object_score), self.max_rank)
+        candidates = self._find_candidates(record, protocol.object_score, self.max_rank)
         return self._first_hits(rank_candidates(candidates, self.max_rank, predicates_per_pair=1), protocol)
 
     def open_images(self, protocol: Protocol) -> OpenImagesHits:
@@ -215,24 +215,25 @@ class _Picture:
         )
 
     def _candidates(self, protocol: Protocol, constraint: bool) -> CandidatePairs:
-        record = self._entries(protocol)[0 if constraint else 1]
+        entries = self._entries(protocol)
+        record = entries.constrained if constraint else entries.unconstrained
         # One list is long enough for all rankings of a record.
         length = max(self.max_rank, MAX_CANDIDATES)
         # Records are kept in self._known, so that an id is not used again.
         return self._once(
             ("candidates", id(record), protocol.object_score),
-            lambda: self._naming_image(candidate_pairs, record, self.object_scores(protocol.object_score), length),
+            lambda: self._find_candidates(record, protocol.object_score, length),
         )
 
-    def _naming_image(self, function: Callable, *arguments: Any) -> Any:
+    def _find_candidates(self, record: Prediction, object_score: str, length: int) -> CandidatePairs:
         try:
-            return function(*arguments)
+            return candidate_pairs(record, self.object_scores(object_score), length)
         except EGTRError as error:
             raise EGTRError(f"image {self.truth.image_id!r}: {error}") from error
 
-    def _entries(self, protocol: Protocol) -> tuple[Prediction, Prediction]:
-        entries = self._ranking(protocol)[0]
-        return self._once(("entries", entries), lambda: select_entries(self.prediction, entries))
+    def _entries(self, protocol: Protocol) -> Entries:
+        kind, _ = self._ranking(protocol)
+        return self._once(("entries", kind), lambda: select_entries(self.prediction, kind))
 
     def _ranking(self, protocol: Protocol) -> tuple[str, str]:
         """What a ranking depends on."""

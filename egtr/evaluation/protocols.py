@@ -45,8 +45,8 @@ class Protocol:
             from 0 and COCO's tool takes a match with number 0 for none, which loses one object; published
             numbers have it.
 
-    Zero-shot recall and head, body and tail have no switch: they follow the ``TripletCounts`` given to the scorer,
-    which are those of the training set or a fixed list. Object AP ("AP") is COCO's whatever the protocol.
+    The list of zero-shot triplets is no switch but data: the scorer takes the training set's triplets and calls all
+    others new, or takes a fixed list. Object AP ("AP") is COCO's whatever the protocol.
     """
 
     name: str

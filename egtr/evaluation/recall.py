@@ -111,7 +111,11 @@ def mean_over_predicates(recall: np.ndarray, absent_predicates_count: bool) -> f
 
 
 def recall_metrics(
-    table: TripletTable, protocol: Protocol, topk: Sequence[int], training: TripletCounts | None = None
+    table: TripletTable,
+    protocol: Protocol,
+    topk: Sequence[int],
+    training: TripletCounts | None = None,
+    zero_shot: TripletCounts | None = None,
 ) -> dict[str, Any]:
     """Every recall of a data set.
 
@@ -119,7 +123,8 @@ def recall_metrics(
         table: made under ``protocol``.
         protocol: its ``absent_predicates_count`` is read here.
         topk: the K of R@K.
-        training: what is known from training: triplets of classes for zero-shot recall, predicate groups.
+        training: what training showed: triplets that are not new, and the groups of predicates.
+        zero_shot: the triplets that are new, in place of all that ``training`` does not hold.
 
     Returns:
         See :func:`~egtr.evaluation.scoring.evaluate`; "per_predicate" among it.
@@ -127,7 +132,11 @@ def recall_metrics(
     per_predicate = predicate_recall(table, topk)
     groups = {} if training is None else training.predicate_groups()
     images = table.by_image()
-    unseen = None if training is None else ~training.contains(table.classes)
+    unseen = None
+    if zero_shot is not None:
+        unseen = zero_shot.contains(table.classes)
+    elif training is not None:
+        unseen = ~training.contains(table.classes)
     unseen_images = None if unseen is None else Grouping.by(table.images[unseen])
     metrics: dict[str, Any] = {}
     for prefix in PREFIXES:

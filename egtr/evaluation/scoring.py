@@ -29,22 +29,24 @@ class Scorer:
         topk: Sequence[int] = (20, 50, 100),
         training: TripletCounts | None = None,
         task: str = "sgdet",
+        zero_shot: TripletCounts | None = None,
     ):
         """
         Args:
             protocols: scoring conventions, by name or own ones.
             topk: the K of R@K and its kin, positive.
-            training: triplets of the training set, for zero-shot recall and groups of predicates; any other list
-                of triplets will do for those who compare with numbers that were made with one.
+            training: triplets of the training set, for zero-shot recall and groups of predicates.
             task: what the model was given: "sgdet" the picture alone, "sgcls" also the boxes of all objects,
                 "predcls" also their classes.
+            zero_shot: the triplets of zero-shot recall, for comparison with numbers that were made with a fixed
+                list; None: all that ``training`` does not hold.
 
         Raises:
             EGTRError: unknown protocol or task; bad ``topk``.
         """
         self.protocols = get_protocols(protocols)
         self.topk = check_topk(topk)
-        self.training = training
+        self.training, self.zero_shot = training, zero_shot
         if task not in TASKS:
             raise EGTRError(f"task {task!r} is unknown, choose one of {', '.join(TASKS)}")
         self.task = task
@@ -84,7 +86,7 @@ class Scorer:
         relevant = [r for r in scores if r.has_pairs or not protocol.skip_images_without_pairs]
         counted = [_counted_triplets(record.ground_truth, protocol) for record in relevant]
         table = self._table(protocol, relevant, counted, num_predicates)
-        metrics = recall_metrics(table, protocol, self.topk, self.training)
+        metrics = recall_metrics(table, protocol, self.topk, self.training, self.zero_shot)
         per_predicate = metrics.pop("per_predicate")
         metrics |= {name: average_precision.of_classes()[name] for name in ("AP", "AP50", "AP75")}
         gt_predicates = [
@@ -188,6 +190,7 @@ def evaluate(
     training: TripletCounts | None = None,
     task: str = "sgdet",
     bootstrap: int = 0,
+    zero_shot: TripletCounts | None = None,
 ) -> dict[str, Any]:
     """Score a data set: saved predictions will do, no model is run.
 
@@ -201,6 +204,7 @@ def evaluate(
         training: triplets of the training set, for zero-shot recall and groups of predicates.
         task: "sgdet", "sgcls" or "predcls", see :class:`Scorer`.
         bootstrap: draws for the intervals; 0: no intervals.
+        zero_shot: a fixed list for zero-shot recall, in place of all that ``training`` does not hold.
 
     Returns:
         Fractions in 0..1, NaN where there is nothing to be found. For every K, and with the prefix "ng-" for the
@@ -209,8 +213,9 @@ def evaluate(
         "mR@K": for every predicate the same for the ground truth restricted to it, mean over predicates;
         "F1@K": harmonic mean of the two; "phr-R@K": R@K where the box around subject and object has to overlap
         instead of both;
-        with ``training`` "zR@K": R@K of the triplets of classes that training never showed; "head-mR@K",
-        "body-mR@K", "tail-mR@K": mR@K over the frequent, middle and rare third of predicates.
+        with ``training`` or ``zero_shot`` "zR@K": R@K of the triplets of classes that training never showed;
+        with ``training`` "head-mR@K", "body-mR@K", "tail-mR@K": mR@K over its frequent, middle and rare third of
+        predicates.
         In other tasks than "sgdet" "A@K": triplets hit over triplets, of all pictures, where only annotated pairs are
         ranked, with graph constraint.
         "AP", "AP50", "AP75" of objects as COCO takes them, out of the 100 best (query, class) by sigmoid score,
@@ -227,7 +232,7 @@ def evaluate(
             ground truth holds a class or predicate that the prediction does not know; a prediction holds NaN or
             infinity; unknown protocol or task; bad ``topk``.
     """
-    scorer = Scorer(protocol, topk, training, task)
+    scorer = Scorer(protocol, topk, training, task, zero_shot)
     scores = [scorer.score(p, t) for p, t in zip_in_step(predictions, ground_truth)]
     (metrics,) = scorer.summarize(scores, bootstrap).values()
     return metrics

@@ -44,6 +44,16 @@ def test_zero_shot_recall_is_a_mean_over_pictures():
     assert metrics["zR@3"] == pytest.approx(1 / 3)
 
 
+def test_zero_shot_recall_of_a_fixed_list():
+    # Only (1, 0, 2), picture 1's B2C, is on the list: third with graph constraint, whatever training knows. Groups of
+    # predicates need training.
+    fixed = counts([[1, 0, 2], [1, 1, 1]])
+    for training in (None, counts([[1, 0, 2]])):
+        metrics = evaluate(*two_images(), topk=(2, 3), training=training, zero_shot=fixed)
+        assert [metrics["zR@2"], metrics["zR@3"]] == [0.0, 1.0]
+        assert ("head-mR@2" in metrics) == (training is not None)
+
+
 def test_zero_shot_recall_without_anything_new():
     training = counts([[0, 1, 0], [0, 1, 1], [1, 0, 2]])
     assert math.isnan(evaluate(*two_images(), topk=(3,), training=training)["zR@3"])

@@ -102,5 +102,5 @@ def test_order_of_pairs_does_not_matter(golden, metrics):
             Prediction(p.logits, p.boxes, p.pairs[order], p.connectivity[order], p.relation[order], p.image_size)
         )
     again = evaluate(shuffled, ground_truth)
-    for name in ("R@20", "mR@100", "ng-R@50", "ng-mR@100"):
+    for name in ("R@20", "mR@100", "ng-R@50", "ng-mR@100", "phr-R@20", "oi/score", "oi/microR@50"):
         assert again[name] == metrics[name]
