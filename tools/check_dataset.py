@@ -5,6 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from egtr.data.catalog import check_registered
 from egtr.data.check import check_dataset, print_report, write_report
 from egtr.data.datasets import FORMATS, get_format, read_annotations
 from egtr.structures import EGTRError
@@ -36,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
             # What takes long is not lost for a folder that cannot be made.
             args.output.mkdir(parents=True, exist_ok=True)
         if args.dataset:
+            check_registered(args.dataset)
             annotations = read_annotations(args.dataset)
         else:
             annotations = get_format(args.format).read(args.json, args.image_root)

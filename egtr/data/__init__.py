@@ -8,6 +8,8 @@
 - ``resampling``  rare predicates more often
 - ``statistics``  triplet counts, for the frequency bias and for scoring, cached beside the annotations
 - ``catalog``     class names of a registered data set
+- ``broken``      going on past pictures that cannot be used, and counting them
+- ``check``       what is wrong with a data set, its pictures included
 - ``build``       loaders, statistics and checks from a configuration
 
 Importing this package registers the built-in data sets under DETECTRON2_DATASETS.

@@ -15,12 +15,7 @@ def get_metadata(dataset_name: str) -> Metadata:
     Raises:
         EGTRError: the name is not registered, or the data set has no class names.
     """
-    if dataset_name not in DatasetCatalog:
-        known = sorted(name for name in DatasetCatalog.list() if _is_scene_graph(name))
-        raise EGTRError(
-            f"Data set {dataset_name!r} (DATASETS.TRAIN, DATASETS.TEST) is not registered. Known scene graph "
-            f"data sets: {', '.join(known)}. Register your own by DATASETS.REGISTER or egtr.data.register_dataset."
-        )
+    check_registered(dataset_name)
     metadata = MetadataCatalog.get(dataset_name)
     if _is_scene_graph(dataset_name):
         if not (metadata.get("thing_classes") and metadata.get("predicate_classes")):
@@ -30,6 +25,19 @@ def get_metadata(dataset_name: str) -> Metadata:
     if not metadata.get("thing_classes"):
         raise EGTRError(f"Data set {dataset_name!r} names no classes: set thing_classes in its metadata.")
     return metadata
+
+
+def check_registered(dataset_name: str) -> None:
+    """
+    Raises:
+        EGTRError: the name is not registered.
+    """
+    if dataset_name not in DatasetCatalog:
+        known = sorted(name for name in DatasetCatalog.list() if _is_scene_graph(name))
+        raise EGTRError(
+            f"Data set {dataset_name!r} (DATASETS.TRAIN, DATASETS.TEST) is not registered. Known scene graph "
+            f"data sets: {', '.join(known)}. Register your own by DATASETS.REGISTER or egtr.data.register_dataset."
+        )
 
 
 def _is_scene_graph(dataset_name: str) -> bool:

@@ -136,4 +136,13 @@ def _metadata(dataset_name: str) -> Metadata:
 
 def _names(metadata, field: str, number: int) -> tuple[str, ...] | None:
     names = getattr(metadata, field, None)
-    return tuple(names) if names and len(names) == number else None
+    if names and len(names) != number:
+        logger.warning(
+            "Data set %r (DATASETS.TEST) has %d %s, but the model has %d: they stay without names",
+            metadata.name,
+            len(names),
+            field,
+            number,
+        )
+        return None
+    return tuple(names) if names else None

@@ -97,10 +97,11 @@ def test_names_come_from_the_files_where_registration_gives_none(make_cfg, weigh
         MetadataCatalog.remove("predictor_names")
 
 
-def test_names_of_another_label_set_are_left_out(make_cfg):
+def test_names_of_another_label_set_are_left_out(make_cfg, caplog):
     cfg = make_cfg({"MODEL.EGTR.NUM_CLASSES": 3})
     graph = EGTRPredictor(cfg, model=build_model(cfg))(np.zeros((20, 20, 3), np.uint8), "RGB")
     assert graph.class_names is None and graph.predicate_names is not None
+    assert "has 5 thing_classes, but the model has 3" in caplog.text
 
 
 @pytest.mark.parametrize("training", [True, False])
