@@ -51,7 +51,7 @@ def require_names(record: Mapping[str, Any], path: str, layout: str, *fields: st
     """The class names that stand in one or several fields, lists of texts, one after the other.
 
     Raises:
-        EGTRError: a field is missing or holds something else, or a name stands there twice.
+        EGTRError: a field is missing or holds something else.
     """
     names: list[str] = []
     for field in fields:
@@ -184,9 +184,15 @@ def _is_class_number(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
 
 
-def parse_fragment(path: str, split: str | None) -> tuple[str, str | None]:
-    """``FILE#split`` to file and split, for files that hold several; a split that is given comes first."""
+def parse_fragment(path: str, split: str | None, known_splits: Sequence[str] | None = None) -> tuple[str, str | None]:
+    """``FILE#split`` to file and split, for files that hold several; ``split`` counts where it is given.
+
+    Raises:
+        EGTRError: the split is not among ``known_splits``.
+    """
     if "#" in path and not os.path.exists(path):
         path, _, fragment = path.rpartition("#")
-        return path, split or fragment
+        split = split or fragment
+    if known_splits is not None and split not in (None, *known_splits):
+        raise EGTRError(f"{path}: there is no split {split!r}; take one of {', '.join(known_splits)}.")
     return path, split

@@ -34,7 +34,6 @@ from egtr.data.datasets._parsing import (
 )
 from egtr.data.datasets.annotations import ImageAnnotations, Problem, SceneGraphAnnotations
 from egtr.data.datasets.registration import register_reader
-from egtr.structures import EGTRError
 
 LAYOUT = "psg"
 SPLITS = ("train", "test")
@@ -51,9 +50,7 @@ def read_psg(json_file: str, image_root: str, *, split: str | None = None) -> Sc
     Raises:
         EGTRError: the file cannot be read or lacks a list; or there is no such split.
     """
-    json_file, split = parse_fragment(json_file, split)
-    if split not in (None, *SPLITS):
-        raise EGTRError(f"{json_file}: there is no split {split!r}; take one of {', '.join(SPLITS)}.")
+    json_file, split = parse_fragment(json_file, split, SPLITS)
     content = read_json(json_file)
     require_fields(content, json_file, LAYOUT, data=list, test_image_ids=list)
     classes = require_names(content, json_file, LAYOUT, "thing_classes", "stuff_classes")
@@ -74,7 +71,7 @@ def read_psg(json_file: str, image_root: str, *, split: str | None = None) -> Sc
 
 def register_psg(name: str, json_file: str, image_root: str, *, split: str | None = None, **metadata: Any) -> None:
     """Register a split; arguments as of :func:`read_psg` and :func:`~.registration.register_reader`."""
-    json_file, split = parse_fragment(json_file, split)
+    json_file, split = parse_fragment(json_file, split, SPLITS)
     register_reader(name, read_psg, [json_file], image_root, {"split": split}, split=split, **metadata)
 
 

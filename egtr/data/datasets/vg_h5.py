@@ -79,9 +79,7 @@ def read_vg_h5(
         EGTRError: a file cannot be read or lacks a part, ``image_data.json`` is of other pictures, or there is no
             such split.
     """
-    h5_file, split = parse_fragment(h5_file, split)
-    if split not in (None, *SPLITS):
-        raise EGTRError(f"{h5_file}: there is no split {split!r}; take one of {', '.join(SPLITS)}.")
+    h5_file, split = parse_fragment(h5_file, split, SPLITS)
     dicts_file, image_data_file = _beside(h5_file, dicts_file, image_data_file)
     arrays = _read_arrays(h5_file)
     dicts = read_json(dicts_file)
@@ -116,7 +114,7 @@ def register_vg_h5(
 
     Arguments as of :func:`read_vg_h5` and :func:`~.registration.register_reader`.
     """
-    h5_file, split = parse_fragment(json_file, split)
+    h5_file, split = parse_fragment(json_file, split, SPLITS)
     dicts_file, image_data_file = _beside(h5_file, dicts_file, image_data_file)
     options = {
         "split": split,
