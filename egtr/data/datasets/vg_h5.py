@@ -80,6 +80,8 @@ def read_vg_h5(
             such split.
     """
     h5_file, split = parse_fragment(h5_file, split, SPLITS)
+    if not isinstance(num_val, int) or num_val < 0:
+        raise EGTRError(f"{h5_file}: num_val is {num_val!r}; give the number of val pictures, 0 or more.")
     dicts_file, image_data_file = _beside(h5_file, dicts_file, image_data_file)
     arrays = _read_arrays(h5_file)
     dicts = read_json(dicts_file)
@@ -147,7 +149,8 @@ def _read_arrays(h5_file: str) -> dict[str, np.ndarray]:
         raise EGTRError(f"{h5_file}: {text}") from error
     for name, (counterpart, columns) in _ARRAYS.items():
         array = arrays[name]
-        shape = np.shape(arrays[counterpart])[:1] + (() if columns is None else (columns,))
+        length = arrays[counterpart].shape[:1] or (0,)
+        shape = length if columns is None else (*length, columns)
         if array.shape != shape or array.dtype.kind not in "iuf":
             text = f"{name} holds {array.dtype} of shape {array.shape}, expected numbers of shape {shape}"
             raise EGTRError(f"{h5_file}: {text}. Was it written by another program?")
@@ -227,17 +230,12 @@ def _make_images(
     }
     images = []
     for k in chosen.tolist():
-        record = records[k]
-        image_id = record.get("image_id") if isinstance(record, dict) else None
-        if not is_id(image_id):
-            text = f'field "image_id" is missing or not an id in {reprlib.repr(record)}. Name the picture.'
-            problems.append(Problem("bad-image", f"{image_data_file}: entry {k}: {text}"))
+        parsed = _parse_record(records[k], k, image_data_file, problems)
+        if parsed is None:
             continue
-        size = [record.get("height"), record.get("width")]
-        if not all(map(is_size, size)):
-            text = f'fields "height" and "width" are {size[0]!r}, {size[1]!r}; write numbers of pixels, 1 or more.'
-            problems.append(Problem("bad-size", f"{image_data_file}: image id {image_id}, {text}", image_id))
-            size = [0, 0]
+        image_id, height, width = parsed
+        # Without the size nobody knows how large a box is in pixels.
+        scale = max(height, width) or np.nan
         for name, ranges in (("box", box_ranges), ("rel", relation_ranges)):
             if ranges[k] is None:
                 text = f"img_to_first_{name} and img_to_last_{name} at {k} do not name rows. Was the file damaged?"
@@ -248,15 +246,30 @@ def _make_images(
             ImageAnnotations(
                 image_id=image_id,
                 file_name=os.path.join(folder_of.get(name, ""), name),
-                height=size[0],
-                width=size[1],
-                boxes=corners[boxes] * max(size),
+                height=height,
+                width=width,
+                boxes=corners[boxes] * scale,
                 classes=classes[boxes],
                 crowd=np.zeros(boxes.stop - boxes.start),
                 relations=relations[rows] - [boxes.start, boxes.start, 0],
             )
         )
     return images
+
+
+def _parse_record(record: Any, number: int, path: str, problems: list[Problem]) -> tuple[int | str, int, int] | None:
+    """Image id, height and width of an entry of ``image_data.json``; sizes 0 where they are malformed."""
+    image_id = record.get("image_id") if isinstance(record, dict) else None
+    if not is_id(image_id):
+        text = f'field "image_id" is missing or not an id in {reprlib.repr(record)}. Name the picture.'
+        problems.append(Problem("bad-image", f"{path}: entry {number}: {text}"))
+        return None
+    height, width = record.get("height"), record.get("width")
+    if not is_size(height) or not is_size(width):
+        text = f'fields "height" and "width" are {height!r}, {width!r}; write numbers of pixels, 1 or more.'
+        problems.append(Problem("bad-size", f"{path}: image id {image_id}, {text}", image_id))
+        return image_id, 0, 0
+    return image_id, height, width
 
 
 def _ranges(first: np.ndarray, last: np.ndarray, number: int) -> list[slice | None]:
