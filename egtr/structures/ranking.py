@@ -122,7 +122,10 @@ def candidate_pairs(prediction: Prediction, object_scores: np.ndarray, topk: int
     rows = np.flatnonzero(related)
     rows = np.concatenate([rows[best_pairs(prediction.relation, pair_scores, topk, rows)], np.flatnonzero(~related)])
     rows = rows[np.lexsort((objects[rows], subjects[rows]))]
-    return CandidatePairs(subjects[rows], objects[rows], prediction.relation[rows], pair_scores[rows])
+    relation = prediction.relation[rows]
+    # best_pairs has not seen the pairs (i, i).
+    _check_finite(relation)
+    return CandidatePairs(subjects[rows], objects[rows], relation, pair_scores[rows])
 
 
 def rank_candidates(

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egtr.structures import EGTRError, Prediction, all_pairs, best_pairs, rank_triplets
+from egtr.structures import (
+    EGTRError,
+    Prediction,
+    all_pairs,
+    best_pairs,
+    candidate_pairs,
+    rank_candidates,
+    rank_triplets,
+)
 
 
 def random_prediction(num_queries, num_predicates, seed):
@@ -49,6 +57,40 @@ def test_best_pairs_keeps_ties_and_little_else():
     assert best_pairs(relation, pair_scores, 1, np.array([3, 1])).tolist() == [1]
     assert best_pairs(relation, pair_scores, 4, np.arange(4)).tolist() == [0, 1, 2, 3]
     assert best_pairs(relation, pair_scores, 0, np.arange(4)).tolist() == []
+
+
+def test_nan_of_a_query_with_itself_cannot_be_ranked():
+    prediction = Prediction([[1.0]], np.zeros((1, 4)), [[0, 0]], [1.0], [[np.nan, 0.5]], image_size=(1, 1))
+    with pytest.raises(EGTRError, match="NaN"):
+        candidate_pairs(prediction, np.ones(1, dtype=np.float32), 5)
+
+
+@pytest.mark.parametrize("topk", [1, 3, 100])
+def test_one_list_of_pairs_serves_every_ranking(topk):
+    prediction = random_prediction(8, 3, seed=topk)
+    candidates = candidate_pairs(prediction, prediction.object_scores()[0], 100)
+    for per_pair, graph_constraint in ((1, True), (None, False)):
+        expected = rank_triplets(prediction, topk, graph_constraint)
+        for got, wanted in zip(rank_candidates(candidates, topk, per_pair), expected, strict=True):
+            assert got.tolist() == wanted.tolist()
+
+
+def test_two_predicates_a_pair_and_queries_with_themselves():
+    # Pair (0, 1) may give .9 and .7, not .5; (1, 1), where allowed, .8 and of its two .6 the first.
+    prediction = Prediction(
+        [[200.0, 0], [200.0, 0]],
+        np.zeros((2, 4)),
+        [[1, 1], [0, 1]],
+        [1.0, 1.0],
+        [[0.6, 0.8, 0.6], [0.9, 0.5, 0.7]],
+        image_size=(1, 1),
+    )
+    candidates = candidate_pairs(prediction, prediction.object_scores()[0], 100)
+    ranked = rank_candidates(candidates, 100, predicates_per_pair=2, self_pairs=True)
+    rows = zip(ranked.subjects, ranked.objects, ranked.predicates, strict=True)
+    assert list(rows) == [(0, 1, 0), (1, 1, 1), (0, 1, 2), (1, 1, 0)]
+    assert rank_candidates(candidates, 100, predicates_per_pair=2).predicates.tolist() == [0, 2]
+    assert rank_candidates(candidates, 3, predicates_per_pair=2, self_pairs=True).predicates.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("field", ["logits", "connectivity", "relation"])
