@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
@@ -20,11 +20,20 @@ from .prediction_format import GROUND_TRUTH_MEMBERS, PREDICTION_MEMBERS, Predict
 DAMAGE = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
+class _Place(NamedTuple):
+    """Which part of a run's predictions a file is."""
+
+    process: int
+    num_processes: int
+    number: int
+    last: bool
+
+
 class _Part(NamedTuple):
     path: Path
     meta: PredictionMeta
-    # The JSON text's values, where the writer states which part this is: process, num_processes, number, last.
-    part: dict[str, Any] | None
+    # None where the writer did not say, as other systems need not.
+    place: _Place | None
 
 
 def read_meta(path: str | os.PathLike) -> PredictionMeta:
@@ -86,7 +95,7 @@ def _walk(parts: list[_Part]) -> Iterator[tuple[NpzFile, int, _Part, int | str]]
     """Archive, number, part and image id of every record, each image once."""
     seen: dict[int | str, int | None] = {}
     for part in parts:
-        process = part.part and part.part["process"]
+        process = part.place and part.place.process
         with _open(part.path) as archive:
             for index in range(_count_records(archive, part.path)):
                 image_id = _read_image_id(archive, index, part.path)
@@ -118,47 +127,62 @@ def _read_parts(path: Path) -> list[_Part]:
     paths = sorted(path.glob("*.npz")) if path.is_dir() else [path]
     if not paths:
         raise EGTRError(f"{path}: the folder holds no .npz file, so there are no predictions in it")
-    parts, first = [], None
+    parts: list[_Part] = []
+    first_text = ""
     for file in paths:
         with _open(file) as archive:
-            if "meta" not in archive:
-                raise EGTRError(f"{file}: meta is missing; see docs/prediction_files.md for what a file must hold")
-            text = _read_array(archive, "meta", "U", f"{file}: ")
-        try:
-            record = json.loads(str(text))
-            meta = PredictionMeta.from_json(record)
-            part = _check_part(record.pop("part", None))
-        except ValueError as error:  # EGTRError and JSONDecodeError are ValueErrors
-            raise EGTRError(f"{file}: meta: {error}") from error
-        first = record if first is None else first
-        if record != first:
-            fields = ", ".join(sorted(k for k in record.keys() | first.keys() if record.get(k) != first.get(k)))
-            raise EGTRError(f"{file}: meta differs from {paths[0]} in {fields}; parts of several runs are mixed")
-        parts.append(_Part(file, meta, part))
-    return sorted(parts, key=lambda p: (p.part["process"], p.part["number"]) if p.part else (-1, -1))
+            text = _read_text(archive, "meta", file)
+            place = _read_place(archive, file)
+        # All parts of a run say the same, which may be long.
+        meta = parts[0].meta if text == first_text else _parse_meta(text, file)
+        first_text = first_text or text
+        if parts and (difference := _difference(meta, parts[0].meta)):
+            raise EGTRError(f"{file}: meta differs from {paths[0]} in {difference}; parts of several runs are mixed")
+        parts.append(_Part(file, meta, place))
+    return sorted(parts, key=lambda part: part.place or ())
 
 
-def _check_part(part: Any) -> dict[str, Any] | None:
-    kinds = {"process": int, "num_processes": int, "number": int, "last": bool}
-    if part is not None and (
-        not isinstance(part, dict) or any(type(part.get(name)) is not kind for name, kind in kinds.items())
-    ):
-        raise EGTRError(f"part is {part!r}, expected {', '.join(kinds)}; leave it out where you write one file")
-    return part
+def _parse_meta(text: str, file: Path) -> PredictionMeta:
+    try:
+        return PredictionMeta.from_json(json.loads(text))
+    except ValueError as error:  # EGTRError and JSONDecodeError are ValueErrors
+        raise EGTRError(f"{file}: meta: {error}") from error
+
+
+def _difference(meta: PredictionMeta, other: PredictionMeta) -> str:
+    """Keys in which two differ, separated by commas."""
+    if meta is other:
+        return ""
+    pairs = zip(meta.to_json().items(), other.to_json().values(), strict=True)
+    return ", ".join(key for (key, value), other_value in pairs if value != other_value)
+
+
+def _read_place(archive: NpzFile, file: Path) -> _Place | None:
+    if "part" not in archive:
+        return None
+    text = _read_text(archive, "part", file)
+    try:
+        place = _Place(**json.loads(text))
+        if [type(value) for value in place] != [int, int, int, bool]:
+            raise ValueError(f"{text} is not {', '.join(_Place._fields)}")
+    except (TypeError, ValueError) as error:
+        raise EGTRError(f"{file}: part: {error}; leave it out where you write files yourself") from error
+    return place
 
 
 def _what_is_missing(parts: list[_Part]) -> str | None:
     """Why the parts are not all that the run was to write; None where they are, or do not say."""
-    stated = [p.part for p in parts if p.part is not None]
-    if not stated:
+    places = [part.place for part in parts if part.place is not None]
+    if not places:
         return None
-    keys = [(part["process"], part["number"]) for part in stated]
-    if len(stated) < len(parts) or len(set(keys)) < len(keys) or len({part["num_processes"] for part in stated}) > 1:
+    num_processes = places[0].num_processes
+    numbers = {(place.process, place.number) for place in places}
+    if len(numbers) < len(parts) or any(place.num_processes != num_processes for place in places):
         raise EGTRError(f"{parts[0].path.parent}: parts of several runs are mixed; keep those of one run")
-    for process in range(stated[0]["num_processes"]):
-        own = [part for part in stated if part["process"] == process]
-        if [part["number"] for part in own] != list(range(len(own))) or not own or not own[-1]["last"]:
-            return f"process {process} of {stated[0]['num_processes']} did not write all its predictions"
+    for process in range(num_processes):
+        own = [place for place in places if place.process == process]
+        if not own or not own[-1].last or [place.number for place in own] != list(range(len(own))):
+            return f"process {process} of {num_processes} did not write all its predictions"
     return None
 
 
@@ -167,7 +191,7 @@ def _count_records(archive: NpzFile, path: Path) -> int:
     numbers = set()
     for member in archive.files:
         number, _, name = member.partition("/")
-        if member == "meta":
+        if member in ("meta", "part"):
             continue
         if not number.isdecimal() or name not in known:
             raise EGTRError(f"{path}: member {member} is unknown; see docs/prediction_files.md for the names")
@@ -211,6 +235,13 @@ def _read_record(
     except EGTRError as error:
         raise EGTRError(f"{where}{error}") from error
     return prediction, truth
+
+
+def _read_text(archive: NpzFile, member: str, file: Path) -> str:
+    array = _read_array(archive, member, "U", f"{file}: ")
+    if array.ndim:
+        raise EGTRError(f"{file}: {member} is an array of texts, expected one text")
+    return array.item()
 
 
 def _read_array(archive: NpzFile, member: str, kinds: str, where: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Writing of prediction files, while a model runs. docs/prediction_files.md describes what comes out."""
 
+import contextlib
 import json
 import operator
 import os
@@ -67,6 +68,8 @@ class PredictionWriter:
                 is written then, and the writer goes on with the next one.
         """
         image_id = image_id if isinstance(image_id, str) else operator.index(image_id)
+        if self._zip is None:
+            raise EGTRError(f"{self.path}: image {image_id!r}: the file was closed, or could not be written")
         try:
             check_record(prediction, ground_truth, self.meta)
             if image_id in self._image_ids:
@@ -145,7 +148,8 @@ class PredictionWriter:
     def _finish_part(self, last: bool) -> None:
         part = {"process": self._process, "num_processes": self._num_processes, "number": self._part, "last": last}
         try:
-            self._write_member("meta", json.dumps(self.meta.to_json() | {"part": part}))
+            self._write_member("meta", json.dumps(self.meta.to_json()))
+            self._write_member("part", json.dumps(part))
             self._zip.close()
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -157,6 +161,9 @@ class PredictionWriter:
         self._zip = None
 
     def _discard_part(self) -> None:
+        # It writes a table of contents, which fails like what went before.
+        with contextlib.suppress(OSError, ValueError):
+            self._zip.close()
         self._zip = None
         self._file.close()
         self._temporary.unlink(missing_ok=True)

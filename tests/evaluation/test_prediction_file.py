@@ -204,6 +204,38 @@ def test_what_a_writer_refuses_at_once(tmp_path):
         PredictionMeta(**NAMES, training=counts)
 
 
+def test_a_full_disk_costs_the_open_part_alone(tmp_path, monkeypatch):
+    writer = PredictionWriter(tmp_path / "p", records_per_part=2)
+    for k in range(3):
+        writer.write(k, *random_record(k))
+    write_array = np.lib.format.write_array
+
+    def fail(file, array, **options):
+        if array.shape == (36, 4):
+            raise OSError("no space left on device")
+        write_array(file, array, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space left"):
+        patch.setattr(np.lib.format, "write_array", fail)
+        writer.write(3, *random_record(3))
+    with pytest.raises(EGTRError, match="p: image 4: the file was closed, or could not be written"):
+        writer.write(4, *random_record(4))
+    writer.close()
+    assert os.listdir(tmp_path / "p") == ["part-0000-00000.npz"]
+    assert list(list_images(tmp_path / "p", partial=True)) == [0, 1]
+
+
+def test_records_are_read_one_at_a_time(tmp_path):
+    write(tmp_path / "p", range(3), records_per_part=1)
+    records = read_predictions(tmp_path / "p")
+    assert next(records)[0] == 0
+    # Had they been read at once, the third would be there now.
+    (tmp_path / "p/part-0000-00002.npz").unlink()
+    assert next(records)[0] == 1
+    with pytest.raises(EGTRError, match="part-0000-00002.npz: there is no such file"):
+        next(records)
+
+
 # What a reader refuses.
 
 
@@ -256,6 +288,7 @@ def test_the_sound_file_is_read(members, tmp_path):
         ("1/gt_label", np.zeros(4, int), "member 1/gt_label is unknown"),
         ("3/image_id", np.int64(13), "there is no record 2, but a later one"),
         ("meta", None, "meta is missing"),
+        ("meta", np.array(["{}", "{}"]), "meta is an array of texts"),
         ("meta", np.array("{not JSON"), "meta: Expecting property name"),
         ("meta", np.array('{"format": "coco"}'), 'meta: format is not "egtr-predictions"'),
         ("meta", np.array('{"format": "egtr-predictions"}'), "meta: version is None, expected 1"),
@@ -275,10 +308,12 @@ def test_the_sound_file_is_read(members, tmp_path):
             np.array('{"format": "egtr-predictions", "version": 1, "task": "predcls", "max_rank": 20}'),
             "meta: max_rank is 20, but records of predcls are whole",
         ),
+        ("part", np.array('{"process": 0}'), "part: .*missing 3 required .*leave it out"),
+        ("part", np.array("[]"), "part: .*leave it out"),
         (
-            "meta",
-            np.array('{"format": "egtr-predictions", "version": 1, "part": {"process": 0}}'),
-            "meta: part is .*, expected process, num_processes, number, last",
+            "part",
+            np.array('{"process": "0", "num_processes": 1, "number": 0, "last": true}'),
+            "part: .* is not process, num_processes, number, last; leave it out",
         ),
     ],
 )
