@@ -101,7 +101,12 @@ class EGTRCheckpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> dict[str, Any]:
         if filename.endswith(".pkl"):
             data = _load_arrays(filename)
-            return data if "model" in data else {"model": data}
+            if "model" in data:
+                return data
+            # A backbone of Caffe2, as Detectron2's model zoo keeps them: its names are translated on loading.
+            blobs = data.get("blobs", data)
+            weights = {name: value for name, value in blobs.items() if not name.endswith("_momentum")}
+            return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
         return super()._load_file(filename)
 
     def _torch_load(self, filename: str) -> dict[str, Any]:

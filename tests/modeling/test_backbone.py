@@ -5,6 +5,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from egtr.modeling import TimmBackbone
 from egtr.structures import EGTRError
+from tests.modeling.models import picture, small_model
 
 
 def make(**options):
@@ -87,3 +88,26 @@ def test_a_model_that_puts_channels_last():
 def test_a_model_without_visible_stages_is_not_frozen_silently():
     with pytest.raises(EGTRError, match="set it to 0"):
         TimmBackbone("mobilenetv3_small_050", out_indices=(2, 3), norm="BN", freeze_at=2)
+
+
+@pytest.mark.parametrize(
+    "name, out_indices, norm",
+    [
+        ("resnet10t", (2, 3, 4), "FrozenBN"),
+        ("convnext_atto", (1, 2, 3), "BN"),
+        ("swin_tiny_patch4_window7_224", (1, 2, 3), "BN"),
+        ("mobilenetv3_small_050", (2, 3, 4), "FrozenBN"),
+    ],
+)
+def test_families_forward_and_backward(name, out_indices, norm):
+    """Maps feed the whole model, and its losses reach the first and the last stage."""
+    model = small_model(
+        "MODEL.EGTR.BACKBONE.NAME", name, "MODEL.EGTR.BACKBONE.OUT_INDICES", list(out_indices),
+        "MODEL.EGTR.BACKBONE.NORM", norm, "MODEL.EGTR.BACKBONE.CHANNELS", [],
+    ).train()  # fmt: skip
+    sum(model([picture(224, 224)]).values()).backward()
+    stages = [name.split(".")[1] for name, _ in model.backbone.named_parameters()]
+    reached = {
+        name.split(".")[1] for name, p in model.backbone.named_parameters() if p.grad is not None and p.grad.any()
+    }
+    assert {stages[0], stages[-1]} <= reached
