@@ -80,13 +80,13 @@ def read_vg_h5(
             such split.
     """
     h5_file, split = parse_fragment(h5_file, split, SPLITS)
-    if not isinstance(num_val, int) or num_val < 0:
-        raise EGTRError(f"{h5_file}: num_val is {num_val!r}; give the number of val pictures, 0 or more.")
     dicts_file, image_data_file = _beside(h5_file, dicts_file, image_data_file)
     arrays = _read_arrays(h5_file)
     dicts = read_json(dicts_file)
     records = _read_image_data(image_data_file, len(arrays["split"]), h5_file)
     num_val = _read_num_val(h5_file) if num_val is None else num_val
+    if not isinstance(num_val, int) or num_val < 0:
+        raise EGTRError(f"{h5_file}: num_val is {num_val!r}; give the number of val pictures, 0 or more.")
     chosen = _choose(arrays, split, num_val, filter_empty_rels, h5_file)
     problems: list[Problem] = []
     return SceneGraphAnnotations(
