@@ -1,0 +1,133 @@
+"""tools/convert_dataset.py from the command line to the files."""
+
+import importlib.util
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from egtr.data.datasets import read_coco_sg, read_egtr_json, read_vg_h5
+from tests.data.random_annotations import assert_same
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "docs/examples/label_studio"
+
+
+@pytest.fixture(scope="module")
+def convert():
+    spec = importlib.util.spec_from_file_location("convert_dataset", ROOT / "tools/convert_dataset.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return lambda *words: module.main([str(word) for word in words])
+
+
+def test_the_example_through_all_formats(convert, tmp_path, capsys):
+    export = ["--from", "label_studio", "--input", EXAMPLE / "export.json", "--image-root", EXAMPLE / "photos"]
+    mine = tmp_path / "mine"
+    assert convert(*export, "--split", 0.6, 0.2, 0.2, "--to", "coco_sg", "--output", mine) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"train +3 +15 +10\n", out) and "5 classes, 5 predicates" in out
+    # The lines that it prints register what it wrote.
+    rows = yaml.safe_load(out[out.index("DATASETS:") :])["DATASETS"]["REGISTER"]
+    assert rows[0] == ["mine_train", "coco_sg", str(mine / "train.json"), str(EXAMPLE / "photos")]
+    assert [row[0] for row in rows] == ["mine_train", "mine_val", "mine_test"]
+
+    files = [mine / f"{split}.json" for split in ("train", "val", "test")]
+    originals = {path.stem: read_coco_sg(str(path), "photos") for path in files}
+    pictures = [image.file_name for part in originals.values() for image in part.images]
+    assert sorted(pictures) == sorted(path.name for path in EXAMPLE.glob("photos/*"))
+    assert convert("--from", "coco_sg", "--input", *files, "--to", "egtr", "--output", tmp_path / "egtr") == 0
+    for split, original in originals.items():
+        assert_same(read_egtr_json(str(tmp_path / f"egtr/{split}.json"), "photos"), original)
+
+    # An h5 file wants pictures that are named by their ids.
+    assert convert("--from", "coco_sg", "--input", *files, "--to", "vg_h5", "--output", tmp_path / "h5") == 1
+    assert "5 pictures are not named <image id>.jpg" in capsys.readouterr().err
+    for path in files:
+        content = json.loads(path.read_text())
+        for image in content["images"]:
+            image["file_name"] = f"{image['id']}.jpg"
+        path.write_text(json.dumps(content))
+    assert convert("--from", "coco_sg", "--input", *files, "--to", "vg_h5", "--output", tmp_path / "h5") == 0
+    h5 = [f"{tmp_path}/h5/VG-SGG.h5#{split}" for split in originals]
+    assert (
+        yaml.safe_load(capsys.readouterr().out.partition("configuration:")[2])["DATASETS"]["REGISTER"][1][2] == h5[1]
+    )
+    assert convert("--from", "vg_h5", "--input", *h5, "--to", "coco_sg", "--output", tmp_path / "back") == 0
+    for path in files:
+        back, before = (read_coco_sg(str(file), "photos") for file in (tmp_path / "back" / path.name, path))
+        # Long sides of at most 281 pixels: one of 1024 is at most 0.28.
+        assert_same(back, before, 0.28)
+        assert_same(read_vg_h5(f"{tmp_path}/h5/VG-SGG.h5#{path.stem}", "photos"), back)
+
+
+def test_labels_of_two_exports_are_united(convert, tmp_path, capsys):
+    tasks = json.loads((EXAMPLE / "export.json").read_text())
+    for name, part in (("a", tasks[:2]), ("b", tasks[2:])):
+        (tmp_path / f"{name}.json").write_text(json.dumps(part))
+    inputs = [f"train={tmp_path}/a.json", f"val={tmp_path}/b.json"]
+    assert convert("--from", "label_studio", "--input", *inputs, "--to", "egtr", "--output", tmp_path / "out") == 0
+    assert "5 classes, 5 predicates" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["rel.json", "train.json", "val.json"]
+
+
+def test_one_clear_message(convert, tmp_path, capsys):
+    tasks = json.loads((EXAMPLE / "export.json").read_text())
+    tasks[1]["annotations"][0]["result"][0]["value"]["rectanglelabels"] = []
+    tasks[2]["annotations"] = []
+    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    words = [
+        "--from",
+        "label_studio",
+        "--input",
+        tmp_path / "export.json",
+        "--to",
+        "coco_sg",
+        "--output",
+        tmp_path / "o",
+    ]
+    assert convert(*words) == 1
+    err = capsys.readouterr().err
+    assert "error: " in err and "task 2, region" in err and "has no label" in err
+    assert not (tmp_path / "o").exists()
+    assert convert(*words, "--drop-unsupported") == 0
+    assert "warning: " in (err := capsys.readouterr().err) and "nobody has annotated it" in err
+    assert convert(*words, "--drop-unsupported") == 1
+    assert "there already; --overwrite" in capsys.readouterr().err
+    assert convert(*words, "--drop-unsupported", "--overwrite") == 0
+
+
+@pytest.mark.parametrize(
+    "words", [["--split", "0.5", "0.5", "--input", "a", "b"], ["--input", "a", "--options", "x"]]
+)
+def test_usage(convert, words, capsys):
+    with pytest.raises(SystemExit):
+        convert("--from", "egtr", "--to", "egtr", "--output", "x", *words)
+    assert "error: --" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_guide_for_data_of_ones_own(tmp_path):
+    """The commands of docs/datasets.md, with a short training."""
+    guide = (ROOT / "docs/datasets.md").read_text(encoding="utf-8")
+    section = guide[guide.index("## Data of your own") : guide.index("## Data sets that the library knows")]
+    commands = re.findall(r"^    python (.+(?:\\\n.+)*)", section, re.MULTILINE)
+    tools = [command.split()[0] for command in commands]
+    assert tools == [f"tools/{name}.py" for name in ("convert_dataset", "check_dataset", "train_net", "demo")]
+    for folder in ("configs", "docs", "egtr", "projects", "tools"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    for command in commands:
+        words = [sys.executable, *shlex.split(command.replace("\\\n", " "))]
+        if "tools/train_net.py" in words:
+            words += ["SOLVER.MAX_ITER", "4", "SOLVER.WARMUP_ITERS", "0", "DATALOADER.NUM_WORKERS", "0"]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    graphs = sorted(tmp_path.glob("output/mine/graphs/*.json"))
+    assert [path.stem for path in graphs] == ["football", "kite", "park", "party", "snow"]
+    assert json.loads(graphs[0].read_text())["class_names"] == ["ball", "dog", "hat", "person", "tree"]
+    assert (tmp_path / "output/mine/check/samples.png").stat().st_size > 10_000
