@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -22,6 +24,7 @@ from .palette import BASE_COLORS
 _GAP = 12
 # Bars below each other before the next column begins, so that a figure of 600 classes is no tower.
 _BARS_PER_COLUMN = 75
+_FEWEST_ROWS = 8
 # Inches.
 _BAR_HEIGHT, _COLUMN_WIDTH = 0.17, 4.2
 
@@ -60,7 +63,7 @@ def draw_histograms(histograms: Mapping[str, Histogram]) -> Figure:
     """Bars of how often each name occurs, the most frequent first, on a logarithmic axis.
 
     Args:
-        histograms: title to histogram, drawn side by side.
+        histograms: title to histogram, drawn side by side; at least one.
 
     Returns:
         A matplotlib figure that pyplot does not know of: nothing to close.
@@ -70,14 +73,16 @@ def draw_histograms(histograms: Mapping[str, Histogram]) -> Figure:
         for title, histogram in histograms.items()
         for part, order in enumerate(_columns(histogram))
     ]
-    most = max((len(order) for _, _, order in columns), default=0)
-    size = (_COLUMN_WIDTH * max(len(columns), 1), max(2.5, _BAR_HEIGHT * most + 1.0))
+    # As many rows in all columns, so that bars are of one thickness.
+    rows = max(_FEWEST_ROWS, *(len(order) for _, _, order in columns))
+    size = (_COLUMN_WIDTH * len(columns), _BAR_HEIGHT * rows + 1.0)
     figure = Figure(figsize=size, facecolor="white", layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.1)
     FigureCanvasAgg(figure)
-    colors = dict(zip(histograms, BASE_COLORS, strict=False))
+    colors = dict(zip(histograms, cycle(BASE_COLORS), strict=False))
     for k, (title, histogram, order) in enumerate(columns):
         axes = figure.add_subplot(1, len(columns), k + 1)
-        _draw_bars(axes, histogram, order, most, colors.get(title.removesuffix(", continued"), BASE_COLORS[0]))
+        _draw_bars(axes, histogram, order, rows, colors[title.removesuffix(", continued")])
         axes.set_title(title, loc="left", fontsize=11)
     return figure
 
@@ -120,7 +125,7 @@ def _columns(histogram: Histogram) -> list[np.ndarray]:
     return np.array_split(order, max(1, -(-len(order) // _BARS_PER_COLUMN)))
 
 
-def _draw_bars(axes: Axes, histogram: Histogram, order: np.ndarray, most: int, color: str) -> None:
+def _draw_bars(axes: Axes, histogram: Histogram, order: np.ndarray, rows: int, color: str) -> None:
     counts = histogram.counts[order]
     # A bar for a count of 1 must be seen as well: the axis begins below it.
     left = 0.5
@@ -130,8 +135,9 @@ def _draw_bars(axes: Axes, histogram: Histogram, order: np.ndarray, most: int, c
     for y, count in enumerate(counts):
         axes.text(max(count, left) * 1.12, y, f"{count:,}", va="center", fontsize=7, color="#333333")
     axes.set_yticks(range(len(order)), [_literal(histogram.names[k]) for k in order], fontsize=8)
-    # As many rows everywhere, so that bars of all columns are of one thickness.
-    axes.set_ylim(max(most, 1) - 0.4, -0.6)
+    axes.set_ylim(rows - 0.4, -0.6)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.set_xlabel("annotations, logarithmic", fontsize=8)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=8)
     for side in ("top", "right", "left"):
