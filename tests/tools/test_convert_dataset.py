@@ -111,12 +111,20 @@ def test_usage(convert, words, capsys):
     assert "error: --" in capsys.readouterr().err
 
 
+def test_what_the_guide_names_exists():
+    guide = (ROOT / "docs/datasets.md").read_text(encoding="utf-8")
+    links = [ROOT / "docs" / path for path in re.findall(r"\]\((?!http|#)([^)#]+)\)", guide)]
+    named = [ROOT / path for path in re.findall(r"(?:configs|docs|tools|egtr|projects)/[\w/.-]*\w", guide)]
+    assert len(links) > 3 and len(named) > 10
+    assert [path for path in links + named if not path.exists()] == []
+
+
 @pytest.mark.slow
 def test_the_guide_for_data_of_ones_own(tmp_path):
     """The commands of docs/datasets.md, with a short training."""
     guide = (ROOT / "docs/datasets.md").read_text(encoding="utf-8")
     section = guide[guide.index("## Data of your own") : guide.index("## Data sets that the library knows")]
-    commands = re.findall(r"^    python (.+(?:\\\n.+)*)", section, re.MULTILINE)
+    commands = re.findall(r"^    python ((?:.*\\\n)*.*)", section, re.MULTILINE)
     tools = [command.split()[0] for command in commands]
     assert tools == [f"tools/{name}.py" for name in ("convert_dataset", "check_dataset", "train_net", "demo")]
     for folder in ("configs", "docs", "egtr", "projects", "tools"):
