@@ -167,7 +167,7 @@ def print_report(report: DatasetReport, console: Console | None = None, examples
             console.print(_histogram_table(title, histogram))
     groups = report.by_kind()
     if groups:
-        table = Table("problem", "severity", title="problems", title_justify="left")
+        table = Table("problem", "severity")
         table.add_column("count", justify="right")
         table.add_column("pictures", justify="right")
         for (severity, kind), problems in groups.items():
@@ -181,10 +181,7 @@ def print_report(report: DatasetReport, console: Console | None = None, examples
             console.print(f"  {problem.message}", **_PLAIN)
         if len(problems) > examples:
             console.print(f"  ... and {len(problems) - examples:,} more", **_PLAIN)
-    errors, rest = report.num_errors, len(report.problems) - report.num_errors
-    verdict = "training on it would fail" if errors else "nothing that would break training"
-    unread = "" if report.images_read else " (pictures were not read)"
-    console.print(f"{errors:,} errors, {rest:,} warnings: {verdict}{unread}", **_PLAIN)
+    console.print(_verdict(report), **_PLAIN)
 
 
 def write_report(path: str | os.PathLike[str], report: DatasetReport) -> None:
@@ -196,13 +193,24 @@ def write_report(path: str | os.PathLike[str], report: DatasetReport) -> None:
 _PLAIN = {"markup": False, "emoji": False, "highlight": False, "soft_wrap": True}
 
 
+def _verdict(report: DatasetReport) -> str:
+    errors = [problem for problem in report.problems if problem.severity == ERROR]
+    verdict = "training on it would fail" if errors else "nothing that would break training"
+    if errors and all(problem.image_id is not None for problem in errors):
+        verdict += ", unless DATALOADER.SKIP_BROKEN leaves these pictures out"
+    unread = "" if report.images_read else " (pictures were not read)"
+    numbers = [(len(errors), "error"), (len(report.problems) - len(errors), "warning")]
+    counts = ", ".join(f"{number:,} {word}{'' if number == 1 else 's'}" for number, word in numbers)
+    return f"{counts}: {verdict}{unread}"
+
+
 def _histogram_table(title: str, histogram: Histogram) -> Table:
     """The most frequent names and, where not all fit, the least frequent ones."""
     order = np.argsort(-histogram.counts, kind="stable")
     head, tail = order, order[:0]
     if len(order) > _SHOWN_NAMES:
         head, tail = order[: _SHOWN_NAMES - 3], order[-3:]
-    table = Table(title, title_justify="left")
+    table = Table(title)
     table.add_column("annotations", justify="right")
     table.add_column("pictures", justify="right")
     for k in [*head, None, *tail] if len(tail) else head:

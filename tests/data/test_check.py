@@ -155,7 +155,7 @@ def test_damaged_set_from_the_command_line(damaged, tmp_path):
         "[red]dog",
         f"{damaged / 'images' / 'nowhere.jpg'}: cannot be read as a picture: there is no such file",
         "... and 3 more",
-        "8 errors, 14 warnings: training on it would fail",
+        "8 errors, 14 warnings: training on it would fail, unless DATALOADER.SKIP_BROKEN leaves these pictures out",
     ):
         assert words in answer.stdout, words
     assert "reading pictures: 100%" in answer.stderr
