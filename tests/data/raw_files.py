@@ -19,6 +19,11 @@ PREDICATES = ("on", "near", "under")
 CATEGORY_IDS = (3, 5, 9, 40, 41, 99)
 PREDICATE_IDS = (2, 7, 8)
 
+SCENES = [
+    {"id": 4, "objects": [(0, 0, 20, 20, 2, False), (10, 10, 30, 30, 5, False)], "relations": [(1, 0, 2)]},
+    {"id": 3, "objects": [(2, 2, 8, 8, 1, False)], "relations": []},
+]
+
 
 def write_json(path: Path, content: Any) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -104,6 +104,7 @@ def test_reads_objects_and_relations(tmp_path):
             "image id b, annotation id 9 is there twice",
         ),
         (lambda c: c["annotations"][4].pop("id"), "bad-annotation-id", "b", "annotation 1 has no id"),
+        (lambda c: c["annotations"][4].update(id=[3]), "bad-annotation-id", "b", "annotation 1 has no id"),
         (lambda c: c["annotations"][0].update(bbox=[1, 2, "3", 4]), "bad-box", 30, 'annotation id 9, field "bbox"'),
         (lambda c: c["annotations"][0].update(bbox=[1, 2, 3, 10**400]), "bad-box", 30, "four finite numbers"),
         (lambda c: c["annotations"][0].update(bbox=None), "bad-box", 30, "got None"),

@@ -5,9 +5,8 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from egtr.data import register_builtin_datasets, register_egtr_json
+from egtr.data import register_egtr_json
 from egtr.data.datasets import read_egtr_json, to_dataset_dicts
-from egtr.data.datasets.scenes import SCENES_CLASSES, SCENES_PREDICATES
 from egtr.structures import EGTRError
 
 # Ids with a gap, as COCO's have: 3, 5, 9 become 0, 1, 2.
@@ -211,50 +210,6 @@ def test_split_and_relation_file_by_name(tmp_path):
     assert _load(json_file, image_root, split="train", **options) == expected
     with pytest.raises(EGTRError, match=r'relations\.json: field "annotations".* is missing. It has "train", "val"'):
         _load(json_file, image_root, **options)
-
-
-@pytest.fixture
-def builtin_elsewhere(tmp_path, monkeypatch):
-    """The built-in data sets registered under tmp_path, and back where they were afterwards."""
-    with monkeypatch.context() as patch:
-        patch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-        register_builtin_datasets()
-        yield tmp_path
-    register_builtin_datasets()
-
-
-def test_builtin_names_follow_detectron2_datasets(builtin_elsewhere):
-    for folder in ("vg150", "scenes"):
-        for split in ("train", "val", "test"):
-            metadata = MetadataCatalog.get(f"{folder}_{split}")
-            assert metadata.json_file == str(builtin_elsewhere / folder / f"{split}.json")
-            assert f"{folder}_{split}" in DatasetCatalog
-    # scenes knows its classes before it is drawn.
-    assert MetadataCatalog.get("scenes_val").thing_classes == list(SCENES_CLASSES)
-    assert MetadataCatalog.get("scenes_val").predicate_classes == list(SCENES_PREDICATES)
-    before = MetadataCatalog.get("scenes_val")
-    register_builtin_datasets()
-    assert MetadataCatalog.get("scenes_val") is before
-
-
-def test_builtin_vg150_is_read_from_its_folder(builtin_elsewhere):
-    (builtin_elsewhere / "vg150").mkdir()
-    _write(builtin_elsewhere / "vg150")
-    assert [record["image_id"] for record in DatasetCatalog.get("vg150_train")] == [11, 12, 13]
-    assert MetadataCatalog.get("vg150_train").thing_classes == ["cat", "dog", "tree"]
-
-
-@pytest.mark.parametrize(
-    "name, remedy", [("scenes_train", "python tools/prepare_scenes.py"), ("vg150_test", "Visual Genome")]
-)
-def test_missing_data_set_names_path_variable_and_remedy(builtin_elsewhere, name, remedy):
-    folder, split = name.split("_")
-    with pytest.raises(EGTRError) as error:
-        DatasetCatalog.get(name)
-    message = str(error.value)
-    assert str(builtin_elsewhere / folder / f"{split}.json") in message
-    assert "DETECTRON2_DATASETS" in message and str(builtin_elsewhere) in message
-    assert remedy in message
 
 
 def test_missing_pictures_folder(tmp_path, registered):

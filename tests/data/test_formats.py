@@ -15,7 +15,7 @@ from egtr.data.datasets import FORMATS, read_annotations, register_rows, to_data
 from egtr.engine import load_config
 from egtr.structures import EGTRError
 
-from .raw_files import CLASSES, HEIGHT, PREDICATES, WIDTH, WRITERS
+from .raw_files import CLASSES, HEIGHT, PREDICATES, SCENES, WIDTH, WRITERS
 
 
 def test_every_format_has_files_here():
@@ -63,12 +63,6 @@ def test_dropped_objects_never_shift_relations(format, scenes):
         assert [(found[a], found[b], p) for a, b, p in record["relations"]] == [
             row for row in joined if row[0] in expected and row[1] in expected
         ]
-
-
-SCENES = [
-    {"id": 4, "objects": [(0, 0, 20, 20, 2, False), (10, 10, 30, 30, 5, False)], "relations": [(1, 0, 2)]},
-    {"id": 3, "objects": [(2, 2, 8, 8, 1, False)], "relations": []},
-]
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ class CocoContent:
 def parse_coco(coco: Any, path: str, layout: str) -> CocoContent:
     """Read "images", "annotations" and "categories".
 
-    Annotations keep their order within a picture; their ids are None where the file has none.
+    Annotations keep their order within a picture.
 
     Raises:
         EGTRError: a list is missing, or "categories" are malformed.
@@ -81,7 +81,7 @@ def _add_objects(
     image.boxes = parse_boxes([record.get("bbox") for record in records])
     image.classes = np.array([look_up(class_numbers, r.get("category_id")) for r in records], dtype=np.int64)
     image.crowd = np.array([bool(record.get("iscrowd", 0)) for record in records], dtype=bool)
-    image.annotation_ids = [record.get("id") for record in records]
+    image.annotation_ids = [record["id"] if is_id(record.get("id")) else None for record in records]
 
     def problem(kind: str, k: int, text: str) -> None:
         where = f"{path}: image id {image.image_id}, annotation id {records[k].get('id')}"

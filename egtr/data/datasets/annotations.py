@@ -60,7 +60,7 @@ class ImageAnnotations:
         relations: (T, 3) int64, (subject, object, predicate), 0-based; subject and object index the A
             annotations. ``UNKNOWN``, or a number out of range, where the file names something that it does not
             define.
-        annotation_ids: A ids of the file, where it has any.
+        annotation_ids: A ids of the file, None in place of a missing one; None where the format has none.
     """
 
     image_id: int | str
@@ -71,7 +71,7 @@ class ImageAnnotations:
     classes: np.ndarray
     crowd: np.ndarray
     relations: np.ndarray
-    annotation_ids: Sequence[int | str] | None = None
+    annotation_ids: Sequence[int | str | None] | None = None
 
     def __post_init__(self):
         self.boxes = np.asarray(self.boxes, dtype=np.float64).reshape(-1, 4)
@@ -159,7 +159,7 @@ class SceneGraphAnnotations:
                 rest = "it is clipped" if inside[k] else "nothing of it is inside, so it is left out"
                 text = f"annotation {k}: box {image.boxes[k].tolist()} leaves the picture of "
                 yield problem("box-outside", f"{text}{image.width} x {image.height} pixels; {rest}", WARNING)
-        if len(image.boxes) == 0:
+        if len(image.boxes) == 0 and not explained:
             yield problem("no-objects", "there are no objects", WARNING)
 
     def _relation_problems(self, image: ImageAnnotations, explained: bool) -> Iterator[Problem]:
@@ -185,7 +185,7 @@ class SceneGraphAnnotations:
             if count > 1:
                 row = f"relation {[subject, object_, predicate + first]}"
                 yield problem("duplicate-relation", f"{row}: is there {count} times; training takes it once", WARNING)
-        if not rows and len(image.boxes):
+        if not rows and len(image.boxes) and not explained:
             yield problem("no-relations", "there are no relations", WARNING)
 
     def is_sound(self, image: ImageAnnotations) -> bool:

@@ -100,7 +100,7 @@ def _index_annotations(
     positions: dict[int | str, tuple[int | str, int]] = {}
     for image in images:
         for k, annotation_id in enumerate(image.annotation_ids or ()):
-            if not is_id(annotation_id):
+            if annotation_id is None:
                 text = f"annotation {k} has no id, so that no relation can name it. Give each annotation an id."
             elif annotation_id in positions:
                 text = f"annotation id {annotation_id} is there twice. Give each annotation an id of its own."

@@ -151,7 +151,7 @@ def _read_arrays(h5_file: str) -> dict[str, np.ndarray]:
         array = arrays[name]
         length = arrays[counterpart].shape[:1] or (0,)
         shape = length if columns is None else (*length, columns)
-        if array.shape != shape or array.dtype.kind not in "iuf":
+        if array.shape != shape or array.dtype.kind not in ("iuf" if name == "boxes_1024" else "iu"):
             text = f"{name} holds {array.dtype} of shape {array.shape}, expected numbers of shape {shape}"
             raise EGTRError(f"{h5_file}: {text}. Was it written by another program?")
         arrays[name] = array.astype(np.float64 if name == "boxes_1024" else np.int64)
