@@ -224,14 +224,12 @@ def _read_record(
     members = read(PREDICTION_MEMBERS)
     truth_members = read(GROUND_TRUTH_MEMBERS) if _has_ground_truth(archive, index) else {}
     try:
-        size = members["image_size"]
-        if size.shape != (2,) or size.min() < 1:
-            raise EGTRError(f"image_size is {size.tolist()}, expected height and width in pixels")
-        prediction = Prediction(**members | {"image_size": tuple(size.tolist())})
+        prediction = Prediction(**members)
         truth = None
         if truth_members:
             truth = GroundTruth(*(truth_members[name] for name in GROUND_TRUTH_MEMBERS), image_id=image_id)
         check_record(prediction, truth, part.meta)
+        prediction.image_size = tuple(members["image_size"].tolist())
     except EGTRError as error:
         raise EGTRError(f"{where}{error}") from error
     return prediction, truth

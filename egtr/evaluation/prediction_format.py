@@ -144,6 +144,9 @@ def _training_from_json(record: Any) -> TripletCounts | None:
 
 def check_record(prediction: Prediction, ground_truth: GroundTruth | None, meta: PredictionMeta) -> None:
     """Raise EGTRError, naming the field, where values are out of range or disagree with ``meta``."""
+    size = np.asarray(prediction.image_size)
+    if size.shape != (2,) or size.dtype.kind not in "iu" or size.min() < 1:
+        raise EGTRError(f"image_size is {size.tolist()}, expected height and width, whole pixels")
     for field in ("logits", "boxes", "connectivity", "relation"):
         if not np.isfinite(getattr(prediction, field)).all():
             raise EGTRError(f"{field} holds NaN or infinity; has the model's training diverged?")

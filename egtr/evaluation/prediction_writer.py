@@ -21,8 +21,8 @@ class PredictionWriter:
 
     A path that ends in ``.npz`` becomes one file, which appears when the writer is closed. Any other path becomes a
     folder of parts ``part-<process>-<number>.npz``. Each part is written under another name, flushed to the disk and
-    then renamed, so that a run that is killed loses the open part at most. After an exception the open part is kept
-    too. Several processes may write into one folder, each its own parts.
+    then renamed, so that a run that is killed loses the open part at most. An exception closes the open part with
+    what it holds, unless writing itself failed. Several processes may write into one folder, each its own parts.
 
     The file says of itself whether all processes came to their end; :func:`read_predictions` refuses it otherwise.
     """
@@ -120,7 +120,7 @@ class PredictionWriter:
                 raise EGTRError(f"{self.path}: is a file; name a folder, or a file that ends in .npz")
             self.path.mkdir(parents=True, exist_ok=True)
             # Without overwrite a process must not stumble over what its neighbours have just begun.
-            former = [path for path in self.path.glob("part-*.npz*") if self._replaces(path.name)]
+            former = [path for path in self.path.glob("part-[0-9]*-[0-9]*.npz*") if self._replaces(path.name)]
         if former and not overwrite:
             raise EGTRError(f"{former[0]}: holds predictions of an earlier run; remove it or name another place")
         if not self._one_file:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -181,6 +182,10 @@ def test_a_refused_record_leaves_the_writer_working(tmp_path):
         writer.write(1, prediction, truth)
         with pytest.raises(EGTRError, match="p.npz: image 2: relation holds NaN or infinity"):
             writer.write(2, broken, truth)
+        with pytest.raises(
+            EGTRError, match=r"image 5: image_size is \[100.0, 120.0\], expected height and width, whole"
+        ):
+            writer.write(5, replace(prediction, image_size=(100.0, 120.0)), truth)
         with pytest.raises(EGTRError, match="image 1: it was written before"):
             writer.write(1, prediction, truth)
         with pytest.raises(EGTRError, match="image 4: logits has 2 columns, but meta names 3"):
