@@ -10,4 +10,4 @@ class EGTRError(ValueError):
 
 
 class MissingDetectron2Error(ImportError):
-    """Detectron2, or torch below it, is not installed. Models and data sets need it; structures and scoring do not."""
+    """Detectron2, or torch below it, is missing. Models and data sets need it; structures and scoring do not."""
