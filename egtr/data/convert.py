@@ -1,5 +1,6 @@
 """From one annotation format to another: what lies between reading and writing."""
 
+import inspect
 import os
 import re
 import tempfile
@@ -75,10 +76,10 @@ def read_splits(
         read = get_format(source).read
         if source == "vg_h5":
             options.setdefault("filter_empty_rels", False)
-    try:
-        splits = {split: read(path, image_root, **options) for split, path in inputs.items()}
-    except TypeError as error:
-        raise EGTRError(f"Options of {source}: {error}") from error
+    unknown = sorted(options.keys() - inspect.signature(read).parameters.keys())
+    if unknown:
+        raise EGTRError(f"Options of {source}: there is no {unknown[0]!r}; see {read.__module__}.{read.__name__}.")
+    splits = {split: read(path, image_root, **options) for split, path in inputs.items()}
     for annotations in splits.values():
         if annotations.first_error() is not None:
             errors = [problem.message for problem in annotations.find_problems() if problem.severity == ERROR]
