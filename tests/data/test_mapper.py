@@ -1,5 +1,4 @@
 import copy
-from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -17,6 +16,7 @@ from egtr.config import get_egtr_cfg
 from egtr.data import SceneGraphMapper
 from egtr.data.mapper import flip_table
 from egtr.structures import EGTRError
+from tests.data.exact_transforms import follow_box
 
 GRID, CELL = 3, 32
 SIDE = GRID * CELL
@@ -71,26 +71,6 @@ def _transforms(steps):
     return [kinds[kind](*arguments) for kind, *arguments in steps]
 
 
-def _follow(box, steps):
-    """A box through the steps in exact arithmetic, cut at every crop; None once nothing is left."""
-    x0, y0, x1, y1 = (Fraction(value) for value in box)
-    for kind, *arguments in [("crop", 0, 0, SIDE, SIDE), *steps]:
-        if kind == "hflip":
-            x0, x1 = arguments[0] - x1, arguments[0] - x0
-        elif kind == "vflip":
-            y0, y1 = arguments[0] - y1, arguments[0] - y0
-        elif kind == "resize":
-            sy, sx = Fraction(arguments[2], arguments[0]), Fraction(arguments[3], arguments[1])
-            x0, y0, x1, y1 = x0 * sx, y0 * sy, x1 * sx, y1 * sy
-        else:
-            left, top, w, h = arguments
-            x0, x1 = max(x0 - left, 0), min(x1 - left, w)
-            y0, y1 = max(y0 - top, 0), min(y1 - top, h)
-        if x1 <= x0 or y1 <= y0:
-            return None
-    return [float(value) for value in (x0, y0, x1, y1)]
-
-
 # Detectron2's resize returns read-only memory, which a flip after it (the recipes flip first) hands to torch.
 @pytest.mark.filterwarnings("ignore:The given NumPy array is not writable:UserWarning")
 @settings(max_examples=150, deadline=None)
@@ -124,9 +104,9 @@ def test_every_relation_still_joins_the_same_two_objects(tmp_path_factory, scene
     # Who is left, and where, follows from the steps alone. Classes are unique, so they name the object.
     expected = {}
     for annotation, box in zip(annotations, boxes, strict=True):
-        moved = _follow(box, steps)
+        moved = follow_box(box, _transforms(steps), (SIDE, SIDE))
         if moved is not None and not annotation["iscrowd"]:
-            expected[annotation["category_id"]] = moved
+            expected[annotation["category_id"]] = [float(value) for value in moved]
     classes = instances.gt_classes.tolist()
     assert classes == list(expected)
     np.testing.assert_allclose(
@@ -282,6 +262,57 @@ def test_training_sets_must_agree_on_flip_pairs(tiny_dataset):
         # The metadata are shared, and they do not let a value change.
         for metadata in (first, second):
             metadata.__dict__.pop("flip_predicate_pairs", None)
+
+
+RELATIONS = [[0, 1, 2], [1, 0, 0], [0, 1, 1], [0, 1, 2], [1, 1, 0], [0, 1, 0]]
+
+
+def test_of_several_predicates_on_a_pair_one_is_drawn_each_time(tmp_path):
+    record = _record(tmp_path, relations=RELATIONS)
+    mapper = SceneGraphMapper(True, augmentations=[], one_predicate_per_pair=True)
+    np.random.seed(0)
+    drawn = [mapper(record)["relations"].tolist() for _ in range(300)]
+    # 0 -> 1 has predicates 0, 1 and 2 (2 is there twice and counts once), the other two pairs one each. The rows keep
+    # their order in the file.
+    assert {tuple(map(tuple, rows)) for rows in drawn} == {
+        ((0, 1, 2), (1, 0, 0), (1, 1, 0)),
+        ((1, 0, 0), (0, 1, 1), (1, 1, 0)),
+        ((1, 0, 0), (1, 1, 0), (0, 1, 0)),
+    }
+    for predicate in range(3):
+        often = sum([0, 1, predicate] in rows for rows in drawn)
+        assert 67 < often < 133  # 100 within four standard deviations of 8.2
+
+
+def test_all_predicates_of_a_pair_are_the_default_and_draw_nothing(tmp_path):
+    record = _record(tmp_path, relations=RELATIONS)
+    np.random.seed(0)
+    mapped = SceneGraphMapper(True, augmentations=[])(record)
+    assert mapped["relations"].tolist() == [[0, 1, 2], [1, 0, 0], [0, 1, 1], [1, 1, 0], [0, 1, 0]]
+    # The draws of augmentations are those of a data set without such predicates.
+    drawn = np.random.rand()
+    np.random.seed(0)
+    assert drawn == np.random.rand()
+
+
+def test_predicates_per_pair_as_the_data_set_or_the_configuration_says(sided, tiny_dataset):
+    cfg = get_egtr_cfg()
+
+    def mapper(choice, *names):
+        cfg.DATASETS.TRAIN, cfg.INPUT.PREDICATES_PER_PAIR = names, choice
+        return SceneGraphMapper(cfg, is_train=True).one_predicate_per_pair
+
+    sided.one_predicate_per_pair = True
+    assert mapper("auto", "sided") and mapper("one", "sided") and not mapper("all", "sided")
+    assert mapper("one", tiny_dataset.train) and not mapper("auto", tiny_dataset.train)
+    with pytest.raises(EGTRError, match=f"'sided' and '{tiny_dataset.train}' .*Set INPUT.PREDICATES_PER_PAIR"):
+        mapper("auto", tiny_dataset.train, "sided")
+    assert mapper("one", tiny_dataset.train, "sided")
+    with pytest.raises(EGTRError, match="INPUT.PREDICATES_PER_PAIR is 'two'; take 'auto', 'all' or 'one'"):
+        mapper("two", "sided")
+    # A detector alone reads no relations, so that its data sets need not agree.
+    cfg.MODEL.EGTR.RELATION.ENABLED = False
+    assert not mapper("auto", tiny_dataset.train, "sided")
 
 
 def test_from_config(tiny_dataset):

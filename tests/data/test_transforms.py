@@ -5,6 +5,7 @@ from detectron2.data import transforms as T
 from egtr.config import get_egtr_cfg
 from egtr.data import DETRResize, build_augmentation, detr_resize_shape
 from egtr.data.transforms import RandomSelect
+from egtr.engine import load_config
 from egtr.structures import EGTRError
 
 
@@ -23,6 +24,17 @@ from egtr.structures import EGTRError
         ((427, 800), 600, 1333, (600, 1124)),
         # Exactly at the limit: 800 * 1333 / 800, nothing to shorten.
         ((800, 1333), 800, 1333, (800, 1333)),
+        # Pictures of Visual Genome. 1024 * 480 / 768 = 640; 1280 * 736 / 853 = 1104.4; 1024 * 800 / 375 = 2184.5 is
+        # too long, so 1333 * 375 / 1024 = 488.2 and 1024 * 488 / 375 = 1332.6.
+        ((768, 1024), 480, 1333, (480, 640)),
+        ((1280, 853), 736, 1333, (1104, 736)),
+        ((375, 1024), 800, 1333, (488, 1332)),
+        # 500 * 544 / 375 = 725.3, 600 * 672 / 450 = 896 exactly.
+        ((500, 375), 544, 1333, (725, 544)),
+        ((450, 600), 672, 1333, (672, 896)),
+        # Wider than the limit by far: round(1333 / 1000) = 1 row, and never none.
+        ((1, 1000), 800, 1333, (1, 1000)),
+        ((1, 3000), 800, 1333, (1, 3000)),
         # Half a pixel is rounded to even: round(1001 * 100 / 200 = 500.5) = 500.
         ((100, 200), 800, 1001, (500, 1000)),
         ((256, 256), 192, 1333, (192, 192)),
@@ -108,6 +120,27 @@ def test_no_flip_and_test_time():
     assert set(sizes) == {(92, 110)}
     sizes, kinds = _output_sizes(_cfg(INPUT__MIN_SIZE_TEST=0), False, 1)
     assert sizes == [(50, 60)] and kinds == [[]]
+
+
+SIDES = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
+
+
+def test_recipes_of_the_paper():
+    """The detector is trained with crops, EGTR without; both with the same flip and resize."""
+    cfgs = [load_config(f"egtr://configs/{name}.yaml") for name in ("vg150_detector", "vg150_egtr")]
+    detector, egtr = (build_augmentation(cfg, is_train=True) for cfg in cfgs)
+    for flip in (detector[0], egtr[0]):
+        assert isinstance(flip, T.RandomFlip) and (flip.horizontal, flip.vertical, flip.prob) == (True, False, 0.5)
+    (select,), (resize,) = detector[1:], egtr[1:]
+    before_crop, crop, after_crop = select.second.augs
+    assert select.prob == 0.5
+    for step in (resize, select.first, after_crop):
+        assert (step.short_sides, step.max_size, step.sample_style) == (SIDES, 1333, "choice")
+    assert (before_crop.short_sides, before_crop.max_size) == ((400, 500, 600), 0)
+    assert (crop.crop_type, list(crop.crop_size)) == ("absolute_range", [384, 600])
+    for cfg in cfgs:
+        (test_time,) = build_augmentation(cfg, is_train=False)
+        assert (test_time.short_sides, test_time.max_size) == ((800,), 1333)
 
 
 def test_random_select_runs_one_whole_branch():
