@@ -37,6 +37,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=5, help="runs after a first one, median taken (%(default)s)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the results as JSON, too")
     args = parser.parse_args(argv)
+    if min(args.queries, args.predicates, args.classes, args.images, args.runs) < 1:
+        parser.error("--queries, --predicates, --classes, --images and --runs must be at least 1")
 
     report = benchmark(args.queries, args.predicates, args.classes, args.images, args.runs)
     shape = f"{args.queries} queries, {args.predicates} predicates, {args.classes} classes"

@@ -12,7 +12,6 @@ import itertools
 import math
 from collections import Counter
 from dataclasses import replace
-from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +29,7 @@ def object_scores(logits):
 
 
 def score_array(prediction, scores):
-    """(N, N, R) scores of all triplets; pairs that the record does not hold, and (i, i) ones, are at -1."""
+    """(N, N, R) scores of all triplets; pairs that the record does not hold are at -1."""
     num_queries = len(scores)
     array = np.full((num_queries, num_queries, prediction.relation.shape[1]), -1.0, dtype=np.float32)
     subjects, objects = prediction.pairs.T
@@ -294,7 +293,7 @@ def object_ap(detections, truths, plus_one=0.0, first_id=1):
     annotated = rows(
         [(t.boxes.astype(np.float64), np.ones(len(t.boxes)), t.classes) for t in truths], count(first_id)
     )
-    detected = rows(detections, count(1))
+    detected = rows(detections, itertools.count(1))
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(coco(annotated), coco(detected), iouType="bbox")
         evaluation.evaluate()
