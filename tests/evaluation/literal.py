@@ -291,7 +291,7 @@ def object_ap(detections, truths, plus_one=0.0, first_id=1):
                 yield next(number), image, int(label), box, box[2] * box[3], 0, float(score)
 
     annotated = rows(
-        [(t.boxes.astype(np.float64), np.ones(len(t.boxes)), t.classes) for t in truths], count(first_id)
+        [(t.boxes.astype(np.float64), np.ones(len(t.boxes)), t.classes) for t in truths], itertools.count(first_id)
     )
     detected = rows(detections, itertools.count(1))
     with contextlib.redirect_stdout(io.StringIO()):
