@@ -1,6 +1,6 @@
 """From files to batches.
 
-- ``datasets``    readers and registration: Visual Genome 150's JSON layout; ``scenes``, drawn by the library
+- ``datasets``    readers, writers and names of data sets in every usual format; ``scenes``, drawn by the library
 - ``transforms``  DETR's resize rule and the paper's augmentation recipes
 - ``mapper``      one dataset dict to one model input, relations kept right through filtering, flip and crop
 - ``image``       pictures of any format and mode, from files, bytes or arrays, as RGB
