@@ -83,7 +83,10 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
         except EGTRError as error:
             # Out of a worker of a DataLoader it brings a whole traceback in its message.
             message = _egtr_error(str(error))
-            raise error if message is None else EGTRError(message) from error
+            if message is None:
+                raise
+        # Raised out here it does not keep the loader alive, whose workers end with it.
+        raise EGTRError(message)
     try:
         launch_processes(main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
     except ProcessRaisedException as error:
