@@ -25,6 +25,9 @@ def _add_detector_config(cfg: CfgNode) -> None:
     # Object classes C (no background class) and predicates R. They must agree with the data set's metadata.
     egtr.NUM_CLASSES = 150
     egtr.NUM_PREDICATES = 50
+    # What they are called, in the graphs that the model makes; []: as in the metadata of DATASETS.TEST[0].
+    egtr.CLASS_NAMES = []
+    egtr.PREDICATE_NAMES = []
     # Object queries N.
     egtr.NUM_QUERIES = 200
     # Iterative box refinement: each decoder layer has its own heads and corrects the reference boxes.
@@ -36,6 +39,10 @@ def _add_detector_config(cfg: CfgNode) -> None:
     # Train the relation part alone: everything that belongs to the detector keeps its weights and runs in
     # evaluation mode (no dropout, norms as stored).
     egtr.FREEZE_DETECTOR = False
+    # With FREEZE_DETECTOR: a folder that keeps what the detector says about each picture, for all runs that name the
+    # folder. Several times faster from the second time on that a picture is seen, so best without augmentation:
+    # each size and each mirrored picture is another one. "": the detector runs anew each time.
+    egtr.DETECTOR_CACHE = ""
 
     # The timm backbone (MODEL.BACKBONE.NAME "build_timm_backbone"). MODEL.BACKBONE.FREEZE_AT counts stages that are
     # not trained: 0 none, 1 the stem, 2 the stem and the first stage, ...

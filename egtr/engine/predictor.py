@@ -9,7 +9,6 @@ from typing import Self
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import Metadata, MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.evaluation.evaluator import inference_context
 from detectron2.modeling import build_model
@@ -18,6 +17,7 @@ import egtr.modeling  # noqa: F401 - registers the architecture
 from egtr import model_zoo
 from egtr.data import build_augmentation, get_metadata
 from egtr.data.image import ImageSource, load_image
+from egtr.modeling.names import get_names
 from egtr.structures import EGTRError, SceneGraph
 
 from .checkpointer import EGTRCheckpointer
@@ -35,8 +35,9 @@ class EGTRPredictor:
     evaluated with and returns the graph alone, with names.
 
     Args:
-        cfg: a configuration with MODEL.WEIGHTS set. Names come from the metadata of DATASETS.TEST[0], or from
-            its files, where they are there. Where MODEL.DEVICE is a GPU and there is none, the CPU serves.
+        cfg: a configuration with MODEL.WEIGHTS set. Names come from MODEL.EGTR.CLASS_NAMES and PREDICATE_NAMES, or
+            from the metadata of DATASETS.TEST[0] or its files, where they are there. Where MODEL.DEVICE is a GPU and
+            there is none, the CPU serves.
         model: a built model in place of a new one; MODEL.WEIGHTS is not loaded then. It may be in training: each
             call leaves it in the mode in which it was.
 
@@ -55,13 +56,13 @@ class EGTRPredictor:
         self.cfg = cfg = without_pretrained(cfg)
         if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
             raise EGTRError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}; take 'RGB' or 'BGR'")
+        if len(cfg.DATASETS.TEST) and not (cfg.MODEL.EGTR.CLASS_NAMES and cfg.MODEL.EGTR.PREDICATE_NAMES):
+            _read_names(cfg.DATASETS.TEST[0])
+        self.class_names, self.predicate_names = get_names(cfg)
         if model is None:
             model = _load_model(cfg).eval()
         self.model = model
         self.augmentations = T.AugmentationList(build_augmentation(cfg, is_train=False))
-        metadata = _metadata(cfg.DATASETS.TEST[0]) if len(cfg.DATASETS.TEST) else None
-        self.class_names = _names(metadata, "thing_classes", cfg.MODEL.EGTR.NUM_CLASSES)
-        self.predicate_names = _names(metadata, "predicate_classes", cfg.MODEL.EGTR.NUM_PREDICATES)
 
     @classmethod
     def from_config_file(cls, name: str = DEFAULT_CONFIG, opts: Sequence[str] = ()) -> Self:
@@ -125,24 +126,9 @@ def _load_model(cfg: CfgNode) -> torch.nn.Module:
     return model
 
 
-def _metadata(dataset_name: str) -> Metadata:
+def _read_names(dataset_name: str) -> None:
     """Prediction needs no data set; names are all that is missing where there is none."""
     try:
-        return get_metadata(dataset_name)
+        get_metadata(dataset_name)
     except EGTRError as error:
         logger.info("Names of classes and predicates may be missing: %s", error)
-        return MetadataCatalog.get(dataset_name)
-
-
-def _names(metadata, field: str, number: int) -> tuple[str, ...] | None:
-    names = getattr(metadata, field, None)
-    if names and len(names) != number:
-        logger.warning(
-            "Data set %r (DATASETS.TEST) has %d %s, but the model has %d: they stay without names",
-            metadata.name,
-            len(names),
-            field,
-            number,
-        )
-        return None
-    return tuple(names) if names else None

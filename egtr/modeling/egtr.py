@@ -4,7 +4,6 @@ from contextlib import nullcontext
 
 import torch
 from detectron2.config import configurable
-from detectron2.data import MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from detectron2.structures import ImageList
 from detectron2.utils.events import get_event_storage, has_event_storage
@@ -13,7 +12,9 @@ from torch import Tensor, nn
 from ..layers import box_xyxy_to_cxcywh
 from ..structures import EGTRError, SceneGraph
 from .criterion import SetCriterion
+from .detector_cache import DetectorCache
 from .matcher import HungarianMatcher
+from .names import get_names
 from .outputs import EGTROutput, Target
 from .postprocessing import build_instances, build_prediction, scale_boxes
 from .relation import (
@@ -23,7 +24,7 @@ from .relation import (
     build_relation_head,
     build_relation_tasks,
 )
-from .transformer import build_transformer
+from .transformer import TransformerOutput, build_transformer
 
 
 class RelationPart(nn.Module):
@@ -76,6 +77,7 @@ class EGTR(nn.Module):
         input_format: "RGB" or "BGR", for drawing only.
         aux_loss: detection losses on every decoder layer.
         freeze_detector: train the relation part alone.
+        detector_cache: folder where what a frozen detector says is kept, see :class:`DetectorCache`; "" keeps nothing.
         detections_per_image: size of "instances".
         triplets_per_image: triplets of "scene_graph".
         object_score: "softmax" or "sigmoid", scores of objects in the graph.
@@ -95,6 +97,7 @@ class EGTR(nn.Module):
         input_format: str = "RGB",
         aux_loss: bool = False,
         freeze_detector: bool = False,
+        detector_cache: str = "",
         detections_per_image: int = 100,
         triplets_per_image: int = 100,
         object_score: str = "softmax",
@@ -104,6 +107,11 @@ class EGTR(nn.Module):
         super().__init__()
         if freeze_detector and relation is None:
             raise EGTRError("MODEL.EGTR.FREEZE_DETECTOR True with RELATION.ENABLED False leaves nothing to train")
+        if detector_cache and (aux_loss or not freeze_detector):
+            raise EGTRError(
+                "MODEL.EGTR.DETECTOR_CACHE keeps the last layer's answer of a detector that does not change: it needs "
+                "FREEZE_DETECTOR True and AUX_LOSS False"
+            )
         self.backbone = backbone
         self.transformer = transformer
         self.relation = relation
@@ -120,12 +128,13 @@ class EGTR(nn.Module):
         if freeze_detector:
             for part in (backbone, transformer):
                 part.requires_grad_(False)
+        self.detector_cache = DetectorCache(detector_cache, [backbone, transformer]) if detector_cache else None
 
     @classmethod
     def from_config(cls, cfg):
         egtr = cfg.MODEL.EGTR
         backbone = build_backbone(cfg)
-        metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0]) if len(cfg.DATASETS.TEST) else None
+        class_names, predicate_names = get_names(cfg)
         relation = cls._relation_from_config(cfg) if egtr.RELATION.ENABLED else None
         return {
             "backbone": backbone,
@@ -137,11 +146,12 @@ class EGTR(nn.Module):
             "input_format": cfg.INPUT.FORMAT,
             "aux_loss": egtr.AUX_LOSS,
             "freeze_detector": egtr.FREEZE_DETECTOR,
+            "detector_cache": egtr.DETECTOR_CACHE,
             "detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
             "triplets_per_image": cfg.TEST.SCENE_GRAPH.TRIPLETS_PER_IMAGE,
             "object_score": cfg.TEST.SCENE_GRAPH.OBJECT_SCORE,
-            "class_names": _names(metadata, "thing_classes", egtr.NUM_CLASSES),
-            "predicate_names": _names(metadata, "predicate_classes", egtr.NUM_PREDICATES),
+            "class_names": class_names,
+            "predicate_names": predicate_names,
         }
 
     @staticmethod
@@ -231,12 +241,11 @@ class EGTR(nn.Module):
 
     def _network(self, images: ImageList, with_tasks: bool = False) -> EGTROutput:
         """:meth:`network` before logit adjustment, which no loss may see; auxiliary tasks only for losses."""
-        padded = images.tensor
-        valid = torch.zeros(len(padded), *padded.shape[-2:], dtype=torch.bool, device=padded.device)
-        for index, (height, width) in enumerate(images.image_sizes):
-            valid[index, :height, :width] = True
         with torch.no_grad() if self.freeze_detector else nullcontext():
-            detected = self.transformer(self.backbone(padded), valid)
+            if self.detector_cache is None:
+                detected = self._detect(images)
+            else:
+                detected = self.detector_cache(images, self._detect_one)
         relation_logits = connectivity_logits = gates = predicate_frequency = None
         tasks = {}
         if self.relation is not None:
@@ -266,6 +275,16 @@ class EGTR(nn.Module):
             tasks=tasks,
             predicate_frequency=predicate_frequency,
         )
+
+    def _detect(self, images: ImageList) -> TransformerOutput:
+        padded = images.tensor
+        valid = torch.zeros(len(padded), *padded.shape[-2:], dtype=torch.bool, device=padded.device)
+        for index, (height, width) in enumerate(images.image_sizes):
+            valid[index, :height, :width] = True
+        return self.transformer(self.backbone(padded), valid)
+
+    def _detect_one(self, image: Tensor) -> TransformerOutput:
+        return self._detect(ImageList.from_tensors([image], self.backbone.size_divisibility))
 
     def losses(self, inputs: list[dict]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Unweighted losses and logged quantities, as the current mode (training or evaluation) defines them."""
@@ -323,9 +342,3 @@ class EGTR(nn.Module):
                 )
             )
         return targets
-
-
-def _names(metadata, field: str, count: int) -> tuple[str, ...] | None:
-    """Names from the metadata if they fit the model; a model of another label set prints numbers."""
-    names = getattr(metadata, field, None) if metadata is not None else None
-    return tuple(names) if names and len(names) == count else None

@@ -1,0 +1,45 @@
+"""What the classes and predicates of a model are called."""
+
+import logging
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+
+from ..structures import EGTRError
+
+logger = logging.getLogger(__name__)
+
+# Key of the configuration, field of a data set's metadata, key of the number.
+_SOURCES = (
+    ("CLASS_NAMES", "thing_classes", "NUM_CLASSES"),
+    ("PREDICATE_NAMES", "predicate_classes", "NUM_PREDICATES"),
+)
+
+
+def get_names(cfg: CfgNode) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    """Names of the C classes and R predicates of the model that ``cfg`` describes.
+
+    They stand in MODEL.EGTR.CLASS_NAMES and PREDICATE_NAMES or, where these are empty, in the metadata of
+    DATASETS.TEST[0].
+
+    Returns:
+        class names and predicate names; None where none are known that fit the model, which then prints numbers.
+
+    Raises:
+        EGTRError: the names in the configuration are not as many as NUM_CLASSES or NUM_PREDICATES.
+    """
+    metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0]) if len(cfg.DATASETS.TEST) else None
+    found = []
+    for key, field, number in _SOURCES:
+        own, wanted = cfg.MODEL.EGTR[key], cfg.MODEL.EGTR[number]
+        if own and len(own) != wanted:
+            raise EGTRError(f"MODEL.EGTR.{key} holds {len(own)} names, but MODEL.EGTR.{number} is {wanted}")
+        names = own or getattr(metadata, field, None)
+        if names and len(names) != wanted:
+            logger.warning(
+                "Data set %r (DATASETS.TEST) has %d %s, but the model has %d: they stay without names",
+                metadata.name, len(names), field, wanted,
+            )  # fmt: skip
+            names = None
+        found.append(tuple(names) if names else None)
+    return found[0], found[1]
