@@ -138,6 +138,10 @@ def test_register_in_yaml(tmp_path, forget, monkeypatch):
     (tmp_path / "saved.yaml").write_text(cfg.dump())
     load_config(str(tmp_path / "saved.yaml"))
     assert MetadataCatalog.get("yaml_set") is metadata
+    # Unless its variable has got another value.
+    monkeypatch.setenv("MY_DATA", "elsewhere")
+    load_config(str(tmp_path / "saved.yaml"))
+    assert MetadataCatalog.get("yaml_set").json_file == "elsewhere/train.json"
     # Another configuration may say something else by the same name.
     monkeypatch.chdir(tmp_path)
     _load([["yaml_set", "coco_sg", "data/train.json", "~/images"]], tmp_path)
@@ -163,6 +167,7 @@ def test_nothing_is_registered_by_default():
     [
         ([["bad", "coco_sgg", "a", "b"]], r"\['bad', .*no data set format 'coco_sgg'. Did you mean 'coco_sg'\?"),
         ([["bad", 7, "a", "b"]], r"row \['bad', 7, .*write \[name, format, json_file, image_root\]"),
+        ([["bad", "psg", "a#val", "b"]], r"row \['bad', .*: a: there is no split 'val'; take one of train, test"),
         ([["bad", "psg", "a"]], "write"),
         ([["bad", "psg", "a", "b", ["c"]]], "write"),
         ([["bad", "psg", "a", ""]], "write"),

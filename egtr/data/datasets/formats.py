@@ -111,17 +111,18 @@ def register_rows(rows: Sequence[Any]) -> None:
         reserved = [key for key in metadata if not isinstance(key, str) or key in _RESERVED]
         if reserved:
             raise EGTRError(f"{where}: {reserved[0]!r} is no key that the fifth entry can set.")
+        resolved = [name, format, json_file, image_root, metadata]
+        former = MetadataCatalog.get(name).get("register_row") if name in DatasetCatalog else None
+        if former == resolved:
+            continue
+        if name in DatasetCatalog and former is None:
+            raise EGTRError(f"{where}: {name!r} is the name of another data set. Take another name.")
+        options = {"remedy": f"DATASETS.REGISTER names it, in {row!r}."} | metadata
         try:
             get_format(format)
+            if former is not None:
+                DatasetCatalog.remove(name)
+                MetadataCatalog.remove(name)
+            register_dataset(name, format, json_file, image_root, **options, register_row=resolved)
         except EGTRError as error:
             raise EGTRError(f"{where}: {error}") from error
-        known = MetadataCatalog.get(name).get("register_row") if name in DatasetCatalog else None
-        if known == row:
-            continue
-        if name in DatasetCatalog:
-            if known is None:
-                raise EGTRError(f"{where}: {name!r} is the name of another data set. Take another name.")
-            DatasetCatalog.remove(name)
-            MetadataCatalog.remove(name)
-        remedy = f"DATASETS.REGISTER names it, in {row!r}."
-        register_dataset(name, format, json_file, image_root, **{"remedy": remedy} | metadata, register_row=row)
