@@ -48,9 +48,9 @@ def draw_samples(
     """
     tiles = []
     order = np.random.default_rng(seed).permutation(len(annotations.images))
-    with tqdm(total=min(number, len(order)), desc="drawing samples", unit="picture") as progress:
+    with tqdm(total=min(max(number, 0), len(order)), desc="drawing samples", unit="picture") as progress:
         for k in order:
-            if len(tiles) == number:
+            if len(tiles) >= number:
                 break
             tile = _draw_sample(annotations, int(k), tile_width)
             if tile is not None:
