@@ -53,6 +53,8 @@ def load_triplet_counts(dataset_name: str) -> TripletCounts:
     statistics = _counted_before.get(key) or _read(path, key)
     if statistics is None or not statistics.fits(metadata):
         statistics = _count(dataset_name)
+        if _content_key(metadata) != key:  # the files changed while they were read
+            return statistics.counts
         _write(path, key, statistics)
     _counted_before[key] = statistics
     statistics.complete(metadata)
@@ -144,7 +146,7 @@ def _content_key(metadata: Metadata) -> str | None:
         return None
     # Files count by what is in them: a folder that moves keeps its cache.
     options = {key: value for key, value in metadata.get("reader_options", {}).items() if value not in files}
-    key = hashlib.sha256(json.dumps([VERSION, options], sort_keys=True).encode())
+    key = hashlib.sha256(json.dumps([VERSION, options], sort_keys=True, default=str).encode())
     try:
         for path in files:
             with open(path, "rb") as file:
@@ -174,7 +176,7 @@ def _read(path: str, key: str) -> _Statistics | None:
     except FileNotFoundError:
         return None
     except _DAMAGE as error:
-        logger.warning("%s is damaged (%s): its statistics are counted anew", path, error)
+        logger.warning("%s cannot be used (%s): statistics are counted anew", path, error)
         return None
 
 

@@ -124,6 +124,19 @@ def test_one_changed_relation_is_counted(dataset, new_process):
     np.testing.assert_array_equal(after.dense().sum(axis=2), before.dense().sum(axis=2))
 
 
+def test_files_that_change_while_they_are_read_are_not_kept(dataset, monkeypatch):
+    count = statistics._count
+
+    def count_and_change(name):
+        counted = count(name)
+        (dataset.root / "rel.json").write_text((dataset.root / "rel.json").read_text() + " ")
+        return counted
+
+    monkeypatch.setattr(statistics, "_count", count_and_change)
+    load_triplet_counts(dataset.train)
+    assert not _cache_of(dataset).exists() and not statistics._counted_before
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "wrong ids", "field missing"])
 def test_a_damaged_cache_is_made_anew(dataset, new_process, no_parsing, caplog, damage):
     expected, cache = load_triplet_counts(dataset.train), _cache_of(dataset)
@@ -139,7 +152,7 @@ def test_a_damaged_cache_is_made_anew(dataset, new_process, no_parsing, caplog, 
         cache.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "text": b"no statistics"}[damage])
     new_process()
     assert _rows(load_triplet_counts(dataset.train)) == _rows(expected)
-    assert f"{cache} is damaged" in caplog.text
+    assert f"{cache} cannot be used" in caplog.text
     new_process()
     no_parsing()
     assert _rows(load_triplet_counts(dataset.train)) == _rows(expected)
