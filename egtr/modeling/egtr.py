@@ -77,7 +77,7 @@ class EGTR(nn.Module):
         input_format: "RGB" or "BGR", for drawing only.
         aux_loss: detection losses on every decoder layer.
         freeze_detector: train the relation part alone.
-        detector_cache: folder where what a frozen detector says is kept, see :class:`DetectorCache`; "" keeps nothing.
+        detector_cache: folder for what a frozen detector says, see :class:`DetectorCache`; "" keeps nothing.
         detections_per_image: size of "instances".
         triplets_per_image: triplets of "scene_graph".
         object_score: "softmax" or "sigmoid", scores of objects in the graph.
@@ -109,7 +109,7 @@ class EGTR(nn.Module):
             raise EGTRError("MODEL.EGTR.FREEZE_DETECTOR True with RELATION.ENABLED False leaves nothing to train")
         if detector_cache and (aux_loss or not freeze_detector):
             raise EGTRError(
-                "MODEL.EGTR.DETECTOR_CACHE keeps the last layer's answer of a detector that does not change: it needs "
+                "MODEL.EGTR.DETECTOR_CACHE keeps what the last layer of an unchanging detector says: it needs "
                 "FREEZE_DETECTOR True and AUX_LOSS False"
             )
         self.backbone = backbone
