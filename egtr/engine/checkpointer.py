@@ -4,7 +4,7 @@ import logging
 import os
 import pickle
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.file_io import PathManager
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from tabulate import tabulate
 from torch import nn
 
 from egtr.structures import EGTRError
@@ -162,6 +163,22 @@ def find_new_parameters(model: nn.Module, incompatible: Any) -> list[str]:
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names[id(parameter)].append(name)
     return [aliases[0] for aliases in names.values() if absent.issuperset(aliases)]
+
+
+def new_parameter_table(model: nn.Module, names: Iterable[str], incompatible: Any) -> str:
+    """What a log says about parameters that a checkpoint did not bring.
+
+    Args:
+        names: of :func:`find_new_parameters`.
+        incompatible: :attr:`EGTRCheckpointer.incompatible` after loading.
+
+    Returns:
+        One line a parameter: name, shape in the model, shape in the checkpoint ("-" where it is not in there).
+    """
+    found = {name: tuple(shape) for name, shape, _ in incompatible.incorrect_shapes}
+    parameters = dict(model.named_parameters())
+    rows = [(name, tuple(parameters[name].shape), found.get(name, "-")) for name in names]
+    return tabulate(rows, headers=["parameter", "shape", "in the checkpoint"])
 
 
 def export_weights(model: nn.Module | Mapping[str, torch.Tensor], path: str | Path, half: bool = False) -> int:

@@ -1,6 +1,7 @@
-"""What would otherwise fail at the first evaluation, hours into a run."""
+"""What would otherwise fail hours into a run, or spoil it unseen."""
 
 import re
+from collections.abc import Iterable
 
 from detectron2.config import CfgNode
 
@@ -25,9 +26,7 @@ def check_scoring(cfg: CfgNode) -> None:
     if keys.BOOTSTRAP < 0:
         raise EGTRError(f"TEST.SCENE_GRAPH.BOOTSTRAP is {keys.BOOTSTRAP}; give a number of resamples, or 0 for none")
     if keys.SAVE_PREDICTIONS and not cfg.OUTPUT_DIR:
-        raise EGTRError(
-            "TEST.SCENE_GRAPH.SAVE_PREDICTIONS: OUTPUT_DIR is empty, so there is no place for them"
-        )
+        raise EGTRError("TEST.SCENE_GRAPH.SAVE_PREDICTIONS: OUTPUT_DIR is empty, so there is no place for them")
     if keys.OBJECT_SCORE not in OBJECT_SCORES:
         raise EGTRError(
             f"TEST.SCENE_GRAPH.OBJECT_SCORE is {keys.OBJECT_SCORE!r}, choose one of {', '.join(OBJECT_SCORES)}"
@@ -73,3 +72,22 @@ def check_best_metric(cfg: CfgNode) -> None:
     topk, k = list(cfg.TEST.SCENE_GRAPH.TOPK), name.partition("@")[2]
     if k.isdecimal() and int(k) not in topk:
         raise EGTRError(f"{where}, but TEST.SCENE_GRAPH.TOPK is {topk}. Take a K of these, or add {k} to them")
+
+
+def check_frozen(cfg: CfgNode, new_parameters: Iterable[str]) -> None:
+    """Refuse to freeze a detector that MODEL.WEIGHTS brought in part: the rest would stay random for good.
+
+    Args:
+        new_parameters: names of those that the weights did not bring.
+
+    Raises:
+        EGTRError: MODEL.EGTR.FREEZE_DETECTOR is True and some of them are the transformer's, such as the class heads
+            of another label set.
+    """
+    missing = [name for name in new_parameters if name.startswith("transformer.")]
+    if cfg.MODEL.EGTR.FREEZE_DETECTOR and missing:
+        raise EGTRError(
+            f"MODEL.EGTR.FREEZE_DETECTOR is True, but MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} lacks {len(missing)} "
+            f"parameters of the detector, or has them in another shape; the first is {missing[0]}. They would stay "
+            "random. Set FREEZE_DETECTOR False, or train a detector on these classes first"
+        )

@@ -17,8 +17,8 @@ from egtr.data.build import skipped_by
 from egtr.evaluation import SceneGraphEvaluator
 from egtr.structures import EGTRError
 
-from .checkpointer import EGTRCheckpointer, find_new_parameters
-from .checks import best_metric, check_best_metric, check_scoring
+from .checkpointer import EGTRCheckpointer, find_new_parameters, new_parameter_table
+from .checks import best_metric, check_best_metric, check_frozen, check_scoring
 from .defaults import seed_process
 from .hooks import BestCheckpointer, BrokenPictureReporter
 from .optimizer import build_optimizer
@@ -102,7 +102,13 @@ class EGTRTrainer(DefaultTrainer):
             logger.info("MODEL.WEIGHTS is empty: starting from scratch")
             return
         self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
-        self._set_new_parameters(find_new_parameters(self.bare_model, self.checkpointer.incompatible))
+        new_parameters = find_new_parameters(self.bare_model, self.checkpointer.incompatible)
+        check_frozen(self.cfg, new_parameters)
+        if new_parameters:
+            table = new_parameter_table(self.bare_model, new_parameters, self.checkpointer.incompatible)
+            rate = self.cfg.SOLVER.BASE_LR * self.cfg.SOLVER.NEW_MULTIPLIER
+            logger.info("What MODEL.WEIGHTS does not bring starts anew, at the learning rate %.3g:\n%s", rate, table)
+        self._set_new_parameters(new_parameters)
 
     def train(self) -> dict[str, Any] | None:
         """Run training; returns the results of the last evaluation (on the main process)."""
