@@ -1,0 +1,118 @@
+#!/usr/bin/env python
+"""Does the decoder's self-attention encode relations? Measures it, for a model and a data set."""
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+
+from egtr.data import get_metadata
+from egtr.data.image import load_image
+from egtr.engine import EGTRPredictor, add_extension_argument, import_extensions
+from egtr.engine.predictor import DEFAULT_CONFIG
+from egtr.engine.relation_analysis import collect_relations, source_names, summarize_relations
+from egtr.structures import EGTRError
+from egtr.visualization.relation_analysis import (
+    draw_attention_auc,
+    draw_attention_maps,
+    draw_gates,
+    draw_uncertainty,
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=f"{__doc__} Writes analysis.json, attention_auc.png, gates.png, uncertainty.png, and heat maps "
+        "of the attention between the objects of single pictures."
+    )
+    parser.add_argument(
+        "--config-file",
+        default=DEFAULT_CONFIG,
+        metavar="FILE",
+        help="YAML file with MODEL.WEIGHTS, or a configuration that comes with EGTR (default: %(default)s)",
+    )
+    parser.add_argument("--dataset", metavar="NAME", help="a registered data set (default: DATASETS.TEST)")
+    parser.add_argument("--num-images", type=int, metavar="N", help="its first N pictures (default: all)")
+    parser.add_argument(
+        "--image-id",
+        nargs="+",
+        default=[],
+        metavar="ID",
+        help="draw heat maps of these pictures (default: the one with most related pairs)",
+    )
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
+    add_extension_argument(parser)
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="change configuration keys"
+    )
+    args = parser.parse_args(argv)
+    if args.num_images is not None and args.num_images < 1:
+        parser.error(f"--num-images {args.num_images}: give at least 1")
+    try:
+        analyze(args)
+    except (EGTRError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def analyze(args: argparse.Namespace) -> None:
+    import_extensions(args.extension)
+    predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
+    dataset = args.dataset or (predictor.cfg.DATASETS.TEST or ("",))[0]
+    if not dataset:
+        raise EGTRError("DATASETS.TEST is empty: name a data set with --dataset")
+    images = collect_relations(predictor.cfg, predictor.model, dataset, args.num_images)
+    chosen = [image for image in images if str(image.image_id) in args.image_id]
+    if len(chosen) < len(args.image_id):
+        missing = sorted(set(args.image_id) - {str(image.image_id) for image in chosen})
+        raise EGTRError(f"--image-id: not among the {len(images)} pictures of {dataset!r}: {', '.join(missing)}")
+    metadata = get_metadata(dataset)
+    summary = summarize_relations(images, metadata.predicate_classes, source_names(predictor.model))
+
+    args.output.mkdir(parents=True, exist_ok=True)
+    about = {"dataset": dataset, "weights": predictor.cfg.MODEL.WEIGHTS}
+    (args.output / "analysis.json").write_text(json.dumps(_without_nan(about | summary), indent=1) + "\n")
+    draw_attention_auc(summary).savefig(args.output / "attention_auc.png")
+    draw_uncertainty(images, summary["uncertainty"]).savefig(args.output / "uncertainty.png")
+    if summary["gates"]:
+        draw_gates(summary["gates"]).savefig(args.output / "gates.png")
+    for image in chosen or [max(images, key=lambda image: image.related.sum())]:
+        figure = draw_attention_maps(
+            load_image(image.file_name), image, metadata.thing_classes, metadata.predicate_classes
+        )
+        figure.savefig(args.output / f"attention_{Path(image.file_name).stem}.png")
+    print(_text(summary))
+    print(f"\nNumbers and pictures are in {args.output}")
+
+
+def _text(summary: dict) -> str:
+    attention, others = summary["attention"], summary["others"]
+    lines = [
+        f"{summary['num_related']} of {summary['num_pairs']} pairs are related ({summary['num_images']} pictures)",
+        "AUC of attention, a row for each layer, a column for each head:",
+        *(" ".join(f"{value:.3f}" for value in row) for row in attention["auc"]),
+        "The same of attention from object to subject:",
+        *(" ".join(f"{value:.3f}" for value in row) for row in attention["auc_reversed"]),
+        *(f"AUC of {name}: {scores['auc']:.3f}" for name, scores in others.items() if scores),
+    ]
+    if summary["gates"]:
+        for name in ("related", "unrelated"):
+            pairs = zip(summary["gates"]["sources"], summary["gates"][name], strict=True)
+            lines.append(f"Mean gate, {name} pairs: " + ", ".join(f"{source} {value:.3f}" for source, value in pairs))
+    correlation = ", ".join(f"{name} {value:.3f}" for name, value in summary["uncertainty"].items())
+    return "\n".join([*lines, f"Correlation of uncertainty with IoU: {correlation}"])
+
+
+def _without_nan(value):
+    """JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
