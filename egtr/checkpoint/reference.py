@@ -1,6 +1,11 @@
-"""Reading what the released implementation wrote: names of weights and config.json."""
+"""The released implementation's names and settings, which are those of Hugging Face's Deformable DETR.
+
+transformers renamed some weights in version 5 (``mlp.fc1``, ``self_attn.o_proj``, ``backbone.model``). Its files
+still have the old names; the new ones occur where a model's own ``state_dict()`` was saved.
+"""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,8 +19,8 @@ from ..structures import EGTRError
 _LAYER = r"model\.(encoder|decoder)\.layers\.(\d+)\."
 # First match wins. The right side is a name of ours.
 _NAMES = [
-    (r"triplet_dist", r"relation.frequency_bias.table"),
-    (r"rel_dist", r"relation.frequency_bias.predicate_frequency"),
+    (r"triplet_dist$", r"relation.frequency_bias.table"),
+    (r"rel_dist$", r"relation.frequency_bias.predicate_frequency"),
     (r"proj_q\.", r"relation.source.query_proj."),
     (r"proj_k\.", r"relation.source.key_proj."),
     (r"final_sub_proj\.", r"relation.source.subject_proj."),
@@ -25,8 +30,8 @@ _NAMES = [
     (r"connectivity_layer\.", r"relation.connectivity_head.mlp."),
     (r"class_embed\.", r"transformer.class_heads."),
     (r"bbox_embed\.", r"transformer.box_heads."),
-    (r"model\.backbone\.conv_encoder\.model\.", r"backbone.model."),
-    (r"model\.level_embed", r"transformer.level_embed"),
+    (r"model\.backbone\.(?:conv_encoder\.)?model\.(?:_backbone\.)?", r"backbone.model."),
+    (r"model\.level_embed$", r"transformer.level_embed"),
     (r"model\.input_proj\.", r"transformer.input_proj."),
     (r"model\.query_position_embeddings\.", r"transformer.query_embed."),
     (r"model\.reference_points\.", r"transformer.reference_points."),
@@ -34,17 +39,18 @@ _NAMES = [
     (r"model\.enc_output_norm\.", r"transformer.two_stage.memory_norm."),
     (r"model\.pos_trans\.", r"transformer.two_stage.query_proj."),
     (r"model\.pos_trans_norm\.", r"transformer.two_stage.query_norm."),
+    (_LAYER + r"self_attn\.o_proj\.", r"transformer.\1.layers.\2.self_attn.out_proj."),
     (_LAYER + r"self_attn\.", r"transformer.\1.layers.\2.self_attn."),
     (_LAYER + r"self_attn_layer_norm\.", r"transformer.\1.layers.\2.self_attn_norm."),
     (_LAYER + r"encoder_attn\.", r"transformer.\1.layers.\2.cross_attn."),
     (_LAYER + r"encoder_attn_layer_norm\.", r"transformer.\1.layers.\2.cross_attn_norm."),
-    (_LAYER + r"fc1\.", r"transformer.\1.layers.\2.linear1."),
-    (_LAYER + r"fc2\.", r"transformer.\1.layers.\2.linear2."),
+    (_LAYER + r"(?:mlp\.)?fc1\.", r"transformer.\1.layers.\2.linear1."),
+    (_LAYER + r"(?:mlp\.)?fc2\.", r"transformer.\1.layers.\2.linear2."),
     (_LAYER + r"final_layer_norm\.", r"transformer.\1.layers.\2.ffn_norm."),
 ]
-# The decoder's heads, which the released modules also hold at the top level.
-_COPY = re.compile(r"model\.decoder\.(class_embed|bbox_embed)\.")
-_HEAD = re.compile(r"(class_embed|bbox_embed)\.(\d+)\.(.*)")
+# The decoder's heads, which the released modules also hold at the top level. Files may have both or either.
+_DECODER_HEAD = re.compile(r"model\.decoder\.(?=(class_embed|bbox_embed)\.)")
+_LATER_HEAD = re.compile(r"^(class_embed|bbox_embed)\.[1-9]\d*\.")
 
 
 def convert_name(name: str) -> str | None:
@@ -53,12 +59,19 @@ def convert_name(name: str) -> str | None:
     Raises:
         EGTRError: a name that no released model has.
     """
-    if _COPY.match(name):
+    if _DECODER_HEAD.match(name):
         return None
     for pattern, ours in _NAMES:
         if re.match(pattern, name):
             return re.sub(f"^{pattern}", ours, name)
     raise EGTRError(f"released weights: {name!r} is not a name of an EGTR or Deformable DETR checkpoint")
+
+
+def unknown_names(names: Iterable[str]) -> list[str]:
+    """Those of ``names`` that no released model has, with or without a checkpoint file's leading "model."."""
+    names = list(names)
+    prefix = _prefix(names)
+    return [n for n in names if not (n.startswith(prefix) and _is_known(n.removeprefix(prefix)))]
 
 
 def convert_state_dict(reference_state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -68,30 +81,43 @@ def convert_state_dict(reference_state_dict: dict[str, Tensor]) -> dict[str, Ten
     leading "model." on every name, as in a released checkpoint file, is taken off.
 
     Args:
-        reference_state_dict: names and tensors as released.
+        reference_state_dict: names and tensors as released, or as a Hugging Face Deformable DETR has them.
 
     Returns:
         A new dict; the tensors are not copied.
 
     Raises:
-        EGTRError: an unknown name, or copies of one weight that differ.
+        EGTRError: unknown names, or copies of one weight that differ.
     """
-    weights = dict(reference_state_dict)
-    if weights and all(name.startswith("model.") for name in weights):
-        weights = {name.removeprefix("model."): value for name, value in weights.items()}
-    refined = any(_COPY.match(name) for name in weights)
-    converted = {}
+    unknown = unknown_names(reference_state_dict)
+    if unknown:
+        raise EGTRError(
+            "released weights: no EGTR or Deformable DETR checkpoint has the "
+            f"{'name' if len(unknown) == 1 else 'names'} {', '.join(map(repr, unknown))}"
+        )
+    prefix = _prefix(reference_state_dict)
+    weights = {name.removeprefix(prefix): value for name, value in reference_state_dict.items()}
+    refined = any(_DECODER_HEAD.match(name) for name in weights)
+    converted, holders = {}, {}
     for name, value in weights.items():
-        copied_from = name.removeprefix("model.decoder.") if _COPY.match(name) else None
-        head = _HEAD.match(name)
-        if head and not refined and head.group(2) != "0":
-            copied_from = f"{head.group(1)}.0.{head.group(3)}"
-        if copied_from is not None:
-            if copied_from not in weights or not torch.equal(value, weights[copied_from]):
-                raise EGTRError(f"released weights: {name!r} should equal {copied_from!r} and does not")
-            continue
-        converted[convert_name(name)] = value
+        own = _DECODER_HEAD.sub("", name)
+        if not refined:
+            own = _LATER_HEAD.sub(r"\1.0.", own)
+        if own not in holders:
+            holders[own] = name
+            converted[convert_name(own)] = value
+        elif not torch.equal(value, weights[holders[own]]):
+            raise EGTRError(f"released weights: {name!r} should equal {holders[own]!r} and does not")
     return converted
+
+
+def _prefix(names: Iterable[str]) -> str:
+    """A training checkpoint has one "model." more than the model's own names, some of which begin so too."""
+    return "model." if any(name.startswith("model.model.") for name in names) else ""
+
+
+def _is_known(name: str) -> bool:
+    return bool(_DECODER_HEAD.match(name)) or any(re.match(pattern, name) for pattern, _ in _NAMES)
 
 
 def _optional_count(value: int | None) -> int:
@@ -128,14 +154,14 @@ def config_from_reference(config: dict[str, Any]) -> CfgNode:
         )
     if get("activation_function", "relu") != "relu":
         raise EGTRError(f"config.json: activation_function {config['activation_function']!r} is not supported")
+    if get("position_embedding_type", "sine") != "sine" or get("dilation", False):
+        raise EGTRError("config.json: learned position embeddings and a dilated last stage are not supported")
     egtr.WITH_BOX_REFINE = bool(get("with_box_refine", False))
     egtr.TWO_STAGE = bool(get("two_stage", False))
     egtr.NUM_CLASSES = int(get("num_labels")) if "num_labels" in config else len(get("id2label"))
     egtr.NUM_QUERIES = int(get("two_stage_num_proposals", 300) if egtr.TWO_STAGE else get("num_queries"))
     egtr.AUX_LOSS = bool(get("auxiliary_loss", False))
-    egtr.BACKBONE.NAME = get("backbone", "resnet50")
-    egtr.BACKBONE.NORM = "FrozenBN"
-    egtr.BACKBONE.FREEZE_DOWNSAMPLE_NORM = False
+    _set_backbone(cfg, config)
 
     transformer = egtr.TRANSFORMER
     transformer.HIDDEN_DIM = get("d_model", 256)
@@ -172,4 +198,24 @@ def config_from_reference(config: dict[str, Any]) -> CfgNode:
         relation.FREQUENCY_BIAS_EPS = float(get("freq_bias_eps", 1e-12))
         relation.LOGIT_ADJUSTMENT.ENABLED = bool(get("logit_adjustment", False))
         relation.LOGIT_ADJUSTMENT.TAU = float(get("logit_adj_tau", 0.3))
+    # The paper's rates for training further.
+    cfg.SOLVER.BASE_LR, cfg.SOLVER.NEW_MULTIPLIER = (2e-6, 100.0) if egtr.RELATION.ENABLED else (1e-4, 1.0)
     return cfg
+
+
+def _set_backbone(cfg: CfgNode, config: dict[str, Any]) -> None:
+    backbone = cfg.MODEL.EGTR.BACKBONE
+    # Newer versions of transformers nest it.
+    nested = config.get("backbone_config") or {}
+    if not config.get("use_timm_backbone", True) or nested.get("model_type", "timm_backbone") != "timm_backbone":
+        raise EGTRError(
+            "config.json: use_timm_backbone or backbone_config asks for a backbone of transformers' own, which is "
+            "not supported; timm's are"
+        )
+    backbone.NAME = nested.get("backbone") or config.get("backbone") or "resnet50"
+    single_scale = config.get("num_feature_levels", 4) == 1
+    backbone.OUT_INDICES = list(nested.get("out_indices") or ([4] if single_scale else [2, 3, 4]))
+    backbone.NORM = "FrozenBN"
+    backbone.FREEZE_DOWNSAMPLE_NORM = False
+    # The released code freezes the first stages of ResNets alone.
+    cfg.MODEL.BACKBONE.FREEZE_AT = 2 if "resnet" in backbone.NAME else 0

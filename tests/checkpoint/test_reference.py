@@ -26,7 +26,7 @@ def test_the_prefix_of_a_checkpoint_file_is_taken_off(case):
 
 
 def test_unknown_names_are_refused(case):
-    with pytest.raises(EGTRError, match="'surprise.weight' is not a name"):
+    with pytest.raises(EGTRError, match="has the name 'surprise.weight'"):
         convert_state_dict({**case.reference_state_dict, "surprise.weight": torch.zeros(1)})
 
 

@@ -91,8 +91,8 @@ def read_vg_h5(
     problems: list[Problem] = []
     return SceneGraphAnnotations(
         images=_make_images(arrays, chosen, records, image_root, (h5_file, image_data_file), problems),
-        thing_classes=_read_names(dicts, "idx_to_label", dicts_file),
-        predicate_classes=_read_names(dicts, "idx_to_predicate", dicts_file),
+        thing_classes=read_dict_names(dicts, "idx_to_label", dicts_file),
+        predicate_classes=read_dict_names(dicts, "idx_to_predicate", dicts_file),
         image_root=image_root,
         source=h5_file,
         problems=problems,
@@ -180,7 +180,17 @@ def _read_image_data(path: str, number: int, h5_file: str) -> list[Any]:
     return decodable
 
 
-def _read_names(dicts: Any, field: str, path: str) -> list[str]:
+def read_dict_names(dicts: Any, field: str, path: str) -> list[str]:
+    """Names out of "idx_to_label" or "idx_to_predicate" of ``VG-SGG-dicts.json``.
+
+    Args:
+        dicts: the parsed file.
+        field: which of them.
+        path: the file, for the message.
+
+    Raises:
+        EGTRError: the field is missing, or does not number its names from 1.
+    """
     require_fields(dicts, path, LAYOUT, **{field: dict})
     # Some copies name the background too.
     names = {number: name for number, name in dicts[field].items() if number != "0"}

@@ -1,0 +1,238 @@
+"""Folders that hold a trained model of the released implementation, or of Hugging Face's Deformable DETR."""
+
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from torch import Tensor
+
+import egtr.modeling  # noqa: F401 - registers the architecture
+from egtr.data import get_metadata
+from egtr.engine import export_weights, load_checkpoint_file
+from egtr.structures import EGTRError
+
+from .names import read_names
+from .pickles import load_lightning_file
+from .reference import config_from_reference, convert_state_dict, unknown_names
+
+logger = logging.getLogger(__name__)
+
+# Later ones are looked for where the earlier ones are not there: of two copies, the one that can hold no code.
+_HUGGING_FACE_FILES = ("model.safetensors", "pytorch_model.bin")
+_COUNTER = ".num_batches_tracked"
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What :func:`convert_artifact` wrote.
+
+    Attributes:
+        source: the file that the weights came from.
+        checkpoint, safetensors, config_file: the files.
+        num_tensors: tensors in either of the first two.
+        class_names, predicate_names: as in the configuration; empty where none are known.
+    """
+
+    source: Path
+    checkpoint: Path
+    safetensors: Path
+    config_file: Path
+    num_tensors: int
+    class_names: list[str]
+    predicate_names: list[str]
+
+
+def load_reference(
+    artifact_dir: str | Path, *, strict: bool = True, unsafe_pickle: bool = False
+) -> tuple[CfgNode, dict[str, Tensor]]:
+    """Configuration and weights of a released model.
+
+    The folder holds ``config.json`` and one of
+
+    - ``checkpoints/epoch=*.ckpt``, as the released EGTR code leaves them, for EGTR and for the detector alone; of
+      several the one of the highest epoch;
+    - ``model.safetensors`` or ``pytorch_model.bin``: a Hugging Face Deformable DETR on a timm backbone.
+
+    Whether there is a relation part is decided by the weights, because a detector's config.json may speak of one.
+    Counters of batch norms (``num_batches_tracked``) that the model does not have are left out without a word.
+
+    Args:
+        artifact_dir: the folder.
+        strict: refuse weights that the model does not know, lacks or has in another shape. Otherwise they are logged;
+            what is unknown or misshapen is left out.
+        unsafe_pickle: read a file of objects that are not known to be harmless. Reading it may run any code.
+
+    Returns:
+        cfg: without MODEL.WEIGHTS; class names that config.json has are in MODEL.EGTR.CLASS_NAMES.
+        state_dict: this library's names, for ``build_model(cfg).load_state_dict``.
+
+    Raises:
+        EGTRError: a file is missing or cannot be read safely, a setting is not supported, or names do not fit.
+    """
+    cfg, state_dict, _ = _load(Path(artifact_dir), strict, unsafe_pickle)
+    return cfg, state_dict
+
+
+def convert_artifact(
+    artifact_dir: str | Path,
+    output_dir: str | Path,
+    *,
+    dataset: str = "",
+    names_files: Sequence[str | Path] = (),
+    strict: bool = True,
+    unsafe_pickle: bool = False,
+) -> Conversion:
+    """Write a released model as ``model.pth``, ``model.safetensors`` and ``config.yaml``.
+
+    Names of classes and predicates go into the configuration: from ``dataset``, else from ``names_files``, else class
+    names from config.json. Without any the model prints numbers.
+
+    Args:
+        artifact_dir, strict, unsafe_pickle: see :func:`load_reference`.
+        output_dir: folder for the three files; made if missing.
+        dataset: a registered data set, which also becomes DATASETS.TEST.
+        names_files: see :func:`~egtr.checkpoint.names.read_names`.
+
+    Raises:
+        EGTRError: see :func:`load_reference`; also names that are not as many as the model's classes or predicates.
+    """
+    cfg, state_dict, source = _load(Path(artifact_dir), strict, unsafe_pickle)
+    _set_names(cfg, dataset, names_files)
+    output_dir = Path(output_dir)
+    files = [output_dir / name for name in ("model.pth", "model.safetensors", "config.yaml")]
+    for path in files[:2]:
+        export_weights(state_dict, path)
+    # Absolute, so that the configuration may be named from any folder.
+    cfg.MODEL.WEIGHTS = str(files[0].resolve())
+    cfg.OUTPUT_DIR = f"output/{output_dir.resolve().name}"
+    files[2].write_text(cfg.dump(), encoding="utf-8")
+    egtr = cfg.MODEL.EGTR
+    return Conversion(source, *files, len(state_dict), egtr.CLASS_NAMES, egtr.PREDICATE_NAMES)
+
+
+def _load(folder: Path, strict: bool, unsafe_pickle: bool) -> tuple[CfgNode, dict[str, Tensor], Path]:
+    config = _read_config(folder)
+    source = _find_weights(folder)
+    weights = _read_weights(source, unsafe_pickle)
+    unknown = unknown_names(weights)
+    weights = convert_state_dict({n: v for n, v in weights.items() if n not in unknown})
+    if not any(name.startswith("relation.") for name in weights):
+        config.pop("num_rel_labels", None)
+    cfg = config_from_reference(config)
+    cfg.MODEL.EGTR.CLASS_NAMES = _names_in(config, cfg.MODEL.EGTR.NUM_CLASSES)
+    # Ordinary batch norms count their batches, frozen ones do not.
+    downsample = any("downsample" in name and name.endswith(_COUNTER) for name in weights)
+    cfg.MODEL.EGTR.BACKBONE.FREEZE_DOWNSAMPLE_NORM = not downsample
+
+    expected = _shapes(cfg)
+    weights = {n: v for n, v in weights.items() if n in expected or not n.endswith(_COUNTER)}
+    unexpected = [name for name in weights if name not in expected]
+    misshapen = [n for n, v in weights.items() if n in expected and v.shape != expected[n]]
+    problems = {
+        "no EGTR or Deformable DETR checkpoint has": unknown,
+        "the model that config.json describes has no": unexpected,
+        "the file lacks": [name for name in expected if name not in weights],
+        "config.json asks for another shape of": [
+            f"{n} {tuple(weights[n].shape)}, not {tuple(expected[n])}" for n in misshapen
+        ],
+    }
+    report = [f"{what}: {', '.join(names)}" for what, names in problems.items() if names]
+    if report and strict:
+        raise EGTRError(
+            f"{source}: weights and model do not fit; " + "; ".join(report) + ". If config.json is the right one, "
+            "strict=False (--allow-mismatch) goes on with what fits"
+        )
+    for line in report:
+        logger.warning("%s: %s", source, line)
+    refused = {*unexpected, *misshapen}
+    return cfg, {n: v for n, v in weights.items() if n not in refused}, source
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EGTRError(
+            f"{path}: cannot be read ({error.strerror}). An artifact is a folder with config.json and "
+            "checkpoints/epoch=*.ckpt, model.safetensors or pytorch_model.bin"
+        ) from error
+    except ValueError as error:
+        raise EGTRError(f"{path}: not a JSON file ({error}). Copy it again") from error
+    if not isinstance(config, dict):
+        raise EGTRError(f"{path}: holds a {type(config).__name__}, expected the settings of a model")
+    return config
+
+
+def _find_weights(folder: Path) -> Path:
+    checkpoints = {}
+    for path in (folder / "checkpoints").glob("*.ckpt"):
+        if epoch := re.search(r"epoch=(\d+)", path.stem):
+            checkpoints.setdefault(int(epoch.group(1)), []).append(path)
+    if checkpoints:
+        last = sorted(checkpoints[max(checkpoints)])
+        if len(last) > 1:
+            raise EGTRError(
+                f"{folder}: {' and '.join(path.name for path in last)} are of the same epoch. Keep one of them in "
+                "checkpoints/"
+            )
+        return last[0]
+    for name in _HUGGING_FACE_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    raise EGTRError(f"{folder}: has neither checkpoints/epoch=*.ckpt nor {' nor '.join(_HUGGING_FACE_FILES)}")
+
+
+def _read_weights(path: Path, unsafe_pickle: bool) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        return load_checkpoint_file(str(path))["model"]
+    content = load_lightning_file(path, unsafe_pickle)
+    weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise EGTRError(f'{path}: holds no weights: expected a dict of tensors, or one under "state_dict"')
+    return dict(weights)
+
+
+def _shapes(cfg: CfgNode) -> dict[str, torch.Size]:
+    cfg = cfg.clone()
+    # Shapes alone: no memory, and no time for random weights.
+    cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        return {name: value.shape for name, value in build_model(cfg).state_dict().items()}
+
+
+def _names_in(config: dict[str, Any], number: int) -> list[str]:
+    """Class names of config.json, which transformers fills with LABEL_0, LABEL_1, ... where nobody gave any."""
+    names = config.get("id2label") or {}
+    names = [names.get(str(k), f"LABEL_{k}") for k in range(number)]
+    return [] if all(re.fullmatch(r"LABEL_\d+", name) for name in names) else names
+
+
+def _set_names(cfg: CfgNode, dataset: str, files: Sequence[str | Path]) -> None:
+    egtr = cfg.MODEL.EGTR
+    classes, predicates = read_names(files)
+    if dataset:
+        metadata = get_metadata(dataset)
+        classes, predicates = metadata.get("thing_classes"), metadata.get("predicate_classes")
+        cfg.DATASETS.TEST = (dataset,)
+    if not egtr.RELATION.ENABLED:
+        predicates = None
+    where = f"data set {dataset!r}" if dataset else " and ".join(map(str, files))
+    for key, names, what, number in (
+        ("CLASS_NAMES", classes, "classes", egtr.NUM_CLASSES),
+        ("PREDICATE_NAMES", predicates, "predicates", egtr.NUM_PREDICATES),
+    ):
+        if names and len(names) != number:
+            raise EGTRError(
+                f"{where}: names {len(names)} {what}, but the model has {number}. Name the data set that it was "
+                "trained on"
+            )
+        if names:
+            egtr[key] = list(names)

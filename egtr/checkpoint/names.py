@@ -1,0 +1,47 @@
+"""Names of classes and predicates out of the files that data sets bring."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from egtr.data.datasets._parsing import numbered_names, read_json, require_names
+from egtr.data.datasets.vg_h5 import read_dict_names
+from egtr.structures import EGTRError
+
+
+def read_names(files: Sequence[str | Path]) -> tuple[list[str] | None, list[str] | None]:
+    """Class names and predicate names, out of any of
+
+    - ``rel.json`` of EGTR's layout (predicates) and any COCO JSON beside it, such as ``train.json`` (classes);
+    - ``VG-SGG-dicts.json`` or ``VG-SGG-dicts-with-attri.json`` (both);
+    - Open Images' ``categories_dict.json`` (both).
+
+    Args:
+        files: paths; what later ones say goes.
+
+    Returns:
+        C and R names; None for what no file has.
+
+    Raises:
+        EGTRError: a file cannot be read or has no names.
+    """
+    classes = predicates = None
+    for file in map(str, files):
+        content = read_json(file)
+        keys = set(content) if isinstance(content, dict) else set()
+        if {"idx_to_label", "idx_to_predicate"} <= keys:
+            classes = read_dict_names(content, "idx_to_label", file)
+            predicates = read_dict_names(content, "idx_to_predicate", file)
+        elif {"obj", "rel"} <= keys:
+            classes = require_names(content, file, "open_images", "obj")
+            predicates = require_names(content, file, "open_images", "rel")
+        elif "rel_categories" in keys:
+            # Entry 0 is the background.
+            predicates = require_names(content, file, "egtr_json", "rel_categories")[1:]
+        elif "categories" in keys:
+            classes = list(numbered_names(content["categories"], file, "categories", "egtr_json").values())
+        else:
+            raise EGTRError(
+                f"{file}: names neither classes nor predicates. Take rel.json and train.json, VG-SGG-dicts.json or "
+                "categories_dict.json"
+            )
+    return classes, predicates
