@@ -1,0 +1,87 @@
+"""What a frozen detector says is read from a folder, and is what it would have said."""
+
+import pytest
+import torch
+
+from egtr import EGTRError
+from tests.modeling.models import picture, small_model
+
+FROZEN = ("MODEL.EGTR.FREEZE_DETECTOR", True)
+
+
+@pytest.fixture
+def models(tmp_path):
+    """The same model without and with a cache."""
+    return small_model(*FROZEN), small_model(*FROZEN, "MODEL.EGTR.DETECTOR_CACHE", str(tmp_path / "cache"))
+
+
+def refuse(*args):
+    raise AssertionError("the detector was asked")
+
+
+def test_losses_and_gradients_are_the_same_and_the_detector_is_asked_once(models, tmp_path):
+    plain, cached = models
+    # Of one size, so that no picture is padded in the batch of the plain model.
+    inputs = [picture(), picture()]
+    expected, _ = plain.losses(inputs)
+    for asked in (True, False):
+        if not asked:
+            cached._detect_one = refuse
+        found, _ = cached.losses(inputs)
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-5)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    for model, losses in ((plain, expected), (cached, found)):
+        model.criterion.weighted(losses)["loss_rel"].backward()
+    for (name, wanted), parameter in zip(plain.named_parameters(), cached.parameters(), strict=True):
+        assert (parameter.grad is None) == (wanted.grad is None), name
+        if wanted.grad is not None:
+            torch.testing.assert_close(parameter.grad, wanted.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_predictions_of_pictures_of_all_sizes(models):
+    plain, cached = (model.eval() for model in models)
+    inputs = [picture(48, 64), picture(40, 80)]
+    expected = [plain([record])[0]["scene_graph"].prediction for record in inputs]
+    cached([inputs[1]])
+    for found, wanted in zip(cached(inputs), expected, strict=True):
+        prediction = found["scene_graph"].prediction
+        for field in ("boxes", "logits", "relation"):
+            found_values, wanted_values = (torch.as_tensor(getattr(p, field)) for p in (prediction, wanted))
+            torch.testing.assert_close(found_values, wanted_values, atol=1e-4, rtol=1e-4)
+
+
+def test_mixed_precision_is_kept_out(models):
+    plain, cached = (model.eval() for model in models)
+    images = plain.preprocess_image([picture()])
+    with torch.no_grad():
+        expected = plain.network(images).logits
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = cached.network(images).logits
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected)
+
+
+def test_other_weights_and_other_pictures_have_files_of_their_own(models, tmp_path):
+    _, cached = models
+    first = picture()
+    darker = first | {"image": first["image"] // 2}
+    cached.losses([first])
+    cached.losses([darker])
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    state = cached.state_dict()
+    name = next(name for name in state if name.startswith("transformer.") and name.endswith("bias"))
+    cached.load_state_dict(state | {name: state[name] + 1})
+    cached.losses([first])
+    assert len(list((tmp_path / "cache").iterdir())) == 3
+    # Weights of the relation part change all the time.
+    name = next(name for name in state if name.startswith("relation.") and name.endswith("bias"))
+    cached.load_state_dict(cached.state_dict() | {name: state[name] + 1})
+    cached.losses([first])
+    assert len(list((tmp_path / "cache").iterdir())) == 3
+
+
+@pytest.mark.parametrize("options", [(), (*FROZEN, "MODEL.EGTR.AUX_LOSS", True)])
+def test_needs_a_detector_that_does_not_change(options):
+    with pytest.raises(EGTRError, match="DETECTOR_CACHE.*FREEZE_DETECTOR True and AUX_LOSS False"):
+        small_model(*options, "MODEL.EGTR.DETECTOR_CACHE", "anywhere")
