@@ -28,8 +28,8 @@ class GroundTruth:
         image_id: names the picture in messages.
 
     Raises:
-        EGTRError: a field has another shape, a negative class or predicate, or a triplet names an object that
-            is not there.
+        EGTRError: a field has another shape, a box is NaN, infinite or ends before it begins, a class or predicate is
+            negative, or a triplet names an object that is not there.
     """
 
     boxes: np.ndarray
@@ -50,6 +50,13 @@ class GroundTruth:
         ):
             if shape != expected:
                 raise EGTRError(f"{self._where}: {field} has shape {shape}, expected {expected}")
+        sound = np.isfinite(self.boxes).all(axis=1) & (self.boxes[:, 2:] >= self.boxes[:, :2]).all(axis=1)
+        if not sound.all():
+            index = int(np.flatnonzero(~sound)[0])
+            raise EGTRError(
+                f"{self._where}: boxes holds {self.boxes[index].tolist()} for object {index}; "
+                "a box is x1, y1, x2, y2 in pixels, x1 <= x2 and y1 <= y2"
+            )
         if num_objects and self.classes.min() < 0:
             raise EGTRError(f"{self._where}: classes holds a negative number; classes are 0-based")
         if len(self.triplets) == 0:

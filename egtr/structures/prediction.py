@@ -62,6 +62,8 @@ class Prediction:
             if len(shape) != len(wanted) or any(w is not None and s != w for s, w in zip(shape, wanted, strict=True)):
                 expected = tuple("any" if w is None else w for w in wanted)
                 raise EGTRError(f"Prediction.{name} has shape {shape}, expected {expected}")
+        if n and self.logits.shape[1] == 0:
+            raise EGTRError("Prediction.logits has no column; a query needs at least one class")
         if m and (self.pairs.min() < 0 or self.pairs.max() >= n):
             raise EGTRError(f"Prediction.pairs indexes queries outside 0..{n - 1}")
 

@@ -20,7 +20,7 @@ class TripletCounts:
         num_predicates: R.
 
     Raises:
-        EGTRError: shapes disagree, or an id does not fit C or R.
+        EGTRError: shapes disagree, an id does not fit C or R, a row comes twice, or a count is below 1.
     """
 
     triplets: np.ndarray
@@ -39,6 +39,10 @@ class TripletCounts:
                 f"TripletCounts.triplets holds an id that does not fit {self.num_classes} classes and "
                 f"{self.num_predicates} predicates"
             )
+        if len(counts) and counts.min() < 1:
+            raise EGTRError(f"TripletCounts.counts holds {counts.min()}; leave out triplets that do not occur")
+        if len(np.unique(triplets, axis=0)) < len(triplets):
+            raise EGTRError("TripletCounts.triplets holds a row twice; add their counts up")
         order = np.lexsort(triplets.T[::-1])
         object.__setattr__(self, "triplets", triplets[order])
         object.__setattr__(self, "counts", counts[order])

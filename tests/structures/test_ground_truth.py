@@ -57,6 +57,8 @@ def test_leaving_out_crowds_keeps_every_other_relation(crowd, data):
         (([[0, 0, 1]], [0], []), r"image 'a.png': boxes has shape \(1, 3\), expected \(1, 4\)"),
         (([[0, 0, 1, 1]], [0, 1], []), r"image 'a.png': classes has shape \(2,\), expected \(1,\)"),
         (([[0, 0, 1, 1]], [0], [[0, 0]]), r"image 'a.png': triplets has shape \(1, 2\)"),
+        (([[0, 0, float("nan"), 1]], [0], []), r"image 'a.png': boxes holds \[0.0, 0.0, nan, 1.0\] for object 0; "),
+        (([[0, 0, 1, 1], [9, 9, 4, 4]], [0, 0], []), "image 'a.png': boxes holds .* for object 1; a box is x1, y1"),
         (([[0, 0, 1, 1]], [-1], []), "image 'a.png': classes holds a negative number"),
         (([[0, 0, 1, 1]], [0], [[0, 0, -1]]), "image 'a.png': triplets holds a negative number"),
         (([[0, 0, 1, 1]], [0], [[0, 1, 0]]), "image 'a.png': triplets names object 1, but there are only 1"),
