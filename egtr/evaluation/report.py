@@ -19,7 +19,6 @@ from tabulate import tabulate
 
 from egtr.structures import TripletCounts
 
-from .plot import plot_predicate_recall
 from .protocols import Protocol
 from .recall import PredicateRecall
 
@@ -140,6 +139,8 @@ def predicate_rows(
 
 def predicate_table(rows: Sequence[Mapping[str, Any]], tablefmt: str = "pipe") -> str:
     """:func:`predicate_rows` as a table. Recall without graph constraint, which fits no terminal, is left out."""
+    if not rows:
+        return "(no predicates)"
     headers = {key: key.replace("training_triplets", "in training") for key in rows[0] if not key.startswith("ng-")}
     shown = [[_cell(row[key]) if isinstance(row[key], float) else str(row[key]) for key in headers] for row in rows]
     aligned = ["left" if isinstance(rows[0][key], str) else "right" for key in headers]
@@ -194,7 +195,10 @@ def write_report(
     if rows:
         paths.append(stem_path.with_name(f"{stem}_predicates.csv"))
         write_csv(paths[-1], [{"protocol": name} | row for name, found in rows.items() for row in found])
-    if rows and training is not None:
+    if training is not None and any(rows.values()):
+        # matplotlib takes its time to import; who draws nothing need not wait.
+        from .plot import plot_predicate_recall
+
         headline, shown = next(iter(rows.items()))
         recalls = [name for name in shown[0] if name.startswith("R@")]
         title = f"{about.get('dataset') or 'Recall of each predicate'}, protocol {headline}"

@@ -1,5 +1,8 @@
 """The plot of predicate recall against training frequency."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -102,3 +105,14 @@ def test_rows_without_training_counts_are_refused(tmp_path):
         plot_predicate_recall(tmp_path / "plot.png", make_rows([1], [0.5]), metric="R@30")
     with pytest.raises(EGTRError, match="rows have no"):
         plot_predicate_recall(tmp_path / "plot.png", [])
+
+
+def test_matplotlib_is_loaded_for_a_plot_only():
+    # Without Detectron2, which may load it for purposes of its own.
+    program = """
+import sys
+sys.modules["torch"] = sys.modules["detectron2"] = None
+import egtr.evaluation.report
+assert "matplotlib" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

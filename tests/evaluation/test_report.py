@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from egtr.evaluation import PredicateRecall, get_protocol
+from egtr.evaluation import PredicateRecall, evaluate, get_protocol
 from egtr.evaluation.report import (
     metric_rows,
     predicate_rows,
@@ -151,6 +151,15 @@ def test_predicate_table():
         ["near", "body", "2", "5", "4", "25.00", "25.00"],
         ["on", "tail", "1", "3", "2", "50.00", "100.00"],
     ]
+
+
+def test_nothing_to_say_of_no_predicate(tmp_path):
+    # An empty data set has no predictions that would say how many there are.
+    results = {"reference": evaluate([], [])}
+    assert predicate_table(predicate_rows(results["reference"]["per_predicate"])) == "(no predicates)"
+    training = TripletCounts.from_class_triplets(np.zeros((0, 3)), num_classes=1, num_predicates=0)
+    paths = write_report(tmp_path, "empty", results, [get_protocol("reference")], training=training)
+    assert [path.name for path in paths] == ["empty.json", "empty.csv", "empty_predicates.csv"]
 
 
 def test_json_holds_no_nan():
