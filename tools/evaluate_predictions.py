@@ -5,6 +5,7 @@ import sys
 
 from egtr.evaluation import PROTOCOLS, get_protocols
 from egtr.evaluation.command_line import score_arguments, scoring_parser
+from egtr.evaluation.comparison import comparison
 from egtr.evaluation.report import predicate_rows, predicate_table, summary_table, write_report
 from egtr.structures import EGTRError
 from egtr.structures.errors import MissingDetectron2Error
@@ -29,6 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     headline = results[args.protocol[0]]
     print(f"{args.predictions}: {headline['num_images']} images\n\n{summary_table(results)}")
+    print(f"\n{comparison(results, args.protocol)}")
     if args.per_predicate:
         print(f"\n{predicate_table(predicate_rows(headline['per_predicate'], names, training))}")
     if args.output:

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy.sparse import csr_array
 
+from egtr.structures import EGTRError
+
 from .recall import PREFIXES, TripletTable
 
 LEVEL = 0.95
@@ -12,6 +14,14 @@ LEVEL = 0.95
 SEED = 0
 # Data sets drawn at once; bounds memory at so many numbers for each picture.
 CHUNK = 64
+
+
+def check_bootstrap(num_samples: int) -> None:
+    """Raise EGTRError where this is no number of draws; 0 means no intervals."""
+    if not isinstance(num_samples, int | np.integer) or num_samples < 0:
+        raise EGTRError(
+            f"bootstrap is {num_samples!r}; give the number of draws, such as 1000, or 0 for no intervals"
+        )
 
 
 def bootstrap_intervals(

@@ -62,6 +62,12 @@ def score_arguments(args: argparse.Namespace, protocols: Sequence[str]) -> Score
         raise EGTRError("--format and --json belong together; give both or neither")
     if args.dataset is not None and args.json is not None:
         raise EGTRError("--dataset and --json both name ground truth; give one of them")
+    if args.output is not None:
+        # Scoring may take long; what it finds must not be lost for want of a place.
+        try:
+            args.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EGTRError(f"--output {args.output}: {error.strerror}; name a folder that can be written") from error
     annotations = None
     if args.dataset is not None:
         annotations = Annotations.of_dataset(args.dataset)

@@ -17,6 +17,7 @@ from egtr.data import build_triplet_counts
 from egtr.data.datasets.annotations import leaving_out_unsound
 from egtr.structures import EGTRError, GroundTruth, Prediction, TripletCounts
 
+from .bootstrap import check_bootstrap
 from .detection import OBJECT_AP, Detections, detection_ap
 from .missing import nothing_found
 from .packing import ScoredPicture, pack, unpack
@@ -83,8 +84,8 @@ class SceneGraphEvaluator(DatasetEvaluator):
             distributed: gather the results of all processes; False: score what this process saw.
 
         Raises:
-            EGTRError: neither ``dataset_name`` nor ``ground_truth``; unknown protocol; bad ``topk``; predictions to
-                be saved, but no ``output_dir``.
+            EGTRError: neither ``dataset_name`` nor ``ground_truth``; unknown protocol; bad ``topk`` or ``bootstrap``;
+                predictions to be saved, but no ``output_dir``.
         """
         if dataset_name is None and ground_truth is None:
             raise EGTRError(
@@ -92,6 +93,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
             )
         if save_predictions and not output_dir:
             raise EGTRError("SceneGraphEvaluator: save_predictions needs output_dir, the folder to write them to")
+        check_bootstrap(bootstrap)
         self._dataset_name = dataset_name
         self._protocols = get_protocols(protocols)
         self._scorer = Scorer(self._protocols, topk, training)
@@ -182,8 +184,8 @@ class SceneGraphEvaluator(DatasetEvaluator):
 
     def _score_missing(self) -> None:
         """Score what no process has seen, in the first one."""
-        relations = [p.scores.num_predicates for p in self._pictures.values() if p.scores is not None]
-        mine = (set(self._pictures), relations[:1])
+        scores = [p.scores for p in self._pictures.values() if p.scores is not None]
+        mine = (set(self._pictures), [(s.num_classes, s.num_predicates) for s in scores[:1]])
         everywhere = comm.all_gather(mine) if self._distributed else [mine]
         seen = set().union(*(ids for ids, _ in everywhere))
         missing = [image_id for image_id in self._ground_truth if image_id not in seen]
@@ -194,9 +196,9 @@ class SceneGraphEvaluator(DatasetEvaluator):
         if not missing or (self._distributed and not comm.is_main_process()):
             return
         logger.warning("%s. They count as pictures in which nothing was found.", broken)
-        num_predicates = next((number for _, found in everywhere for number in found), None)
+        columns = next((columns for _, found in everywhere for columns in found), None)
         for image_id in missing:
-            self._score(image_id, *nothing_found(len(self._class_names or ()), num_predicates))
+            self._score(image_id, *nothing_found(columns))
 
     def _check_num_predicates(self, prediction: Prediction) -> None:
         found = prediction.relation.shape[1]
@@ -205,12 +207,6 @@ class SceneGraphEvaluator(DatasetEvaluator):
             raise EGTRError(
                 f"the model has {found} predicates, {self._dataset_name or 'predicate_names'} has {named}; "
                 f"set MODEL.EGTR.NUM_PREDICATES to {named}"
-            )
-        # summarize() would say so too, after the last picture.
-        if self._training is not None and self._training.num_predicates != found:
-            raise EGTRError(
-                f"the model has {found} predicates, training has {self._training.num_predicates}; give the triplets "
-                "of the data set that the model was trained on"
             )
 
     def _open_writer(self) -> PredictionWriter:

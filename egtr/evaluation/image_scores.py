@@ -57,7 +57,7 @@ class ImageScores:
 
     Attributes:
         ground_truth: T triplets.
-        num_predicates: R of the prediction.
+        num_classes, num_predicates: C and R of the prediction.
         has_pairs: some pair of two different queries was predicted.
         ranks: protocol name to kind of hit to (T,) int32, see :class:`~egtr.evaluation.recall.TripletTable`.
         open_images: protocol name to what the Open Images block needs.
@@ -65,6 +65,7 @@ class ImageScores:
     """
 
     ground_truth: GroundTruth
+    num_classes: int
     num_predicates: int
     has_pairs: bool
     ranks: dict[str, dict[str, np.ndarray]]
@@ -91,8 +92,9 @@ def score_image(
         task: one of :data:`TASKS`.
 
     Raises:
-        EGTRError: the ground truth holds a class or a predicate that the prediction does not know; logits, boxes
-            or scores are NaN or infinite; in another task than "sgdet" queries are not the annotated objects.
+        EGTRError: the ground truth holds a class or a predicate that the prediction does not know; the prediction
+            holds NaN, infinity, values that are no probabilities or boxes that are none; in another task than
+            "sgdet" queries are not the annotated objects.
     """
     check_prediction(prediction, ground_truth, task)
     picture = _Picture(prediction, ground_truth, max_rank)
@@ -103,6 +105,7 @@ def score_image(
     queries, classes, scores = best_classes(prediction)
     return ImageScores(
         ground_truth=ground_truth,
+        num_classes=prediction.logits.shape[1],
         num_predicates=prediction.relation.shape[1],
         has_pairs=bool((prediction.pairs[:, 0] != prediction.pairs[:, 1]).any()),
         ranks=ranks,
@@ -131,14 +134,32 @@ def check_prediction(prediction: Prediction, ground_truth: GroundTruth, task: st
                 f"ground truth of {image}: {field} holds {noun} {ids.max()}, but the "
                 f"prediction has only 0..{count - 1}; was the model made for another data set?"
             )
-    for field in ("logits", "boxes"):
-        if not np.isfinite(getattr(prediction, field)).all():
-            raise EGTRError(f"{image}: Prediction.{field} holds NaN or infinity; has the model's training diverged?")
+    try:
+        check_values(prediction)
+    except EGTRError as error:
+        raise EGTRError(f"{image}: {error}") from error
     if task != "sgdet" and prediction.num_queries != len(ground_truth.boxes):
         raise EGTRError(
             f"{image}: task {task!r} needs one query for each of the {len(ground_truth.boxes)} annotated objects, in "
             f"their order, but the prediction has {prediction.num_queries}; score it as 'sgdet'"
         )
+
+
+def check_values(prediction: Prediction) -> None:
+    """Raise EGTRError, naming the field, where a prediction holds numbers that mean nothing."""
+    for field in ("logits", "boxes", "connectivity", "relation"):
+        values = getattr(prediction, field)
+        if values.size == 0:
+            continue
+        # NaN is both the least and the greatest.
+        low, high = values.min(), values.max()
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise EGTRError(f"{field} holds NaN or infinity; has the model's training diverged?")
+        # Probabilities of other systems may pass 1 by a rounding error.
+        if field in ("connectivity", "relation") and (low < 0 or high > 1 + 1e-6):
+            raise EGTRError(f"{field} lies in {low:g}..{high:g}; these are probabilities in 0..1, not logits")
+    if (prediction.boxes[:, 2:] < prediction.boxes[:, :2]).any():
+        raise EGTRError("boxes holds one that ends before it begins; a box is x1, y1, x2, y2 in pixels")
 
 
 class _Picture:

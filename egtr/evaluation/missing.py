@@ -7,8 +7,11 @@ from egtr.structures import Prediction
 from .detection import Detections
 
 
-def nothing_found(num_classes: int, num_predicates: int | None) -> tuple[Detections, Prediction | None]:
-    """What a model says that sees nothing; without prediction where ``num_predicates`` is None (a detector alone).
+def nothing_found(columns: tuple[int, int] | None) -> tuple[Detections, Prediction | None]:
+    """What a model says that sees nothing.
+
+    Args:
+        columns: C and R of the model's other predictions; None: it is a detector alone.
 
     Its objects and triplets count as not found. Protocols that leave out pictures without predicted pairs
     (``skip_images_without_pairs``) do so with these as well.
@@ -16,8 +19,9 @@ def nothing_found(num_classes: int, num_predicates: int | None) -> tuple[Detecti
     detections = Detections(
         np.zeros((0, 4), dtype=np.float32), np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int32)
     )
-    if num_predicates is None:
+    if columns is None:
         return detections, None
+    num_classes, num_predicates = columns
     prediction = Prediction(
         logits=np.zeros((0, num_classes)),
         boxes=np.zeros((0, 4)),

@@ -7,8 +7,9 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from egtr.structures import EGTRError, GroundTruth, TripletCounts
+from egtr.structures import EGTRError, GroundTruth, Prediction, TripletCounts
 
+from .bootstrap import check_bootstrap
 from .prediction_file import list_images, read_meta, read_predictions
 from .protocols import Protocol
 from .scoring import Scorer, check_topk
@@ -95,6 +96,7 @@ def score_predictions(
         EGTRError: see :func:`~egtr.evaluation.read_predictions`; a K that the file's records are too short for;
             pictures without ground truth, or (unless ``partial``) without a record; names that differ.
     """
+    check_bootstrap(bootstrap)
     meta, topk = read_meta(path), check_topk(topk)
     if meta.max_rank is not None and max(topk) > meta.max_rank:
         raise EGTRError(
@@ -118,13 +120,29 @@ def score_predictions(
     scores = {}
     records = tqdm(read_predictions(path, partial), "scoring", len(image_ids), unit="image", disable=not progress)
     for image_id, prediction, truth in records:
-        truth = truth if annotations is None else annotations.records[image_id]
+        if annotations is not None:
+            truth = annotations.records[image_id]
         try:
+            _check_counts(image_id, prediction, annotations)
             scores[image_id] = scorer.score(prediction, truth)
         except EGTRError as error:
             raise EGTRError(f"{path}: {error}") from error
     # The order decides between equal scores of different pictures, and which of them a resampling draws.
     return scorer.summarize([scores[image_id] for image_id in order], bootstrap)
+
+
+def _check_counts(image_id: int | str, prediction: Prediction, annotations: Annotations | None) -> None:
+    """Of a file that names neither classes nor predicates, every record could be of another data set."""
+    if annotations is None:
+        return
+    for field, found, names in (
+        ("logits", prediction.logits.shape[1], annotations.class_names),
+        ("relation", prediction.relation.shape[1], annotations.predicate_names),
+    ):
+        if found != len(names):
+            raise EGTRError(
+                f"image {image_id!r}: {field} has {found} columns, but {annotations.name} names {len(names)}"
+            )
 
 
 def _complain(image_ids: Sequence[int | str], what: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from egtr.structures import EGTRError, GroundTruth, Prediction, TripletCounts
 
-from .image_scores import TASKS
+from .image_scores import TASKS, check_values
 
 FORMAT = "egtr-predictions"
 VERSION = 1
@@ -147,18 +147,7 @@ def check_record(prediction: Prediction, ground_truth: GroundTruth | None, meta:
     size = np.asarray(prediction.image_size)
     if size.shape != (2,) or size.dtype.kind not in "iu" or size.min() < 1:
         raise EGTRError(f"image_size is {size.tolist()}, expected height and width, whole pixels")
-    for field in ("logits", "boxes", "connectivity", "relation"):
-        if not np.isfinite(getattr(prediction, field)).all():
-            raise EGTRError(f"{field} holds NaN or infinity; has the model's training diverged?")
-    for field in ("connectivity", "relation"):
-        values = getattr(prediction, field)
-        # Probabilities of other systems may pass 1 by a rounding error.
-        if values.size and (values.min() < 0 or values.max() > 1 + 1e-6):
-            raise EGTRError(
-                f"{field} lies in {values.min():g}..{values.max():g}; these are probabilities in 0..1, not logits"
-            )
-    if (prediction.boxes[:, 2:] < prediction.boxes[:, :2]).any():
-        raise EGTRError("boxes holds one that ends before it begins; a box is x1, y1, x2, y2 in pixels")
+    check_values(prediction)
     num_classes, num_predicates = prediction.logits.shape[1], prediction.relation.shape[1]
     for field, found, named in (
         ("logits", num_classes, meta.num_classes),

@@ -127,7 +127,7 @@ def recall_metrics(
         zero_shot: the triplets that are new, in place of all that ``training`` does not hold.
 
     Returns:
-        See :func:`~egtr.evaluation.scoring.evaluate`; "per_predicate" among it.
+        See :func:`~egtr.evaluation.scoring.evaluate`; "per_predicate" and the denominators among it.
     """
     per_predicate = predicate_recall(table, topk)
     groups = {} if training is None else training.predicate_groups()
@@ -158,7 +158,14 @@ def recall_metrics(
         metrics |= {f"{name}{k}": value for name, values in named.items() for k, value in values.items()}
     if "A" in table.ranks:
         metrics |= {f"A@{k}": _mean(table.ranks["A"] < k) for k in topk}
-    metrics["per_predicate"] = per_predicate
+    metrics |= {
+        "per_predicate": per_predicate,
+        "num_images_with_triplets": len(images.keys),
+        "num_triplets": len(table.images),
+        "num_predicates_present": int((per_predicate.num_images > 0).sum()),
+    }
+    if unseen is not None:
+        metrics["num_zero_shot_triplets"] = int(unseen.sum())
     return metrics
 
 

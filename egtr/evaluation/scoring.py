@@ -8,7 +8,7 @@ import numpy as np
 
 from egtr.structures import EGTRError, GroundTruth, Prediction, TripletCounts
 
-from .bootstrap import bootstrap_intervals
+from .bootstrap import bootstrap_intervals, check_bootstrap
 from .detection import OBJECT_AP, detection_ap
 from .image_scores import TASKS, ImageScores, score_image
 from .open_images import open_images_metrics
@@ -52,7 +52,20 @@ class Scorer:
         self.task = task
 
     def score(self, prediction: Prediction, ground_truth: GroundTruth) -> ImageScores:
-        """One picture's part in every metric, see :func:`~egtr.evaluation.image_scores.score_image`."""
+        """One picture's part in every metric.
+
+        Raises:
+            EGTRError: see :func:`~egtr.evaluation.image_scores.score_image`; the prediction has other numbers of
+                classes and predicates than ``training`` or ``zero_shot``.
+        """
+        found = (prediction.logits.shape[1], prediction.relation.shape[1])
+        for name, counts in (("training", self.training), ("zero_shot", self.zero_shot)):
+            if counts is not None and (counts.num_classes, counts.num_predicates) != found:
+                raise EGTRError(
+                    f"image {ground_truth.image_id!r}: {name} has triplets of {counts.num_classes} classes and "
+                    f"{counts.num_predicates} predicates, the prediction has {found[0]} and {found[1]}; give those "
+                    "of the data set that the model was trained on"
+                )
         return score_image(prediction, ground_truth, self.protocols, max(self.topk), self.task)
 
     def summarize(self, scores: Sequence[ImageScores], bootstrap: int = 0) -> dict[str, dict[str, Any]]:
@@ -66,8 +79,9 @@ class Scorer:
             Protocol name to its metrics, see :func:`evaluate`.
 
         Raises:
-            EGTRError: two predictions, or they and ``training``, differ in the number of predicates.
+            EGTRError: two predictions differ in the number of predicates; ``bootstrap`` is no number of draws.
         """
+        check_bootstrap(bootstrap)
         num_predicates = self._num_predicates(scores)
         average_precision = _AveragePrecision(scores)
         return {
@@ -86,8 +100,8 @@ class Scorer:
         relevant = [r for r in scores if r.has_pairs or not protocol.skip_images_without_pairs]
         counted = [_counted_triplets(record.ground_truth, protocol) for record in relevant]
         table = self._table(protocol, relevant, counted, num_predicates)
-        metrics = recall_metrics(table, protocol, self.topk, self.training, self.zero_shot)
-        per_predicate = metrics.pop("per_predicate")
+        metrics = {"num_images": len(scores)}
+        metrics |= recall_metrics(table, protocol, self.topk, self.training, self.zero_shot)
         metrics |= {name: average_precision.of_classes()[name] for name in ("AP", "AP50", "AP75")}
         gt_predicates = [
             np.where(count, record.ground_truth.triplets[:, 2], -1)
@@ -98,13 +112,6 @@ class Scorer:
         )
         block |= average_precision.of_queries(protocol)
         metrics |= {f"oi/{name}": value for name, value in block.items()}
-        metrics |= {
-            "per_predicate": per_predicate,
-            "num_images": len(scores),
-            "num_images_with_triplets": len(np.unique(table.images)),
-            "num_triplets": len(table.images),
-            "num_predicates_present": int((per_predicate.num_images > 0).sum()),
-        }
         if bootstrap:
             metrics["intervals"] = bootstrap_intervals(table, self.topk, protocol.absent_predicates_count, bootstrap)
         return metrics
@@ -129,7 +136,9 @@ class Scorer:
         )
 
     def _num_predicates(self, scores: Sequence[ImageScores]) -> int:
-        expected = scores[0].num_predicates if scores else 0
+        if not scores:
+            return 0 if self.training is None else self.training.num_predicates
+        expected = scores[0].num_predicates
         for index, record in enumerate(scores):
             if record.num_predicates != expected:
                 raise EGTRError(
@@ -137,14 +146,7 @@ class Scorer:
                     f"{record.num_predicates} predicates, those before it {expected}; predictions of different "
                     "models cannot be scored together"
                 )
-        if self.training is None:
-            return expected
-        if scores and self.training.num_predicates != expected:
-            raise EGTRError(
-                f"the training triplets have {self.training.num_predicates} predicates, the predictions {expected}; "
-                "give those of the data set that the model was trained on"
-            )
-        return self.training.num_predicates
+        return expected
 
 
 class _AveragePrecision:
@@ -224,14 +226,16 @@ def evaluate(
         "oi/APm", "oi/APl": the Open Images block, see :mod:`~egtr.evaluation.open_images`; its AP is of one
         detection a query.
         "per_predicate": a :class:`~egtr.evaluation.recall.PredicateRecall`. "num_images", and the denominators
-        "num_images_with_triplets", "num_triplets", "num_predicates_present". With ``bootstrap``
-        "intervals": 95% intervals (low, high) of R@K and mR@K.
+        "num_images_with_triplets", "num_triplets", "num_predicates_present" and, where there is zR@K,
+        "num_zero_shot_triplets". With ``bootstrap`` "intervals": 95% intervals (low, high) of R@K and mR@K.
 
     Raises:
-        EGTRError: the iterables differ in length; two predictions differ in the number of predicates; the
-            ground truth holds a class or predicate that the prediction does not know; a prediction holds NaN or
-            infinity; unknown protocol or task; bad ``topk``.
+        EGTRError: the iterables differ in length; two predictions, or one and ``training``, differ in their numbers
+            of classes or predicates; the ground truth holds a class or predicate that the prediction does not know; a
+            prediction holds NaN, infinity or what is no probability; unknown protocol or task; bad ``topk`` or
+            ``bootstrap``.
     """
+    check_bootstrap(bootstrap)
     scorer = Scorer(protocol, topk, training, task, zero_shot)
     scores = [scorer.score(p, t) for p, t in zip_in_step(predictions, ground_truth)]
     (metrics,) = scorer.summarize(scores, bootstrap).values()

@@ -213,9 +213,11 @@ def test_bad_input_is_named(dataset):
         SceneGraphEvaluator(name).process([{"image_id": 7}], [model_output(prediction)])
     with pytest.raises(EGTRError, match="NUM_PREDICATES to 2"):
         run(SceneGraphEvaluator(name, predicate_names=["on", "under"]), scenes[:1])
-    with pytest.raises(EGTRError, match="3 predicates, training has 2"):
+    with pytest.raises(EGTRError, match="image 100: training has triplets of 4 classes and 2 predicates, .* 4 and 3"):
         training = TripletCounts.from_class_triplets([(0, 0, 0)], NUM_CLASSES, 2)
         run(SceneGraphEvaluator(name, training=training), scenes[:1])
+    with pytest.raises(EGTRError, match="bootstrap is -1; give the number of draws"):
+        SceneGraphEvaluator(name, bootstrap=-1)
     with pytest.raises(EGTRError, match="save_predictions needs output_dir"):
         SceneGraphEvaluator(name, save_predictions=True)
     filtered = model_output(prediction)

@@ -32,6 +32,7 @@ def test_zero_shot_recall():
     metrics = evaluate(*two_images(), topk=(2, 3, 4), training=counts([[0, 1, 0]]))
     assert [metrics[f"zR@{k}"] for k in (2, 3, 4)] == [0.0, 0.5, 0.5]
     assert [metrics[f"ng-zR@{k}"] for k in (2, 3, 4)] == [0.0, 0.5, 1.0]
+    assert metrics["num_zero_shot_triplets"] == 2
     # The same with another subject class or predicate is another triplet.
     metrics = evaluate(*two_images(), topk=(3,), training=counts([[1, 1, 0], [0, 1, 2]]))
     assert metrics["zR@3"] == metrics["R@3"]
@@ -56,8 +57,21 @@ def test_zero_shot_recall_of_a_fixed_list():
 
 def test_zero_shot_recall_without_anything_new():
     training = counts([[0, 1, 0], [0, 1, 1], [1, 0, 2]])
-    assert math.isnan(evaluate(*two_images(), topk=(3,), training=training)["zR@3"])
-    assert "zR@3" not in evaluate(*two_images(), topk=(3,))
+    metrics = evaluate(*two_images(), topk=(3,), training=training)
+    assert math.isnan(metrics["zR@3"]) and metrics["num_zero_shot_triplets"] == 0
+    assert not {"zR@3", "num_zero_shot_triplets"} & set(evaluate(*two_images(), topk=(3,)))
+
+
+def test_zero_shot_triplets_are_counted_as_the_protocol_counts():
+    # Picture 1 lists its new triplet A1B twice.
+    predictions, truths = two_images()
+    truths[0].triplets = truths[0].triplets[[0, 1, 1, 2]]
+    training = counts([[0, 1, 0]])
+    found = {name: evaluate(predictions, truths, name, training=training) for name in ("reference", "motifs")}
+    assert {name: metrics["num_zero_shot_triplets"] for name, metrics in found.items()} == {
+        "reference": 2,
+        "motifs": 3,
+    }
 
 
 def test_head_body_and_tail():
@@ -145,7 +159,13 @@ def test_nothing_to_find():
         assert metrics.pop("num_images") == len(predictions)
         assert all(math.isnan(low) and math.isnan(high) for low, high in metrics.pop("intervals").values())
         assert metrics.pop("per_predicate").num_images.tolist() == [0, 0, 0]
-        for name in ("num_images_with_triplets", "num_triplets", "num_predicates_present"):
+        denominators = (
+            "num_images_with_triplets",
+            "num_triplets",
+            "num_predicates_present",
+            "num_zero_shot_triplets",
+        )
+        for name in denominators:
             assert metrics.pop(name) == 0
         assert len(metrics) > 50 and all(math.isnan(value) for value in metrics.values())
 

@@ -157,9 +157,41 @@ def test_bad_input_is_named():
         evaluate(predictions, ground_truth, task="phrdet")
     with pytest.raises(EGTRError, match="image 7: task 'sgcls' needs one query for each of the 1 annotated objects"):
         evaluate(predictions[:1], [GroundTruth([A], [0], [], image_id=7)], task="sgcls")
-    counts = TripletCounts.from_class_triplets([[0, 1, 0]], num_classes=2, num_predicates=4)
-    with pytest.raises(EGTRError, match="training triplets have 4 predicates, the predictions 3"):
-        evaluate(predictions, ground_truth, training=counts)
+    for bootstrap in (-1, 0.5, None):
+        with pytest.raises(EGTRError, match=f"bootstrap is {bootstrap}; give the number of draws"):
+            evaluate(predictions, ground_truth, bootstrap=bootstrap)
+
+
+@pytest.mark.parametrize("name", ["training", "zero_shot"])
+@pytest.mark.parametrize(("num_classes", "num_predicates"), [(2, 4), (3, 3)])
+def test_triplets_of_another_data_set_are_refused(name, num_classes, num_predicates):
+    counts = TripletCounts.from_class_triplets([[0, 1, 0]], num_classes, num_predicates)
+    message = (
+        f"{name} has triplets of {num_classes} classes and {num_predicates} predicates, the prediction has 2 and 3"
+    )
+    with pytest.raises(EGTRError, match=message):
+        evaluate(*two_images(), **{name: counts})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("relation", 4.0, r"relation lies in 0\.1\.\.4; these are probabilities in 0\.\.1, not logits"),
+        ("connectivity", -0.5, r"connectivity lies in -0\.5\.\.-0\.5; these are probabilities"),
+        ("boxes", 30.0, "boxes holds one that ends before it begins"),
+    ],
+)
+def test_what_means_nothing_names_the_image(field, value, message):
+    # Ranked by logits triplets would come in another order, without a word.
+    prediction = predict([A, B], [0, 1], {(0, 1): (1.0, [0.9, 0.1, 0.1])})
+    getattr(prediction, field).reshape(-1)[0] = value
+    with pytest.raises(EGTRError, match=f"image 'cat.jpg': {message}"):
+        evaluate([prediction], [GroundTruth([A], [0], [], image_id="cat.jpg")])
+
+
+def test_queries_need_a_class():
+    with pytest.raises(EGTRError, match="logits has no column"):
+        predict([A], [], {}, num_classes=0)
 
 
 @pytest.mark.parametrize("field", ["logits", "boxes", "connectivity", "relation"])

@@ -36,7 +36,7 @@ def test_broken_pictures_are_pictures_in_which_nothing_was_found(dataset, tmp_pa
             assert results[task][metric] == pytest.approx(six[task][metric] * 6 / 8) and results[task][metric] > 0
     assert results["bbox"]["AP"] < six["bbox"]["AP"]
 
-    nothing = nothing_found(NUM_CLASSES, NUM_PREDICATES)[1]
+    nothing = nothing_found((NUM_CLASSES, NUM_PREDICATES))[1]
     predictions = [nothing if k in BROKEN else scene[1] for k, scene in enumerate(scenes)]
     expected = evaluate(predictions, truths_of(scenes), topk=(3, 10))
     for metric, value in results["sgdet"].items():
@@ -69,12 +69,21 @@ def test_all_pictures_broken(dataset):
 def test_what_another_process_has_seen_is_not_missing(dataset, monkeypatch, caplog):
     name, scenes = dataset
     other = {record["image_id"] for record, _ in scenes[6:]}
-    monkeypatch.setattr(comm, "all_gather", lambda mine: [mine, (other, [NUM_PREDICATES])])
+    monkeypatch.setattr(comm, "all_gather", lambda mine: [mine, (other, [(NUM_CLASSES, NUM_PREDICATES)])])
     run(SceneGraphEvaluator(name, count_missing=True), scenes[:5])
     assert f"1 of 8 pictures of {name} are broken" in caplog.text
 
 
+def test_ground_truth_without_names_of_classes(dataset):
+    # How many classes there are is known by the predictions alone.
+    _, scenes = dataset
+    truths = {record["image_id"]: truth for (record, _), truth in zip(scenes, truths_of(scenes), strict=True)}
+    results = run(SceneGraphEvaluator(ground_truth=truths, topk=(10,), count_missing=True), scenes[:4])
+    four = run(SceneGraphEvaluator(ground_truth=truths, topk=(10,)), scenes[:4])
+    assert results["sgdet"]["R@10"] == pytest.approx(four["sgdet"]["R@10"] / 2) and results["sgdet"]["R@10"] > 0
+
+
 def test_nothing_is_empty_and_of_the_models_types():
-    detections, prediction = nothing_found(NUM_CLASSES, NUM_PREDICATES)
+    detections, prediction = nothing_found((NUM_CLASSES, NUM_PREDICATES))
     assert [len(part) for part in detections] == [0, 0, 0] and detections.boxes.dtype == np.float32
     assert prediction.num_queries == 0 and prediction.relation.shape == (0, NUM_PREDICATES)

@@ -66,6 +66,9 @@ def test_evaluate_predictions_without_torch_and_detectron2(predictions, tmp_path
     # group, in training, triplets, images, R@1, R@10
     assert cells["near"] == ["head", "8", "1", "1", "100.00", "100.00"]
     assert cells["holds"] == ["body", "2", "1", "1", "0.00", "0.00"]
+    # Of the two annotated triplets training has (0, 1, 0).
+    assert cells["zero shot triplets"] == ["1", "1"] and cells["images with triplets"] == ["2", "2"]
+    assert cells["absent_predicates_count"] == ["no", "yes"]
     assert "2 images" in done.stdout and "scoring: 100%" in done.stderr
 
     written = sorted(path.name for path in output.iterdir())
@@ -112,6 +115,8 @@ def test_a_data_set_needs_detectron2(predictions):
         (["--dataset", "no_such_set"], "no_such_set"),
         (["--format", "egtr", "--json", "no/such.json"], "no/such.json"),
         (["--predictions", "nowhere"], "nowhere: there is no such file"),
+        (["--bootstrap", "-5"], "bootstrap is -5; give the number of draws"),
+        (["--output", __file__], f"--output {__file__}: File exists; name a folder that can be written"),
     ],
 )
 def test_what_cannot_be_done_is_one_message(tool, arguments, message, predictions, monkeypatch, capsys):
