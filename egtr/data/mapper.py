@@ -131,21 +131,23 @@ def flip_table(dataset_name: str) -> np.ndarray | None:
     horizontal flips alone: there is no such list for ("above", "below"). None where the data set names no pairs.
 
     Raises:
-        EGTRError: a name is not a predicate of the data set.
+        EGTRError: the list has another form, or a name is not a predicate of the data set or in two pairs.
     """
     metadata = get_metadata(dataset_name)
     pairs = metadata.get("flip_predicate_pairs")
     if not pairs:
         return None
+    where = f"Metadata of {dataset_name!r}, field flip_predicate_pairs"
+    if not isinstance(pairs, list | tuple) or not all(isinstance(p, list | tuple) and len(p) == 2 for p in pairs):
+        raise EGTRError(f'{where}: write pairs of names, such as [["left of", "right of"]], not {pairs!r}.')
     names = list(metadata.predicate_classes)
     table = np.arange(len(names))
     for first, second in pairs:
         for name in (first, second):
             if name not in names:
-                raise EGTRError(
-                    f"Metadata of {dataset_name!r}, field flip_predicate_pairs: {name!r} is not among its "
-                    "predicate_classes."
-                )
+                raise EGTRError(f"{where}: {name!r} is not among its predicate_classes.")
+            if table[names.index(name)] != names.index(name):
+                raise EGTRError(f"{where}: {name!r} is in two pairs; it can trade places with one predicate alone.")
         table[names.index(first)], table[names.index(second)] = names.index(second), names.index(first)
     return table
 

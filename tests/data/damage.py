@@ -20,13 +20,15 @@ def write_damaged(folder: Path) -> dict[str, str]:
     """File name to the kind of its damage; each belongs to a record of 48 x 64 pixels (height x width)."""
     folder.mkdir(parents=True, exist_ok=True)
     whole = Image.fromarray(PIXELS)
-    jpeg, png = encode(whole), encode(whole, "PNG")
+    jpeg, png, avif = encode(whole), encode(whole, "PNG"), encode(whole, "AVIF")
     contents = {
         "cut.jpg": (jpeg[: len(jpeg) // 2], "truncated-image"),
         "cut.png": (png[: len(png) // 2], "truncated-image"),
         # Not even the header is whole.
         "stump.jpg": (jpeg[:20], "unreadable-image"),
         "zero.jpg": (b"", "unreadable-image"),
+        # Its container points into nowhere.
+        "lost.avif": (avif.replace(b"iloc", b"xxxx"), "unreadable-image"),
         "text.jpg": (b"This is a page that says: not found.", "unreadable-image"),
         "small.png": (encode(whole.resize((32, 24)), "PNG"), "size-mismatch"),
         # As high as the record says wide.

@@ -155,6 +155,15 @@ def test_a_file_without_its_frame_is_refused(tmp_path, damage, words):
         _read(tmp_path, content)
 
 
+def test_a_large_file_without_its_frame_is_not_printed(tmp_path):
+    content = _content()
+    content["images"] *= 1000
+    del content["rel_annotations"]
+    with pytest.raises(EGTRError) as error:
+        _read(tmp_path, content)
+    assert len(str(error.value).replace(str(tmp_path), "")) < 300
+
+
 def test_a_file_that_is_something_else(tmp_path):
     path = tmp_path / "own.json"
     for content, words in ((json.dumps([1]), '"images" is missing'), ("[" * 10**5, "not a JSON"), ("", "not a JSON")):

@@ -173,6 +173,8 @@ def test_nothing_is_registered_by_default():
         ([["bad", "psg", "a", ""]], "write"),
         (["bad"], "row 'bad': write"),
         ([["bad", "psg", "a", "b", {"json_file": "c"}]], "'json_file' is no key that the fifth entry can set"),
+        ([["bad", "psg", "a", "b", {"options": {}}]], "'options' is no key"),
+        ([["bad", "psg", "a", "b", {"read": "c"}]], "'read' is no key"),
         ([["bad", "psg", "a", "b", {1: "c"}]], "1 is no key"),
         ([["scenes_val", "psg", "a", "b"]], "'scenes_val' is the name of another data set. Take another name"),
     ],
@@ -190,6 +192,15 @@ def test_a_row_that_contradicts_another(forget):
         register_rows(rows)
     register_rows([rows[1], rows[1]])
     assert MetadataCatalog.get("twice").image_root == "c"
+
+
+def test_a_row_that_its_owner_changes_is_another_row(forget):
+    row = ["changed", "psg", "a", "b", {"thing_classes": ["cup"]}]
+    register_rows([row])
+    row[4]["thing_classes"].append("table")
+    assert MetadataCatalog.get("changed").thing_classes == ["cup"]
+    register_rows([row])
+    assert MetadataCatalog.get("changed").thing_classes == ["cup", "table"]
 
 
 def test_a_row_that_names_no_format_leaves_the_old_one(forget):

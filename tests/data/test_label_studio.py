@@ -279,6 +279,21 @@ def test_two_tasks_with_one_picture(read):
     assert "2 tasks mean the picture photo.jpg" in annotations.problems[0].message
 
 
+def test_rectangles_without_ids_are_two(read):
+    """As they come out of a project that was made of other annotations."""
+    nameless = [box("a", "cup"), box("b", "table", x=50)]
+    for entry in nameless:
+        del entry["id"]
+    (image,) = read(task(1, *nameless)).images
+    assert image.boxes[:, 0].tolist() == [0, 100] and image.classes.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("number", [None, [], 1.5])
+def test_a_task_without_an_id(read, number):
+    with pytest.raises(EGTRError, match=r'export.json: .* has no "id"'):
+        read(task(1, box("a", "x")) | {"id": number})
+
+
 def test_no_such_folder(read, tmp_path):
     with pytest.raises(EGTRError, match="nowhere: there is no such folder"):
         read(task(1), image_root=tmp_path / "nowhere")

@@ -242,9 +242,19 @@ def test_mirroring_swaps_left_and_right_where_the_metadata_says_so(tmp_path, sid
 
 def test_flip_pairs_are_optional_and_checked(sided):
     assert flip_table("sided") is None
-    sided.flip_predicate_pairs = [("left of", "starboard")]
-    with pytest.raises(EGTRError, match="'sided', field flip_predicate_pairs: 'starboard'"):
-        flip_table("sided")
+    for pairs, words in (
+        ([("left of", "starboard")], "'starboard' is not among"),
+        # What one writes in YAML when one forgets the second pair of brackets.
+        (["left of", "right of"], "write pairs of names, such as"),
+        ([["left of", "right of", "on"]], "write pairs"),
+        # Mirroring twice would not give "right of" back.
+        ([["left of", "right of"], ["left of", "on"]], "'left of' is in two pairs"),
+    ):
+        # Metadata do not let a value change.
+        sided.__dict__.pop("flip_predicate_pairs", None)
+        sided.flip_predicate_pairs = pairs
+        with pytest.raises(EGTRError, match=f"'sided', field flip_predicate_pairs: {words}"):
+            flip_table("sided")
 
 
 def test_training_sets_must_agree_on_flip_pairs(tiny_dataset):

@@ -68,6 +68,7 @@ def test_categories_from_another_place(tmp_path):
         (lambda r: r["rel"].append([0, 2, -1]), "relation 4 = [0, 2, -1]"),
         (lambda r: r["rel"].append([0, 2]), 'field "rel": expected a list of [subject, object, predicate]'),
         (lambda r: r.pop("rel"), 'field "rel"'),
+        (lambda r: r.update(rel=5), 'field "rel": expected a list of [subject, object, predicate]'),
     ],
 )
 def test_malformed_entries(tmp_path, damage, words):

@@ -268,6 +268,11 @@ def test_ids_that_are_the_same_as_text(tmp_path):
             {"train": annotations(image(boxes=[[1, 2, 1, 9]] * 2))},
             "1 pictures have crowds.*annotation 0 of image id 3",
         ),
+        # At a long side of 1024 that is 10^10 pixels, which int32 does not hold.
+        (
+            {"train": annotations(image(boxes=[[1, 2, 3, 9], [0, 0, 2e9, 9]]))},
+            "1 pictures have boxes so far outside.*annotation 1 of image id 3",
+        ),
     ],
 )
 def test_what_an_h5_file_cannot_hold(tmp_path, splits, message):

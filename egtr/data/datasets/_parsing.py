@@ -12,6 +12,10 @@ import numpy as np
 from egtr.data.datasets.annotations import UNKNOWN, Problem
 from egtr.structures import EGTRError
 
+# Of a whole file: the names of its fields. Of an entry: all of it.
+_outline = reprlib.Repr()
+_outline.maxlevel = 1
+
 
 def read_json(path: str) -> Any:
     """
@@ -42,7 +46,7 @@ def require_fields(record: Any, where: str, layout: str, **types: type) -> None:
     for field, kind in types.items():
         if not isinstance(record, dict) or not isinstance(record.get(field), kind):
             raise EGTRError(
-                f'{where}: field "{field}" is missing or not of type {kind.__name__} in {reprlib.repr(record)}. '
+                f'{where}: field "{field}" is missing or not of type {kind.__name__} in {_outline.repr(record)}. '
                 f"egtr/data/datasets/{layout}.py describes the layout."
             )
 
@@ -106,9 +110,13 @@ def is_size(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31
 
 
-def look_up(ids: Mapping[Any, int], value: Any) -> int:
-    """0-based number of an id, or ``UNKNOWN``."""
-    return ids.get(value, UNKNOWN) if is_id(value) else UNKNOWN
+def look_up(ids: Mapping[Any, int], values: Sequence[Any]) -> np.ndarray:
+    """(A,) int64, the 0-based numbers of A ids, or ``UNKNOWN``."""
+    try:
+        numbers = [ids.get(value, UNKNOWN) for value in values]
+    except TypeError:  # lists and mappings have no hash
+        numbers = [ids.get(value, UNKNOWN) if is_id(value) else UNKNOWN for value in values]
+    return np.array(numbers, dtype=np.int64)
 
 
 def parse_boxes(values: Sequence[Any]) -> np.ndarray:
@@ -142,7 +150,7 @@ def parse_integers(value: Any, columns: int) -> np.ndarray | None:
         array = np.array(value)
     except ValueError:  # rows of different lengths
         return None
-    return array if array.dtype.kind == "i" and array.shape == (len(array), columns) else None
+    return array if array.dtype.kind == "i" and array.ndim == 2 and array.shape[1] == columns else None
 
 
 def parse_relations(value: Any, where: str, image_id: int | str, problems: list[Problem]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The formats by name, for configurations and command lines."""
 
+import copy
 import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,9 @@ _RESERVED = {
     "json_file",
     "image_root",
     "annotation_files",
+    "evaluator_type",
+    "read",
+    "options",
     "reader",
     "reader_options",
     "register_row",
@@ -107,7 +111,8 @@ def register_rows(rows: Sequence[Any]) -> None:
         if seen.setdefault(name, row) != row:
             raise EGTRError(f"{where}: {name!r} is there twice with different contents. Take another name.")
         json_file, image_root = (os.path.expanduser(os.path.expandvars(path)) for path in paths)
-        metadata = dict(*row[4:])
+        # A copy, so that a row which its owner changes is another row.
+        metadata = copy.deepcopy(dict(*row[4:]))
         reserved = [key for key in metadata if not isinstance(key, str) or key in _RESERVED]
         if reserved:
             raise EGTRError(f"{where}: {reserved[0]!r} is no key that the fifth entry can set.")

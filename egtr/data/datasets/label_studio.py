@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from egtr.data.datasets._parsing import read_json
+from egtr.data.datasets._parsing import is_id, read_json
 from egtr.data.datasets.annotations import (
     ERROR,
     UNKNOWN,
@@ -89,7 +89,7 @@ def _read_tasks(path: str) -> list[dict[str, Any]]:
     if not isinstance(tasks, list):
         raise EGTRError(f"{path}: is no list of tasks. {remedy}")
     for task in tasks:
-        if not isinstance(task, dict) or not isinstance(task.get("annotations"), list) or "id" not in task:
+        if not isinstance(task, dict) or not isinstance(task.get("annotations"), list) or not is_id(task.get("id")):
             raise EGTRError(f'{path}: {reprlib.repr(task)} has no "id" and list of "annotations". {remedy}')
     return tasks
 
@@ -167,12 +167,14 @@ class _Reader:
         """Rectangles, id to entries, and relations."""
         regions: dict[Any, list[Entry]] = {}
         relations = []
-        for entry in result if isinstance(result, list) else ():
+        for k, entry in enumerate(result if isinstance(result, list) else ()):
             kind = entry.get("type") if isinstance(entry, dict) else None
             if kind == "relation":
                 relations.append(entry)
             elif kind in RECTANGLES and _has_box(entry.get("value")):
-                regions.setdefault(str(entry.get("id")), []).append(entry)
+                # What was imported may have no id: such a rectangle is one of its own, and no relation names it.
+                number = entry.get("id")
+                regions.setdefault(str(number) if is_id(number) else f"without id at {k}", []).append(entry)
             elif str(kind).startswith(OTHER_SHAPES):
                 text = f"region {entry.get('id')} is of type {kind!r}, and only rectangles are read; it is left out"
                 self._problem("not-a-rectangle", text, WARNING)

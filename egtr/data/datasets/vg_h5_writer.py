@@ -36,7 +36,7 @@ def write_vg_h5(splits: Splits, folder: str | os.PathLike[str], drop_unsupported
     Raises:
         EGTRError: see :func:`egtr.data.datasets.writers.check_splits`; or there is something that the format cannot
             hold: another split, image ids that are no integers or stand in two splits, pictures that are not named
-            ``<image id>.jpg``, val pictures without relations, crowds or boxes without area.
+            ``<image id>.jpg``, val pictures without relations, crowds or boxes without area, boxes beyond 32 bits.
     """
     check_splits(splits)
     strangers = sorted(set(splits) - set(SPLIT_NUMBERS))
@@ -52,6 +52,12 @@ def write_vg_h5(splits: Splits, folder: str | os.PathLike[str], drop_unsupported
         "pictures have crowds or boxes without area",
         lambda image: f"annotation {_unsupported(image).argmax()} of image id {image.image_id}",
         "--drop-unsupported leaves them out, with their relations, as training does",
+    )
+    _refuse(
+        (image for image in images if _too_far_outside(image).any()),
+        "pictures have boxes so far outside that 32 bits do not hold their coordinates",
+        lambda image: f"annotation {_too_far_outside(image).argmax()} of image id {image.image_id}",
+        "Correct these boxes",
     )
     _refuse(
         (image for image in splits["val"].images if not len(image.relations)) if "val" in splits else (),
@@ -115,6 +121,16 @@ def _unsupported(image: ImageAnnotations) -> np.ndarray:
     return image.crowd | (image.boxes[:, 2:] <= image.boxes[:, :2]).any(axis=1)
 
 
+def _scaled_corners(image: ImageAnnotations) -> np.ndarray:
+    """(A, 4) boxes of the picture scaled to a long side of 1024."""
+    return image.boxes * (BOX_SCALE / max(image.height, image.width))
+
+
+def _too_far_outside(image: ImageAnnotations) -> np.ndarray:
+    """(A,) bool."""
+    return (np.abs(_scaled_corners(image)) >= 2**30).any(axis=1)
+
+
 def _without(image: ImageAnnotations, dropped: np.ndarray) -> ImageAnnotations:
     relations = remap_relations(image.relations, ~dropped, f"image id {image.image_id}")
     kept = {name: getattr(image, name)[~dropped] for name in ("boxes", "classes", "crowd")}
@@ -125,11 +141,9 @@ def _arrays(images: list[ImageAnnotations]) -> dict[str, np.ndarray]:
     """The datasets of the file apart from ``split``: boxes and relations of all pictures, one after the other."""
     num_boxes = np.array([len(image.boxes) for image in images], dtype=np.int64)
     num_relations = np.array([len(image.relations) for image in images], dtype=np.int64)
-    corners = np.concatenate([image.boxes for image in images] or [np.zeros((0, 4))])
+    corners = np.concatenate([_scaled_corners(image) for image in images] or [np.zeros((0, 4))])
     relations = np.concatenate([image.relations for image in images] or [np.zeros((0, 3), dtype=np.int64)])
     classes = np.concatenate([image.classes for image in images] or [np.zeros(0, dtype=np.int64)])
-    scales = np.array([BOX_SCALE / max(image.height, image.width) for image in images])
-    corners = corners * np.repeat(scales, num_boxes)[:, None]
     centres = np.round((corners[:, :2] + corners[:, 2:]) / 2)
     # Other readers refuse boxes without width or height.
     sides = np.maximum(np.round(corners[:, 2:] - corners[:, :2]), 1)
