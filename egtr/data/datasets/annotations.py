@@ -188,15 +188,20 @@ class SceneGraphAnnotations:
         if not rows and len(image.boxes) and not explained:
             yield problem("no-relations", "there are no relations", WARNING)
 
-    def is_sound(self, image: ImageAnnotations) -> bool:
-        """Whether a picture has no problem of severity "error" of its own: quicker than naming them."""
-        ends, predicates = image.relations[:, :2], image.relations[:, 2]
+    def is_sound(self, *images: ImageAnnotations) -> bool:
+        """Whether pictures have no problem of severity "error" of their own: quicker than naming them."""
+        if not images:
+            return True
+        boxes, classes, relations = (
+            np.concatenate([getattr(image, field) for image in images]) for field in ("boxes", "classes", "relations")
+        )
+        ends, predicates = relations[:, :2], relations[:, 2]
+        numbers = [len(image.boxes) for image in images], [len(image.relations) for image in images]
         return bool(
-            image.height > 0
-            and image.width > 0
-            and np.isfinite(image.boxes).all()
-            and ((image.classes >= 0) & (image.classes < len(self.thing_classes))).all()
-            and ((ends >= 0) & (ends < len(image.boxes))).all()
+            min(min(image.height, image.width) for image in images) > 0
+            and np.isfinite(boxes).all()
+            and ((classes >= 0) & (classes < len(self.thing_classes))).all()
+            and ((ends >= 0) & (ends < np.repeat(*numbers)[:, None])).all()
             and ((predicates >= 0) & (predicates < len(self.predicate_classes))).all()
         )
 
@@ -205,7 +210,7 @@ class SceneGraphAnnotations:
         if (
             all(problem.severity != ERROR for problem in self.problems)
             and len({image.image_id for image in self.images}) == len(self.images)
-            and all(map(self.is_sound, self.images))
+            and self.is_sound(*self.images)
         ):
             return None
         return next(problem for problem in self.find_problems() if problem.severity == ERROR)
@@ -237,14 +242,21 @@ def to_dataset_dicts(annotations: SceneGraphAnnotations) -> list[dict[str, Any]]
     for problem in annotations.problems:
         if problem.severity == WARNING:
             logger.warning(problem.message)
+    if not images:
+        return []
+    # All boxes in one go: numpy's calls cost more than what they do for one picture.
+    sizes = np.repeat([(i.width, i.height) * 2 for i in images], [len(i.boxes) for i in images], axis=0)
+    clipped = np.clip(np.concatenate([image.boxes for image in images]), 0, sizes)
+    usable = (clipped[:, 2:] > clipped[:, :2]).all(axis=1) & ~np.concatenate([image.crowd for image in images])
+    boxes, kept, end = clipped.tolist(), usable.tolist(), 0
     dataset_dicts = []
     for image in images:
-        boxes, usable, relations = image.clipped_boxes(), image.usable(), image.relations
-        if not usable.all():
+        start, end = end, end + len(image.boxes)
+        relations = image.relations
+        if not all(kept[start:end]):
             where = f"{annotations.source}: image id {image.image_id}"
-            relations = remap_relations(relations, usable, where)
-            boxes = boxes[usable]
-        objects = zip(boxes.tolist(), image.classes[usable].tolist(), strict=True)
+            relations = remap_relations(relations, usable[start:end], where)
+        objects = zip(boxes[start:end], image.classes.tolist(), kept[start:end], strict=True)
         dataset_dicts.append(
             {
                 "file_name": os.path.join(annotations.image_root, image.file_name),
@@ -253,7 +265,8 @@ def to_dataset_dicts(annotations: SceneGraphAnnotations) -> list[dict[str, Any]]
                 "width": image.width,
                 "annotations": [
                     {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": category, "iscrowd": 0}
-                    for box, category in objects
+                    for box, category, stays in objects
+                    if stays
                 ],
                 "relations": relations.tolist(),
             }

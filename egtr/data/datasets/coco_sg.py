@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from egtr.data.datasets._coco import parse_coco
-from egtr.data.datasets._parsing import is_id, look_up, numbered_names, read_json, require_fields
+from egtr.data.datasets._parsing import is_id, numbered_names, read_json, require_fields
 from egtr.data.datasets.annotations import UNKNOWN, ImageAnnotations, Problem, SceneGraphAnnotations
 from egtr.data.datasets.registration import register_reader
 
@@ -84,10 +84,10 @@ def _parse_relations(
                 problems.append(Problem("missing-object", f"{where}, {text}", image_id))
                 position = UNKNOWN
             ends.append(position)
-        predicate = look_up(predicate_numbers, record.get("predicate_id"))
+        predicate_id = record.get("predicate_id")
+        predicate = predicate_numbers.get(predicate_id, UNKNOWN) if is_id(predicate_id) else UNKNOWN
         if predicate == UNKNOWN:
-            value = reprlib.repr(record.get("predicate_id"))
-            text = f'field "predicate_id": {value} is not in "rel_categories". Add it there.'
+            text = f'field "predicate_id": {reprlib.repr(predicate_id)} is not in "rel_categories". Add it there.'
             problems.append(Problem("unknown-predicate", f"{where}, {text}", image_id))
         rows_of[image_id].append((ends[0], ends[1], predicate))
     return rows_of
