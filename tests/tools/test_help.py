@@ -1,39 +1,44 @@
 """Every tool says what it does, from any folder, without doing it."""
 
-import os
+import runpy
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOLS = sorted(ROOT.joinpath("tools").rglob("*.py"))
+TOOLS = sorted(ROOT.joinpath("tools").glob("*.py"))
+SETUP_TOOLS = sorted(ROOT.joinpath("tools/setup").glob("*.py"))
 
 
-@pytest.fixture(scope="module")
-def answers(tmp_path_factory):
-    """Output of every tool's --help. Two at a time, since each spends its time on imports."""
-    scratch = tmp_path_factory.mktemp("elsewhere")
-
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
-
-    def ask(tool):
-        command = [sys.executable, tool, "--help"]
-        return subprocess.run(command, cwd=scratch, env=environment, capture_output=True, text=True, check=False)
-
-    with ThreadPoolExecutor(2) as pool:
-        yield dict(zip(TOOLS, pool.map(ask, TOOLS), strict=True))
-    assert not list(scratch.iterdir()), "--help must not write anything"
+def test_no_tool_is_overlooked():
+    assert TOOLS and SETUP_TOOLS
+    assert {*TOOLS, *SETUP_TOOLS} == {*ROOT.joinpath("tools").rglob("*.py")}
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda path: path.stem)
-def test_help(tool, answers):
-    answer = answers[tool]
+def test_help(tool, tmp_path, monkeypatch, capsys):
+    """In this process, since a new one would spend seconds on imports."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(sys, "argv", [str(tool), "--help"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(tool), run_name="__main__")
+    assert end.value.code == 0
+    _check_answer(capsys.readouterr().out, tmp_path)
+
+
+@pytest.mark.parametrize("tool", SETUP_TOOLS, ids=lambda path: path.stem)
+def test_help_before_anything_is_installed(tool, tmp_path):
+    """Setup begins in a bare interpreter: -S and -I leave installed packages and this folder out."""
+    command = [sys.executable, "-I", "-S", tool, "--help"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.lower().startswith("usage:")
-    assert "--help" in answer.stdout
-    # More than argparse's own lines: a sentence on what the tool is for.
-    assert len(answer.stdout.splitlines()) > 5
-    assert "Warning" not in answer.stderr
+    _check_answer(answer.stdout, tmp_path)
+
+
+def _check_answer(text, folder):
+    assert text.lower().startswith("usage:")
+    assert "--help" in text
+    assert not list(folder.iterdir()), "--help must not write anything"
