@@ -245,7 +245,7 @@ def summarize_relations(
         "num_related": int(labels.sum()),
         "attention": {
             name: values.reshape(layers, heads).tolist()
-            for name, values in _aucs(images, [image.attention.reshape(-1, *image.related.shape) for image in images])
+            for name, values in _aucs(images, [np.concatenate(image.attention) for image in images])
         },
         "others": {
             name: None

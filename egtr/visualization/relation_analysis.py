@@ -11,6 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
+from matplotlib.ticker import StrMethodFormatter
 
 from egtr.engine.relation_analysis import ImageRelations
 
@@ -84,13 +85,23 @@ def draw_uncertainty(images: Sequence[ImageRelations], correlations: Mapping[str
     axes = figure.subplots()
     iou = np.concatenate([image.iou for image in images])
     uncertainty = np.concatenate([image.uncertainty for image in images])
+    # Good matches differ by orders of magnitude; without smoothing every uncertainty is 0, which has no logarithm.
+    is_logarithmic = uncertainty.min() > 0
+    lowest = np.log10(uncertainty.min()) - 0.1 if is_logarithmic else 0.0
     picture = axes.hexbin(
-        iou, uncertainty, gridsize=30, extent=(0, 1, 0, 1), norm=LogNorm(), cmap="viridis", mincnt=1
+        iou,
+        uncertainty,
+        gridsize=(30, 18),
+        yscale="log" if is_logarithmic else "linear",
+        extent=(0, 1, lowest, 0 if is_logarithmic else 1),
+        norm=LogNorm(vmin=1),
+        cmap="viridis",
+        mincnt=1,
     )
-    figure.colorbar(picture, ax=axes, label="objects, logarithmic")
-    axes.set(
-        xlabel="IoU of predicted and annotated box", ylabel="uncertainty", xlim=(-0.02, 1.02), ylim=(-0.03, 1.03)
-    )
+    picture.set_clim(1, max(10, picture.get_array().max()))
+    bar = figure.colorbar(picture, ax=axes, label="objects, logarithmic", format=StrMethodFormatter("{x:,.0f}"))
+    bar.minorticks_off()
+    axes.set(xlabel="IoU of predicted and annotated box", ylabel="uncertainty", xlim=(-0.02, 1.02))
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(
         f"{len(iou):,} matched objects: "
@@ -115,9 +126,9 @@ def draw_attention_maps(
         class_names, predicate_names: of the data set.
     """
     layers, heads, count = image.attention.shape[:3]
-    side = 1.25
-    figure = _figure(6.2 + side * heads, max(side * layers + 0.8, 5.2))
-    left, right = figure.subfigures(1, 2, width_ratios=(6.2, side * heads))
+    side, width = 1.35, 4.8
+    figure = _figure(width + side * heads, max(side * layers + 0.7, 4.7))
+    left, right = figure.subfigures(1, 2, width_ratios=(width, side * heads))
     colors = object_colors(count)
     _draw_objects(left, pixels, image, class_names, predicate_names, colors)
     panels = np.reshape(right.subplots(layers, heads, squeeze=False), (layers, heads))
@@ -150,14 +161,14 @@ def _draw_objects(figure, pixels, image, class_names, predicate_names, colors) -
         axes.add_artist(Rectangle((x - w / 2, y - h / 2), w, h, fill=False, ec=color, lw=2))
         label = {"facecolor": color, "edgecolor": "none", "pad": 1.5}
         place = (max(x - w / 2, 0), max(y - h / 2, 0))
-        axes.text(*place, str(number), color=text_color(color), fontsize=8, va="top", bbox=label, clip_on=True)
+        axes.text(*place, str(number), color=text_color(color), fontsize=8, va="top", bbox=label)
     text_axes.set_axis_off()
     objects = [f"{number} {class_names[label]}" for number, label in enumerate(image.classes)]
     relations = [f"{objects[s]} {predicate_names[p]} {objects[o]}" for s, o, p in image.triplets]
     for column, (title, lines) in enumerate((("objects", objects), ("annotated relations (framed)", relations))):
         text = "\n".join([title, *map(_shorten, lines[:14]), *(["…"] if len(lines) > 14 else [])])
         style = {"fontsize": 8, "va": "top", "color": _INK, "parse_math": False, "linespacing": 1.35}
-        text_axes.text(0.0 if column == 0 else 0.36, 1.0, text, transform=text_axes.transAxes, **style)
+        text_axes.text(0.0 if column == 0 else 0.3, 1.0, text, transform=text_axes.transAxes, **style)
 
 
 def _figure(width: float, height: float) -> Figure:
