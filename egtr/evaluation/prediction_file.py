@@ -116,7 +116,9 @@ def _open(path: Path) -> Iterator[NpzFile]:
             file = stack.enter_context(open(path, "rb"))
             archive = np.load(file, allow_pickle=False)
         except DAMAGE as error:
-            raise EGTRError(f"{path}: is no .npz file, or a damaged one ({error}); write or copy it again") from error
+            # numpy takes what it does not know for a pickle, and says how to load that unsafely.
+            reason = "" if isinstance(error, ValueError) else f" ({error})"
+            raise EGTRError(f"{path}: is no .npz file, or a damaged one{reason}; write or copy it again") from error
         if not isinstance(archive, NpzFile):
             raise EGTRError(f"{path}: holds a single array, expected what numpy.savez_compressed writes")
         yield stack.enter_context(archive)

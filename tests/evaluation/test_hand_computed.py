@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from egtr.evaluation import NEVER, PROTOCOLS, REFERENCE, Scorer, evaluate, first_hits
-from egtr.structures import EGTRError, GroundTruth, Prediction, TripletCounts, pairwise_iou
+from egtr.structures import EGTRError, GroundTruth, TripletCounts, pairwise_iou
 
 from .random_scenes import random_scene
-from .scenes import A, B, C, nothing, predict, two_images
+from .scenes import A, B, nothing, predict, two_images
 
 
 def test_recall_with_graph_constraint():
@@ -100,23 +100,6 @@ def test_ties_go_by_subject_object_and_predicate():
     for rank, triplet in enumerate(order):
         assert recall(triplet, "ng-R", rank + 1) == 1
         assert rank == 0 or recall(triplet, "ng-R", rank) == 0
-
-
-def test_object_score_moves_the_ranking():
-    # Query 0: logits (3, 3), softmax .5, sigmoid .953. Query 1: (0, -9), softmax .9999, sigmoid .5. Query 2
-    # has score 1 in both. Relations 0-2 and 1-2 of equal value: softmax ranks 1-2 first, sigmoid 0-2.
-    prediction = Prediction(
-        logits=[[3, 3], [0, -9], [200, 0]],
-        boxes=[A, B, C],
-        pairs=[[0, 2], [1, 2]],
-        connectivity=[1, 1],
-        relation=[[0.5], [0.5]],
-        image_size=(50, 50),
-    )
-    ground_truth = GroundTruth([A, B, C], [0, 0, 0], [[0, 2, 0]])
-    sigmoid = replace(REFERENCE, name="sigmoid", object_score="sigmoid")
-    assert evaluate([prediction], [ground_truth], topk=(1,))["R@1"] == 0.0
-    assert evaluate([prediction], [ground_truth], sigmoid, topk=(1,))["R@1"] == 1.0
 
 
 def test_plus_one_decides_at_the_threshold():
