@@ -1,6 +1,7 @@
 """Training and prediction: optimizer, loop, checkpoints, and the way from a command line to a run."""
 
 from .. import _detectron2  # noqa: F401 - says how to install Detectron2 where it is missing
+from .analysis import ModelPart, analyze_model
 from .checkpointer import EGTRCheckpointer, export_weights, find_new_parameters, load_checkpoint_file
 from .defaults import (
     add_extension_argument,
@@ -25,7 +26,9 @@ __all__ = [
     "EGTRCheckpointer",
     "EGTRPredictor",
     "EGTRTrainer",
+    "ModelPart",
     "add_extension_argument",
+    "analyze_model",
     "build_optimizer",
     "build_train_loop",
     "egtr_argument_parser",
