@@ -86,7 +86,7 @@ def test_reads_objects_and_relations(tmp_path):
         ),
         (lambda c: c["rel_annotations"][0].update(predicate_id=[6]), "unknown-predicate", "b", '"predicate_id": [6]'),
         (
-            lambda c: c["rel_annotations"][0].update(image_id=5),
+            lambda c: c["rel_annotations"][0].pop("image_id"),
             "bad-relation",
             None,
             '"rel_annotations": field "image_id"',
@@ -95,7 +95,7 @@ def test_reads_objects_and_relations(tmp_path):
             lambda c: c["rel_annotations"].append(3),
             "bad-relation",
             None,
-            '"image_id" is missing or not in "images" in 3',
+            '"image_id" is missing or not an id in 3',
         ),
         (
             lambda c: c["annotations"][4].update(id=9),
@@ -132,6 +132,20 @@ def test_malformed_entries_are_problems(tmp_path, damage, kind, image_id, words)
         np.testing.assert_array_equal(other.relations, same.relations)
     with pytest.raises(EGTRError, match="own.json"):
         to_dataset_dicts(annotations)
+
+
+def test_a_picture_that_is_taken_out_leaves_its_objects_and_relations_behind(tmp_path):
+    """Which is a warning: people shorten "images" alone."""
+    content = _content()
+    (gone,) = (entry for entry in content["images"] if entry["id"] == "b")
+    content["images"].remove(gone)
+    annotations = _read(tmp_path, content)
+    assert [(p.kind, p.severity) for p in annotations.problems] == [("unlisted-image", "warning")] * 2
+    assert "annotations of 1 images that" in annotations.problems[0].message
+    assert "relations of 1 images that" in annotations.problems[1].message
+    assert all("(such as id 'b') are ignored" in problem.message for problem in annotations.problems)
+    (record,) = to_dataset_dicts(annotations)
+    assert record["image_id"] == 30
 
 
 @pytest.mark.parametrize(

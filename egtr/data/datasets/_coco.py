@@ -2,6 +2,7 @@
 
 import reprlib
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,11 +40,18 @@ def parse_coco(coco: Any, path: str, layout: str) -> CocoContent:
     images = [_parse_image(record, path, problems) for record in coco["images"]]
     images = [image for image in images if image is not None]
     _add_objects(images, annotations_of, class_numbers, path, problems)
-    strangers = annotations_of.keys() - {image.image_id for image in images}
-    if strangers:
-        text = f'annotations of {len(strangers)} images that "images" does not list are ignored.'
-        problems.append(Problem("unlisted-image", f"{path}: {text}", severity=WARNING))
+    listed = {image.image_id for image in images}
+    report_unlisted(
+        "annotations", [image_id for image_id in annotations_of if image_id not in listed], path, problems
+    )
     return CocoContent(images, class_names, problems)
+
+
+def report_unlisted(what: str, image_ids: Sequence[int | str], path: str, problems: list[Problem]) -> None:
+    """Add a warning where ``what``, such as "annotations", is of pictures that the file does not list."""
+    if image_ids:
+        text = f'{what} of {len(image_ids)} images that "images" does not list (such as id {image_ids[0]!r})'
+        problems.append(Problem("unlisted-image", f"{path}: {text} are ignored.", severity=WARNING))
 
 
 def _group_by_image(records: list[Any], path: str, problems: list[Problem]) -> dict[int | str, list[dict[str, Any]]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from egtr.data.datasets._coco import parse_coco
+from egtr.data.datasets._coco import parse_coco, report_unlisted
 from egtr.data.datasets._parsing import is_id, numbered_names, read_json, require_fields
 from egtr.data.datasets.annotations import UNKNOWN, ImageAnnotations, Problem, SceneGraphAnnotations
 from egtr.data.datasets.registration import register_reader
@@ -67,11 +67,15 @@ def _parse_relations(
     positions = _index_annotations(images, path, problems)
     predicate_numbers = {predicate_id: k for k, predicate_id in enumerate(predicate_ids)}
     rows_of: dict[int | str, list[tuple[int, int, int]]] = {image.image_id: [] for image in images}
+    unlisted: dict[int | str, None] = {}
     for record in records:
         image_id = record.get("image_id") if isinstance(record, dict) else None
-        if not is_id(image_id) or image_id not in rows_of:
-            text = f'field "image_id" is missing or not in "images" in {reprlib.repr(record)}.'
+        if not is_id(image_id):
+            text = f'field "image_id" is missing or not an id in {reprlib.repr(record)}. Say which image it is of.'
             problems.append(Problem("bad-relation", f'{path}: entry of "rel_annotations": {text}'))
+            continue
+        if image_id not in rows_of:
+            unlisted[image_id] = None
             continue
         where = f"{path}: image id {image_id}, relation id {record.get('id')}"
         ends = []
@@ -90,6 +94,7 @@ def _parse_relations(
             text = f'field "predicate_id": {reprlib.repr(predicate_id)} is not in "rel_categories". Add it there.'
             problems.append(Problem("unknown-predicate", f"{where}, {text}", image_id))
         rows_of[image_id].append((ends[0], ends[1], predicate))
+    report_unlisted("relations", list(unlisted), path, problems)
     return rows_of
 
 

@@ -55,7 +55,8 @@ def read_egtr_json(
             "not belong together."
         )
     if strangers:
-        text = f"relations of {len(strangers)} images that {json_file} does not list are ignored."
+        text = f"relations of {len(strangers)} images that {json_file} does not list (such as id {min(strangers)})"
+        text += " are ignored."
         coco.problems.append(Problem("unlisted-image", f"{rel_file}: {text}", severity=WARNING))
     for image in coco.images:
         where = f'{rel_file}: image id {image.image_id}, field "{split}"'
