@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.config import CfgNode
+from detectron2.engine import hooks
 
-from egtr.engine import load_config
+from egtr.engine import EGTRTrainer, load_config
 
 TINY = {
     "MODEL.META_ARCHITECTURE": "EGTR",
@@ -70,6 +71,23 @@ def make_cfg(tiny_options: dict, tmp_path: Path) -> Callable[..., CfgNode]:
         return load_config(opts=[word for pair in options.items() for word in pair])
 
     return make
+
+
+@pytest.fixture
+def make_trainer():
+    """A trainer that is not going to train: its writers are closed at the end."""
+    trainers = []
+
+    def make(cfg) -> EGTRTrainer:
+        trainers.append(EGTRTrainer(cfg))
+        return trainers[-1]
+
+    yield make
+    for trainer in trainers:
+        for hook in trainer._hooks:
+            if isinstance(hook, hooks.PeriodicWriter):
+                for writer in hook._writers:
+                    writer.close()
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from detectron2.engine import HookBase, hooks
+from detectron2.engine import HookBase
 from detectron2.modeling import build_model
 from detectron2.utils.env import seed_all_rng
 
@@ -52,23 +52,6 @@ class Recorder(HookBase):
 
     def after_step(self):
         self.losses[self.trainer.iter] = self.trainer.storage.latest()["total_loss"][0]
-
-
-@pytest.fixture
-def make_trainer():
-    """A trainer that is not going to train: its writers are closed at the end."""
-    trainers = []
-
-    def make(cfg) -> EGTRTrainer:
-        trainers.append(EGTRTrainer(cfg))
-        return trainers[-1]
-
-    yield make
-    for trainer in trainers:
-        for hook in trainer._hooks:
-            if isinstance(hook, hooks.PeriodicWriter):
-                for writer in hook._writers:
-                    writer.close()
 
 
 def run(cfg, resume: bool = False, kill_at: int | None = None, trainer_class=EGTRTrainer):
@@ -133,6 +116,34 @@ def test_new_parameters_are_settled_by_weights_and_survive_resume(make_cfg, tmp_
     assert sorted(losses) == [1]
     assert resumed.new_parameters == relation
     assert group_rates(resumed) == group_rates(trainer)
+
+
+def test_declared_parameters_learn_at_the_rate_of_new_ones(make_cfg, make_trainer, tmp_path):
+    cfg = make_cfg({"SOLVER.NEW_PARAMETERS": ["relation.", "transformer.query_embed"]})
+    whole = make_trainer(cfg).bare_model
+    export_weights(whole, tmp_path / "whole.safetensors")
+    cfg.MODEL.WEIGHTS = str(tmp_path / "whole.safetensors")
+    trainer = make_trainer(cfg)
+    trainer.resume_or_load(resume=False)
+    # The file brings them all.
+    wanted = [
+        name for name, _ in whole.named_parameters() if name.startswith(("relation.", "transformer.query_embed"))
+    ]
+    assert sorted(trainer.new_parameters) == sorted(wanted)
+    assert group_rates(trainer) == pytest.approx({"base": 1e-3, "backbone": 1e-4, "new": 4e-3})
+
+    cfg.SOLVER.NEW_PARAMETERS = ["relations."]
+    with pytest.raises(
+        EGTRError, match="SOLVER.NEW_PARAMETERS: no trained parameter's name begins with 'relations.'"
+    ):
+        make_trainer(cfg).resume_or_load(resume=False)
+
+
+def test_the_log_states_the_effective_batch(make_cfg, caplog):
+    with caplog.at_level("INFO", logger="egtr"):
+        run(make_cfg({"SOLVER.ACCUMULATE_STEPS": 3, "SOLVER.MAX_ITER": 1, "DATASETS.TEST": ()}))
+    expected = "Effective batch 6 = SOLVER.IMS_PER_BATCH 2 x SOLVER.ACCUMULATE_STEPS 3, over 1 process(es)"
+    assert expected in caplog.messages
 
 
 def test_resume_with_other_trainable_parameters_is_refused(make_cfg, make_trainer):
