@@ -7,11 +7,18 @@ import pytest
 from egtr.engine import EGTRTrainer, load_config
 from egtr.model_zoo import get_config_file, list_configs
 
-SMALL_FOLDER = "scenes/"
+SMALL_FOLDERS = ("scenes/", "ablations/")
+# Ablations share their detector with vg150_egtr.yaml, so a tiny one will do.
+TINY_DETECTOR = [
+    "MODEL.EGTR.BACKBONE.NAME", "resnet10t", "MODEL.EGTR.BACKBONE.CHANNELS", [8, 8, 8, 16],
+    "MODEL.EGTR.TRANSFORMER.HIDDEN_DIM", 32, "MODEL.EGTR.TRANSFORMER.ENC_LAYERS", 1,
+    "MODEL.EGTR.TRANSFORMER.ENC_FFN_DIM", 32, "MODEL.EGTR.TRANSFORMER.DEC_FFN_DIM", 32,
+]  # fmt: skip
+ABLATIONS = [name for name in list_configs() if name.startswith("ablations/")]
 
 
 def param(name):
-    return pytest.param(name, marks=[] if name.startswith(SMALL_FOLDER) else pytest.mark.slow)
+    return pytest.param(name, marks=[] if name.startswith(SMALL_FOLDERS) else pytest.mark.slow)
 
 
 def test_there_are_configurations():
@@ -34,20 +41,64 @@ def test_trains_one_iteration(name, make_tiny_dataset, tmp_path):
     data = make_tiny_dataset(
         num_images=2, num_classes=cfg.MODEL.EGTR.NUM_CLASSES, num_predicates=cfg.MODEL.EGTR.NUM_PREDICATES
     )
+    shipped = cfg.MODEL.WEIGHTS.startswith("egtr://")
     cfg.merge_from_list([
         "MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path / "run"),
-        # A fixture data set, batches of one, small pictures, 20 queries
+        # A fixture data set, batches of one, small pictures, 20 queries unless there are weights
         "DATASETS.TRAIN", (data.train,), "DATASETS.TEST", (data.val,),
-        "SOLVER.IMS_PER_BATCH", 1, "SOLVER.MAX_ITER", 1, "DATALOADER.NUM_WORKERS", 0,
+        "SOLVER.IMS_PER_BATCH", 1, "SOLVER.ACCUMULATE_STEPS", min(cfg.SOLVER.ACCUMULATE_STEPS, 2),
+        "SOLVER.MAX_ITER", 1, "DATALOADER.NUM_WORKERS", 0,
         "INPUT.MIN_SIZE_TRAIN", (96,), "INPUT.MAX_SIZE_TRAIN", 128,
         "INPUT.MIN_SIZE_TEST", 96, "INPUT.MAX_SIZE_TEST", 128,
-        "MODEL.EGTR.NUM_QUERIES", 20,
+        "MODEL.EGTR.NUM_QUERIES", cfg.MODEL.EGTR.NUM_QUERIES if shipped else 20,
         # What a former step or a download would bring; shipped weights stay.
-        "MODEL.WEIGHTS", cfg.MODEL.WEIGHTS if cfg.MODEL.WEIGHTS.startswith("egtr://") else "",
+        "MODEL.WEIGHTS", cfg.MODEL.WEIGHTS if shipped else "",
         "MODEL.EGTR.BACKBONE.PRETRAINED", False,
+        *(TINY_DETECTOR if name in ABLATIONS else []),
     ])  # fmt: skip
     trainer = EGTRTrainer(cfg)
     trainer.resume_or_load(resume=False)
     results = trainer.train()
     assert math.isfinite(trainer.storage.latest()["total_loss"][0])
     assert "bbox" in results and ("sgdet" in results) == cfg.MODEL.EGTR.RELATION.ENABLED
+
+
+def load(name):
+    return load_config(get_config_file(name))
+
+
+def test_recipes_are_the_papers():
+    """Epochs times iterations, of 57,723 pictures of Visual Genome and 126,368 of Open Images."""
+    for data, pictures in (("vg150", 57_723), ("oiv6", 126_368)):
+        # Detector: 8 GPUs x 4, 150 and 50 epochs. EGTR: two of these batches a step, 50 and 25 epochs.
+        for step, batch, epochs in (("detector", 32, (150, 50)), ("egtr", 64, (50, 25))):
+            first, second = (load(f"{data}_{step}{suffix}.yaml") for suffix in ("", "_finetune"))
+            for cfg, number in zip((first, second), epochs, strict=True):
+                assert cfg.SOLVER.IMS_PER_BATCH * cfg.SOLVER.ACCUMULATE_STEPS == batch
+                assert cfg.SOLVER.MAX_ITER == number * round(pictures / batch)
+                assert cfg.SOLVER.STEPS == ()
+            assert second.SOLVER.BASE_LR == pytest.approx(first.SOLVER.BASE_LR / 10)
+            assert second.MODEL.WEIGHTS == f"{first.OUTPUT_DIR}/model_best.pth"
+        egtr = load(f"{data}_egtr.yaml")
+        assert egtr.MODEL.WEIGHTS == f"{load(f'{data}_detector_finetune.yaml').OUTPUT_DIR}/model_best.pth"
+        rates = [egtr.SOLVER.BASE_LR * factor for factor in (1, egtr.SOLVER.BACKBONE_MULTIPLIER)]
+        assert [*rates, egtr.SOLVER.BASE_LR * egtr.SOLVER.NEW_MULTIPLIER] == pytest.approx([2e-6, 2e-7, 2e-4])
+    assert egtr.MODEL.EGTR.LOSS.CONNECTIVITY_WEIGHT == 90 and egtr.MODEL.EGTR.LOSS.NON_SAMPLING == "random"
+
+
+def test_one_gpu_takes_the_steps_of_eight():
+    one, eight = load("vg150_egtr_one_gpu.yaml").SOLVER, load("vg150_egtr.yaml").SOLVER
+    assert one.IMS_PER_BATCH * one.ACCUMULATE_STEPS == eight.IMS_PER_BATCH * eight.ACCUMULATE_STEPS
+    assert (one.BASE_LR, one.MAX_ITER) == (eight.BASE_LR, eight.MAX_ITER) and one.AMP.ENABLED
+
+
+def test_every_ablation_is_the_base_but_for_its_own_keys():
+    base = load("vg150_egtr.yaml")
+    models = {}
+    for name in ABLATIONS:
+        cfg = load(name)
+        models[name] = str(cfg.MODEL.EGTR)
+        assert cfg.OUTPUT_DIR == f"output/vg150/{name.removesuffix('.yaml')}"
+        cfg.OUTPUT_DIR, cfg.MODEL.EGTR = base.OUTPUT_DIR, base.MODEL.EGTR
+        assert cfg == base
+    assert str(base.MODEL.EGTR) not in models.values() and len(set(models.values())) == len(ABLATIONS) > 15

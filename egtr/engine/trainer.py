@@ -108,7 +108,20 @@ class EGTRTrainer(DefaultTrainer):
             table = new_parameter_table(self.bare_model, new_parameters, self.checkpointer.incompatible)
             rate = self.cfg.SOLVER.BASE_LR * self.cfg.SOLVER.NEW_MULTIPLIER
             logger.info("What MODEL.WEIGHTS does not bring starts anew, at the learning rate %.3g:\n%s", rate, table)
-        self._set_new_parameters(new_parameters)
+        self._set_new_parameters([*new_parameters, *self._declared_new(new_parameters)])
+
+    def _declared_new(self, known: Iterable[str]) -> list[str]:
+        """Names that SOLVER.NEW_PARAMETERS means, without those that are known to be new."""
+        names = [name for name, parameter in self.bare_model.named_parameters() if parameter.requires_grad]
+        found = set()
+        for prefix in self.cfg.SOLVER.NEW_PARAMETERS:
+            matching = {name for name in names if name.startswith(prefix)}
+            if not matching:
+                raise EGTRError(
+                    f"SOLVER.NEW_PARAMETERS: no trained parameter's name begins with {prefix!r}; one of them is {names[0]}"
+                )
+            found |= matching
+        return [name for name in names if name in found and name not in set(known)]
 
     def train(self) -> dict[str, Any] | None:
         """Run training; returns the results of the last evaluation (on the main process)."""
@@ -116,6 +129,14 @@ class EGTRTrainer(DefaultTrainer):
             self._count_relations()
         else:
             self._continue_data()
+        solver = self.cfg.SOLVER
+        logger.info(
+            "Effective batch %d = SOLVER.IMS_PER_BATCH %d x SOLVER.ACCUMULATE_STEPS %d, over %d process(es)",
+            solver.IMS_PER_BATCH * solver.ACCUMULATE_STEPS,
+            solver.IMS_PER_BATCH,
+            solver.ACCUMULATE_STEPS,
+            comm.get_world_size(),
+        )
         super().train()
         return getattr(self, "_last_eval_results", None)
 
