@@ -133,6 +133,7 @@ def _load(folder: Path, strict: bool, unsafe_pickle: bool) -> tuple[CfgNode, dic
 
     expected = _shapes(cfg)
     weights = {n: v for n, v in weights.items() if n in expected or not n.endswith(_COUNTER)}
+    _share_class_head(weights, expected)
     unexpected = [name for name in weights if name not in expected]
     misshapen = [n for n, v in weights.items() if n in expected and v.shape != expected[n]]
     problems = {
@@ -206,6 +207,14 @@ def _shapes(cfg: CfgNode) -> dict[str, torch.Size]:
     cfg.MODEL.DEVICE = "meta"
     with torch.device("meta"):
         return {name: value.shape for name, value in build_model(cfg).state_dict().items()}
+
+
+def _share_class_head(weights: dict[str, Tensor], expected: Mapping[str, torch.Size]) -> None:
+    """Give each layer the one class head that files of transformers 5 have with box refinement (in place)."""
+    heads = [name for name in expected if name.startswith("transformer.class_heads.")]
+    if {name for name in heads if name in weights} == {name for name in heads if ".class_heads.0." in name}:
+        for name in heads:
+            weights[name] = weights[re.sub(r"\d+", "0", name, count=1)]
 
 
 def _names_in(config: dict[str, Any], number: int) -> list[str]:
