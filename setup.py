@@ -80,8 +80,8 @@ setup(
     cmdclass={"build_py": BuildWithResources},
     python_requires=">=3.11",
     install_requires=[
-        "torch>=2.4",
-        "torchvision>=0.19",
+        "torch>=2.6",
+        "torchvision>=0.21",
         "numpy>=1.26",
         "scipy>=1.11",
         "pillow>=10.0",
@@ -103,6 +103,8 @@ setup(
     ],
     extras_require={
         "dev": ["build>=1.0", "hypothesis>=6.80", "pytest>=8.0", "ruff>=0.6", "setuptools>=77,<82"],
+        # What tests/modeling/test_parity.py compares the detector with.
+        "parity": ["transformers>=5.0"],
     },
     zip_safe=False,
 )
