@@ -122,7 +122,7 @@ def draw_attention_maps(
 
     Args:
         pixels: (H, W, 3) uint8, RGB.
-        image: of the same picture, with at least one object.
+        image: of the same picture; without objects there are no maps.
         class_names, predicate_names: of the data set.
     """
     layers, heads, count = image.attention.shape[:3]
@@ -135,6 +135,9 @@ def draw_attention_maps(
     subjects, objects = np.nonzero(image.related & image.pairs)
     for layer, head in np.ndindex(layers, heads):
         axes = panels[layer, head]
+        if not count:
+            axes.set_axis_off()
+            continue
         weights = np.where(image.pairs, image.attention[layer, head], np.nan)
         axes.imshow(weights, cmap=_with_gray("Blues"), vmin=0, vmax=np.nanmax(weights, initial=1e-12))
         for subject, object_ in zip(subjects, objects, strict=True):

@@ -213,6 +213,7 @@ def test_pictures(known, tmp_path):
     summary = summarize_relations([known], names, ["layer 0", "last state"])
     pixels = np.full((40, 60, 3), 200, dtype=np.uint8)
     bare = relations(make_output([np.zeros((4, 4))]), make_target((1,), []))
+    empty = relations(make_output([np.zeros((4, 4))]), make_target((), []))
     without_smoothing = [make_image([0.9, 0.5], [0.0, 0.0])]
     figures = [
         draw_attention_auc(summary),
@@ -221,6 +222,7 @@ def test_pictures(known, tmp_path):
         draw_uncertainty(without_smoothing, {"spearman": math.nan, "pearson": math.nan}),
         draw_attention_maps(pixels, known, ["$a$", "b", "c", "d"], names),
         draw_attention_maps(pixels, bare, ["a", "b", "c", "d"], names),
+        draw_attention_maps(pixels, empty, ["a", "b", "c", "d"], names),
     ]
     for number, figure in enumerate(figures):
         figure.savefig(tmp_path / f"{number}.png", dpi=40)
