@@ -193,8 +193,8 @@ def _add_solver_config(cfg: CfgNode) -> None:
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
     # Rate of new parameters (those that the initial checkpoint lacks or holds with another shape).
     cfg.SOLVER.NEW_MULTIPLIER = 1.0
-    # Beginnings of the names of parameters that count as new although MODEL.WEIGHTS brings them, such as ["relation."]
-    # for a second stage that goes on with the best weights of a first one at a tenth of all its rates.
+    # How names of parameters begin that count as new although MODEL.WEIGHTS brings them, such as ["relation."] in a
+    # second stage that goes on with the best weights of a first one at a tenth of all its rates.
     cfg.SOLVER.NEW_PARAMETERS = []
     # Micro-batches of IMS_PER_BATCH whose gradients are averaged before each optimizer step.
     cfg.SOLVER.ACCUMULATE_STEPS = 1

@@ -118,7 +118,7 @@ class EGTRTrainer(DefaultTrainer):
             matching = {name for name in names if name.startswith(prefix)}
             if not matching:
                 raise EGTRError(
-                    f"SOLVER.NEW_PARAMETERS: no trained parameter's name begins with {prefix!r}; one of them is {names[0]}"
+                    f"SOLVER.NEW_PARAMETERS: no trained parameter begins with {prefix!r}, but one is {names[0]}"
                 )
             found |= matching
         return [name for name in names if name in found and name not in set(known)]
