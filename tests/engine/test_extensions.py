@@ -1,14 +1,26 @@
 """Code of a user's own file, named on the command line and in the configuration."""
 
+import json
+
 import pytest
 
-from egtr.engine import egtr_argument_parser, import_extensions, train_or_evaluate
+from egtr.engine import egtr_argument_parser, import_extensions, load_checkpoint_file, train_or_evaluate
 from egtr.structures import EGTRError
 
-HEAD = """
+PARTS = """
 import torch
 from torch import nn
-from egtr import RELATION_HEAD_REGISTRY
+from egtr.modeling import (
+    CONNECTIVITY_HEAD_REGISTRY,
+    PAIR_FUNCTION_REGISTRY,
+    RELATION_HEAD_REGISTRY,
+    RELATION_TASK_REGISTRY,
+    TRANSFORMER_REGISTRY,
+    DeformableTransformer,
+    PairFeatures,
+    RelationTask,
+)
+
 
 @RELATION_HEAD_REGISTRY.register()
 class OneLayerHead(nn.Module):
@@ -18,17 +30,84 @@ class OneLayerHead(nn.Module):
 
     def forward(self, pairs):
         return pairs.linear(self.linear)
+
+
+@CONNECTIVITY_HEAD_REGISTRY.register()
+class OneLayerConnectivity(nn.Module):
+    def __init__(self, cfg, input_dim):
+        super().__init__()
+        self.linear = nn.Linear(input_dim, 1)
+
+    def forward(self, pairs):
+        return pairs.linear(self.linear)[..., 0]
+
+
+@PAIR_FUNCTION_REGISTRY.register()
+class DifferencePairs(PairFeatures):
+    @staticmethod
+    def width(dim):
+        return dim
+
+    def source_scores(self, weight, bias):
+        return (self.subjects @ weight)[..., :, None] - (self.objects @ weight)[..., None, :] + bias
+
+    def linear(self, layer):
+        subjects, objects = self.subjects @ layer.weight.T, -self.objects @ layer.weight.T
+        return self.gated_sum(subjects, objects) + layer.bias
+
+
+@RELATION_TASK_REGISTRY.register()
+class NothingRelatedTask(RelationTask):
+    name, weight = "nothing", 0.1
+
+    def __init__(self, cfg, input_dim):
+        super().__init__()
+        self.linear = nn.Linear(input_dim, 1)
+
+    def forward(self, pairs):
+        return pairs.linear(self.linear)
+
+    def loss(self, predicted, targets, matches):
+        return predicted.square().mean()
+
+
+@TRANSFORMER_REGISTRY.register()
+class LargeBoxesTransformer(DeformableTransformer):
+    def forward(self, features, valid):
+        out = super().forward(features, valid)
+        out.pred_boxes = [boxes.sqrt() for boxes in out.pred_boxes]
+        return out
 """
 
 
-def test_a_head_in_an_own_file_trains(tmp_path, tiny_options):
-    (tmp_path / "my_head.py").write_text(HEAD)
-    options = {**tiny_options, "OUTPUT_DIR": str(tmp_path / "run"), "MODEL.EGTR.RELATION.HEAD": "OneLayerHead"}
+def test_parts_in_an_own_file_train(tmp_path, tiny_options):
+    """An entry of each registry, from a file outside the package, named in a YAML file."""
+    (tmp_path / "my_parts.py").write_text(PARTS)
+    (tmp_path / "mine.yaml").write_text(
+        """
+MODEL:
+  EGTR:
+    TRANSFORMER: {NAME: "LargeBoxesTransformer"}
+    RELATION:
+      HEAD: "OneLayerHead"
+      CONNECTIVITY_HEAD: "OneLayerConnectivity"
+      SOURCE: {PAIR_FUNCTION: "DifferencePairs"}
+      TASKS: ["NothingRelatedTask"]
+"""
+    )
+    options = {**tiny_options, "OUTPUT_DIR": str(tmp_path / "run")}
     words = [str(word) for pair in options.items() for word in pair]
-    args = egtr_argument_parser().parse_args(["--extension", str(tmp_path / "my_head.py"), *words])
-    assert "sgdet" in train_or_evaluate(args)
-    # A second import must not register the head again, which the registry would refuse.
-    import_extensions([str(tmp_path / "my_head.py")])
+    own = ["--extension", str(tmp_path / "my_parts.py"), "--config-file", str(tmp_path / "mine.yaml")]
+    assert "sgdet" in train_or_evaluate(egtr_argument_parser().parse_args([*own, *words]))
+    weights = load_checkpoint_file(str(tmp_path / "run" / "model_final.pth"))["model"]
+    # Width 32 for the difference of two vectors of 32; 4 predicates.
+    assert weights["relation.relation_head.linear.weight"].shape == (4, 32)
+    assert weights["relation.connectivity_head.linear.weight"].shape == (1, 32)
+    assert "relation.tasks.nothing.linear.weight" in weights
+    logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.json").read_text().splitlines()]
+    assert any("loss_nothing" in entry for entry in logged)
+    # A second import must not register the parts again, which the registries would refuse.
+    import_extensions([str(tmp_path / "my_parts.py")])
 
 
 def test_missing_file_and_module(tmp_path):
