@@ -1,6 +1,7 @@
 """The registry of detectors behind the backbone, and what all of them return."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
@@ -40,6 +41,23 @@ class TransformerOutput:
     memory: Tensor
     proposal_logits: Tensor | None = None
     proposal_boxes: Tensor | None = None
+
+
+def shared_arguments(cfg, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    """Arguments that every transformer of this library takes, out of a configuration."""
+    egtr, transformer = cfg.MODEL.EGTR, cfg.MODEL.EGTR.TRANSFORMER
+    return {
+        "input_shape": input_shape,
+        "num_classes": egtr.NUM_CLASSES,
+        "num_queries": egtr.NUM_QUERIES,
+        "hidden_dim": transformer.HIDDEN_DIM,
+        "num_heads": transformer.NHEADS,
+        "enc_layers": transformer.ENC_LAYERS,
+        "dec_layers": transformer.DEC_LAYERS,
+        "enc_ffn_dim": transformer.ENC_FFN_DIM,
+        "dec_ffn_dim": transformer.DEC_FFN_DIM,
+        "dropout": transformer.DROPOUT,
+    }
 
 
 def build_transformer(cfg, input_shape: dict[str, ShapeSpec]) -> nn.Module:

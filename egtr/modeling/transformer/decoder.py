@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...layers import MultiScaleDeformableAttention, QueryKeySelfAttention, inverse_sigmoid
 from ...layers.deformable_attention import SpatialShapes
+from .layer import PostNormLayer
 
 
 class DecoderOutput(NamedTuple):
@@ -25,19 +25,15 @@ class DecoderOutput(NamedTuple):
     keys: list[Tensor]
 
 
-class DecoderLayer(nn.Module):
+class DecoderLayer(PostNormLayer):
     """Self-attention among queries, deformable attention to the picture, feed-forward network; post-norm."""
 
     def __init__(self, dim: int, num_heads: int, num_levels: int, num_points: int, ffn_dim: int, dropout: float):
-        super().__init__()
+        super().__init__(dim, ffn_dim, dropout)
         self.self_attn = QueryKeySelfAttention(dim, num_heads)
         self.self_attn_norm = nn.LayerNorm(dim)
         self.cross_attn = MultiScaleDeformableAttention(dim, num_heads, num_levels, num_points)
         self.cross_attn_norm = nn.LayerNorm(dim)
-        self.linear1 = nn.Linear(dim, ffn_dim)
-        self.linear2 = nn.Linear(ffn_dim, dim)
-        self.ffn_norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self,
@@ -60,10 +56,10 @@ class DecoderLayer(nn.Module):
             x (B, N, d) and the self-attention's queries and keys (B, N, d).
         """
         attended, queries, keys = self.self_attn(x, position)
-        x = self.self_attn_norm(x + self.dropout(attended))
+        x = self.add(x, attended, self.self_attn_norm)
         attended = self.cross_attn(x + position, reference_points, memory, spatial_shapes, padding_mask)
-        x = self.cross_attn_norm(x + self.dropout(attended))
-        x = self.ffn_norm(x + self.dropout(self.linear2(F.relu(self.linear1(x)))))
+        x = self.add(x, attended, self.cross_attn_norm)
+        x = self.feed_forward(x)
         return x, queries, keys
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...layers import MLP, MultiScaleDeformableAttention, sine_position_embedding
 from ...structures import EGTRError
-from .build import TRANSFORMER_REGISTRY, TransformerOutput
+from .build import TRANSFORMER_REGISTRY, TransformerOutput, shared_arguments
 from .decoder import Decoder
 from .encoder import Encoder
 from .two_stage import TwoStage
@@ -99,20 +99,10 @@ class DeformableTransformer(nn.Module):
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
         egtr, transformer = cfg.MODEL.EGTR, cfg.MODEL.EGTR.TRANSFORMER
-        return {
-            "input_shape": input_shape,
-            "num_classes": egtr.NUM_CLASSES,
-            "num_queries": egtr.NUM_QUERIES,
-            "hidden_dim": transformer.HIDDEN_DIM,
-            "num_heads": transformer.NHEADS,
-            "enc_layers": transformer.ENC_LAYERS,
-            "dec_layers": transformer.DEC_LAYERS,
-            "enc_ffn_dim": transformer.ENC_FFN_DIM,
-            "dec_ffn_dim": transformer.DEC_FFN_DIM,
+        return shared_arguments(cfg, input_shape) | {
             "enc_points": transformer.ENC_POINTS,
             "dec_points": transformer.DEC_POINTS,
             "num_feature_levels": transformer.NUM_FEATURE_LEVELS,
-            "dropout": transformer.DROPOUT,
             "with_box_refine": egtr.WITH_BOX_REFINE,
             "two_stage": egtr.TWO_STAGE,
         }

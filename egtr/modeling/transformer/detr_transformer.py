@@ -9,42 +9,35 @@ from torch import Tensor, nn
 
 from ...layers import MLP, QueryKeySelfAttention, sine_position_embedding
 from ...structures import EGTRError
-from .build import TRANSFORMER_REGISTRY, TransformerOutput
+from .build import TRANSFORMER_REGISTRY, TransformerOutput, shared_arguments
+from .layer import PostNormLayer
 
 
-class DETREncoderLayer(nn.Module):
+class DETREncoderLayer(PostNormLayer):
     """Self-attention over all cells, then a feed-forward network; norms after each (post-norm)."""
 
     def __init__(self, dim: int, num_heads: int, ffn_dim: int, dropout: float):
-        super().__init__()
+        super().__init__(dim, ffn_dim, dropout)
         self.self_attn = nn.MultiheadAttention(dim, num_heads, dropout=dropout, batch_first=True)
         self.self_attn_norm = nn.LayerNorm(dim)
-        self.linear1 = nn.Linear(dim, ffn_dim)
-        self.linear2 = nn.Linear(ffn_dim, dim)
-        self.ffn_norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, position: Tensor, padding_mask: Tensor) -> Tensor:
         """(B, S, d) to (B, S, d). ``padding_mask`` is (B, S), True at padding."""
         located = x + position
         attended, _ = self.self_attn(located, located, x, key_padding_mask=padding_mask, need_weights=False)
-        x = self.self_attn_norm(x + self.dropout(attended))
-        return self.ffn_norm(x + self.dropout(self.linear2(F.relu(self.linear1(x)))))
+        x = self.add(x, attended, self.self_attn_norm)
+        return self.feed_forward(x)
 
 
-class DETRDecoderLayer(nn.Module):
+class DETRDecoderLayer(PostNormLayer):
     """Self-attention among queries, attention to all cells, feed-forward network; post-norm."""
 
     def __init__(self, dim: int, num_heads: int, ffn_dim: int, dropout: float):
-        super().__init__()
+        super().__init__(dim, ffn_dim, dropout)
         self.self_attn = QueryKeySelfAttention(dim, num_heads)
         self.self_attn_norm = nn.LayerNorm(dim)
         self.cross_attn = nn.MultiheadAttention(dim, num_heads, dropout=dropout, batch_first=True)
         self.cross_attn_norm = nn.LayerNorm(dim)
-        self.linear1 = nn.Linear(dim, ffn_dim)
-        self.linear2 = nn.Linear(ffn_dim, dim)
-        self.ffn_norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self, x: Tensor, query_position: Tensor, memory: Tensor, position: Tensor, padding_mask: Tensor
@@ -60,12 +53,12 @@ class DETRDecoderLayer(nn.Module):
             x (B, N, d) and the self-attention's queries and keys (B, N, d).
         """
         attended, queries, keys = self.self_attn(x, query_position)
-        x = self.self_attn_norm(x + self.dropout(attended))
+        x = self.add(x, attended, self.self_attn_norm)
         attended, _ = self.cross_attn(
             x + query_position, memory + position, memory, key_padding_mask=padding_mask, need_weights=False
         )
-        x = self.cross_attn_norm(x + self.dropout(attended))
-        x = self.ffn_norm(x + self.dropout(self.linear2(F.relu(self.linear1(x)))))
+        x = self.add(x, attended, self.cross_attn_norm)
+        x = self.feed_forward(x)
         return x, queries, keys
 
 
@@ -127,22 +120,11 @@ class DETRTransformer(nn.Module):
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
-        egtr, transformer = cfg.MODEL.EGTR, cfg.MODEL.EGTR.TRANSFORMER
+        egtr = cfg.MODEL.EGTR
         for key in ("WITH_BOX_REFINE", "TWO_STAGE"):
             if egtr[key]:
                 raise EGTRError(f"MODEL.EGTR.{key} True needs MODEL.EGTR.TRANSFORMER.NAME DeformableTransformer")
-        return {
-            "input_shape": input_shape,
-            "num_classes": egtr.NUM_CLASSES,
-            "num_queries": egtr.NUM_QUERIES,
-            "hidden_dim": transformer.HIDDEN_DIM,
-            "num_heads": transformer.NHEADS,
-            "enc_layers": transformer.ENC_LAYERS,
-            "dec_layers": transformer.DEC_LAYERS,
-            "enc_ffn_dim": transformer.ENC_FFN_DIM,
-            "dec_ffn_dim": transformer.DEC_FFN_DIM,
-            "dropout": transformer.DROPOUT,
-        }
+        return shared_arguments(cfg, input_shape)
 
     def reset_parameters(self) -> None:
         """Xavier for all matrices, as DETR; the class bias such that every class starts at probability 0.01."""

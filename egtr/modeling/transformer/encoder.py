@@ -1,11 +1,11 @@
 """Deformable DETR's encoder."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...layers import MultiScaleDeformableAttention
 from ...layers.deformable_attention import SpatialShapes
+from .layer import PostNormLayer
 
 
 def encoder_reference_points(spatial_shapes: SpatialShapes, valid_ratios: Tensor) -> Tensor:
@@ -29,17 +29,13 @@ def encoder_reference_points(spatial_shapes: SpatialShapes, valid_ratios: Tensor
     return torch.cat(references, dim=1)[:, :, None] * valid_ratios[:, None]
 
 
-class EncoderLayer(nn.Module):
+class EncoderLayer(PostNormLayer):
     """Deformable self-attention over all levels, then a feed-forward network; norms after each (post-norm)."""
 
     def __init__(self, dim: int, num_heads: int, num_levels: int, num_points: int, ffn_dim: int, dropout: float):
-        super().__init__()
+        super().__init__(dim, ffn_dim, dropout)
         self.self_attn = MultiScaleDeformableAttention(dim, num_heads, num_levels, num_points)
         self.self_attn_norm = nn.LayerNorm(dim)
-        self.linear1 = nn.Linear(dim, ffn_dim)
-        self.linear2 = nn.Linear(ffn_dim, dim)
-        self.ffn_norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self,
@@ -51,8 +47,8 @@ class EncoderLayer(nn.Module):
     ) -> Tensor:
         """(B, S, d) to (B, S, d); see :class:`Encoder`."""
         attended = self.self_attn(x + position, reference_points, x, spatial_shapes, padding_mask)
-        x = self.self_attn_norm(x + self.dropout(attended))
-        return self.ffn_norm(x + self.dropout(self.linear2(F.relu(self.linear1(x)))))
+        x = self.add(x, attended, self.self_attn_norm)
+        return self.feed_forward(x)
 
 
 class Encoder(nn.Module):
