@@ -176,6 +176,8 @@ def test_nothing_is_registered_by_default():
         ([["bad", "psg", "a", "b", {"options": {}}]], "'options' is no key"),
         ([["bad", "psg", "a", "b", {"read": "c"}]], "'read' is no key"),
         ([["bad", "psg", "a", "b", {1: "c"}]], "1 is no key"),
+        ([["bad", "psg", "a", "b", {"thing_classes": 5}]], "thing_classes is 5; give a list of names"),
+        ([["bad", "psg", "a", "b", {"predicate_classes": "on"}]], "predicate_classes is 'on'; give a list of names"),
         ([["scenes_val", "psg", "a", "b"]], "'scenes_val' is the name of another data set. Take another name"),
     ],
 )

@@ -40,8 +40,14 @@ def register_reader(
         metadata: further metadata. The library reads ``flip_predicate_pairs=[("left of", "right of")]``, the
             predicates that trade places when a picture is mirrored, and ``one_predicate_per_pair=True``: of several
             predicates on one pair, training draws one at random each time.
+
+    Raises:
+        EGTRError: ``thing_classes`` or ``predicate_classes`` is no list of names.
     """
     options = dict(options or {})
+    for key, names in (("thing_classes", thing_classes), ("predicate_classes", predicate_classes)):
+        if names is not None and not (isinstance(names, list | tuple) and all(isinstance(n, str) for n in names)):
+            raise EGTRError(f"Data set {name!r}: {key} is {names!r}; give a list of names.")
     DatasetCatalog.register(name, partial(load_registered, name))
     metadata.update(
         evaluator_type="scene_graph",
