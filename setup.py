@@ -102,7 +102,18 @@ setup(
         "yacs>=0.1.8",
     ],
     extras_require={
-        "dev": ["build>=1.0", "hypothesis>=6.80", "pytest>=8.0", "ruff>=0.6", "setuptools>=77,<82"],
+        "dev": [
+            "build>=1.0",
+            "httpx>=0.27",
+            "hypothesis>=6.80",
+            "jsonschema>=4.20",
+            "playwright>=1.40",
+            "pytest>=8.0",
+            "ruff>=0.6",
+            "setuptools>=77,<82",
+        ],
+        # The interactive pages: tools/report.py needs pyvis alone, tools/serve.py all of them.
+        "web": ["fastapi>=0.110", "python-multipart>=0.0.9", "pyvis>=0.3.2", "uvicorn>=0.29"],
         # What tests/modeling/test_parity.py compares the detector with.
         "parity": ["transformers>=5.0"],
     },
