@@ -1,0 +1,77 @@
+"""The literal model is right: it passes the model's golden tests, and equals the model where those have no case."""
+
+import pytest
+import torch
+
+from tests.golden_cases import SMALL, GoldenCase
+from tests.modeling import test_golden as golden
+from tests.modeling.literal import make_literal
+from tests.modeling.models import picture, small_model
+
+# Pictures of these sizes share one padded batch.
+SIZES = [(48, 64), (64, 40), (33, 57)]
+VARIANTS = {
+    "plain": (),
+    "aux_loss": ("MODEL.EGTR.AUX_LOSS", True),
+    "no_gate": ("MODEL.EGTR.RELATION.SOURCE.GATE", False),
+    "no_connectivity": ("MODEL.EGTR.RELATION.CONNECTIVITY_HEAD", ""),
+    "one_layer": ("MODEL.EGTR.RELATION.SOURCE.LAYERS", [1], "MODEL.EGTR.RELATION.SOURCE.LAST_HIDDEN_STATE", False),
+    "sum": ("MODEL.EGTR.RELATION.SOURCE.PAIR_FUNCTION", "SumPairs"),
+    "hadamard": ("MODEL.EGTR.RELATION.SOURCE.PAIR_FUNCTION", "HadamardPairs"),
+    "dot_product": ("MODEL.EGTR.RELATION.SOURCE.PAIR_FUNCTION", "DotProductPairs"),
+    "detector": ("MODEL.EGTR.RELATION.ENABLED", False),
+    "box_refine": ("MODEL.EGTR.WITH_BOX_REFINE", True),
+    "two_stage": ("MODEL.EGTR.WITH_BOX_REFINE", True, "MODEL.EGTR.TWO_STAGE", True),
+    "one_map": ("MODEL.EGTR.BACKBONE.OUT_INDICES", [4], "MODEL.EGTR.TRANSFORMER.NUM_FEATURE_LEVELS", 3),
+}
+
+
+@pytest.fixture(scope="module", params=[*SMALL, pytest.param("vg", marks=pytest.mark.slow)])
+def case(request):
+    case = GoldenCase(request.param)
+    case.model = make_literal(case.model)
+    return case
+
+
+def test_golden_outputs(case):
+    golden.test_outputs(case)
+
+
+def test_golden_losses_in_evaluation_mode(case):
+    golden.test_losses_in_evaluation_mode(case)
+
+
+def test_golden_losses_and_gradients_in_training_mode(case):
+    golden.test_losses_and_gradients_in_training_mode(case)
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def model(request):
+    """Random weights everywhere: what starts at zero would hide mistakes."""
+    model = small_model(*VARIANTS[request.param])
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, value in [*model.named_parameters(), *model.named_buffers()]:
+            if name.endswith(("running_var", "norm.weight", "bn3.weight")):
+                value.uniform_(0.5, 1.5, generator=generator)
+            elif value.is_floating_point() and not name.startswith("pixel_"):
+                fan_in = value[0].numel() if value.ndim > 1 else 10
+                value.normal_(0.0, fan_in**-0.5, generator=generator)
+    return model
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    torch.manual_seed(2)
+    return [picture(*size, boxes=((2, 2, 20, 25), (10, 5, 30, 30), (5, 8, 33, 20))) for size in SIZES]
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
+@torch.no_grad()
+def test_equals_the_model(model, inputs, training):
+    """Everything in the output, for a padded batch."""
+    model.train(training)
+    images = model.preprocess_image(inputs)
+    ours, literal = model.network(images), make_literal(model).network(images)
+    assert ours.logits.std(dim=1).mean() > 1e-3  # equal answers of all queries would prove little
+    torch.testing.assert_close(vars(ours), vars(literal), rtol=0, atol=2e-5)
