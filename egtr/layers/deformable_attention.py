@@ -97,12 +97,27 @@ class MultiScaleDeformableAttention(nn.Module):
         Returns:
             (B, Q, d).
         """
-        batch, queries, _ = query.shape
         value = self.value_proj(value)
         if padding_mask is not None:
             value = value.masked_fill(padding_mask[..., None], 0.0)
-        value = value.view(batch, value.shape[1], self.num_heads, -1)
-        shape = (batch, queries, self.num_heads, self.num_levels, self.num_points)
+        value = value.view(*value.shape[:2], self.num_heads, -1)
+        locations, weights = self.sampling_points(query, reference_points, spatial_shapes)
+        out = multi_scale_deformable_attention(value, spatial_shapes, locations, weights)
+        return self.output_proj(out)
+
+    def sampling_points(
+        self, query: Tensor, reference_points: Tensor, spatial_shapes: SpatialShapes
+    ) -> tuple[Tensor, Tensor]:
+        """Where queries read, and how much each point counts.
+
+        Args:
+            query, reference_points, spatial_shapes: as in :meth:`forward`.
+
+        Returns:
+            Locations (B, Q, M, L, P, 2), x and y in 0..1 of the padded map, and weights (B, Q, M, L, P), which sum to
+            1 over levels and points.
+        """
+        shape = (*query.shape[:2], self.num_heads, self.num_levels, self.num_points)
         offsets = self.sampling_offsets(query).view(*shape, 2)
         weights = self.attention_weights(query).view(*shape[:3], -1).softmax(-1).view(shape)
         if reference_points.shape[-1] == 2:
@@ -111,5 +126,4 @@ class MultiScaleDeformableAttention(nn.Module):
         else:
             centre, size = reference_points[:, :, None, :, None].split(2, dim=-1)
             locations = centre + offsets / self.num_points * size * 0.5
-        out = multi_scale_deformable_attention(value, spatial_shapes, locations, weights)
-        return self.output_proj(out)
+        return locations, weights

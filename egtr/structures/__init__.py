@@ -5,6 +5,7 @@ Plain numpy: this room needs neither torch nor Detectron2.
 
 from .boxes import paired_iou, pairwise_iou
 from .errors import EGTRError
+from .explanation import EdgeExplanation, ExplainedObject
 from .ground_truth import GroundTruth
 from .prediction import Prediction, all_pairs
 from .ranking import (
@@ -23,6 +24,8 @@ from .triplet_counts import TripletCounts
 __all__ = [
     "CandidatePairs",
     "EGTRError",
+    "EdgeExplanation",
+    "ExplainedObject",
     "GroundTruth",
     "Prediction",
     "RankedTriplets",
