@@ -11,7 +11,8 @@ from egtr.data import get_metadata
 from egtr.data.image import load_image
 from egtr.engine import EGTRPredictor, add_extension_argument, import_extensions
 from egtr.engine.predictor import DEFAULT_CONFIG
-from egtr.engine.relation_analysis import collect_relations, source_names, summarize_relations
+from egtr.engine.relation_analysis import collect_relations, summarize_relations
+from egtr.modeling.explain import source_names
 from egtr.structures import EGTRError
 from egtr.visualization.relation_analysis import (
     draw_attention_auc,

@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from egtr.data import SceneGraphMapper, build_augmentation, check_dataset_matches_config
 from egtr.layers import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh
 from egtr.modeling import EGTR, EGTROutput, Target
+from egtr.modeling.explain import attention_weights
 from egtr.structures import EGTRError
 
 
@@ -73,25 +74,6 @@ class ImageRelations:
     def pairs(self) -> np.ndarray:
         """(M, M) bool: all pairs of two different objects."""
         return ~np.eye(len(self.classes), dtype=bool)
-
-
-def attention_weights(queries: Sequence[Tensor], keys: Sequence[Tensor], num_heads: int) -> Tensor:
-    """Weights of self-attention out of its by-products.
-
-    Args:
-        queries, keys: for each of L layers (N, d), heads joined, the query before its 1/sqrt(d_head).
-        num_heads: H.
-
-    Returns:
-        (L, H, N, N) float32: [l, h, i, j] is what query i gives to query j; the last axis sums to 1.
-    """
-
-    def heads(tensors: Sequence[Tensor]) -> Tensor:
-        stacked = torch.stack(list(tensors)).float()
-        return stacked.unflatten(-1, (num_heads, -1)).transpose(1, 2)
-
-    split = heads(queries)
-    return (split @ heads(keys).transpose(-1, -2) / math.sqrt(split.shape[-1])).softmax(-1)
 
 
 def auc(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -201,14 +183,6 @@ def relations_of_output(
     )
 
 
-def source_names(model: EGTR) -> list[str]:
-    """Names of the S relation sources of a model; empty where it has no gate to weigh them."""
-    if model.relation is None or model.relation.source.gate is None:
-        return []
-    source = model.relation.source
-    return [f"layer {layer}" for layer in source.layers] + ["last state"] * source.last_hidden_state
-
-
 def summarize_relations(
     images: Sequence[ImageRelations], predicate_names: Sequence[str], source_names: Sequence[str] = ()
 ) -> dict[str, Any]:
@@ -220,7 +194,7 @@ def summarize_relations(
     Args:
         images: at least one, all of the same model.
         predicate_names: R names.
-        source_names: S names; empty where the model has no gate.
+        source_names: S names, of :func:`~egtr.modeling.explain.source_names`; read only where there is a gate.
 
     Returns:
         Plain numbers, lists and dicts; NaN where there is nothing to measure.

@@ -4,20 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.text import Text
 from matplotlib.ticker import StrMethodFormatter
 
 from egtr.engine.relation_analysis import ImageRelations
 
+from .charts import INK, heat_map, new_figure, plain, shorten, with_gray
 from .palette import BASE_COLORS, object_colors, text_color
 
-_INK = "#333333"
 _MARK = BASE_COLORS[4]
 
 
@@ -29,12 +25,12 @@ def draw_attention_auc(summary: Mapping[str, Any]) -> Figure:
     """
     forward, reversed_ = (np.array(summary["attention"][kind]) for kind in ("auc", "auc_reversed"))
     layers, heads = forward.shape
-    figure = _figure(2 * max(0.62 * heads, 3.0) + 1.6, 0.5 * layers + 2.1)
+    figure = new_figure(2 * max(0.62 * heads, 3.0) + 1.6, 0.5 * layers + 2.1)
     panels = figure.subplots(1, 2, sharey=True)
     titles = ("subject attends to object", "object attends to subject")
     for axes, values, title in zip(panels, (forward, reversed_), titles, strict=True):
         # White is 0.5, where attention says nothing.
-        picture = _cells(axes, values, "RdBu_r", 0.0, 1.0)
+        picture = heat_map(axes, values, "RdBu_r", 0.0, 1.0)
         axes.set_title(title, loc="left", fontsize=10)
         axes.set_xticks(range(heads), range(heads))
         axes.set_yticks(range(layers), range(layers))
@@ -63,13 +59,13 @@ def draw_gates(gates: Mapping[str, Any]) -> Figure:
     rows = [gates["related"], gates["unrelated"], *(entry["gates"] for _, entry in predicates)]
     labels = ["all related pairs", "all other pairs", *(f"{name} ({e['count']:,})" for name, e in predicates)]
     sources = gates["sources"]
-    figure = _figure(1.1 * len(sources) + 3.2, 0.27 * len(rows) + 1.5)
+    figure = new_figure(1.1 * len(sources) + 3.2, 0.27 * len(rows) + 1.5)
     axes = figure.subplots()
-    picture = _cells(axes, np.array(rows), "viridis", 0.0, 1.0)
+    picture = heat_map(axes, np.array(rows), "viridis", 0.0, 1.0)
     axes.axhline(1.5, color="white", linewidth=4)
     axes.set_xticks(range(len(sources)), sources)
-    axes.set_yticks(range(len(rows)), [_shorten(label) for label in labels])
-    _plain(axes.get_yticklabels())
+    axes.set_yticks(range(len(rows)), [shorten(label) for label in labels])
+    plain(axes.get_yticklabels())
     axes.set_title("Mean gate of each source, by predicate (triplets)", loc="left", fontsize=10)
     figure.colorbar(picture, ax=axes, label="gate")
     return figure
@@ -81,7 +77,7 @@ def draw_uncertainty(images: Sequence[ImageRelations], correlations: Mapping[str
     Args:
         correlations: "uncertainty" of a summary.
     """
-    figure = _figure(6.0, 4.2)
+    figure = new_figure(6.0, 4.2)
     axes = figure.subplots()
     iou = np.concatenate([image.iou for image in images])
     uncertainty = np.concatenate([image.uncertainty for image in images])
@@ -127,7 +123,7 @@ def draw_attention_maps(
     """
     layers, heads, count = image.attention.shape[:3]
     side, width = 1.35, 4.8
-    figure = _figure(width + side * heads, max(side * layers + 0.7, 4.7))
+    figure = new_figure(width + side * heads, max(side * layers + 0.7, 4.7))
     left, right = figure.subfigures(1, 2, width_ratios=(width, side * heads))
     colors = object_colors(count)
     _draw_objects(left, pixels, image, class_names, predicate_names, colors)
@@ -139,7 +135,7 @@ def draw_attention_maps(
             axes.set_axis_off()
             continue
         weights = np.where(image.pairs, image.attention[layer, head], np.nan)
-        axes.imshow(weights, cmap=_with_gray("Blues"), vmin=0, vmax=np.nanmax(weights, initial=1e-12))
+        axes.imshow(weights, cmap=with_gray("Blues"), vmin=0, vmax=np.nanmax(weights, initial=1e-12))
         for subject, object_ in zip(subjects, objects, strict=True):
             frame = Rectangle((object_ - 0.5, subject - 0.5), 1, 1, fill=False, ec=_MARK, lw=1.1)
             axes.add_artist(frame)
@@ -169,40 +165,6 @@ def _draw_objects(figure, pixels, image, class_names, predicate_names, colors) -
     objects = [f"{number} {class_names[label]}" for number, label in enumerate(image.classes)]
     relations = [f"{objects[s]} {predicate_names[p]} {objects[o]}" for s, o, p in image.triplets]
     for column, (title, lines) in enumerate((("objects", objects), ("annotated relations (framed)", relations))):
-        text = "\n".join([title, *map(_shorten, lines[:14]), *(["…"] if len(lines) > 14 else [])])
-        style = {"fontsize": 8, "va": "top", "color": _INK, "parse_math": False, "linespacing": 1.35}
+        text = "\n".join([title, *map(shorten, lines[:14]), *(["…"] if len(lines) > 14 else [])])
+        style = {"fontsize": 8, "va": "top", "color": INK, "parse_math": False, "linespacing": 1.35}
         text_axes.text(0.0 if column == 0 else 0.3, 1.0, text, transform=text_axes.transAxes, **style)
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _cells(axes: Axes, values: np.ndarray, cmap: str, low: float, high: float):
-    """A heat map with its numbers."""
-    picture = axes.imshow(np.ma.masked_invalid(values), cmap=_with_gray(cmap), vmin=low, vmax=high, aspect="auto")
-    for (row, column), value in np.ndenumerate(values):
-        if np.isfinite(value):
-            color = text_color(np.array(picture.cmap(picture.norm(value))[:3]))
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=color)
-    axes.tick_params(length=0, labelsize=8)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    return picture
-
-
-def _with_gray(name: str):
-    """A colour map that shows what is masked in gray."""
-    return colormaps[name].with_extremes(bad="0.85")
-
-
-def _plain(texts: Sequence[Text]) -> None:
-    """A pair of $ is no formula."""
-    for text in texts:
-        text.set_parse_math(False)
-
-
-def _shorten(text: str, longest: int = 44) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -15,15 +15,14 @@ from PIL import Image
 from egtr.engine import export_weights
 from egtr.engine.relation_analysis import (
     ImageRelations,
-    attention_weights,
     auc,
     collect_relations,
     relations_of_output,
-    source_names,
     summarize_relations,
 )
 from egtr.layers import QueryKeySelfAttention
 from egtr.modeling import EGTROutput, HungarianMatcher, SetCriterion, Target
+from egtr.modeling.explain import attention_weights, source_names
 from egtr.visualization.relation_analysis import (
     draw_attention_auc,
     draw_attention_maps,
@@ -274,12 +273,12 @@ def test_detector_alone(make_cfg, tiny_dataset):
 
 
 def test_source_names():
-    source = SimpleNamespace(gate=object(), layers=[0, 2], last_hidden_state=True)
+    source = SimpleNamespace(layers=[0, 2], last_hidden_state=True)
     assert source_names(SimpleNamespace(relation=SimpleNamespace(source=source))) == [
         "layer 0",
         "layer 2",
         "last state",
     ]
-    source.gate = None
-    assert source_names(SimpleNamespace(relation=SimpleNamespace(source=source))) == []
+    source.last_hidden_state = False
+    assert source_names(SimpleNamespace(relation=SimpleNamespace(source=source))) == ["layer 0", "layer 2"]
     assert source_names(SimpleNamespace(relation=None)) == []

@@ -1,0 +1,51 @@
+"""What charts have in common. pyplot knows of none of them: nothing to close."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.text import Text
+
+from .palette import text_color
+
+INK = "#333333"
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty white figure; sides in inches, 150 pixels each."""
+    figure = Figure(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def heat_map(axes: Axes, values: np.ndarray, cmap: str, low: float, high: float) -> AxesImage:
+    """A heat map with its numbers; gray where they are NaN."""
+    picture = axes.imshow(np.ma.masked_invalid(values), cmap=with_gray(cmap), vmin=low, vmax=high, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            color = text_color(np.array(picture.cmap(picture.norm(value))[:3]))
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=color)
+    axes.tick_params(length=0, labelsize=8)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return picture
+
+
+def with_gray(name: str):
+    """A colour map that shows what is masked in gray."""
+    return colormaps[name].with_extremes(bad="0.85")
+
+
+def plain(texts: Sequence[Text]) -> None:
+    """A pair of $ is no formula."""
+    for text in texts:
+        text.set_parse_math(False)
+
+
+def shorten(text: str, longest: int = 44) -> str:
+    """The beginning of a long text."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
