@@ -1,8 +1,10 @@
 """The trainer that `tools/train_net.py` runs."""
 
 import logging
+import os
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,17 +13,23 @@ from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model, hoo
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from torch import nn
+from torch.utils.data import DataLoader
 
-from egtr.data import build_test_loader, build_train_loader, build_triplet_counts, skip_batches
+from egtr.data import build_test_loader, build_train_loader, build_triplet_counts, get_order_seed, skip_batches
 from egtr.data.build import skipped_by
 from egtr.evaluation import SceneGraphEvaluator
 from egtr.structures import EGTRError
 
+from .checkpoint_files import describe_write_error, is_full_disk
+from .checkpoint_hook import CheckpointHook, EvaluationHook
 from .checkpointer import EGTRCheckpointer, find_new_parameters, new_parameter_table
-from .checks import best_metric, check_best_metric, check_frozen, check_scoring
+from .checks import best_metric, check_best_metric, check_early_stopping, check_frozen, check_scoring
 from .defaults import seed_process
-from .hooks import BestCheckpointer, BrokenPictureReporter
-from .optimizer import build_optimizer
+from .ema import EMAHook
+from .hooks import BestCheckpointer, BrokenPictureReporter, EarlyStoppingHook
+from .metrics_file import cut_metrics
+from .optimizer import build_optimizer, freeze_parameters
+from .stopping import EarlyStopped, StopRequest, TrainingStopped, ignore_stop_signals
 from .train_loop import build_train_loop
 
 logger = logging.getLogger(__name__)
@@ -38,6 +46,7 @@ class EGTRTrainer(DefaultTrainer):
 
     A run leaves in ``cfg.OUTPUT_DIR``: ``model_*.pth`` and ``last_checkpoint`` to resume from,
     ``model_final.pth``, ``model_best.pth`` (weights alone), ``metrics.json`` and TensorBoard events.
+    ``docs/reliability.md`` says what happens to them when a run dies.
 
     Two things are settled once, when a run starts, and travel in its checkpoints from then on:
 
@@ -52,7 +61,7 @@ class EGTRTrainer(DefaultTrainer):
         EGTRError: the data, or keys of SOLVER or TEST, are not usable.
 
     Attributes:
-        new_parameters: names of the new parameters; empty when training from scratch.
+        new_parameters: names of the new parameters; empty when training from scratch or from a backbone alone.
     """
 
     def __init__(self, cfg: CfgNode):
@@ -68,8 +77,13 @@ class EGTRTrainer(DefaultTrainer):
         # What is wrong with the evaluation or the data is found before a model is built.
         check_scoring(cfg)
         check_best_metric(cfg)
+        check_early_stopping(cfg)
         data_loader = self.build_train_loader(cfg)
+        if isinstance(data_loader, DataLoader):
+            # What asks a run to stop may reach its workers, too, which the last step still needs.
+            data_loader.worker_init_fn = partial(_init_worker, data_loader.worker_init_fn)
         model = self.build_model(cfg)
+        self.frozen_parameters = freeze_parameters(cfg, model)
         optimizer = self.build_optimizer(cfg, model)
         on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
         ddp_options = {"device_ids": None} if on_cpu else {}
@@ -78,6 +92,12 @@ class EGTRTrainer(DefaultTrainer):
         self._trainer = build_train_loop(cfg, wrapped, data_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = EGTRCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self._stop_request = StopRequest()
+        self._checkpoints = CheckpointHook(
+            self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.KEEP_CHECKPOINTS, self._stop_request
+        )
+        self._ema = EMAHook(model, cfg.SOLVER.EMA_DECAY) if cfg.SOLVER.EMA_DECAY else None
+        self._order_seed: int | None = None
         self.register_hooks(self.build_hooks())
 
     @property
@@ -88,7 +108,8 @@ class EGTRTrainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         """Continue from the last checkpoint in OUTPUT_DIR, or start from MODEL.WEIGHTS where there is none.
 
-        Without MODEL.WEIGHTS the run starts from scratch and no parameter counts as new.
+        Without MODEL.WEIGHTS, or where it brings a backbone alone, the run starts from scratch and no parameter
+        counts as new.
 
         Raises:
             EGTRError: the weights cannot be used, or the run to resume trained other parameters.
@@ -103,12 +124,22 @@ class EGTRTrainer(DefaultTrainer):
             return
         self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
         new_parameters = find_new_parameters(self.bare_model, self.checkpointer.incompatible)
-        check_frozen(self.cfg, new_parameters)
+        check_frozen(self.cfg, new_parameters, self.frozen_parameters)
+        if self._is_backbone_alone(new_parameters):
+            logger.info(
+                "MODEL.WEIGHTS brings a backbone alone: everything else starts from scratch, at SOLVER's rates"
+            )
+            new_parameters = []
         if new_parameters:
             table = new_parameter_table(self.bare_model, new_parameters, self.checkpointer.incompatible)
             rate = self.cfg.SOLVER.BASE_LR * self.cfg.SOLVER.NEW_MULTIPLIER
             logger.info("What MODEL.WEIGHTS does not bring starts anew, at the learning rate %.3g:\n%s", rate, table)
         self._set_new_parameters([*new_parameters, *self._declared_new(new_parameters)])
+
+    def _is_backbone_alone(self, new_parameters: Iterable[str]) -> bool:
+        """Whether the initial weights are for pre-training: all but the backbone is new, as where timm brings it."""
+        new = set(new_parameters)
+        return all((name in new) != name.startswith("backbone.") for name, _ in self.bare_model.named_parameters())
 
     def _declared_new(self, known: Iterable[str]) -> list[str]:
         """Names that SOLVER.NEW_PARAMETERS means, without those that are known to be new."""
@@ -124,11 +155,38 @@ class EGTRTrainer(DefaultTrainer):
         return [name for name in names if name in found and name not in set(known)]
 
     def train(self) -> dict[str, Any] | None:
-        """Run training; returns the results of the last evaluation (on the main process)."""
+        """Run training; returns the results of the last evaluation (on the main process).
+
+        SIGTERM, SIGUSR1 and SIGINT end it after a checkpoint.
+
+        Raises:
+            TrainingStopped: after such a signal; not caught, it ends the process with status 0.
+            EGTRError: a file of the run cannot be written, such as on a full disk.
+        """
+        with self._stop_request.listening():
+            self._prepare()
+            try:
+                super().train()
+            except EarlyStopped:
+                pass
+            except OSError as error:
+                if not is_full_disk(error):
+                    raise
+                raise EGTRError(
+                    f"{error.filename or self.cfg.OUTPUT_DIR}: cannot be written ({describe_write_error(error)}). "
+                    "Checkpoints are as they were: make room, then go on with --resume"
+                ) from error
+        if self._stop_request.received:
+            raise TrainingStopped
+        if self._ema is not None:
+            self.checkpointer.save_weights("model_ema", self._ema.model)
+        return getattr(self, "_last_eval_results", None)
+
+    def _prepare(self) -> None:
         if self.start_iter == 0:
             self._count_relations()
         else:
-            self._continue_data()
+            self._continue_run()
         solver = self.cfg.SOLVER
         logger.info(
             "Effective batch %d = SOLVER.IMS_PER_BATCH %d x SOLVER.ACCUMULATE_STEPS %d, over %d process(es)",
@@ -137,8 +195,6 @@ class EGTRTrainer(DefaultTrainer):
             solver.ACCUMULATE_STEPS,
             comm.get_world_size(),
         )
-        super().train()
-        return getattr(self, "_last_eval_results", None)
 
     def _count_relations(self) -> None:
         if not self.cfg.MODEL.EGTR.RELATION.ENABLED:
@@ -147,11 +203,18 @@ class EGTRTrainer(DefaultTrainer):
         self.bare_model.set_relation_statistics(torch.from_numpy(counts.dense()))
         logger.info("Relation statistics: %d triplets in %s", counts.counts.sum(), ", ".join(self.cfg.DATASETS.TRAIN))
 
-    def _continue_data(self) -> None:
-        """Let a resumed run see the pictures that come next, under other random numbers than at its beginning."""
-        if not skip_batches(self._trainer.data_loader, self.start_iter * self.cfg.SOLVER.ACCUMULATE_STEPS):
+    def _continue_run(self) -> None:
+        """Let a resumed run see the pictures and draw the random numbers that come next."""
+        batches = self.start_iter * self.cfg.SOLVER.ACCUMULATE_STEPS
+        if not skip_batches(self._trainer.data_loader, batches, self._order_seed):
             logger.info("The training loader is not EGTR's: its order of pictures begins anew")
+        # Workers draw from their beginning on: not what they have drawn before.
         seed_process(self.cfg, self.start_iter)
+        # Starting a loader draws a number itself, as it did in the run that goes on.
+        _ = self._trainer._data_loader_iter
+        self._checkpoints.restore_random_states()
+        if comm.is_main_process():
+            cut_metrics(os.path.join(self.cfg.OUTPUT_DIR, "metrics.json"), self.start_iter)
 
     def _set_new_parameters(self, names: Iterable[str]) -> None:
         """Regroup the optimizer, whose state starts empty: before training and before its state is loaded."""
@@ -164,7 +227,8 @@ class EGTRTrainer(DefaultTrainer):
         self.scheduler = self.build_lr_scheduler(self.cfg, self.optimizer)
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "new_parameters": self.new_parameters}
+        order_seed = get_order_seed(self._trainer.data_loader)
+        return {**super().state_dict(), "new_parameters": self.new_parameters, "order_seed": order_seed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if "new_parameters" not in state_dict:
@@ -172,6 +236,9 @@ class EGTRTrainer(DefaultTrainer):
                 f"--resume: the last checkpoint in {self.cfg.OUTPUT_DIR} was not written by EGTR's trainer. Start a "
                 "new run in another OUTPUT_DIR with MODEL.WEIGHTS set to that checkpoint"
             )
+        # A random one where SEED is negative. Checkpoints of older versions have none.
+        if self.cfg.SEED < 0:
+            self._order_seed = state_dict.get("order_seed")
         # The optimizer's state is stored group by group: the groups must be there first.
         self._set_new_parameters(state_dict["new_parameters"])
         try:
@@ -184,17 +251,39 @@ class EGTRTrainer(DefaultTrainer):
             ) from error
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
-        """Detectron2's hooks, the one that keeps the best weights, and the one that counts broken pictures."""
-        all_hooks = super().build_hooks()
-        metric = best_metric(self.cfg)
-        if metric and self.cfg.DATASETS.TEST:
-            best = BestCheckpointer(self.checkpointer, metric, self.cfg.DATASETS.TEST)
-            positions = [k for k, hook in enumerate(all_hooks) if isinstance(hook, hooks.EvalHook)]
-            all_hooks.insert(positions[0] + 1, best)
+        """Detectron2's hooks with EGTR's evaluation and checkpoints in place of Detectron2's.
+
+        Checkpoints come last: all that a step leads to is in them.
+        """
+        cfg = self.cfg
+        others = [
+            hook
+            for hook in super().build_hooks()
+            if not isinstance(hook, (hooks.EvalHook, hooks.PeriodicCheckpointer, type(None)))
+        ]
+        writers = [hook for hook in others if isinstance(hook, hooks.PeriodicWriter)]
+        all_hooks = [hook for hook in others if hook not in writers]
+        if self._ema is not None:
+            all_hooks.append(self._ema)
+        evaluation = EvaluationHook(cfg.TEST.EVAL_PERIOD, self._evaluate, self._checkpoints)
+        all_hooks.append(evaluation)
+        metric = best_metric(cfg)
+        if metric and cfg.DATASETS.TEST:
+            best = BestCheckpointer(self.checkpointer, metric, cfg.DATASETS.TEST, self._ema)
+            all_hooks.append(best)
+            if cfg.TEST.EARLY_STOPPING_PATIENCE:
+                patience = cfg.TEST.EARLY_STOPPING_PATIENCE
+                all_hooks.append(EarlyStoppingHook(best, patience, evaluation, self._checkpoints))
+        all_hooks += [*writers, self._checkpoints]
         skipped = skipped_by(self._trainer.data_loader)
         if skipped is not None:
             all_hooks.append(BrokenPictureReporter(skipped))
         return all_hooks
+
+    def _evaluate(self) -> dict[str, Any]:
+        model = self.model if self._ema is None else self._ema.model
+        self._last_eval_results = self.test(self.cfg, model)
+        return self._last_eval_results
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -226,3 +315,10 @@ class EGTRTrainer(DefaultTrainer):
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> SceneGraphEvaluator:
         return SceneGraphEvaluator.from_config(cfg, dataset_name, output_dir=cfg.OUTPUT_DIR or None)
+
+
+def _init_worker(init: Callable[[int], None] | None, worker_id: int) -> None:
+    """What a worker of the training loader starts with."""
+    ignore_stop_signals()
+    if init is not None:
+        init(worker_id)

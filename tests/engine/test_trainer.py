@@ -161,6 +161,18 @@ def test_weights_of_another_shape_are_new(make_cfg, make_trainer, tmp_path):
     assert sorted(shapes[name] for name in trainer.new_parameters) == [(5,), (5, 32)]
 
 
+def test_nothing_is_new_on_top_of_a_backbone_alone(make_cfg, make_trainer, tmp_path, caplog):
+    """Pre-training from a file has the rates of pre-training from timm's weights: sampling offsets at the low one."""
+    backbone = make_trainer(make_cfg()).bare_model.backbone.state_dict()
+    weights = tmp_path / "backbone.safetensors"
+    export_weights({f"backbone.{name}": value for name, value in backbone.items()}, weights)
+    trainer = make_trainer(make_cfg({"MODEL.WEIGHTS": str(weights)} | DETECTOR))
+    with caplog.at_level("INFO", logger="egtr"):
+        trainer.resume_or_load(resume=False)
+    assert trainer.new_parameters == [] and "a backbone alone" in caplog.text
+    assert group_rates(trainer) == pytest.approx({"base": 1e-3, "backbone": 1e-4})
+
+
 def test_nothing_is_new_from_scratch(make_cfg, make_trainer):
     trainer = make_trainer(make_cfg())
     trainer.resume_or_load(resume=True)  # there is nothing to resume from
