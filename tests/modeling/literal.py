@@ -31,6 +31,7 @@ class LiteralEGTR(nn.Module):
         super().__init__()
         self.backbone, self.transformer, self.relation = model.backbone, model.transformer, model.relation
         self.criterion, self.aux_loss = model.criterion, model.aux_loss
+        self.triplets_per_image, self.object_score = model.triplets_per_image, model.object_score
         self.preprocess_image, self.targets = model.preprocess_image, model._targets
         self.train(model.training)
 
@@ -46,9 +47,13 @@ class LiteralEGTR(nn.Module):
         """Unweighted losses and logged quantities."""
         return self.criterion(self.unadjusted(self.preprocess_image(inputs)), self.targets(inputs))
 
-    def forward(self, inputs: list[dict]) -> dict[str, Tensor]:
-        """Weighted losses."""
-        return self.criterion.weighted(self.losses(inputs)[0])
+    def forward(self, inputs: list[dict]) -> dict[str, Tensor] | list[tuple[Tensor, Tensor]]:
+        """Weighted losses in training mode; in evaluation mode the best triplets of each picture (:func:`rank`)."""
+        if self.training:
+            return self.criterion.weighted(self.losses(inputs)[0])
+        with torch.no_grad():
+            output = self.network(self.preprocess_image(inputs))
+            return [rank(output, index, self.triplets_per_image, self.object_score) for index in range(len(inputs))]
 
     def unadjusted(self, images: ImageList) -> EGTROutput:
         """Dense output before logit adjustment."""
@@ -56,25 +61,39 @@ class LiteralEGTR(nn.Module):
         valid = torch.zeros(len(pixels), *pixels.shape[-2:], dtype=torch.bool, device=pixels.device)
         for picture, (height, width) in enumerate(images.image_sizes):
             valid[picture, :height, :width] = True
-        detected = detect(self.transformer, resnet(self.backbone.model, pixels), valid)
-        logits, boxes = detected["logits"], detected["boxes"]
-        relations = {"relation_logits": None, "connectivity_logits": None, "gates": None}
-        if self.relation is not None:
-            pairs, gates = pair_features(
-                self.relation.source, detected["queries"], detected["keys"], detected["hidden_states"][-1]
-            )
-            relations = relate(self.relation, pairs, logits[-1]) | {"gates": gates}
+        encoded = self.encode(self.extract(pixels), valid)
+        decoded = self.decode(encoded)
+        logits, boxes = decoded["logits"], decoded["boxes"]
+        bias = None if self.relation is None else self.relation.frequency_bias
         return EGTROutput(
             logits=logits[-1],
             pred_boxes=boxes[-1],
-            **relations,
-            hidden_states=detected["hidden_states"],
-            queries=detected["queries"],
-            keys=detected["keys"],
-            memory=detected["memory"],
+            **self.relate(decoded),
+            hidden_states=decoded["hidden_states"],
+            queries=decoded["queries"],
+            keys=decoded["keys"],
+            memory=encoded["memory"],
             aux_outputs=list(zip(logits, boxes, strict=True))[:-1] if self.aux_loss else [],
-            proposals=detected["proposals"],
-            predicate_frequency=None if self.relation is None else self.relation.frequency_bias.predicate_frequency,
+            proposals=decoded["proposals"],
+            predicate_frequency=None if bias is None else bias.predicate_frequency,
+        )
+
+    # The parts, which the benchmark times.
+
+    def extract(self, pixels: Tensor) -> list[Tensor]:
+        return resnet(self.backbone.model, pixels)
+
+    def encode(self, maps: list[Tensor], valid: Tensor) -> dict:
+        return encode(self.transformer, maps, valid)
+
+    def decode(self, encoded: dict) -> dict:
+        return decode(self.transformer, **encoded)
+
+    def relate(self, decoded: dict) -> dict[str, Tensor | None]:
+        if self.relation is None:
+            return {"relation_logits": None, "connectivity_logits": None, "gates": None}
+        return relate(
+            self.relation, decoded["queries"], decoded["keys"], decoded["hidden_states"][-1], decoded["logits"][-1]
         )
 
 
@@ -127,18 +146,17 @@ def norm(layer: nn.Module, x: Tensor) -> Tensor:
 # Detector
 
 
-def detect(transformer: nn.Module, maps: list[Tensor], valid: Tensor) -> dict:
-    """Deformable DETR behind the backbone.
+def encode(t: nn.Module, maps: list[Tensor], valid: Tensor) -> dict:
+    """Input projections and encoder of transformer ``t``.
 
     Args:
         maps: the backbone's, finest first.
         valid: (B, H, W) bool, True where a picture is.
 
     Returns:
-        "logits", "boxes", "hidden_states", "queries" and "keys", lists over the decoder layers; "memory" (B, S, d);
-        "proposals", (logits, boxes) of every cell with two-stage, else None.
+        What :func:`decode` takes: "memory" (B, S, d), "masks", valid cells of each level (B, H_l, W_l), and "ratios"
+        (B, levels, 2), the valid share of each level's width and height.
     """
-    t = transformer
     levels = []
     for index, project in enumerate(t.input_proj):
         levels.append(project(maps[index] if index < len(maps) else (maps[-1] if index == len(maps) else levels[-1])))
@@ -157,7 +175,18 @@ def detect(transformer: nn.Module, maps: list[Tensor], valid: Tensor) -> dict:
         attended = deformable_attention(layer.self_attn, memory + position, memory, reference, shapes, padding)
         memory = add_norm(layer, layer.self_attn_norm, memory, attended)
         memory = feed_forward(layer, memory)
+    return {"memory": memory, "masks": masks, "ratios": ratios}
 
+
+def decode(t: nn.Module, memory: Tensor, masks: list[Tensor], ratios: Tensor) -> dict:
+    """Decoder and heads of transformer ``t``.
+
+    Returns:
+        "logits", "boxes", "hidden_states", "queries" and "keys", lists over the layers; "proposals", (logits, boxes)
+        of every cell with two-stage, else None.
+    """
+    shapes = [tuple(mask.shape[-2:]) for mask in masks]
+    padding = ~torch.cat([mask.flatten(1) for mask in masks], dim=1)
     proposals = None
     if t.two_stage is None:
         query_position, x = t.query_embed.weight[None].expand(len(memory), -1, -1).chunk(2, dim=-1)
@@ -179,7 +208,7 @@ def detect(transformer: nn.Module, maps: list[Tensor], valid: Tensor) -> dict:
             found[name].append(value)
         if t.with_box_refine:
             reference = boxes.detach()
-    return found | {"memory": memory, "proposals": proposals}
+    return found | {"proposals": proposals}
 
 
 def two_stage(t: nn.Module, memory: Tensor, masks: list[Tensor], padding: Tensor) -> tuple:
@@ -312,8 +341,15 @@ def pair_features(source: nn.Module, queries: list[Tensor], keys: list[Tensor], 
     return (gates * pairs).sum(3), gates[..., 0].permute(0, 3, 1, 2)
 
 
-def relate(part: nn.Module, pairs: Tensor, logits: Tensor) -> dict[str, Tensor | None]:
-    """Relation logits with frequency bias (B, N, N, R), and connectivity logits (B, N, N)."""
+def relate(part: nn.Module, queries: list[Tensor], keys: list[Tensor], hidden: Tensor, logits: Tensor) -> dict:
+    """Relation logits with frequency bias (B, N, N, R), connectivity logits (B, N, N) and gates (B, K, N, N).
+
+    Args:
+        queries, keys: for each decoder layer (B, N, d).
+        hidden: (B, N, d), last hidden state.
+        logits: (B, N, C), class logits.
+    """
+    pairs, gates = pair_features(part.source, queries, keys, hidden)
     relation = perceptron(part.relation_head.mlp, pairs)
     if part.frequency_bias.kind != "none":
         classes = logits.argmax(-1)
@@ -321,4 +357,18 @@ def relate(part: nn.Module, pairs: Tensor, logits: Tensor) -> dict[str, Tensor |
     connectivity = None
     if part.connectivity_head is not None:
         connectivity = perceptron(part.connectivity_head.mlp, pairs)[..., 0]
-    return {"relation_logits": relation, "connectivity_logits": connectivity}
+    return {"relation_logits": relation, "connectivity_logits": connectivity, "gates": gates}
+
+
+def rank(output: EGTROutput, index: int, topk: int, object_score: str) -> tuple[Tensor, Tensor]:
+    """The best triplets of one picture with graph constraint: (K, 3) subject, object, predicate, and (K,) scores."""
+    logits = output.logits[index]
+    objects = (logits.softmax(-1) if object_score == "softmax" else logits.sigmoid()).max(-1).values
+    scores, predicates = output.relation_logits[index].sigmoid().max(-1)
+    if output.connectivity_logits is not None:
+        scores = scores * output.connectivity_logits[index].sigmoid()
+    scores = scores * objects[:, None] * objects[None]
+    scores.fill_diagonal_(-1.0)
+    best = scores.flatten().argsort(descending=True, stable=True)[: min(topk, scores.numel() - len(scores))]
+    triplets = torch.stack([best // len(scores), best % len(scores), predicates.flatten()[best]], dim=1)
+    return triplets, scores.flatten()[best]

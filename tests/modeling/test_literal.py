@@ -1,5 +1,6 @@
 """The literal model is right: it passes the model's golden tests, and equals the model where those have no case."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -75,3 +76,12 @@ def test_equals_the_model(model, inputs, training):
     ours, literal = model.network(images), make_literal(model).network(images)
     assert ours.logits.std(dim=1).mean() > 1e-3  # equal answers of all queries would prove little
     torch.testing.assert_close(vars(ours), vars(literal), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("model", [name for name in VARIANTS if name != "detector"], indirect=True)
+def test_best_triplets_are_the_model_s(model, inputs):
+    model.eval()
+    for result, (triplets, scores) in zip(model(inputs), make_literal(model)(inputs), strict=True):
+        graph = result["scene_graph"]
+        np.testing.assert_allclose(graph.triplet_scores, scores, rtol=0, atol=1e-5)
+        np.testing.assert_array_equal(graph.triplets, triplets)
