@@ -196,8 +196,18 @@ def _add_solver_config(cfg: CfgNode) -> None:
     # How names of parameters begin that count as new although MODEL.WEIGHTS brings them, such as ["relation."] in a
     # second stage that goes on with the best weights of a first one at a tenth of all its rates.
     cfg.SOLVER.NEW_PARAMETERS = []
+    # Rates of one's own, as multiples of BASE_LR, for parameters whose names fit a pattern (* stands for any text):
+    # rows of [pattern, multiple], such as ["*sampling_offsets*", 0.05]. The first row that fits counts, before the
+    # keys above. Multiple 0 freezes; dropout of a frozen part stays on, as do statistics of ordinary batch norms.
+    cfg.SOLVER.LR_MULTIPLIERS = []
     # Micro-batches of IMS_PER_BATCH whose gradients are averaged before each optimizer step.
     cfg.SOLVER.ACCUMULATE_STEPS = 1
+    # Share of itself that a moving average of the weights keeps in each step, such as 0.9999; 0: no average. It is
+    # evaluated and kept as model_best in place of the trained weights, and written to model_ema.pth at the end.
+    cfg.SOLVER.EMA_DECAY = 0.0
+    # Checkpoints of SOLVER.CHECKPOINT_PERIOD that stay on the disk, the newest; 0: all. With two or more a run can go
+    # on when the last one is damaged later.
+    cfg.SOLVER.KEEP_CHECKPOINTS = 0
     # Precision of the forward pass where Detectron2's SOLVER.AMP.ENABLED is on: "bfloat16", "float16" (CUDA only) or
     # "auto": bfloat16 where the device has it, float16 elsewhere.
     cfg.SOLVER.AMP.DTYPE = "auto"
@@ -223,6 +233,8 @@ def _add_test_config(cfg: CfgNode) -> None:
     # The checkpoint with the highest value of this metric is kept as model_best; "" keeps none. "auto": "sgdet/R@K"
     # for the middle K of TOPK (50), "bbox/AP50" for a detector alone.
     cfg.TEST.BEST_METRIC = "auto"
+    # Training ends when that metric has not risen in so many evaluations (TEST.EVAL_PERIOD) in succession; 0: never.
+    cfg.TEST.EARLY_STOPPING_PATIENCE = 0
 
 
 def get_egtr_cfg() -> CfgNode:

@@ -21,6 +21,7 @@ from egtr.data.build import (
     build_train_loader,
     build_triplet_counts,
     check_dataset_matches_config,
+    get_order_seed,
     skip_batches,
 )
 from egtr.data.catalog import get_metadata
@@ -58,5 +59,6 @@ __all__ = [
     "register_open_images",
     "register_psg",
     "register_vg_h5",
+    "get_order_seed",
     "skip_batches",
 ]

@@ -81,15 +81,26 @@ def build_train_loader(cfg: CfgNode) -> Any:
     return build_detection_train_loader(**arguments)
 
 
-def skip_batches(loader: Any, number: int) -> bool:
+def get_order_seed(loader: Any) -> int | None:
+    """What the order of pictures of a loader of :func:`build_train_loader` depends on; None for another loader."""
+    sampler = getattr(getattr(loader, "dataset", None), "sampler", None)
+    return sampler.seed if isinstance(sampler, ResumableSampler) else None
+
+
+def skip_batches(loader: Any, number: int, seed: int | None = None) -> bool:
     """Let a loader of :func:`build_train_loader` start behind its first ``number`` batches, without reading them.
 
     To be called before the first iteration. Returns False, and does nothing, where the loader is another one.
+
+    Args:
+        seed: of :func:`get_order_seed`, whose order to take; None: the loader's own.
     """
     sampler = getattr(getattr(loader, "dataset", None), "sampler", None)
     if not isinstance(sampler, ResumableSampler):
         return False
     sampler.skip = number
+    if seed is not None:
+        sampler.seed = seed
     return True
 
 

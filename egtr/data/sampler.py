@@ -30,6 +30,15 @@ class ResumableSampler(Sampler[int]):
         self.groups = groups
         self.skip = 0
 
+    @property
+    def seed(self) -> int | None:
+        """Seed of ``sampler``, where it is one of Detectron2's; assign it before iterating to get another order."""
+        return getattr(self.sampler, "_seed", None)
+
+    @seed.setter
+    def seed(self, seed: int) -> None:
+        self.sampler._seed = seed
+
     def __iter__(self) -> Iterator[int]:
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)

@@ -18,6 +18,7 @@ from torch import nn
 
 from egtr.structures import EGTRError
 
+from .checkpoint_files import list_checkpoints, replacing, verify_checkpoint, write_checkpoint
 from .paths import fetch
 
 logger = logging.getLogger(__name__)
@@ -86,17 +87,64 @@ class EGTRCheckpointer(DetectionCheckpointer):
                 "the configuration that they were trained with"
             )
 
-    def save_weights(self, name: str, **extra: Any) -> str:
-        """Write the model alone, with ``extra`` plain values beside it, to ``<save_dir>/<name>.pth``.
+    def save(self, name: str, **extra: Any) -> None:
+        """As in Detectron2, but whatever dies meanwhile: the previous checkpoint stays until this one can be read.
+
+        Raises:
+            EGTRError: it cannot be written, such as on a full disk.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        state = {key: part.state_dict() for key, part in self.checkpointables.items()}
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        logger.info("Saving checkpoint to %s", path)
+        write_checkpoint(path, {"model": self.model.state_dict(), **state, **extra})
+        self.tag_last_checkpoint(f"{name}.pth")
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """As in Detectron2, but the file is never half written."""
+        with replacing(os.path.join(self.save_dir, "last_checkpoint")) as file:
+            file.write(last_filename_basename.encode())
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint to resume from, be it a damaged one."""
+        return bool(self.save_dir) and bool(list_checkpoints(self.save_dir))
+
+    def get_checkpoint_file(self) -> str:
+        """The checkpoint to resume from: the last one, or the newest before it that is not damaged; "" without any.
+
+        Raises:
+            EGTRError: all of them are damaged.
+        """
+        paths = list_checkpoints(self.save_dir)
+        for path in paths:
+            try:
+                verify_checkpoint(path)
+            except EGTRError as error:
+                logger.warning("%s. Trying the one before it", error)
+            else:
+                return path
+        if paths:
+            raise EGTRError(
+                f"{self.save_dir}: none of the {len(paths)} checkpoints can be read, {paths[0]} and so on. Restore "
+                "one from a backup, or start anew without --resume"
+            )
+        return ""
+
+    def save_weights(self, name: str, model: nn.Module | None = None, **extra: Any) -> str:
+        """Write a model alone, with ``extra`` plain values beside it, to ``<save_dir>/<name>.pth``.
 
         Unlike :meth:`save` this does not become the checkpoint from which a run resumes. Returns the path.
+
+        Args:
+            model: one like the checkpointer's own, which None stands for.
+
+        Raises:
+            EGTRError: it cannot be written, such as on a full disk.
         """
         path = os.path.join(self.save_dir, f"{name}.pth")
         if self.save_to_disk:
-            # A run that is killed while writing keeps the previous file.
-            with PathManager.open(f"{path}.part", "wb") as f:
-                torch.save({"model": self.model.state_dict(), **extra}, f)
-            os.replace(f"{path}.part", path)
+            write_checkpoint(path, {"model": (model or self.model).state_dict(), **extra})
         return path
 
     def _load_file(self, filename: str) -> dict[str, Any]:
@@ -137,6 +185,11 @@ def load_checkpoint_file(filename: str) -> dict[str, Any]:
             return {"model": load_file(filename)}
         except SafetensorError as error:
             raise EGTRError(f"{filename}: not a safetensors file ({error}). Fetch or export it again") from error
+    try:
+        # torch reads numbers that have changed on the disk without a word.
+        verify_checkpoint(filename)
+    except EGTRError as error:
+        raise EGTRError(f"{error}. Fetch or save it again") from error
     try:
         data = torch.load(filename, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

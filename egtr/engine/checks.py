@@ -74,20 +74,46 @@ def check_best_metric(cfg: CfgNode) -> None:
         raise EGTRError(f"{where}, but TEST.SCENE_GRAPH.TOPK is {topk}. Take a K of these, or add {k} to them")
 
 
-def check_frozen(cfg: CfgNode, new_parameters: Iterable[str]) -> None:
-    """Refuse to freeze a detector that MODEL.WEIGHTS brought in part: the rest would stay random for good.
+def check_early_stopping(cfg: CfgNode) -> None:
+    """Check TEST.EARLY_STOPPING_PATIENCE.
+
+    Raises:
+        EGTRError: it is negative, or there is no metric or no evaluation to wait for.
+    """
+    patience = cfg.TEST.EARLY_STOPPING_PATIENCE
+    if patience < 0:
+        raise EGTRError(f"TEST.EARLY_STOPPING_PATIENCE is {patience}; give a number of evaluations, or 0 for never")
+    if patience and not (cfg.DATASETS.TEST and cfg.TEST.EVAL_PERIOD > 0 and best_metric(cfg)):
+        raise EGTRError(
+            f"TEST.EARLY_STOPPING_PATIENCE is {patience}, but nothing is evaluated during training: set "
+            "DATASETS.TEST, TEST.EVAL_PERIOD and TEST.BEST_METRIC, or TEST.EARLY_STOPPING_PATIENCE 0"
+        )
+
+
+def check_frozen(cfg: CfgNode, new_parameters: Iterable[str], frozen_parameters: Iterable[str] = ()) -> None:
+    """Refuse to freeze what MODEL.WEIGHTS did not bring: it would stay random for good.
 
     Args:
         new_parameters: names of those that the weights did not bring.
+        frozen_parameters: names of those that SOLVER.LR_MULTIPLIERS freezes.
 
     Raises:
         EGTRError: MODEL.EGTR.FREEZE_DETECTOR is True and some of them are the transformer's, such as the class heads
-            of another label set.
+            of another label set, or SOLVER.LR_MULTIPLIERS freezes one that is not the backbone's.
     """
+    new_parameters = list(new_parameters)
     missing = [name for name in new_parameters if name.startswith("transformer.")]
     if cfg.MODEL.EGTR.FREEZE_DETECTOR and missing:
         raise EGTRError(
             f"MODEL.EGTR.FREEZE_DETECTOR is True, but MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} lacks {len(missing)} "
             f"parameters of the detector, or has them in another shape; the first is {missing[0]}. They would stay "
             "random. Set FREEZE_DETECTOR False, or train a detector on these classes first"
+        )
+    # A backbone may have its weights from timm.
+    frozen = set(frozen_parameters)
+    missing = [name for name in new_parameters if name in frozen and not name.startswith("backbone.")]
+    if missing:
+        raise EGTRError(
+            f"SOLVER.LR_MULTIPLIERS freezes {missing[0]}, which MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} lacks or has in "
+            "another shape. It would stay random. Leave it out of the patterns with multiple 0"
         )

@@ -3,14 +3,18 @@
 import logging
 import math
 import os
+from typing import Any
 
-import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
 from egtr.data.broken import SkipBroken
+from egtr.structures import EGTRError
 
-from .checkpointer import EGTRCheckpointer
+from .checkpoint_hook import CheckpointHook, EvaluationHook
+from .checkpointer import EGTRCheckpointer, load_checkpoint_file
+from .ema import EMAHook
+from .stopping import EarlyStopped
 
 logger = logging.getLogger(__name__)
 
@@ -25,24 +29,50 @@ class BestCheckpointer(HookBase):
     Args:
         metric: name in the event storage, for example "sgdet/R@50".
         datasets: cfg.DATASETS.TEST.
+        ema: where the evaluated weights are, if they are not the trained ones.
+
+    Attributes:
+        best: highest score of this run so far; None before the first.
+        stale: evaluations since then.
     """
 
     FILE = "model_best"
 
-    def __init__(self, checkpointer: EGTRCheckpointer, metric: str, datasets: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        checkpointer: EGTRCheckpointer,
+        metric: str,
+        datasets: tuple[str, ...] = (),
+        ema: EMAHook | None = None,
+    ):
         self.checkpointer = checkpointer
         self.metric = metric
         # Results of several data sets carry the name of their data set in front.
         self._key = f"{datasets[0]}/{metric}" if len(datasets) > 1 else metric
+        self._ema = ema
         self._seen: int | None = None
+        self._kept: float | None = None
         self.best: float | None = None
+        self.stale = 0
 
     def before_train(self) -> None:
+        if self.trainer.start_iter > 0:
+            self._kept = self._score_on_disk()
+            # None in checkpoints that hold no state of this hook.
+            self.best = self._kept if self.best is None else self.best
+        # A resumed run may begin with an evaluation.
+        self._keep_if_best()
+
+    def _score_on_disk(self) -> float | None:
         path = os.path.join(self.checkpointer.save_dir, f"{self.FILE}.pth")
-        if self.trainer.start_iter > 0 and os.path.isfile(path):
-            kept = torch.load(path, map_location="cpu", weights_only=True)
-            if kept.get("metric") == self.metric:
-                self.best = kept["score"]
+        if not os.path.isfile(path):
+            return None
+        try:
+            kept = load_checkpoint_file(path)
+        except EGTRError as error:
+            logger.warning("%s. The next good weights take its place", error)
+            return None
+        return kept["score"] if kept.get("metric") == self.metric else None
 
     def after_step(self) -> None:
         self._keep_if_best()
@@ -63,12 +93,62 @@ class BestCheckpointer(HookBase):
             return
         value, self._seen = latest
         if not math.isfinite(value) or (self.best is not None and value <= self.best):
+            self.stale += 1
             return
-        self.best = value
+        self.best, self.stale = value, 0
+        # A run that was killed may have left weights that scored higher after its last checkpoint.
+        if self._kept is not None and value <= self._kept:
+            return
         # After the last step the storage counts one further than the last iteration.
         iteration = min(self._seen, self.trainer.max_iter - 1)
-        path = self.checkpointer.save_weights(self.FILE, iteration=iteration, metric=self.metric, score=value)
+        path = self.checkpointer.save_weights(
+            self.FILE, self._ema and self._ema.model, iteration=iteration, metric=self.metric, score=value
+        )
+        self._kept = value
         logger.info("Best %s so far: %.4f; kept as %s", self.metric, value, path)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"metric": self.metric, "best": self.best, "stale": self.stale}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        # Scores of another metric say nothing.
+        if state_dict["metric"] == self.metric:
+            self.best, self.stale = state_dict["best"], state_dict["stale"]
+
+
+class EarlyStoppingHook(HookBase):
+    """Ends training when the metric of ``best`` has not risen in ``patience`` evaluations in succession.
+
+    The last checkpoint is then ``model_final``, as after SOLVER.MAX_ITER. Register it in all processes, behind
+    ``best``.
+
+    Args:
+        patience: evaluations, at least 1.
+    """
+
+    def __init__(
+        self, best: BestCheckpointer, patience: int, evaluation: EvaluationHook, checkpoints: CheckpointHook
+    ):
+        self.best = best
+        self.patience = patience
+        self.evaluation = evaluation
+        self.checkpoints = checkpoints
+
+    def before_train(self) -> None:
+        # A run that has stopped early does not go on when it is resumed.
+        if self._is_hopeless():
+            raise EarlyStopped
+
+    def after_step(self) -> None:
+        if self.evaluation.is_due(self.trainer.iter) and self._is_hopeless():
+            self.checkpoints.collect_random_states()
+            self.checkpoints.save(final=True)
+            logger.info("%s has not risen in %d evaluations: training ends early", self.best.metric, self.patience)
+            raise EarlyStopped
+
+    def _is_hopeless(self) -> bool:
+        # The main process alone knows results.
+        return comm.all_gather(self.best.stale)[0] >= self.patience
 
 
 class BrokenPictureReporter(HookBase):

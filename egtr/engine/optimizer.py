@@ -1,7 +1,9 @@
 """AdamW with the paper's learning rates (EGTR, supplement: implementation details)."""
 
 import logging
+import math
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 
 import torch
 from detectron2.config import CfgNode
@@ -27,12 +29,41 @@ def parameter_group(name: str, new_parameters: frozenset[str] | set[str] = froze
     return "base"
 
 
+def freeze_parameters(cfg: CfgNode, model: nn.Module) -> list[str]:
+    """Switch off the gradients (in place) of what SOLVER.LR_MULTIPLIERS gives the multiple 0.
+
+    Returns:
+        Names of the parameters that were frozen.
+
+    Raises:
+        EGTRError: SOLVER.LR_MULTIPLIERS does not consist of [pattern, multiple], or a pattern fits no parameter.
+    """
+    multipliers = _read_multipliers(cfg)
+    parameters = dict(model.named_parameters())
+    for pattern, _ in multipliers:
+        if not any(fnmatchcase(name, pattern) for name in parameters):
+            raise EGTRError(
+                f"SOLVER.LR_MULTIPLIERS: no parameter fits the pattern {pattern!r}; one is called "
+                f"{next(iter(parameters))!r}, and * stands for any text"
+            )
+    frozen = []
+    for name, parameter in parameters.items():
+        row = _find_row(name, multipliers)
+        if row is not None and row[1] == 0 and parameter.requires_grad:
+            parameter.requires_grad_(False)
+            frozen.append(name)
+    if frozen:
+        logger.info("SOLVER.LR_MULTIPLIERS freezes %d parameters, %s the first", len(frozen), frozen[0])
+    return frozen
+
+
 def build_optimizer(cfg: CfgNode, model: nn.Module, new_parameters: Iterable[str] = ()) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters of ``model`` in up to three groups.
+    """AdamW over the trainable parameters of ``model`` in these groups.
 
     =============  =====================================  =================================================
     group          rate                                   parameters
     =============  =====================================  =================================================
+    ``<pattern>``  BASE_LR * its multiple                 a row of SOLVER.LR_MULTIPLIERS each
     ``new``        BASE_LR * SOLVER.NEW_MULTIPLIER        those in ``new_parameters``
     ``backbone``   BASE_LR * SOLVER.BACKBONE_MULTIPLIER   backbone, reference points, sampling offsets
     ``base``       BASE_LR                                the others
@@ -45,7 +76,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module, new_parameters: Iterable[str
             :func:`egtr.engine.find_new_parameters`; empty when training from scratch.
 
     Raises:
-        EGTRError: SOLVER.OPTIMIZER is not "AdamW", or nothing is left to train.
+        EGTRError: SOLVER.OPTIMIZER is not "AdamW", SOLVER.LR_MULTIPLIERS is not usable, or nothing is left to train.
     """
     if cfg.SOLVER.OPTIMIZER != "AdamW":
         raise EGTRError(f"SOLVER.OPTIMIZER is {cfg.SOLVER.OPTIMIZER!r}; EGTR is trained with 'AdamW'")
@@ -55,11 +86,14 @@ def build_optimizer(cfg: CfgNode, model: nn.Module, new_parameters: Iterable[str
         "backbone": base_lr * cfg.SOLVER.BACKBONE_MULTIPLIER,
         "new": base_lr * cfg.SOLVER.NEW_MULTIPLIER,
     }
+    multipliers = _read_multipliers(cfg)
+    rates |= {pattern: base_lr * multiple for pattern, multiple in multipliers}
     new_parameters = frozenset(new_parameters)
     members: dict[str, list[nn.Parameter]] = {group: [] for group in rates}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            members[parameter_group(name, new_parameters)].append(parameter)
+            row = _find_row(name, multipliers)
+            members[row[0] if row else parameter_group(name, new_parameters)].append(parameter)
     groups = [
         {"params": parameters, "lr": rates[group], "name": group}
         for group, parameters in members.items()
@@ -68,7 +102,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module, new_parameters: Iterable[str
     if not groups:
         raise EGTRError(
             "The model has no trainable parameter. MODEL.EGTR.FREEZE_DETECTOR together with "
-            "MODEL.EGTR.RELATION.ENABLED False freezes everything: change one of them"
+            "MODEL.EGTR.RELATION.ENABLED False freezes everything, as may multiples of 0 in SOLVER.LR_MULTIPLIERS: "
+            "change one of them"
         )
     for group in groups:
         count = sum(p.numel() for p in group["params"])
@@ -79,3 +114,20 @@ def build_optimizer(cfg: CfgNode, model: nn.Module, new_parameters: Iterable[str
         return torch.optim.AdamW(groups, fused=True, **options)
     except RuntimeError:
         return torch.optim.AdamW(groups, **options)
+
+
+def _read_multipliers(cfg: CfgNode) -> list[tuple[str, float]]:
+    rows = cfg.SOLVER.LR_MULTIPLIERS
+    for row in rows:
+        sound = isinstance(row, (list, tuple)) and len(row) == 2 and isinstance(row[0], str)
+        number = sound and isinstance(row[1], (int, float)) and not isinstance(row[1], bool)
+        if not number or not 0 <= row[1] < math.inf:
+            raise EGTRError(
+                f"SOLVER.LR_MULTIPLIERS: {row!r} is not [pattern, multiple], such as ['backbone.*', 0.1], with a "
+                "multiple of 0 or more"
+            )
+    return [(pattern, multiple) for pattern, multiple in rows]
+
+
+def _find_row(name: str, multipliers: list[tuple[str, float]]) -> tuple[str, float] | None:
+    return next((row for row in multipliers if fnmatchcase(name, row[0])), None)

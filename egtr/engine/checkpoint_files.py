@@ -1,0 +1,150 @@
+"""Checkpoints on the disk: written whole or not at all, and checked before they are trusted."""
+
+import contextlib
+import errno
+import logging
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from egtr.structures import EGTRError
+
+logger = logging.getLogger(__name__)
+
+PART = ".part"
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# How a zip file begins, which is what torch.save has written since torch 1.6.
+_ZIP_MAGIC = b"PK\x03\x04"
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """A binary file that takes the place of ``path`` when the block ends, unless it raises.
+
+    Whenever the process or the machine dies, ``path`` is the old file or the new one, never a part: the content goes
+    to a file beside it, which is forced to the disk and renamed.
+    """
+    part = f"{os.fspath(path)}{PART}"
+    try:
+        with open(part, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
+    _sync_folder(os.path.dirname(path) or ".")
+
+
+def write_checkpoint(path: str, content: dict[str, Any]) -> None:
+    """``torch.save`` that leaves ``path`` as it was unless the new file has been read back without an error.
+
+    Raises:
+        EGTRError: it cannot be written; the message says what to do.
+    """
+    try:
+        with replacing(path) as file:
+            torch.save(content, file)
+            file.flush()
+            verify_checkpoint(file.name)
+    # torch wraps what goes wrong while it writes into errors of its own.
+    except (OSError, RuntimeError) as error:
+        raise EGTRError(
+            f"{path}: cannot be written ({describe_write_error(error)}). Checkpoints that were written before are as "
+            "they were. Make room or choose another OUTPUT_DIR, then go on with --resume"
+        ) from error
+
+
+def describe_write_error(error: BaseException) -> str:
+    """The operating system's own words where it was a lack of space, even behind an error that torch made of it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if is_full_disk(cause):
+            return str(cause.args[1])
+        cause = cause.__cause__ or cause.__context__
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether the disk, the quota or the largest permitted file is what stopped a write."""
+    return isinstance(error, OSError) and error.errno in _NO_SPACE
+
+
+def verify_checkpoint(path: str) -> None:
+    """Read a file of ``torch.save`` and compare every part of it with the checksum that was written with it.
+
+    Files of other formats pass: they hold no checksums.
+
+    Raises:
+        EGTRError: the file is cut off, or a bit of it has changed.
+    """
+    with open(path, "rb") as file:
+        magic = file.read(len(_ZIP_MAGIC))
+        # A file of length 0 is what a machine that lost its power leaves behind.
+        if magic and magic != _ZIP_MAGIC:
+            return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+        OSError,
+    ) as error:
+        raise EGTRError(f"{path}: the file is damaged ({error})") from error
+    if broken is not None:
+        raise EGTRError(f"{path}: the file is damaged (checksum of {broken})")
+
+
+def list_checkpoints(folder: str) -> list[str]:
+    """Paths of the checkpoints in ``folder`` that a run can go on with, the one to be tried first in front.
+
+    That is the one that ``last_checkpoint`` names; the others follow by age.
+    """
+    found = [path for path in Path(folder).glob("model_*.pth") if re.fullmatch(r"model_(\d{7,}|final)", path.stem)]
+    found.sort(key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+    with contextlib.suppress(OSError, UnicodeDecodeError, ValueError):
+        name = Path(folder, "last_checkpoint").read_text().strip()
+        last = Path(folder, name)
+        if name and last.is_file():
+            found = [last, *(path for path in found if path != last)]
+    return [str(path) for path in found]
+
+
+def remove_old_checkpoints(folder: str, keep: int, iteration: int) -> None:
+    """Delete periodic checkpoints but the ``keep`` newest of those up to ``iteration``, by the number in the name."""
+    numbered = {}
+    for path in Path(folder).glob("model_*.pth"):
+        number = re.fullmatch(r"model_(\d{7,})", path.stem)
+        if number and int(number[1]) <= iteration:
+            numbered[int(number[1])] = path
+    for number in sorted(numbered)[:-keep]:
+        numbered[number].unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: str) -> None:
+    """Delete what a killed process left half written."""
+    for path in Path(folder).glob(f"*{PART}"):
+        logger.info("%s: left by a run that was killed while it wrote; removed", path)
+        path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: str) -> None:
+    # Without it a new name may be lost with the machine's power although the file's content is on the disk.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

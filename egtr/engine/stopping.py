@@ -1,0 +1,103 @@
+"""Stopping a run on request: the cluster, the user or a metric that no longer rises."""
+
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from detectron2.utils import comm
+
+logger = logging.getLogger(__name__)
+
+# What clusters and terminals send: SLURM's scancel and preemption, its --signal=USR1@60, and Ctrl-C.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+
+class TrainingStopped(SystemExit):
+    """A signal has ended the run, after a checkpoint. Not caught, it ends the process with status 0."""
+
+    def __init__(self):
+        super().__init__(0)
+
+
+class EarlyStopped(BaseException):
+    """Training ends before SOLVER.MAX_ITER, as a success. Never leaves :meth:`egtr.engine.EGTRTrainer.train`."""
+
+
+class StopRequest:
+    """A signal as a request that the training loop grants when it has finished its step.
+
+    ::
+
+        with request.listening():
+            ...  # a signal sets request.received
+            with request.interrupting():
+                ...  # a signal raises TrainingStopped here, where waiting would take too long
+
+    Who presses Ctrl-C twice does not want to wait: the second one is a KeyboardInterrupt.
+
+    Attributes:
+        received: whether this process has been asked to stop.
+    """
+
+    def __init__(self):
+        self.received = False
+        self._interrupts = False
+        self._previous: dict[int, object] = {}
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        # Python hands signals to the main thread alone, and nobody else may ask for them.
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._receive) for number in STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            self._restore()
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        self._interrupts = True
+        try:
+            if self.received:
+                raise TrainingStopped
+            yield
+        finally:
+            self._interrupts = False
+
+    def any_received(self, device: torch.device) -> bool:
+        """Whether any process of the run has been asked to stop; all of them must call it together.
+
+        Args:
+            device: where tensors are exchanged.
+        """
+        if comm.get_world_size() == 1:
+            return self.received
+        flag = torch.tensor(float(self.received), device=device)
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+        self.received = bool(flag)
+        return self.received
+
+    def _receive(self, number: int, frame: object) -> None:
+        first, self.received = not self.received, True
+        if number == signal.SIGINT:
+            signal.signal(number, self._previous[number])
+        # Clusters may send theirs twice, to a group of processes and to each of them: once is enough.
+        if first:
+            logger.warning("%s: the run ends, with a checkpoint", signal.Signals(number).name)
+            if self._interrupts:
+                raise TrainingStopped
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+
+def ignore_stop_signals() -> None:
+    """Let a process that serves another one live on when a whole group of processes is asked to stop."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
