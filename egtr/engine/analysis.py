@@ -35,9 +35,9 @@ def analyze_model(cfg: CfgNode, height: int, width: int) -> list[ModelPart]:
     """Parameters and operations of the model that ``cfg`` describes, with random weights, on the CPU.
 
     A tensor that several parts share counts once, in the total and in the first of them. The frequency tables count
-    as parameters, as in the paper's 42.5 M. Operations are counted by fvcore: convolutions, matrix products, norms;
-    element-wise operations are left out, and so is what no output of one picture depends on, such as the class heads'
-    work on all decoder layers but the last.
+    as parameters, as in the paper's 42.5 M. Operations are counted by fvcore: convolutions, matrix products,
+    attention, norms, sampling. Left out are element-wise operations and what no output of one picture depends on, such
+    as the class heads' work on all decoder layers but the last.
 
     Args:
         height, width: size of the picture as the network gets it.
@@ -98,8 +98,14 @@ class _Network(nn.Module):
 
 def _matmul_flops(inputs: list, outputs: list) -> int:
     """fvcore's own handle does not know products with a vector."""
-    left, right = (value.type().sizes() for value in inputs)
-    return math.prod(left) * (right[-1] if len(right) > 1 else 1)
+    return math.prod(outputs[0].type().sizes()) * inputs[0].type().sizes()[-1]
+
+
+def _attention_flops(inputs: list, outputs: list) -> int:
+    """Both products of scaled dot-product attention, which fvcore counts as nothing: QK^T and what it weighs."""
+    *_, queries, dim = inputs[0].type().sizes()
+    *batch, keys, value_dim = inputs[2].type().sizes()
+    return math.prod(batch) * queries * keys * (dim + value_dim)
 
 
 @torch.no_grad()
@@ -107,6 +113,7 @@ def _count_flops(model: nn.Module, height: int, width: int) -> dict[str, int]:
     """Operations by name of submodule; "" for all."""
     counter = FlopCountAnalysis(_Network(model), (torch.zeros(3, height, width),))
     counter.set_op_handle("aten::matmul", _matmul_flops)
+    counter.set_op_handle("aten::scaled_dot_product_attention", _attention_flops)
     counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
     counts = counter.by_module()
     return {name.removeprefix("model").removeprefix("."): int(count) for name, count in counts.items() if name}

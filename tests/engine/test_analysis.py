@@ -39,6 +39,18 @@ def test_operations_grow_with_the_picture_and_parameters_do_not():
     assert large["transformer.class_heads"].flops == small["transformer.class_heads"].flops
 
 
+def test_the_products_inside_attention_count():
+    """DETR's encoder on a map of 2 x 3 cells (64 x 96 pixels, stride 32), d = 64, feed-forward width 96, 2 layers."""
+    cfg = small_cfg("MODEL.EGTR.TRANSFORMER.NAME", "DETRTransformer")
+    parts = by_name(analyze_model(cfg, 64, 96))
+    cells, dim, ffn, layers = 6, 64, cfg.MODEL.EGTR.TRANSFORMER.ENC_FFN_DIM, cfg.MODEL.EGTR.TRANSFORMER.ENC_LAYERS
+    # Each cell with each: their product, and the value that it weighs. Four projections; two norms of fvcore's five
+    # operations a number.
+    attention = 2 * cells * cells * dim
+    linear = 4 * cells * dim * dim + 2 * cells * dim * ffn
+    assert parts["transformer.encoder"].flops == layers * (attention + linear + 2 * 5 * cells * dim)
+
+
 @pytest.mark.parametrize("name", ["small", pytest.param("small_box_refine", marks=pytest.mark.slow), "vg"])
 def test_the_released_number_of_parameters(name):
     """The full model's 42.5 M and the small ones', as recorded from the released implementation."""
