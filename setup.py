@@ -77,6 +77,7 @@ setup(
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],
     packages=find_packages(include=["egtr", "egtr.*"]),
+    package_data={"egtr.structures": ["*.json"]},
     cmdclass={"build_py": BuildWithResources},
     python_requires=">=3.11",
     install_requires=[

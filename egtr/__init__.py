@@ -20,6 +20,7 @@ except MissingDetectron2Error:
 else:
     from . import data, model_zoo, modeling  # noqa: F401 - importing is registering
     from .config import add_egtr_config, get_egtr_cfg
+    from .engine import EGTRPredictor, predict
     from .modeling import (
         CONNECTIVITY_HEAD_REGISTRY,
         EGTR,
@@ -36,6 +37,7 @@ __all__ = [
     "RELATION_HEAD_REGISTRY",
     "EGTRError",
     "EGTROutput",
+    "EGTRPredictor",
     "PairFeatures",
     "Prediction",
     "SceneGraph",
@@ -44,6 +46,7 @@ __all__ = [
     "data",
     "get_egtr_cfg",
     "model_zoo",
+    "predict",
 ]
 
 

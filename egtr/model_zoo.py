@@ -18,10 +18,20 @@ from detectron2.utils.file_io import PathHandler, PathManager
 
 from .structures.errors import EGTRError
 
-__all__ = ["EGTRPathHandler", "get_config_file", "get_weights_file", "list_configs", "list_weights"]
+__all__ = [
+    "MODELS",
+    "EGTRPathHandler",
+    "get_config_file",
+    "get_weights_file",
+    "list_configs",
+    "list_models",
+    "list_weights",
+]
 
 # Later folders are looked at where the earlier ones do not have the name.
 FOLDERS = {"configs": ("configs", "projects/EGTR/configs"), "weights": ("projects/EGTR/weights",)}
+# Models whose weights come with EGTR, by name: the configuration that predicts with them.
+MODELS = {"scenes": "scenes/egtr.yaml"}
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pkl")
 
 
@@ -30,6 +40,11 @@ def resource_root() -> Path:
     package = Path(__file__).resolve().parent
     installed = package / "_resources"
     return installed if installed.is_dir() else package.parent
+
+
+def list_models() -> list[str]:
+    """Names of the trained models that come with EGTR, for :func:`egtr.predict`, sorted."""
+    return sorted(MODELS)
 
 
 def list_configs() -> list[str]:

@@ -176,7 +176,7 @@ for use in (
     "from egtr.modeling.criterion import SetCriterion",
     "from egtr.checkpoint import convert_name",
     "from egtr.layers import MLP",
-    "from egtr.visualization import merge_duplicates",
+    "from egtr.visualization import draw_scene_graph",
     "from egtr.evaluation import SceneGraphEvaluator",
 ):
     try:

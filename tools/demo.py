@@ -6,7 +6,7 @@ import sys
 
 from egtr.data.image import find_images
 from egtr.engine import EGTRPredictor, add_extension_argument, import_extensions
-from egtr.engine.predictor import DEFAULT_CONFIG
+from egtr.engine.predictor import DEFAULT_MODEL
 from egtr.structures import EGTRError
 from egtr.visualization import export_scene_graphs
 
@@ -18,18 +18,17 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--config-file",
-        default=DEFAULT_CONFIG,
+        default=DEFAULT_MODEL,
         metavar="FILE",
-        help="YAML file, or a configuration that comes with EGTR (default: the shipped model, %(default)s)",
+        help="shipped model, YAML file, or a configuration that comes with EGTR (default: %(default)s)",
     )
     parser.add_argument("--input", nargs="+", required=True, help="pictures, folders of them or quoted patterns")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--confidence-threshold",
         type=float,
-        default=0.02,
         metavar="SCORE",
-        help="least triplet score (%(default)s)",
+        help="least triplet score (default: a twentieth of the picture's best one, at least 0.001)",
     )
     parser.add_argument("--top-k", type=int, default=20, metavar="K", help="most triplets a picture (%(default)s)")
     parser.add_argument(

@@ -33,7 +33,7 @@ from egtr.data import SceneGraphMapper, get_metadata
 from egtr.data.datasets.scenes import prepare_scenes
 from egtr.engine import EGTRTrainer, fall_back_to_cpu, load_config, save_config, seed_process
 from egtr.structures import EGTRError
-from egtr.visualization import save_scene_graph, select_for_display
+from egtr.visualization import save_scene_graph
 
 # A log file gets a line now and then, a terminal a moving bar.
 progress = partial(tqdm, mininterval=0.1 if sys.stderr.isatty() else 10)
@@ -109,7 +109,7 @@ def draw(model: nn.Module, cfg: CfgNode, dataset: str, number: int, folder: Path
             save_scene_graph(
                 path,
                 read_image(record["file_name"], "RGB"),
-                select_for_display(graph, min_score=0.005, top_k=12, min_object_score=0.5),
+                graph.for_display(min_score=0.005, top_k=12, min_object_score=0.5),
             )
             paths.append(path)
     return paths

@@ -16,7 +16,7 @@ from .extensions import import_extensions
 from .hooks import BestCheckpointer
 from .launch import launch, train_or_evaluate
 from .optimizer import build_optimizer, parameter_group
-from .predictor import EGTRPredictor
+from .predictor import EGTRPredictor, PredictedPicture, predict
 from .train_loop import AccumulatingTrainer, build_train_loop
 from .trainer import EGTRTrainer
 
@@ -27,6 +27,7 @@ __all__ = [
     "EGTRPredictor",
     "EGTRTrainer",
     "ModelPart",
+    "PredictedPicture",
     "add_extension_argument",
     "analyze_model",
     "build_optimizer",
@@ -40,6 +41,7 @@ __all__ = [
     "load_checkpoint_file",
     "load_config",
     "parameter_group",
+    "predict",
     "save_config",
     "seed_process",
     "setup",

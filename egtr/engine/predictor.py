@@ -2,9 +2,11 @@
 
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Self
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -13,10 +15,12 @@ from detectron2.data import transforms as T
 from detectron2.evaluation.evaluator import inference_context
 from detectron2.modeling import build_model
 
-import egtr.modeling  # noqa: F401 - registers the architecture
 from egtr import model_zoo
+from egtr.config import get_egtr_cfg
 from egtr.data import build_augmentation, get_metadata
 from egtr.data.image import ImageSource, load_image
+from egtr.data.sources import Picture, Pictures, Source, get_file_name, read_ahead
+from egtr.modeling import EGTR
 from egtr.modeling.names import get_names
 from egtr.structures import EGTRError, SceneGraph
 
@@ -25,7 +29,22 @@ from .defaults import fall_back_to_cpu, load_config, without_pretrained
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_CONFIG = "scenes/egtr.yaml"
+DEFAULT_MODEL = "scenes"
+
+
+@dataclass
+class PredictedPicture:
+    """What :meth:`EGTRPredictor.stream` says about one picture.
+
+    Attributes:
+        image: (H, W, 3) uint8, RGB; None where it could not be read.
+        graph: as of :meth:`EGTRPredictor.__call__`; None where the picture could not be read.
+        error: why it could not be read, or None.
+    """
+
+    image: np.ndarray | None = None
+    graph: SceneGraph | None = None
+    error: EGTRError | None = None
 
 
 class EGTRPredictor:
@@ -65,22 +84,57 @@ class EGTRPredictor:
         self.augmentations = T.AugmentationList(build_augmentation(cfg, is_train=False))
 
     @classmethod
-    def from_config_file(cls, name: str = DEFAULT_CONFIG, opts: Sequence[str] = ()) -> Self:
-        """A predictor for a YAML file.
+    def from_config_file(cls, name: str = DEFAULT_MODEL, opts: Sequence[str] = ()) -> Self:
+        """A predictor for a shipped model or a YAML file.
 
         Args:
-            name: a path, or a configuration that comes with EGTR (:func:`egtr.model_zoo.list_configs`); by default
-                the shipped model of the ``scenes`` data set.
+            name: a model or a configuration that comes with EGTR (:func:`egtr.model_zoo.list_models` and
+                ``list_configs``), or a path.
             opts: keys and values in turn, such as ``["MODEL.DEVICE", "cpu"]``.
 
         Raises:
             EGTRError: there is no such file, key or checkpoint.
         """
         if "://" not in name and not os.path.isfile(name):
-            name = model_zoo.get_config_file(name)
+            name = model_zoo.get_config_file(model_zoo.MODELS.get(name, name))
         return cls(load_config(name, opts))
 
-    @torch.no_grad()
+    @classmethod
+    def create(cls, model: "str | os.PathLike[str] | CfgNode | EGTRPredictor | torch.nn.Module") -> "EGTRPredictor":
+        """A predictor for whatever stands for a model.
+
+        Args:
+            model: a name or file for :meth:`from_config_file`; a configuration with MODEL.WEIGHTS; a predictor, which
+                is returned as it is; or a built :class:`~egtr.modeling.EGTR`, used as it is.
+
+        Raises:
+            EGTRError: it is none of these, or cannot be loaded.
+        """
+        if isinstance(model, EGTRPredictor):
+            return model
+        if isinstance(model, str | os.PathLike):
+            return cls.from_config_file(os.fspath(model))
+        if isinstance(model, CfgNode):
+            return cls(model)
+        if isinstance(model, EGTR):
+            return cls._from_model(model)
+        raise EGTRError(
+            f"model: {type(model).__name__} is none. Give the name of a shipped model "
+            f"({', '.join(model_zoo.list_models())}), a YAML file, a configuration, an EGTRPredictor or an EGTR. A "
+            "module of another class needs its configuration, too: EGTRPredictor(cfg, model)"
+        )
+
+    @classmethod
+    def _from_model(cls, model: EGTR) -> Self:
+        cfg = get_egtr_cfg()
+        cfg.MODEL.DEVICE = str(model.device)
+        cfg.INPUT.FORMAT = model.input_format
+        cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = model.test_size
+        cfg.DATASETS.TEST = ()
+        predictor = cls(cfg, model)
+        predictor.class_names, predictor.predicate_names = model.class_names, model.predicate_names
+        return predictor
+
     def __call__(self, source: ImageSource, channel_order: str | None = None) -> SceneGraph:
         """The scene graph of one picture: all queries, and triplets by descending score.
 
@@ -88,29 +142,140 @@ class EGTRPredictor:
             source, channel_order: see :func:`egtr.data.image.load_image`.
 
         Returns:
-            A graph with boxes in pixels of the picture turned upright. ``graph.filter(...)`` and
-            :func:`egtr.visualization.select_for_display` leave what is worth reading.
+            A graph with boxes in pixels of the picture turned upright and with its ``prediction``.
+            ``graph.filter(...)`` and ``graph.for_display()`` leave what is worth reading.
 
         Raises:
             EGTRError: the picture cannot be read, or the model has no relation part.
         """
-        image = load_image(source, channel_order)
+        picture = Picture(partial(load_image, source, channel_order), get_file_name(source))
+        record, _ = self._prepare(picture)
+        return self._predict([record], [picture])[0]
+
+    def stream(
+        self,
+        source: Source | Iterable[Source] | Pictures,
+        channel_order: str | None = None,
+        *,
+        batch_size: int = 1,
+        threads: int = 1,
+    ) -> Iterator[PredictedPicture]:
+        """The scene graphs of many pictures, one by one and in order; a broken picture does not stop it.
+
+        Pictures are read ahead while the model computes, a few at a time, so that any number of them fits in memory.
+
+        Args:
+            source, channel_order: see :class:`egtr.data.sources.Pictures`.
+            batch_size: pictures that may go through the model at once. Those of a batch that differ in size go one
+                after the other, because padding would change their graphs a little.
+            threads: that read and resize pictures.
+
+        Raises:
+            EGTRError: at once, for sources that can hold no picture or a number below 1; while iterating, where the
+                model has no relation part.
+        """
+        for name, value in (("batch_size", batch_size), ("threads", threads)):
+            if value < 1:
+                raise EGTRError(f"{name} is {value}; it has to be 1 or more")
+        pictures = source if isinstance(source, Pictures) else Pictures(source, channel_order)
+        return self._stream(pictures, batch_size, threads)
+
+    def _stream(self, pictures: Pictures, batch_size: int, threads: int) -> Iterator[PredictedPicture]:
+        prepared = read_ahead(self._try_to_prepare, pictures, threads, batch_size + threads)
+        while batch := list(islice(prepared, batch_size)):
+            sound = [(record, picture) for record, picture, result in batch if result.error is None]
+            graphs = iter(self._predict(*zip(*sound, strict=True)) if sound else ())
+            for _, _, result in batch:
+                if result.error is None:
+                    result.graph = next(graphs)
+                yield result
+
+    def _try_to_prepare(self, picture: Picture) -> tuple[dict[str, Any] | None, Picture, PredictedPicture]:
+        try:
+            record, image = self._prepare(picture)
+        except EGTRError as error:
+            return None, picture, PredictedPicture(error=error)
+        return record, picture, PredictedPicture(image)
+
+    def _prepare(self, picture: Picture) -> tuple[dict[str, Any], np.ndarray]:
+        """What the model reads, and the picture itself, RGB."""
+        image = picture.read()
         height, width = image.shape[:2]
-        if self.cfg.INPUT.FORMAT == "BGR":
-            image = image[:, :, ::-1]
-        aug_input = T.AugInput(np.ascontiguousarray(image))
+        aug_input = T.AugInput(np.ascontiguousarray(image[:, :, ::-1] if self.cfg.INPUT.FORMAT == "BGR" else image))
         self.augmentations(aug_input)
         pixels = torch.from_numpy(np.ascontiguousarray(aug_input.image.transpose(2, 0, 1)))
+        return {"image": pixels, "height": height, "width": width}, image
+
+    @torch.no_grad()
+    def _predict(self, records: Sequence[dict[str, Any]], pictures: Sequence[Picture]) -> list[SceneGraph]:
+        by_size: dict[torch.Size, list[int]] = {}
+        for index, record in enumerate(records):
+            by_size.setdefault(record["image"].shape, []).append(index)
+        results: list[dict[str, Any]] = [{}] * len(records)
         with inference_context(self.model):
-            result = self.model([{"image": pixels, "height": height, "width": width}])[0]
-        if "scene_graph" not in result:
+            for indices in by_size.values():
+                for index, result in zip(indices, self.model([records[i] for i in indices]), strict=True):
+                    results[index] = result
+        if "scene_graph" not in results[0]:
             raise EGTRError("MODEL.EGTR.RELATION.ENABLED is False: the model detects objects but finds no relations")
-        graph = result["scene_graph"]
-        return replace(
-            graph,
-            class_names=graph.class_names or self.class_names,
-            predicate_names=graph.predicate_names or self.predicate_names,
-        )
+        return [
+            replace(
+                result["scene_graph"],
+                class_names=result["scene_graph"].class_names or self.class_names,
+                predicate_names=result["scene_graph"].predicate_names or self.predicate_names,
+                file_name=picture.file_name,
+                frame=picture.frame,
+                time=picture.time,
+            )
+            for result, picture in zip(results, pictures, strict=True)
+        ]
+
+
+def predict(
+    model: str | os.PathLike[str] | CfgNode | EGTRPredictor | torch.nn.Module,
+    source: Source | Iterable[Source],
+    channel_order: str | None = None,
+    *,
+    batch_size: int = 1,
+    threads: int = 1,
+    on_error: Callable[[EGTRError], Any] | None = None,
+) -> Iterator[SceneGraph]:
+    """The scene graphs of any pictures, with any model: ``for graph in egtr.predict("scenes", "photos/"): ...``
+
+    Always an iterator, which computes a graph when it is asked for the next one; of a single picture,
+    ``next(egtr.predict(...))`` is the graph. The model is loaded by the call itself: to call more than once, make it
+    first, ``model = EGTRPredictor.create("scenes")``.
+
+    Args:
+        model: the name of a shipped model (:func:`egtr.model_zoo.list_models`), a YAML file or configuration with
+            MODEL.WEIGHTS, an :class:`EGTRPredictor`, or a built :class:`~egtr.modeling.EGTR`.
+        source: a path, folder, pattern, video, camera index, PIL image, array, tensor, bytes or binary file, or an
+            iterable of these: see :class:`egtr.data.sources.Pictures`.
+        channel_order: "RGB" or "BGR"; needed for arrays and tensors with three channels.
+        batch_size, threads: see :meth:`EGTRPredictor.stream`.
+        on_error: called with the error of each picture that cannot be read, which is then left out, such as ``print``
+            or a list's ``append``. None: the error is raised.
+
+    Yields:
+        Graphs in the order of the pictures, with all queries as objects, where they came from (``file_name``,
+        ``frame``, ``time``), and without the raw record (``prediction`` is None), so that a list of many stays small.
+
+    Raises:
+        EGTRError: at once, for a model that cannot be loaded or a source that can hold no picture; while iterating,
+            for a picture that cannot be read.
+    """
+    results = EGTRPredictor.create(model).stream(source, channel_order, batch_size=batch_size, threads=threads)
+    return _graphs(results, on_error)
+
+
+def _graphs(results: Iterator[PredictedPicture], on_error: Callable[[EGTRError], Any] | None) -> Iterator[SceneGraph]:
+    for result in results:
+        if result.error is None:
+            yield replace(result.graph, prediction=None)
+        elif on_error is None:
+            raise result.error
+        else:
+            on_error(result.error)
 
 
 def _load_model(cfg: CfgNode) -> torch.nn.Module:

@@ -75,6 +75,8 @@ class EGTR(nn.Module):
         criterion: measures losses.
         pixel_mean, pixel_std: per channel, on 0..255.
         input_format: "RGB" or "BGR", for drawing only.
+        test_size: short side and limit of the long side, in pixels, that pictures are resized to before they come
+            here in prediction; :class:`egtr.engine.EGTRPredictor` reads it of a model without configuration.
         aux_loss: detection losses on every decoder layer.
         freeze_detector: train the relation part alone.
         detector_cache: folder for what a frozen detector says, see :class:`DetectorCache`; "" keeps nothing.
@@ -95,6 +97,7 @@ class EGTR(nn.Module):
         pixel_mean: tuple[float, ...],
         pixel_std: tuple[float, ...],
         input_format: str = "RGB",
+        test_size: tuple[int, int] = (800, 1333),
         aux_loss: bool = False,
         freeze_detector: bool = False,
         detector_cache: str = "",
@@ -119,6 +122,7 @@ class EGTR(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         self.input_format = input_format
+        self.test_size = test_size
         self.aux_loss = aux_loss
         self.freeze_detector = freeze_detector
         self.detections_per_image = detections_per_image
@@ -144,6 +148,7 @@ class EGTR(nn.Module):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "input_format": cfg.INPUT.FORMAT,
+            "test_size": (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST),
             "aux_loss": egtr.AUX_LOSS,
             "freeze_detector": egtr.FREEZE_DETECTOR,
             "detector_cache": egtr.DETECTOR_CACHE,

@@ -1,24 +1,35 @@
 """What people read: objects with names, and ranked triplets between them."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .errors import EGTRError
+from .export import from_dict, read_schema, to_dict, to_networkx
+from .merging import find_representatives
 from .prediction import Prediction
 from .ranking import rank_triplets
 from .relations import remap_relations
+from .text import summarize, to_text
 
-FORMAT_VERSION = 1
+if TYPE_CHECKING:
+    import networkx
+
+# What for_display leaves out by itself: triplets below this share of their picture's best score, or below the least.
+SHARE_OF_BEST = 0.05
+LEAST_SCORE = 0.001
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class SceneGraph:
     """Ranked, named view of a :class:`Prediction`.
 
-    N is the number of objects (queries, unless filtered) and K of triplets.
+    N is the number of objects (queries, unless filtered) and K of triplets. The index of an object is its place in
+    *this* graph and changes where objects are left out; ``query_index`` names the same object in all graphs that
+    were made of one prediction.
 
     Attributes:
         boxes: (N, 4) float32, x1 y1 x2 y2 in pixels.
@@ -29,8 +40,17 @@ class SceneGraph:
         image_size: (height, width) in pixels.
         class_names: C names, or None: objects are then called "class 3".
         predicate_names: R names, or None.
-        prediction: the record that the graph was made of; None after :meth:`filter` or :meth:`from_dict`, whose
-            objects no longer line up with its queries.
+        prediction: the record that the graph was made of; None where objects do not line up with its queries (after
+            :meth:`filter`, :meth:`merge_duplicates` and :meth:`from_dict`) or where it was not kept.
+        query_index: (N,) int64, the query that found each object. Annotations count as queries. By default 0..N-1.
+        triplet_queries: (K, 2) int64, the subject and object query that each triplet's score is of. Only merging
+            makes them differ from the query_index of the triplet's objects. By default those.
+        file_name: the picture or video, or None.
+        frame: of a video or camera, counted from 0, or None.
+        time: of this frame, in seconds from the beginning, or None.
+
+    Raises:
+        EGTRError: a field has another shape, or a triplet names an object that is not there.
     """
 
     boxes: np.ndarray
@@ -42,6 +62,42 @@ class SceneGraph:
     class_names: tuple[str, ...] | None = None
     predicate_names: tuple[str, ...] | None = None
     prediction: Prediction | None = None
+    query_index: np.ndarray | None = None
+    triplet_queries: np.ndarray | None = None
+    file_name: str | None = None
+    frame: int | None = None
+    time: float | None = None
+
+    def __post_init__(self):
+        n, k = len(self.boxes), len(self.triplets)
+        # An empty list has shape (0,) and means "none" here.
+        self.boxes = np.asarray(self.boxes, dtype=np.float32).reshape((0, 4) if n == 0 else np.shape(self.boxes))
+        self.triplets = np.asarray(self.triplets, dtype=np.int64).reshape(
+            (0, 3) if k == 0 else np.shape(self.triplets)
+        )
+        self.classes = np.asarray(self.classes, dtype=np.int64)
+        self.scores = np.asarray(self.scores, dtype=np.float32)
+        self.triplet_scores = np.asarray(self.triplet_scores, dtype=np.float32)
+        if self.query_index is None:
+            self.query_index = np.arange(n)
+        self.query_index = np.asarray(self.query_index, dtype=np.int64)
+        self._check("boxes", (n, 4))
+        self._check("triplets", (k, 3))
+        for field in ("classes", "scores", "query_index"):
+            self._check(field, (n,))
+        self._check("triplet_scores", (k,))
+        ends = self.triplets[:, :2]
+        if k and (ends.min() < 0 or ends.max() >= n):
+            raise EGTRError(f"scene graph: triplets name objects outside 0..{n - 1}")
+        if self.triplet_queries is None:
+            self.triplet_queries = self.query_index[ends]
+        self.triplet_queries = np.asarray(self.triplet_queries, dtype=np.int64).reshape(-1, 2)
+        self._check("triplet_queries", (k, 2))
+
+    def _check(self, field: str, shape: tuple[int, ...]) -> None:
+        found = getattr(self, field).shape
+        if found != shape:
+            raise EGTRError(f"scene graph: {field} has shape {found}, expected {shape}")
 
     @classmethod
     def from_prediction(
@@ -81,101 +137,174 @@ class SceneGraph:
         return self.predicate_names[predicate] if self.predicate_names else f"predicate {predicate}"
 
     def filter(
-        self, min_score: float = 0.0, top_k: int | None = None, min_object_score: float | None = None
+        self,
+        min_score: float = 0.0,
+        top_k: int | None = None,
+        min_object_score: float | None = None,
+        *,
+        classes: str | int | Iterable[str | int] | None = None,
+        predicates: str | int | Iterable[str | int] | None = None,
+        merge_iou: float | None = None,
     ) -> "SceneGraph":
         """A smaller graph: the triplets that pass, and the objects that they join.
 
         Args:
             min_score: triplets below it go.
-            top_k: at most this many triplets.
+            top_k: at most this many triplets, the best of those that pass everything else.
             min_object_score: if given, objects of at least this score stay even when no triplet uses them, and
                 triplets whose subject or object is below it go.
+            classes: names or ids. Triplets stay whose subject or object (or both) is of one of them, so that their
+                neighbours stay as well; objects that no triplet uses stay where they are of one of them.
+            predicates: names or ids. Other triplets go.
+            merge_iou: if given, duplicates are merged first: :meth:`merge_duplicates`.
+
+        Returns:
+            A new graph with ``prediction`` None. Objects and triplets keep their order.
+
+        Raises:
+            EGTRError: there is no such class or predicate; ``top_k`` is negative; ``merge_iou`` is outside 0..1.
         """
+        if top_k is not None and top_k < 0:
+            raise EGTRError(f"filter: top_k is {top_k}; give a number of triplets, 0 or more")
+        if merge_iou is not None:
+            rest = {"classes": classes, "predicates": predicates}
+            return self.merge_duplicates(merge_iou).filter(min_score, top_k, min_object_score, **rest)
+        subjects, objects, predicate_ids = self.triplets.T
         keep = self.triplet_scores >= min_score
         stays = np.zeros(len(self.boxes), dtype=bool)
         if min_object_score is not None:
             stays = self.scores >= min_object_score
-            keep &= stays[self.triplets[:, 0]] & stays[self.triplets[:, 1]]
+            keep &= stays[subjects] & stays[objects]
+        if classes is not None:
+            wanted = np.isin(self.classes, _find_ids(classes, self.class_names, "class"))
+            keep &= wanted[subjects] | wanted[objects]
+            stays &= wanted
+        if predicates is not None:
+            keep &= np.isin(predicate_ids, _find_ids(predicates, self.predicate_names, "predicate"))
         rows = np.flatnonzero(keep)[:top_k]
-        triplets = self.triplets[rows]
-        stays[triplets[:, :2].reshape(-1)] = True
+        stays[self.triplets[rows, :2].reshape(-1)] = True
+        return self._select(stays, self.triplets, rows)
+
+    def merge_duplicates(self, iou: float = 0.7) -> "SceneGraph":
+        """One node per object: objects of one class whose boxes nearly coincide become one, with their edges.
+
+        EGTR has no non-maximum suppression: several queries may settle on one object. In a graph for people they
+        would be several nodes with the same neighbours. The rule:
+
+        1. Objects are visited by descending score (ties: lower index first). Each joins the highest-scoring
+           representative of its own class whose IoU with it exceeds ``iou``, and becomes a representative itself
+           where there is none. A representative keeps its own box, score and query_index.
+        2. Every triplet moves to the representatives of its subject and object. A triplet that would then join a
+           representative with itself goes. Of triplets that agree in subject, object and predicate the best one
+           stays, and its ``triplet_queries`` say whose it was; different predicates between the same two objects
+           all stay.
+
+        This is for display alone. Evaluation counts every query and never calls it.
+
+        Args:
+            iou: threshold in 0..1 of intersection over union, compared with ``>``.
+
+        Returns:
+            A new graph with ``prediction`` None. Representatives keep their order; triplets are by descending score.
+
+        Raises:
+            EGTRError: ``iou`` lies outside 0..1.
+        """
+        representative = find_representatives(self.boxes, self.classes, self.scores, iou)
+        triplets = np.column_stack([representative[self.triplets[:, :2]], self.triplets[:, 2]])
+        by_score = np.argsort(-self.triplet_scores, kind="stable")
+        by_score = by_score[triplets[by_score, 0] != triplets[by_score, 1]]
+        # np.unique points at the first of equal rows, which is the best one here
+        _, first = np.unique(triplets[by_score], axis=0, return_index=True)
+        stays = representative == np.arange(len(representative))
+        return self._select(stays, triplets, by_score[np.sort(first)])
+
+    def for_display(
+        self,
+        min_score: float | None = None,
+        top_k: int | None = 20,
+        merge_iou: float | None = 0.7,
+        min_object_score: float | None = None,
+    ) -> "SceneGraph":
+        """The part of a graph that a person wants to see: duplicates merged, the best triplets, not too many.
+
+        A triplet's score is a product of four probabilities, so that how high good ones reach differs from picture to
+        picture and from model to model (with 150 classes, few exceed 0.1). By default they are therefore chosen by
+        rank: the ``top_k`` best ones, less those below a twentieth of the best one's score or below 0.001.
+
+        Args:
+            min_score: least score of a triplet, in place of that rule.
+            top_k: at most this many triplets, counted after merging; None: all.
+            merge_iou: threshold of :meth:`merge_duplicates`; None: nothing is merged.
+            min_object_score: see :meth:`filter`.
+        """
+        if min_score is None:
+            min_score = max(LEAST_SCORE, SHARE_OF_BEST * float(self.triplet_scores.max(initial=0.0)))
+        return self.filter(min_score, top_k, min_object_score, merge_iou=merge_iou)
+
+    def _select(self, stays: np.ndarray, triplets: np.ndarray, rows: np.ndarray) -> "SceneGraph":
+        """The objects that stay, and ``triplets[rows]``, which join some of them by their former indices."""
         return replace(
             self,
             boxes=self.boxes[stays],
             classes=self.classes[stays],
             scores=self.scores[stays],
-            triplets=remap_relations(triplets, stays),
+            query_index=self.query_index[stays],
+            triplets=remap_relations(triplets[rows], stays),
             triplet_scores=self.triplet_scores[rows],
+            triplet_queries=self.triplet_queries[rows],
             prediction=None,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The graph as plain Python values, ready for ``json.dump``.
-
-        Boxes are x1 y1 x2 y2 in pixels; ``subject`` and ``object`` of a relation index ``objects``.
-        """
-        return {
-            "version": FORMAT_VERSION,
-            "image_size": {"height": int(self.image_size[0]), "width": int(self.image_size[1])},
-            "objects": [
-                {
-                    "id": i,
-                    "class": self.class_name(i),
-                    "class_id": int(self.classes[i]),
-                    "score": round(float(self.scores[i]), 6),
-                    "box": [round(float(v), 2) for v in self.boxes[i]],
-                }
-                for i in range(len(self.boxes))
-            ],
-            "relations": [
-                {
-                    "subject": int(s),
-                    "object": int(o),
-                    "predicate": self.predicate_name(int(p)),
-                    "predicate_id": int(p),
-                    "score": round(float(score), 6),
-                }
-                for (s, o, p), score in zip(self.triplets, self.triplet_scores, strict=True)
-            ],
-            "class_names": list(self.class_names) if self.class_names else None,
-            "predicate_names": list(self.predicate_names) if self.predicate_names else None,
-        }
+        """The graph as plain Python values, ready for ``json.dump``; docs/scene_graph_json.md describes it."""
+        return to_dict(self)
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> "SceneGraph":
         """Inverse of :meth:`to_dict`.
 
         Raises:
-            EGTRError: a field is missing, or the version is one that this release does not know.
+            EGTRError: a field is missing or malformed, or the version is one that this release does not know.
         """
-        if record.get("version") != FORMAT_VERSION:
-            raise EGTRError(f"scene graph: version {record.get('version')!r} is not {FORMAT_VERSION}")
-        try:
-            objects, relations = record["objects"], record["relations"]
-            size = record["image_size"]
-            return cls(
-                boxes=np.array([o["box"] for o in objects], dtype=np.float32).reshape(-1, 4),
-                classes=np.array([o["class_id"] for o in objects], dtype=np.int64),
-                scores=np.array([o["score"] for o in objects], dtype=np.float32),
-                triplets=np.array(
-                    [[r["subject"], r["object"], r["predicate_id"]] for r in relations], dtype=np.int64
-                ).reshape(-1, 3),
-                triplet_scores=np.array([r["score"] for r in relations], dtype=np.float32),
-                image_size=(size["height"], size["width"]),
-                class_names=tuple(record["class_names"]) if record.get("class_names") else None,
-                predicate_names=tuple(record["predicate_names"]) if record.get("predicate_names") else None,
-            )
-        except KeyError as error:
-            raise EGTRError(f"scene graph: field {error} is missing") from error
+        return cls(**from_dict(record))
+
+    @staticmethod
+    def json_schema() -> dict[str, Any]:
+        """JSON Schema (draft 2020-12) of what :meth:`to_dict` returns."""
+        return read_schema()
+
+    def to_networkx(self) -> "networkx.MultiDiGraph":
+        """The graph for networkx, which writes it as GraphML, GEXF, node-link JSON and more.
+
+        Nodes are 0..N-1 with ``label`` (the class), ``class_id``, ``score``, ``query_index`` and the box as ``x1``,
+        ``y1``, ``x2``, ``y2``. Edges lead from subject to object; their key is the row of ``triplets`` (0 is the
+        best), and they have ``label`` (the predicate), ``predicate_id``, ``score``, ``subject_query`` and
+        ``object_query``. The graph itself has ``width`` and ``height`` and, where they are known, ``file_name``,
+        ``frame`` and ``time``. All values are plain numbers and strings, since most formats know no others.
+        """
+        return to_networkx(self)
 
     def __str__(self) -> str:
-        lines = [
-            f"SceneGraph of a {self.image_size[1]} x {self.image_size[0]} picture: "
-            f"{len(self.boxes)} objects, {len(self)} relations"
-        ]
-        for (s, o, p), score in zip(self.triplets, self.triplet_scores, strict=True):
-            lines.append(
-                f"  {score:.3f}  {self.class_name(s)} ({s}) - {self.predicate_name(int(p))} - "
-                f"{self.class_name(o)} ({o})"
-            )
-        return "\n".join(lines)
+        return to_text(self)
+
+    def __repr__(self) -> str:
+        return f"<{summarize(self)}>"
+
+
+def _find_ids(chosen: str | int | Iterable[str | int], names: tuple[str, ...] | None, kind: str) -> list[int]:
+    """Ids of classes or predicates that are given by name or id."""
+    ids = []
+    for entry in [chosen] if isinstance(chosen, str | int) else chosen:
+        if isinstance(entry, str):
+            if entry not in (names or ()):
+                near = difflib.get_close_matches(entry, names or (), n=2)
+                hint = f"did you mean {' or '.join(near)}?" if near else f"take one of: {', '.join(names or ())}"
+                raise EGTRError(
+                    f"filter: there is no {kind} {entry!r}; "
+                    + (hint if names else "this graph has no names, give ids")
+                )
+            ids.append(names.index(entry))
+        else:
+            ids.append(int(entry))
+    return ids

@@ -58,7 +58,7 @@ def draw_scene_graph(
     An object has one colour in both halves, from a palette for colour-blind readers; where a class occurs
     more than once, its objects are numbered from left to right. Edges have their subject's colour, and are the
     wider, the higher their score is compared with the best one of the graph. Everything in ``graph`` is drawn:
-    choose with :func:`egtr.visualization.select_for_display` first.
+    choose with :meth:`egtr.structures.SceneGraph.for_display` first.
 
     Args:
         image: (H, W, 3) uint8, RGB, of any size.

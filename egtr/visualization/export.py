@@ -13,7 +13,6 @@ from egtr.data.image import load_image
 from egtr.structures import EGTRError, SceneGraph
 
 from .draw import save_scene_graph
-from .merge import select_for_display
 
 
 def export_scene_graphs(
@@ -21,7 +20,7 @@ def export_scene_graphs(
     paths: Sequence[str],
     output_dir: str | os.PathLike[str],
     *,
-    min_score: float = 0.02,
+    min_score: float | None = None,
     top_k: int | None = 20,
     merge_iou: float | None = 0.7,
     show_scores: bool = False,
@@ -37,7 +36,7 @@ def export_scene_graphs(
             :class:`egtr.engine.predictor.EGTRPredictor`.
         paths: files of pictures.
         output_dir: made if it does not exist.
-        min_score, top_k, merge_iou: see :func:`egtr.visualization.select_for_display`.
+        min_score, top_k, merge_iou: see :meth:`egtr.structures.SceneGraph.for_display`.
         show_scores: see :func:`egtr.visualization.draw_scene_graph`.
         progress: show a progress bar.
 
@@ -65,8 +64,8 @@ def export_scene_graphs(
             tqdm.write(str(error), file=sys.stderr)
             failed.append(path)
             continue
-        graph = predict(image, channel_order="RGB")
-        graph = select_for_display(graph, min_score=min_score, top_k=top_k, merge_iou=merge_iou)
+        graph = predict(image, channel_order="RGB").for_display(min_score, top_k, merge_iou)
+        graph.file_name = path
         png = Path(f"{target}.png")
         save_scene_graph(png, image, graph, show_scores=show_scores)
         Path(f"{target}.json").write_text(json.dumps(graph.to_dict(), indent=1, ensure_ascii=False), "utf-8")

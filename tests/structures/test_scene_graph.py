@@ -116,7 +116,7 @@ def test_an_empty_graph_survives_everything():
     graph = make_graph().filter(min_score=2.0)
     assert len(graph) == 0 and len(graph.boxes) == 0 and graph.triplets.shape == (0, 3)
     assert len(SceneGraph.from_dict(graph.to_dict())) == 0
-    assert str(graph) == "SceneGraph of a 100 x 80 picture: 0 objects, 0 relations"
+    assert str(graph) == "SceneGraph of a picture (100 x 80): 0 objects, 0 relations"
 
 
 def test_text_for_the_terminal():
@@ -131,10 +131,12 @@ def test_text_for_the_terminal():
         predicate_names=("on", "near"),
     )
     assert str(graph) == (
-        "SceneGraph of a 100 x 80 picture: 2 objects, 1 relations\n  0.500  cat (0) - near - dog (1)"
+        "SceneGraph of a picture (100 x 80): 2 objects, 1 relation\n"
+        "     score  subject  predicate  object\n"
+        "  1  0.500  cat (0)  near       dog (1)"
     )
     graph.class_names = graph.predicate_names = None
-    assert "class 0 (0) - predicate 1 - class 1 (1)" in str(graph)
+    assert "class 0 (0)  predicate 1  class 1 (1)" in str(graph)
 
 
 def test_a_file_of_another_version_is_refused():

@@ -1,4 +1,4 @@
-"""One node per object: the rule of egtr/visualization/merge.py, by hand and as properties."""
+"""One node per object: the rule of SceneGraph.merge_duplicates, by hand and as properties."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egtr.structures import EGTRError, SceneGraph
-from egtr.visualization import merge_duplicates, select_for_display
 
 
 def make_graph(boxes, classes, scores, triplets, triplet_scores):
@@ -32,7 +31,7 @@ def test_by_hand():
         [[0, 2, 5], [1, 2, 5], [0, 1, 3], [3, 0, 2], [1, 2, 4], [2, 0, 5]],
         [0.9, 0.8, 0.7, 0.6, 0.5, 0.4],
     )  # fmt: skip
-    merged = merge_duplicates(graph, iou=0.7)
+    merged = graph.merge_duplicates(iou=0.7)
     # 1 has the higher score and stands for both; 1, 2, 3 become 0, 1, 2
     assert merged.boxes.tolist() == [BOXES[1], BOXES[2], BOXES[3]]
     assert merged.classes.tolist() == [0, 1, 0]
@@ -50,35 +49,35 @@ def test_iou_equal_to_the_threshold_does_not_merge():
     # intersection 50, union 100: IoU 1/2 exactly
     boxes = [[0, 0, 10, 10], [0, 0, 10, 5]]
     graph = make_graph(boxes, [0, 0], [0.9, 0.8], [], [])
-    assert len(merge_duplicates(graph, iou=0.5).boxes) == 2
-    assert len(merge_duplicates(graph, iou=0.49).boxes) == 1
+    assert len(graph.merge_duplicates(iou=0.5).boxes) == 2
+    assert len(graph.merge_duplicates(iou=0.49).boxes) == 1
 
 
 def test_not_transitive():
     """A chain of boxes, neighbours alike and ends not: the best one takes its neighbour, the far end stays."""
     boxes = [[0, 0, 10, 10], [1.5, 0, 11.5, 10], [3, 0, 13, 10]]  # IoU 0.74 of neighbours, 0.54 of the ends
-    merged = merge_duplicates(make_graph(boxes, [0] * 3, [0.9, 0.8, 0.7], [], []), iou=0.7)
+    merged = make_graph(boxes, [0] * 3, [0.9, 0.8, 0.7], [], []).merge_duplicates(0.7)
     assert merged.boxes[:, 0].tolist() == [0, 3]
     # with the middle one best, all three are one
-    merged = merge_duplicates(make_graph(boxes, [0] * 3, [0.8, 0.9, 0.7], [], []), iou=0.7)
+    merged = make_graph(boxes, [0] * 3, [0.8, 0.9, 0.7], [], []).merge_duplicates(0.7)
     assert merged.boxes[:, 0].tolist() == [1.5]
 
 
 @pytest.mark.parametrize("iou", [-0.1, 1.1, float("nan")])
 def test_threshold_out_of_range(iou):
     with pytest.raises(EGTRError, match="iou"):
-        merge_duplicates(make_graph([], [], [], [], []), iou=iou)
+        make_graph([], [], [], [], []).merge_duplicates(iou)
 
 
 def test_display_selection():
     graph = make_graph(BOXES, CLASSES, SCORES, [[0, 2, 5], [1, 2, 5], [3, 0, 2], [3, 2, 1]], [0.9, 0.8, 0.6, 0.05])
-    shown = select_for_display(graph, min_score=0.1, top_k=2)
+    shown = graph.for_display(min_score=0.1, top_k=2)
     # top_k counts after merging, so the duplicate does not push the third triplet out
     assert shown.triplets.tolist() == [[0, 1, 5], [2, 0, 2]]
-    unmerged = select_for_display(graph, min_score=0.1, top_k=2, merge_iou=None)
+    unmerged = graph.for_display(min_score=0.1, top_k=2, merge_iou=None)
     assert unmerged.triplets.tolist() == [[0, 2, 5], [1, 2, 5]]
-    assert len(select_for_display(graph, min_score=0.95).boxes) == 0
-    assert len(select_for_display(graph, min_score=0.95, min_object_score=0.45).boxes) == 2
+    assert len(graph.for_display(min_score=0.95).boxes) == 0
+    assert len(graph.for_display(min_score=0.95, min_object_score=0.45).boxes) == 2
 
 
 @st.composite
@@ -98,7 +97,7 @@ def scene_graphs(draw):
 
 @given(scene_graphs(), st.sampled_from([0.0, 0.3, 0.7, 1.0]))
 def test_surviving_edges_join_merged_representatives(graph, iou):
-    merged = merge_duplicates(graph, iou)
+    merged = graph.merge_duplicates(iou)
     original = {
         (tuple(box), label, score)
         for box, label, score in zip(graph.boxes.tolist(), graph.classes.tolist(), graph.scores.tolist(), strict=True)
@@ -106,7 +105,7 @@ def test_surviving_edges_join_merged_representatives(graph, iou):
     for box, label, score in zip(merged.boxes.tolist(), merged.classes, merged.scores, strict=True):
         assert (tuple(box), label, score) in original
     # no two representatives are duplicates of each other: merging again changes nothing
-    again = merge_duplicates(merged, iou)
+    again = merged.merge_duplicates(iou)
     assert np.array_equal(again.boxes, merged.boxes) and np.array_equal(again.triplets, merged.triplets)
     # edges index what is there, join two objects, come once and in order
     rows = [tuple(row) for row in merged.triplets.tolist()]
@@ -135,7 +134,7 @@ def is_duplicate(graph, i, merged, r, iou):
 
 @given(scene_graphs())
 def test_nothing_exceeds_an_iou_of_one(graph):
-    merged = merge_duplicates(graph, iou=1.0)
+    merged = graph.merge_duplicates(1.0)
     assert np.array_equal(merged.boxes, graph.boxes)
     kept = {tuple(row) for row in graph.triplets.tolist() if row[0] != row[1]}
     assert {tuple(row) for row in merged.triplets.tolist()} == kept

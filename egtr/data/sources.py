@@ -1,0 +1,214 @@
+"""Everything that holds pictures - files, folders, videos, cameras, pixels - as one stream of them."""
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from numbers import Integral
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from egtr.structures import EGTRError
+
+from .image import ImageSource, find_images, load_image
+
+logger = logging.getLogger(__name__)
+
+Source = ImageSource | bytearray | memoryview | int
+
+# A file that is named outright is a video by one of these; everything else is a picture.
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv")
+
+
+@dataclass
+class Picture:
+    """One picture that has not been decoded yet.
+
+    Attributes:
+        read: decodes it; (H, W, 3) uint8, RGB. Raises EGTRError where it cannot be read.
+        file_name: the picture or video; None for pixels, bytes and cameras.
+        frame: of a video or camera, counted from 0; None for pictures.
+        time: of the frame, in seconds from the beginning; None for pictures.
+    """
+
+    read: Callable[[], np.ndarray]
+    file_name: str | None = None
+    frame: int | None = None
+    time: float | None = None
+
+
+class Pictures:
+    """The pictures of any source, one after the other.
+
+    What a source can be:
+
+    - a path of a picture, of a folder (the pictures directly in it, by name) or a pattern such as ``"*.jpg"``
+      (:func:`egtr.data.image.find_images`)
+    - a path of a video (by its suffix, VIDEO_SUFFIXES): each of its frames
+    - a number: the camera of that index, frame by frame, without end
+    - the bytes of a picture, or a file opened in binary mode
+    - a PIL image; an array (H, W) or (H, W, 3); a tensor (3, H, W)
+    - a list or any other iterable of these, which is not looked into before its turn where it is an iterator
+
+    URLs are refused: nothing is fetched from a network.
+
+    Args:
+        source: see above.
+        channel_order: "RGB" or "BGR" of arrays and tensors with three channels; other sources say what they hold.
+
+    Raises:
+        EGTRError: a source is a URL, of an unknown type, or a folder or pattern without pictures. What turns out
+            later is raised by ``Picture.read`` of the picture that it concerns.
+    """
+
+    def __init__(self, source: Source | Iterable[Source], channel_order: str | None = None):
+        self._channel_order = channel_order
+        if _is_single(source):
+            self._entries = _expand(source)
+        elif isinstance(source, Iterator):
+            self._entries = source
+        else:
+            self._entries = [(f"source {i}: ", entry) for i, part in enumerate(source) for _, entry in _expand(part)]
+
+    @property
+    def total(self) -> int | None:
+        """How many pictures there are; an estimate where there are videos, None where nobody knows."""
+        if isinstance(self._entries, Iterator) or any(isinstance(entry, Integral) for _, entry in self._entries):
+            return None
+        return sum(_count_frames(entry) if _is_video(entry) else 1 for _, entry in self._entries)
+
+    def __iter__(self) -> Iterator[Picture]:
+        if not isinstance(self._entries, Iterator):
+            for where, entry in self._entries:
+                yield from self._open(where, entry)
+            return
+        for index, part in enumerate(self._entries):
+            where = f"source {index}: "
+            try:
+                entries = _expand(part)
+            except EGTRError as error:
+                yield Picture(partial(_fail, f"{where}{error}"))
+                continue
+            for _, entry in entries:
+                yield from self._open(where, entry)
+
+    def _open(self, where: str, entry: Source) -> Iterator[Picture]:
+        if isinstance(entry, Integral) or _is_video(entry):
+            yield from _read_video(entry)
+        else:
+            order = self._channel_order if isinstance(entry, np.ndarray | torch.Tensor) else None
+            file_name = get_file_name(entry)
+            # A file's own name says enough.
+            where = "" if file_name else where
+            yield Picture(partial(_read_picture, entry, order, where), file_name)
+
+
+def read_ahead(function: Callable, items: Iterable, threads: int, depth: int) -> Iterator:
+    """``map(function, items)``, computed by ``threads`` threads up to ``depth`` items ahead of what was asked for."""
+    pool = ThreadPoolExecutor(threads)
+    waiting = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        # Nothing is left running where nobody asks for the rest.
+        pool.shutdown(cancel_futures=True)
+
+
+def _is_single(source: Any) -> bool:
+    known = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray, torch.Tensor, Integral)
+    if not isinstance(source, bool) and (isinstance(source, known) or hasattr(source, "read")):
+        return True
+    if isinstance(source, bool | Mapping) or not isinstance(source, Iterable):
+        raise EGTRError(
+            f"{type(source).__name__} holds no picture. Give a path, folder, pattern, video, camera index, PIL "
+            "image, array, tensor, bytes or a binary file, or a list of these"
+        )
+    return False
+
+
+def _expand(source: Any) -> list[tuple[str, Source]]:
+    """The pictures and videos that one source stands for, each with the beginning of messages about it."""
+    if not _is_single(source):
+        raise EGTRError(f"{type(source).__name__} inside a list, which has to hold pictures and videos only")
+    if isinstance(source, bytearray | memoryview):
+        return [("", bytes(source))]
+    if not isinstance(source, str | os.PathLike):
+        return [("", source)]
+    path = os.fspath(source)
+    if "://" in path:
+        raise EGTRError(f"{path}: is a URL, and nothing is fetched from a network. Download it, and give the file")
+    return [("", path) for path in find_images([path])]
+
+
+def _is_video(entry: Source) -> bool:
+    return isinstance(entry, str) and entry.lower().endswith(VIDEO_SUFFIXES)
+
+
+def get_file_name(source: Source) -> str | None:
+    """The file that a picture comes from, or None."""
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    name = getattr(source, "name", None) or getattr(source, "filename", None)
+    return name if isinstance(name, str) and name else None
+
+
+def _read_picture(entry: ImageSource, channel_order: str | None, where: str) -> np.ndarray:
+    try:
+        return load_image(entry, channel_order)
+    except EGTRError as error:
+        raise EGTRError(f"{where}{error}") from error
+
+
+def _fail(message: str) -> np.ndarray:
+    raise EGTRError(message)
+
+
+def _count_frames(path: str) -> int:
+    video = cv2.VideoCapture(path)
+    try:
+        return max(1, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
+    finally:
+        video.release()
+
+
+def _read_video(source: str | int) -> Iterator[Picture]:
+    """Frames of a video or camera; one picture that cannot be read where there is none."""
+    is_file = isinstance(source, str)
+    name = source if is_file else f"camera {source}"
+    file_name = source if is_file else None
+    if is_file and not os.path.isfile(source):
+        yield Picture(partial(_fail, f"{name}: there is no such file"), file_name)
+        return
+    video = cv2.VideoCapture(source if is_file else int(source))
+    start = time.monotonic()
+    frame = 0
+    try:
+        announced = video.get(cv2.CAP_PROP_FRAME_COUNT) if is_file else 0
+        while True:
+            more, pixels = video.read()
+            if not more:
+                break
+            seconds = video.get(cv2.CAP_PROP_POS_MSEC) / 1000 if is_file else time.monotonic() - start
+            # OpenCV's frames are BGR, and turned upright.
+            yield Picture(partial(load_image, pixels, "BGR"), file_name, frame, max(0.0, seconds))
+            frame += 1
+    finally:
+        video.release()
+    if frame == 0:
+        hint = "is it a video, and whole?" if is_file else "is it there, and free?"
+        yield Picture(partial(_fail, f"{name}: no frame can be read; {hint}"), file_name)
+    elif frame < 0.9 * announced:
+        logger.warning("%s: ended after %d of about %d frames; is the file whole?", name, frame, announced)

@@ -1,0 +1,139 @@
+"""Scene graphs for other programs: JSON and networkx."""
+
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import EGTRError
+
+if TYPE_CHECKING:
+    import networkx
+
+    from .scene_graph import SceneGraph
+
+# Raised when a reader of the former version would misread a file; new fields alone do not raise it.
+FORMAT_VERSION = 1
+
+
+def read_schema() -> dict[str, Any]:
+    """The JSON Schema that comes with the package."""
+    return json.loads(files(__package__).joinpath("scene_graph.schema.json").read_text("utf-8"))
+
+
+def to_dict(graph: "SceneGraph") -> dict[str, Any]:
+    """See :meth:`egtr.structures.SceneGraph.to_dict`."""
+    height, width = graph.image_size
+    return {
+        "version": FORMAT_VERSION,
+        "source": {
+            "file_name": graph.file_name,
+            "frame": graph.frame,
+            "time": None if graph.time is None else round(graph.time, 3),
+        },
+        "image_size": {"height": int(height), "width": int(width)},
+        "objects": [
+            {
+                "id": i,
+                "class": graph.class_name(i),
+                "class_id": int(graph.classes[i]),
+                "score": round(float(graph.scores[i]), 6),
+                "box": [round(float(v), 2) for v in graph.boxes[i]],
+                "query": int(graph.query_index[i]),
+            }
+            for i in range(len(graph.boxes))
+        ],
+        "relations": [
+            {
+                "subject": s,
+                "object": o,
+                "predicate": graph.predicate_name(p),
+                "predicate_id": p,
+                "score": round(float(graph.triplet_scores[row]), 6),
+                "queries": graph.triplet_queries[row].tolist(),
+            }
+            for row, (s, o, p) in enumerate(graph.triplets.tolist())
+        ],
+        "class_names": list(graph.class_names) if graph.class_names else None,
+        "predicate_names": list(graph.predicate_names) if graph.predicate_names else None,
+    }
+
+
+def from_dict(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the :class:`~egtr.structures.SceneGraph` that :func:`to_dict` made ``record`` of.
+
+    Raises:
+        EGTRError: a field is missing or malformed, or the version is one that this release does not know.
+    """
+    if not isinstance(record, Mapping):
+        raise EGTRError(f"scene graph: a JSON object is needed, not {type(record).__name__}")
+    if record.get("version") != FORMAT_VERSION:
+        raise EGTRError(f"scene graph: version {record.get('version')!r} is not {FORMAT_VERSION}")
+    try:
+        objects, relations, size = record["objects"], record["relations"], record["image_size"]
+        source = record.get("source") or {}
+        queries = np.array([o.get("query", i) for i, o in enumerate(objects)], dtype=np.int64)
+        triplets = np.array([[r["subject"], r["object"], r["predicate_id"]] for r in relations], dtype=np.int64)
+        fields = {
+            "boxes": np.array([o["box"] for o in objects], dtype=np.float32),
+            "classes": np.array([o["class_id"] for o in objects], dtype=np.int64),
+            "scores": np.array([o["score"] for o in objects], dtype=np.float32),
+            "triplets": triplets,
+            "triplet_scores": np.array([r["score"] for r in relations], dtype=np.float32),
+            "image_size": (int(size["height"]), int(size["width"])),
+            "class_names": tuple(record["class_names"]) if record.get("class_names") else None,
+            "predicate_names": tuple(record["predicate_names"]) if record.get("predicate_names") else None,
+            "query_index": queries,
+            "file_name": source.get("file_name"),
+            "frame": source.get("frame"),
+            "time": source.get("time"),
+        }
+        # Files of the first release have none.
+        if all("queries" in r for r in relations):
+            fields["triplet_queries"] = np.array([r["queries"] for r in relations], dtype=np.int64)
+    except KeyError as error:
+        raise EGTRError(f"scene graph: field {error} is missing") from error
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise EGTRError(f"scene graph: a field holds a value of the wrong type ({error})") from error
+    for ids, names, kind in (
+        (fields["classes"], fields["class_names"], "class"),
+        (triplets[:, 2] if len(triplets) else triplets, fields["predicate_names"], "predicate"),
+    ):
+        if len(ids) and (ids.min() < 0 or (names and ids.max() >= len(names))):
+            raise EGTRError(f"scene graph: {kind} id outside 0..{len(names) - 1 if names else ''}")
+    return fields
+
+
+def to_networkx(graph: "SceneGraph") -> "networkx.MultiDiGraph":
+    """See :meth:`egtr.structures.SceneGraph.to_networkx`."""
+    # Here, because scoring alone should not have to load it.
+    import networkx
+
+    height, width = graph.image_size
+    source = {"file_name": graph.file_name, "frame": graph.frame, "time": graph.time}
+    known = {key: value for key, value in source.items() if value is not None}
+    result = networkx.MultiDiGraph(width=int(width), height=int(height), **known)
+    for i, box in enumerate(graph.boxes.tolist()):
+        result.add_node(
+            i,
+            label=graph.class_name(i),
+            class_id=int(graph.classes[i]),
+            score=float(graph.scores[i]),
+            query_index=int(graph.query_index[i]),
+            **dict(zip(("x1", "y1", "x2", "y2"), box, strict=True)),
+        )
+    for row, (s, o, p) in enumerate(graph.triplets.tolist()):
+        subject_query, object_query = graph.triplet_queries[row].tolist()
+        result.add_edge(
+            s,
+            o,
+            key=row,
+            label=graph.predicate_name(p),
+            predicate_id=p,
+            score=float(graph.triplet_scores[row]),
+            subject_query=subject_query,
+            object_query=object_query,
+        )
+    return result

@@ -1,0 +1,35 @@
+"""Which objects of a graph are one object seen several times."""
+
+import numpy as np
+
+from .boxes import pairwise_iou
+from .errors import EGTRError
+
+
+def find_representatives(boxes: np.ndarray, classes: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
+    """The object that stands for each object, by the rule of :meth:`egtr.structures.SceneGraph.merge_duplicates`.
+
+    Args:
+        boxes: (N, 4), x1 y1 x2 y2 in pixels.
+        classes: (N,) integers.
+        scores: (N,) float.
+        iou: threshold in 0..1 of intersection over union, compared with ``>``.
+
+    Returns:
+        (N,) int64 indices; a representative's own is its own index.
+
+    Raises:
+        EGTRError: ``iou`` lies outside 0..1.
+    """
+    if not 0 <= iou <= 1:
+        raise EGTRError(f"merging of duplicates: iou is {iou}; it must lie in 0..1")
+    alike = (pairwise_iou(boxes, boxes) > iou) & (classes[:, None] == classes)
+    representative = np.arange(len(boxes))
+    chosen = np.zeros(0, dtype=np.int64)
+    for i in np.argsort(-scores, kind="stable"):
+        matches = chosen[alike[chosen, i]]
+        if len(matches):
+            representative[i] = matches[0]
+        else:
+            chosen = np.append(chosen, i)
+    return representative
