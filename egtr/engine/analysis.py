@@ -36,8 +36,8 @@ def analyze_model(cfg: CfgNode, height: int, width: int) -> list[ModelPart]:
 
     A tensor that several parts share counts once, in the total and in the first of them. The frequency tables count
     as parameters, as in the paper's 42.5 M. Operations are counted by fvcore: convolutions, matrix products,
-    attention, norms, sampling. Left out are element-wise operations and what no output of one picture depends on, such
-    as the class heads' work on all decoder layers but the last.
+    attention, norms, sampling. Left out are element-wise operations and what no output of one picture depends on,
+    such as the class heads' work on all decoder layers but the last.
 
     Args:
         height, width: size of the picture as the network gets it.
