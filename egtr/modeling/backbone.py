@@ -3,11 +3,13 @@
 import math
 
 import timm
+import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
 
+from ..layers.norm_folding import fold_batch_norms
 from ..structures import EGTRError
 
 NORMS = ("FrozenBN", "BN")
@@ -69,8 +71,9 @@ class TimmBackbone(Backbone):
             model = _freeze_norms(model, keep_downsample=not freeze_downsample_norm)
         self.model = model
         # Swin and its kin put channels last.
-        self._channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"
+        self._permuted = getattr(model, "output_fmt", "NCHW") == "NHWC"
         self._freeze_stages(freeze_at, freeze_norms=norm == "BN")
+        fold_batch_norms(model)
         strides, widths = model.feature_info.reduction(), model.feature_info.channels()
         self._out_features = [f"c{int(math.log2(stride))}" for stride in strides]
         self._out_feature_strides = dict(zip(self._out_features, strides, strict=True))
@@ -96,8 +99,11 @@ class TimmBackbone(Backbone):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) normalised pictures to {"c3": (B, width, H / 8, W / 8), ...}, finest first."""
+        if x.device.type == "cpu":
+            # Convolutions and pooling of CPUs are faster so; measured in docs/performance.md.
+            x = x.contiguous(memory_format=torch.channels_last)
         maps = self.model(x)
-        if self._channels_last:
+        if self._permuted:
             maps = [m.permute(0, 3, 1, 2) for m in maps]
         return dict(zip(self._out_features, maps, strict=True))
 
