@@ -101,11 +101,16 @@ def convert_artifact(
         names_files: see :func:`~egtr.checkpoint.names.read_names`.
 
     Raises:
-        EGTRError: see :func:`load_reference`; also names that are not as many as the model's classes or predicates.
+        EGTRError: see :func:`load_reference`; also names that are not as many as the model's classes or predicates,
+            and a folder that cannot be made.
     """
     cfg, state_dict, source = _load(Path(artifact_dir), strict, unsafe_pickle)
     _set_names(cfg, dataset, names_files)
     output_dir = Path(output_dir)
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EGTRError(f"{output_dir}: cannot be made ({error.strerror}). Name another folder (--output)") from error
     files = [output_dir / name for name in ("model.pth", "model.safetensors", "config.yaml")]
     for path in files[:2]:
         export_weights(state_dict, path)
@@ -125,7 +130,10 @@ def _load(folder: Path, strict: bool, unsafe_pickle: bool) -> tuple[CfgNode, dic
     weights = convert_state_dict({n: v for n, v in weights.items() if n not in unknown})
     if not any(name.startswith("relation.") for name in weights):
         config.pop("num_rel_labels", None)
-    cfg = config_from_reference(config)
+    try:
+        cfg = config_from_reference(config)
+    except EGTRError as error:
+        raise EGTRError(f"{folder}: {error}") from error
     cfg.MODEL.EGTR.CLASS_NAMES = _names_in(config, cfg.MODEL.EGTR.NUM_CLASSES)
     # Ordinary batch norms count their batches, frozen ones do not.
     downsample = any("downsample" in name and name.endswith(_COUNTER) for name in weights)
@@ -196,7 +204,9 @@ def _read_weights(path: Path, unsafe_pickle: bool) -> dict[str, Tensor]:
         return load_checkpoint_file(str(path))["model"]
     content = load_lightning_file(path, unsafe_pickle)
     weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
+    if not isinstance(weights, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+    ):
         raise EGTRError(f'{path}: holds no weights: expected a dict of tensors, or one under "state_dict"')
     return dict(weights)
 
@@ -220,7 +230,7 @@ def _share_class_head(weights: dict[str, Tensor], expected: Mapping[str, torch.S
 def _names_in(config: dict[str, Any], number: int) -> list[str]:
     """Class names of config.json, which transformers fills with LABEL_0, LABEL_1, ... where nobody gave any."""
     names = config.get("id2label") or {}
-    names = [names.get(str(k), f"LABEL_{k}") for k in range(number)]
+    names = [str(names.get(str(k), f"LABEL_{k}")) for k in range(number)]
     return [] if all(re.fullmatch(r"LABEL_\d+", name) for name in names) else names
 
 

@@ -70,8 +70,12 @@ def load_lightning_file(path: Path, unsafe_pickle: bool = False) -> Any:
         with torch.serialization.safe_globals(allowed):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        strangers, reason = _strangers(path, allowed), _reason(error)
+        if not strangers and reason.startswith("Unsupported operand"):
+            # A web page or a damaged file, not one to be read all the same.
+            raise EGTRError(f"{path}: not a checkpoint of torch.save ({reason}). Copy it again") from error
         raise EGTRError(
-            f"{path}: holds more than weights: {_strangers(path, allowed) or _reason(error)}. "
+            f"{path}: holds more than weights: {strangers or reason}. "
             "Making such objects can run code, so the file is refused. If you trust where it comes from, "
             "unsafe_pickle=True (--unsafe-pickle) reads it all the same"
         ) from error
@@ -94,6 +98,6 @@ def _strangers(path: Path, allowed: list) -> str:
 
 
 def _reason(error: pickle.UnpicklingError) -> str:
-    """Torch's own words without its advice."""
-    found = re.search(r"WeightsUnpickler error: (.*)", str(error))
+    """Torch's own words without its advice, which comes before them."""
+    found = re.search(r"(?:WeightsUnpickler error:\s*|\n\n)(\S.*)", str(error))
     return found.group(1) if found else str(error).splitlines()[0]

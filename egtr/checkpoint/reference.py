@@ -120,9 +120,35 @@ def _is_known(name: str) -> bool:
     return bool(_DECODER_HEAD.match(name)) or any(re.match(pattern, name) for pattern, _ in _NAMES)
 
 
+# What config.json has to hold under its keys, as far as it has them.
+_KINDS = {
+    int: (
+        "num_labels num_rel_labels num_queries two_stage_num_proposals num_feature_levels d_model encoder_layers "
+        "decoder_layers encoder_attention_heads decoder_attention_heads encoder_ffn_dim decoder_ffn_dim "
+        "encoder_n_points decoder_n_points"
+    ),
+    int | None: "rel_sample_negatives rel_sample_nonmatching",
+    int | float: (
+        "dropout class_cost bbox_cost giou_cost ce_loss_coefficient bbox_loss_coefficient giou_loss_coefficient "
+        "focal_alpha rel_loss_coefficient connectivity_loss_coefficient freq_bias_eps logit_adj_tau"
+    ),
+    int | float | None: "smoothing",
+    str | None: "backbone",
+    dict | None: "id2label backbone_config",
+}
+
+
+def _check_kinds(config: dict[str, Any]) -> None:
+    for kind, keys in _KINDS.items():
+        for key in keys.split():
+            if key in config and not isinstance(config[key], kind):
+                wanted = kind.__name__ if isinstance(kind, type) else kind
+                raise EGTRError(f"config.json: {key} is {config[key]!r}, expected {wanted}")
+
+
 def _optional_count(value: int | None) -> int:
     """The released code writes null for "all of them"."""
-    return -1 if value is None else int(value)
+    return -1 if value is None else value
 
 
 def config_from_reference(config: dict[str, Any]) -> CfgNode:
@@ -135,8 +161,10 @@ def config_from_reference(config: dict[str, Any]) -> CfgNode:
         config: the parsed file.
 
     Raises:
-        EGTRError: a required key is missing, or a setting that this library does not have.
+        EGTRError: a required key is missing or holds something of another kind, or a setting that this library does
+            not have.
     """
+    _check_kinds(config)
     cfg = get_egtr_cfg()
     cfg.merge_from_file(get_config_file("Base-EGTR.yaml"))
     egtr = cfg.MODEL.EGTR
@@ -158,8 +186,8 @@ def config_from_reference(config: dict[str, Any]) -> CfgNode:
         raise EGTRError("config.json: learned position embeddings and a dilated last stage are not supported")
     egtr.WITH_BOX_REFINE = bool(get("with_box_refine", False))
     egtr.TWO_STAGE = bool(get("two_stage", False))
-    egtr.NUM_CLASSES = int(get("num_labels")) if "num_labels" in config else len(get("id2label"))
-    egtr.NUM_QUERIES = int(get("two_stage_num_proposals", 300) if egtr.TWO_STAGE else get("num_queries"))
+    egtr.NUM_CLASSES = get("num_labels") if "num_labels" in config else len(get("id2label") or ())
+    egtr.NUM_QUERIES = get("two_stage_num_proposals", 300) if egtr.TWO_STAGE else get("num_queries")
     egtr.AUX_LOSS = bool(get("auxiliary_loss", False))
     _set_backbone(cfg, config)
 
@@ -183,7 +211,7 @@ def config_from_reference(config: dict[str, Any]) -> CfgNode:
 
     egtr.RELATION.ENABLED = "num_rel_labels" in config
     if egtr.RELATION.ENABLED:
-        egtr.NUM_PREDICATES = int(config["num_rel_labels"])
+        egtr.NUM_PREDICATES = config["num_rel_labels"]
         loss.REL_WEIGHT = float(get("rel_loss_coefficient", 15.0))
         loss.CONNECTIVITY_WEIGHT = float(get("connectivity_loss_coefficient", 30.0))
         loss.SMOOTHING_ALPHA = float(get("smoothing", 1e-14) or 0.0)

@@ -174,6 +174,22 @@ def test_a_file_that_runs_code_is_refused(case, tmp_path):
     assert made.is_dir()
 
 
+def test_files_of_old_versions_of_torch_are_refused_in_the_same_words(case, tmp_path):
+    checkpoint = write_artifact(tmp_path, case.record["config"], case.reference_state_dict)
+    made = tmp_path / "made by the checkpoint"
+    torch.save({"state_dict": Malicious(made)}, checkpoint, _use_new_zipfile_serialization=False)
+    with pytest.raises(EGTRError, match=rf"holds more than weights: [^.]* {os.mkdir.__module__}\.mkdir "):
+        load_reference(tmp_path)
+    assert not made.exists()
+
+
+def test_a_folder_that_cannot_be_made(case, tmp_path):
+    write_artifact(tmp_path, case.record["config"], case.reference_state_dict)
+    (tmp_path / "file").touch()
+    with pytest.raises(EGTRError, match=r"file: cannot be made \(File exists\).*--output"):
+        convert_artifact(tmp_path, tmp_path / "file")
+
+
 @pytest.fixture
 def lightning(monkeypatch):
     """Modules named like Lightning's, so that objects can be pickled under those names; gone before reading."""
@@ -224,6 +240,10 @@ def test_an_object_of_an_absent_package_is_named(case, tmp_path, monkeypatch):
     (lambda folder, checkpoint: checkpoint.unlink(), "has neither checkpoints/epoch="),
     (lambda folder, checkpoint: checkpoint.write_bytes(checkpoint.read_bytes()[:5000]), "the file is damaged"),
     (lambda folder, checkpoint: torch.save({"state_dict": [1]}, checkpoint), "holds no weights"),
+    (lambda folder, checkpoint: torch.save({"state_dict": {1: torch.ones(1)}}, checkpoint), "holds no weights"),
+    # The page that a browser keeps in place of the file that is not there; to read it unsafely would not help.
+    (lambda folder, checkpoint: checkpoint.write_text("<html>404"), r"not a checkpoint of torch.save \(.*Copy"),
+    (lambda folder, checkpoint: (folder / "config.json").write_text("{}"), ": config.json: 'id2label' is missing"),
     (lambda folder, checkpoint: (folder / "config.json").unlink(), "config.json: cannot be read"),
     (lambda folder, checkpoint: (folder / "config.json").write_text("{"), "config.json: not a JSON file"),
     (lambda folder, checkpoint: (folder / "config.json").write_text("[]"), "config.json: holds a list"),

@@ -64,6 +64,11 @@ def test_variants_of_settings():
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"encoder_attention_heads": 2}, "encoder_attention_heads and decoder_attention_heads differ"),
+    ({"num_labels": "many"}, "num_labels is 'many', expected int"),
+    ({"num_rel_labels": None}, "num_rel_labels is None, expected int"),
+    ({"d_model": "64"}, "d_model is '64', expected int"),
+    ({"smoothing": "none"}, "smoothing is 'none', expected int | float | None"),
+    ({"id2label": ["cat"]}, r"id2label is \['cat'\], expected dict | None"),
     ({"activation_function": "gelu"}, "activation_function 'gelu' is not supported"),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused(change, message):
