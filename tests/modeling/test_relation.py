@@ -6,11 +6,15 @@ import pytest
 import torch
 from torch import nn
 
+from egtr.layers import MLP
 from egtr.modeling.relation import (
     PAIR_FUNCTION_REGISTRY,
+    ConcatPairs,
     FrequencyBias,
     RelationSource,
+    pair_features,
 )
+from egtr.modeling.relation.pair_features import is_pairwise
 from egtr.structures import EGTRError
 
 PAIR_FUNCTIONS = ["ConcatPairs", "SumPairs", "HadamardPairs", "DotProductPairs"]
@@ -49,6 +53,62 @@ def test_pair_features_equal_the_literal_tensor(name, with_gate):
         torch.testing.assert_close(features.gates, gates.squeeze(-1))
     else:
         assert features.gates is None
+
+
+@pytest.mark.parametrize("with_gate", [True, False])
+@pytest.mark.parametrize("block", [1, 7, 10, 1000])
+@pytest.mark.parametrize("name", PAIR_FUNCTIONS)
+def test_heads_in_blocks_of_subjects_equal_heads_of_all_pairs(name, block, with_gate, monkeypatch):
+    """5 queries: blocks of 1 (pairs are fewer than objects, 1 subject), 1, 2 and all subjects."""
+    monkeypatch.setitem(pair_features._PAIRS_PER_BLOCK, "cpu", block)
+    torch.manual_seed(0)
+    subjects, objects = torch.randn(2, 3, 5, 4, dtype=torch.float64), torch.randn(2, 3, 5, 4, dtype=torch.float64)
+    pairs = PAIR_FUNCTION_REGISTRY.get(name)
+    mlp = MLP(pairs.width(4), 6, 2).double()
+    features = pairs(subjects, objects, nn.Linear(pairs.width(4), 1).double() if with_gate else None)
+    whole = mlp(features.dense())
+    with torch.no_grad():
+        torch.testing.assert_close(features.apply(mlp.layers[0], mlp.after_first), whole)
+        one_number = features.apply(mlp.layers[0], lambda hidden: mlp.after_first(hidden)[..., 0])
+        torch.testing.assert_close(one_number, whole[..., 0])
+    with_gradient = features.apply(mlp.layers[0], mlp.after_first)
+    assert with_gradient.requires_grad
+    torch.testing.assert_close(with_gradient, whole)
+
+
+@pytest.mark.parametrize("with_gate", [True, False])
+@pytest.mark.parametrize("name", ["ConcatPairs", "SumPairs"])
+def test_chosen_pairs_equal_their_rows_of_all_pairs(name, with_gate):
+    torch.manual_seed(0)
+    subjects, objects = torch.randn(2, 3, 5, 4, dtype=torch.float64), torch.randn(2, 3, 5, 4, dtype=torch.float64)
+    pairs = PAIR_FUNCTION_REGISTRY.get(name)
+    mlp = MLP(pairs.width(4), 6, 2).double()
+    features = pairs(subjects, objects, nn.Linear(pairs.width(4), 1).double() if with_gate else None)
+    chosen = torch.tensor([[0, 4], [3, 3], [4, 0], [0, 4]])
+    for picture in range(2):
+        selected = features.select(picture, *chosen.T)
+        expected = mlp(features.dense())[picture, chosen[:, 0], chosen[:, 1]]
+        torch.testing.assert_close(mlp.after_first(selected.linear(mlp.layers[0])), expected)
+        torch.testing.assert_close(selected.apply(mlp.layers[0], mlp.after_first), expected)
+    none = features.select(0, *chosen[:0].T)
+    assert mlp.after_first(none.linear(mlp.layers[0])).shape == (0, 2)
+
+
+def test_a_pair_function_that_changes_another_one_is_asked_itself():
+    """Doubling what ConcatPairs says must not get lost in the fast ways of ConcatPairs."""
+
+    class Doubled(ConcatPairs):
+        def linear(self, layer):
+            return 2 * super().linear(layer)
+
+    torch.manual_seed(0)
+    subjects, objects, gate = torch.randn(1, 3, 5, 4), torch.randn(1, 3, 5, 4), nn.Linear(8, 1)
+    layer = nn.Linear(8, 6)
+    with torch.no_grad():
+        plain, doubled = (kind(subjects, objects, gate) for kind in (ConcatPairs, Doubled))
+        expected = 2 * plain.apply(layer, torch.relu)
+        torch.testing.assert_close(doubled.apply(layer, torch.relu), expected)
+    assert is_pairwise(plain) and not is_pairwise(doubled)
 
 
 @pytest.mark.parametrize("name", PAIR_FUNCTIONS)

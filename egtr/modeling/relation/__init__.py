@@ -11,7 +11,7 @@ from .build import (
 )
 from .frequency_bias import FrequencyBias
 from .heads import MLPConnectivityHead, MLPRelationHead
-from .pair_features import ConcatPairs, DotProductPairs, HadamardPairs, PairFeatures, SumPairs
+from .pair_features import ConcatPairs, DotProductPairs, HadamardPairs, PairFeatures, SeparablePairs, SumPairs
 from .source import RelationSource
 from .tasks import BoxOffsetTask, RelationTask
 
@@ -30,6 +30,7 @@ __all__ = [
     "PairFeatures",
     "RelationSource",
     "RelationTask",
+    "SeparablePairs",
     "SumPairs",
     "build_connectivity_head",
     "build_relation_head",

@@ -10,7 +10,9 @@ PAIR_FUNCTION_REGISTRY.__doc__ = """
 How a query vector and a key vector become the feature of a pair (MODEL.EGTR.RELATION.SOURCE.PAIR_FUNCTION).
 
 An entry is a subclass of :class:`egtr.modeling.relation.PairFeatures`, built per forward pass from projected
-queries and keys; see there for the methods to override.
+queries and keys; see there for the methods to override. One that is a part of the subject plus a part of the object
+may rather be a :class:`egtr.modeling.relation.SeparablePairs`, which has fewer, and say ``pairwise = True`` in its
+class if it overrides nothing else: then inference is fast, as with ConcatPairs.
 """
 
 RELATION_HEAD_REGISTRY = Registry("RELATION_HEAD")
@@ -20,6 +22,11 @@ What scores predicates (MODEL.EGTR.RELATION.HEAD).
 An entry is an ``nn.Module`` class that is called as ``head(cfg, input_dim)``, input_dim being the width of a pair
 feature, and whose forward takes :class:`egtr.modeling.relation.PairFeatures` over N queries and returns relation
 logits (B, N, N, R), subject first, R = cfg.MODEL.EGTR.NUM_PREDICATES. The frequency bias is added outside.
+
+Optional: a head that reads pair features by their ``linear`` and ``apply`` alone, and computes each pair's logits
+from that pair's feature, says ``pairwise = True`` in its class. Inference then asks it about promising pairs only, for
+which these methods and the head's result have one row a pair, (P, R), in place of (B, N, N, R). A subclass does not
+inherit the promise, it has to give it again.
 """
 
 CONNECTIVITY_HEAD_REGISTRY = Registry("CONNECTIVITY_HEAD")

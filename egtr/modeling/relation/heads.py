@@ -16,18 +16,22 @@ def hidden_dim(cfg) -> int:
 class MLPRelationHead(nn.Module):
     """Perceptron of three layers from a pair feature to predicate logits."""
 
+    pairwise = True
+
     def __init__(self, cfg, input_dim: int):
         super().__init__()
         self.mlp = MLP(input_dim, hidden_dim(cfg), cfg.MODEL.EGTR.NUM_PREDICATES)
 
     def forward(self, pairs: PairFeatures) -> Tensor:
         """Relation logits (B, N, N, R)."""
-        return self.mlp.after_first(pairs.linear(self.mlp.layers[0]))
+        return pairs.apply(self.mlp.layers[0], self.mlp.after_first)
 
 
 @CONNECTIVITY_HEAD_REGISTRY.register()
 class MLPConnectivityHead(nn.Module):
     """Perceptron of three layers from a pair feature to one logit."""
+
+    pairwise = True
 
     def __init__(self, cfg, input_dim: int):
         super().__init__()
@@ -35,4 +39,4 @@ class MLPConnectivityHead(nn.Module):
 
     def forward(self, pairs: PairFeatures) -> Tensor:
         """Connectivity logits (B, N, N)."""
-        return self.mlp.after_first(pairs.linear(self.mlp.layers[0])).squeeze(-1)
+        return pairs.apply(self.mlp.layers[0], self.mlp.after_first).squeeze(-1)

@@ -5,15 +5,24 @@ projected query of subject i with the projected key of object j. Written out, S 
 547 MiB for 200 queries. But both things that are done with it, the gate and the first layer of a head, are linear in
 S. For the concatenation, W [q; k] = W_s q + W_o k, so everything is projected per query first, and only the N * N
 sums over L + 1 gated terms remain, which are batched matrix products.
+
+Where no gradient is wanted, those sums and the layers behind them are worked out for a few subjects at a time, so
+that they stay in the processor's cache, or for chosen pairs alone.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .build import PAIR_FUNCTION_REGISTRY
+
+# Pairs in a block: a hidden layer of width 256 takes 2 MiB on a CPU, whose cache is small, and 128 MiB elsewhere,
+# where starting an operation is what costs.
+_PAIRS_PER_BLOCK = {"cpu": 2048}
+_PAIRS_PER_BLOCK_ELSEWHERE = 131072
 
 
 class PairFeatures(ABC):
@@ -46,6 +55,19 @@ class PairFeatures(ABC):
     @abstractmethod
     def linear(self, layer: nn.Linear) -> Tensor:
         """layer(R[i, j]) for every pair: (B, N, N, out_features)."""
+
+    def apply(self, layer: nn.Linear, rest: Callable[[Tensor], Tensor]) -> Tensor:
+        """rest(layer(R[i, j])) for every pair, (B, N, N, ...): what a head computes that treats each pair on its own.
+
+        The same as ``rest(pairs.linear(layer))``, but where the pair function allows it, and no gradient is wanted,
+        the hidden layers of all pairs are never in memory at the same time.
+
+        Args:
+            layer: the first layer.
+            rest: what comes after it, (..., out_features) to (...) or (..., anything), independent of what stands
+                in other rows.
+        """
+        return rest(self.linear(layer))
 
     def dense(self) -> Tensor:
         """R itself, (B, N, N, D): convenient for a head that is not linear in it, and large."""
@@ -80,42 +102,130 @@ class PairFeatures(ABC):
         return total
 
 
-def _add_bias(out: Tensor, bias: Tensor | None) -> Tensor:
-    return out if bias is None else out + bias
+class SeparablePairs(PairFeatures):
+    """Pair functions of which a linear map is a part of the subject plus a part of the object.
+
+    A subclass says ``width`` and ``project``; the rest follows.
+    """
+
+    @abstractmethod
+    def project(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """weight S_l[i, j] = subjects_l[i] + objects_l[j], for a weight (O, D).
+
+        Returns:
+            subjects and objects, (B, S, N, O) each.
+        """
+
+    def source_scores(self, weight, bias):
+        subjects, objects = self.project(weight[None])
+        return subjects + (objects + bias).transpose(-1, -2)
+
+    def linear(self, layer):
+        total = self.gated_sum(*self.project(layer.weight))
+        return total if layer.bias is None else total + layer.bias
+
+    def apply(self, layer, rest):
+        if torch.is_grad_enabled() or not is_pairwise(self):
+            return super().apply(layer, rest)
+        subjects, objects = self.project(layer.weight)
+        pictures, _, queries, _ = subjects.shape
+        step = max(_PAIRS_PER_BLOCK.get(subjects.device.type, _PAIRS_PER_BLOCK_ELSEWHERE) // max(queries, 1), 1)
+        out = None
+        for picture in range(pictures):
+            for start in range(0, queries, step):
+                block = slice(start, start + step)
+                found = rest(self._linear_of_block(picture, block, subjects, objects, layer.bias))
+                if out is None:
+                    out = found.new_empty(pictures, queries, *found.shape[1:])
+                out[picture, block] = found
+        return super().apply(layer, rest) if out is None else out
+
+    def _linear_of_block(
+        self, picture: int, block: slice, subjects: Tensor, objects: Tensor, bias: Tensor | None
+    ) -> Tensor:
+        """Rows of some subjects of :meth:`linear`, (subjects, N, O), out of what ``project`` gave."""
+        subjects, objects = subjects[picture, :, block], objects[picture]
+        if self.gates is None:
+            total = subjects.sum(0)[:, None] + objects.sum(0)
+        else:
+            gates = self.gates[picture, :, block].to(subjects.dtype)
+            total = gates.permute(1, 2, 0) @ subjects.transpose(0, 1)
+            # In place: passes over memory are what takes the time here.
+            total.transpose(0, 1).baddbmm_(gates.permute(2, 1, 0), objects.transpose(0, 1))
+        return total if bias is None else total.add_(bias)
+
+    def select(self, picture: int, subjects: Tensor, objects: Tensor) -> "SelectedPairs":
+        """Chosen pairs of one picture.
+
+        Args:
+            picture: its position in the batch.
+            subjects, objects: (P,) int64 queries.
+        """
+        return SelectedPairs(self, picture, subjects, objects)
+
+
+class SelectedPairs:
+    """Features of P pairs of one picture, for heads that treat each pair on its own.
+
+    To them it is what :class:`PairFeatures` is, but that results are (P, ...) in place of (B, N, N, ...).
+    """
+
+    def __init__(self, pairs: SeparablePairs, picture: int, subjects: Tensor, objects: Tensor):
+        self._pairs, self._picture = pairs, picture
+        sources, queries = pairs.subjects.shape[1:3]
+        offsets = torch.arange(sources, device=subjects.device) * queries
+        # Rows of subjects and objects, all sources one below the other.
+        self._rows = torch.cat([subjects[:, None] + offsets, objects[:, None] + offsets + sources * queries], dim=1)
+        self.gates = None if pairs.gates is None else pairs.gates[picture, :, subjects, objects].T
+
+    def linear(self, layer: nn.Linear) -> Tensor:
+        """layer(R[i, j]) of each pair, (P, out_features)."""
+        projected = self._pairs.project(layer.weight)
+        table = torch.cat([of_query[self._picture] for of_query in projected]).flatten(0, 1)
+        weights = None if self.gates is None else self.gates.to(table.dtype).repeat(1, 2)
+        total = F.embedding_bag(self._rows, table, mode="sum", per_sample_weights=weights)
+        return total if layer.bias is None else total + layer.bias
+
+    def apply(self, layer: nn.Linear, rest: Callable[[Tensor], Tensor]) -> Tensor:
+        """rest(layer(R[i, j])) of each pair."""
+        return rest(self.linear(layer))
+
+
+def is_pairwise(part: object) -> bool:
+    """Whether a head or a pair function declares, in its own class, that it treats each pair on its own.
+
+    What it inherits does not count: whoever changes a method may change that.
+    """
+    return vars(type(part)).get("pairwise", False)
 
 
 @PAIR_FUNCTION_REGISTRY.register()
-class ConcatPairs(PairFeatures):
+class ConcatPairs(SeparablePairs):
     """S = [q; k], the paper's choice."""
+
+    pairwise = True
 
     @staticmethod
     def width(dim: int) -> int:
         return 2 * dim
 
-    def source_scores(self, weight, bias):
-        of_subject, of_object = weight.chunk(2)
-        return (self.subjects @ of_subject)[..., :, None] + (self.objects @ of_object + bias)[..., None, :]
-
-    def linear(self, layer):
-        of_subject, of_object = layer.weight.chunk(2, dim=1)
-        out = self.gated_sum(F.linear(self.subjects, of_subject), F.linear(self.objects, of_object))
-        return _add_bias(out, layer.bias)
+    def project(self, weight):
+        of_subject, of_object = weight.chunk(2, dim=1)
+        return F.linear(self.subjects, of_subject), F.linear(self.objects, of_object)
 
 
 @PAIR_FUNCTION_REGISTRY.register()
-class SumPairs(PairFeatures):
+class SumPairs(SeparablePairs):
     """S = q + k."""
+
+    pairwise = True
 
     @staticmethod
     def width(dim: int) -> int:
         return dim
 
-    def source_scores(self, weight, bias):
-        return (self.subjects @ weight)[..., :, None] + (self.objects @ weight + bias)[..., None, :]
-
-    def linear(self, layer):
-        out = self.gated_sum(F.linear(self.subjects, layer.weight), F.linear(self.objects, layer.weight))
-        return _add_bias(out, layer.bias)
+    def project(self, weight):
+        return F.linear(self.subjects, weight), F.linear(self.objects, weight)
 
 
 @PAIR_FUNCTION_REGISTRY.register()

@@ -86,7 +86,7 @@ class BoxOffsetTask(RelationTask):
 
     def forward(self, pairs: PairFeatures) -> Tensor:
         """(B, N, N, 4)."""
-        return self.mlp.after_first(pairs.linear(self.mlp.layers[0]))
+        return pairs.apply(self.mlp.layers[0], self.mlp.after_first)
 
     def loss(self, predicted: Tensor, targets: list[Target], matches: list[Match]) -> Tensor:
         found, wanted = [], []
