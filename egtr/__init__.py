@@ -20,7 +20,7 @@ except MissingDetectron2Error:
 else:
     from . import data, model_zoo, modeling  # noqa: F401 - importing is registering
     from .config import add_egtr_config, get_egtr_cfg
-    from .engine import EGTRPredictor, predict
+    from .engine import EGTRPredictor, explain, explain_graph, predict
     from .modeling import (
         CONNECTIVITY_HEAD_REGISTRY,
         EGTR,
@@ -44,6 +44,8 @@ __all__ = [
     "__version__",
     "add_egtr_config",
     "data",
+    "explain",
+    "explain_graph",
     "get_egtr_cfg",
     "model_zoo",
     "predict",

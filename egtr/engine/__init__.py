@@ -12,6 +12,7 @@ from .defaults import (
     seed_process,
     setup,
 )
+from .explanation import explain, explain_graph
 from .extensions import import_extensions
 from .hooks import BestCheckpointer
 from .launch import launch, train_or_evaluate
@@ -33,6 +34,8 @@ __all__ = [
     "build_optimizer",
     "build_train_loop",
     "egtr_argument_parser",
+    "explain",
+    "explain_graph",
     "export_weights",
     "fall_back_to_cpu",
     "find_new_parameters",

@@ -149,7 +149,7 @@ class EGTRPredictor:
             EGTRError: the picture cannot be read, or the model has no relation part.
         """
         picture = Picture(partial(load_image, source, channel_order), get_file_name(source))
-        record, _ = self._prepare(picture)
+        record, _ = self.prepare(picture)
         return self._predict([record], [picture])[0]
 
     def stream(
@@ -192,13 +192,17 @@ class EGTRPredictor:
 
     def _try_to_prepare(self, picture: Picture) -> tuple[dict[str, Any] | None, Picture, PredictedPicture]:
         try:
-            record, image = self._prepare(picture)
+            record, image = self.prepare(picture)
         except EGTRError as error:
             return None, picture, PredictedPicture(error=error)
         return record, picture, PredictedPicture(image)
 
-    def _prepare(self, picture: Picture) -> tuple[dict[str, Any], np.ndarray]:
-        """What the model reads, and the picture itself, RGB."""
+    def prepare(self, picture: Picture) -> tuple[dict[str, Any], np.ndarray]:
+        """The input record of the model, resized, and the picture itself, (H, W, 3) uint8, RGB.
+
+        Raises:
+            EGTRError: it cannot be read.
+        """
         image = picture.read()
         height, width = image.shape[:2]
         aug_input = T.AugInput(np.ascontiguousarray(image[:, :, ::-1] if self.cfg.INPUT.FORMAT == "BGR" else image))

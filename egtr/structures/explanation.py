@@ -135,9 +135,8 @@ class EdgeExplanation:
             gates = zip(self.sources, self.gates, strict=True)
             lines.append("  gates: " + ", ".join(f"{name} {gate:.2f}" for name, gate in gates))
         layer, head = np.unravel_index(self.attention.argmax(), self.attention.shape)
-        lines.append(
-            f"  highest attention {self.attention.max():.2f} of subject to object: layer {layer}, head {head}"
-        )
+        highest = f"{self.attention.max():.2f} in layer {layer}, head {head}"
+        lines.append(f"  attention of subject to object: at most {highest}")
         return "\n".join(lines)
 
 

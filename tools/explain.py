@@ -1,0 +1,73 @@
+#!/usr/bin/env python
+"""Why is this edge in the graph? Draws where the best edges of pictures come from."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from egtr.data.sources import Pictures
+from egtr.engine import EGTRPredictor, add_extension_argument, explain_graph, import_extensions
+from egtr.engine.predictor import DEFAULT_MODEL
+from egtr.structures import EGTRError
+from egtr.visualization import draw_explanation
+
+EPILOG = """
+Each edge becomes NAME_edge0.png and so on, numbered by descending score; NAME_explanations.json has the same numbers.
+egtr.structures.EdgeExplanation says what they are. Exit status: 0, or 1 when a picture could not be read.
+
+example:
+  %(prog)s --input photo.jpg --output output/why --top-k 3
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--config-file",
+        default=DEFAULT_MODEL,
+        metavar="FILE",
+        help="YAML file with MODEL.WEIGHTS, or the name of a model that comes with EGTR (default: %(default)s)",
+    )
+    parser.add_argument("--input", nargs="+", required=True, help="pictures, folders of them or quoted patterns")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
+    parser.add_argument("--top-k", type=int, default=3, metavar="K", help="edges of each picture (%(default)s)")
+    add_extension_argument(parser)
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="change configuration keys"
+    )
+    args = parser.parse_args(argv)
+    if args.top_k < 1:
+        parser.error(f"--top-k {args.top_k}: give at least 1")
+    try:
+        import_extensions(args.extension)
+        predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
+        failed = False
+        for result in predictor.stream(Pictures(args.input)):
+            if result.error is not None:
+                print(f"error: {result.error}", file=sys.stderr)
+                failed = True
+            else:
+                explain_picture(predictor, result.image, result.graph, args)
+    except (EGTRError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return int(failed)
+
+
+def explain_picture(predictor: EGTRPredictor, image, graph, args: argparse.Namespace) -> None:
+    graph = graph.for_display(top_k=args.top_k)
+    explanations = explain_graph(predictor, image, graph, channel_order="RGB")
+    target = args.output / Path(graph.file_name).stem
+    args.output.mkdir(parents=True, exist_ok=True)
+    for edge, explanation in enumerate(explanations):
+        draw_explanation(image, explanation).savefig(f"{target}_edge{edge}.png")
+        print(f"{target}_edge{edge}.png: {explanation}")
+    records = [explanation.to_dict() for explanation in explanations]
+    Path(f"{target}_explanations.json").write_text(json.dumps(records, ensure_ascii=False) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
