@@ -306,5 +306,7 @@ def _find_ids(chosen: str | int | Iterable[str | int], names: tuple[str, ...] | 
                 )
             ids.append(names.index(entry))
         else:
+            if entry < 0 or (names and entry >= len(names)):
+                raise EGTRError(f"filter: there is no {kind} {entry}; ids are 0..{len(names) - 1 if names else ''}")
             ids.append(int(entry))
     return ids

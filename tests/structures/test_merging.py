@@ -40,6 +40,9 @@ def test_by_hand():
     # predicate (4) and the other direction (2, 0) stay
     assert merged.triplets.tolist() == [[0, 1, 5], [2, 0, 2], [0, 1, 4], [1, 0, 5]]
     assert merged.triplet_scores.tolist() == pytest.approx([0.9, 0.6, 0.5, 0.4])
+    # whose box and score a node has, and whose score an edge has: the best (dog, cat) was the other dog's
+    assert merged.query_index.tolist() == [1, 2, 3]
+    assert merged.triplet_queries.tolist() == [[0, 2], [3, 0], [1, 2], [2, 0]]
     assert merged.prediction is None
     # the argument is untouched
     assert graph.triplets[0].tolist() == [0, 2, 5] and len(graph.boxes) == 4
@@ -77,7 +80,32 @@ def test_display_selection():
     unmerged = graph.for_display(min_score=0.1, top_k=2, merge_iou=None)
     assert unmerged.triplets.tolist() == [[0, 2, 5], [1, 2, 5]]
     assert len(graph.for_display(min_score=0.95).boxes) == 0
+    # of the three objects of at least 0.45 two are one dog
     assert len(graph.for_display(min_score=0.95, min_object_score=0.45).boxes) == 2
+
+
+@pytest.mark.parametrize(
+    ("triplet_scores", "shown"),
+    [
+        # a twentieth of 0.5 is 0.025
+        ([0.5, 0.1, 0.026, 0.024], 3),
+        # what is weak everywhere is shown all the same
+        ([0.01, 0.009, 0.0011, 0.0009], 3),
+        ([0.0009, 0.0008, 0.0007, 0.0006], 0),
+    ],
+)
+def test_least_score_follows_the_best_one(triplet_scores, shown):
+    graph = make_graph(BOXES, CLASSES, SCORES, [[1, 2, p] for p in range(4)], triplet_scores)
+    assert len(graph.for_display()) == shown
+    assert len(graph.for_display(min_score=0)) == 4
+
+
+def test_the_node_does_not_depend_on_what_is_filtered():
+    """The weaker dog alone has an edge that passes: the node is the better one all the same."""
+    graph = make_graph(BOXES, CLASSES, SCORES, [[0, 2, 5], [1, 2, 4]], [0.9, 0.1])
+    small = graph.filter(min_score=0.5, merge_iou=0.7)
+    assert small.query_index.tolist() == [1, 2] and small.triplet_queries.tolist() == [[0, 2]]
+    assert small.boxes[0].tolist() == BOXES[1]
 
 
 @st.composite
@@ -112,16 +140,13 @@ def test_surviving_edges_join_merged_representatives(graph, iou):
     assert all(0 <= s < len(merged.boxes) and 0 <= o < len(merged.boxes) and s != o for s, o, _ in rows)
     assert len(set(rows)) == len(rows)
     assert (np.diff(merged.triplet_scores) <= 0).all()
-    # every edge has a source among the original ones: same predicate and score, and at either end the representative
-    # itself or a duplicate of it
-    for (s, o, p), score in zip(rows, merged.triplet_scores, strict=True):
-        assert any(
-            q == p
-            and value == score
-            and is_duplicate(graph, a, merged, s, iou)
-            and is_duplicate(graph, b, merged, o, iou)
-            for (a, b, q), value in zip(graph.triplets.tolist(), graph.triplet_scores, strict=True)
-        )
+    # query_index and triplet_queries (queries are 0..N-1 here) lead back to the original objects and edges
+    for box, query in zip(merged.boxes, merged.query_index, strict=True):
+        assert np.array_equal(box, graph.boxes[query])
+    original_edges = list(zip(map(tuple, graph.triplets.tolist()), graph.triplet_scores, strict=True))
+    for (s, o, p), (a, b), score in zip(rows, merged.triplet_queries.tolist(), merged.triplet_scores, strict=True):
+        assert ((a, b, p), score) in original_edges
+        assert is_duplicate(graph, a, merged, s, iou) and is_duplicate(graph, b, merged, o, iou)
 
 
 def is_duplicate(graph, i, merged, r, iou):

@@ -1,7 +1,5 @@
 """The two records: what they check, and that no operation loses track of which pair is which."""
 
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -102,14 +100,86 @@ def test_filter_by_object_score_drops_triplets_of_weak_objects():
     assert len(small) == len(kept) == 2
 
 
-def test_dict_round_trip_through_json():
-    graph = make_graph().filter(top_k=4)
-    again = SceneGraph.from_dict(json.loads(json.dumps(graph.to_dict())))
-    np.testing.assert_allclose(again.boxes, graph.boxes, atol=0.005)
-    np.testing.assert_allclose(again.triplet_scores, graph.triplet_scores, atol=1e-6)
-    assert again.triplets.tolist() == graph.triplets.tolist() and again.classes.tolist() == graph.classes.tolist()
-    assert (again.class_names, again.image_size) == (graph.class_names, graph.image_size)
-    assert str(again).splitlines()[1:] == str(graph).splitlines()[1:]
+def make_zoo(**options):
+    """Triplets between cats (0, 1), a dog (2) and a tree (3), the latter only weak."""
+    fields = {
+        "boxes": np.arange(16.0).reshape(4, 4),
+        "classes": [0, 0, 1, 3],
+        "scores": [0.9, 0.8, 0.7, 0.2],
+        "triplets": [[0, 2, 1], [1, 0, 1], [2, 3, 0], [3, 1, 0]],
+        "triplet_scores": [0.8, 0.6, 0.4, 0.2],
+        "image_size": (20, 20),
+        "class_names": ("cat", "dog", "hat", "tree"),
+        "predicate_names": ("on", "near"),
+    }
+    return SceneGraph(**{**fields, **options})
+
+
+@pytest.mark.parametrize(("options", "rows", "objects"), [
+    ({"classes": "dog"}, [0, 2], [0, 2, 3]),
+    ({"classes": ["dog", "tree"]}, [0, 2, 3], [0, 1, 2, 3]),
+    ({"classes": [1]}, [0, 2], [0, 2, 3]),
+    ({"classes": np.array([0]), "predicates": "near"}, [0, 1], [0, 1, 2]),
+    ({"classes": "hat"}, [], []),
+    ({"predicates": ["on"]}, [2, 3], [1, 2, 3]),
+    ({"predicates": 0, "top_k": 1}, [2], [2, 3]),
+    ({"classes": []}, [], []),
+    # the tree is too weak; objects without triplets stay where they are of the class
+    ({"classes": "cat", "min_object_score": 0.5}, [0, 1], [0, 1, 2]),
+    ({"classes": "cat", "min_object_score": 0.5, "min_score": 0.9}, [], [0, 1]),
+    ({"top_k": 0}, [], []),
+])  # fmt: skip
+def test_filter_by_hand(options, rows, objects):
+    zoo = make_zoo()
+    small = zoo.filter(**options)
+    assert small.query_index.tolist() == objects
+    assert small.triplet_queries.tolist() == zoo.triplets[rows, :2].tolist()
+    assert small.query_index[small.triplets[:, :2]].tolist() == small.triplet_queries.tolist()
+    assert small.triplets[:, 2].tolist() == zoo.triplets[rows, 2].tolist()
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"classes": "cta"}, "no class 'cta'; did you mean cat"),
+    ({"classes": ["zebra"]}, "no class 'zebra'; take one of: cat, dog, hat, tree"),
+    ({"predicates": ["behind"]}, "no predicate 'behind'; take one of: on, near"),
+    ({"predicates": 2}, "no predicate 2; ids are 0..1"),
+    ({"classes": -1}, "no class -1; ids are 0..3"),
+    ({"top_k": -1}, "top_k is -1"),
+    ({"merge_iou": 1.5}, "iou is 1.5"),
+])  # fmt: skip
+def test_filter_refuses(options, message):
+    with pytest.raises(EGTRError, match=message):
+        make_zoo().filter(**options)
+    with pytest.raises(EGTRError, match="no class 'cat'; this graph has no names, give ids"):
+        make_zoo(class_names=None).filter(classes="cat")
+
+
+@given(st.integers(0, 10**6), st.integers(2, 7), st.floats(0, 0.3), st.integers(1, 12))
+def test_queries_lead_back_through_any_chain(seed, n, min_score, top_k):
+    """Whatever is filtered and merged in succession, query_index and triplet_queries name the original objects."""
+    graph = make_graph(num_queries=n, seed=seed)
+    small = graph.filter(min_score=min_score).merge_duplicates(0.1).filter(top_k=top_k, min_object_score=0.3)
+    assert np.array_equal(small.boxes, graph.boxes[small.query_index])
+    assert np.array_equal(small.scores, graph.scores[small.query_index])
+    score_of = {tuple(t): score for t, score in zip(graph.triplets.tolist(), graph.triplet_scores, strict=True)}
+    for (s, o, p), (a, b), score in zip(
+        small.triplets.tolist(), small.triplet_queries.tolist(), small.triplet_scores, strict=True
+    ):
+        assert score_of[a, b, p] == score
+        assert (small.classes[s], small.classes[o]) == (graph.classes[a], graph.classes[b])
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"boxes": np.zeros((4, 3))}, r"boxes has shape \(4, 3\), expected \(4, 4\)"),
+    ({"scores": [1.0]}, r"scores has shape \(1,\), expected \(4,\)"),
+    ({"triplet_scores": []}, r"triplet_scores has shape \(0,\), expected \(4,\)"),
+    ({"query_index": [0]}, "query_index has shape"),
+    ({"triplet_queries": [[0, 1]]}, "triplet_queries has shape"),
+    ({"triplets": [[0, 4, 0]] * 4}, r"outside 0\.\.3"),
+])  # fmt: skip
+def test_a_graph_checks_its_fields(options, message):
+    with pytest.raises(EGTRError, match=message):
+        make_zoo(**options)
 
 
 def test_an_empty_graph_survives_everything():
@@ -139,10 +209,17 @@ def test_text_for_the_terminal():
     assert "class 0 (0)  predicate 1  class 1 (1)" in str(graph)
 
 
-def test_a_file_of_another_version_is_refused():
-    record = make_graph().to_dict()
-    with pytest.raises(EGTRError, match="version 99"):
-        SceneGraph.from_dict({**record, "version": 99})
-    del record["objects"]
-    with pytest.raises(EGTRError, match="'objects' is missing"):
-        SceneGraph.from_dict(record)
+def test_text_says_where_the_graph_comes_from():
+    assert repr(make_zoo()) == "<SceneGraph of a picture (20 x 20): 4 objects, 4 relations>"
+    assert repr(make_zoo(file_name="a/b.png")) == "<SceneGraph of a/b.png (20 x 20): 4 objects, 4 relations>"
+    assert "of frame 7 of clip.mp4 (" in repr(make_zoo(file_name="clip.mp4", frame=7, time=0.2))
+    assert "of frame 7 of a camera (" in repr(make_zoo(frame=7, time=0.2))
+
+
+def test_long_lists_are_cut():
+    lines = str(make_graph(num_queries=6)).splitlines()  # 30 pairs
+    # summary, headers, 20 triplets, what is left out
+    assert len(lines) == 23 and lines[-1].startswith("  and 10 more")
+    assert lines[2].startswith("   1  0.") and lines[21].startswith("  20  0.")
+    # columns are aligned: scores begin under their header
+    assert {line.index("0.") for line in lines[2:22]} == {lines[1].index("score")}
