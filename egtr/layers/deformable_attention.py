@@ -3,14 +3,18 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-SpatialShapes = list[tuple[int, int]]
+from .bilinear_rows import SpatialShapes
+from .deformable_sampling import fastest, sampling_function
 
 
 def multi_scale_deformable_attention(
-    value: Tensor, spatial_shapes: SpatialShapes, sampling_locations: Tensor, attention_weights: Tensor
+    value: Tensor,
+    spatial_shapes: SpatialShapes,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    implementation: str = "auto",
 ) -> Tensor:
     """Weighted sum of bilinear samples.
 
@@ -21,23 +25,24 @@ def multi_scale_deformable_attention(
         spatial_shapes: (height, width) of each level as plain ints, so that nothing waits for the device.
         sampling_locations: (B, Q, M, L, P, 2), x and y in 0..1 over the padded map; outside reads zero.
         attention_weights: (B, Q, M, L, P).
+        implementation: entry of DEFORMABLE_ATTENTION_REGISTRY, or "auto": the fastest for the device.
 
     Returns:
-        (B, Q, M * D).
+        (B, Q, M * D) in the type of locations and weights.
+
+    Raises:
+        EGTRError: no such implementation.
+        ValueError: ``value`` has other cells than the levels.
     """
-    batch, _, heads, head_dim = value.shape
-    queries, levels, points = sampling_locations.shape[1], len(spatial_shapes), sampling_locations.shape[4]
-    grids = (2 * sampling_locations - 1).permute(0, 2, 3, 1, 4, 5).flatten(0, 1)  # (B*M, L, Q, P, 2)
-    sampled = []
-    for level, (cells, (height, width)) in enumerate(
-        zip(value.split([h * w for h, w in spatial_shapes], dim=1), spatial_shapes, strict=True)
-    ):
-        # Positions stay in full precision under autocast, and grid_sample wants one type.
-        feature = cells.permute(0, 2, 3, 1).reshape(batch * heads, head_dim, height, width).to(grids.dtype)
-        sampled.append(F.grid_sample(feature, grids[:, level], "bilinear", "zeros", align_corners=False))
-    weights = attention_weights.permute(0, 2, 1, 3, 4).reshape(batch * heads, 1, queries, levels * points)
-    out = (torch.cat(sampled, dim=-1) * weights).sum(-1)  # (B*M, D, Q)
-    return out.view(batch, heads * head_dim, queries).transpose(1, 2)
+    cells = sum(height * width for height, width in spatial_shapes)
+    if value.shape[1] != cells:
+        raise ValueError(f"value has {value.shape[1]} cells, but the levels {list(spatial_shapes)} have {cells}")
+    dtype = torch.promote_types(sampling_locations.dtype, attention_weights.dtype)
+    # Positions and sums in full precision whatever autocast says: bfloat16 knows only some 256 positions on a map.
+    exact = torch.promote_types(dtype, torch.float32)
+    sample = sampling_function(fastest(value.device) if implementation == "auto" else implementation)
+    out = sample(value.to(exact), spatial_shapes, sampling_locations.to(exact), attention_weights.to(exact))
+    return out.to(dtype)
 
 
 class MultiScaleDeformableAttention(nn.Module):

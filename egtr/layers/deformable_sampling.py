@@ -1,0 +1,224 @@
+"""Implementations of multi-scale deformable sampling (Zhu et al., Deformable DETR, section 4.1), in pure PyTorch."""
+
+import functools
+import logging
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from detectron2.utils.registry import Registry
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..structures import EGTRError
+from .bilinear_rows import LevelTable, SpatialShapes, corner_rows, find_squares, level_table, sample_gradients
+
+logger = logging.getLogger(__name__)
+
+DEFORMABLE_ATTENTION_REGISTRY = Registry("DEFORMABLE_ATTENTION")
+DEFORMABLE_ATTENTION_REGISTRY.__doc__ = """
+How bilinear samples are taken and summed up (MODEL.EGTR.TRANSFORMER.DEFORMABLE_ATTENTION).
+
+An entry is a function of ``value`` (B, S, M, D), ``spatial_shapes``, ``sampling_locations`` (B, Q, M, L, P, 2) and
+``attention_weights`` (B, Q, M, L, P), as :func:`egtr.layers.multi_scale_deformable_attention` describes them, that
+returns (B, Q, M * D). All tensors have one type, float32 or float64, on one device; Q may be 0. It is differentiable
+in the three of them.
+"""
+
+# Queries at a time: their samples stay in a processor's cache between one step and the next.
+CHUNK = 1024
+
+
+def sampling_function(name: str) -> Callable[..., Tensor]:
+    """The entry of this name.
+
+    Raises:
+        EGTRError: it is not registered.
+    """
+    if name not in DEFORMABLE_ATTENTION_REGISTRY:
+        known = ", ".join(["auto", *sorted(name for name, _ in DEFORMABLE_ATTENTION_REGISTRY)])
+        raise EGTRError(
+            f"MODEL.EGTR.TRANSFORMER.DEFORMABLE_ATTENTION: {name!r} is not registered. Known: {known}. An entry of your "
+            f"own must be imported before the model is built"
+        )
+    return DEFORMABLE_ATTENTION_REGISTRY.get(name)
+
+
+def fastest(device: torch.device) -> str:
+    """What "auto" stands for: the fastest entry that needs no compiler, in inference and in training."""
+    return "embedding_bag" if device.type == "cpu" else "grid_sample"
+
+
+@DEFORMABLE_ATTENTION_REGISTRY.register()
+def grid_sample(
+    value: Tensor, spatial_shapes: SpatialShapes, sampling_locations: Tensor, attention_weights: Tensor
+) -> Tensor:
+    """Level by level with PyTorch's grid_sample: the plainest form, which tests hold the others against."""
+    batch, _, heads, head_dim = value.shape
+    queries, levels, points = sampling_locations.shape[1], len(spatial_shapes), sampling_locations.shape[4]
+    grids = (2 * sampling_locations - 1).permute(0, 2, 3, 1, 4, 5).flatten(0, 1)  # (B*M, L, Q, P, 2)
+    sampled = []
+    for level, (cells, (height, width)) in enumerate(
+        zip(value.split([h * w for h, w in spatial_shapes], dim=1), spatial_shapes, strict=True)
+    ):
+        feature = cells.permute(0, 2, 3, 1).reshape(batch * heads, head_dim, height, width)
+        sampled.append(F.grid_sample(feature, grids[:, level], "bilinear", "zeros", align_corners=False))
+    weights = attention_weights.permute(0, 2, 1, 3, 4).reshape(batch * heads, 1, queries, levels * points)
+    out = (torch.cat(sampled, dim=-1) * weights).sum(-1)  # (B*M, D, Q)
+    return out.view(batch, heads * head_dim, queries).transpose(1, 2)
+
+
+@DEFORMABLE_ATTENTION_REGISTRY.register()
+def gather(
+    value: Tensor, spatial_shapes: SpatialShapes, sampling_locations: Tensor, attention_weights: Tensor
+) -> Tensor:
+    """Rows picked by index_select and summed up by a matrix product: operations that every device has."""
+    return RowSampling.apply(value, spatial_shapes, sampling_locations, attention_weights, GatherRows)
+
+
+@DEFORMABLE_ATTENTION_REGISTRY.register()
+def embedding_bag(
+    value: Tensor, spatial_shapes: SpatialShapes, sampling_locations: Tensor, attention_weights: Tensor
+) -> Tensor:
+    """Each query and head is a bag of weighted rows, which PyTorch's embedding_bag reads without a copy."""
+    return RowSampling.apply(value, spatial_shapes, sampling_locations, attention_weights, BagsOfRows)
+
+
+@DEFORMABLE_ATTENTION_REGISTRY.register()
+def compiled(
+    value: Tensor, spatial_shapes: SpatialShapes, sampling_locations: Tensor, attention_weights: Tensor
+) -> Tensor:
+    """embedding_bag with its index arithmetic compiled by torch.compile.
+
+    The first call takes some ten seconds for the compiler; all sizes of pictures share what it makes. Without a
+    working compiler the log says so, once, and the arithmetic runs as it is.
+    """
+    return RowSampling.apply(value, spatial_shapes, sampling_locations, attention_weights, CompiledBagsOfRows)
+
+
+class GatherRows:
+    """Reads and writes rows of a table by index. T rows of D numbers, G sums, K samples of four rows in each."""
+
+    @staticmethod
+    def find(locations: Tensor, attention_weights: Tensor, table: LevelTable) -> tuple[Tensor, Tensor]:
+        """Rows and weights (G, 4, K) of samples; see :func:`~egtr.layers.bilinear_rows.corner_rows`."""
+        return corner_rows(find_squares(locations, table), attention_weights, table)
+
+    @staticmethod
+    def read(source: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+        """Weighted sums (G, D) of rows of ``source`` (T, D)."""
+        return torch.bmm(weights.flatten(1)[:, None], _pick(source, rows))[:, 0]
+
+    @staticmethod
+    def write(grad: Tensor, rows: Tensor, weights: Tensor, spatial_shapes: SpatialShapes, heads: int) -> Tensor:
+        """The transpose of ``read``: from the gradient (G, D) of the sums to that of the source, (T, D)."""
+        written = grad.new_zeros(sum(h * w for h, w in spatial_shapes) * heads, grad.shape[1])
+        for part in _chunks(len(grad)):
+            weighted = (weights[part].flatten(1)[..., None] * grad[part, None]).flatten(0, 1)
+            written.scatter_add_(0, rows[part].reshape(-1, 1).long().expand_as(weighted), weighted)
+        return written
+
+
+class BagsOfRows(GatherRows):
+    """The same by embedding_bag, in both directions."""
+
+    @staticmethod
+    def read(source: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+        return F.embedding_bag(rows.flatten(1), source, mode="sum", per_sample_weights=weights.flatten(1))
+
+    @staticmethod
+    def write(grad: Tensor, rows: Tensor, weights: Tensor, spatial_shapes: SpatialShapes, heads: int) -> Tensor:
+        # embedding_bag's own backward adds sample by sample. Sorted by row, samples are bags again, and all four
+        # corners share the order of the first: what they read together lies one column or line further on.
+        sizes = [h * w for h, w in spatial_shapes]
+        first = rows[:, 0].flatten()
+        order = first.sort(stable=True).indices
+        starts = first.new_zeros(sum(sizes) * heads + 1, dtype=torch.long)
+        torch.cumsum(first.bincount(minlength=len(starts) - 1), 0, out=starts[1:])
+        sums = order.div(rows.shape[2], rounding_mode="floor")
+        corners = []
+        for weight in weights.movedim(1, -1).reshape(-1, 4).index_select(0, order).unbind(1):
+            bags = F.embedding_bag(
+                sums, grad, starts, mode="sum", per_sample_weights=weight.contiguous(), include_last_offset=True
+            )
+            corners.append(bags.view(-1, heads, grad.shape[1]).split(sizes))
+        for shape, *level in zip(spatial_shapes, *corners, strict=True):
+            here, right, below, below_right = (corner.unflatten(0, shape) for corner in level)
+            here[:, 1:] += right[:, :-1]
+            here[1:] += below[:-1]
+            here[1:, 1:] += below_right[:-1, :-1]
+        return torch.cat(corners[0]).flatten(0, 1)
+
+
+class CompiledBagsOfRows(BagsOfRows):
+    """The same with compiled index arithmetic."""
+
+    @staticmethod
+    def find(locations: Tensor, attention_weights: Tensor, table: LevelTable) -> tuple[Tensor, Tensor]:
+        try:
+            return _compiled_find()(locations, attention_weights, table)
+        except Exception as error:
+            _say_that_compiling_failed(type(error).__name__)
+            return GatherRows.find(locations, attention_weights, table)
+
+
+class RowSampling(torch.autograd.Function):
+    """Sampling through a table of rows. The backward pass computes rows and weights anew rather than keep them."""
+
+    @staticmethod
+    def forward(ctx, value, spatial_shapes, locations, attention_weights, method):
+        ctx.save_for_backward(value, locations, attention_weights)
+        ctx.spatial_shapes, ctx.method = spatial_shapes, method
+        table = level_table(spatial_shapes, locations)
+        out = value.new_empty(*locations.shape[:3], value.shape[-1])
+        for b, picture in enumerate(value.flatten(1, 2)):
+            for part in _chunks(locations.shape[1]):
+                rows, weights = method.find(locations[b, part], attention_weights[b, part], table)
+                out[b, part] = method.read(picture, rows, weights).view_as(out[b, part])
+        return out.flatten(2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        value, locations, attention_weights = ctx.saved_tensors
+        table = level_table(ctx.spatial_shapes, locations)
+        batch, queries, heads, levels, points = attention_weights.shape
+        grad = grad.reshape(batch, queries, heads, -1)
+        d_value = torch.empty_like(value) if ctx.needs_input_grad[0] else None
+        d_locations, d_weights = torch.empty_like(locations), torch.empty_like(attention_weights)
+        # Of one picture, for writing.
+        all_rows = locations.new_empty(queries * heads, 4, levels * points, dtype=torch.int32)
+        all_weights = locations.new_empty(all_rows.shape)
+        for b, picture in enumerate(value.flatten(1, 2)):
+            for part in _chunks(queries):
+                sums = slice(part.start * heads, part.stop * heads)
+                squares = find_squares(locations[b, part], table)
+                rows, weights = corner_rows(squares, attention_weights[b, part], table)
+                all_rows[sums], all_weights[sums] = rows, weights
+                products = (_pick(picture, rows) @ grad[b, part].reshape(len(rows), -1, 1)).view_as(weights)
+                d_locations[b, part], d_weights[b, part] = sample_gradients(
+                    squares, attention_weights[b, part], table, products
+                )
+            if d_value is not None:
+                written = ctx.method.write(grad[b].flatten(0, 1), all_rows, all_weights, ctx.spatial_shapes, heads)
+                d_value[b] = written.view_as(d_value[b])
+        return d_value, None, d_locations, d_weights, None
+
+
+def _chunks(count: int) -> Iterator[slice]:
+    return (slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
+
+
+def _pick(source: Tensor, rows: Tensor) -> Tensor:
+    """(G, 4 * K, D)."""
+    return source.index_select(0, rows.flatten()).view(len(rows), -1, source.shape[1])
+
+
+@functools.cache
+def _compiled_find() -> Callable[..., tuple[Tensor, Tensor]]:
+    return torch.compile(GatherRows.find, dynamic=True)
+
+
+@functools.cache
+def _say_that_compiling_failed(reason: str) -> None:
+    logger.warning("torch.compile does not work here (%s); deformable attention runs uncompiled", reason)
