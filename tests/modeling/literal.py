@@ -119,24 +119,32 @@ def resnet(model: nn.Module, x: Tensor) -> list[Tensor]:
 def residual_block(block: nn.Module, x: Tensor) -> Tensor:
     """Basic block or bottleneck: convolutions and norms with ReLU between; the shortcut comes before the last."""
     shortcut = x if block.downsample is None else sequence(block.downsample, x)
-    x = norm(block.bn1, block.conv1(x))
-    x = norm(block.bn2, block.conv2(F.relu(x)))
+    x = norm(block.bn1, convolve(block.conv1, x))
+    x = norm(block.bn2, convolve(block.conv2, F.relu(x)))
     if hasattr(block, "conv3"):
-        x = norm(block.bn3, block.conv3(F.relu(x)))
+        x = norm(block.bn3, convolve(block.conv3, F.relu(x)))
     return F.relu(x + shortcut)
 
 
 def sequence(modules: nn.Module, x: Tensor) -> Tensor:
     """Convolutions, poolings and norms one after the other."""
     for module in modules if isinstance(modules, nn.Sequential) else [modules]:
-        x = norm(module, x) if hasattr(module, "running_mean") else module(x)
+        if isinstance(module, nn.Conv2d):
+            x = convolve(module, x)
+        else:
+            x = norm(module, x) if hasattr(module, "running_mean") else module(x)
     return x
+
+
+def convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """The convolution alone: called by itself, the model's does the work of the norm behind it, too."""
+    return F.conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
 
 
 def norm(layer: nn.Module, x: Tensor) -> Tensor:
     """Frozen batch norm: (x - mean) / sqrt(variance + eps) * weight + bias, per channel. An ordinary one as it is."""
     if isinstance(layer, nn.BatchNorm2d):
-        return layer(x)
+        return nn.BatchNorm2d.forward(layer, x)
     per_channel = [v.view(1, -1, 1, 1) for v in (layer.running_mean, layer.running_var, layer.weight, layer.bias)]
     mean, variance, weight, bias = per_channel
     scale = weight * (variance + layer.eps).rsqrt()
