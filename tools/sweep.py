@@ -15,8 +15,9 @@ import sys
 from pathlib import Path
 
 from egtr.engine import add_extension_argument, import_extensions
-from egtr.engine.sweep import load_sweep, run_sweep
+from egtr.engine.sweep import load_sweep
 from egtr.engine.sweep_report import compare_settings, write_sweep_report
+from egtr.engine.sweep_runner import run_sweep
 from egtr.structures import EGTRError
 
 
@@ -32,8 +33,11 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse_arguments(arguments)
     import_extensions(args.extension)
     sweep = load_sweep(args.sweep)
-    # A sweep in the background is stopped by a signal, which must reach its runs as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A sweep in the background is stopped by a signal, or by the end of its terminal unless nohup forbids it: that
+    # must stop its runs as Ctrl-C does.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     failed, status = [], 0
     if not args.table_only:
         try:

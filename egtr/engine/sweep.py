@@ -1,4 +1,4 @@
-"""Many training runs from one YAML file: settings times seeds, resumable, a process for each free slot.
+"""Many training runs from one YAML file: settings times seeds; :mod:`egtr.engine.sweep_runner` runs them.
 
 A sweep file looks like this (every key but CONFIG and OUTPUT_DIR may be left out)::
 
@@ -26,11 +26,7 @@ import itertools
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,9 +39,7 @@ from egtr.structures import EGTRError
 from .defaults import load_config
 from .paths import fetch
 
-RESULT_FILE, STARTED_FILE, OUTPUT_FILE = "result.json", "started.json", "output.txt"
-# Seconds between two looks at the running processes, and those that a stopped process has to end.
-_POLL, _GRACE = 0.2, 10.0
+RESULT_FILE = "result.json"
 
 # Keys of a sweep file: kind and default.
 _FIELDS: dict[str, tuple[Any, Any]] = {
@@ -85,7 +79,7 @@ class Run:
 
     def result(self) -> dict[str, Any] | None:
         """Content of its result file; None unless it has finished with this very fingerprint."""
-        content = _read_json(self.folder / RESULT_FILE)
+        content = read_json(self.folder / RESULT_FILE)
         return content if content.get("fingerprint") == self.fingerprint else None
 
 
@@ -139,6 +133,8 @@ def load_sweep(path: str | Path) -> Sweep:
     for key in ("SLOTS", "THREADS"):
         if values[key] < 1:
             raise EGTRError(f"{path}: {key} is {values[key]}; it must be at least 1")
+    if not values["METRICS"] or not all(isinstance(metric, str) for metric in values["METRICS"]):
+        raise EGTRError(f"{path}: METRICS is {values['METRICS']}; give names such as sgdet/R@50")
     seeds = values["SEEDS"]
     if not seeds or len(set(seeds)) < len(seeds) or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
         raise EGTRError(f"{path}: SEEDS is {seeds}; give different integers, none negative")
@@ -151,7 +147,7 @@ def load_sweep(path: str | Path) -> Sweep:
         raise EGTRError(f"{path}: BASELINE {baseline!r} is none of the settings: {', '.join(settings)}")
     for name, overrides in settings.items():
         try:
-            load_config(values["CONFIG"], _to_options(overrides))
+            load_config(values["CONFIG"], to_options(overrides))
         except EGTRError as error:
             raise EGTRError(f"{path}: setting {name!r}: {error}") from error
     return Sweep(
@@ -165,113 +161,6 @@ def load_sweep(path: str | Path) -> Sweep:
         threads=values["THREADS"],
         max_minutes=values["MAX_MINUTES"] or None,
     )
-
-
-def run_sweep(sweep: Sweep, train_script: str | Path, extensions: Sequence[str] = ()) -> list[Run]:
-    """Run what has no result yet; prints a line for each run.
-
-    A run that was interrupted goes on from its last checkpoint. One that fails is reported and does not stop the
-    others; it is tried again when the sweep is started again. An interrupt (Ctrl-C) stops the running processes.
-
-    Args:
-        train_script: ``tools/train_net.py`` or another with its arguments.
-        extensions: for its ``--extension``.
-
-    Returns:
-        The runs that failed.
-    """
-    runs = sweep.runs()
-    waiting = [run for run in runs if run.result() is None]
-    print(
-        f"{len(runs)} runs: {len(runs) - len(waiting)} finished before, {len(waiting)} to do, {sweep.slots} at a time"
-    )
-    command = [sys.executable, str(train_script), "--config-file", sweep.config]
-    command += [word for name in extensions for word in ("--extension", name)]
-    active: list[_Process] = []
-    failed: list[Run] = []
-    done = len(runs) - len(waiting)
-    try:
-        while waiting or active:
-            while waiting and len(active) < sweep.slots:
-                active.append(_Process(waiting.pop(0), command, sweep))
-            time.sleep(_POLL)
-            for process in [process for process in active if process.has_ended()]:
-                active.remove(process)
-                done += 1
-                error = process.finish()
-                if error:
-                    failed.append(process.run)
-                outcome = error or ", ".join(f"{m} {process.metrics[m]:.2f}" for m in sweep.metrics)
-                where = f"[{done}/{len(runs)}] {process.run.setting}, seed {process.run.seed}"
-                print(f"{where} ({process.seconds:.0f} s): {outcome}", flush=True)
-    finally:
-        for process in active:
-            process.stop()
-    return failed
-
-
-class _Process:
-    """A run that is running."""
-
-    def __init__(self, run: Run, command: Sequence[str], sweep: Sweep):
-        self.run, self.wanted = run, sweep.metrics
-        self.metrics: dict[str, float] = {}
-        self.limit = sweep.max_minutes and 60 * sweep.max_minutes
-        self.begin = time.monotonic()
-        run.folder.mkdir(parents=True, exist_ok=True)
-        resumes = _read_json(run.folder / STARTED_FILE).get("fingerprint") == run.fingerprint
-        if not resumes:
-            # Metrics are appended to this file, and another configuration's must not count.
-            (run.folder / "metrics.json").unlink(missing_ok=True)
-            _write_json(run.folder / STARTED_FILE, {"fingerprint": run.fingerprint})
-        threads = {f"{name}_NUM_THREADS": str(sweep.threads) for name in ("OMP", "MKL", "OPENBLAS")}
-        with (run.folder / OUTPUT_FILE).open("ab" if resumes else "wb") as output:
-            # In a session of its own, so that it can be stopped together with its data workers.
-            self.process = subprocess.Popen(
-                [*command, *(["--resume"] if resumes else []), *_to_options(run.overrides)],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, **threads},
-                start_new_session=True,
-            )
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.begin
-
-    def has_ended(self) -> bool:
-        return self.process.poll() is not None or self._is_late()
-
-    def _is_late(self) -> bool:
-        return bool(self.limit) and self.seconds > self.limit
-
-    def finish(self) -> str:
-        """Write the result file; returns what went wrong, "" where nothing did."""
-        output = self.run.folder / OUTPUT_FILE
-        if self.process.poll() is None:
-            self.stop()
-            return f"FAILED: stopped after MAX_MINUTES ({self.limit / 60:g}); see {output}"
-        if self.process.returncode:
-            last = output.read_text(errors="replace").strip().rpartition("\n")[2]
-            return f"FAILED: exit status {self.process.returncode}: {last} (see {output})"
-        self.metrics = _last_evaluation(self.run.folder / "metrics.json")
-        missing = [name for name in self.wanted if name not in self.metrics]
-        if missing:
-            there = ", ".join(self.metrics) or "none"
-            return f"FAILED: no {', '.join(missing)} among its metrics (METRICS); there are: {there}"
-        content = {"setting": self.run.setting, "seed": self.run.seed, "fingerprint": self.run.fingerprint}
-        content |= {"overrides": dict(self.run.overrides), "seconds": round(self.seconds, 1), "metrics": self.metrics}
-        _write_json(self.run.folder / RESULT_FILE, content)
-        return ""
-
-    def stop(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self.process.pid, number)
-                self.process.wait(_GRACE)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                continue
 
 
 def _combine(path: str, fixed: Mapping, settings: Mapping, grid: Mapping) -> dict[str, dict[str, Any]]:
@@ -300,24 +189,25 @@ def _slug(name: str) -> str:
     return re.sub(r"[^\w.=+-]+", "_", name)
 
 
-def _to_options(overrides: Mapping[str, Any]) -> list[str]:
-    return [word for key, value in overrides.items() for word in (key, str(value))]
+def to_options(overrides: Mapping[str, Any]) -> list[str]:
+    """Keys and values in turn, as on a command line."""
+    return [word for key, value in overrides.items() for word in (str(key), str(value))]
 
 
-def _last_evaluation(path: Path) -> dict[str, float]:
-    """Metrics of the last evaluation in a ``metrics.json`` of Detectron2: those with a slash in their name."""
-    found: dict[str, float] = {}
-    for line in path.read_text().splitlines() if path.is_file() else ():
-        metrics = {name: value for name, value in json.loads(line).items() if "/" in name}
-        found = metrics or found
-    return found
+def read_json(path: Path) -> dict[str, Any]:
+    """Content of a file that :func:`write_json` wrote; {} where there is none.
+
+    Raises:
+        EGTRError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError as error:
+        raise EGTRError(f"{path}: damaged ({error}). Delete it; its run comes again") from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.is_file() else {}
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write ``content`` whole or not at all."""
     # A sweep that is killed while writing leaves no half file that counts as a result.
     part = path.with_name(f"{path.name}.part")
     part.write_text(json.dumps(content, indent=2) + "\n")

@@ -12,8 +12,9 @@ from scipy import stats
 from tabulate import tabulate
 
 from egtr.evaluation.report import write_csv
+from egtr.structures import EGTRError
 
-from .sweep import Sweep
+from .sweep import RESULT_FILE, Sweep
 
 LEVEL = 0.95
 
@@ -43,11 +44,21 @@ class Comparison:
 
 
 def compare_settings(sweep: Sweep) -> list[Comparison]:
-    """Every setting with a finished run and every metric, in the order of the sweep file."""
+    """Every setting with a finished run and every metric, in the order of the sweep file.
+
+    Raises:
+        EGTRError: a finished run has no such metric.
+    """
     finished: dict[str, dict[int, dict[str, float]]] = {name: {} for name in sweep.settings}
     for run in sweep.runs():
         result = run.result()
         if result is not None:
+            missing = [metric for metric in sweep.metrics if metric not in result["metrics"]]
+            if missing:
+                raise EGTRError(
+                    f"METRICS: {run.folder / RESULT_FILE} has no {', '.join(missing)}; there are: "
+                    f"{', '.join(result['metrics'])}"
+                )
             finished[run.setting][run.seed] = result["metrics"]
     base = finished[sweep.baseline]
     comparisons = []

@@ -4,6 +4,9 @@ import csv
 import json
 import math
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,8 +15,9 @@ import cv2
 import pytest
 import yaml
 
-from egtr.engine.sweep import load_sweep, run_sweep
+from egtr.engine.sweep import load_sweep
 from egtr.engine.sweep_report import compare_settings, sweep_table, write_sweep_report
+from egtr.engine.sweep_runner import run_sweep
 from egtr.structures import EGTRError
 
 FAKE = Path(__file__).with_name("fake_train.py")
@@ -97,6 +101,8 @@ def test_a_sweep_on_top_of_another(make_sweep, tmp_path):
         ({"BASELINE": "best"}, "BASELINE 'best' is none of the settings: base, bold"),
         ({"SEEDS": [1, 1]}, "give different integers"),
         ({"SEEDS": 3}, "SEEDS is 3, expected a list"),
+        ({"METRICS": []}, r"METRICS is \[\]; give names"),
+        ({"OVERRIDES": {3: 3}}, "setting 'base': .*there is no key 3"),
         ({"SLOTS": 0}, "SLOTS is 0; it must be at least 1"),
         ({"CONFIG": "nowhere.yaml"}, "nowhere.yaml: there is no such configuration"),
         ({"CONFIG": None}, "CONFIG is None, expected a str"),
@@ -160,6 +166,41 @@ def test_a_metric_that_no_run_has_is_a_failure(make_sweep, capsys):
     assert "no sgdet/R@7 among its metrics (METRICS); there are: sgdet/R@50, sgdet/mR@50" in capsys.readouterr().out
 
 
+def test_a_metric_that_finished_runs_do_not_have(make_sweep):
+    """They are not trained anew for it, so the table cannot have it."""
+    run_sweep(make_sweep(SEEDS=[1]), FAKE)
+    with pytest.raises(EGTRError, match="METRICS: .*result.json has no sgdet/R@7; there are: sgdet/R@50"):
+        compare_settings(make_sweep(METRICS=["sgdet/R@7"], SEEDS=[1]))
+
+
+def test_a_damaged_result_is_named(make_sweep, tmp_path):
+    sweep = make_sweep(SEEDS=[1])
+    (tmp_path / "sweep/base/seed1").mkdir(parents=True)
+    (tmp_path / "sweep/base/seed1/result.json").write_text('{"finger')
+    with pytest.raises(EGTRError, match="base/seed1/result.json: damaged .*Delete it"):
+        run_sweep(sweep, FAKE)
+
+
+def test_two_runs_never_share_a_folder(make_sweep, tmp_path, capsys):
+    """A sweep that is killed, as by a lack of memory, leaves its runs: the next sweep must not join them."""
+    sweep = make_sweep(SETTINGS={"base": {"MODEL.WEIGHTS": "hangs"}, "bold": {"SOLVER.BASE_LR": 1.0}}, SEEDS=[1])
+    command = "import sys; from egtr.engine.sweep import load_sweep; from egtr.engine.sweep_runner import run_sweep; "
+    command += "run_sweep(load_sweep(sys.argv[1]), sys.argv[2])"
+    first = subprocess.Popen([sys.executable, "-c", command, str(tmp_path / "sweep.yaml"), str(FAKE)])
+    pid = tmp_path / "sweep/base/seed1/pid"
+    while not (pid.is_file() and pid.read_text()):
+        time.sleep(0.05)
+    first.kill()
+    first.wait()
+    run = int(pid.read_text())
+    try:
+        assert [failed.setting for failed in run_sweep(sweep, FAKE)] == ["base"]
+        assert "[1/2] base, seed 1: FAILED: " in (out := capsys.readouterr().out) and "at work there" in out
+        assert is_alive(run) and calls(tmp_path) == ["base 1 anew 1", "bold 1 anew 1"]
+    finally:
+        os.kill(run, signal.SIGKILL)
+
+
 def is_alive(pid):
     try:
         os.kill(pid, 0)
@@ -188,7 +229,7 @@ def test_an_interrupt_stops_the_running_processes(make_sweep, tmp_path, monkeypa
 
     # Not time.sleep itself, with which the standard library waits for processes.
     clock = SimpleNamespace(sleep=interrupt_when_both_run, monotonic=time.monotonic)
-    monkeypatch.setattr("egtr.engine.sweep.time", clock)
+    monkeypatch.setattr("egtr.engine.sweep_runner.time", clock)
     with pytest.raises(KeyboardInterrupt):
         run_sweep(sweep, FAKE)
     assert not any(is_alive(int(pid.read_text())) for pid in pids)
