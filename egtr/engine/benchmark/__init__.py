@@ -1,0 +1,48 @@
+"""How fast and how large the model is: what ``tools/benchmark.py`` prints."""
+
+from .contestants import (
+    CONTESTANTS,
+    PARTS,
+    SMALL,
+    Case,
+    build_inference,
+    build_one_inference,
+    build_one_relation,
+    build_one_training,
+    build_relation,
+    build_training,
+    split_inference,
+)
+from .growth import AXES, measure_growth, plot_growth
+from .machine import count_work, measure_machine
+from .measure import Contestant, Memory, Timing, describe_machine, measure_memory, measure_time
+from .pipeline import Waiting, measure_waiting
+from .sampling import build_sampling
+
+__all__ = [
+    "AXES",
+    "CONTESTANTS",
+    "Case",
+    "Contestant",
+    "Memory",
+    "PARTS",
+    "SMALL",
+    "Timing",
+    "Waiting",
+    "build_inference",
+    "build_one_inference",
+    "build_one_relation",
+    "build_one_training",
+    "build_relation",
+    "build_sampling",
+    "build_training",
+    "count_work",
+    "describe_machine",
+    "measure_growth",
+    "measure_machine",
+    "measure_memory",
+    "measure_time",
+    "measure_waiting",
+    "plot_growth",
+    "split_inference",
+]

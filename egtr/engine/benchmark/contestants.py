@@ -1,0 +1,245 @@
+"""What the benchmark compares: the model, its literal oracle, and the detector of transformers."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
+from torch import nn
+
+from egtr.config import get_egtr_cfg
+from egtr.engine.defaults import without_pretrained
+from egtr.engine.optimizer import build_optimizer
+from egtr.structures import EGTRError
+
+from .measure import Contestant, Timing
+
+# Side of the picture with which everything is called once before it is measured.
+SMALL = 96
+# Of a training picture: some more than the average of Visual Genome.
+OBJECTS, RELATIONS = 12, 8
+# Of inference. "transformers" is the detector alone.
+CONTESTANTS = ("egtr", "egtr_bf16", "literal", "transformers")
+# Of inference; the last is what the whole takes beyond the others.
+PARTS = ("backbone", "encoder", "decoder", "relations and ranking")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model and its inputs. It can be sent to another process.
+
+    Attributes:
+        config: the configuration, as YAML.
+        height, width: of the pictures as the network gets them.
+        batch: pictures B.
+        literal: file that defines ``make_literal(model)``; "" without an oracle.
+    """
+
+    config: str
+    height: int
+    width: int
+    batch: int = 1
+    literal: str = ""
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, *size: int, **others: Any) -> "Case":
+        """A case of a loaded configuration; see the class."""
+        return cls(without_pretrained(cfg).dump(), *size, **others)
+
+    def cfg(self) -> CfgNode:
+        cfg = get_egtr_cfg()
+        cfg.merge_from_other_cfg(CfgNode.load_cfg(self.config))
+        return cfg
+
+    def build_model(self, *opts: Any) -> nn.Module:
+        """The model with random weights, the same each time."""
+        cfg = self.cfg()
+        cfg.merge_from_list(list(opts))
+        torch.manual_seed(0)
+        return build_model(cfg)
+
+    def make_literal(self, model: nn.Module) -> nn.Module:
+        """The oracle, on the parameters of ``model``."""
+        if not Path(self.literal).is_file():
+            raise EGTRError(f"benchmark: {self.literal!r}: the literal model lies in a clone of the repository alone")
+        spec = importlib.util.spec_from_file_location("egtr_literal", self.literal)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.make_literal(model)
+
+    def pictures(self, small: bool = False) -> list[dict]:
+        """A batch of noise with annotations."""
+        height, width = (SMALL, SMALL) if small else (self.height, self.width)
+        egtr = self.cfg().MODEL.EGTR
+        generator = torch.Generator().manual_seed(0)
+        batch = []
+        for _ in range(1 if small else self.batch):
+            corners = torch.rand(OBJECTS, 2, 2, generator=generator).sort(dim=1).values
+            corners[:, 1] += 0.01  # no box is empty
+            instances = Instances((height, width))
+            instances.gt_boxes = Boxes((corners / 1.01 * torch.tensor([width, height])).flatten(1))
+            instances.gt_classes = torch.randint(egtr.NUM_CLASSES, (OBJECTS,), generator=generator)
+            pairs = torch.randperm(OBJECTS * (OBJECTS - 1), generator=generator)[:RELATIONS]
+            subjects, objects = pairs // (OBJECTS - 1), pairs % (OBJECTS - 1)
+            objects = objects + (objects >= subjects)
+            predicates = torch.randint(egtr.NUM_PREDICATES, (RELATIONS,), generator=generator)
+            pixels = torch.randint(256, (3, height, width), dtype=torch.uint8, generator=generator)
+            relations = torch.stack([subjects, objects, predicates], dim=1)
+            batch.append(
+                {"image": pixels, "height": height, "width": width, "instances": instances, "relations": relations}
+            )
+        return batch
+
+
+def build_inference(case: Case, names: Sequence[str]) -> dict[str, Contestant]:
+    """From pictures to scene graphs ("transformers": to boxes). All but the last share their weights."""
+    model = case.build_model().eval()
+    contestants = {}
+    for name in names:
+        if name == "transformers":
+            contestants[name] = _transformers(case, model)
+            continue
+        if name == "literal":
+            step = case.make_literal(model)
+            parts = {"backbone": (step, "extract"), "encoder": (step, "encode"), "decoder": (step, "decode")}
+        else:
+            step = model if name == "egtr" else case.build_model("TEST.AMP", True).eval()
+            parts = {
+                "backbone": (step.backbone, "forward"),
+                "transformer": (step.transformer, "forward"),
+                "decoder": (step.transformer.decoder, "forward"),
+            }
+        contestants[name] = Contestant(step, case.pictures(), case.pictures(small=True), parts)
+    return contestants
+
+
+def split_inference(timing: Timing) -> dict[str, float]:
+    """Seconds of each of PARTS; projections before the encoder count with it."""
+    parts = timing.parts
+    encoder = parts["encoder"] if "encoder" in parts else parts["transformer"] - parts["decoder"]
+    rest = timing.seconds - parts["backbone"] - encoder - parts["decoder"]
+    return dict(zip(PARTS, (parts["backbone"], encoder, parts["decoder"], rest), strict=True))
+
+
+def build_training(case: Case, names: Sequence[str]) -> dict[str, Contestant]:
+    """One optimizer step: losses, gradients, clipping, AdamW."""
+    model = case.build_model().train()
+    optimizer = build_optimizer(case.cfg(), model)
+    networks = {name: case.make_literal(model) if name == "literal" else model for name in names}
+    return {
+        name: Contestant(partial(_train, network, optimizer), case.pictures(), case.pictures(small=True))
+        for name, network in networks.items()
+    }
+
+
+def _train(network: nn.Module, optimizer: torch.optim.Optimizer, batch: list[dict]) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    sum(network(batch).values()).backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 0.1)
+    optimizer.step()
+
+
+def build_relation(case: Case, names: Sequence[str], training: bool) -> dict[str, Contestant]:
+    """The relation part alone, on random queries and keys: dense logits, with ``training`` their gradients too."""
+    model = case.build_model().train(training)
+    egtr = case.cfg().MODEL.EGTR
+    generator = torch.Generator().manual_seed(0)
+
+    def inputs(num_queries: int) -> tuple:
+        def draw(width: int) -> torch.Tensor:
+            drawn = torch.randn(case.batch, num_queries, width, generator=generator)
+            return drawn.to(model.device).requires_grad_(training)
+
+        layers, width = egtr.TRANSFORMER.DEC_LAYERS, egtr.TRANSFORMER.HIDDEN_DIM
+        queries, keys = ([draw(width) for _ in range(layers)] for _ in range(2))
+        return queries, keys, draw(width), draw(egtr.NUM_CLASSES).detach()
+
+    contestants = {}
+    for name in names:
+        relate = _literal_relation(case, model) if name == "literal" else partial(_relate, model.relation)
+        step = partial(_step, relate, training)
+        contestants[name] = Contestant(step, inputs(egtr.NUM_QUERIES), inputs(4))
+    return contestants
+
+
+def _relate(part: nn.Module, queries, keys, hidden, logits) -> tuple:
+    pairs = part.source(queries, keys, hidden)
+    connectivity = None if part.connectivity_head is None else part.connectivity_head(pairs)
+    return part.frequency_bias(part.relation_head(pairs), logits), connectivity
+
+
+def _literal_relation(case: Case, model: nn.Module) -> Callable:
+    literal = case.make_literal(model)
+
+    def relate(queries, keys, hidden, logits) -> tuple:
+        names = ("queries", "keys", "hidden_states", "logits")
+        found = literal.relate(dict(zip(names, (queries, keys, [hidden], [logits]), strict=True)))
+        return found["relation_logits"], found["connectivity_logits"]
+
+    return relate
+
+
+def _step(relate: Callable, training: bool, inputs: tuple) -> None:
+    with torch.set_grad_enabled(training):
+        logits = [found for found in relate(*inputs) if found is not None]
+        if training:
+            sum(found.sigmoid().mean() for found in logits).backward()
+
+
+def _transformers(case: Case, model: nn.Module) -> Contestant:
+    """transformers' Deformable DETR of the same shape, on normalised pictures."""
+    try:
+        import transformers
+    except ImportError as error:
+        raise EGTRError('benchmark: transformers is not installed: pip install "egtr[parity]"') from error
+    egtr = case.cfg().MODEL.EGTR
+    transformer = egtr.TRANSFORMER
+    torch.manual_seed(0)
+    config = transformers.DeformableDetrConfig(
+        backbone=egtr.BACKBONE.NAME,
+        use_pretrained_backbone=False,
+        d_model=transformer.HIDDEN_DIM,
+        encoder_layers=transformer.ENC_LAYERS,
+        decoder_layers=transformer.DEC_LAYERS,
+        encoder_attention_heads=transformer.NHEADS,
+        decoder_attention_heads=transformer.NHEADS,
+        encoder_ffn_dim=transformer.ENC_FFN_DIM,
+        decoder_ffn_dim=transformer.DEC_FFN_DIM,
+        encoder_n_points=transformer.ENC_POINTS,
+        decoder_n_points=transformer.DEC_POINTS,
+        num_feature_levels=transformer.NUM_FEATURE_LEVELS,
+        num_queries=egtr.NUM_QUERIES,
+        two_stage_num_proposals=egtr.NUM_QUERIES,
+        num_labels=egtr.NUM_CLASSES,
+        with_box_refine=egtr.WITH_BOX_REFINE,
+        two_stage=egtr.TWO_STAGE,
+    )
+    their = transformers.DeformableDetrForObjectDetection(config).eval().to(model.device)
+
+    def inputs(small: bool) -> torch.Tensor:
+        return model.preprocess_image(case.pictures(small)).tensor
+
+    @torch.no_grad()
+    def detect(pixels: torch.Tensor) -> Any:
+        return their(pixel_values=pixels, pixel_mask=torch.ones_like(pixels[:, 0], dtype=torch.int64))
+
+    return Contestant(detect, inputs(False), inputs(True))
+
+
+def build_one_inference(case: Case, name: str) -> Contestant:
+    """A single contestant, for a process of its own."""
+    return build_inference(case, [name])[name]._replace(parts={})
+
+
+def build_one_training(case: Case, name: str) -> Contestant:
+    return build_training(case, [name])[name]
+
+
+def build_one_relation(case: Case, name: str, training: bool) -> Contestant:
+    return build_relation(case, [name], training)[name]

@@ -1,0 +1,164 @@
+"""Time and memory of calls."""
+
+import platform
+import re
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from egtr.structures import EGTRError
+
+STATUS = Path("/proc/self/status")
+
+
+class Contestant(NamedTuple):
+    """Something to measure.
+
+    Attributes:
+        step: what is timed; takes ``inputs``.
+        inputs: of the size to be measured.
+        small: of a small size. The first call, which loads code and starts threads, gets them.
+        parts: name of a part to the object and the name of its method whose time is counted as that part.
+    """
+
+    step: Callable[[Any], Any]
+    inputs: Any
+    small: Any
+    parts: Mapping[str, tuple[Any, str]] = {}
+
+
+class Timing(NamedTuple):
+    """Medians over the runs, in seconds: of the whole step, and of its parts."""
+
+    seconds: float
+    parts: dict[str, float]
+
+
+def measure_time(contestants: Mapping[str, Contestant], runs: int) -> dict[str, Timing]:
+    """Median times of all contestants, in one process.
+
+    Each gets one call to warm up. Then they run in turn, so that whatever slows the machine down meets all of them.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    parts: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
+    rounds = [(turn, name) for turn in range(runs + 1) for name in contestants]
+    for turn, name in tqdm(rounds, unit="run", disable=None, leave=False):
+        contestant = contestants[name]
+        with _stopwatches(contestant.parts) as spent:
+            elapsed = time_once(lambda step=contestant.step, inputs=contestant.inputs: step(inputs))
+        if turn:
+            seconds[name].append(elapsed)
+            parts[name].append(dict(spent))
+    return {
+        name: Timing(
+            statistics.median(seconds[name]),
+            {part: statistics.median(run[part] for run in parts[name]) for part in contestants[name].parts},
+        )
+        for name in contestants
+    }
+
+
+def time_once(call: Callable[[], Any]) -> float:
+    """Seconds of one call, including what it leaves a GPU to do."""
+    _synchronize()
+    start = time.perf_counter()
+    call()
+    _synchronize()
+    return time.perf_counter() - start
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+@contextmanager
+def _stopwatches(parts: Mapping[str, tuple[Any, str]]) -> Iterator[dict[str, float]]:
+    """Adds up the time in methods, until the end of the block."""
+    spent = dict.fromkeys(parts, 0.0)
+
+    def watch(name: str, method: Callable) -> Callable:
+        def watched(*args, **kwargs):
+            _synchronize()
+            start = time.perf_counter()
+            try:
+                return method(*args, **kwargs)
+            finally:
+                _synchronize()
+                spent[name] += time.perf_counter() - start
+
+        return watched
+
+    for name, (owner, method) in parts.items():
+        # An attribute of the instance goes before the method of its class.
+        setattr(owner, method, watch(name, getattr(owner, method)))
+    try:
+        yield spent
+    finally:
+        for owner, method in parts.values():
+            delattr(owner, method)
+
+
+class Memory(NamedTuple):
+    """Resident memory in MB (10^6 bytes): what the call added at its peak, and the whole process at that moment."""
+
+    added: float
+    total: float
+
+
+def measure_memory(build: Callable[..., Contestant], *args: Any) -> Memory | None:
+    """Peak memory of one call in a fresh process.
+
+    ``build(*args)`` makes the contestant there; both must be importable, or picklable. On a GPU it is the memory of
+    tensors on it. None where the system does not tell (on CPUs other than under Linux).
+
+    Raises:
+        EGTRError: the process died, most likely for want of memory.
+    """
+    if not (STATUS.exists() or torch.cuda.is_available()):
+        return None
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(_measure_here, build, args).result()
+        except BrokenProcessPool as error:
+            raise EGTRError("benchmark: the process that measures memory was killed; is there too little?") from error
+
+
+def _measure_here(build: Callable[..., Contestant], args: tuple) -> Memory:
+    contestant = build(*args)
+    contestant.step(contestant.small)
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated() / 1e6
+        contestant.step(contestant.inputs)
+        peak = torch.cuda.max_memory_allocated() / 1e6
+    else:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+        before = _status_field("VmRSS")
+        contestant.step(contestant.inputs)
+        peak = _status_field("VmHWM")
+    return Memory(added=peak - before, total=peak)
+
+
+def _status_field(name: str) -> float:
+    """A field of /proc/self/status, MB."""
+    return int(re.search(rf"{name}:\s+(\d+) kB", STATUS.read_text())[1]) * 1024 / 1e6
+
+
+def describe_machine() -> dict[str, Any]:
+    """What figures depend on: processor, threads, version of PyTorch."""
+    model = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+        model = found[1] if found else model
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"processor": model, "threads": torch.get_num_threads(), "gpu": gpu, "torch": torch.__version__}

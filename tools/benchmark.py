@@ -1,0 +1,222 @@
+#!/usr/bin/env python
+"""Time and memory of the model and its parts, beside the formulas written out (tests/modeling/literal.py).
+
+Random weights and pictures of noise, unless said otherwise; medians; every contestant in one process, in turn.
+Peak memory is measured in a process of its own for each.
+"""
+
+# Before Detectron2, whose import it keeps quiet.
+import egtr.modeling  # noqa: F401  isort: skip - registers the architecture
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from egtr import model_zoo
+from egtr.engine import add_extension_argument, benchmark, fall_back_to_cpu, import_extensions, load_config
+from egtr.evaluation.report import write_json
+from egtr.structures import EGTRError
+
+LITERAL = Path(__file__).resolve().parents[1] / "tests" / "modeling" / "literal.py"
+EPILOG = """
+examples:
+  %(prog)s inference
+  %(prog)s inference --size 800 1333 --batch 4 --contestants egtr egtr_bf16
+  %(prog)s training --output output/benchmark/training.json
+  %(prog)s growth queries --output output/benchmark/queries.json
+  %(prog)s pipeline --config-file configs/scenes/detector.yaml DATALOADER.NUM_WORKERS 2
+"""
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def add(command: Any, summary: str, config: str = "vg150_egtr.yaml") -> argparse.ArgumentParser:
+        sub = commands.add_parser(command.__name__, help=summary, description=f"{summary}.")
+        sub.set_defaults(run=command)
+        sub.add_argument("--config-file", default=config, metavar="FILE", help="the model (default: %(default)s)")
+        sub.add_argument("--output", type=Path, metavar="FILE", help="write the results as JSON, too")
+        add_extension_argument(sub)
+        return sub
+
+    def add_case(sub: argparse.ArgumentParser, contestants: Sequence[str] = ()) -> None:
+        size = {"nargs": 2, "type": int, "default": [600, 1000], "metavar": ("HEIGHT", "WIDTH")}
+        sub.add_argument("--size", **size, help="of the pictures as the network gets them (default: 600 1000)")
+        sub.add_argument("--batch", type=int, default=1, help="pictures in a batch (default: 1)")
+        sub.add_argument(
+            "--runs", type=int, default=5, help="runs behind a first one; the median counts (default: 5)"
+        )
+        if contestants:
+            all_of_them = list(contestants)
+            sub.add_argument(
+                "--contestants", nargs="+", choices=all_of_them, default=all_of_them, help="default: all"
+            )
+
+    add_case(add(inference, "from pictures to scene graphs, and the parts of that"), benchmark.CONTESTANTS)
+    add_case(add(training, "one step of training"), ("egtr", "literal"))
+    add_case(add(relation, "the relation part alone, with dense logits"), ("egtr", "literal"))
+    add_case(add(sampling, "deformable sampling in each of its implementations"))
+    sub = add(growth, "time and memory over the number of queries or predicates, or over the size of the picture")
+    sub.add_argument("axis", choices=benchmark.AXES, help="what grows")
+    sub.add_argument("--values", nargs="+", type=int, help="where to measure")
+    sub.add_argument("--plot", type=Path, metavar="FILE.png", help="draw it")
+    add_case(sub)
+    sub = add(pipeline, "share of time that training waits for pictures", config="scenes/detector.yaml")
+    sub.add_argument("--iterations", type=int, default=200, help="default: 200")
+    add_case(add(machine, "what the processor can do, and what the model asks of it"))
+    for sub in commands.choices.values():
+        sub.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys of the configuration and their values")
+    args = parser.parse_args(arguments)
+    counts = {name: getattr(args, name, 1) for name in ("batch", "runs", "iterations")}
+    for name, count in counts.items():
+        if count < 1:
+            parser.error(f"--{name} must be at least 1")
+    if min(getattr(args, "size", [benchmark.SMALL])) < benchmark.SMALL:
+        parser.error(f"--size must be at least {benchmark.SMALL} {benchmark.SMALL}")
+    return args
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    args = parse_arguments(arguments)
+    try:
+        import_extensions(args.extension)
+        is_file = Path(args.config_file).is_file()
+        args.cfg = load_config(
+            args.config_file if is_file else model_zoo.get_config_file(args.config_file), args.opts
+        )
+        fall_back_to_cpu(args.cfg)
+        report = args.run(args)
+    except EGTRError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    report = {"command": args.command, "machine": benchmark.describe_machine(), **report}
+    print("\n" + ", ".join(f"{name} {value}" for name, value in report["machine"].items() if value))
+    if args.output:
+        write_json(args.output, report)
+    return 0
+
+
+def make_case(args: argparse.Namespace) -> benchmark.Case:
+    return benchmark.Case.from_config(args.cfg, *args.size, batch=args.batch, literal=str(LITERAL))
+
+
+def inference(args: argparse.Namespace) -> dict[str, Any]:
+    case = make_case(args)
+    contestants = benchmark.build_inference(case, args.contestants)
+    timings = benchmark.measure_time(contestants, args.runs)
+    memory = {name: benchmark.measure_memory(benchmark.build_one_inference, case, name) for name in contestants}
+    report = compare(f"Inference, {describe(args)}", timings, memory, args.batch)
+    parts = {name: benchmark.split_inference(timing) for name, timing in timings.items() if timing.parts}
+    print("\nSeconds of the parts:\n")
+    print_table(["part", *parts], [(p, *(found[p] for found in parts.values())) for p in benchmark.PARTS])
+    return report | {"parts": parts}
+
+
+def training(args: argparse.Namespace) -> dict[str, Any]:
+    case = make_case(args)
+    timings = benchmark.measure_time(benchmark.build_training(case, args.contestants), args.runs)
+    memory = {name: benchmark.measure_memory(benchmark.build_one_training, case, name) for name in timings}
+    return compare(f"Training step, {describe(args)}", timings, memory, args.batch)
+
+
+def relation(args: argparse.Namespace) -> dict[str, Any]:
+    case, report = make_case(args), {}
+    egtr = args.cfg.MODEL.EGTR
+    shape = f"{egtr.NUM_QUERIES} queries, {egtr.NUM_PREDICATES} predicates, batch {args.batch}"
+    for training in (False, True):
+        timings = benchmark.measure_time(benchmark.build_relation(case, args.contestants, training), args.runs)
+        memory = {
+            name: benchmark.measure_memory(benchmark.build_one_relation, case, name, training) for name in timings
+        }
+        mode = "forward and backward" if training else "forward"
+        report[mode] = compare(f"Relation part, {mode}, {shape}", timings, memory, args.batch)
+    return report
+
+
+def sampling(args: argparse.Namespace) -> dict[str, Any]:
+    case, seconds = make_case(args), {}
+    for queries in ("encoder", "decoder"):
+        for training in (False, True):
+            timings = benchmark.measure_time(benchmark.build_sampling(case, queries, training), args.runs)
+            column = f"{queries}, {'forward and backward' if training else 'forward'}"
+            seconds[column] = {name: timing.seconds for name, timing in timings.items()}
+    print(f"Deformable sampling, {describe(args)}, milliseconds:\n")
+    names = next(iter(seconds.values()))
+    print_table(["implementation", *seconds], [(n, *(1000 * s[n] for s in seconds.values())) for n in names], ".1f")
+    return {"seconds": seconds}
+
+
+def growth(args: argparse.Namespace) -> dict[str, Any]:
+    values = args.values or benchmark.AXES[args.axis][0]
+    report = benchmark.measure_growth(make_case(args), args.axis, values, args.runs)
+    series = report["series"]
+    print(f"Growth over {benchmark.AXES[args.axis][1]}:\n")
+    print_table([args.axis, *series], list(zip(values, *series.values(), strict=True)))
+    slopes = ", ".join(f"{name} {slope:.2f}" for name, slope in report["slopes"].items())
+    print(f"\nSlopes in the upper half, in double logarithmic measure: {slopes}.")
+    if args.plot:
+        args.plot.parent.mkdir(parents=True, exist_ok=True)
+        benchmark.plot_growth(args.plot, report)
+    return report
+
+
+def pipeline(args: argparse.Namespace) -> dict[str, Any]:
+    found = benchmark.measure_waiting(args.cfg, args.iterations)
+    workers = args.cfg.DATALOADER.NUM_WORKERS
+    print(
+        f"{args.iterations} iterations of {args.cfg.SOLVER.IMS_PER_BATCH} pictures with {workers} worker(s) took "
+        f"{found.total:.1f} s; {found.waiting:.2f} s of it, {found.share:.1%}, were spent waiting for pictures."
+    )
+    return {"iterations": args.iterations, "workers": workers, **found._asdict(), "share": found.share}
+
+
+def machine(args: argparse.Namespace) -> dict[str, Any]:
+    able, work = benchmark.measure_machine(args.runs), benchmark.count_work(make_case(args))
+    print(
+        f"Products of matrices run at {able['float32_gflops']:.0f} GFLOP/s in float32, {able['bfloat16_gflops']:.0f} "
+        f"in bfloat16; copying moves {able['copy_gb_per_s']:.1f} GB/s, reads and writes together.\n\n"
+        f"What one picture of {args.size[0]} x {args.size[1]} asks for:\n"
+    )
+    rows = [
+        (part, w["gflop"], w["mb"], w["gflop"] / able["float32_gflops"], w["mb"] / 1e3 / able["copy_gb_per_s"])
+        for part, w in work.items()
+    ]
+    rows.append(("together", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
+    print_table(["part", "GFLOP", "MB moved", "s of products", "s of memory"], rows, ".2f")
+    return {"able": able, "work": work}
+
+
+def describe(args: argparse.Namespace) -> str:
+    return f"{args.size[0]} x {args.size[1]}, batch {args.batch}, median of {args.runs} runs"
+
+
+def compare(title: str, timings: Mapping, memory: Mapping, batch: int) -> dict[str, Any]:
+    """Print time and memory of all contestants, as they are and as share of the literal model's; return them."""
+    rows, report = [], {}
+    base = timings.get("literal")
+    base_memory = memory.get("literal")
+    for name, timing in timings.items():
+        seconds, used = timing.seconds, memory[name]
+        report[name] = {"seconds": seconds, "images_per_second": batch / seconds}
+        report[name] |= {"added_mb": used.added, "total_mb": used.total} if used else {}
+        shares = (seconds / base.seconds if base else None, used.added / base_memory.added if base and used else None)
+        rows.append((name, seconds, batch / seconds, shares[0], used and used.added, shares[1]))
+    print(f"{title}:\n")
+    print_table(["", "s", "pictures/s", "of literal", "peak MB added", "of literal"], rows)
+    print()
+    return {"contestants": report}
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], digits: str = ".3f") -> None:
+    print(tabulate(rows, headers, tablefmt="pipe", floatfmt=digits, missingval="-"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
