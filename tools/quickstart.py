@@ -18,20 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
-from detectron2.data.detection_utils import read_image
 from detectron2.engine import HookBase
-from detectron2.evaluation.evaluator import inference_context
 from detectron2.utils.events import JSONWriter, TensorboardXWriter
 from tabulate import tabulate
 from torch import nn
 from tqdm import tqdm
 
-from egtr.data import SceneGraphMapper, get_metadata
+from egtr.data import get_metadata
 from egtr.data.datasets.scenes import prepare_scenes
-from egtr.engine import EGTRTrainer, fall_back_to_cpu, load_config, save_config, seed_process
+from egtr.engine import EGTRPredictor, EGTRTrainer, fall_back_to_cpu, load_config, save_config, seed_process
 from egtr.structures import EGTRError
 from egtr.visualization import save_scene_graph
 
@@ -98,20 +95,15 @@ def draw(model: nn.Module, cfg: CfgNode, dataset: str, number: int, folder: Path
     print(f"\n[3/3] Drawing pictures of {dataset}", flush=True)
     records = DatasetCatalog.get(dataset)
     chosen = np.linspace(0, len(records) - 1, min(number, len(records))).round().astype(int)
-    read = SceneGraphMapper(cfg, is_train=False)
+    files = [records[index]["file_name"] for index in chosen]
     paths = []
-    with inference_context(model), torch.no_grad():
-        for index in progress(chosen, desc="drawing", unit="picture"):
-            record = records[index]
-            graph = model([read(record)])[0]["scene_graph"]
-            path = folder / f"{Path(record['file_name']).stem}.png"
-            # Objects without a relation show as well: few steps of training leave few sure relations.
-            save_scene_graph(
-                path,
-                read_image(record["file_name"], "RGB"),
-                graph.for_display(min_score=0.005, top_k=12, min_object_score=0.5),
-            )
-            paths.append(path)
+    for result in progress(EGTRPredictor(cfg, model).stream(files), total=len(files), desc="drawing", unit="picture"):
+        if result.error is not None:
+            raise result.error
+        path = folder / f"{Path(result.graph.file_name).stem}.png"
+        # Objects without a relation show as well: few steps of training leave few sure relations.
+        save_scene_graph(path, result.image, result.graph.for_display(top_k=12, min_object_score=0.5))
+        paths.append(path)
     return paths
 
 

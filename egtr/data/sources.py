@@ -72,11 +72,11 @@ class Pictures:
     def __init__(self, source: Source | Iterable[Source], channel_order: str | None = None):
         self._channel_order = channel_order
         if _is_single(source):
-            self._entries = _expand(source)
+            self._entries = [("", entry) for entry in _expand(source)]
         elif isinstance(source, Iterator):
             self._entries = source
         else:
-            self._entries = [(f"source {i}: ", entry) for i, part in enumerate(source) for _, entry in _expand(part)]
+            self._entries = [(f"source {i}: ", entry) for i, part in enumerate(source) for entry in _expand(part)]
 
     @property
     def total(self) -> int | None:
@@ -97,7 +97,7 @@ class Pictures:
             except EGTRError as error:
                 yield Picture(partial(_fail, f"{where}{error}"))
                 continue
-            for _, entry in entries:
+            for entry in entries:
                 yield from self._open(where, entry)
 
     def _open(self, where: str, entry: Source) -> Iterator[Picture]:
@@ -139,18 +139,18 @@ def _is_single(source: Any) -> bool:
     return False
 
 
-def _expand(source: Any) -> list[tuple[str, Source]]:
-    """The pictures and videos that one source stands for, each with the beginning of messages about it."""
+def _expand(source: Any) -> list[Source]:
+    """The pictures and videos that one source stands for."""
     if not _is_single(source):
         raise EGTRError(f"{type(source).__name__} inside a list, which has to hold pictures and videos only")
     if isinstance(source, bytearray | memoryview):
-        return [("", bytes(source))]
+        return [bytes(source)]
     if not isinstance(source, str | os.PathLike):
-        return [("", source)]
+        return [source]
     path = os.fspath(source)
     if "://" in path:
         raise EGTRError(f"{path}: is a URL, and nothing is fetched from a network. Download it, and give the file")
-    return [("", path) for path in find_images([path])]
+    return find_images([path])
 
 
 def _is_video(entry: Source) -> bool:
