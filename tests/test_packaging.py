@@ -133,9 +133,9 @@ for name in model_zoo.list_configs():
 weights = [PathManager.get_local_path(f"egtr://weights/{name}") for name in model_zoo.list_weights()]
 configs = [model_zoo.get_config_file(name) for name in model_zoo.list_configs()]
 from egtr.data.datasets.scenes import draw_scene
-from egtr.engine import EGTRPredictor
-graph = EGTRPredictor.from_config_file()(draw_scene(0, "test", 0)[0], "RGB")
-found = {"egtr": egtr.__file__, "configs": configs, "weights": weights, "relations": str(graph.filter(top_k=5))}
+(graph,) = egtr.predict("scenes", draw_scene(0, "test", 0)[0], "RGB")
+found = {"egtr": egtr.__file__, "configs": configs, "weights": weights, "graph": graph.filter(top_k=5).to_dict()}
+found["schema"] = egtr.SceneGraph.json_schema()["title"]
 print(json.dumps(found))
 """
     result = python(code, scratch, site)
@@ -144,7 +144,9 @@ print(json.dumps(found))
     resources = site / "egtr/_resources"
     assert found["egtr"] == str(site / "egtr/__init__.py")
     # The shipped model answers, by name, with names.
-    assert found["relations"].count(" - ") == 10 and "class " not in found["relations"]
+    relations = found["graph"]["relations"]
+    assert len(relations) == 5 and {row["predicate"] for row in relations} <= set(found["graph"]["predicate_names"])
+    assert found["schema"] == "EGTR scene graph"
     assert len(found["configs"]) == len(egtr.model_zoo.list_configs())
     assert len(found["weights"]) == len(egtr.model_zoo.list_weights()) > 0
     for path in found["configs"] + found["weights"]:

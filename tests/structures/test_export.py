@@ -1,6 +1,8 @@
 """Graphs that leave the program: JSON by its schema, networkx and the files that it writes."""
 
 import json
+import re
+from pathlib import Path
 
 import jsonschema
 import networkx
@@ -111,6 +113,14 @@ def test_the_schema_is_one_and_refuses_what_is_no_graph():
         node[path[-1]] = value
         (error,) = VALIDATOR.iter_errors(broken)
         assert tuple(error.absolute_path)[: len(path)] == path
+
+
+def test_the_documented_example_is_valid():
+    page = Path(__file__).resolve().parents[2] / "docs/scene_graph_json.md"
+    (example,) = re.findall(r"```json\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    record = json.loads(example)
+    VALIDATOR.validate(record)
+    assert SceneGraph.from_dict(record).to_dict() == record
 
 
 def test_files_of_the_first_release_are_read():
