@@ -77,6 +77,9 @@ def _add_detector_config(cfg: CfgNode) -> None:
     # Sampling points per head and level.
     egtr.TRANSFORMER.ENC_POINTS = 4
     egtr.TRANSFORMER.DEC_POINTS = 4
+    # Entry of DEFORMABLE_ATTENTION_REGISTRY: "grid_sample", "gather", "embedding_bag" or "compiled", which compute
+    # the same; "auto": the fastest for the device that needs no compiler.
+    egtr.TRANSFORMER.DEFORMABLE_ATTENTION = "auto"
 
 
 def _add_relation_config(cfg: CfgNode) -> None:
@@ -202,6 +205,9 @@ def _add_solver_config(cfg: CfgNode) -> None:
     cfg.SOLVER.LR_MULTIPLIERS = []
     # Micro-batches of IMS_PER_BATCH whose gradients are averaged before each optimizer step.
     cfg.SOLVER.ACCUMULATE_STEPS = 1
+    # Keep only the outputs of the transformer's layers and compute the rest again in the backward pass: less memory, a
+    # slower step, the same gradients.
+    cfg.SOLVER.ACTIVATION_CHECKPOINTING = False
     # Share of itself that a moving average of the weights keeps in each step, such as 0.9999; 0: no average. It is
     # evaluated and kept as model_best in place of the trained weights, and written to model_ema.pth at the end.
     cfg.SOLVER.EMA_DECAY = 0.0
@@ -230,6 +236,8 @@ def _add_test_config(cfg: CfgNode) -> None:
     # Write what the model predicts to OUTPUT_DIR/predictions_<data set>, where tools/evaluate_predictions.py and
     # tools/compare_protocols.py score it. A later evaluation puts its own in place of it.
     cfg.TEST.SCENE_GRAPH.SAVE_PREDICTIONS = False
+    # Pictures of DATASETS.TEST[0] whose graphs TensorBoard shows after each evaluation in training; 0: none.
+    cfg.TEST.SCENE_GRAPH.VIS_IMAGES = 4
     # The checkpoint with the highest value of this metric is kept as model_best; "" keeps none. "auto": "sgdet/R@K"
     # for the middle K of TOPK (50), "bbox/AP50" for a detector alone.
     cfg.TEST.BEST_METRIC = "auto"

@@ -12,12 +12,14 @@ from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model, hooks
 from detectron2.modeling import build_model
 from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
 from torch import nn
 from torch.utils.data import DataLoader
 
 from egtr.data import build_test_loader, build_train_loader, build_triplet_counts, get_order_seed, skip_batches
 from egtr.data.build import skipped_by
 from egtr.evaluation import SceneGraphEvaluator
+from egtr.modeling.transformer.layer import PostNormLayer
 from egtr.structures import EGTRError
 
 from .checkpoint_files import describe_write_error, is_full_disk
@@ -26,7 +28,8 @@ from .checkpointer import EGTRCheckpointer, find_new_parameters, new_parameter_t
 from .checks import best_metric, check_best_metric, check_early_stopping, check_frozen, check_scoring
 from .defaults import seed_process
 from .ema import EMAHook
-from .hooks import BestCheckpointer, BrokenPictureReporter, EarlyStoppingHook
+from .graph_pictures import GraphPictures
+from .hooks import BestCheckpointer, BrokenPictureReporter, EarlyStoppingHook, MetricsHook
 from .metrics_file import cut_metrics
 from .optimizer import build_optimizer, freeze_parameters
 from .stopping import EarlyStopped, StopRequest, TrainingStopped, ignore_stop_signals
@@ -84,6 +87,8 @@ class EGTRTrainer(DefaultTrainer):
             data_loader.worker_init_fn = partial(_init_worker, data_loader.worker_init_fn)
         model = self.build_model(cfg)
         self.frozen_parameters = freeze_parameters(cfg, model)
+        if cfg.SOLVER.ACTIVATION_CHECKPOINTING:
+            _recompute_activations(model)
         optimizer = self.build_optimizer(cfg, model)
         on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
         ddp_options = {"device_ids": None} if on_cpu else {}
@@ -256,13 +261,8 @@ class EGTRTrainer(DefaultTrainer):
         Checkpoints come last: all that a step leads to is in them.
         """
         cfg = self.cfg
-        others = [
-            hook
-            for hook in super().build_hooks()
-            if not isinstance(hook, (hooks.EvalHook, hooks.PeriodicCheckpointer, type(None)))
-        ]
-        writers = [hook for hook in others if isinstance(hook, hooks.PeriodicWriter)]
-        all_hooks = [hook for hook in others if hook not in writers]
+        replaced = (hooks.EvalHook, hooks.PeriodicCheckpointer, hooks.PeriodicWriter, type(None))
+        all_hooks = [hook for hook in super().build_hooks() if not isinstance(hook, replaced)]
         if self._ema is not None:
             all_hooks.append(self._ema)
         evaluation = EvaluationHook(cfg.TEST.EVAL_PERIOD, self._evaluate, self._checkpoints)
@@ -274,16 +274,27 @@ class EGTRTrainer(DefaultTrainer):
             if cfg.TEST.EARLY_STOPPING_PATIENCE:
                 patience = cfg.TEST.EARLY_STOPPING_PATIENCE
                 all_hooks.append(EarlyStoppingHook(best, patience, evaluation, self._checkpoints))
-        all_hooks += [*writers, self._checkpoints]
+        if comm.is_main_process() and cfg.TEST.SCENE_GRAPH.VIS_IMAGES and cfg.MODEL.EGTR.RELATION.ENABLED:
+            all_hooks.append(GraphPictures(cfg, self._evaluated_model, evaluation))
+        if comm.is_main_process():
+            all_hooks.append(MetricsHook(self._writers, evaluation, self._checkpoints))
+        all_hooks.append(self._checkpoints)
         skipped = skipped_by(self._trainer.data_loader)
         if skipped is not None:
             all_hooks.append(BrokenPictureReporter(skipped))
         return all_hooks
 
+    def build_writers(self) -> list[EventWriter]:
+        self._writers = super().build_writers()
+        return self._writers
+
     def _evaluate(self) -> dict[str, Any]:
         model = self.model if self._ema is None else self._ema.model
         self._last_eval_results = self.test(self.cfg, model)
         return self._last_eval_results
+
+    def _evaluated_model(self) -> nn.Module:
+        return self.bare_model if self._ema is None else self._ema.model
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -322,3 +333,14 @@ def _init_worker(init: Callable[[int], None] | None, worker_id: int) -> None:
     ignore_stop_signals()
     if init is not None:
         init(worker_id)
+
+
+def _recompute_activations(model: nn.Module) -> None:
+    layers = [module for module in model.modules() if isinstance(module, PostNormLayer)]
+    if not layers:
+        raise EGTRError(
+            "SOLVER.ACTIVATION_CHECKPOINTING is True, but the model has no layer that can do it: a transformer of "
+            "your own needs layers derived from egtr.modeling.transformer.layer.PostNormLayer"
+        )
+    for layer in layers:
+        layer.recompute = True

@@ -51,6 +51,8 @@ TINY = {
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": "full_model",
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": 0.1,
     "TEST.SCENE_GRAPH.TOPK": [20, 50],
+    # Drawing takes longer than such a run.
+    "TEST.SCENE_GRAPH.VIS_IMAGES": 0,
     "SEED": 0,
 }
 
