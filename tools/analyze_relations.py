@@ -10,7 +10,7 @@ from pathlib import Path
 from egtr.data import get_metadata
 from egtr.data.image import load_image
 from egtr.engine import EGTRPredictor, add_extension_argument, import_extensions
-from egtr.engine.predictor import DEFAULT_CONFIG
+from egtr.engine.predictor import DEFAULT_MODEL
 from egtr.engine.relation_analysis import collect_relations, summarize_relations
 from egtr.modeling.explain import source_names
 from egtr.structures import EGTRError
@@ -29,9 +29,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--config-file",
-        default=DEFAULT_CONFIG,
+        default=DEFAULT_MODEL,
         metavar="FILE",
-        help="YAML file with MODEL.WEIGHTS, or a configuration that comes with EGTR (default: %(default)s)",
+        help="shipped model, or a YAML file with MODEL.WEIGHTS (default: %(default)s)",
     )
     parser.add_argument("--dataset", metavar="NAME", help="a registered data set (default: DATASETS.TEST)")
     parser.add_argument("--num-images", type=int, metavar="N", help="its first N pictures (default: all)")

@@ -4,6 +4,7 @@
 - ``transforms``  DETR's resize rule and the paper's augmentation recipes
 - ``mapper``      one dataset dict to one model input, relations kept right through filtering, flip and crop
 - ``image``       pictures of any format and mode, from files, bytes or arrays, as RGB
+- ``sources``     folders, videos, cameras, pixels and lists of them as one stream of pictures
 - ``sampler``     the order of training pictures, which a resumed run goes on with
 - ``resampling``  rare predicates more often
 - ``statistics``  triplet counts, for the frequency bias and for scoring, cached beside the annotations
