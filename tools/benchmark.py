@@ -198,16 +198,21 @@ def describe(args: argparse.Namespace) -> str:
 
 
 def compare(title: str, timings: Mapping, memory: Mapping, batch: int) -> dict[str, Any]:
-    """Print time and memory of all contestants, as they are and as share of the literal model's; return them."""
-    rows, report = [], {}
-    base = timings.get("literal")
-    base_memory = memory.get("literal")
+    """Print time and memory of all contestants, as they are and as shares of the literal model's; return them."""
+    report = {}
     for name, timing in timings.items():
-        seconds, used = timing.seconds, memory[name]
-        report[name] = {"seconds": seconds, "images_per_second": batch / seconds}
+        used = memory[name]
+        report[name] = {"seconds": timing.seconds, "images_per_second": batch / timing.seconds}
         report[name] |= {"added_mb": used.added, "total_mb": used.total} if used else {}
-        shares = (seconds / base.seconds if base else None, used.added / base_memory.added if base and used else None)
-        rows.append((name, seconds, batch / seconds, shares[0], used and used.added, shares[1]))
+    base = report.get("literal", {})
+
+    def share(found: Mapping, key: str) -> float | None:
+        return found[key] / base[key] if key in found and base.get(key) else None
+
+    rows = [
+        (name, x["seconds"], x["images_per_second"], share(x, "seconds"), x.get("added_mb"), share(x, "added_mb"))
+        for name, x in report.items()
+    ]
     print(f"{title}:\n")
     print_table(["", "s", "pictures/s", "of literal", "peak MB added", "of literal"], rows)
     print()

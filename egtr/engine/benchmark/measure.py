@@ -128,12 +128,13 @@ def measure_memory(build: Callable[..., Contestant], *args: Any) -> Memory | Non
         return None
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
-            return pool.submit(_measure_here, build, args).result()
+            return pool.submit(measure_here, build, args).result()
         except BrokenProcessPool as error:
             raise EGTRError("benchmark: the process that measures memory was killed; is there too little?") from error
 
 
-def _measure_here(build: Callable[..., Contestant], args: tuple) -> Memory:
+def measure_here(build: Callable[..., Contestant], args: tuple) -> Memory:
+    """:func:`measure_memory` in this process, where what was freed before hides part of it."""
     contestant = build(*args)
     contestant.step(contestant.small)
     if torch.cuda.is_initialized():

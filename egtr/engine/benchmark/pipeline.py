@@ -37,6 +37,8 @@ def measure_waiting(cfg: CfgNode, iterations: int) -> Waiting:
         EGTRError: what reading DATASETS.TRAIN raises.
     """
     cfg = without_pretrained(cfg)
+    cfg.defrost()
+    cfg.DATASETS.TEST = ()
     seed_process(cfg)
     model = build_model(cfg).train()
     if cfg.MODEL.EGTR.RELATION.ENABLED:

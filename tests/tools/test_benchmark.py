@@ -1,0 +1,115 @@
+"""Every part of the benchmark runs, on a model of a few thousand weights, and says what it is asked for."""
+
+import json
+import math
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+
+from egtr.engine import benchmark
+from egtr.engine.benchmark import measure
+
+TOOL = Path(__file__).parents[2] / "tools" / "benchmark.py"
+TINY = [
+    "MODEL.DEVICE", "cpu", "MODEL.EGTR.NUM_CLASSES", "5", "MODEL.EGTR.NUM_PREDICATES", "4",
+    "MODEL.EGTR.NUM_QUERIES", "6", "MODEL.EGTR.BACKBONE.NAME", "resnet10t",
+    "MODEL.EGTR.BACKBONE.CHANNELS", "[8, 8, 8, 16]", "MODEL.EGTR.TRANSFORMER.HIDDEN_DIM", "32",
+    "MODEL.EGTR.TRANSFORMER.ENC_LAYERS", "1", "MODEL.EGTR.TRANSFORMER.DEC_LAYERS", "1",
+]  # fmt: skip
+CASE = ["--size", "96", "128", "--runs", "1"]
+
+
+@pytest.fixture
+def run(tmp_path, capsys, monkeypatch):
+    """Runs the tool; returns its report and the rows of its tables. Memory is measured here, not in new processes."""
+    monkeypatch.setattr(benchmark, "measure_memory", lambda build, *args: measure.measure_here(build, args))
+    monkeypatch.setattr(benchmark.growth, "measure_memory", lambda build, *args: measure.measure_here(build, args))
+    main = runpy.run_path(str(TOOL))["main"]
+
+    def run(*arguments):
+        output = tmp_path / "folder" / "report.json"
+        assert main([*arguments, "--output", str(output)]) == 0
+        report = json.loads(output.read_text())
+        assert report["command"] == arguments[0]
+        assert report["machine"]["threads"] == torch.get_num_threads()
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+        return report, [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+    return run
+
+
+def test_inference(run):
+    report, rows = run("inference", *TINY, *CASE, "--batch", "2", "--contestants", "egtr", "literal")
+    for found in report["contestants"].values():
+        assert found["images_per_second"] == pytest.approx(2 / found["seconds"])
+        assert found["total_mb"] >= found["added_mb"] >= 0
+    assert [row[0] for row in rows[2:4]] == ["egtr", "literal"]
+    assert rows[3][3] == "1.000"  # the literal model's time as share of itself
+    for name, parts in report["parts"].items():
+        assert list(parts) == list(benchmark.PARTS)
+        # What the parts leave over is the last of them.
+        assert sum(parts.values()) == pytest.approx(report["contestants"][name]["seconds"])
+        assert all(seconds > 0 for seconds in parts.values())
+
+
+def test_training(run):
+    report, rows = run("training", *TINY, *CASE)
+    assert list(report["contestants"]) == ["egtr", "literal"]
+    assert len(rows) == 4
+
+
+def test_relation(run):
+    report, _ = run("relation", *TINY, *CASE)
+    for mode in ("forward", "forward and backward"):
+        assert all(found["seconds"] > 0 for found in report[mode]["contestants"].values())
+
+
+@pytest.mark.slow  # compiles
+def test_sampling(run):
+    report, rows = run("sampling", *TINY, *CASE)
+    assert len(report["seconds"]) == 4  # encoder and decoder, with and without gradients
+    assert {"grid_sample", "embedding_bag", "auto"} <= set(next(iter(report["seconds"].values())))
+    assert len(rows[0]) == 5
+
+
+def test_growth(run, tmp_path):
+    plot = tmp_path / "plots" / "growth.png"
+    report, rows = run("growth", "queries", *TINY, *CASE, "--values", "4", "6", "9", "--plot", str(plot))
+    assert report["values"] == [4, 6, 9]
+    assert set(report["series"]) == {"seconds", "product_seconds", "added_mb", "model_total_mb"}
+    assert all(len(series) == 3 for series in report["series"].values())
+    assert [row[0] for row in rows[2:]] == ["4", "6", "9"]
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_growth_of_the_picture(run):
+    report, _ = run("growth", "side", *TINY, *CASE, "--values", "96", "128")
+    assert set(report["series"]) == {"seconds", "added_mb"}
+
+
+def test_machine(run):
+    report, _ = run("machine", *TINY, *CASE)
+    assert min(report["able"].values()) > 0
+    assert list(report["work"]) == ["backbone", "encoder", "decoder", "relations"]
+    assert all(work["gflop"] > 0 and work["mb"] > 0 for work in report["work"].values())
+
+
+def test_pipeline(run, tiny_dataset):
+    options = ["DATASETS.TRAIN", f"('{tiny_dataset.train}',)", "SOLVER.IMS_PER_BATCH", "2"]
+    options += ["DATALOADER.NUM_WORKERS", "1", "INPUT.MIN_SIZE_TRAIN", "(64,)"]
+    report, _ = run("pipeline", "--config-file", "vg150_egtr.yaml", "--iterations", "2", *TINY, *options)
+    assert report["iterations"] == 2 and report["workers"] == 1
+    assert 0 <= report["share"] == pytest.approx(report["waiting"] / report["total"])
+
+
+def test_a_wrong_key_is_named(capsys):
+    assert runpy.run_path(str(TOOL))["main"](["machine", "MODEL.EGTR.NUM_QUERY", "3"]) == 1
+    assert "NUM_QUERY" in capsys.readouterr().err
+
+
+def test_slope_of_a_power_law():
+    # y = 5 x^2 where only the last two of four values count: the first two are far off.
+    assert benchmark.growth.slope([1, 2, 4, 8], [99.0, 99.0, 80.0, 320.0]) == pytest.approx(2)
+    assert math.isnan(benchmark.growth.slope([1, 2], [math.nan, math.nan]))
