@@ -205,8 +205,8 @@ def _add_solver_config(cfg: CfgNode) -> None:
     cfg.SOLVER.LR_MULTIPLIERS = []
     # Micro-batches of IMS_PER_BATCH whose gradients are averaged before each optimizer step.
     cfg.SOLVER.ACCUMULATE_STEPS = 1
-    # Keep only the outputs of the transformer's layers and compute the rest again in the backward pass: less memory, a
-    # slower step, the same gradients.
+    # Keep only the outputs of the transformer's layers and compute the rest again in the backward pass: less memory,
+    # a slower step, the same gradients.
     cfg.SOLVER.ACTIVATION_CHECKPOINTING = False
     # Share of itself that a moving average of the weights keeps in each step, such as 0.9999; 0: no average. It is
     # evaluated and kept as model_best in place of the trained weights, and written to model_ema.pth at the end.

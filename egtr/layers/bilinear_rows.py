@@ -23,8 +23,8 @@ class LevelTable(NamedTuple):
     Attributes:
         size: (2, 1, M, K) float, width and height of the level that the sample reads.
         last: (2, 1, M, K) int32, the last column and line at which a square of four cells can start.
-        corners: (2, 2, 1, M, K) float, first and second corner's cell in the square by axis: 0 and 1, or 0 and infinity
-            where the level is a single cell wide, so that the second corner is never near.
+        corners: (2, 2, 1, M, K) float, cell of first and second corner in the square, by axis: 0 and 1; 0 and
+            infinity where the level is a single cell wide, so that the second corner is never near.
         first_row: (M, K) int32, row of the level's first cell.
         line: (M, K) int32, rows from a cell to the one below.
         square: (4, K) int32, rows from the square's first cell to its four: itself, right, below, below right.
@@ -39,7 +39,7 @@ class LevelTable(NamedTuple):
 
 
 def level_table(spatial_shapes: SpatialShapes, locations: Tensor) -> LevelTable:
-    """The table for sampling locations (B, Q, M, L, P, 2), kept for the next layer and the next picture of this size."""
+    """The table for sampling locations (B, Q, M, L, P, 2), kept for further layers and pictures of this size."""
     shapes = tuple((int(height), int(width)) for height, width in spatial_shapes)
     return _level_table(shapes, locations.shape[2], locations.shape[4], locations.dtype, locations.device)
 
@@ -85,11 +85,13 @@ def find_squares(locations: Tensor, table: LevelTable) -> Squares:
         locations: (Q, M, L, P, 2), x and y in 0..1 over the map; anything is allowed.
         table: of the levels.
     """
-    position = torch.addcmul(locations.new_tensor(-0.5), locations.flatten(2, 3).movedim(-1, 0), table.size)
+    queries, heads = locations.shape[:2]
+    position = locations.new_empty(2, queries, heads, table.size.shape[-1])
+    torch.addcmul(locations.new_tensor(-0.5), locations.flatten(2, 3).movedim(-1, 0), table.size, out=position)
     # Rounding towards zero is as good as down, since negative cells become 0. Bounds are put on integers, so that
     # not even a NaN, which a diverging training run will produce, can lead out of the table.
     cell = torch.minimum(position.to(torch.int32).clamp_(min=0), table.last)
-    first_row = torch.addcmul(table.first_row, cell[1], table.line).add_(cell[0], alpha=table.first_row.shape[0])
+    first_row = torch.addcmul(table.first_row, cell[1], table.line).add_(cell[0], alpha=heads)
     return Squares(first_row, position.sub_(cell) - table.corners)
 
 
@@ -113,15 +115,13 @@ def corner_rows(squares: Squares, attention_weights: Tensor, table: LevelTable) 
     Returns:
         rows (Q * M, 4, K) int32 and weights (Q * M, 4, K), corners in the order of ``table.square``.
     """
-    queries, heads, samples = squares.first_row.shape
+    samples = squares.first_row.shape[-1]
     rows = squares.first_row.view(-1, 1, samples) + table.square
-    # (corner, axis, Q * M, K)
-    weight = near(squares.distance).view(2, 2, -1, samples)
-    weight[:, 1].mul_(attention_weights.reshape(-1, samples))
-    weights = weight.new_empty(queries * heads, 4, samples)
-    for corner, (y, x) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
-        torch.mul(weight[y, 1], weight[x, 0], out=weights[:, corner])
-    return rows, weights
+    x, y = near(squares.distance).view(2, 2, -1, samples).unbind(1)  # (corner, Q * M, K)
+    y = y * attention_weights.reshape(-1, samples)
+    weights = y.new_empty(y.shape[1], 2, 2, samples)
+    torch.mul(y.movedim(0, 1)[:, :, None], x.movedim(0, 1)[:, None], out=weights)
+    return rows, weights.flatten(1, 2)
 
 
 def sample_gradients(

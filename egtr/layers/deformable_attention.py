@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .bilinear_rows import SpatialShapes
-from .deformable_sampling import fastest, sampling_function
+from .deformable_sampling import sampling_function
 
 
 def multi_scale_deformable_attention(
@@ -40,7 +40,7 @@ def multi_scale_deformable_attention(
     dtype = torch.promote_types(sampling_locations.dtype, attention_weights.dtype)
     # Positions and sums in full precision whatever autocast says: bfloat16 knows only some 256 positions on a map.
     exact = torch.promote_types(dtype, torch.float32)
-    sample = sampling_function(fastest(value.device) if implementation == "auto" else implementation)
+    sample = sampling_function(implementation, value.device)
     out = sample(value.to(exact), spatial_shapes, sampling_locations.to(exact), attention_weights.to(exact))
     return out.to(dtype)
 
@@ -53,13 +53,28 @@ class MultiScaleDeformableAttention(nn.Module):
         num_heads: heads M; must divide ``dim``.
         num_levels: levels L.
         num_points: sampling points P per head and level.
+        implementation: entry of DEFORMABLE_ATTENTION_REGISTRY, or "auto": the fastest for the device.
+
+    Raises:
+        ValueError: ``dim`` is no multiple of ``num_heads``.
+        EGTRError: no such implementation.
     """
 
-    def __init__(self, dim: int, num_heads: int = 8, num_levels: int = 4, num_points: int = 4):
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int = 8,
+        num_levels: int = 4,
+        num_points: int = 4,
+        implementation: str = "auto",
+    ):
         super().__init__()
         if dim % num_heads:
             raise ValueError(f"dim {dim} is not divisible by num_heads {num_heads}")
+        # A wrong name is an error when the model is built, not when it first sees a picture.
+        sampling_function(implementation, torch.device("cpu"))
         self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, num_points
+        self.implementation = implementation
         self.sampling_offsets = nn.Linear(dim, num_heads * num_levels * num_points * 2)
         self.attention_weights = nn.Linear(dim, num_heads * num_levels * num_points)
         self.value_proj = nn.Linear(dim, dim)
@@ -107,7 +122,7 @@ class MultiScaleDeformableAttention(nn.Module):
             value = value.masked_fill(padding_mask[..., None], 0.0)
         value = value.view(*value.shape[:2], self.num_heads, -1)
         locations, weights = self.sampling_points(query, reference_points, spatial_shapes)
-        out = multi_scale_deformable_attention(value, spatial_shapes, locations, weights)
+        out = multi_scale_deformable_attention(value, spatial_shapes, locations, weights, self.implementation)
         return self.output_proj(out)
 
     def sampling_points(

@@ -25,28 +25,25 @@ returns (B, Q, M * D). All tensors have one type, float32 or float64, on one dev
 in the three of them.
 """
 
-# Queries at a time: their samples stay in a processor's cache between one step and the next.
-CHUNK = 1024
+# Sums at a time where rows are copied: few enough to stay in a processor's cache from one step to the next.
+CHUNK = 2048
 
 
-def sampling_function(name: str) -> Callable[..., Tensor]:
-    """The entry of this name.
+def sampling_function(name: str, device: torch.device) -> Callable[..., Tensor]:
+    """The entry of this name; "auto": the fastest for the device that needs no compiler, in inference and training.
 
     Raises:
         EGTRError: it is not registered.
     """
+    if name == "auto":
+        name = "embedding_bag" if device.type == "cpu" else "grid_sample"
     if name not in DEFORMABLE_ATTENTION_REGISTRY:
         known = ", ".join(["auto", *sorted(name for name, _ in DEFORMABLE_ATTENTION_REGISTRY)])
         raise EGTRError(
-            f"MODEL.EGTR.TRANSFORMER.DEFORMABLE_ATTENTION: {name!r} is not registered. Known: {known}. An entry of your "
-            f"own must be imported before the model is built"
+            f"MODEL.EGTR.TRANSFORMER.DEFORMABLE_ATTENTION: {name!r} is not registered. Known: {known}. An entry of "
+            f"your own must be imported before the model is built"
         )
     return DEFORMABLE_ATTENTION_REGISTRY.get(name)
-
-
-def fastest(device: torch.device) -> str:
-    """What "auto" stands for: the fastest entry that needs no compiler, in inference and in training."""
-    return "embedding_bag" if device.type == "cpu" else "grid_sample"
 
 
 @DEFORMABLE_ATTENTION_REGISTRY.register()
@@ -107,15 +104,22 @@ class GatherRows:
     @staticmethod
     def read(source: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
         """Weighted sums (G, D) of rows of ``source`` (T, D)."""
-        return torch.bmm(weights.flatten(1)[:, None], _pick(source, rows))[:, 0]
+        out = source.new_empty(len(rows), source.shape[1])
+        for part in _chunks(len(rows), CHUNK):
+            torch.bmm(weights[part].flatten(1)[:, None], _pick(source, rows[part]), out=out[part, None])
+        return out
 
     @staticmethod
-    def write(grad: Tensor, rows: Tensor, weights: Tensor, spatial_shapes: SpatialShapes, heads: int) -> Tensor:
-        """The transpose of ``read``: from the gradient (G, D) of the sums to that of the source, (T, D)."""
-        written = grad.new_zeros(sum(h * w for h, w in spatial_shapes) * heads, grad.shape[1])
-        for part in _chunks(len(grad)):
+    def write(grad: Tensor, first_row: Tensor, weights: Tensor, table: LevelTable, shapes: SpatialShapes) -> Tensor:
+        """The transpose of ``read``: from the gradient (G, D) of the sums to that of the source, (T, D).
+
+        ``first_row`` (G, K) stands for the rows of the four corners.
+        """
+        written = grad.new_zeros(sum(h * w for h, w in shapes) * table.first_row.shape[0], grad.shape[1])
+        for part in _chunks(len(grad), CHUNK):
             weighted = (weights[part].flatten(1)[..., None] * grad[part, None]).flatten(0, 1)
-            written.scatter_add_(0, rows[part].reshape(-1, 1).long().expand_as(weighted), weighted)
+            rows = (first_row[part, None] + table.square).view(-1, 1).long()
+            written.scatter_add_(0, rows.expand_as(weighted), weighted)
         return written
 
 
@@ -127,22 +131,21 @@ class BagsOfRows(GatherRows):
         return F.embedding_bag(rows.flatten(1), source, mode="sum", per_sample_weights=weights.flatten(1))
 
     @staticmethod
-    def write(grad: Tensor, rows: Tensor, weights: Tensor, spatial_shapes: SpatialShapes, heads: int) -> Tensor:
+    def write(grad: Tensor, first_row: Tensor, weights: Tensor, table: LevelTable, shapes: SpatialShapes) -> Tensor:
         # embedding_bag's own backward adds sample by sample. Sorted by row, samples are bags again, and all four
         # corners share the order of the first: what they read together lies one column or line further on.
-        sizes = [h * w for h, w in spatial_shapes]
-        first = rows[:, 0].flatten()
-        order = first.sort(stable=True).indices
-        starts = first.new_zeros(sum(sizes) * heads + 1, dtype=torch.long)
-        torch.cumsum(first.bincount(minlength=len(starts) - 1), 0, out=starts[1:])
-        sums = order.div(rows.shape[2], rounding_mode="floor")
+        heads, sizes = table.first_row.shape[0], [h * w for h, w in shapes]
+        order = first_row.flatten().sort(stable=True).indices
+        counts = first_row.flatten().bincount(minlength=sum(sizes) * heads)
+        starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        sums = order.div(first_row.shape[1], rounding_mode="floor")
         corners = []
-        for weight in weights.movedim(1, -1).reshape(-1, 4).index_select(0, order).unbind(1):
+        for weight in weights.movedim(1, -1).reshape(-1, 4).index_select(0, order).t().contiguous():
             bags = F.embedding_bag(
-                sums, grad, starts, mode="sum", per_sample_weights=weight.contiguous(), include_last_offset=True
+                sums, grad, starts, mode="sum", per_sample_weights=weight, include_last_offset=True
             )
             corners.append(bags.view(-1, heads, grad.shape[1]).split(sizes))
-        for shape, *level in zip(spatial_shapes, *corners, strict=True):
+        for shape, *level in zip(shapes, *corners, strict=True):
             here, right, below, below_right = (corner.unflatten(0, shape) for corner in level)
             here[:, 1:] += right[:, :-1]
             here[1:] += below[:-1]
@@ -170,43 +173,39 @@ class RowSampling(torch.autograd.Function):
         ctx.save_for_backward(value, locations, attention_weights)
         ctx.spatial_shapes, ctx.method = spatial_shapes, method
         table = level_table(spatial_shapes, locations)
-        out = value.new_empty(*locations.shape[:3], value.shape[-1])
-        for b, picture in enumerate(value.flatten(1, 2)):
-            for part in _chunks(locations.shape[1]):
-                rows, weights = method.find(locations[b, part], attention_weights[b, part], table)
-                out[b, part] = method.read(picture, rows, weights).view_as(out[b, part])
-        return out.flatten(2)
+        out = []
+        # One picture after the other, to keep memory low.
+        for source, *samples in zip(value.flatten(1, 2), locations, attention_weights, strict=True):
+            out.append(method.read(source, *method.find(*samples, table)))
+        return torch.stack(out).view(*locations.shape[:2], -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         value, locations, attention_weights = ctx.saved_tensors
         table = level_table(ctx.spatial_shapes, locations)
-        batch, queries, heads, levels, points = attention_weights.shape
-        grad = grad.reshape(batch, queries, heads, -1)
+        queries, heads, head_dim = *locations.shape[1:3], value.shape[-1]
         d_value = torch.empty_like(value) if ctx.needs_input_grad[0] else None
         d_locations, d_weights = torch.empty_like(locations), torch.empty_like(attention_weights)
-        # Of one picture, for writing.
-        all_rows = locations.new_empty(queries * heads, 4, levels * points, dtype=torch.int32)
-        all_weights = locations.new_empty(all_rows.shape)
-        for b, picture in enumerate(value.flatten(1, 2)):
-            for part in _chunks(queries):
-                sums = slice(part.start * heads, part.stop * heads)
+        for b, d_sums in enumerate(grad.reshape(len(grad), queries * heads, head_dim)):
+            source, first_rows, all_weights = value[b].reshape(-1, head_dim), [], []
+            for part in _chunks(queries, max(1, CHUNK // heads)):
                 squares = find_squares(locations[b, part], table)
                 rows, weights = corner_rows(squares, attention_weights[b, part], table)
-                all_rows[sums], all_weights[sums] = rows, weights
-                products = (_pick(picture, rows) @ grad[b, part].reshape(len(rows), -1, 1)).view_as(weights)
+                products = _pick(source, rows) @ d_sums[part.start * heads : part.stop * heads, :, None]
                 d_locations[b, part], d_weights[b, part] = sample_gradients(
-                    squares, attention_weights[b, part], table, products
+                    squares, attention_weights[b, part], table, products.view_as(weights)
                 )
-            if d_value is not None:
-                written = ctx.method.write(grad[b].flatten(0, 1), all_rows, all_weights, ctx.spatial_shapes, heads)
-                d_value[b] = written.view_as(d_value[b])
+                first_rows.append(rows[:, 0])
+                all_weights.append(weights)
+            if d_value is not None and queries:
+                samples = torch.cat(first_rows), torch.cat(all_weights)
+                d_value[b] = ctx.method.write(d_sums, *samples, table, ctx.spatial_shapes).view_as(d_value[b])
         return d_value, None, d_locations, d_weights, None
 
 
-def _chunks(count: int) -> Iterator[slice]:
-    return (slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
+def _chunks(count: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
 def _pick(source: Tensor, rows: Tensor) -> Tensor:
