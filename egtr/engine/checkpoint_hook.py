@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from detectron2.engine import HookBase, hooks
@@ -142,10 +143,10 @@ class EvaluationHook(hooks.EvalHook):
         self._evaluated = self.trainer.iter
 
     def after_train(self) -> None:
-        # A run that is asked to stop has no time for the last evaluation: it is made up for on --resume.
-        if not self.checkpoints.request.received:
-            with self.checkpoints.request.interrupting():
-                super().after_train()
+        # A run that is asked to stop has no time for the last evaluation: --resume makes up for it. The trainer ends the
+        # run when all hooks have had their turn.
+        with suppress(TrainingStopped), self.checkpoints.request.interrupting():
+            super().after_train()
 
     def is_due(self, iteration: int) -> bool:
         """Whether an evaluation follows the iteration; the one after the last is not counted."""

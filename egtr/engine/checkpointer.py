@@ -143,7 +143,7 @@ class EGTRCheckpointer(DetectionCheckpointer):
             EGTRError: it cannot be written, such as on a full disk.
         """
         path = os.path.join(self.save_dir, f"{name}.pth")
-        if self.save_to_disk:
+        if self.save_dir and self.save_to_disk:
             write_checkpoint(path, {"model": (model or self.model).state_dict(), **extra})
         return path
 

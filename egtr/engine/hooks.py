@@ -5,8 +5,9 @@ import math
 import os
 from typing import Any
 
-from detectron2.engine import HookBase
+from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
 
 from egtr.data.broken import SkipBroken
 from egtr.structures import EGTRError
@@ -149,6 +150,29 @@ class EarlyStoppingHook(HookBase):
     def _is_hopeless(self) -> bool:
         # The main process alone knows results.
         return comm.all_gather(self.best.stale)[0] >= self.patience
+
+
+class MetricsHook(hooks.PeriodicWriter):
+    """Detectron2's hook, which also writes whenever an evaluation or a checkpoint is due.
+
+    What a checkpoint knows of is on the disk then: a run that resumes from it does not measure it again.
+
+    Args:
+        writers: of metrics.json, of TensorBoard and of the log.
+    """
+
+    def __init__(self, writers: list[EventWriter], evaluation: EvaluationHook, checkpoints: CheckpointHook):
+        super().__init__(writers)
+        self.writers = writers
+        self.evaluation = evaluation
+        self.checkpoints = checkpoints
+
+    def after_step(self) -> None:
+        if self.evaluation.is_due(self.trainer.iter) or self.checkpoints.is_due():
+            for writer in self.writers:
+                writer.write()
+        else:
+            super().after_step()
 
 
 class BrokenPictureReporter(HookBase):

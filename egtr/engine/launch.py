@@ -19,6 +19,7 @@ from egtr.structures import EGTRError
 from .checkpointer import EGTRCheckpointer
 from .checks import check_scoring
 from .defaults import setup, without_pretrained
+from .stopping import forwarding_signals
 from .trainer import EGTRTrainer
 
 
@@ -88,7 +89,8 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
         # Raised out here it does not keep the loader alive, whose workers end with it.
         raise EGTRError(message)
     try:
-        launch_processes(main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
+        with forwarding_signals():
+            launch_processes(main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
     except ProcessRaisedException as error:
         message = _egtr_error(str(error))
         if message is None:

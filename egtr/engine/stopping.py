@@ -1,6 +1,8 @@
 """Stopping a run on request: the cluster, the user or a metric that no longer rises."""
 
 import logging
+import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -95,6 +97,24 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
+
+
+@contextmanager
+def forwarding_signals() -> Iterator[None]:
+    """While this process waits for those that it has started, let them have what asks it to stop."""
+
+    def forward(number: int, frame: object) -> None:
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, number)
+
+    # A terminal sends Ctrl-C to all processes itself.
+    handlers = {signal.SIGTERM: forward, signal.SIGUSR1: forward, signal.SIGINT: lambda number, frame: None}
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def ignore_stop_signals() -> None:

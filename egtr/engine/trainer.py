@@ -274,7 +274,8 @@ class EGTRTrainer(DefaultTrainer):
             if cfg.TEST.EARLY_STOPPING_PATIENCE:
                 patience = cfg.TEST.EARLY_STOPPING_PATIENCE
                 all_hooks.append(EarlyStoppingHook(best, patience, evaluation, self._checkpoints))
-        if comm.is_main_process() and cfg.TEST.SCENE_GRAPH.VIS_IMAGES and cfg.MODEL.EGTR.RELATION.ENABLED:
+        draws = cfg.DATASETS.TEST and cfg.TEST.SCENE_GRAPH.VIS_IMAGES and cfg.MODEL.EGTR.RELATION.ENABLED
+        if comm.is_main_process() and draws:
             all_hooks.append(GraphPictures(cfg, self._evaluated_model, evaluation))
         if comm.is_main_process():
             all_hooks.append(MetricsHook(self._writers, evaluation, self._checkpoints))

@@ -1,10 +1,13 @@
+import math
+
 import pytest
 import torch
 from detectron2.modeling import build_model
 from torch import nn
 
 from egtr.config import get_egtr_cfg
-from egtr.engine import build_optimizer
+from egtr.engine import EGTRTrainer, build_optimizer
+from egtr.engine.optimizer import freeze_parameters
 from egtr.structures import EGTRError
 
 
@@ -87,3 +90,92 @@ def test_errors_name_key_and_remedy(cfg):
     cfg.SOLVER.OPTIMIZER = "AdamW"
     with pytest.raises(EGTRError, match="no trainable parameter.*FREEZE_DETECTOR"):
         build_optimizer(cfg, model.requires_grad_(False))
+
+
+def test_rates_of_ones_own(cfg):
+    model = Toy()
+    cfg.SOLVER.LR_MULTIPLIERS = [["*sampling_offsets.weight", 0.5], ["transformer.*", 2], ["*.attention.*", 7.0]]
+    new = ["relation.weight", "transformer.attention.value.bias"]
+    # The first row that fits counts, also for new parameters; without one the rates are as ever: 2e-7 for the
+    # backbone, 2e-4 for what is new.
+    expected = {
+        "backbone.weight": 2e-7,
+        "backbone.bias": 2e-7,
+        "transformer.reference_points.weight": 4e-6,
+        "transformer.reference_points.bias": 4e-6,
+        "transformer.attention.sampling_offsets.weight": 1e-6,
+        "transformer.attention.sampling_offsets.bias": 4e-6,
+        "transformer.attention.value.weight": 4e-6,
+        "transformer.attention.value.bias": 4e-6,
+        "transformer.after_backbone.weight": 4e-6,
+        "transformer.after_backbone.bias": 4e-6,
+        "relation.weight": 2e-4,
+    }
+    assert rates(model, build_optimizer(cfg, model, new)) == pytest.approx(expected)
+
+
+def test_multiple_of_zero_freezes(cfg):
+    model = Toy()
+    cfg.SOLVER.LR_MULTIPLIERS = [["*.after_backbone.*", 1.0], ["transformer.*", 0], ["backbone.bias", 0.0]]
+    frozen = freeze_parameters(cfg, model)
+    trained = rates(model, build_optimizer(cfg, model))
+    assert set(trained) == {
+        "backbone.weight",
+        "transformer.after_backbone.weight",
+        "transformer.after_backbone.bias",
+        "relation.weight",
+    }
+    # relation.bias was frozen before.
+    assert set(frozen) | set(trained) | {"relation.bias"} == {name for name, _ in model.named_parameters()}
+    assert not any(dict(model.named_parameters())[name].requires_grad for name in frozen)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([["backbone", 0.1]], "no parameter fits the pattern 'backbone'; one is called 'backbone.weight'"),
+        ([["backbone.*"]], r"LR_MULTIPLIERS: \['backbone.\*'\] is not \[pattern, multiple\]"),
+        ([["backbone.*", "0.1"]], "is not"),
+        ([["backbone.*", -1]], "0 or more"),
+        (["backbone.*"], "is not"),
+        ([["*", 0]], "no trainable parameter.*LR_MULTIPLIERS"),
+    ],
+)
+def test_unusable_rates_of_ones_own(cfg, rows, message):
+    model = Toy()
+    cfg.SOLVER.LR_MULTIPLIERS = rows
+    with pytest.raises(EGTRError, match=message):
+        freeze_parameters(cfg, model)
+        build_optimizer(cfg, model)
+
+
+def rate_curve(cfg, name: str, **changes) -> list[float]:
+    """The rate of each of ten iterations, as a multiple of BASE_LR."""
+    cfg.SOLVER.LR_SCHEDULER_NAME, cfg.SOLVER.MAX_ITER = name, 10
+    cfg.SOLVER.WARMUP_ITERS, cfg.SOLVER.WARMUP_FACTOR, cfg.SOLVER.WARMUP_METHOD = 4, 0.2, "linear"
+    for key, value in changes.items():
+        cfg.SOLVER[key] = value
+    model = Toy()
+    optimizer = build_optimizer(cfg, model)
+    scheduler = EGTRTrainer.build_lr_scheduler(cfg, optimizer)
+    curve = []
+    for _ in range(10):
+        curve.append(rates(model, optimizer)["relation.weight"] / cfg.SOLVER.BASE_LR)
+        # The backbone's rate stays a tenth of it.
+        assert rates(model, optimizer)["backbone.weight"] == pytest.approx(0.1 * curve[-1] * cfg.SOLVER.BASE_LR)
+        optimizer.step()
+        scheduler.step()
+    return curve
+
+
+def test_warm_up_and_steps(cfg):
+    # Four iterations from 0.2 to 1 in equal steps, then a tenth and a hundredth.
+    expected = [0.2, 0.4, 0.6, 0.8, 1, 1, 0.1, 0.1, 0.01, 0.01]
+    assert rate_curve(cfg, "WarmupMultiStepLR", STEPS=(6, 8), GAMMA=0.1) == pytest.approx(expected)
+
+
+def test_warm_up_and_cosine(cfg):
+    # Half a cosine over all ten iterations, of which the warm-up takes the first four: it rises to the cosine.
+    cosine = [0.5 * (1 + math.cos(math.pi * k / 10)) for k in range(10)]
+    expected = [0.2 + (cosine[4] - 0.2) * k / 4 for k in range(4)] + cosine[4:]
+    assert rate_curve(cfg, "WarmupCosineLR", BASE_LR_END=0.0) == pytest.approx(expected)

@@ -1,7 +1,9 @@
 """What all encoder and decoder layers share."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 class PostNormLayer(nn.Module):
@@ -11,7 +13,13 @@ class PostNormLayer(nn.Module):
         dim: width d.
         ffn_dim: width inside the feed-forward network.
         dropout: of what attention and feed-forward network add.
+
+    Attributes:
+        recompute: save memory in training: the backward pass runs the layer again, so that nothing but its inputs has
+            to be kept until then.
     """
+
+    recompute = False
 
     def __init__(self, dim: int, ffn_dim: int, dropout: float):
         super().__init__()
@@ -20,10 +28,15 @@ class PostNormLayer(nn.Module):
         self.ffn_norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
 
+    def __call__(self, *inputs):
+        if self.recompute and self.training and torch.is_grad_enabled():
+            return checkpoint(super().__call__, *inputs, use_reentrant=False)
+        return super().__call__(*inputs)
+
     def add(self, x: Tensor, attended: Tensor, norm: nn.LayerNorm) -> Tensor:
         """Residual connection and norm, (B, S, d)."""
         return norm(x + self.dropout(attended))
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """(B, S, d) to (B, S, d), residual connection and norm included."""
-        return self.add(x, self.linear2(F.relu(self.linear1(x))), self.ffn_norm)
+        return self.add(x, self.linear2(F.relu(self.linear1(x), inplace=True)), self.ffn_norm)

@@ -1,0 +1,25 @@
+#!/usr/bin/env python
+"""Train a tiny model for a while under kills, damage and full disks, and count what was lost.
+
+    python tools/soak.py --minutes 60 --output output/soak
+
+First the run is made once without faults: its losses are what every other run must have. Then runs are started,
+hurt at random moments and resumed. Each fault ends in one of three ways: survived (the run went on, and the losses of
+the iterations that follow are those of the run without faults), reported (one clear error, and a run that resumed all
+the same), or lost. The table goes to the terminal, to OUTPUT/soak.md and to OUTPUT/soak.json; the log to
+OUTPUT/soak.log. The exit status is 1 if anything was lost.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from egtr.engine.soak import Soak
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60.0, help="how long to go on (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("output/soak"), help="folder (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the faults (default: %(default)s)")
+    args = parser.parse_args()
+    sys.exit(Soak(args.output, seed=args.seed).run(args.minutes))
