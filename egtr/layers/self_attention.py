@@ -37,6 +37,7 @@ class QueryKeySelfAttention(nn.Module):
         def heads(t: Tensor) -> Tensor:
             return t.view(batch, length, self.num_heads, -1).transpose(1, 2)
 
-        queries, keys = self.q_proj(x + position), self.k_proj(x + position)
+        located = x + position
+        queries, keys = self.q_proj(located), self.k_proj(located)
         out = F.scaled_dot_product_attention(heads(queries), heads(keys), heads(self.v_proj(x)))
         return self.out_proj(out.transpose(1, 2).reshape(batch, length, dim)), queries, keys

@@ -25,8 +25,9 @@ class TransformerOutput:
     """What the detector says. B pictures, N queries, C classes, S encoder cells, d width, L decoder layers.
 
     Attributes:
-        logits: L tensors (B, N, C), one per decoder layer; the last is the answer.
-        pred_boxes: L tensors (B, N, 4), cxcywh in 0..1 of the valid picture.
+        logits: tensors (B, N, C), one per decoder layer with MODEL.EGTR.AUX_LOSS; the last is the answer, and without
+            auxiliary losses all that is needed.
+        pred_boxes: tensors (B, N, 4), as many, cxcywh in 0..1 of the valid picture.
         hidden_states: L tensors (B, N, d).
         queries, keys: L tensors (B, N, d), by-products of decoder self-attention, the query not yet scaled.
         memory: (B, S, d) encoder output.
@@ -57,6 +58,7 @@ def shared_arguments(cfg, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         "enc_ffn_dim": transformer.ENC_FFN_DIM,
         "dec_ffn_dim": transformer.DEC_FFN_DIM,
         "dropout": transformer.DROPOUT,
+        "aux_loss": egtr.AUX_LOSS,
     }
 
 

@@ -15,7 +15,7 @@ class DecoderOutput(NamedTuple):
 
     Attributes:
         hidden_states: (B, N, d).
-        pred_boxes: (B, N, 4) cxcywh in 0..1.
+        pred_boxes: (B, N, 4) cxcywh in 0..1; those of the last layer alone where nothing needs the others.
         queries, keys: (B, N, d), by-products of self-attention (paper, section 3.2).
     """
 
@@ -28,11 +28,20 @@ class DecoderOutput(NamedTuple):
 class DecoderLayer(PostNormLayer):
     """Self-attention among queries, deformable attention to the picture, feed-forward network; post-norm."""
 
-    def __init__(self, dim: int, num_heads: int, num_levels: int, num_points: int, ffn_dim: int, dropout: float):
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        num_levels: int,
+        num_points: int,
+        ffn_dim: int,
+        dropout: float,
+        deformable_attention: str = "auto",
+    ):
         super().__init__(dim, ffn_dim, dropout)
         self.self_attn = QueryKeySelfAttention(dim, num_heads)
         self.self_attn_norm = nn.LayerNorm(dim)
-        self.cross_attn = MultiScaleDeformableAttention(dim, num_heads, num_levels, num_points)
+        self.cross_attn = MultiScaleDeformableAttention(dim, num_heads, num_levels, num_points, deformable_attention)
         self.cross_attn_norm = nn.LayerNorm(dim)
 
     def forward(
@@ -42,7 +51,7 @@ class DecoderLayer(PostNormLayer):
         reference_points: Tensor,
         memory: Tensor,
         spatial_shapes: SpatialShapes,
-        padding_mask: Tensor,
+        padding_mask: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One layer.
 
@@ -95,9 +104,10 @@ class Decoder(nn.Module):
         memory: Tensor,
         spatial_shapes: SpatialShapes,
         valid_ratios: Tensor,
-        padding_mask: Tensor,
+        padding_mask: Tensor | None,
         box_heads: nn.ModuleList,
         refine: bool,
+        all_boxes: bool,
     ) -> DecoderOutput:
         """Decode.
 
@@ -105,19 +115,23 @@ class Decoder(nn.Module):
             x, position: (B, N, d), content and position half of the queries.
             reference: (B, N, 2 or 4) in 0..1 of the valid picture.
             memory: (B, S, d), encoded cells.
-            spatial_shapes, valid_ratios, padding_mask: as in the encoder.
+            spatial_shapes: (height, width) of each level.
+            valid_ratios, padding_mask: as in :class:`~egtr.modeling.transformer.geometry.MapGeometry`.
             box_heads: one box head, or one for each layer.
             refine: a layer's boxes become the next layer's reference, without gradient.
+            all_boxes: boxes of every layer are wanted, and not of the last alone.
         """
         out = DecoderOutput([], [], [], [])
         for index, layer in enumerate(self.layers):
             scale = valid_ratios if reference.shape[-1] == 2 else torch.cat([valid_ratios, valid_ratios], dim=-1)
             points = reference[:, :, None] * scale[:, None]
             x, queries, keys = layer(x, position, points, memory, spatial_shapes, padding_mask)
-            box_head = box_heads[index if len(box_heads) > 1 else 0]
-            boxes = apply_box_delta(box_head(x), reference)
-            for entries, value in zip(out, (x, boxes, queries, keys), strict=True):
-                entries.append(value)
+            out.hidden_states.append(x)
+            out.queries.append(queries)
+            out.keys.append(keys)
+            if refine or all_boxes or layer is self.layers[-1]:
+                box_head = box_heads[index if len(box_heads) > 1 else 0]
+                out.pred_boxes.append(apply_box_delta(box_head(x), reference))
             if refine:
-                reference = boxes.detach()
+                reference = out.pred_boxes[-1].detach()
         return out

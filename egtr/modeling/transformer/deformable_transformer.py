@@ -4,16 +4,16 @@ import copy
 import math
 
 import torch
-import torch.nn.functional as F
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
-from ...layers import MLP, MultiScaleDeformableAttention, sine_position_embedding
+from ...layers import MLP, MultiScaleDeformableAttention
 from ...structures import EGTRError
 from .build import TRANSFORMER_REGISTRY, TransformerOutput, shared_arguments
 from .decoder import Decoder
 from .encoder import Encoder
+from .geometry import map_geometry
 from .two_stage import TwoStage
 
 
@@ -31,9 +31,11 @@ class DeformableTransformer(nn.Module):
         enc_ffn_dim, dec_ffn_dim: width of their feed-forward networks.
         enc_points, dec_points: sampling points per head and level.
         num_feature_levels: levels; those beyond the backbone's are made by stride-2 convolutions.
+        deformable_attention: how it is computed, see :class:`~egtr.layers.MultiScaleDeformableAttention`.
         dropout: of attention outputs and feed-forward networks.
         with_box_refine: each layer has own heads and corrects the reference boxes.
         two_stage: encoder proposals instead of learned queries; needs ``with_box_refine``.
+        aux_loss: answers of every decoder layer, for losses on each, and not of the last alone.
 
     Raises:
         EGTRError: settings that contradict each other.
@@ -55,9 +57,11 @@ class DeformableTransformer(nn.Module):
         enc_points: int = 4,
         dec_points: int = 4,
         num_feature_levels: int = 4,
+        deformable_attention: str = "auto",
         dropout: float = 0.1,
         with_box_refine: bool = False,
         two_stage: bool = False,
+        aux_loss: bool = False,
     ):
         super().__init__()
         if two_stage and not with_box_refine:
@@ -72,7 +76,7 @@ class DeformableTransformer(nn.Module):
                 f"MODEL.EGTR.TRANSFORMER.NUM_FEATURE_LEVELS {num_feature_levels} is less than the backbone's "
                 f"{len(input_shape)} maps: shorten MODEL.EGTR.BACKBONE.OUT_INDICES or raise it"
             )
-        self.with_box_refine, self.hidden_dim = with_box_refine, hidden_dim
+        self.with_box_refine, self.aux_loss, self.hidden_dim = with_box_refine, aux_loss, hidden_dim
 
         widths = [shape.channels for shape in input_shape.values()]
         projections = [nn.Conv2d(width, hidden_dim, 1) for width in widths]
@@ -81,7 +85,13 @@ class DeformableTransformer(nn.Module):
             projections.append(nn.Conv2d(width, hidden_dim, 3, stride=2, padding=1))
         self.input_proj = nn.ModuleList(nn.Sequential(conv, nn.GroupNorm(32, hidden_dim)) for conv in projections)
         self.level_embed = nn.Parameter(torch.empty(num_feature_levels, hidden_dim))
-        shared = {"dim": hidden_dim, "num_heads": num_heads, "num_levels": num_feature_levels, "dropout": dropout}
+        shared = {
+            "dim": hidden_dim,
+            "num_heads": num_heads,
+            "num_levels": num_feature_levels,
+            "dropout": dropout,
+            "deformable_attention": deformable_attention,
+        }
         self.encoder = Encoder(enc_layers, num_points=enc_points, ffn_dim=enc_ffn_dim, **shared)
         self.decoder = Decoder(dec_layers, num_points=dec_points, ffn_dim=dec_ffn_dim, **shared)
         self.two_stage = TwoStage(hidden_dim, num_queries) if two_stage else None
@@ -103,6 +113,7 @@ class DeformableTransformer(nn.Module):
             "enc_points": transformer.ENC_POINTS,
             "dec_points": transformer.DEC_POINTS,
             "num_feature_levels": transformer.NUM_FEATURE_LEVELS,
+            "deformable_attention": transformer.DEFORMABLE_ATTENTION,
             "with_box_refine": egtr.WITH_BOX_REFINE,
             "two_stage": egtr.TWO_STAGE,
         }
@@ -136,24 +147,25 @@ class DeformableTransformer(nn.Module):
             features: the backbone's maps, finest first.
             valid: (B, H, W) bool over the padded batch, True where a picture is.
         """
-        cells, positions, masks, spatial_shapes, valid_ratios = [], [], [], [], []
+        cells, spatial_shapes = [], []
         maps = list(features.values())
         projected = maps[-1]
         for level, project in enumerate(self.input_proj):
             # The first level of our own is made of the backbone's last map, each later one of the level before it.
-            projected = project(maps[min(level, len(maps) - 1)] if level <= len(maps) else projected)
-            shape = projected.shape[-2:]
-            mask = F.interpolate(valid[:, None].float(), size=shape, mode="nearest")[:, 0].bool()
-            position = sine_position_embedding(mask, self.hidden_dim).to(projected.dtype)
+            convolution, norm = project
+            # GroupNorm squares before it subtracts where channels come last, and loses digits.
+            projected = norm(
+                convolution(maps[min(level, len(maps) - 1)] if level <= len(maps) else projected).contiguous()
+            )
             cells.append(projected.flatten(2).transpose(1, 2))
-            positions.append((position + self.level_embed[level]).flatten(1, 2))
-            masks.append(mask.flatten(1))
-            spatial_shapes.append((int(shape[0]), int(shape[1])))
-            valid_ratios.append(torch.stack([mask[:, 0].float().mean(-1), mask[:, :, 0].float().mean(-1)], dim=-1))
-        x, position = torch.cat(cells, dim=1), torch.cat(positions, dim=1)
-        padding_mask, valid_ratios = ~torch.cat(masks, dim=1), torch.stack(valid_ratios, dim=1)
+            spatial_shapes.append((int(projected.shape[-2]), int(projected.shape[-1])))
+        x = torch.cat(cells, dim=1)
+        positions, reference_points, valid_ratios, padding_mask = map_geometry(valid, spatial_shapes, self.hidden_dim)
+        position = torch.cat(
+            [p.to(x.dtype) + level for p, level in zip(positions, self.level_embed, strict=True)], dim=1
+        )
 
-        memory = self.encoder(x, position, spatial_shapes, valid_ratios, padding_mask)
+        memory = self.encoder(x, position, reference_points, spatial_shapes, padding_mask)
         proposal_logits = proposal_boxes = None
         if self.two_stage is not None:
             content, query_position, reference, proposal_logits, proposal_boxes = self.two_stage(
@@ -172,14 +184,16 @@ class DeformableTransformer(nn.Module):
             padding_mask,
             self.box_heads,
             refine=self.with_box_refine,
+            all_boxes=self.aux_loss,
         )
+        layers = range(len(decoded.hidden_states))
         logits = [
-            self.class_heads[index if self.with_box_refine else 0](hidden)
-            for index, hidden in enumerate(decoded.hidden_states)
+            self.class_heads[layer if self.with_box_refine else 0](decoded.hidden_states[layer])
+            for layer in (layers if self.aux_loss else layers[-1:])
         ]
         return TransformerOutput(
             logits=logits,
-            pred_boxes=decoded.pred_boxes,
+            pred_boxes=decoded.pred_boxes[-len(logits) :],
             hidden_states=decoded.hidden_states,
             queries=decoded.queries,
             keys=decoded.keys,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ...layers import MLP, QueryKeySelfAttention, sine_position_embedding
 from ...structures import EGTRError
 from .build import TRANSFORMER_REGISTRY, TransformerOutput, shared_arguments
+from .geometry import is_unpadded
 from .layer import PostNormLayer
 
 
@@ -21,8 +22,8 @@ class DETREncoderLayer(PostNormLayer):
         self.self_attn = nn.MultiheadAttention(dim, num_heads, dropout=dropout, batch_first=True)
         self.self_attn_norm = nn.LayerNorm(dim)
 
-    def forward(self, x: Tensor, position: Tensor, padding_mask: Tensor) -> Tensor:
-        """(B, S, d) to (B, S, d). ``padding_mask`` is (B, S), True at padding."""
+    def forward(self, x: Tensor, position: Tensor, padding_mask: Tensor | None) -> Tensor:
+        """(B, S, d) to (B, S, d). ``padding_mask`` is (B, S), True at padding, or None."""
         located = x + position
         attended, _ = self.self_attn(located, located, x, key_padding_mask=padding_mask, need_weights=False)
         x = self.add(x, attended, self.self_attn_norm)
@@ -40,14 +41,14 @@ class DETRDecoderLayer(PostNormLayer):
         self.cross_attn_norm = nn.LayerNorm(dim)
 
     def forward(
-        self, x: Tensor, query_position: Tensor, memory: Tensor, position: Tensor, padding_mask: Tensor
+        self, x: Tensor, query_position: Tensor, memory: Tensor, position: Tensor, padding_mask: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One layer.
 
         Args:
             x, query_position: (B, N, d).
             memory, position: (B, S, d), encoded cells and where they are.
-            padding_mask: (B, S) bool, True at padding.
+            padding_mask: (B, S) bool, True at padding; None without any.
 
         Returns:
             x (B, N, d) and the self-attention's queries and keys (B, N, d).
@@ -77,6 +78,7 @@ class DETRTransformer(nn.Module):
         enc_layers, dec_layers: layers of encoder and decoder.
         enc_ffn_dim, dec_ffn_dim: width of their feed-forward networks.
         dropout: of attention and feed-forward networks.
+        aux_loss: answers of every decoder layer, for losses on each, and not of the last alone.
 
     Raises:
         EGTRError: ``num_heads`` does not divide ``hidden_dim``, or an option of Deformable DETR is on.
@@ -96,6 +98,7 @@ class DETRTransformer(nn.Module):
         enc_ffn_dim: int = 2048,
         dec_ffn_dim: int = 2048,
         dropout: float = 0.1,
+        aux_loss: bool = False,
     ):
         super().__init__()
         if hidden_dim % 4 or hidden_dim % num_heads:
@@ -103,7 +106,7 @@ class DETRTransformer(nn.Module):
                 f"MODEL.EGTR.TRANSFORMER.HIDDEN_DIM {hidden_dim} must be a multiple of 4 (position embedding) and of "
                 f"NHEADS {num_heads}"
             )
-        self.hidden_dim = hidden_dim
+        self.hidden_dim, self.aux_loss = hidden_dim, aux_loss
         self.input_proj = nn.Conv2d(list(input_shape.values())[-1].channels, hidden_dim, 1)
         self.encoder = nn.ModuleList(
             DETREncoderLayer(hidden_dim, num_heads, enc_ffn_dim, dropout) for _ in range(enc_layers)
@@ -144,7 +147,7 @@ class DETRTransformer(nn.Module):
         cells = self.input_proj(list(features.values())[-1])
         mask = F.interpolate(valid[:, None].float(), size=cells.shape[-2:], mode="nearest")[:, 0].bool()
         position = sine_position_embedding(mask, self.hidden_dim).to(cells.dtype).flatten(1, 2)
-        padding_mask = ~mask.flatten(1)
+        padding_mask = None if is_unpadded(valid) else ~mask.flatten(1)
 
         memory = cells.flatten(2).transpose(1, 2)
         for layer in self.encoder:
@@ -158,7 +161,8 @@ class DETRTransformer(nn.Module):
             out.hidden_states.append(hidden)
             out.queries.append(queries)
             out.keys.append(keys)
-            out.logits.append(self.class_head(hidden))
-            # In full precision whatever autocast says: bfloat16 knows only some 256 positions across a picture.
-            out.pred_boxes.append(self.box_head(hidden).float().sigmoid())
+            if self.aux_loss or layer is self.decoder[-1]:
+                out.logits.append(self.class_head(hidden))
+                # In full precision whatever autocast says: bfloat16 knows only some 256 positions across a picture.
+                out.pred_boxes.append(self.box_head(hidden).float().sigmoid())
         return out

@@ -32,9 +32,18 @@ def encoder_reference_points(spatial_shapes: SpatialShapes, valid_ratios: Tensor
 class EncoderLayer(PostNormLayer):
     """Deformable self-attention over all levels, then a feed-forward network; norms after each (post-norm)."""
 
-    def __init__(self, dim: int, num_heads: int, num_levels: int, num_points: int, ffn_dim: int, dropout: float):
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        num_levels: int,
+        num_points: int,
+        ffn_dim: int,
+        dropout: float,
+        deformable_attention: str = "auto",
+    ):
         super().__init__(dim, ffn_dim, dropout)
-        self.self_attn = MultiScaleDeformableAttention(dim, num_heads, num_levels, num_points)
+        self.self_attn = MultiScaleDeformableAttention(dim, num_heads, num_levels, num_points, deformable_attention)
         self.self_attn_norm = nn.LayerNorm(dim)
 
     def forward(
@@ -43,7 +52,7 @@ class EncoderLayer(PostNormLayer):
         position: Tensor,
         reference_points: Tensor,
         spatial_shapes: SpatialShapes,
-        padding_mask: Tensor,
+        padding_mask: Tensor | None,
     ) -> Tensor:
         """(B, S, d) to (B, S, d); see :class:`Encoder`."""
         attended = self.self_attn(x + position, reference_points, x, spatial_shapes, padding_mask)
@@ -59,21 +68,25 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(EncoderLayer(**layer) for _ in range(num_layers))
 
     def forward(
-        self, x: Tensor, position: Tensor, spatial_shapes: SpatialShapes, valid_ratios: Tensor, padding_mask: Tensor
+        self,
+        x: Tensor,
+        position: Tensor,
+        reference_points: Tensor,
+        spatial_shapes: SpatialShapes,
+        padding_mask: Tensor | None,
     ) -> Tensor:
         """Encode.
 
         Args:
             x: (B, S, d) cells of all levels.
-            position: (B, S, d) sine and level embedding.
+            position: (B or 1, S, d) sine and level embedding.
+            reference_points: (B or 1, S, L, 2), see :func:`encoder_reference_points`.
             spatial_shapes: (height, width) of each level.
-            valid_ratios: (B, L, 2).
-            padding_mask: (B, S) bool, True at padding.
+            padding_mask: (B, S) bool, True at padding; None without any.
 
         Returns:
             (B, S, d).
         """
-        reference_points = encoder_reference_points(spatial_shapes, valid_ratios)
         for layer in self.layers:
             x = layer(x, position, reference_points, spatial_shapes, padding_mask)
         return x

@@ -58,7 +58,7 @@ class TwoStage(nn.Module):
         self,
         memory: Tensor,
         spatial_shapes: SpatialShapes,
-        padding_mask: Tensor,
+        padding_mask: Tensor | None,
         class_head: nn.Module,
         box_head: nn.Module,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -67,7 +67,7 @@ class TwoStage(nn.Module):
         Args:
             memory: (B, S, d) encoded cells.
             spatial_shapes: (height, width) of the levels.
-            padding_mask: (B, S) bool, True at padding.
+            padding_mask: (B, S) bool, True at padding; None without any.
             class_head, box_head: the heads that score and refine proposals.
 
         Returns:
@@ -77,7 +77,8 @@ class TwoStage(nn.Module):
         Raises:
             EGTRError: fewer cells than queries.
         """
-        proposals, usable = grid_proposals(spatial_shapes, ~padding_mask)
+        valid = memory.new_ones(1, memory.shape[1], dtype=torch.bool) if padding_mask is None else ~padding_mask
+        proposals, usable = grid_proposals(spatial_shapes, valid)
         memory = self.memory_norm(self.memory_proj(memory.masked_fill(~usable[..., None], 0.0)))
         logits = class_head(memory)
         coordinates = box_head(memory).float() + proposals

@@ -1,0 +1,69 @@
+"""Where the cells of feature maps lie in the picture."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...layers import sine_position_embedding
+from ...layers.deformable_attention import SpatialShapes
+from .encoder import encoder_reference_points
+
+
+class MapGeometry(NamedTuple):
+    """Positions of the S cells of L levels. B pictures, or 1 where it is the same for all of a batch.
+
+    Attributes:
+        positions: sine embedding of each level's cells, (B, height * width, d) float32.
+        reference_points: (B, S, L, 2), see :func:`encoder_reference_points`.
+        valid_ratios: (B, L, 2), share of each padded map's width and height that is picture.
+        padding_mask: (B, S) bool, True at padding; None without any.
+    """
+
+    positions: tuple[Tensor, ...]
+    reference_points: Tensor
+    valid_ratios: Tensor
+    padding_mask: Tensor | None
+
+
+def is_unpadded(valid: Tensor) -> bool:
+    """Whether ``valid``, (B, H, W) bool, is True everywhere; False on devices that would make us wait to know it."""
+    return valid.device.type == "cpu" and bool(valid.all())
+
+
+def map_geometry(valid: Tensor, spatial_shapes: SpatialShapes, dim: int) -> MapGeometry:
+    """The geometry of a batch; that of the last few shapes without padding is kept.
+
+    Args:
+        valid: (B, H, W) bool over the padded batch, True where a picture is.
+        spatial_shapes: (height, width) of the levels.
+        dim: width d of the embedding.
+    """
+    if is_unpadded(valid):
+        return _unpadded_geometry(tuple(spatial_shapes), dim)
+    masks = [
+        F.interpolate(valid[:, None].float(), size=shape, mode="nearest")[:, 0].bool() for shape in spatial_shapes
+    ]
+    return _geometry(masks, spatial_shapes, dim)._replace(
+        padding_mask=~torch.cat([m.flatten(1) for m in masks], dim=1)
+    )
+
+
+@lru_cache(maxsize=4)
+def _unpadded_geometry(spatial_shapes: tuple[tuple[int, int], ...], dim: int) -> MapGeometry:
+    # Training may use what inference has made, but no tensor of the inference mode.
+    with torch.inference_mode(False), torch.no_grad():
+        return _geometry([torch.ones(1, *shape, dtype=torch.bool) for shape in spatial_shapes], spatial_shapes, dim)
+
+
+def _geometry(masks: list[Tensor], spatial_shapes: SpatialShapes, dim: int) -> MapGeometry:
+    ratios = [torch.stack([m[:, 0].float().mean(-1), m[:, :, 0].float().mean(-1)], dim=-1) for m in masks]
+    valid_ratios = torch.stack(ratios, dim=1)
+    return MapGeometry(
+        positions=tuple(sine_position_embedding(mask, dim).flatten(1, 2) for mask in masks),
+        reference_points=encoder_reference_points(spatial_shapes, valid_ratios),
+        valid_ratios=valid_ratios,
+        padding_mask=None,
+    )
