@@ -13,6 +13,7 @@ from egtr.structures import (
     Prediction,
     RankedTriplets,
     candidate_pairs,
+    check_max_rank,
     rank_candidates,
 )
 
@@ -93,10 +94,14 @@ def score_image(
 
     Raises:
         EGTRError: the ground truth holds a class or a predicate that the prediction does not know; the prediction
-            holds NaN, infinity, values that are no probabilities or boxes that are none; in another task than
-            "sgdet" queries are not the annotated objects.
+            holds NaN, infinity, values that are no probabilities or boxes that are none, or too few pairs for
+            ``max_rank``; in another task than "sgdet" queries are not the annotated objects, or pairs were left out.
     """
     check_prediction(prediction, ground_truth, task)
+    try:
+        check_max_rank(prediction, max(max_rank, MAX_CANDIDATES))
+    except EGTRError as error:
+        raise EGTRError(f"image {ground_truth.image_id!r}: {error}") from error
     picture = _Picture(prediction, ground_truth, max_rank)
     ranks = {p.name: picture.ranks(p) for p in protocols}
     if task != "sgdet":
@@ -143,6 +148,8 @@ def check_prediction(prediction: Prediction, ground_truth: GroundTruth, task: st
             f"{image}: task {task!r} needs one query for each of the {len(ground_truth.boxes)} annotated objects, in "
             f"their order, but the prediction has {prediction.num_queries}; score it as 'sgdet'"
         )
+    if task != "sgdet" and prediction.max_rank is not None:
+        raise EGTRError(f"{image}: task {task!r} looks at every pair, but the prediction leaves some out")
 
 
 def check_values(prediction: Prediction) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from egtr.structures import EGTRError, GroundTruth, Prediction, TripletCounts
+from egtr.structures import EGTRError, GroundTruth, Prediction, TripletCounts, check_max_rank
 
 from .image_scores import TASKS, check_values
 
@@ -148,6 +148,10 @@ def check_record(prediction: Prediction, ground_truth: GroundTruth | None, meta:
     if size.shape != (2,) or size.dtype.kind not in "iu" or size.min() < 1:
         raise EGTRError(f"image_size is {size.tolist()}, expected height and width, whole pixels")
     check_values(prediction)
+    if prediction.max_rank is not None:
+        if meta.max_rank is None:
+            raise EGTRError("pairs are left out (max_rank), but meta says that records are whole")
+        check_max_rank(prediction, meta.max_rank)
     num_classes, num_predicates = prediction.logits.shape[1], prediction.relation.shape[1]
     for field, found, named in (
         ("logits", num_classes, meta.num_classes),

@@ -16,41 +16,9 @@ from .detector_cache import DetectorCache
 from .matcher import HungarianMatcher
 from .names import get_names
 from .outputs import EGTROutput, Target
-from .postprocessing import build_instances, build_prediction, scale_boxes
-from .relation import (
-    FrequencyBias,
-    RelationSource,
-    build_connectivity_head,
-    build_relation_head,
-    build_relation_tasks,
-)
+from .postprocessing import build_instances, build_prediction, build_pruned_prediction, scale_boxes
+from .relation import RelationPart, build_relation_part
 from .transformer import TransformerOutput, build_transformer
-
-
-class RelationPart(nn.Module):
-    """Everything that EGTR adds to a detector: source, heads and frequency bias.
-
-    Args:
-        source: makes pair features.
-        relation_head, connectivity_head: read them; the latter may be None.
-        frequency_bias: added to the relation logits.
-        tasks: what else is learned from the pair features, name to entry of RELATION_TASK_REGISTRY.
-    """
-
-    def __init__(
-        self,
-        source: RelationSource,
-        relation_head: nn.Module,
-        connectivity_head: nn.Module | None,
-        frequency_bias: FrequencyBias,
-        tasks: nn.ModuleDict,
-    ):
-        super().__init__()
-        self.source = source
-        self.relation_head = relation_head
-        self.connectivity_head = connectivity_head
-        self.frequency_bias = frequency_bias
-        self.tasks = tasks
 
 
 @META_ARCH_REGISTRY.register()
@@ -82,6 +50,8 @@ class EGTR(nn.Module):
         detector_cache: folder for what a frozen detector says, see :class:`DetectorCache`; "" keeps nothing.
         detections_per_image: size of "instances".
         triplets_per_image: triplets of "scene_graph".
+        max_rank: largest K of any ranking of triplets that will be asked of a prediction; pairs that none of these
+            rankings needs may be left out of it.
         object_score: "softmax" or "sigmoid", scores of objects in the graph.
         class_names, predicate_names: for the graph; None prints numbers.
     """
@@ -103,6 +73,7 @@ class EGTR(nn.Module):
         detector_cache: str = "",
         detections_per_image: int = 100,
         triplets_per_image: int = 100,
+        max_rank: int = 100,
         object_score: str = "softmax",
         class_names: tuple[str, ...] | None = None,
         predicate_names: tuple[str, ...] | None = None,
@@ -127,6 +98,8 @@ class EGTR(nn.Module):
         self.freeze_detector = freeze_detector
         self.detections_per_image = detections_per_image
         self.triplets_per_image = triplets_per_image
+        # 100 are what the Open Images block of metrics ranks.
+        self.max_rank = max(100, max_rank, triplets_per_image)
         self.object_score = object_score
         self.class_names, self.predicate_names = class_names, predicate_names
         if freeze_detector:
@@ -139,7 +112,7 @@ class EGTR(nn.Module):
         egtr = cfg.MODEL.EGTR
         backbone = build_backbone(cfg)
         class_names, predicate_names = get_names(cfg)
-        relation = cls._relation_from_config(cfg) if egtr.RELATION.ENABLED else None
+        relation = build_relation_part(cfg) if egtr.RELATION.ENABLED else None
         return {
             "backbone": backbone,
             "transformer": build_transformer(cfg, backbone.output_shape()),
@@ -154,41 +127,11 @@ class EGTR(nn.Module):
             "detector_cache": egtr.DETECTOR_CACHE,
             "detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
             "triplets_per_image": cfg.TEST.SCENE_GRAPH.TRIPLETS_PER_IMAGE,
+            "max_rank": max(cfg.TEST.SCENE_GRAPH.TOPK, default=100),
             "object_score": cfg.TEST.SCENE_GRAPH.OBJECT_SCORE,
             "class_names": class_names,
             "predicate_names": predicate_names,
         }
-
-    @staticmethod
-    def _relation_from_config(cfg) -> RelationPart:
-        egtr, relation = cfg.MODEL.EGTR, cfg.MODEL.EGTR.RELATION
-        source = RelationSource(
-            egtr.TRANSFORMER.HIDDEN_DIM,
-            egtr.TRANSFORMER.DEC_LAYERS,
-            layers=relation.SOURCE.LAYERS,
-            last_hidden_state=relation.SOURCE.LAST_HIDDEN_STATE,
-            pair_function=relation.SOURCE.PAIR_FUNCTION,
-            gate=relation.SOURCE.GATE,
-        )
-        adjustment = relation.LOGIT_ADJUSTMENT
-        part = RelationPart(
-            source,
-            build_relation_head(cfg, source.output_dim),
-            build_connectivity_head(cfg, source.output_dim),
-            FrequencyBias(
-                egtr.NUM_CLASSES,
-                egtr.NUM_PREDICATES,
-                kind=relation.FREQUENCY_BIAS,
-                eps=relation.FREQUENCY_BIAS_EPS,
-                tau=adjustment.TAU if adjustment.ENABLED else 0.0,
-            ),
-            build_relation_tasks(cfg, source.output_dim),
-        )
-        for module in part.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
-        return part
 
     @staticmethod
     def _criterion_from_config(cfg, tasks: nn.ModuleDict | None) -> SetCriterion:
@@ -244,19 +187,26 @@ class EGTR(nn.Module):
             output.relation_logits = self.relation.frequency_bias.adjust(output.relation_logits)
         return output
 
-    def _network(self, images: ImageList, with_tasks: bool = False) -> EGTROutput:
-        """:meth:`network` before logit adjustment, which no loss may see; auxiliary tasks only for losses."""
+    def _network(self, images: ImageList, with_tasks: bool = False, with_relations: bool = True) -> EGTROutput:
+        """:meth:`network` before logit adjustment, which no loss may see.
+
+        Args:
+            images: normalised, padded pictures.
+            with_tasks: auxiliary tasks too, which only losses need.
+            with_relations: False leaves out relation logits, for those who ask about single pairs afterwards.
+        """
         with torch.no_grad() if self.freeze_detector else nullcontext():
             if self.detector_cache is None:
                 detected = self._detect(images)
             else:
                 detected = self.detector_cache(images, self._detect_one)
-        relation_logits = connectivity_logits = gates = predicate_frequency = None
+        pairs = relation_logits = connectivity_logits = gates = predicate_frequency = None
         tasks = {}
         if self.relation is not None:
             part = self.relation
             pairs = part.source(detected.queries, detected.keys, detected.hidden_states[-1])
-            relation_logits = part.frequency_bias(part.relation_head(pairs), detected.logits[-1])
+            if with_relations:
+                relation_logits = part.relation_logits(pairs, detected.logits[-1])
             if part.connectivity_head is not None:
                 connectivity_logits = part.connectivity_head(pairs)
             gates = pairs.gates
@@ -272,6 +222,7 @@ class EGTR(nn.Module):
             queries=detected.queries,
             keys=detected.keys,
             gates=gates,
+            pairs=pairs,
             memory=detected.memory,
             aux_outputs=list(zip(detected.logits, detected.pred_boxes, strict=True))[:-1] if self.aux_loss else [],
             proposals=(
@@ -313,15 +264,20 @@ class EGTR(nn.Module):
     def inference(self, inputs: list[dict]) -> list[dict]:
         """Results of each picture, boxes in its ``height`` and ``width``."""
         images = self.preprocess_image(inputs)
-        output = self.network(images)
+        pruned = self.relation is not None and self.relation.scores_single_pairs
+        output = self._network(images, with_relations=False) if pruned else self.network(images)
         results = []
         for index, (record, image_size) in enumerate(zip(inputs, images.image_sizes, strict=True)):
             size = (int(record.get("height", image_size[0])), int(record.get("width", image_size[1])))
             boxes = scale_boxes(output.pred_boxes[index], *size)
             result = {"instances": build_instances(output.logits[index], boxes, size, self.detections_per_image)}
             if self.relation is not None:
+                if pruned:
+                    prediction = build_pruned_prediction(output, index, size, self.relation, self.max_rank)
+                else:
+                    prediction = build_prediction(output, index, size)
                 result["scene_graph"] = SceneGraph.from_prediction(
-                    build_prediction(output, index, size),
+                    prediction,
                     self.class_names,
                     self.predicate_names,
                     topk=self.triplets_per_image,

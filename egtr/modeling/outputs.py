@@ -1,8 +1,12 @@
 """Typed records that pass between the parts of the model."""
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from torch import Tensor
+
+if TYPE_CHECKING:  # whose tasks read Target
+    from .relation import PairFeatures
 
 
 @dataclass
@@ -25,6 +29,7 @@ class EGTROutput:
         tasks: name of an auxiliary relation task to what it predicts, (B, N, N, ...); empty unless losses are wanted.
         predicate_frequency: (R,) share of each predicate among the training set's triplets; None without the
             relation part.
+        pairs: the pair features that the heads read; None without the relation part.
     """
 
     logits: Tensor
@@ -40,6 +45,7 @@ class EGTROutput:
     proposals: tuple[Tensor, Tensor] | None = None
     tasks: dict[str, Tensor] = field(default_factory=dict)
     predicate_frequency: Tensor | None = None
+    pairs: "PairFeatures | None" = None
 
     def float(self) -> "EGTROutput":
         """The same with everything that losses read in float32."""

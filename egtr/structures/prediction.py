@@ -36,6 +36,8 @@ class Prediction:
             connectivity head.
         relation: (M, R) float32 in 0..1, probability of each predicate *before* connectivity is multiplied in.
         image_size: (height, width) of the picture in pixels.
+        max_rank: where pairs were left out, the largest K of a ranking that comes out as with all of them; None: the
+            record is whole, as far as it knows.
     """
 
     logits: np.ndarray
@@ -44,6 +46,7 @@ class Prediction:
     connectivity: np.ndarray
     relation: np.ndarray
     image_size: tuple[int, int]
+    max_rank: int | None = None
 
     def __post_init__(self):
         self.logits = np.asarray(self.logits, dtype=np.float32)
@@ -70,6 +73,11 @@ class Prediction:
     @property
     def num_queries(self) -> int:
         return len(self.logits)
+
+    @property
+    def pair_share(self) -> float:
+        """Share of the N * N pairs that the record keeps; out of EGTR those whose relations were worked out."""
+        return len(self.pairs) / max(self.num_queries**2, 1)
 
     def object_scores(self, kind: str = "softmax") -> tuple[np.ndarray, np.ndarray]:
         """Best class of each query and its score.

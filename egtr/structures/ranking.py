@@ -173,6 +173,15 @@ def _best_columns(values: np.ndarray, count: int) -> np.ndarray:
     return np.sort(columns, axis=1)
 
 
+def check_max_rank(prediction: Prediction, topk: int) -> None:
+    """Raise EGTRError where a record keeps too few pairs for rankings of ``topk`` triplets."""
+    if prediction.max_rank is not None and topk > prediction.max_rank:
+        raise EGTRError(
+            f"Prediction: its pairs suffice for rankings of {prediction.max_rank} triplets, not of {topk}; "
+            f"add {topk} to TEST.SCENE_GRAPH.TOPK before the model is built"
+        )
+
+
 def _check_finite(scores: np.ndarray) -> None:
     if not np.isfinite(scores).all():
         raise EGTRError(
@@ -200,8 +209,9 @@ def rank_triplets(
         Triplets by descending score; exact ties by (subject, object, predicate).
 
     Raises:
-        EGTRError: a score is NaN or infinite.
+        EGTRError: a score is NaN or infinite; the record keeps too few pairs for this ``topk``.
     """
+    check_max_rank(prediction, topk)
     object_scores, _ = prediction.object_scores(object_score)
     candidates = candidate_pairs(prediction, object_scores, topk)
     return rank_candidates(candidates, topk, predicates_per_pair=1 if graph_constraint else None)

@@ -1,7 +1,8 @@
-"""Small random records for the tests of prediction files."""
+"""Small random records for the tests of prediction files, and what it means that records score alike."""
 
 import numpy as np
 
+from egtr.evaluation import PROTOCOLS, Scorer
 from egtr.structures import GroundTruth, Prediction, all_pairs
 
 
@@ -38,3 +39,29 @@ def random_record(seed, num_queries=6, num_classes=3, num_predicates=4, image_id
         image_id,
     )
     return prediction, truth
+
+
+def assert_scored_alike(whole, pruned, truths, topk, training):
+    """Two lists of records have every metric in common, under every protocol.
+
+    Args:
+        whole, pruned: predictions of the same pictures.
+        truths: their annotations.
+        topk: the K of R@K.
+        training: triplets of the training set.
+    """
+    scorer = Scorer(list(PROTOCOLS), topk, training)
+    wanted, found = (
+        scorer.summarize([scorer.score(p, t) for p, t in zip(records, truths, strict=True)])
+        for records in (whole, pruned)
+    )
+    for name, metrics in wanted.items():
+        found_metrics = _flatten(found[name])
+        for metric, value in _flatten(metrics).items():
+            np.testing.assert_array_equal(found_metrics[metric], value, err_msg=f"{name} {metric}")
+
+
+def _flatten(metrics):
+    """Numbers of all metrics under names, those of every predicate included."""
+    per_predicate = {f"per predicate {name}": values for name, values in metrics["per_predicate"].recall.items()}
+    return {name: value for name, value in metrics.items() if name != "per_predicate"} | per_predicate

@@ -7,30 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egtr.evaluation import PROTOCOLS, Scorer, prune_prediction
+from egtr.evaluation import prune_prediction
 from egtr.structures import EGTRError, Prediction, TripletCounts
 
-from .predictions import random_record
+from .predictions import assert_scored_alike, random_record
 
 TRAINING = TripletCounts([[0, 1, 0], [1, 1, 2], [2, 0, 3]], [9, 4, 1], num_classes=3, num_predicates=4)
-
-
-def flatten(metrics):
-    """Numbers of all metrics under names, those of every predicate included."""
-    per_predicate = {f"per predicate {name}": values for name, values in metrics["per_predicate"].recall.items()}
-    return {name: value for name, value in metrics.items() if name != "per_predicate"} | per_predicate
-
-
-def assert_scored_alike(whole, pruned, truths, topk):
-    scorer = Scorer(list(PROTOCOLS), topk, TRAINING)
-    wanted, found = (
-        scorer.summarize([scorer.score(p, t) for p, t in zip(records, truths, strict=True)])
-        for records in (whole, pruned)
-    )
-    for name, metrics in wanted.items():
-        found_metrics = flatten(found[name])
-        for metric, value in flatten(metrics).items():
-            np.testing.assert_array_equal(found_metrics[metric], value, err_msg=f"{name} {metric}")
 
 
 @settings(max_examples=25)
@@ -62,14 +44,14 @@ def test_every_metric_is_the_same(seed, num_queries, digits, silent, max_rank, o
         )
         truths.append(truth)
     pruned = [prune_prediction(prediction, max_rank) for prediction in whole]
-    assert_scored_alike(whole, pruned, truths, sorted({1, max_rank}))
+    assert_scored_alike(whole, pruned, truths, sorted({1, max_rank}), TRAINING)
 
 
 def test_realistic_records_shrink_and_score_alike():
     records = [random_record(seed, num_queries=40, image_id=seed) for seed in range(3)]
     whole, truths = zip(*records, strict=True)
     pruned = [prune_prediction(prediction) for prediction in whole]
-    assert_scored_alike(whole, pruned, truths, (20, 50, 100))
+    assert_scored_alike(whole, pruned, truths, (20, 50, 100), TRAINING)
     # 100 by softmax, up to as many others by sigmoid, and pairs (i, i) among both.
     assert all(100 <= len(prediction.pairs) <= 300 < 1600 for prediction in pruned)
 

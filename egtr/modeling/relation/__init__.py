@@ -12,6 +12,8 @@ from .build import (
 from .frequency_bias import FrequencyBias
 from .heads import MLPConnectivityHead, MLPRelationHead
 from .pair_features import ConcatPairs, DotProductPairs, HadamardPairs, PairFeatures, SeparablePairs, SumPairs
+from .part import RelationPart, build_relation_part
+from .pruning import search_best_pairs
 from .source import RelationSource
 from .tasks import BoxOffsetTask, RelationTask
 
@@ -28,11 +30,14 @@ __all__ = [
     "MLPConnectivityHead",
     "MLPRelationHead",
     "PairFeatures",
+    "RelationPart",
     "RelationSource",
     "RelationTask",
     "SeparablePairs",
     "SumPairs",
     "build_connectivity_head",
     "build_relation_head",
+    "build_relation_part",
     "build_relation_tasks",
+    "search_best_pairs",
 ]

@@ -24,9 +24,9 @@ feature, and whose forward takes :class:`egtr.modeling.relation.PairFeatures` ov
 logits (B, N, N, R), subject first, R = cfg.MODEL.EGTR.NUM_PREDICATES. The frequency bias is added outside.
 
 Optional: a head that reads pair features by their ``linear`` and ``apply`` alone, and computes each pair's logits
-from that pair's feature, says ``pairwise = True`` in its class. Inference then asks it about promising pairs only, for
-which these methods and the head's result have one row a pair, (P, R), in place of (B, N, N, R). A subclass does not
-inherit the promise, it has to give it again.
+from that pair's feature, says ``pairwise = True`` in its class. Inference then asks it about promising pairs alone:
+these methods and its result have one row a pair then, (P, R), in place of (B, N, N, R). A subclass does not inherit
+the promise, it has to give it again.
 """
 
 CONNECTIVITY_HEAD_REGISTRY = Registry("CONNECTIVITY_HEAD")

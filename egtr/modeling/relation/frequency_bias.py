@@ -72,10 +72,14 @@ class FrequencyBias(nn.Module):
             relation_logits: (B, N, N, R).
             logits: (B, N, C) class logits; their argmax names the classes.
         """
+        classes = logits.argmax(-1)
+        return self.add(relation_logits, classes[:, :, None], classes[:, None, :])
+
+    def add(self, relation_logits: Tensor, subject_classes: Tensor, object_classes: Tensor) -> Tensor:
+        """The same for any pairs: relation logits (..., R), classes of their ends, int64, broadcast to (...)."""
         if self.kind == "none":
             return relation_logits
-        classes = logits.argmax(-1)
-        return relation_logits + self.table[classes[:, :, None], classes[:, None, :]]
+        return relation_logits + self.table[subject_classes, object_classes]
 
     def adjust(self, relation_logits: Tensor) -> Tensor:
         """Logit adjustment: relation_logits - tau * log(predicate frequency). For inference, never for a loss."""

@@ -6,10 +6,12 @@ projected query of subject i with the projected key of object j. Written out, S 
 S. For the concatenation, W [q; k] = W_s q + W_o k, so everything is projected per query first, and only the N * N
 sums over L + 1 gated terms remain, which are batched matrix products.
 
-Where no gradient is wanted, those sums and the layers behind them are worked out for a few subjects at a time, so
-that they stay in the processor's cache, or for chosen pairs alone.
+Where no gradient is wanted, those sums and the layers behind them are worked out in blocks of pairs, which stay in
+the processor's cache, or for chosen pairs alone.
 """
 
+import copy
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -19,10 +21,10 @@ from torch import Tensor, nn
 
 from .build import PAIR_FUNCTION_REGISTRY
 
-# Pairs in a block: a hidden layer of width 256 takes 2 MiB on a CPU, whose cache is small, and 128 MiB elsewhere,
-# where starting an operation is what costs.
-_PAIRS_PER_BLOCK = {"cpu": 2048}
-_PAIRS_PER_BLOCK_ELSEWHERE = 131072
+# Subjects, and objects, in a block of pairs: a hidden layer of width 256 takes 4 MiB on a CPU, whose cache is small,
+# and 144 MiB elsewhere, where starting an operation is what costs.
+_BLOCK = {"cpu": 64}
+_BLOCK_ELSEWHERE = 384
 
 
 class PairFeatures(ABC):
@@ -68,6 +70,13 @@ class PairFeatures(ABC):
                 in other rows.
         """
         return rest(self.linear(layer))
+
+    def of_picture(self, index: int) -> "PairFeatures":
+        """Those of one picture of the batch, as a batch of one."""
+        one = copy.copy(self)
+        one.subjects, one.objects = self.subjects[index : index + 1], self.objects[index : index + 1]
+        one.gates = None if self.gates is None else self.gates[index : index + 1]
+        return one
 
     def dense(self) -> Tensor:
         """R itself, (B, N, N, D): convenient for a head that is not linear in it, and large."""
@@ -125,63 +134,56 @@ class SeparablePairs(PairFeatures):
         return total if layer.bias is None else total + layer.bias
 
     def apply(self, layer, rest):
-        if torch.is_grad_enabled() or not is_pairwise(self):
+        if torch.is_grad_enabled() or not is_pairwise(type(self)):
             return super().apply(layer, rest)
         subjects, objects = self.project(layer.weight)
         pictures, _, queries, _ = subjects.shape
-        step = max(_PAIRS_PER_BLOCK.get(subjects.device.type, _PAIRS_PER_BLOCK_ELSEWHERE) // max(queries, 1), 1)
+        parts = -(-queries // _BLOCK.get(subjects.device.type, _BLOCK_ELSEWHERE))
+        edges = [queries * part // max(parts, 1) for part in range(parts + 1)]
+        blocks = [slice(*ends) for ends in itertools.pairwise(edges)]
         out = None
-        for picture in range(pictures):
-            for start in range(0, queries, step):
-                block = slice(start, start + step)
-                found = rest(self._linear_of_block(picture, block, subjects, objects, layer.bias))
-                if out is None:
-                    out = found.new_empty(pictures, queries, *found.shape[1:])
-                out[picture, block] = found
+        for picture, some, others in itertools.product(range(pictures), blocks, blocks):
+            gates = None if self.gates is None else self.gates[picture, :, some, others]
+            found = rest(self._linear_of_block(gates, subjects[picture, :, some], objects[picture, :, others], layer))
+            if out is None:
+                out = found.new_empty(pictures, queries, queries, *found.shape[2:])
+            out[picture, some, others] = found
         return super().apply(layer, rest) if out is None else out
 
-    def _linear_of_block(
-        self, picture: int, block: slice, subjects: Tensor, objects: Tensor, bias: Tensor | None
-    ) -> Tensor:
-        """Rows of some subjects of :meth:`linear`, (subjects, N, O), out of what ``project`` gave."""
-        subjects, objects = subjects[picture, :, block], objects[picture]
-        if self.gates is None:
+    @staticmethod
+    def _linear_of_block(gates: Tensor | None, subjects: Tensor, objects: Tensor, layer: nn.Linear) -> Tensor:
+        """Part (n, m, O) of :meth:`linear`: gates (S, n, m), of what ``project`` gave (S, n, O) and (S, m, O)."""
+        if gates is None:
             total = subjects.sum(0)[:, None] + objects.sum(0)
         else:
-            gates = self.gates[picture, :, block].to(subjects.dtype)
+            gates = gates.to(subjects.dtype)
             total = gates.permute(1, 2, 0) @ subjects.transpose(0, 1)
             # In place: passes over memory are what takes the time here.
             total.transpose(0, 1).baddbmm_(gates.permute(2, 1, 0), objects.transpose(0, 1))
-        return total if bias is None else total.add_(bias)
+        return total if layer.bias is None else total.add_(layer.bias)
 
-    def select(self, picture: int, subjects: Tensor, objects: Tensor) -> "SelectedPairs":
-        """Chosen pairs of one picture.
-
-        Args:
-            picture: its position in the batch.
-            subjects, objects: (P,) int64 queries.
-        """
-        return SelectedPairs(self, picture, subjects, objects)
+    def select(self, subjects: Tensor, objects: Tensor) -> "SelectedPairs":
+        """Chosen pairs of a batch of one picture; subjects and objects (P,) int64 are queries."""
+        return SelectedPairs(self, subjects, objects)
 
 
 class SelectedPairs:
-    """Features of P pairs of one picture, for heads that treat each pair on its own.
+    """Features of P pairs of a picture, for heads that treat each pair on its own.
 
     To them it is what :class:`PairFeatures` is, but that results are (P, ...) in place of (B, N, N, ...).
     """
 
-    def __init__(self, pairs: SeparablePairs, picture: int, subjects: Tensor, objects: Tensor):
-        self._pairs, self._picture = pairs, picture
+    def __init__(self, pairs: SeparablePairs, subjects: Tensor, objects: Tensor):
+        self._pairs = pairs
         sources, queries = pairs.subjects.shape[1:3]
         offsets = torch.arange(sources, device=subjects.device) * queries
         # Rows of subjects and objects, all sources one below the other.
         self._rows = torch.cat([subjects[:, None] + offsets, objects[:, None] + offsets + sources * queries], dim=1)
-        self.gates = None if pairs.gates is None else pairs.gates[picture, :, subjects, objects].T
+        self.gates = None if pairs.gates is None else pairs.gates[0, :, subjects, objects].T
 
     def linear(self, layer: nn.Linear) -> Tensor:
         """layer(R[i, j]) of each pair, (P, out_features)."""
-        projected = self._pairs.project(layer.weight)
-        table = torch.cat([of_query[self._picture] for of_query in projected]).flatten(0, 1)
+        table = torch.cat(self._pairs.project(layer.weight), dim=1)[0].flatten(0, 1)
         weights = None if self.gates is None else self.gates.to(table.dtype).repeat(1, 2)
         total = F.embedding_bag(self._rows, table, mode="sum", per_sample_weights=weights)
         return total if layer.bias is None else total + layer.bias
@@ -191,12 +193,12 @@ class SelectedPairs:
         return rest(self.linear(layer))
 
 
-def is_pairwise(part: object) -> bool:
-    """Whether a head or a pair function declares, in its own class, that it treats each pair on its own.
+def is_pairwise(kind: type) -> bool:
+    """Whether a class of heads or pair functions says of itself that each pair is treated on its own.
 
     What it inherits does not count: whoever changes a method may change that.
     """
-    return vars(type(part)).get("pairwise", False)
+    return vars(kind).get("pairwise", False)
 
 
 @PAIR_FUNCTION_REGISTRY.register()

@@ -1,0 +1,202 @@
+"""Pruned inference ranks, and is scored, as if the relations of all pairs were there."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from egtr.evaluation import PredictionMeta, PredictionWriter, Scorer
+from egtr.modeling.relation import MLPRelationHead, pruning, search_best_pairs
+from egtr.structures import EGTRError, GroundTruth, TripletCounts, rank_triplets
+from tests.evaluation.predictions import assert_scored_alike
+
+from .models import picture, small_model
+
+
+def scores_of(kind, rng, *shape):
+    """Probabilities of different temper, float32."""
+    if kind == "random":
+        return rng.random(shape, dtype=np.float32) ** 4
+    if kind == "equal":
+        return np.full(shape, 0.5, dtype=np.float32)
+    if kind == "zero":
+        return np.zeros(shape, dtype=np.float32)
+    if kind == "saturated":
+        return rng.choice(np.float32([0, 1]), shape)
+    if kind == "tiny":
+        return rng.choice(np.float32([1e-44, 1e-38, 1e-30, 1e-20, 1]), shape)
+    assert kind == "few values"
+    return rng.integers(0, 5, shape).astype(np.float32) / 4
+
+
+KINDS = ["random", "equal", "zero", "saturated", "tiny", "few values"]
+
+
+@settings(max_examples=200)
+@given(
+    seed=st.integers(0, 10**6),
+    num_queries=st.integers(0, 24),
+    topk=st.sampled_from([1, 2, 5, 20, 1000]),
+    kinds=st.tuples(*[st.sampled_from(KINDS)] * 3),
+)
+def test_every_pair_of_the_best_is_found(seed, num_queries, topk, kinds):
+    """Against sorting all pairs by their best triplet, in float64, ties and all."""
+    rng = np.random.default_rng(seed)
+    num_pairs = num_queries**2
+    pair_scores = [scores_of(kind, rng, num_pairs).astype(np.float64) for kind in kinds[:2]]
+    relation = scores_of(kinds[2], rng, num_pairs, 3)
+    related = ~np.eye(num_queries, dtype=bool).reshape(-1)
+    asked = []
+
+    def evaluate(rows):
+        asked.extend(rows.tolist())
+        return relation[rows]
+
+    found = search_best_pairs(pair_scores, related, topk, evaluate)
+    assert len(set(asked)) == len(asked) <= num_pairs // 4
+    if found is None:
+        return
+    rows, values = found
+    assert rows.tolist() == sorted(asked)
+    np.testing.assert_array_equal(values, relation[rows])
+    for bounds in pair_scores:
+        scores = relation.max(1) * bounds
+        for among in (np.flatnonzero(related), np.arange(num_pairs)):
+            last = np.sort(scores[among])[::-1][: topk + 1][topk - 1]
+            assert set(among[scores[among] >= last]) <= set(rows)
+
+
+def test_few_pairs_are_looked_at_where_few_are_promising():
+    """100 pairs: ten of bound 1, of which nine score 0.5 and one 0.1, and ninety of bound 0.4."""
+    bounds = np.where(np.arange(100) < 10, 1.0, 0.4)
+    relation = np.where(np.arange(100) < 9, 0.5, 0.1).astype(np.float32)[:, None]
+    rows, _ = search_best_pairs([bounds], np.ones(100, dtype=bool), 9, lambda rows: relation[rows])
+    # The first block are the ten and eight others; the ninth best scores 0.5 then, which 0.4 cannot reach.
+    assert set(range(10)) < set(rows.tolist()) and len(rows) == 18
+    # The tenth best scores 0.1: all pairs may do as well, and are better looked at side by side.
+    assert search_best_pairs([bounds], np.ones(100, dtype=bool), 10, lambda rows: relation[rows]) is None
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_scores_that_are_no_numbers_are_left_to_those_who_rank(bad):
+    bounds = np.ones(100)
+    bounds[99] = bad
+    assert search_best_pairs([bounds], np.ones(100, dtype=bool), 1, lambda rows: 1 / 0) is None
+
+
+def sharp_model(*options):
+    """40 queries and 1,600 pairs, few of which are promising: the weights of the relation part are large."""
+    model = small_model("MODEL.EGTR.NUM_QUERIES", 40, *options).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.relation.named_parameters():
+            if name.endswith("weight"):
+                parameter.normal_(0, 0.3, generator=generator)
+        model.transformer.class_heads[-1].weight.normal_(0, 1, generator=generator)
+    model.set_relation_statistics(torch.randint(0, 3, (5, 5, 4), generator=generator))
+    return model
+
+
+def predict(model, inputs):
+    return [result["scene_graph"] for result in model(inputs)]
+
+
+def predict_dense(model, inputs):
+    """The same without pruning: a head that does not say it is pairwise is asked about all pairs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(MLPRelationHead, "pairwise")
+        return predict(model, inputs)
+
+
+def pictures(count=4):
+    generator = torch.Generator().manual_seed(2)
+    sizes = [(48, 64), (64, 40), (32, 96), (56, 56)]
+    inputs = [picture(*sizes[k % 4]) for k in range(count)]
+    for record in inputs:
+        record["image"] = torch.randint(0, 256, record["image"].shape, dtype=torch.uint8, generator=generator)
+    return inputs
+
+
+OPTIONS = [
+    (),
+    ("MODEL.EGTR.RELATION.LOGIT_ADJUSTMENT.ENABLED", True),
+    ("MODEL.EGTR.RELATION.FREQUENCY_BIAS", "none"),
+    ("MODEL.EGTR.RELATION.CONNECTIVITY_HEAD", ""),
+    ("MODEL.EGTR.RELATION.SOURCE.GATE", False),
+    ("MODEL.EGTR.RELATION.SOURCE.PAIR_FUNCTION", "SumPairs"),
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(map(str, options[-1:])))
+def test_the_model_ranks_as_if_all_pairs_were_there(options, monkeypatch):
+    """A batch of pictures of different sizes; every ranking agrees in score and, but for near ties, in triplets."""
+    monkeypatch.setattr(pruning, "_WORTH_WHILE", 1.0)
+    model, inputs = sharp_model(*options), pictures()
+    pruned, dense = predict(model, inputs), predict_dense(model, inputs)
+    for ours, whole in zip(pruned, dense, strict=True):
+        assert whole.prediction.max_rank is None and whole.prediction.pair_share == 1
+        assert ours.prediction.max_rank == 100 and ours.prediction.pair_share < 1
+        np.testing.assert_allclose(ours.triplet_scores, whole.triplet_scores, atol=1e-6)
+        for constraint in (True, False):
+            for score in ("softmax", "sigmoid"):
+                a, b = (rank_triplets(g.prediction, 100, constraint, score) for g in (ours, whole))
+                np.testing.assert_allclose(a.scores, b.scores, rtol=1e-4, atol=1e-6)
+                # Positions whose neighbours score alike may trade places.
+                gaps = np.abs(np.diff(b.scores, prepend=2, append=-1))
+                distinct = (gaps[:-1] > 1e-5) & (gaps[1:] > 1e-5)
+                distinct[-1] = False
+                assert distinct.sum() > 5
+                for field in ("subjects", "objects", "predicates"):
+                    np.testing.assert_array_equal(getattr(a, field)[distinct], getattr(b, field)[distinct])
+
+
+def test_every_metric_of_every_protocol_is_the_same(monkeypatch):
+    """Annotations are the model's own best triplets and some that it would not give."""
+    monkeypatch.setattr(pruning, "_WORTH_WHILE", 1.0)
+    model, inputs = sharp_model(), pictures()
+    pruned, dense = predict(model, inputs), predict_dense(model, inputs)
+    truths = []
+    for index, graph in enumerate(dense):
+        # Queries see nearly the same: of those at one place and of one class one is an object.
+        chosen = np.unique(graph.triplets[::9, :2])
+        triplets = [[np.searchsorted(chosen, s), np.searchsorted(chosen, o), p] for s, o, p in graph.triplets[::9]]
+        triplets += [[1, 0, 3], [0, 2, 1]]
+        truths.append(GroundTruth(graph.boxes[chosen], graph.classes[chosen], triplets, index))
+    assert any(graph.prediction.pair_share < 0.7 for graph in pruned)
+    # Some of the annotated triplets are new to a training set that has one of each class with itself.
+    training = TripletCounts([[c, c, 0] for c in range(5)], [9, 4, 3, 2, 1], num_classes=5, num_predicates=4)
+    records = [[graph.prediction for graph in graphs] for graphs in (dense, pruned)]
+    assert_scored_alike(*records, truths, (20, 50, 100), training)
+
+
+def test_in_bfloat16(monkeypatch):
+    """Under autocast, half of the digits: scores agree as far as these go."""
+    monkeypatch.setattr(pruning, "_WORTH_WHILE", 1.0)
+    model, inputs = sharp_model(), pictures(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        (ours,), (whole,) = predict(model, inputs), predict_dense(model, inputs)
+    assert ours.prediction.pair_share < 1
+    np.testing.assert_allclose(ours.triplet_scores, whole.triplet_scores, atol=0.03)
+
+
+def test_untrained_models_look_at_all_pairs_side_by_side():
+    graphs = predict(small_model("MODEL.EGTR.NUM_QUERIES", 40).eval(), pictures(1))
+    assert graphs[0].prediction.max_rank is None and graphs[0].prediction.pair_share == 1
+
+
+def test_longer_rankings_than_the_model_was_made_for_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(pruning, "_WORTH_WHILE", 1.0)
+    (graph,) = predict(sharp_model(), pictures(1))
+    truth = GroundTruth(graph.boxes[:1], graph.classes[:1], [], 7)
+    with pytest.raises(EGTRError, match=r"rankings of 100 triplets, not of 101; add 101 to TEST.SCENE_GRAPH.TOPK"):
+        rank_triplets(graph.prediction, 101)
+    with pytest.raises(EGTRError, match=r"image 7: Prediction: its pairs suffice .* add 200 to"):
+        Scorer("reference", (200,)).score(graph.prediction, truth)
+    with pytest.raises(EGTRError, match="'predcls' .*looks at every pair|needs one query for each"):
+        Scorer("reference", task="predcls").score(graph.prediction, truth)
+    with PredictionWriter(tmp_path / "whole.npz", PredictionMeta(max_rank=None)) as writer:
+        with pytest.raises(EGTRError, match="image 7: pairs are left out"):
+            writer.write(7, graph.prediction)
+    (graph,) = predict(sharp_model("TEST.SCENE_GRAPH.TOPK", [20, 200]), pictures(1))
+    assert len(rank_triplets(graph.prediction, 200).scores) == 200
