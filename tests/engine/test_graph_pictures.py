@@ -19,7 +19,7 @@ def train(make_cfg):
     """A function from changes of the configuration to what a run of 4 iterations, evaluated after 2 and 4, leaves."""
 
     def run(changes: dict) -> EventAccumulator:
-        common = {"SOLVER.MAX_ITER": 4, "TEST.EVAL_PERIOD": 2, "TEST.SCENE_GRAPH.VIS_IMAGES": 2}
+        common = {"SOLVER.MAX_ITER": 4, "TEST.EVAL_PERIOD": 2, "TEST.SCENE_GRAPH.VIS_IMAGES": 1}
         cfg = make_cfg(common | changes)
         trainer = EGTRTrainer(cfg)
         trainer.resume_or_load(resume=False)
@@ -43,16 +43,16 @@ def test_scalars_and_pictures(train, tiny_dataset):
     recall = {event.step: event.value for event in events.Scalars("sgdet/R@50")}
     assert 4 in recall and all(0 <= value <= 100 for value in recall.values())
 
-    # Two pictures after each of the two evaluations, and their annotations once.
-    chosen = [Path(record["file_name"]).stem for record in choose_records(tiny_dataset.val, 2)]
+    # The picture after each of the two evaluations, and its annotations once.
+    chosen = [Path(record["file_name"]).stem for record in choose_records(tiny_dataset.val, 1)]
     assert sorted(tags["images"]) == sorted(f"graphs/{stem}{end}" for stem in chosen for end in ("", "_annotated"))
     for stem in chosen:
         predicted = events.Images(f"graphs/{stem}")
         assert [image.step for image in predicted] == [1, 4]
         (annotated,) = events.Images(f"graphs/{stem}_annotated")
         sheets = [np.array(Image.open(io.BytesIO(i.encoded_image_string))) for i in (*predicted, annotated)]
-        # 960 points at 80 pixels an inch.
-        assert {sheet.shape[1:] for sheet in sheets} == {(round(960 / 72 * 80), 3)}
+        # 960 points, 72 to the inch, at 80 pixels an inch, cut off.
+        assert {sheet.shape[1:] for sheet in sheets} == {(1066, 3)}
         assert not np.array_equal(sheets[0], sheets[2])
 
 
@@ -67,7 +67,12 @@ def test_a_picture_that_cannot_be_read_is_left_out(train, make_tiny_dataset, tin
     records = DatasetCatalog.get(dataset.val)
     Path(records[0]["file_name"]).write_text("no picture")
     caplog.set_level("WARNING")
-    changes = {"DATASETS.TEST": (dataset.val,), "DATALOADER.SKIP_BROKEN": True, "SOLVER.MAX_ITER": 1}
+    changes = {
+        "DATASETS.TEST": (dataset.val,),
+        "DATALOADER.SKIP_BROKEN": True,
+        "SOLVER.MAX_ITER": 1,
+        "TEST.SCENE_GRAPH.VIS_IMAGES": 2,
+    }
     events, _ = train(changes)
     stem = Path(records[1]["file_name"]).stem
     assert sorted(events.Tags()["images"]) == [f"graphs/{stem}", f"graphs/{stem}_annotated"]
