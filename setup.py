@@ -77,7 +77,7 @@ setup(
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],
     packages=find_packages(include=["egtr", "egtr.*"]),
-    package_data={"egtr.structures": ["*.json"]},
+    package_data={"egtr.structures": ["*.json"], "egtr.visualization.report": ["page/*"]},
     cmdclass={"build_py": BuildWithResources},
     python_requires=">=3.11",
     install_requires=[

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -12,6 +13,9 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from egtr.data import register_egtr_json
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @dataclass(frozen=True)
@@ -104,3 +108,21 @@ def make_tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call
 def tiny_dataset(make_tiny_dataset: Callable[..., TinyDataset]) -> TinyDataset:
     """Six pictures of 72 x 96 per split, 5 classes, 4 predicates. Shared: do not write to its files."""
     return make_tiny_dataset()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """A Chromium without a window, for pages; skips where the machine has none."""
+    # Here, since only tests of pages need it.
+    from playwright.sync_api import sync_playwright
+
+    from tests.browsing import FLAGS, find_browser
+
+    program = find_browser()
+    if program is None:
+        pytest.skip("no Chromium or Chrome on this machine: install one, or name it in EGTR_BROWSER")
+    # Not for the whole session: its event loop would be in the way of others.
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield browser
+        browser.close()

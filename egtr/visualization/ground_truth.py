@@ -1,6 +1,6 @@
 """Annotations as a scene graph, to be drawn like a prediction."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,9 +25,25 @@ def graph_from_annotations(dataset_dict: Mapping[str, Any], metadata: Any = None
         if field not in dataset_dict:
             where = dataset_dict.get("file_name", "dataset dict")
             raise EGTRError(f"{where}: field {field} is missing; give the size of the picture in pixels")
-    truth = GroundTruth.from_dict(dataset_dict)
     class_names = getattr(metadata, "thing_classes", None)
     predicate_names = getattr(metadata, "predicate_classes", None)
+    image_size = (int(dataset_dict["height"]), int(dataset_dict["width"]))
+    return graph_from_ground_truth(GroundTruth.from_dict(dataset_dict), image_size, class_names, predicate_names)
+
+
+def graph_from_ground_truth(
+    truth: GroundTruth,
+    image_size: tuple[int, int],
+    class_names: Sequence[str] | None = None,
+    predicate_names: Sequence[str] | None = None,
+) -> SceneGraph:
+    """The same of annotations that are read already.
+
+    Args:
+        truth: repeated triplets become one; the first ones stay, in their order.
+        image_size: (height, width) in pixels.
+        class_names, predicate_names: C and R names, or None.
+    """
     _, first = np.unique(truth.triplets, axis=0, return_index=True)
     triplets = truth.triplets[np.sort(first)]
     return SceneGraph(
@@ -36,7 +52,7 @@ def graph_from_annotations(dataset_dict: Mapping[str, Any], metadata: Any = None
         scores=np.ones(len(truth.boxes), dtype=np.float32),
         triplets=triplets,
         triplet_scores=np.ones(len(triplets), dtype=np.float32),
-        image_size=(int(dataset_dict["height"]), int(dataset_dict["width"])),
+        image_size=image_size,
         class_names=tuple(class_names) if class_names else None,
         predicate_names=tuple(predicate_names) if predicate_names else None,
     )

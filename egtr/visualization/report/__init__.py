@@ -1,0 +1,30 @@
+"""Scene graphs as one interactive HTML page: a single file that opens offline, without a server.
+
+- ``picture``   one picture with its graph, as the record that the page shows
+- ``hits``      a graph held against the annotations, by the code that scores
+- ``sources``   pictures out of folders, data sets and prediction files
+- ``writer``    many pictures to one file
+- ``assets``    the page's own HTML, CSS and JavaScript (folder ``page``), and the graph library
+"""
+
+from .assets import assemble_page, page_config, read_asset, read_graph_library, to_json
+from .hits import Comparison, compare_with_truth
+from .picture import ReportPicture, encode_picture
+from .sources import pictures_of_dataset, pictures_of_predictions, pictures_of_source
+from .writer import ReportWriter
+
+__all__ = [
+    "Comparison",
+    "ReportPicture",
+    "ReportWriter",
+    "assemble_page",
+    "compare_with_truth",
+    "encode_picture",
+    "page_config",
+    "pictures_of_dataset",
+    "pictures_of_predictions",
+    "pictures_of_source",
+    "read_asset",
+    "read_graph_library",
+    "to_json",
+]

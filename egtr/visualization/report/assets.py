@@ -1,0 +1,108 @@
+"""What an interactive page is made of: our files, and the graph library out of an installed package."""
+
+import html
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from matplotlib.colors import to_hex
+
+from egtr.structures import EGTRError
+
+from ..palette import object_colors, text_color
+
+# The part that shows one graph, for any page that wants to; later files use earlier ones.
+VIEWER_SCRIPTS = (
+    "dom.js",
+    "graph_model.js",
+    "picture_view.js",
+    "network_view.js",
+    "explanation_view.js",
+    "viewer.js",
+)
+VIEWER_STYLES = ("theme.css", "viewer.css")
+
+# Colours before they repeat, see object_colors.
+NUM_COLORS = 21
+
+
+def read_asset(name: str) -> str:
+    """The text of one of the files in the folder ``page``."""
+    return files(__package__).joinpath("page", name).read_text("utf-8")
+
+
+def read_graph_library() -> str:
+    """The JavaScript of vis-network, which pyvis carries.
+
+    Raises:
+        EGTRError: pyvis is not installed, or is a release without it.
+    """
+    # Found, not imported: pyvis loads a notebook's worth of packages.
+    spec = find_spec("pyvis")
+    if spec is None:
+        raise EGTRError('interactive pages need the package pyvis; install it by: pip install "egtr[web]"')
+    path = Path(spec.submodule_search_locations[0], "lib/vis-9.1.2/vis-network.min.js")
+    try:
+        code = path.read_text("utf-8")
+    except OSError as error:
+        raise EGTRError(f"{path}: is missing; install another release of pyvis: pip install pyvis==0.3.2") from error
+    # Browsers' developer tools would look for the map beside the page.
+    return code.replace("//# sourceMappingURL=vis-network.min.js.map", "")
+
+
+def to_json(value: Any) -> str:
+    """JSON that may stand inside a ``<script>`` element: no text in it can end the element or begin a comment."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def page_config() -> dict[str, Any]:
+    """What the viewer has to know: ``palette``, (background, text) colours of objects, in their order."""
+    colors = object_colors(NUM_COLORS)
+    return {"palette": [[to_hex(color), to_hex(text_color(color))] for color in colors]}
+
+
+def assemble_page(
+    template: str,
+    title: str,
+    styles: Sequence[str],
+    scripts: Sequence[str],
+    config: dict[str, Any] | None = None,
+    connect: str = "'none'",
+) -> str:
+    """One HTML document with everything inside.
+
+    Args:
+        template: HTML with the places ``{{policy}}``, ``{{title}}``, ``{{style}}``, ``{{config}}`` and
+            ``{{script}}``, in this order.
+        title: plain text.
+        styles: CSS, one after the other.
+        scripts: JavaScript, one after the other, behind the graph library. They share one scope.
+        config: additions to :func:`page_config`, which scripts read as ``readConfig()``.
+        connect: what scripts may ask for over HTTP, as a source list of a content security policy: nothing, or for
+            a page that a server hands out ``'self'``.
+
+    Raises:
+        EGTRError: see :func:`read_graph_library`.
+    """
+    policy = (
+        "default-src 'none'; img-src data: blob:; media-src blob:; style-src 'unsafe-inline'; "
+        f"script-src 'unsafe-inline'; connect-src {connect}; base-uri 'none'; form-action 'none'"
+    )
+    code = "\n".join(["'use strict';", *scripts])
+    places = {
+        "policy": policy,
+        "title": html.escape(title),
+        "style": "\n".join(styles),
+        "config": to_json(page_config() | (config or {})),
+        "script": f"{read_graph_library()}\n</script>\n<script>\n{code}",
+    }
+    page = []
+    for name, text in places.items():
+        # In order, so that what was put in is not looked into for further places.
+        before, _, template = template.partition("{{" + name + "}}")
+        page += [before, text]
+    return "".join([*page, template])

@@ -1,0 +1,95 @@
+"""A shown graph held against the annotations, by the matching that evaluation uses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from egtr.evaluation import NEVER, REFERENCE, Scorer, match_objects, match_triplets
+from egtr.structures import GroundTruth, Prediction, RankedTriplets, SceneGraph
+
+from ..ground_truth import graph_from_ground_truth
+
+TOPK = (20, 50, 100)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a graph found of the annotations. K triplets are shown, T are annotated.
+
+    Attributes:
+        truth: the annotations, each triplet once.
+        hits: for each of the K shown triplets the rows of ``truth.triplets`` that it hits.
+        ranks: for each of the T annotated triplets the rank, from 1, at which the whole prediction (not only what is
+            shown) hits it first, up to 100; None where it does not.
+        twins: for each annotated object the first shown object that stands for it, or None.
+    """
+
+    truth: SceneGraph
+    hits: tuple[tuple[int, ...], ...]
+    ranks: tuple[int | None, ...]
+    twins: tuple[int | None, ...]
+
+    def recall(self, k: int) -> float | None:
+        """R@k of this picture in 0..1, or None where nothing is annotated."""
+        if not self.ranks:
+            return None
+        return sum(rank is not None and rank <= k for rank in self.ranks) / len(self.ranks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as the page reads them."""
+        from .picture import slim_graph
+
+        return {
+            "truth": slim_graph(self.truth),
+            "hits": self.hits,
+            "ranks": self.ranks,
+            "twins": self.twins,
+            "recall": {k: self.recall(k) for k in TOPK},
+        }
+
+
+def compare_with_truth(
+    graph: SceneGraph, prediction: Prediction, truth: GroundTruth, task: str = "sgdet"
+) -> Comparison:
+    """Find the hits and misses of one picture, under the protocol ``reference``.
+
+    A shown triplet is judged by the two queries that its score was read from, also where the graph merges
+    duplicates: evaluation counts queries.
+
+    Args:
+        graph: the part of the prediction's graph that is shown.
+        prediction: all of it.
+        truth: the annotations.
+        task: see :class:`egtr.evaluation.Scorer`.
+
+    Raises:
+        EGTRError: the two do not belong together, see :class:`egtr.evaluation.Scorer`.
+    """
+    annotated = graph_from_ground_truth(truth, graph.image_size, graph.class_names, graph.predicate_names)
+    truth = GroundTruth(truth.boxes, truth.classes, annotated.triplets, truth.image_id)
+    scores = Scorer(REFERENCE, TOPK, task=task).score(prediction, truth)
+    ranks = scores.ranks[REFERENCE.name]["R"]
+    classes = prediction.logits.argmax(axis=1) if prediction.num_queries else np.zeros(0, dtype=np.int64)
+    same = match_objects(
+        prediction.boxes, classes, truth.boxes, truth.classes, REFERENCE.iou_threshold, REFERENCE.iou_plus_one
+    )
+    shown = RankedTriplets(*graph.triplet_queries.T, graph.triplets[:, 2], graph.triplet_scores)
+    matches = match_triplets(shown, same, truth.triplets)
+    return Comparison(
+        truth=annotated,
+        hits=tuple(tuple(np.flatnonzero(row).tolist()) for row in matches),
+        ranks=tuple(None if rank == NEVER else int(rank) + 1 for rank in ranks),
+        twins=_first_of_each(same[graph.query_index]),
+    )
+
+
+def _first_of_each(matches: np.ndarray) -> tuple[int | None, ...]:
+    return tuple(int(column.argmax()) if column.any() else None for column in matches.T)
+
+
+def mean_recall(comparisons: Sequence[Comparison], k: int) -> float | None:
+    """R@k of a data set: the mean over its pictures that have annotated triplets, or None where none has."""
+    values = [value for value in (comparison.recall(k) for comparison in comparisons) if value is not None]
+    return sum(values) / len(values) if values else None

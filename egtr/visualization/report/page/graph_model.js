@@ -1,0 +1,61 @@
+// What can be said of a graph before anything is drawn. A graph is {image_size, objects, relations}, as SceneGraph's
+// to_dict has it; a row is the number of a relation.
+
+// Classes that occur more than once are numbered: "man 1", "man 2".
+function objectNames(objects) {
+  const total = new Map();
+  for (const { class: name } of objects) total.set(name, (total.get(name) ?? 0) + 1);
+  const seen = new Map();
+  return objects.map(({ class: name }) => {
+    if (total.get(name) === 1) return name;
+    seen.set(name, (seen.get(name) ?? 0) + 1);
+    return `${name} ${seen.get(name)}`;
+  });
+}
+
+function tripletText(graph, names, row) {
+  const { subject, predicate, object } = graph.relations[row];
+  return `${names[subject]} – ${predicate} – ${names[object]}`;
+}
+
+// A filter is {minScore, className, predicate}; empty names let everything pass.
+function edgePasses(subject, predicate, object, score, filter) {
+  return (
+    score >= filter.minScore &&
+    (!filter.className || filter.className === subject || filter.className === object) &&
+    (!filter.predicate || filter.predicate === predicate)
+  );
+}
+
+function visibleRows(graph, filter) {
+  return graph.relations.flatMap(({ subject, object, predicate, score }, row) => {
+    const [from, to] = [graph.objects[subject].class, graph.objects[object].class];
+    return edgePasses(from, predicate, to, score, filter) ? [row] : [];
+  });
+}
+
+// Objects that visible relations join. Where nothing is filtered out, objects without relations are seen as well.
+function visibleObjects(graph, rows) {
+  if (rows.length === graph.relations.length) return new Set(graph.objects.keys());
+  return new Set(rows.flatMap((row) => [graph.relations[row].subject, graph.relations[row].object]));
+}
+
+// [background, text] of each object. An annotated object has the colour of the predicted one that stands for it.
+function predictedColors(graph, palette) {
+  return graph.objects.map((_, index) => palette[index % palette.length]);
+}
+
+function annotatedColors(comparison, predicted, palette) {
+  let next = predicted.length;
+  return comparison.twins.map((twin) => (twin === null ? palette[next++ % palette.length] : predicted[twin]));
+}
+
+// "hit", "miss" or "plain" for each relation of the two panels.
+function predictedVerdicts(record) {
+  if (!record.comparison) return record.graph.relations.map(() => "plain");
+  return record.comparison.hits.map((truths) => (truths.length ? "hit" : "plain"));
+}
+
+function annotatedVerdicts(comparison) {
+  return comparison.ranks.map((rank) => (rank === null ? "miss" : "hit"));
+}

@@ -1,0 +1,59 @@
+// What the list knows of all pictures before any of them is read. An entry is {name, edges, truth, recall}; edges are
+// rows of (subject, predicate, object, score), truth the same without scores, in numbers of the table of names.
+
+class PictureIndex {
+  constructor({ names, pictures, recall }) {
+    this.names = names;
+    this.pictures = pictures;
+    this.recall = recall;
+    this.texts = pictures.map((picture) => this.searchText(picture));
+  }
+
+  searchText({ name, edges, truth = [] }) {
+    const used = new Set([...edges, ...truth].flatMap(([subject, predicate, object]) => [subject, predicate, object]));
+    return [name, ...[...used].map((id) => this.names[id])].join("\n").toLowerCase();
+  }
+
+  // Names of classes and of predicates, sorted.
+  vocabulary() {
+    const classes = new Set();
+    const predicates = new Set();
+    for (const { edges, truth = [] } of this.pictures) {
+      for (const [subject, predicate, object] of [...edges, ...truth]) {
+        classes.add(this.names[subject]).add(this.names[object]);
+        predicates.add(this.names[predicate]);
+      }
+    }
+    const sorted = (names) => [...names].sort((a, b) => a.localeCompare(b));
+    return { classes: sorted(classes), predicates: sorted(predicates) };
+  }
+
+  // Edges that pass a filter; -1 where there is none and the annotations have none either.
+  countEdges({ edges, truth = [] }, filter) {
+    const passes = ([subject, predicate, object, score = 1]) =>
+      edgePasses(this.names[subject], this.names[predicate], this.names[object], score, filter);
+    const count = edges.filter(passes).length;
+    return count || truth.some(passes) ? count : -1;
+  }
+
+  // Numbers of the pictures to be listed, in order. Each word of the query has to occur.
+  choose(query, filter, sort) {
+    const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+    const isFiltered = filter.className || filter.predicate;
+    const chosen = [...this.pictures.keys()].filter(
+      (number) =>
+        words.every((word) => this.texts[number].includes(word)) &&
+        (!isFiltered || this.countEdges(this.pictures[number], filter) >= 0),
+    );
+    return chosen.sort((a, b) => SORTS[sort].compare(this.pictures[a], this.pictures[b]) || a - b);
+  }
+}
+
+// Pictures without annotations come last, whichever way recall goes.
+const SORTS = {
+  order: { label: "as added", compare: () => 0 },
+  name: { label: "by name", compare: (a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }) },
+  recall: { label: "recall, lowest first", compare: (a, b) => (a.recall ?? 2) - (b.recall ?? 2) },
+  best: { label: "recall, highest first", compare: (a, b) => (b.recall ?? -1) - (a.recall ?? -1) },
+  count: { label: "most relations", compare: (a, b) => b.edges.length - a.edges.length },
+};

@@ -1,0 +1,131 @@
+// The report: the list, the controls and the keyboard around the viewer.
+
+const index = new PictureIndex(readJson("index"));
+const viewer = new Viewer(byId("viewer"), readConfig());
+const list = new PictureList(byId("rows"), { describe, choose });
+let current = null;
+
+function image(number) {
+  const text = byId(`image-${number}`)?.textContent;
+  return text ? `data:image/webp;base64,${text}` : null;
+}
+
+function describe(number) {
+  const picture = index.pictures[number];
+  const count = Math.max(0, index.countEdges(picture, readFilter()));
+  const parts = [`${count} relation${count === 1 ? "" : "s"}`];
+  if (picture.recall != null) parts.push(`R@20 ${formatPercent(picture.recall)}`);
+  return { name: picture.name, facts: parts.join(" · "), recall: picture.recall, image: image(number) };
+}
+
+function formatPercent(share) {
+  return `${(100 * share).toFixed(0)}%`;
+}
+
+function choose(number) {
+  if (number === undefined) return;
+  current = number;
+  const record = readJson(`record-${number}`);
+  byId("name").textContent = record.name;
+  byId("facts").textContent = Object.entries(record.comparison?.recall ?? {})
+    .map(([k, value]) => `R@${k} ${value === null ? "–" : formatPercent(value)}`)
+    .join(" · ");
+  byId("compare").hidden = !record.comparison;
+  viewer.show({ ...record, image: image(number) });
+  list.mark(number);
+  openList(false);
+}
+
+// Scores of triplets are products and mostly small, so the slider is finer there.
+function readFilter() {
+  return {
+    minScore: (byId("score").value / 100) ** 2,
+    className: byId("class").value,
+    predicate: byId("predicate").value,
+  };
+}
+
+function applyFilter() {
+  const filter = readFilter();
+  byId("score-value").textContent = filter.minScore.toFixed(filter.minScore < 0.1 ? 3 : 2);
+  viewer.setFilter(filter);
+  applyOrder();
+}
+
+function applyOrder() {
+  const order = index.choose(byId("search").value, readFilter(), byId("sort").value);
+  list.setOrder(order);
+  byId("count").textContent = `${order.length} of ${index.pictures.length} pictures`;
+  if (!order.includes(current)) choose(order[0]);
+  else list.mark(current);
+}
+
+function toggleCompare() {
+  const comparing = !viewer.comparing;
+  byId("compare").setAttribute("aria-pressed", comparing);
+  viewer.setComparing(comparing);
+}
+
+function toggleTheme() {
+  const root = document.documentElement;
+  const isDark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = isDark ? "light" : "dark";
+  viewer.repaint();
+}
+
+function openList(open) {
+  byId("list").classList.toggle("open", open);
+  byId("toggle-list").setAttribute("aria-expanded", open);
+}
+
+function letGo() {
+  const search = byId("search");
+  if (document.activeElement === search && search.value) {
+    search.value = "";
+    applyOrder();
+  } else {
+    document.activeElement?.blur();
+    openList(false);
+    viewer.clear();
+  }
+}
+
+const KEYS = {
+  ArrowDown: () => choose(list.neighbour(1)),
+  ArrowUp: () => choose(list.neighbour(-1)),
+  ArrowRight: () => viewer.step(1),
+  ArrowLeft: () => viewer.step(-1),
+  "/": () => byId("search").focus(),
+  g: () => byId("compare").hidden || toggleCompare(),
+  d: toggleTheme,
+  Escape: letGo,
+};
+
+function onKey(event) {
+  const isTyping = /^(INPUT|SELECT)$/.test(event.target.tagName);
+  if (event.ctrlKey || event.metaKey || event.altKey || (isTyping && event.key !== "Escape") || !KEYS[event.key]) return;
+  event.preventDefault();
+  KEYS[event.key]();
+}
+
+function start() {
+  byId("title").textContent = document.title;
+  const recall = Object.entries(index.recall).map(([k, value]) => `R@${k} ${(100 * value).toFixed(1)}%`);
+  byId("summary").textContent = [`${index.pictures.length} pictures`, ...recall].join(" · ");
+  const { classes, predicates } = index.vocabulary();
+  byId("class").append(...classes.map((name) => element("option", { value: name }, name)));
+  byId("predicate").append(...predicates.map((name) => element("option", { value: name }, name)));
+  const hasRecall = Object.keys(index.recall).length > 0;
+  const sorts = Object.entries(SORTS).filter(([key]) => hasRecall || !["recall", "best"].includes(key));
+  byId("sort").append(...sorts.map(([value, { label }]) => element("option", { value }, label)));
+  for (const id of ["score", "class", "predicate"]) byId(id).addEventListener("input", applyFilter);
+  for (const id of ["search", "sort"]) byId(id).addEventListener("input", applyOrder);
+  byId("compare").addEventListener("click", toggleCompare);
+  byId("theme").addEventListener("click", toggleTheme);
+  byId("toggle-list").addEventListener("click", () => openList(!byId("list").classList.contains("open")));
+  document.addEventListener("keydown", onKey);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => viewer.repaint());
+  applyFilter();
+}
+
+start();

@@ -1,0 +1,66 @@
+"""One picture of a report, and the record that the page shows."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from egtr.structures import EdgeExplanation, SceneGraph
+
+from .hits import Comparison
+
+MAX_SIDE = 640
+# Of each object, in the explanation of an edge.
+MAX_POINTS = 12
+
+
+@dataclass
+class ReportPicture:
+    """A picture, its graph, and what is known about it.
+
+    Attributes:
+        name: shown and searched for.
+        image: (H, W, 3) uint8, RGB; None: boxes are shown without it.
+        graph: the part of the graph that is shown, see :meth:`egtr.structures.SceneGraph.for_display`.
+        explanations: one for each triplet of ``graph``, or None where the model is not at hand.
+        comparison: with the annotations, or None where there are none.
+    """
+
+    name: str
+    image: np.ndarray | None
+    graph: SceneGraph
+    explanations: Sequence[EdgeExplanation] | None = None
+    comparison: Comparison | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record that the page's ``viewer.show`` takes, without its picture."""
+        explanations = self.explanations
+        return {
+            "name": self.name,
+            "graph": slim_graph(self.graph),
+            "explanations": None if explanations is None else [e.to_dict(MAX_POINTS) for e in explanations],
+            "comparison": None if self.comparison is None else self.comparison.to_dict(),
+        }
+
+
+def slim_graph(graph: SceneGraph) -> dict[str, Any]:
+    """The graph as :meth:`SceneGraph.to_dict` has it, less what would tell of the disk or repeat in every picture."""
+    record = graph.to_dict()
+    return {key: record[key] for key in ("image_size", "objects", "relations")}
+
+
+def encode_picture(image: np.ndarray, max_side: int = MAX_SIDE) -> str:
+    """A picture as the base64 text of a WebP of at most ``max_side`` pixels a side.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+    """
+    picture = Image.fromarray(image)
+    picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    data = io.BytesIO()
+    picture.save(data, "WEBP", quality=75)
+    return base64.b64encode(data.getvalue()).decode("ascii")

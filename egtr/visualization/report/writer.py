@@ -1,0 +1,118 @@
+"""Many pictures to one HTML file, one after the other, so that memory holds a single one."""
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from egtr.structures import SceneGraph
+
+from .assets import VIEWER_SCRIPTS, VIEWER_STYLES, assemble_page, read_asset, to_json
+from .hits import TOPK
+from .picture import ReportPicture, encode_picture
+
+REPORT_SCRIPTS = (*VIEWER_SCRIPTS, "index.js", "picture_list.js", "report.js")
+REPORT_STYLES = (*VIEWER_STYLES, "report.css")
+
+
+class ReportSize(NamedTuple):
+    """Bytes of a written page: all of it, its pictures, and the records of its graphs."""
+
+    total: int
+    images: int
+    records: int
+
+
+class ReportWriter:
+    """Writes a report; the file appears when the ``with`` block ends.
+
+    It appears as well, with the pictures that were added, when the block ends by an exception: what was computed is
+    not lost.
+
+    ::
+
+        with ReportWriter("report.html") as report:
+            for picture in pictures_of_source(predictor, "photos/"):
+                report.add(picture)
+
+    Args:
+        path: of the HTML file; its folder is made if it does not exist.
+        title: of the page.
+
+    Attributes:
+        num_pictures: added so far.
+        size: in bytes, once it is written.
+
+    Raises:
+        EGTRError: at once, where pyvis is missing.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], title: str = "Scene graphs"):
+        self.path = Path(path)
+        self.num_pictures = 0
+        self.size = ReportSize(0, 0, 0)
+        self._names: dict[str, int] = {}
+        self._index: list[dict[str, Any]] = []
+        self._bytes = {"image": 0, "record": 0}
+        self._recall: dict[int, list[float]] = {k: [] for k in TOPK}
+        styles = [read_asset(name) for name in REPORT_STYLES]
+        scripts = [read_asset(name) for name in REPORT_SCRIPTS]
+        page = assemble_page(read_asset("report.html"), title, styles, scripts)
+        self._head, _, self._foot = page.partition("{{data}}")
+
+    def __enter__(self) -> Self:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._part = self.path.with_name(f"{self.path.name}.part")
+        self._file = open(self._part, "w", encoding="utf-8", newline="\n")
+        self._file.write(self._head)
+        return self
+
+    def add(self, picture: ReportPicture) -> None:
+        """Write one picture."""
+        number = self.num_pictures
+        if picture.image is not None:
+            self._write("image", number, "text/plain", encode_picture(picture.image))
+        self._write("record", number, "application/json", to_json(picture.to_dict()))
+        self._index.append(self._summarize(picture))
+        self.num_pictures += 1
+
+    def mean_recall(self) -> dict[int, float]:
+        """R@K over the pictures that have annotated triplets; empty where none has."""
+        return {k: sum(values) / len(values) for k, values in self._recall.items() if values}
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._file as file:
+            index = {"names": list(self._names), "pictures": self._index, "recall": self.mean_recall()}
+            file.write(f'<script type="application/json" id="index">{to_json(index)}</script>\n')
+            file.write(self._foot)
+        if error is not None and not self.num_pictures:
+            self._part.unlink()
+            return
+        os.replace(self._part, self.path)
+        self.size = ReportSize(self.path.stat().st_size, self._bytes["image"], self._bytes["record"])
+
+    def _write(self, kind: str, number: int, media_type: str, text: str) -> None:
+        self._bytes[kind] += len(text.encode())
+        self._file.write(f'<script type="{media_type}" id="{kind}-{number}">{text}</script>\n')
+
+    def _summarize(self, picture: ReportPicture) -> dict[str, Any]:
+        """What the list of pictures needs, so that records are read only when they are shown."""
+        summary: dict[str, Any] = {"name": picture.name, "edges": self._edges(picture.graph, with_scores=True)}
+        if picture.comparison is not None:
+            summary["truth"] = self._edges(picture.comparison.truth)
+            summary["recall"] = picture.comparison.recall(TOPK[0])
+            for k, values in self._recall.items():
+                recall = picture.comparison.recall(k)
+                values.extend([] if recall is None else [recall])
+        return summary
+
+    def _edges(self, graph: SceneGraph, with_scores: bool = False) -> list[list[float]]:
+        """Rows of (subject, predicate, object) and perhaps score; the names are numbers in the table of names."""
+        rows = []
+        for (subject, object_, predicate), score in zip(graph.triplets.tolist(), graph.triplet_scores, strict=True):
+            names = (graph.class_name(subject), graph.predicate_name(predicate), graph.class_name(object_))
+            row = [self._names.setdefault(name, len(self._names)) for name in names]
+            rows.append([*row, round(float(score), 4)] if with_scores else row)
+        return rows

@@ -1,0 +1,183 @@
+"""Reports, without a browser: what is written, and whether hits and recall are what evaluation says."""
+
+import base64
+import io
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from egtr.evaluation import PredictionMeta, PredictionWriter, evaluate
+from egtr.structures import EGTRError, GroundTruth, SceneGraph
+from egtr.visualization.report import (
+    ReportWriter,
+    assets,
+    compare_with_truth,
+    encode_picture,
+    pictures_of_predictions,
+    read_graph_library,
+    to_json,
+)
+
+from .report_scenes import BOXES, CLASSES, EVIL, PREDICATES, make_picture, make_prediction
+
+TOOL = Path(__file__).resolve().parents[2] / "tools/report.py"
+
+
+def read_element(page, name):
+    """The text of a script element by its id."""
+    return re.search(rf'<script type="[a-z/]+" id="{name}">(.*?)</script>', page, re.DOTALL)[1]
+
+
+def test_hits_ranks_and_twins():
+    comparison = make_picture().comparison
+    # "man rides horse" is hit at the first place, "horse near man" by nothing.
+    assert comparison.hits == ((0,), ())
+    assert comparison.ranks == (1, None)
+    assert comparison.twins == (0, 1, 2)
+    assert comparison.recall(20) == 0.5
+
+
+def test_a_box_beside_the_annotated_one_is_no_hit():
+    # Moved by its own width, the man's box does not touch the annotated one any more.
+    moved = BOXES + np.array([[60, 0, 60, 0], [0] * 4, [0] * 4], dtype=np.float32)
+    prediction = make_prediction(moved)
+    graph = SceneGraph.from_prediction(prediction, CLASSES, PREDICATES).for_display()
+    truth = GroundTruth(BOXES, np.arange(3), np.array([[0, 1, 0]]))
+    comparison = compare_with_truth(graph, prediction, truth)
+    assert (comparison.hits, comparison.ranks) == (((), ()), (None,))
+    assert comparison.twins == (None, 1, 2)
+
+
+def test_repeated_annotations_count_once_and_none_is_no_recall():
+    prediction = make_prediction()
+    graph = SceneGraph.from_prediction(prediction, CLASSES, PREDICATES).for_display()
+    twice = GroundTruth(BOXES, np.arange(3), np.array([[0, 1, 0], [0, 1, 0], [1, 0, 1]]))
+    assert compare_with_truth(graph, prediction, twice).recall(20) == 0.5
+    nothing = GroundTruth(BOXES, np.arange(3), np.zeros((0, 3)))
+    assert compare_with_truth(graph, prediction, nothing).recall(20) is None
+
+
+def test_json_cannot_leave_its_element():
+    text = to_json({"name": EVIL, "more": "<!-- & -->"})
+    assert not re.search("[<>&]", text)
+    assert json.loads(text) == {"name": EVIL, "more": "<!-- & -->"}
+
+
+def test_pictures_become_small_webp():
+    picture = Image.open(io.BytesIO(base64.b64decode(encode_picture(np.zeros((900, 1600, 3), dtype=np.uint8)))))
+    assert (picture.format, picture.size) == ("WEBP", (640, 360))
+    small = Image.open(io.BytesIO(base64.b64decode(encode_picture(np.zeros((30, 40, 3), dtype=np.uint8)))))
+    assert small.size == (40, 30)
+
+
+def test_written_page(tmp_path):
+    path = tmp_path / "new folder" / "report.html"
+    with ReportWriter(path, title="A & <b>") as report:
+        report.add(make_picture())
+        report.add(make_picture("plain.jpg", explained=False, annotated=False))
+    page = path.read_text("utf-8")
+    assert "<title>A &amp; &lt;b&gt;</title>" in page
+    # Names stand in the page as data only.
+    assert EVIL not in page and "onerror" in page
+    record = json.loads(read_element(page, "record-0"))
+    assert [relation["predicate"] for relation in record["graph"]["relations"]] == list(PREDICATES)
+    assert record["explanations"][0]["gates"] == [0.5, 0.25]
+    assert record["comparison"]["recall"] == {"20": 0.5, "50": 0.5, "100": 0.5}
+    assert json.loads(read_element(page, "record-1"))["comparison"] is None
+    index = json.loads(read_element(page, "index"))
+    names, (first, second) = index["names"], index["pictures"]
+    assert [[names[i] for i in edge[:3]] for edge in first["edges"]] == [
+        ["man", "rides", "horse"],
+        [EVIL, PREDICATES[1], "man"],
+    ]
+    assert first["recall"] == 0.5 and "recall" not in second
+    # The second picture has no annotations, so that the mean is the first one's.
+    assert report.mean_recall() == {20: 0.5, 50: 0.5, 100: 0.5}
+    assert report.size.total == path.stat().st_size
+    assert [file.name for file in path.parent.iterdir()] == ["report.html"]
+
+
+def test_an_interrupted_report_has_the_pictures_so_far(tmp_path):
+    with pytest.raises(KeyboardInterrupt), ReportWriter(tmp_path / "report.html") as report:
+        report.add(make_picture())
+        raise KeyboardInterrupt
+    assert len(json.loads(read_element((tmp_path / "report.html").read_text("utf-8"), "index"))["pictures"]) == 1
+    with pytest.raises(KeyboardInterrupt), ReportWriter(tmp_path / "empty.html"):
+        raise KeyboardInterrupt
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_missing_library_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(assets, "find_spec", lambda name: None)
+    with pytest.raises(EGTRError, match=r'pip install "egtr\[web\]"'):
+        ReportWriter(tmp_path / "report.html")
+
+
+def test_the_library_cannot_end_its_element():
+    code = read_graph_library()
+    assert "</script" not in code.lower() and "sourceMappingURL" not in code
+
+
+@pytest.fixture
+def predictions(tmp_path):
+    """Three saved pictures: one as annotated, one that finds nothing, one without annotated triplets."""
+    truth = np.array([[0, 1, 0], [1, 0, 1]])
+    records = [
+        (make_prediction(), GroundTruth(BOXES, np.arange(3), truth)),
+        (make_prediction(BOXES + 200), GroundTruth(BOXES, np.arange(3), truth[:1])),
+        (make_prediction(), GroundTruth(BOXES, np.arange(3), truth[:0])),
+    ]
+    with PredictionWriter(tmp_path / "saved.npz", PredictionMeta(CLASSES, PREDICATES)) as writer:
+        for image_id, (prediction, annotated) in enumerate(records):
+            writer.write(image_id, prediction, annotated)
+    return tmp_path / "saved.npz", records
+
+
+def test_recall_is_that_of_evaluation(predictions, tmp_path):
+    path, records = predictions
+    with ReportWriter(tmp_path / "report.html") as report:
+        for picture in pictures_of_predictions(path):
+            report.add(picture)
+    expected = evaluate(*zip(*records, strict=True))
+    # One of two triplets, none of one, and nothing to be found.
+    assert expected["R@20"] == 0.25
+    assert report.mean_recall() == {k: expected[f"R@{k}"] for k in (20, 50, 100)}
+
+
+def test_tool_of_predictions(predictions, tmp_path, monkeypatch, capsys):
+    path, _ = predictions
+    command = [str(TOOL), "--predictions", str(path), "--output", str(tmp_path / "report.html")]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(TOOL), run_name="__main__")
+    assert end.value.code == 0
+    assert "3 pictures" in (out := capsys.readouterr().out) and "R@20 25.00" in out
+    assert json.loads(read_element((tmp_path / "report.html").read_text("utf-8"), "record-2"))["name"] == "image 2"
+
+
+def test_predictions_of_another_data_set_are_refused(predictions, tiny_dataset):
+    path, _ = predictions
+    errors = []
+    assert list(pictures_of_predictions(path, tiny_dataset.val, on_error=errors.append)) == []
+    assert len(errors) == 3 and tiny_dataset.val in str(errors[0])
+
+
+def test_tool_of_a_folder_with_a_broken_picture(tmp_path, monkeypatch, capsys):
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (96, 64), "gray").save(tmp_path / "photos/gray.png")
+    (tmp_path / "photos/broken.png").write_bytes(b"no picture")
+    command = [str(TOOL), "--input", str(tmp_path / "photos"), "--output", str(tmp_path / "report.html")]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(TOOL), run_name="__main__")
+    assert end.value.code == 1
+    captured = capsys.readouterr()
+    assert "broken.png" in captured.err and "1 pictures" in captured.out
+    record = json.loads(read_element((tmp_path / "report.html").read_text("utf-8"), "record-0"))
+    assert record["name"] == "gray.png" and len(record["explanations"]) == len(record["graph"]["relations"])

@@ -1,0 +1,251 @@
+"""The page of a report in a real browser: every way to use it, and that it asks nobody for anything."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from egtr.visualization.report import ReportWriter
+from tests.browsing import watched_page
+
+from .report_scenes import EVIL, make_picture
+
+# What "rgb(...)" the page's background comes to.
+LIGHT, DARK = "rgb(243, 245, 247)", "rgb(21, 24, 28)"
+
+
+def write(path, pictures):
+    with ReportWriter(path) as report:
+        for picture in pictures:
+            report.add(picture)
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """Three pictures: annotated ones with a recall of a half, and one from elsewhere, without explanations."""
+    pictures = [
+        make_picture("b street.jpg"),
+        make_picture("a <i>beach</i>.jpg", color=(250, 200, 120)),
+        make_picture("c plain.jpg", explained=False, annotated=False),
+    ]
+    return write(tmp_path_factory.mktemp("report") / "report.html", pictures)
+
+
+@pytest.fixture
+def page(browser, address):
+    with watched_page(browser, address) as page:
+        expect(page.locator("#name")).to_have_text("b street.jpg")
+        yield page
+
+
+def prediction(page):
+    return page.locator("[data-panel=prediction]")
+
+
+def truth(page):
+    return page.locator("[data-panel=truth]")
+
+
+def point_of_edge(page, row):
+    """Where on the page the middle of an edge of the first graph is drawn."""
+    return page.evaluate(
+        """async (row) => {
+            const { network, root } = viewer.panels.prediction.networkView;
+            while (network.physics.physicsEnabled) await new Promise((ready) => setTimeout(ready, 20));
+            const { x, y } = network.canvasToDOM(network.body.edges[row].edgeType.getPoint(0.5));
+            const frame = root.getBoundingClientRect();
+            return [x + frame.left, y + frame.top];
+        }""",
+        row,
+    )
+
+
+def test_what_is_there(page):
+    expect(page.locator("#summary")).to_have_text("3 pictures · R@20 50.0% · R@50 50.0% · R@100 50.0%")
+    expect(page.locator("#facts")).to_have_text("R@20 50% · R@50 50% · R@100 50%")
+    expect(page.locator(".row")).to_have_count(3)
+    expect(prediction(page).locator(".triplets li")).to_have_count(2)
+    expect(prediction(page).locator(".overlay .box")).to_have_count(3)
+    # Names are text, whatever they look like.
+    expect(prediction(page).locator(".triplets li").nth(1)).to_contain_text(EVIL)
+    assert page.locator("img[src=x]").count() == 0
+    assert page.locator(".row img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") == 160
+
+
+def test_hits_and_misses(page):
+    found, missed = truth(page).locator(".triplets button").all()
+    expect(found).to_have_class("hit")
+    expect(found).to_contain_text("✓ rank 1")
+    expect(missed).to_have_class("miss")
+    expect(missed).to_contain_text("✗ missed")
+    expect(prediction(page).locator(".triplets button").nth(0)).to_have_class("hit")
+    expect(prediction(page).locator(".triplets button").nth(1)).to_have_class("plain")
+    # A hit lights up on both sides.
+    found.hover()
+    expect(prediction(page).locator(".triplets button.lit")).to_contain_text("rides")
+    expect(page.locator(".explanation")).to_contain_text("Found at rank 1")
+    missed.hover()
+    expect(prediction(page).locator(".triplets button.lit")).to_have_count(0)
+    expect(page.locator(".explanation")).to_contain_text("Missed")
+
+
+@pytest.mark.parametrize("part", ["list", "picture", "graph"])
+def test_hovering_an_edge_lights_its_boxes_and_explains_it(page, part):
+    if part == "list":
+        prediction(page).locator(".triplets button").nth(0).hover()
+    elif part == "picture":
+        prediction(page).locator(".overlay [data-row='0'] .reach").hover()
+    else:
+        page.mouse.move(*point_of_edge(page, 0))
+    lit = prediction(page).locator(".overlay .box.lit")
+    expect(lit).to_have_count(2)
+    assert {box.get_attribute("data-object") for box in lit.all()} == {"0", "1"}
+    expect(prediction(page).locator(".overlay .points circle")).to_have_count(8)
+    explanation = page.locator(".explanation")
+    expect(explanation.locator("h3")).to_have_text("man – rides – horse")
+    bars = {
+        row.locator("th").inner_text(): row.locator(".number").inner_text()
+        for row in explanation.locator(".bars tr").all()
+    }
+    assert bars["layer 0"] == "+1.50" and bars["last state"] == "−0.50" and bars["logit"] == "+2.00"
+    assert explanation.locator(".gates .number").all_inner_texts() == ["0.50", "0.25"]
+    assert explanation.locator(".heat").first.locator("td").all_inner_texts() == [".10", ".20", ".30", ".40"]
+    page.mouse.move(2, 2)
+    expect(lit).to_have_count(0)
+
+
+def test_an_edge_stays_chosen_until_it_is_let_go(page):
+    prediction(page).locator(".triplets button").nth(1).click()
+    page.mouse.move(2, 2)
+    expect(prediction(page).locator(".triplets button").nth(1)).to_have_attribute("aria-pressed", "true")
+    expect(page.locator(".explanation h3")).to_contain_text('is "near" & <b>')
+    page.keyboard.press("Escape")
+    expect(page.locator(".explanation")).to_contain_text("Point at an edge")
+
+
+def test_touching_an_object_goes_through_its_edges(page):
+    label = prediction(page).locator(".overlay .label[data-object='0']")
+    label.click()
+    expect(page.locator(".explanation h3")).to_have_text("man – rides – horse")
+    label.click()
+    expect(page.locator(".explanation h3")).to_contain_text("near")
+
+
+def test_slider(page):
+    slider = page.locator("#score")
+    # The scores are 0.8 and 0.4; the slider stands for the square root.
+    slider.fill("70")
+    expect(page.locator("#score-value")).to_have_text("0.49")
+    expect(prediction(page).locator(".triplets li:visible")).to_have_count(1)
+    expect(prediction(page).locator(".overlay .box")).to_have_count(2)
+    expect(prediction(page).locator("h2")).to_have_text("Prediction · 1 of 2 relations")
+    assert page.evaluate("viewer.panels.prediction.networkView.edges.get(1).hidden")
+    slider.fill("100")
+    expect(prediction(page).locator(".triplets li:visible")).to_have_count(0)
+    # Annotations have no score.
+    expect(truth(page).locator(".triplets li:visible")).to_have_count(2)
+
+
+def test_filters(page):
+    assert page.locator("#class option").all_inner_texts() == ["all", EVIL, "horse", "man"]
+    page.locator("#class").select_option("horse")
+    expect(prediction(page).locator(".triplets li:visible")).to_have_count(1)
+    page.locator("#class").select_option("")
+    page.locator("#predicate").select_option('is "near" & <b>')
+    expect(prediction(page).locator(".triplets li:visible")).to_contain_text("near")
+    expect(truth(page).locator(".triplets li:visible")).to_have_count(1)
+    expect(page.locator("#count")).to_have_text("3 of 3 pictures")
+
+
+def test_search(page):
+    page.keyboard.press("/")
+    page.keyboard.type("<I>bea RIDES")
+    expect(page.locator("#count")).to_have_text("1 of 3 pictures")
+    expect(page.locator("#name")).to_have_text("a <i>beach</i>.jpg")
+    page.locator("#search").fill("zebra")
+    expect(page.locator(".row")).to_have_count(0)
+    page.keyboard.press("Escape")
+    expect(page.locator(".row")).to_have_count(3)
+
+
+def test_sort(page):
+    names = page.locator(".row .name")
+    expect(names).to_have_text(["b street.jpg", "a <i>beach</i>.jpg", "c plain.jpg"])
+    page.locator("#sort").select_option("name")
+    expect(names).to_have_text(["a <i>beach</i>.jpg", "b street.jpg", "c plain.jpg"])
+    # Of equal recall in the order in which they came; without annotations last.
+    page.locator("#sort").select_option("recall")
+    expect(names).to_have_text(["b street.jpg", "a <i>beach</i>.jpg", "c plain.jpg"])
+
+
+def test_keyboard(page):
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".explanation h3")).to_have_text("man – rides – horse")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".explanation h3")).to_contain_text("near")
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#name")).to_have_text("a <i>beach</i>.jpg")
+    expect(page.locator(".row[aria-selected=true] .name")).to_have_text("a <i>beach</i>.jpg")
+    page.keyboard.press("ArrowUp")
+    expect(page.locator("#name")).to_have_text("b street.jpg")
+    page.keyboard.press("g")
+    expect(truth(page)).to_be_hidden()
+    expect(page.locator("#compare")).to_have_attribute("aria-pressed", "false")
+    # Letters are typed, not commands, where there is something to type into.
+    page.locator("#search").fill("")
+    page.locator("#search").press_sequentially("g")
+    expect(truth(page)).to_be_hidden()
+
+
+def test_without_annotations_and_explanations(page):
+    page.locator(".row", has_text="c plain").click()
+    expect(page.locator("#name")).to_have_text("c plain.jpg")
+    expect(truth(page)).to_be_hidden()
+    expect(page.locator("#compare")).to_be_hidden()
+    prediction(page).locator(".triplets button").first.click()
+    expect(page.locator(".explanation")).to_contain_text("No explanation")
+
+
+def test_dark_and_light(browser, address):
+    background = "getComputedStyle(document.body).backgroundColor"
+    for scheme, before, after in (("light", LIGHT, DARK), ("dark", DARK, LIGHT)):
+        with watched_page(browser, address, color_scheme=scheme) as page:
+            assert page.evaluate(background) == before
+            page.locator("#theme").click()
+            assert page.evaluate(background) == after
+            page.keyboard.press("d")
+            assert page.evaluate(background) == before
+
+
+def test_phone(browser, address):
+    with watched_page(browser, address, viewport={"width": 360, "height": 740}, has_touch=True) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        expect(page.locator("#list")).to_be_hidden()
+        page.locator("#toggle-list").tap()
+        page.locator(".row").nth(1).tap()
+        expect(page.locator("#list")).to_be_hidden()
+        expect(page.locator("#name")).to_have_text("a <i>beach</i>.jpg")
+        page.touchscreen.tap(*tap_point(page))
+        expect(page.locator(".explanation h3")).to_have_text("man – rides – horse")
+
+
+def tap_point(page):
+    prediction(page).locator(".network").scroll_into_view_if_needed()
+    return point_of_edge(page, 0)
+
+
+def test_many_pictures_are_decoded_near_the_visible_part_alone(browser, tmp_path):
+    names = [f"picture {number:03}.jpg" for number in range(500)]
+    address = write(tmp_path / "many.html", (make_picture(name, explained=False) for name in names))
+    with watched_page(browser, address) as page:
+        seen = set()
+        for place in range(0, 500, 5):
+            page.locator("#rows").evaluate("(rows, top) => { rows.scrollTop = top; }", place * 72)
+            expect(page.locator(".row", has_text=names[place])).to_be_visible()
+            assert page.locator("img").count() < 30
+            seen.update(page.locator(".row .name").all_inner_texts())
+        assert seen == set(names)
+        page.locator("#search").fill("picture 49")
+        expect(page.locator("#count")).to_have_text("10 of 500 pictures")
+        assert re.match("picture 49", page.locator("#name").inner_text())

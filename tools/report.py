@@ -1,0 +1,104 @@
+#!/usr/bin/env python
+"""Scene graphs of many pictures as one interactive HTML page, which opens offline in any browser."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+
+from tqdm.auto import tqdm
+
+from egtr.data.sources import Pictures
+from egtr.engine import EGTRPredictor, add_extension_argument, import_extensions
+from egtr.engine.predictor import DEFAULT_MODEL
+from egtr.structures import EGTRError
+from egtr.visualization.report import (
+    ReportPicture,
+    ReportWriter,
+    pictures_of_dataset,
+    pictures_of_predictions,
+    pictures_of_source,
+)
+
+EPILOG = """
+examples:
+  %(prog)s --input photos/ --output report.html
+  %(prog)s --dataset scenes_val --output report.html
+  %(prog)s --predictions output/predictions --dataset scenes_val --output report.html
+
+Exit status: 0, or 1 when a picture could not be read; the page then has the others.
+"""
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--config-file",
+        default=DEFAULT_MODEL,
+        metavar="FILE",
+        help="YAML file with MODEL.WEIGHTS, or the name of a model that comes with EGTR (default: %(default)s)",
+    )
+    parser.add_argument("--input", nargs="+", help="pictures, folders of them, quoted patterns or videos")
+    parser.add_argument("--dataset", metavar="NAME", help="a registered data set, shown beside its annotations")
+    parser.add_argument("--predictions", metavar="FILE", help="saved predictions, in place of a model")
+    parser.add_argument("--partial", action="store_true", help="accept predictions whose writer was cut short")
+    parser.add_argument("--output", required=True, metavar="FILE", help="the HTML file")
+    parser.add_argument("--title", default="Scene graphs", help="of the page (default: %(default)s)")
+    parser.add_argument("--top-k", type=int, default=20, metavar="K", help="most triplets a picture (%(default)s)")
+    parser.add_argument("--no-explanations", action="store_true", help="half the time and a smaller page")
+    add_extension_argument(parser)
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="change configuration keys"
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = get_parser()
+    args = parser.parse_args(argv)
+    if (args.input is None) == (args.dataset is None and args.predictions is None):
+        parser.error("give either --input, or --dataset, --predictions or both")
+    errors: list[EGTRError] = []
+    try:
+        import_extensions(args.extension)
+        report = ReportWriter(args.output, args.title)
+        pictures, total = open_pictures(args, errors.append)
+        with report:
+            for picture in tqdm(pictures, unit="picture", total=total):
+                report.add(picture)
+    except (EGTRError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        for error in errors:
+            print(f"error: {error}", file=sys.stderr)
+    print_size(args.output, report)
+    for k, recall in report.mean_recall().items():
+        print(f"R@{k} {100 * recall:.2f}")
+    return int(bool(errors))
+
+
+def print_size(path: str, report: ReportWriter) -> None:
+    count, size = max(1, report.num_pictures), report.size
+    each = f"{size.images / count / 1e3:.1f} kB picture, {size.records / count / 1e3:.1f} kB graph and explanations"
+    print(f"{path}: {report.num_pictures} pictures, {size.total / 1e6:.1f} MB; of each {each}")
+
+
+def open_pictures(
+    args: argparse.Namespace, on_error: Callable[[EGTRError], None]
+) -> tuple[Iterator[ReportPicture], int | None]:
+    """The pictures, and how many there will be where that is known."""
+    common = {"top_k": args.top_k, "on_error": on_error}
+    if args.predictions is not None:
+        return pictures_of_predictions(args.predictions, args.dataset, partial=args.partial, **common), None
+    predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
+    explain = not args.no_explanations
+    if args.dataset is not None:
+        return pictures_of_dataset(predictor, args.dataset, explain=explain, **common), None
+    source = Pictures(args.input)
+    return pictures_of_source(predictor, source, explain=explain, **common), source.total
+
+
+if __name__ == "__main__":
+    sys.exit(main())
