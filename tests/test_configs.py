@@ -47,7 +47,7 @@ def test_trains_one_iteration(name, make_tiny_dataset, tmp_path):
         # A fixture data set, batches of one, small pictures, 20 queries unless there are weights
         "DATASETS.TRAIN", (data.train,), "DATASETS.TEST", (data.val,),
         "SOLVER.IMS_PER_BATCH", 1, "SOLVER.ACCUMULATE_STEPS", min(cfg.SOLVER.ACCUMULATE_STEPS, 2),
-        "SOLVER.MAX_ITER", 1, "DATALOADER.NUM_WORKERS", 0,
+        "SOLVER.MAX_ITER", 1, "DATALOADER.NUM_WORKERS", 0, "TEST.SCENE_GRAPH.VIS_IMAGES", 0,
         "INPUT.MIN_SIZE_TRAIN", (96,), "INPUT.MAX_SIZE_TRAIN", 128,
         "INPUT.MIN_SIZE_TEST", 96, "INPUT.MAX_SIZE_TEST", 128,
         "MODEL.EGTR.NUM_QUERIES", cfg.MODEL.EGTR.NUM_QUERIES if shipped else 20,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import HookBase
@@ -61,7 +62,7 @@ class GraphPictures(HookBase):
             try:
                 image = load_image(record["file_name"])
                 if is_first:
-                    self._put(f"{name}_annotated", image, self._annotated(record))
+                    self._put(f"{name}_annotated", image, self._annotated(record), show_scores=False)
                 self._put(name, image, predictor(image, channel_order="RGB").for_display(top_k=self.TOP_K))
             except EGTRError as error:
                 logger.warning("No graph for TensorBoard: %s", error)
@@ -72,11 +73,11 @@ class GraphPictures(HookBase):
 
         return graph_from_annotations(record, MetadataCatalog.get(self.cfg.DATASETS.TEST[0]))
 
-    def _put(self, name: str, image, graph: SceneGraph) -> None:
+    def _put(self, name: str, image: np.ndarray, graph: SceneGraph, show_scores: bool = True) -> None:
         # Drawing is a room above this one, and a run without pictures does without it.
         from egtr.visualization import draw_scene_graph, figure_to_array
 
-        sheet = figure_to_array(draw_scene_graph(image, graph, show_scores=True), dpi=self.DPI)
+        sheet = figure_to_array(draw_scene_graph(image, graph, show_scores=show_scores), dpi=self.DPI)
         self.trainer.storage.put_image(name, sheet.transpose(2, 0, 1))
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog
+from detectron2.engine import hooks
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from egtr.engine import EGTRTrainer
-from egtr.engine.graph_pictures import choose_records
+from egtr.engine.checkpoint_hook import EvaluationHook
+from egtr.engine.graph_pictures import GraphPictures, choose_records
 
 
 @pytest.fixture
@@ -56,10 +58,18 @@ def test_scalars_and_pictures(train, tiny_dataset):
         assert not np.array_equal(sheets[0], sheets[2])
 
 
-@pytest.mark.parametrize("changes", [{"TEST.SCENE_GRAPH.VIS_IMAGES": 0}, {"MODEL.EGTR.RELATION.ENABLED": False}])
-def test_none(train, changes):
-    events, _ = train({"SOLVER.MAX_ITER": 1, "TEST.EVAL_PERIOD": 0} | changes)
-    assert events.Tags()["images"] == []
+@pytest.mark.parametrize("changes", [{"TEST.SCENE_GRAPH.VIS_IMAGES": 0}, {"MODEL.EGTR.RELATION.ENABLED": False}, {}])
+def test_when_there_are_pictures(make_cfg, make_trainer, changes):
+    trainer = make_trainer(make_cfg({"TEST.SCENE_GRAPH.VIS_IMAGES": 1} | changes))
+    order = [
+        kind
+        for hook in trainer._hooks
+        for kind in (EvaluationHook, GraphPictures, hooks.PeriodicWriter)
+        if isinstance(hook, kind)
+    ]
+    # Behind the evaluation, before what writes the events.
+    pictures = [] if changes else [GraphPictures]
+    assert order == [EvaluationHook, *pictures, hooks.PeriodicWriter]
 
 
 def test_a_picture_that_cannot_be_read_is_left_out(train, make_tiny_dataset, tiny_dataset, caplog):

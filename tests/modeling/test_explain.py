@@ -58,8 +58,8 @@ def test_numbers_are_the_models_and_add_up(name):
     explanations = explain_triplets(model, record, TRIPLETS)
     assert model.training
     output = network(model, record)
-    graph = model([record])[0]["scene_graph"].prediction
-    scores, classes = graph.object_scores(model.object_score)
+    graph = model([record])[0]["scene_graph"]
+    scores, classes = graph.scores, graph.classes
     weights = attention_weights([q[0] for q in output.queries], [k[0] for k in output.keys], 4)
     assert weights.sum(-1).numpy() == pytest.approx(1, abs=1e-6)
     for (subject, object_, predicate), found in zip(TRIPLETS, explanations, strict=True):
@@ -84,10 +84,10 @@ def test_numbers_are_the_models_and_add_up(name):
         np.testing.assert_allclose(found.attention, weights[:, :, subject, object_], rtol=1e-6)
         np.testing.assert_allclose(found.attention_back, weights[:, :, object_, subject], rtol=1e-6)
 
-        # The score as the graph's: pair (i, j) is row i * 6 + j of the record.
-        row = subject * 6 + object_
-        score = scores[subject] * scores[object_] * graph.relation[row, predicate] * graph.connectivity[row]
-        assert found.score == pytest.approx(score, rel=1e-5)
+        score = scores[subject] * scores[object_] * output.relation_logits[0, subject, object_, predicate].sigmoid()
+        if name != "no connectivity":
+            score = score * output.connectivity_logits[0, subject, object_].sigmoid()
+        assert found.score == pytest.approx(score.item(), rel=1e-5)
         assert (found.connectivity is None) == (found.connectivity_logit is None) == (name == "no connectivity")
         assert (found.subject.points is None) == (name == "DETR")
         json.dumps(found.to_dict(), allow_nan=False)
