@@ -4,10 +4,10 @@
     python tools/soak.py --minutes 60 --output output/soak
 
 First the run is made once without faults: its losses are what every other run must have. Then runs are started,
-hurt at random moments and resumed. Each fault ends in one of three ways: survived (the run went on, and the losses of
-the iterations that follow are those of the run without faults), reported (one clear error, and a run that resumed all
-the same), or lost. The table goes to the terminal, to OUTPUT/soak.md and to OUTPUT/soak.json; the log to
-OUTPUT/soak.log. The exit status is 1 if anything was lost.
+hurt at random moments and resumed: each has to go on in the right iteration, with the losses of the run without
+faults, and to end with its weights and results. The table goes to the terminal, to OUTPUT/soak.md and to
+OUTPUT/soak.json, and is up to date after each fault; the log is OUTPUT/soak.log. The exit status is 1 if anything
+was lost.
 """
 
 import argparse

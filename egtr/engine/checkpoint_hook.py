@@ -143,8 +143,8 @@ class EvaluationHook(hooks.EvalHook):
         self._evaluated = self.trainer.iter
 
     def after_train(self) -> None:
-        # A run that is asked to stop has no time for the last evaluation: --resume makes up for it. The trainer ends the
-        # run when all hooks have had their turn.
+        # A run that is asked to stop has no time for the last evaluation: --resume makes up for it. The trainer ends
+        # the run when all hooks have had their turn.
         with suppress(TrainingStopped), self.checkpoints.request.interrupting():
             super().after_train()
 

@@ -167,12 +167,23 @@ class MetricsHook(hooks.PeriodicWriter):
         self.evaluation = evaluation
         self.checkpoints = checkpoints
 
+        self._written = -1
+
     def after_step(self) -> None:
         if self.evaluation.is_due(self.trainer.iter) or self.checkpoints.is_due():
+            self._written = self.trainer.iter
             for writer in self.writers:
                 writer.write()
         else:
             super().after_step()
+
+    def after_train(self) -> None:
+        # Detectron2's log writer divides by the iterations since it last wrote.
+        if self.trainer.storage.iter != self._written:
+            super().after_train()
+        else:
+            for writer in self.writers:
+                writer.close()
 
 
 class BrokenPictureReporter(HookBase):

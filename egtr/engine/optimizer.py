@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 import torch
+from detectron2 import solver
 from detectron2.config import CfgNode
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from egtr.structures import EGTRError
 
@@ -114,6 +116,22 @@ def build_optimizer(cfg: CfgNode, model: nn.Module, new_parameters: Iterable[str
         return torch.optim.AdamW(groups, fused=True, **options)
     except RuntimeError:
         return torch.optim.AdamW(groups, **options)
+
+
+def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
+    """Detectron2's schedule of SOLVER.LR_SCHEDULER_NAME, warm-up included.
+
+    Raises:
+        EGTRError: there is no such schedule, or it does not fit SOLVER.STEPS, MAX_ITER or BASE_LR_END.
+    """
+    try:
+        return solver.build_lr_scheduler(cfg, optimizer)
+    except (ValueError, AssertionError) as error:
+        keys = {key: cfg.SOLVER[key] for key in ("LR_SCHEDULER_NAME", "STEPS", "MAX_ITER", "BASE_LR", "BASE_LR_END")}
+        raise EGTRError(
+            f"SOLVER: {', '.join(f'{key} {value!r}' for key, value in keys.items())}: {error}. Take "
+            "'WarmupMultiStepLR' with STEPS below MAX_ITER, or 'WarmupCosineLR' with BASE_LR_END from 0 to BASE_LR"
+        ) from error
 
 
 def _read_multipliers(cfg: CfgNode) -> list[tuple[str, float]]:

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -117,7 +117,16 @@ def forwarding_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def ignore_stop_signals() -> None:
-    """Let a process that serves another one live on when a whole group of processes is asked to stop."""
+def init_worker(init: Callable[[int], None] | None, worker_id: int) -> None:
+    """Start a worker of a loader that lives on when a whole group of processes is asked to stop.
+
+    The last step still needs it. It ends with the process that it works for.
+
+    Args:
+        init: what the loader's ``worker_init_fn`` was.
+        worker_id: for ``init``.
+    """
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    if init is not None:
+        init(worker_id)

@@ -3,7 +3,7 @@
 import logging
 import os
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -14,12 +14,12 @@ from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from egtr.data import build_test_loader, build_train_loader, build_triplet_counts, get_order_seed, skip_batches
 from egtr.data.build import skipped_by
 from egtr.evaluation import SceneGraphEvaluator
-from egtr.modeling.transformer.layer import PostNormLayer
 from egtr.structures import EGTRError
 
 from .checkpoint_files import describe_write_error, is_full_disk
@@ -31,8 +31,10 @@ from .ema import EMAHook
 from .graph_pictures import GraphPictures
 from .hooks import BestCheckpointer, BrokenPictureReporter, EarlyStoppingHook, MetricsHook
 from .metrics_file import cut_metrics
-from .optimizer import build_optimizer, freeze_parameters
-from .stopping import EarlyStopped, StopRequest, TrainingStopped, ignore_stop_signals
+from .new_parameters import find_declared, is_backbone_alone
+from .optimizer import build_lr_scheduler, build_optimizer, freeze_parameters
+from .recompute import recompute_activations
+from .stopping import EarlyStopped, StopRequest, TrainingStopped, init_worker
 from .train_loop import build_train_loop
 
 logger = logging.getLogger(__name__)
@@ -58,13 +60,15 @@ class EGTRTrainer(DefaultTrainer):
     - the statistics behind the frequency bias, counted over the training set. Evaluation and resumed runs use
       those of the checkpoint.
 
-    A resumed run goes on in the order of pictures where it was cut, given SEED.
+    A resumed run goes on where its last checkpoint was written: with the next pictures, and without workers
+    (DATALOADER.NUM_WORKERS 0) with the same random numbers, as if it had never been interrupted.
 
     Raises:
         EGTRError: the data, or keys of SOLVER or TEST, are not usable.
 
     Attributes:
         new_parameters: names of the new parameters; empty when training from scratch or from a backbone alone.
+        frozen_parameters: names of those that SOLVER.LR_MULTIPLIERS freezes.
     """
 
     def __init__(self, cfg: CfgNode):
@@ -84,11 +88,11 @@ class EGTRTrainer(DefaultTrainer):
         data_loader = self.build_train_loader(cfg)
         if isinstance(data_loader, DataLoader):
             # What asks a run to stop may reach its workers, too, which the last step still needs.
-            data_loader.worker_init_fn = partial(_init_worker, data_loader.worker_init_fn)
+            data_loader.worker_init_fn = partial(init_worker, data_loader.worker_init_fn)
         model = self.build_model(cfg)
         self.frozen_parameters = freeze_parameters(cfg, model)
         if cfg.SOLVER.ACTIVATION_CHECKPOINTING:
-            _recompute_activations(model)
+            recompute_activations(model)
         optimizer = self.build_optimizer(cfg, model)
         on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
         ddp_options = {"device_ids": None} if on_cpu else {}
@@ -130,7 +134,7 @@ class EGTRTrainer(DefaultTrainer):
         self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
         new_parameters = find_new_parameters(self.bare_model, self.checkpointer.incompatible)
         check_frozen(self.cfg, new_parameters, self.frozen_parameters)
-        if self._is_backbone_alone(new_parameters):
+        if is_backbone_alone(self.bare_model, new_parameters):
             logger.info(
                 "MODEL.WEIGHTS brings a backbone alone: everything else starts from scratch, at SOLVER's rates"
             )
@@ -139,25 +143,8 @@ class EGTRTrainer(DefaultTrainer):
             table = new_parameter_table(self.bare_model, new_parameters, self.checkpointer.incompatible)
             rate = self.cfg.SOLVER.BASE_LR * self.cfg.SOLVER.NEW_MULTIPLIER
             logger.info("What MODEL.WEIGHTS does not bring starts anew, at the learning rate %.3g:\n%s", rate, table)
-        self._set_new_parameters([*new_parameters, *self._declared_new(new_parameters)])
-
-    def _is_backbone_alone(self, new_parameters: Iterable[str]) -> bool:
-        """Whether the initial weights are for pre-training: all but the backbone is new, as where timm brings it."""
-        new = set(new_parameters)
-        return all((name in new) != name.startswith("backbone.") for name, _ in self.bare_model.named_parameters())
-
-    def _declared_new(self, known: Iterable[str]) -> list[str]:
-        """Names that SOLVER.NEW_PARAMETERS means, without those that are known to be new."""
-        names = [name for name, parameter in self.bare_model.named_parameters() if parameter.requires_grad]
-        found = set()
-        for prefix in self.cfg.SOLVER.NEW_PARAMETERS:
-            matching = {name for name in names if name.startswith(prefix)}
-            if not matching:
-                raise EGTRError(
-                    f"SOLVER.NEW_PARAMETERS: no trained parameter begins with {prefix!r}, but one is {names[0]}"
-                )
-            found |= matching
-        return [name for name in names if name in found and name not in set(known)]
+        declared = find_declared(self.bare_model, self.cfg.SOLVER.NEW_PARAMETERS)
+        self._set_new_parameters([*new_parameters, *(name for name in declared if name not in set(new_parameters))])
 
     def train(self) -> dict[str, Any] | None:
         """Run training; returns the results of the last evaluation (on the main process).
@@ -317,6 +304,10 @@ class EGTRTrainer(DefaultTrainer):
         return build_optimizer(cfg, model, new_parameters)
 
     @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
+        return build_lr_scheduler(cfg, optimizer)
+
+    @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[Any]:
         return build_train_loader(cfg)
 
@@ -327,21 +318,3 @@ class EGTRTrainer(DefaultTrainer):
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> SceneGraphEvaluator:
         return SceneGraphEvaluator.from_config(cfg, dataset_name, output_dir=cfg.OUTPUT_DIR or None)
-
-
-def _init_worker(init: Callable[[int], None] | None, worker_id: int) -> None:
-    """What a worker of the training loader starts with."""
-    ignore_stop_signals()
-    if init is not None:
-        init(worker_id)
-
-
-def _recompute_activations(model: nn.Module) -> None:
-    layers = [module for module in model.modules() if isinstance(module, PostNormLayer)]
-    if not layers:
-        raise EGTRError(
-            "SOLVER.ACTIVATION_CHECKPOINTING is True, but the model has no layer that can do it: a transformer of "
-            "your own needs layers derived from egtr.modeling.transformer.layer.PostNormLayer"
-        )
-    for layer in layers:
-        layer.recompute = True

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 class Run:
-    """A run of :mod:`egtr.engine.soak_run` in a folder; ``losses`` are all that any of its processes wrote."""
+    """A run of :mod:`egtr.engine.soak.child` in a folder; ``losses`` are all that any of its processes wrote."""
 
     def __init__(self, folder: Path, options: dict, words: list[str]):
         self.folder, self.file = folder / "run", folder / "losses.jsonl"
@@ -22,7 +22,7 @@ class Run:
         self.words = [*words, *(str(word) for pair in options.items() for word in pair)]
 
     def start(self, **popen) -> subprocess.Popen:
-        command = [sys.executable, "-m", "egtr.engine.soak_run", str(self.file), "0", "--resume", *self.words]
+        command = [sys.executable, "-m", "egtr.engine.soak.child", str(self.file), "0", "--resume", *self.words]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **popen)
 
     @property

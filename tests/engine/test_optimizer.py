@@ -179,3 +179,14 @@ def test_warm_up_and_cosine(cfg):
     cosine = [0.5 * (1 + math.cos(math.pi * k / 10)) for k in range(10)]
     expected = [0.2 + (cosine[4] - 0.2) * k / 4 for k in range(4)] + cosine[4:]
     assert rate_curve(cfg, "WarmupCosineLR", BASE_LR_END=0.0) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("LR_SCHEDULER_NAME", "Cosine"), ("STEPS", (10,)), ("STEPS", (6, 4)), ("BASE_LR_END", 1.0)]
+)
+def test_unusable_schedule(cfg, key, value):
+    cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupCosineLR" if key == "BASE_LR_END" else "WarmupMultiStepLR"
+    cfg.SOLVER.MAX_ITER = 10
+    cfg.SOLVER[key] = value
+    with pytest.raises(EGTRError, match="SOLVER: LR_SCHEDULER_NAME.*STEPS.*MAX_ITER 10.*Take"):
+        EGTRTrainer.build_lr_scheduler(cfg, build_optimizer(cfg, Toy()))

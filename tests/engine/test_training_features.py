@@ -64,7 +64,7 @@ def test_average_by_hand():
 
 def test_averaged_weights_are_evaluated_and_kept(make_cfg):
     trainer_class = scored(10.0, 30.0, 20.0)
-    cfg = make_cfg({"SOLVER.MAX_ITER": 3, "TEST.EVAL_PERIOD": 1, "SOLVER.EMA_DECAY": 0.9})
+    cfg = make_cfg({"SOLVER.MAX_ITER": 3, "SOLVER.STEPS": (), "TEST.EVAL_PERIOD": 1, "SOLVER.EMA_DECAY": 0.9})
     trainer = run(cfg, trainer_class)
     trained = trainer.bare_model.state_dict()
     averaged = trainer_class.evaluated
@@ -169,7 +169,7 @@ def test_second_stage_at_a_tenth_of_all_rates_from_the_best_weights(make_cfg, tm
     )
     assert second == pytest.approx({name: rate / 10 for name, rate in first.items()})
     # 1e-3 with the multiples 1, 0.1 for the backbone and 4 for what is new.
-    assert set(first.values()) == pytest.approx({1e-3, 1e-4, 4e-3})
+    assert sorted(set(first.values())) == pytest.approx([1e-4, 1e-3, 4e-3])
     stages[1].train()
 
 
@@ -186,7 +186,8 @@ def test_recomputed_activations_give_the_same_gradients_with_less_kept(make_cfg,
             "SOLVER.ACTIVATION_CHECKPOINTING": recompute,
             "MODEL.EGTR.TRANSFORMER.NAME": transformer,
             "MODEL.EGTR.TRANSFORMER.DROPOUT": 0.2,
-            "MODEL.EGTR.TRANSFORMER.ENC_LAYERS": 3,
+            "MODEL.EGTR.TRANSFORMER.ENC_LAYERS": 4,
+            "MODEL.EGTR.TRANSFORMER.ENC_FFN_DIM": 1024,
         }
         seed_all_rng(0)
         trainer = make_trainer(make_cfg(changes))
@@ -201,7 +202,7 @@ def test_recomputed_activations_give_the_same_gradients_with_less_kept(make_cfg,
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-5, atol=1e-7)
-    assert kept[1] < 0.8 * kept[0]
+    assert kept[1] < 0.6 * kept[0]
 
 
 def test_recomputation_needs_layers_that_can_do_it(make_cfg):

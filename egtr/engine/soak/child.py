@@ -1,6 +1,6 @@
 """A training run in a process of its own, which a soak test hurts (:mod:`egtr.engine.soak`).
 
-Usage: python -m egtr.engine.soak_run LOSSES DIES_AT [--config-file FILE] [--resume] KEY VALUE ...
+Usage: python -m egtr.engine.soak.child LOSSES DIES_AT [--config-file FILE] [--resume] KEY VALUE ...
 
 LOSSES is a file that gets a line of JSON in every step, {"iteration", "loss"}. With DIES_AT k above 0 the process
 kills itself when it touches its checkpoints on the disk (opens, renames or deletes one) for the k-th time.
@@ -73,4 +73,4 @@ if __name__ == "__main__":
     try:
         launch(train, parsed)
     except EGTRError as error:
-        sys.exit(f"soak_run: {error}")
+        sys.exit(f"soak: {error}")

@@ -1,0 +1,22 @@
+"""Activation checkpointing."""
+
+from torch import nn
+
+from egtr.modeling.transformer.layer import PostNormLayer
+from egtr.structures import EGTRError
+
+
+def recompute_activations(model: nn.Module) -> None:
+    """Let the transformer's layers of ``model`` (in place) keep nothing but their inputs until the backward pass.
+
+    Raises:
+        EGTRError: no layer of the model can do it.
+    """
+    layers = [module for module in model.modules() if isinstance(module, PostNormLayer)]
+    if not layers:
+        raise EGTRError(
+            "SOLVER.ACTIVATION_CHECKPOINTING is True, but the model has no layer that can do it: a transformer of "
+            "your own needs layers derived from egtr.modeling.transformer.layer.PostNormLayer"
+        )
+    for layer in layers:
+        layer.recompute = True
