@@ -10,7 +10,7 @@ import egtr.modeling  # noqa: F401  isort: skip - registers the architecture
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
             sub.add_argument(
                 "--contestants", nargs="+", choices=all_of_them, default=all_of_them, help="default: all"
             )
+            sub.add_argument("--no-memory", action="store_true", help="measure time alone")
 
     add_case(add(inference, "from pictures to scene graphs, and the parts of that"), benchmark.CONTESTANTS)
     add_case(add(training, "one step of training"), ("egtr", "literal"))
@@ -111,7 +112,7 @@ def inference(args: argparse.Namespace) -> dict[str, Any]:
     case = make_case(args)
     contestants = benchmark.build_inference(case, args.contestants)
     timings = benchmark.measure_time(contestants, args.runs)
-    memory = {name: benchmark.measure_memory(benchmark.build_one_inference, case, name) for name in contestants}
+    memory = weigh(args, contestants, benchmark.build_one_inference, case)
     report = compare(f"Inference, {describe(args)}", timings, memory, args.batch)
     parts = {name: benchmark.split_inference(timing) for name, timing in timings.items() if timing.parts}
     print("\nSeconds of the parts:\n")
@@ -122,7 +123,7 @@ def inference(args: argparse.Namespace) -> dict[str, Any]:
 def training(args: argparse.Namespace) -> dict[str, Any]:
     case = make_case(args)
     timings = benchmark.measure_time(benchmark.build_training(case, args.contestants), args.runs)
-    memory = {name: benchmark.measure_memory(benchmark.build_one_training, case, name) for name in timings}
+    memory = weigh(args, timings, benchmark.build_one_training, case)
     return compare(f"Training step, {describe(args)}", timings, memory, args.batch)
 
 
@@ -132,9 +133,7 @@ def relation(args: argparse.Namespace) -> dict[str, Any]:
     shape = f"{egtr.NUM_QUERIES} queries, {egtr.NUM_PREDICATES} predicates, batch {args.batch}"
     for training in (False, True):
         timings = benchmark.measure_time(benchmark.build_relation(case, args.contestants, training), args.runs)
-        memory = {
-            name: benchmark.measure_memory(benchmark.build_one_relation, case, name, training) for name in timings
-        }
+        memory = weigh(args, timings, benchmark.build_one_relation, case, training)
         mode = "forward and backward" if training else "forward"
         report[mode] = compare(f"Relation part, {mode}, {shape}", timings, memory, args.batch)
     return report
@@ -195,6 +194,11 @@ def machine(args: argparse.Namespace) -> dict[str, Any]:
 
 def describe(args: argparse.Namespace) -> str:
     return f"{args.size[0]} x {args.size[1]}, batch {args.batch}, median of {args.runs} runs"
+
+
+def weigh(args: argparse.Namespace, names: Iterable[str], build: Callable, case: benchmark.Case, *more: Any) -> dict:
+    """Memory of each contestant, as far as it is wanted and known."""
+    return {name: None if args.no_memory else benchmark.measure_memory(build, case, name, *more) for name in names}
 
 
 def compare(title: str, timings: Mapping, memory: Mapping, batch: int) -> dict[str, Any]:

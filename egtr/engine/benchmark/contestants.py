@@ -3,7 +3,7 @@
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -98,25 +98,29 @@ class Case:
 
 
 def build_inference(case: Case, names: Sequence[str]) -> dict[str, Contestant]:
-    """From pictures to scene graphs ("transformers": to boxes). All but the last share their weights."""
-    model = case.build_model().eval()
-    contestants = {}
-    for name in names:
-        if name == "transformers":
-            contestants[name] = _transformers(case, model)
-            continue
-        if name == "literal":
-            step = case.make_literal(model)
-            parts = {"backbone": (step, "extract"), "encoder": (step, "encode"), "decoder": (step, "decode")}
-        else:
-            step = model if name == "egtr" else case.build_model("TEST.AMP", True).eval()
-            parts = {
-                "backbone": (step.backbone, "forward"),
-                "transformer": (step.transformer, "forward"),
-                "decoder": (step.transformer.decoder, "forward"),
-            }
-        contestants[name] = Contestant(step, case.pictures(), case.pictures(small=True), parts)
-    return contestants
+    """From pictures to scene graphs ("transformers": to boxes). All but the last have the same weights."""
+
+    @cache
+    def model() -> nn.Module:
+        return case.build_model().eval()
+
+    return {name: _build_inference(case, name, model) for name in names}
+
+
+def _build_inference(case: Case, name: str, model: Callable[[], nn.Module]) -> Contestant:
+    if name == "transformers":
+        return _transformers(case, model())
+    if name == "literal":
+        step = case.make_literal(model())
+        parts = {"backbone": (step, "extract"), "encoder": (step, "encode"), "decoder": (step, "decode")}
+    else:
+        step = model() if name == "egtr" else case.build_model("TEST.AMP", True).eval()
+        parts = {
+            "backbone": (step.backbone, "forward"),
+            "transformer": (step.transformer, "forward"),
+            "decoder": (step.transformer.decoder, "forward"),
+        }
+    return Contestant(step, case.pictures(), case.pictures(small=True), parts)
 
 
 def split_inference(timing: Timing) -> dict[str, float]:
