@@ -78,8 +78,8 @@ def build_pruned_prediction(
     pairs, classes = output.pairs.of_picture(index), output.logits[index].argmax(-1)
 
     def evaluate(rows: np.ndarray) -> np.ndarray:
-        subjects, objects = torch.from_numpy(np.stack(np.divmod(rows, num_queries))).to(classes.device)
-        return _numpy(part.relation_scores(pairs, classes, subjects, objects))
+        ends = torch.from_numpy(np.stack(np.divmod(rows, num_queries))).to(classes.device)
+        return _numpy(part.relation_scores(pairs, classes, *ends))
 
     pair_scores = []
     for kind in OBJECT_SCORES:

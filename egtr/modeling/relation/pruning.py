@@ -44,7 +44,8 @@ def search_best_pairs(
     """
     num_pairs = len(related)
     most = int(num_pairs * _WORTH_WHILE)
-    if most < _FIRST_PAIRS * topk or not all(np.isfinite(bounds).all() for bounds in pair_scores):
+    # A search that begins with a good part of the pairs soon ends with most of them.
+    if most < 5 * _FIRST_PAIRS * topk or not all(np.isfinite(bounds).all() for bounds in pair_scores):
         return None
     rows, best = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
     known = np.zeros(num_pairs, dtype=bool)
