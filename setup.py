@@ -77,7 +77,7 @@ setup(
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],
     packages=find_packages(include=["egtr", "egtr.*"]),
-    package_data={"egtr.structures": ["*.json"], "egtr.visualization.report": ["page/*"]},
+    package_data={"egtr.structures": ["*.json"], "egtr.visualization.report": ["page/*"], "egtr.serving": ["page/*"]},
     cmdclass={"build_py": BuildWithResources},
     python_requires=">=3.11",
     install_requires=[
@@ -114,7 +114,7 @@ setup(
             "setuptools>=77,<82",
         ],
         # The interactive pages: tools/report.py needs pyvis alone, tools/serve.py all of them.
-        "web": ["fastapi>=0.110", "python-multipart>=0.0.9", "pyvis>=0.3.2", "uvicorn>=0.29"],
+        "web": ["fastapi>=0.115", "python-multipart>=0.0.13", "pyvis>=0.3.2", "uvicorn>=0.29"],
         # What tests/modeling/test_parity.py compares the detector with.
         "parity": ["transformers>=5.0"],
     },

@@ -95,9 +95,7 @@ class EGTRPredictor:
         Raises:
             EGTRError: there is no such file, key or checkpoint.
         """
-        if "://" not in name and not os.path.isfile(name):
-            name = model_zoo.get_config_file(model_zoo.MODELS.get(name, name))
-        return cls(load_config(name, opts))
+        return cls(read_config(name, opts))
 
     @classmethod
     def create(cls, model: "str | os.PathLike[str] | CfgNode | EGTRPredictor | torch.nn.Module") -> "EGTRPredictor":
@@ -280,6 +278,13 @@ def _graphs(results: Iterator[PredictedPicture], on_error: Callable[[EGTRError],
             raise result.error
         else:
             on_error(result.error)
+
+
+def read_config(name: str, opts: Sequence[str] = ()) -> CfgNode:
+    """The configuration of a shipped model or of a YAML file: see :meth:`EGTRPredictor.from_config_file`."""
+    if "://" not in name and not os.path.isfile(name):
+        name = model_zoo.get_config_file(model_zoo.MODELS.get(name, name))
+    return load_config(name, opts)
 
 
 def _load_model(cfg: CfgNode) -> torch.nn.Module:

@@ -29,9 +29,9 @@ VIEWER_STYLES = ("theme.css", "viewer.css")
 NUM_COLORS = 21
 
 
-def read_asset(name: str) -> str:
-    """The text of one of the files in the folder ``page``."""
-    return files(__package__).joinpath("page", name).read_text("utf-8")
+def read_asset(name: str, package: str = __package__) -> str:
+    """The text of one of the files in the folder ``page`` of a package, by default this one."""
+    return files(package).joinpath("page", name).read_text("utf-8")
 
 
 def read_graph_library() -> str:

@@ -1,0 +1,29 @@
+"""A small web application: drop a picture, see its scene graph; and the same as an HTTP API.
+
+- ``limits``    what a request may ask for, and what is refused
+- ``upload``    a picture out of the body of a request
+- ``models``    checkpoints, loaded when they are first asked for
+- ``worker``    the thread that they compute in
+- ``security``  which pages may ask, and what answers forbid a browser
+- ``schema``    the API in the words of OpenAPI
+- ``answers``   what it says about a picture
+- ``app``       the routes
+- ``server``    the application on a port, until it is told to end
+
+The page in the folder ``page`` is put together from the code of :mod:`egtr.visualization.report`.
+"""
+
+from importlib.util import find_spec
+
+from egtr.structures import EGTRError
+
+if missing := [name for name in ("fastapi", "uvicorn", "python_multipart", "pyvis") if find_spec(name) is None]:
+    raise EGTRError(f'egtr.serving needs {", ".join(missing)}; install it by: pip install "egtr[web]"')
+
+from .app import create_app  # noqa: E402
+from .limits import Limits  # noqa: E402
+from .models import ModelStore  # noqa: E402
+from .server import serve  # noqa: E402
+from .worker import Worker  # noqa: E402
+
+__all__ = ["Limits", "ModelStore", "Worker", "create_app", "serve"]

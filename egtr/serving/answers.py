@@ -1,0 +1,53 @@
+"""What the API says about a picture. These run in the worker's thread."""
+
+import io
+import json
+from dataclasses import replace
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from egtr.engine import EGTRPredictor
+from egtr.engine.explanation import explain_graph
+from egtr.structures import SceneGraph
+from egtr.visualization import draw_scene_graph
+from egtr.visualization.report.picture import MAX_POINTS, encode_picture
+
+from .schema import GraphSelection, Selection
+
+# Of a drawn graph, pixels per inch, as files of egtr.visualization have.
+DPI = 160
+
+
+def predict(predictor: EGTRPredictor, image: np.ndarray, name: str | None, selection: Selection) -> SceneGraph:
+    """The chosen part of the graph of a picture, (H, W, 3) uint8, RGB."""
+    return replace(selection.apply(predictor(image, "RGB")), file_name=name)
+
+
+def scene_graph(predictor: EGTRPredictor, image: np.ndarray, name: str | None, selection: GraphSelection) -> bytes:
+    """The graph in the format that is asked for."""
+    graph = predict(predictor, image, name, selection)
+    if selection.format == "png":
+        file = io.BytesIO()
+        draw_scene_graph(image, graph).savefig(file, format="png", dpi=DPI)
+        return file.getvalue()
+    if selection.format == "graphml":
+        file = io.BytesIO()
+        nx.write_graphml(graph.to_networkx(), file)
+        return file.getvalue()
+    return json.dumps(graph.to_dict(), ensure_ascii=False).encode()
+
+
+def explained_graph(
+    predictor: EGTRPredictor, image: np.ndarray, name: str | None, selection: Selection
+) -> dict[str, Any]:
+    """The picture, its graph and the explanations, as :class:`egtr.serving.schema.ExplainedGraph` says."""
+    graph = predict(predictor, image, name, selection)
+    explanations = explain_graph(predictor, image, graph, channel_order="RGB") if len(graph) else []
+    return {
+        "name": name,
+        "image": f"data:image/webp;base64,{encode_picture(image)}",
+        "graph": graph.to_dict(),
+        "explanations": [explanation.to_dict(MAX_POINTS) for explanation in explanations],
+    }

@@ -1,0 +1,120 @@
+"""The routes: the page, its API, and whether the server is ready."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+
+from egtr.structures import EGTRError
+from egtr.version import __version__
+from egtr.visualization.report import assemble_page
+from egtr.visualization.report.assets import VIEWER_SCRIPTS, VIEWER_STYLES, read_asset
+
+from . import answers
+from .limits import RefusedError
+from .models import ModelStore
+from .schema import (
+    FORMATS,
+    PICTURE_BODY,
+    PICTURE_PROBLEMS,
+    SCENE_GRAPH_ANSWER,
+    ExplainedGraph,
+    GraphSelection,
+    Health,
+    Models,
+    Selection,
+    add_scene_graph_schema,
+)
+from .security import SameOrigin
+from .upload import decode_picture, open_picture, read_upload
+from .worker import Worker
+
+
+def create_app(store: ModelStore, worker: Worker, *, only_loopback: bool = True) -> FastAPI:
+    """The application.
+
+    Args:
+        store: the models to choose from.
+        worker: what they compute in; its limits hold for every request. The caller closes it.
+        only_loopback: answer only who calls the server by a name of this machine alone.
+
+    Raises:
+        EGTRError: the page cannot be put together, see :func:`egtr.visualization.report.read_graph_library`.
+    """
+    # FastAPI's own documentation pages load their code from elsewhere.
+    app = FastAPI(title="EGTR: scene graphs of pictures", version=__version__, docs_url=None, redoc_url=None)
+    app.add_middleware(SameOrigin, only_loopback=only_loopback)
+    _add_error_handlers(app)
+    add_scene_graph_schema(app)
+    page = build_page()
+
+    @app.get("/", include_in_schema=False)
+    async def show_page() -> HTMLResponse:
+        return HTMLResponse(page)
+
+    @app.get("/health", responses={503: {"model": Health, "description": "Not ready."}})
+    async def health(response: Response) -> Health:
+        """Whether the default model is loaded."""
+        state = store.state(store.default)
+        response.status_code = 200 if state == "ready" else 503
+        return Health(status="loading" if state == "not loaded" else state)
+
+    @app.get("/api/v1/models")
+    async def models() -> Models:
+        """The models to choose from."""
+        return Models(
+            default=store.default, models=[{"name": name, "state": store.state(name)} for name in store.names]
+        )
+
+    async def answer(request: Request, selection: Selection, compute: Callable[..., Any]) -> Any:
+        with worker.place():
+            data, name = await read_upload(request, worker.limits)
+            model = store.find(selection.model)
+            picture = await asyncio.to_thread(open_picture, data, worker.limits.max_pixels)
+            return await worker.run(lambda: compute(store.load(model), decode_picture(picture), name, selection))
+
+    route = {"openapi_extra": {"requestBody": PICTURE_BODY}}
+
+    @app.post("/api/v1/scene-graph", responses={**SCENE_GRAPH_ANSWER, **PICTURE_PROBLEMS}, **route)
+    async def scene_graph(request: Request, selection: Annotated[GraphSelection, Query()]) -> Response:
+        """The scene graph of a picture: of the body itself, or of the file in a form."""
+        content = await answer(request, selection, answers.scene_graph)
+        return Response(content, media_type=FORMATS[selection.format])
+
+    @app.post("/api/v1/explanations", response_model=ExplainedGraph, responses=PICTURE_PROBLEMS, **route)
+    async def explanations(request: Request, selection: Annotated[Selection, Query()]) -> Response:
+        """The scene graph of a picture, and where each of its relations comes from."""
+        return JSONResponse(await answer(request, selection, answers.explained_graph))
+
+    return app
+
+
+def build_page() -> str:
+    """The page, everything inside."""
+    styles = [*map(read_asset, VIEWER_STYLES), read_asset("serve.css", __package__)]
+    scripts = [*map(read_asset, VIEWER_SCRIPTS), read_asset("serve.js", __package__)]
+    return assemble_page(read_asset("serve.html", __package__), "Scene graphs", styles, scripts, connect="'self'")
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    """Every answer that is none is ``{"detail": ...}`` with one text, see :class:`egtr.serving.schema.Problem`."""
+
+    @app.exception_handler(RefusedError)
+    async def refused(request: Request, error: RefusedError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, error.status, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def wrong_parameters(request: Request, error: RequestValidationError) -> JSONResponse:
+        texts = [f"{'.'.join(map(str, entry['loc'][1:]))}: {entry['msg']}" for entry in error.errors()]
+        return JSONResponse({"detail": "; ".join(texts)}, 422)
+
+    @app.exception_handler(EGTRError)
+    async def failed(request: Request, error: EGTRError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 500)
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"detail": "something is wrong inside; the server's own output says more"}, 500)

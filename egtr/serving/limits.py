@@ -1,0 +1,48 @@
+"""How much a request may ask for."""
+
+from dataclasses import dataclass
+
+from egtr.structures import EGTRError
+
+MEGABYTE = 10**6
+MEGAPIXEL = 10**6
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is accepted.
+
+    Attributes:
+        max_bytes: of the body of a request; counted while it arrives, never more of it is kept.
+        max_pixels: of a picture, read from its header before it is decoded. Pillow itself refuses pictures of more
+            than twice ``PIL.Image.MAX_IMAGE_PIXELS`` (about 179 million pixels).
+        max_requests: pictures that are uploaded, wait or are computed at the same time.
+        timeout: seconds, for the upload and again for the answer.
+
+    Raises:
+        EGTRError: one of them is not above 0.
+    """
+
+    max_bytes: int = 20 * MEGABYTE
+    max_pixels: int = 40 * MEGAPIXEL
+    max_requests: int = 8
+    timeout: float = 60.0
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise EGTRError(f"limits of the server: {name} is {value}; it has to be above 0")
+
+
+class RefusedError(EGTRError):
+    """A request that is not answered.
+
+    Attributes:
+        status: of HTTP, 4xx or 5xx.
+        headers: of the answer.
+    """
+
+    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None):
+        super().__init__(message)
+        self.status = status
+        self.headers = headers

@@ -1,0 +1,120 @@
+"""The API in the words of OpenAPI: what FastAPI cannot read from the routes itself."""
+
+from typing import Any, Literal
+
+from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict, Field
+
+from egtr.structures import SceneGraph
+
+FORMATS = {"json": "application/json", "graphml": "application/graphml+xml", "png": "image/png"}
+ERRORS = {
+    400: "There is no picture in the request.",
+    403: "A page of another site asked.",
+    404: "There is no such model.",
+    408: "The upload took too long.",
+    413: "The picture has too many bytes or pixels.",
+    415: "Not a picture, or not in a format that is read.",
+    421: "The server was called by a name that is not of this machine alone.",
+    422: "The picture is damaged, or a parameter has a wrong value.",
+    500: "The model could not be loaded or failed.",
+    503: "Too many pictures are waiting; the header Retry-After says for how many seconds to stay away.",
+    504: "The answer took too long.",
+}
+PICTURE_BODY = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {"file": {"type": "string", "contentMediaType": "application/octet-stream"}},
+            }
+        },
+        "image/*": {"schema": {"type": "string", "contentMediaType": "image/*"}},
+    },
+}
+
+
+class Selection(BaseModel):
+    """Which model, and what of its graph."""
+
+    # A misspelt parameter would otherwise be passed over in silence.
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = Field(None, description="A name of /api/v1/models; by default the first.")
+    min_score: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Least score of a relation. By default a twentieth of the picture's best one, at least 0.001.",
+    )
+    top_k: int = Field(20, ge=0, le=10_000, description="At most so many relations, the best.")
+    merge: bool = Field(True, description="Whether objects of one class whose boxes nearly coincide become one.")
+
+    def apply(self, graph: SceneGraph) -> SceneGraph:
+        """The chosen part of a graph, see :meth:`egtr.structures.SceneGraph.for_display`."""
+        return graph.for_display(self.min_score, self.top_k, 0.7 if self.merge else None)
+
+
+class GraphSelection(Selection):
+    format: Literal["json", "graphml", "png"] = Field(
+        "json", description="json: SceneGraph; graphml: for graph programs; png: the picture with its graph, drawn."
+    )
+
+
+class Problem(BaseModel):
+    detail: str = Field(description="What is wrong, and what to do about it.")
+
+
+class Health(BaseModel):
+    status: Literal["ready", "loading", "failed"]
+
+
+class Model(BaseModel):
+    name: str
+    state: Literal["ready", "not loaded", "failed"] = Field(
+        description="Models are loaded by the first request for them."
+    )
+
+
+class Models(BaseModel):
+    default: str = Field(description="The model that answers where none is named.")
+    models: list[Model]
+
+
+class ExplainedGraph(BaseModel):
+    """What the page shows."""
+
+    name: str | None = Field(description="Of the uploaded file.")
+    image: str = Field(description="The picture, upright and at most 640 pixels a side, as a data: address (WebP).")
+    graph: dict[str, Any] = Field(json_schema_extra={"$ref": "#/components/schemas/SceneGraph"})
+    explanations: list[dict[str, Any]] = Field(
+        description="Where each relation of the graph comes from, as egtr.structures.EdgeExplanation says."
+    )
+
+
+PICTURE_PROBLEMS = {status: {"model": Problem, "description": text} for status, text in ERRORS.items()}
+SCENE_GRAPH_ANSWER = {
+    200: {
+        "description": "The scene graph.",
+        "content": {
+            FORMATS["json"]: {"schema": {"$ref": "#/components/schemas/SceneGraph"}},
+            FORMATS["graphml"]: {"schema": {"type": "string"}},
+            FORMATS["png"]: {"schema": {"type": "string", "contentMediaType": FORMATS["png"]}},
+        },
+    }
+}
+
+
+def add_scene_graph_schema(app: FastAPI) -> None:
+    """Put :meth:`SceneGraph.json_schema` among the schemas of ``/openapi.json``."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        schema = {key: value for key, value in SceneGraph.json_schema().items() if not key.startswith("$")}
+        document["components"]["schemas"]["SceneGraph"] = schema
+        return document
+
+    app.openapi = openapi

@@ -1,0 +1,82 @@
+"""The application on a port of this machine, until it is told to end."""
+
+import signal
+import socket
+import sys
+
+import uvicorn
+
+from egtr.structures import EGTRError
+
+from .app import create_app
+from .limits import Limits
+from .models import ModelStore
+from .security import is_loopback
+from .worker import Worker
+
+LOOPBACK = "127.0.0.1"
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def serve(store: ModelStore, host: str = LOOPBACK, port: int = 8000, limits: Limits | None = None) -> None:
+    """Serve until SIGTERM or SIGINT (Ctrl-C), then finish what has been asked, and return.
+
+    The address is printed as soon as requests are accepted; the default model is loaded meanwhile. To be called in
+    the main thread, once in a process.
+
+    Args:
+        store: the models to choose from.
+        host: name or address to listen on. One that is not of this machine alone lets others in, who are then told
+            apart by nothing: there are no passwords.
+        port: 0 for any free one.
+        limits: of every request; by default :class:`Limits` as it is.
+
+    Raises:
+        EGTRError: the port is taken or not allowed; the default model cannot be loaded.
+    """
+    limits = limits or Limits()
+    worker = Worker(limits)
+    with _listen(host, port) as listener:
+        only_loopback = is_loopback(host)
+        config = uvicorn.Config(
+            create_app(store, worker, only_loopback=only_loopback),
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=int(2 * limits.timeout) + 1,
+        )
+        server = uvicorn.Server(config)
+        # uvicorn ends well, but then raises the signal again, for the handlers that it found.
+        former = {number: signal.signal(number, lambda *_: _stop(server)) for number in SIGNALS}
+        loading = worker.submit(store.load, store.default)
+        loading.add_done_callback(lambda done: done.cancelled() or done.exception() is None or _stop(server))
+        if not only_loopback:
+            print(f"warning: {host} can be reached from elsewhere; whoever can may use the models", file=sys.stderr)
+        print(f"Serving {', '.join(store.names)} at {_address(listener)} - Ctrl-C ends it", flush=True)
+        try:
+            server.run(sockets=[listener])
+        finally:
+            worker.close()
+            for number, handler in former.items():
+                signal.signal(number, handler)
+    if loading.done() and not loading.cancelled():
+        loading.result()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), port), family=family)
+    except (OSError, OverflowError) as error:
+        raise EGTRError(f"{host}, port {port}: {error}; take another port, 0 for any free one") from error
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def _stop(server: uvicorn.Server) -> None:
+    server.should_exit = True

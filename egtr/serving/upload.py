@@ -1,0 +1,120 @@
+"""A picture out of the body of a request: held in memory, never written to a disk."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from pathlib import PurePosixPath
+
+import numpy as np
+from fastapi import Request
+from PIL import Image, UnidentifiedImageError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from egtr.data.image import load_image
+from egtr.structures import EGTRError
+
+from .limits import MEGABYTE, MEGAPIXEL, Limits, RefusedError
+
+# Pillow reads many more, some of them by running other programs.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
+MAX_NAME = 200
+
+
+async def read_upload(request: Request, limits: Limits) -> tuple[bytes, str | None]:
+    """The bytes of a picture and the name of its file, if the client says one.
+
+    The body is the picture itself, or a form (multipart/form-data) with one file.
+
+    Raises:
+        RefusedError: 400 no picture in it, 408 too slow, 413 too large.
+    """
+    try:
+        async with asyncio.timeout(limits.timeout):
+            body = await _read_body(request, limits.max_bytes)
+    except TimeoutError as error:
+        raise RefusedError(
+            408, f"the upload took longer than {limits.timeout:g} s; send a smaller picture"
+        ) from error
+    name = None
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        body, name = await _read_form(request, body)
+    if not body:
+        raise RefusedError(400, "there is no picture: send one as the body of the request, or in a form as `file`")
+    return body, name
+
+
+async def _read_body(request: Request, max_bytes: int) -> bytes:
+    too_large = RefusedError(413, f"the upload has more than {max_bytes / MEGABYTE:g} MB; scale the picture down")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise too_large
+    return bytes(body)
+
+
+async def _read_form(request: Request, body: bytes) -> tuple[bytes, str | None]:
+    async def once() -> AsyncIterator[bytes]:
+        yield body
+
+    parser = MultiPartParser(request.headers, once(), max_files=1, max_fields=10)
+    # By default larger files would go to the disk.
+    parser.spool_max_size = len(body) + 1
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise RefusedError(400, f"the form cannot be read: {error.message}") from error
+    files = [value for value in form.values() if isinstance(value, UploadFile)]
+    content = (await files[0].read(), _clean_name(files[0].filename)) if files else (b"", None)
+    await form.close()
+    return content
+
+
+def _clean_name(name: str | None) -> str | None:
+    """What may be shown and written as the name of a file: no folders, nothing that XML could not hold."""
+    name = PurePosixPath((name or "").replace("\\", "/")).name
+    return "".join(filter(str.isprintable, name))[-MAX_NAME:] or None
+
+
+def open_picture(data: bytes, max_pixels: int) -> Image.Image:
+    """A picture of which only the header has been read.
+
+    Raises:
+        RefusedError: 413 too many pixels, 415 no picture or of a format that is not accepted, 422 damaged.
+    """
+    too_large = f"the picture has more than {max_pixels / MEGAPIXEL:g} megapixels; scale it down"
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        message = f"this is no picture in a format that is read here; send one of {', '.join(FORMATS)}"
+        raise RefusedError(415, message) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise RefusedError(413, too_large) from error
+    except Exception as error:
+        raise _damaged(error) from error
+    if image.width * image.height > max_pixels:
+        raise RefusedError(413, f"{too_large}: it is {image.width} x {image.height}")
+    return image
+
+
+def decode_picture(image: Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8, RGB, turned upright: see :func:`egtr.data.image.load_image`.
+
+    Raises:
+        RefusedError: 422 damaged.
+    """
+    try:
+        return load_image(image)
+    except EGTRError as error:
+        raise RefusedError(422, str(error)) from error
+    # Decoders meet files that were made to break them; whatever they raise, the file is to blame.
+    except Exception as error:
+        raise _damaged(error) from error
+
+
+def _damaged(error: Exception) -> RefusedError:
+    return RefusedError(422, f"the picture is damaged ({error}); is the file whole?")

@@ -1,0 +1,62 @@
+"""The thread in which pictures are decoded, computed and drawn, one at a time."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from .limits import Limits, RefusedError
+
+RETRY_AFTER = 2
+
+
+class Worker:
+    """Runs functions one after the other, beside the event loop, which goes on answering.
+
+    Two at once would not be faster, since one uses all cores or the whole GPU.
+    """
+
+    def __init__(self, limits: Limits):
+        self.limits = limits
+        self._present = 0
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="models")
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place among those whose pictures are held in memory.
+
+        Raises:
+            RefusedError: 503, all are taken.
+        """
+        if self._present >= self.limits.max_requests:
+            message = f"{self._present} pictures are waiting already; try again in {RETRY_AFTER} s"
+            raise RefusedError(503, message, {"Retry-After": str(RETRY_AFTER)})
+        self._present += 1
+        try:
+            yield
+        finally:
+            self._present -= 1
+
+    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """``function(*args)``, when it is its turn.
+
+        What has begun cannot be stopped: it ends unheard. What has not is given up when its time is over.
+
+        Raises:
+            RefusedError: 504, it took too long.
+        """
+        result = asyncio.wrap_future(self.submit(function, *args))
+        try:
+            return await asyncio.wait_for(result, self.limits.timeout)
+        except TimeoutError as error:
+            message = f"no answer within {self.limits.timeout:g} s; try a smaller picture, or later"
+            raise RefusedError(504, message) from error
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Future:
+        """The same without a limit, for callers outside the event loop."""
+        return self._thread.submit(function, *args)
+
+    def close(self) -> None:
+        """Wait for what is running; what has not begun is dropped."""
+        self._thread.shutdown(cancel_futures=True)
