@@ -1,0 +1,86 @@
+"""What positions and masks a batch has, and what is kept of them from one picture to the next."""
+
+import pytest
+import torch
+
+from egtr.modeling.transformer.geometry import is_unpadded, map_geometry
+from tests.modeling.models import picture, small_model
+
+SHAPES = [(4, 6), (2, 3)]
+
+
+def valid(*sizes):
+    """Pictures of these sizes in a batch of 16 x 24 pixels."""
+    mask = torch.zeros(len(sizes), 16, 24, dtype=torch.bool)
+    for index, (height, width) in enumerate(sizes):
+        mask[index, :height, :width] = True
+    return mask
+
+
+def test_by_hand():
+    """Of 6 columns 3 are picture: (0.5, 1.5, 2.5) / 3 of the valid part, and the valid part is half of the map."""
+    geometry = map_geometry(valid((16, 24), (16, 12)), SHAPES, 8)
+    torch.testing.assert_close(geometry.valid_ratios[1], torch.tensor([[0.5, 1.0], [2 / 3, 1.0]]))
+    # The first row of the first level, read on the first level. Column 0: 0.5 / (0.5 * 6) * 0.5.
+    torch.testing.assert_close(geometry.reference_points[1, :6, 0, 0], (torch.arange(6) + 0.5) / 6)
+    torch.testing.assert_close(geometry.reference_points[0, :6, 0, 1], torch.full((6,), 0.125))
+    assert geometry.padding_mask[0].sum() == 0
+    # 3 of 6 columns in 4 rows, and 1 of 3 in 2: nearest reads columns 0, 8 and 16 of 24 at the second level.
+    assert geometry.padding_mask[1].sum() == 12 + 2
+
+
+def test_without_padding_it_is_that_of_the_padded_formula():
+    alone, batch = map_geometry(valid((16, 24)), SHAPES, 8), map_geometry(valid((16, 24), (8, 8)), SHAPES, 8)
+    assert alone.padding_mask is None
+    torch.testing.assert_close(alone.reference_points[0], batch.reference_points[0], rtol=0, atol=0)
+    torch.testing.assert_close(alone.valid_ratios[0], batch.valid_ratios[0], rtol=0, atol=0)
+    for ours, expected in zip(alone.positions, batch.positions, strict=True):
+        torch.testing.assert_close(ours[0], expected[0], rtol=0, atol=0)
+
+
+def test_shapes_without_padding_are_kept():
+    once = map_geometry(valid((16, 24)), SHAPES, 8)
+    assert map_geometry(valid((16, 24), (16, 24)), SHAPES, 8) is once
+    assert map_geometry(valid((16, 24)), SHAPES, 16) is not once
+    assert map_geometry(valid((16, 24)), SHAPES[::-1], 8) is not once
+
+
+def test_no_device_is_waited_for():
+    assert is_unpadded(valid((16, 24))) and not is_unpadded(valid((16, 23)))
+    assert not is_unpadded(torch.ones(1, 2, 2, dtype=torch.bool, device="meta"))
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("MODEL.EGTR.TRANSFORMER.NAME", "DETRTransformer")], ids=["deformable", "detr"]
+)
+def test_a_model_trains_after_inference(options):
+    """What inference keeps must not be a tensor of the inference mode, which no gradient may pass."""
+    model, inputs = small_model(*options), [picture(56, 72)]  # a size of this test alone
+    with torch.inference_mode():
+        model.eval()(inputs)
+    sum(model.train()(inputs).values()).backward()
+    assert any(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["DeformableTransformer", "DETRTransformer"])
+def test_answers_of_earlier_layers_only_for_auxiliary_losses(name):
+    options = ("MODEL.EGTR.TRANSFORMER.NAME", name)
+    plain, auxiliary = small_model(*options), small_model(*options, "MODEL.EGTR.AUX_LOSS", True)
+    images = plain.preprocess_image([picture()])
+    with torch.no_grad():
+        last, every = (model.eval()._detect(images) for model in (plain, auxiliary))
+    assert [len(x) for x in (last.logits, last.pred_boxes, every.logits, every.pred_boxes)] == [1, 1, 2, 2]
+    torch.testing.assert_close(last.logits[-1], every.logits[-1], rtol=0, atol=0)
+    torch.testing.assert_close(last.pred_boxes[-1], every.pred_boxes[-1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["DeformableTransformer", "DETRTransformer"])
+@torch.no_grad()
+def test_a_batch_without_padding_equals_its_pictures(name):
+    model = small_model("MODEL.EGTR.TRANSFORMER.NAME", name).eval()
+    inputs = [picture(), picture()]
+    both = model.network(model.preprocess_image(inputs))
+    for index in range(2):
+        alone = model.network(model.preprocess_image(inputs[index : index + 1]))
+        torch.testing.assert_close(both.logits[index], alone.logits[0], rtol=0, atol=1e-5)
+        torch.testing.assert_close(both.relation_logits[index], alone.relation_logits[0], rtol=0, atol=1e-5)
