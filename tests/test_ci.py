@@ -17,7 +17,7 @@ def start(tmp_path):
     """Starts .ci/run with a ``make`` made of a few lines of shell, and ends it after the test."""
     started = []
 
-    def run(make, limit=600):
+    def run(make, limit=600, path=None):
         (tmp_path / "bin").mkdir()
         (tmp_path / "scratch").mkdir()
         program = tmp_path / "bin/make"
@@ -25,7 +25,7 @@ def start(tmp_path):
         program.chmod(0o755)
         environment = {
             **os.environ,
-            "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "PATH": f"{tmp_path / 'bin'}{os.pathsep}{path or os.environ['PATH']}",
             "PYTHON": sys.executable,
             "EGTR_CI_LIMIT": str(limit),
             "TMPDIR": str(tmp_path / "scratch"),
@@ -67,6 +67,48 @@ def test_without_environment_nothing_else_runs(start):
     process = start("exit 3")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 3 and steps(output) == ["setup"]
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture
+def path_without_browser(tmp_path):
+    """A folder of links to all programs of this machine but browsers; the user is root."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    for directory in os.environ["PATH"].split(os.pathsep):
+        for program in Path(directory).glob("*"):
+            link = folder / program.name
+            if program.name not in (*BROWSERS, "apt-get", "id") and not link.is_symlink():
+                link.symlink_to(program)
+    write_program(folder / "id", "echo 0")
+    return folder
+
+
+def write_program(path, lines):
+    path.write_text(f"#!/bin/sh\n{lines}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="apt-get and its places are Linux's")
+@pytest.mark.parametrize(
+    ("apt_get", "says"),
+    [
+        (
+            "case \"$*\" in *install*chromium*) printf '#!/bin/sh' > {0}/chromium; chmod +x {0}/chromium;; esac",
+            "in {0}/",
+        ),
+        ("exit 100", "tests of pages are skipped"),
+    ],
+)
+def test_a_browser_is_installed_where_that_works(start, path_without_browser, apt_get, says):
+    write_program(path_without_browser / "apt-get", apt_get.format(path_without_browser))
+    process = start("true", path=path_without_browser)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert says.format(path_without_browser) in output
+    assert steps(output) == ["setup", "test", "test-slow", "lint"]
 
 
 # A child of make's own, whose number it leaves in a file; and what is left of its life.

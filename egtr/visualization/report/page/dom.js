@@ -32,7 +32,7 @@ function readConfig() {
   return readJson("config");
 }
 
-// Canvases know nothing of CSS variables: what `--name` comes to in the present theme.
+// What the CSS variable `--name` comes to in the present theme.
 function resolveColor(name) {
   const probe = element("span", { style: `color: var(--${name})`, hidden: true });
   document.body.append(probe);

@@ -13,6 +13,16 @@ function objectNames(objects) {
   });
 }
 
+function shorten(name) {
+  return name.length > 24 ? `${name.slice(0, 23)}…` : name;
+}
+
+// Subject and object of a row.
+function endsOf(graph, row) {
+  const { subject, object } = graph.relations[row];
+  return [subject, object];
+}
+
 function tripletText(graph, names, row) {
   const { subject, predicate, object } = graph.relations[row];
   return `${names[subject]} – ${predicate} – ${names[object]}`;
@@ -37,7 +47,7 @@ function visibleRows(graph, filter) {
 // Objects that visible relations join. Where nothing is filtered out, objects without relations are seen as well.
 function visibleObjects(graph, rows) {
   if (rows.length === graph.relations.length) return new Set(graph.objects.keys());
-  return new Set(rows.flatMap((row) => [graph.relations[row].subject, graph.relations[row].object]));
+  return new Set(rows.flatMap((row) => endsOf(graph, row)));
 }
 
 // [background, text] of each object. An annotated object has the colour of the predicted one that stands for it.
@@ -48,6 +58,27 @@ function predictedColors(graph, palette) {
 function annotatedColors(comparison, predicted, palette) {
   let next = predicted.length;
   return comparison.twins.map((twin) => (twin === null ? palette[next++ % palette.length] : predicted[twin]));
+}
+
+// An annotated object has the name of the predicted one that stands for it, too, with its number; the others of a
+// class are numbered on.
+function annotatedNames({ truth, twins }, predictedNames) {
+  const taken = new Set();
+  const names = twins.map((twin) => {
+    const name = predictedNames[twin];
+    if (twin === null || taken.has(name)) return null;
+    taken.add(name);
+    return name;
+  });
+  return names.map((name, index) => name ?? freeName(truth.objects, truth.objects[index].class, taken));
+}
+
+function freeName(objects, name, taken) {
+  const isOnly = objects.filter((other) => other.class === name).length === 1;
+  let free = name;
+  for (let number = taken.has(name) ? 2 : 1; taken.has(free) || (free === name && !isOnly); number++) free = `${name} ${number}`;
+  taken.add(free);
+  return free;
 }
 
 // "hit", "miss" or "plain" for each relation of the two panels.

@@ -1,28 +1,27 @@
 // A graph, laid out and drawn by vis-network.
 
 class NetworkView {
-  // events: {hover(row or null), select(row or null)}
+  // events: {hover(row or null), select(row or null), touchObject(object)}
   constructor(root, events) {
     this.root = root;
-    this.nodes = new vis.DataSet();
-    this.edges = new vis.DataSet();
-    this.network = new vis.Network(root, { nodes: this.nodes, edges: this.edges }, NETWORK_OPTIONS);
+    this.network = new vis.Network(root, {}, NETWORK_OPTIONS);
     this.network.on("hoverEdge", ({ edge }) => events.hover(edge));
     this.network.on("blurEdge", () => events.hover(null));
+    root.addEventListener("pointerleave", () => events.hover(null));
     this.network.on("click", ({ nodes, edges }) => {
       if (nodes.length) events.touchObject(nodes[0]);
       else events.select(edges.length ? edges[0] : null);
     });
     this.network.on("stabilizationIterationsDone", () => this.settle());
-    new ResizeObserver(() => this.network.fit()).observe(root);
+    new ResizeObserver(() => this.resize()).observe(root);
   }
 
   show(model, description) {
     this.model = model;
     this.lit = [];
+    this.theme = readTheme();
     this.root.setAttribute("aria-label", description);
     this.network.setOptions({ physics: { enabled: true } });
-    // New sets in place of changed ones: the network lays out what is new.
     this.nodes = new vis.DataSet(model.graph.objects.map((_, index) => this.node(index)));
     this.edges = new vis.DataSet(model.graph.relations.map((_, row) => this.edge(row)));
     this.network.setData({ nodes: this.nodes, edges: this.edges });
@@ -35,6 +34,12 @@ class NetworkView {
     this.network.fit();
   }
 
+  resize() {
+    this.network.setSize("100%", "100%");
+    this.network.redraw();
+    this.network.fit();
+  }
+
   setVisible(rows, objects) {
     const shown = new Set(rows);
     this.nodes.update(this.model.graph.objects.map((_, id) => ({ id, hidden: !objects.has(id) })));
@@ -43,35 +48,30 @@ class NetworkView {
 
   light(lit) {
     this.lit = lit;
-    this.repaint();
+    const { objects, relations } = this.model.graph;
+    const joined = new Set(lit.flatMap((row) => endsOf(this.model.graph, row)));
+    this.nodes.update(objects.map((_, index) => this.nodeStyle(index, this.opacity(joined.has(index)))));
+    this.edges.update(relations.map((_, row) => this.edgeStyle(row, this.opacity(lit.includes(row)))));
   }
 
-  // Colours anew: another theme, or other lit edges.
+  // After a change of theme.
   repaint() {
     if (!this.model) return;
-    const joined = new Set(
-      this.lit.flatMap((row) => [this.model.graph.relations[row].subject, this.model.graph.relations[row].object]),
-    );
-    const dim = (isLit) => (this.lit.length && !isLit ? 0.25 : 1);
-    this.nodes.update(
-      this.model.graph.objects.map((_, id) => ({ id, opacity: dim(joined.has(id)), ...this.nodeFont(id, dim(joined.has(id))) })),
-    );
-    this.edges.update(this.model.graph.relations.map((_, row) => this.edgeStyle(row, dim(this.lit.includes(row)))));
+    this.theme = readTheme();
+    this.light(this.lit);
+  }
+
+  opacity(isLit) {
+    return this.lit.length && !isLit ? 0.25 : 1;
   }
 
   node(index) {
-    const [background] = this.model.colors[index];
-    const color = { background, border: background };
-    return {
-      id: index,
-      label: shorten(this.model.names[index]),
-      color: { ...color, highlight: color, hover: color },
-      ...this.nodeFont(index, 1),
-    };
+    const [color] = this.model.colors[index];
+    return { label: shorten(this.model.names[index]), color, ...this.nodeStyle(index, 1) };
   }
 
-  nodeFont(index, opacity) {
-    return { font: { color: withOpacity(this.model.colors[index][1], opacity) } };
+  nodeStyle(id, opacity) {
+    return { id, opacity, font: { color: withOpacity(this.model.colors[id][1], opacity) } };
   }
 
   edge(row) {
@@ -79,44 +79,42 @@ class NetworkView {
     return { from: subject, to: object, label: shorten(predicate), ...this.edgeStyle(row, 1) };
   }
 
-  edgeStyle(row, opacity) {
-    const verdict = this.model.verdicts[row];
-    const isLit = this.lit.includes(row);
-    const color = resolveColor(isLit ? `${verdict}-lit` : verdict);
+  edgeStyle(id, opacity) {
+    const verdict = this.model.verdicts[id];
+    const isLit = this.lit.includes(id);
+    const { theme } = this;
     return {
-      id: row,
-      color: { color, hover: color, highlight: color, opacity },
+      id,
+      color: { color: theme[isLit ? `${verdict}-lit` : verdict], opacity },
       dashes: verdict === "miss" ? [6, 4] : false,
-      width: 1 + 3 * this.model.graph.relations[row].score + (isLit ? 2 : 0),
-      font: {
-        color: withOpacity(resolveColor(isLit ? "ink" : "muted"), opacity),
-        strokeColor: resolveColor("surface"),
-      },
+      width: 1 + 3 * this.model.graph.relations[id].score + (isLit ? 2 : 0),
+      font: { color: withOpacity(isLit ? theme.ink : theme.muted, opacity), strokeColor: theme.surface },
     };
   }
 }
 
 const NETWORK_OPTIONS = {
   layout: { randomSeed: 7 },
-  nodes: { shape: "box", margin: 7, borderWidth: 0, shapeProperties: { borderRadius: 5 }, font: { size: 15 } },
+  nodes: { shape: "box", margin: 7, chosen: false, borderWidth: 0, shapeProperties: { borderRadius: 5 }, font: { size: 20 } },
   edges: {
     arrows: { to: { scaleFactor: 0.6 } },
     smooth: { type: "dynamic" },
-    font: { size: 13, strokeWidth: 4 },
-    hoverWidth: 0,
-    selectionWidth: 0,
+    font: { size: 16, strokeWidth: 5 },
+    chosen: false,
   },
   physics: {
     solver: "forceAtlas2Based",
-    forceAtlas2Based: { gravitationalConstant: -70, springLength: 90, avoidOverlap: 0.6 },
+    forceAtlas2Based: { gravitationalConstant: -60, springLength: 70, avoidOverlap: 0.7 },
     stabilization: { iterations: 150, fit: true },
   },
   // A wheel or two fingers scroll the page.
   interaction: { hover: true, zoomView: false, dragView: false, selectConnectedEdges: false, keyboard: false },
 };
 
-function shorten(name) {
-  return name.length > 24 ? `${name.slice(0, 23)}…` : name;
+// Canvases know nothing of CSS variables.
+function readTheme() {
+  const names = ["plain", "hit", "miss"].flatMap((verdict) => [verdict, `${verdict}-lit`]);
+  return Object.fromEntries([...names, "ink", "muted", "surface"].map((name) => [name, resolveColor(name)]));
 }
 
 // Of "#rrggbb" or "rgb(r, g, b)".

@@ -17,22 +17,20 @@ class PictureList {
     new ResizeObserver(() => this.draw()).observe(root);
   }
 
+  // Numbers of the pictures, in order. Rows that stay where they are only say anew what they say.
   setOrder(order) {
+    for (const [place, row] of this.rows) {
+      if (order[place] === this.order[place]) {
+        row.querySelector(".facts").textContent = this.describe(order[place]).facts;
+      } else {
+        row.remove();
+        this.rows.delete(place);
+      }
+    }
     this.order = order;
     this.spacer.style.height = `${order.length * ROW_HEIGHT}px`;
-    this.clear();
+    for (const row of this.rows.values()) row.setAttribute("aria-setsize", order.length);
     this.draw();
-  }
-
-  // Rows say something else now.
-  refresh() {
-    this.clear();
-    this.draw();
-  }
-
-  clear() {
-    for (const row of this.rows.values()) row.remove();
-    this.rows.clear();
   }
 
   mark(number) {
@@ -93,7 +91,8 @@ class PictureList {
         recall == null ? null : element("div", { class: "meter" }, element("span", { style: `width: ${100 * recall}%` })),
       ),
     );
-    this.root.append(row);
+    // Readers of the screen go by the order in the document.
+    (this.rows.get(place - 1) ?? this.spacer).after(row);
     return row;
   }
 }

@@ -18,6 +18,8 @@ class PictureView {
   show(model, source, description) {
     const { height, width } = model.graph.image_size;
     this.model = model;
+    this.lit = [];
+    this.ends = null;
     this.image.hidden = !source;
     if (source) this.image.src = source;
     this.image.alt = description;
@@ -37,7 +39,7 @@ class PictureView {
   light(lit, ends = null) {
     this.lit = lit;
     this.ends = ends;
-    const joined = new Set(lit.flatMap((row) => this.ends_of(row)));
+    const joined = new Set(lit.flatMap((row) => endsOf(this.model.graph, row)));
     this.svg.classList.toggle("has-lit", lit.length > 0);
     for (const node of this.svg.querySelectorAll("[data-row]")) {
       node.classList.toggle("lit", lit.includes(Number(node.dataset.row)));
@@ -46,11 +48,6 @@ class PictureView {
       node.classList.toggle("lit", joined.has(Number(node.dataset.object)));
     }
     this.drawPoints();
-  }
-
-  ends_of(row) {
-    const { subject, object } = this.model.graph.relations[row];
-    return [subject, object];
   }
 
   draw() {
@@ -65,7 +62,7 @@ class PictureView {
       this.points,
       ...this.labels(objects),
     );
-    this.light(this.lit?.filter((row) => this.rows.includes(row)) ?? [], this.ends);
+    this.light(this.lit.filter((row) => this.rows.includes(row)), this.ends);
   }
 
   area(index) {
@@ -93,7 +90,7 @@ class PictureView {
   }
 
   line(row) {
-    const [from, to] = this.ends_of(row).map((index) => this.center(index));
+    const [from, to] = endsOf(this.model.graph, row).map((index) => this.center(index));
     const path = `M${from} L${to}`;
     return svgElement(
       "g",
@@ -120,7 +117,7 @@ class PictureView {
   labels(objects) {
     const taken = [];
     return objects.map((index) => {
-      const width = (this.model.names[index].length * LETTER_WIDTH + 8) * this.unit;
+      const width = (shorten(this.model.names[index]).length * LETTER_WIDTH + 8) * this.unit;
       const places = this.labelPlaces(index, width, LABEL_HEIGHT * this.unit);
       const place = places.find((box) => !taken.some((other) => overlap(box, other))) ?? places[0];
       taken.push(place);
@@ -146,7 +143,7 @@ class PictureView {
       "g",
       { class: "label", "data-object": index, onclick: () => this.events.touchObject(index) },
       svgElement("rect", { x: x1, y: y1, width: x2 - x1, height: y2 - y1, rx: 3 * this.unit, fill: background }),
-      svgElement("text", { x: (x1 + x2) / 2, y: y1 + 13 * this.unit, fill: color }, this.model.names[index]),
+      svgElement("text", { x: (x1 + x2) / 2, y: y1 + 13 * this.unit, fill: color }, shorten(this.model.names[index])),
     );
   }
 
@@ -154,11 +151,11 @@ class PictureView {
   drawPoints() {
     this.points.replaceChildren();
     if (!this.ends || this.lit.length !== 1) return;
-    const [subject, object] = this.ends_of(this.lit[0]);
+    const [subject, object] = endsOf(this.model.graph, this.lit[0]);
     for (const [index, end] of [[subject, this.ends.subject], [object, this.ends.object]]) {
       const color = this.model.colors[index][0];
       for (const { x, y, weight } of end.points) {
-        const radius = (2 + 8 * Math.sqrt(weight)) * this.unit;
+        const radius = (2 + 6 * Math.sqrt(weight)) * this.unit;
         this.points.append(svgElement("circle", { cx: x, cy: y, r: radius, fill: color }));
       }
     }

@@ -98,7 +98,7 @@ class Viewer {
     this.panels.prediction.show(predictedModel(record, colors), record.image, record.name);
     this.panels.truth.root.hidden = !this.isComparing();
     if (this.isComparing()) {
-      this.panels.truth.show(annotatedModel(record.comparison, colors, this.palette), record.image, record.name);
+      this.panels.truth.show(annotatedModel(record, colors, this.palette), record.image, record.name);
     }
     this.setFilter(this.filter);
   }
@@ -123,6 +123,7 @@ class Viewer {
   }
 
   hover(kind, row) {
+    if (row === null && !this.hovered) return;
     this.hovered = row === null ? null : { kind, row };
     this.update();
   }
@@ -136,7 +137,7 @@ class Viewer {
   // The object's best edge; the next one where it has been chosen already.
   selectFromObject(kind, object) {
     const panel = this.panels[kind];
-    const rows = panel.rows.filter((row) => panel.pictureView.ends_of(row).includes(object));
+    const rows = panel.rows.filter((row) => endsOf(panel.model.graph, row).includes(object));
     if (!rows.length) return;
     const present = this.selected?.kind === kind ? rows.indexOf(this.selected.row) : -1;
     this.select(kind, rows[(present + 1) % rows.length]);
@@ -150,7 +151,7 @@ class Viewer {
     const present = this.selected ? rows.indexOf(this.selected.row) : direction > 0 ? -1 : rows.length;
     const next = Math.min(Math.max(present + direction, 0), rows.length - 1);
     this.select(kind, rows[next]);
-    this.panels[kind].list.children[rows[next]].scrollIntoView({ block: "nearest" });
+    this.panels[kind].list.children[rows[next]].firstChild.focus();
   }
 
   clear() {
@@ -163,6 +164,7 @@ class Viewer {
   }
 
   update() {
+    if (!this.record) return;
     const lit = this.hovered ?? this.selected;
     const rows = this.litRows(lit);
     const ends = lit?.kind === "prediction" ? this.record.explanations?.[lit.row] : null;
@@ -171,6 +173,11 @@ class Viewer {
     if (this.isComparing()) this.panels.truth.light(rows.truth, selected("truth"), null);
     this.explanation.classList.toggle("empty", lit === null);
     this.explanation.replaceChildren(...this.explain(lit));
+    if (this.selected) this.explanation.prepend(this.closeButton());
+  }
+
+  closeButton() {
+    return element("button", { type: "button", class: "close", "aria-label": "Let go of the edge", onclick: () => this.clear() }, "×");
   }
 
   // An edge lights up together with what it hits, or what hits it.
@@ -199,12 +206,12 @@ function predictedModel(record, colors) {
   return { graph, names: objectNames(graph.objects), colors, verdicts: predictedVerdicts(record), notes };
 }
 
-function annotatedModel(comparison, predicted, palette) {
+function annotatedModel({ graph: predicted, comparison }, colors, palette) {
   const graph = comparison.truth;
   return {
     graph,
-    names: objectNames(graph.objects),
-    colors: annotatedColors(comparison, predicted, palette),
+    names: annotatedNames(comparison, objectNames(predicted.objects)),
+    colors: annotatedColors(comparison, colors, palette),
     verdicts: annotatedVerdicts(comparison),
     notes: comparison.ranks.map((rank) => (rank === null ? "✗ missed" : `✓ rank ${rank}`)),
   };
