@@ -82,6 +82,7 @@ def test_wheel_holds_code_configs_weights_and_licence(wheel):
         names = set(file.namelist())
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "egtr").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == modules
+    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "egtr").rglob("page/*")} <= names
     for kind, patterns in SHIPPED.items():
         paths = [path for pattern in patterns for path in ROOT.glob(pattern)]
         shipped = {path.relative_to(ROOT).as_posix() for path in paths}

@@ -130,10 +130,13 @@ def test_an_edge_stays_chosen_until_it_is_let_go(page):
 
 @pytest.mark.slow
 def test_annotated_objects_are_called_as_those_that_stand_for_them(page):
-    # Predicted are two men and a dog. The second man stands for the first annotated one; a third is nobody's, a cat too.
+    # Predicted are two men and a dog. The second man stands for the first annotated one; a third is nobody's.
     names = page.evaluate(
         """() => annotatedNames(
-            { truth: { objects: ["man", "man", "dog", "man", "cat"].map((name) => ({ class: name })) }, twins: [1, 0, 2, null, null] },
+            {
+                truth: { objects: ["man", "man", "dog", "man", "cat"].map((name) => ({ class: name })) },
+                twins: [1, 0, 2, null, null],
+            },
             ["man 1", "man 2", "dog"],
         )"""
     )
