@@ -1,76 +1,120 @@
-"""Pictures and JSON files of many graphs."""
+"""Files of many graphs: a picture of each, and the graph itself as JSON or GraphML beside it."""
 
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain, count
 from pathlib import Path
 
+import networkx as nx
 from tqdm.auto import tqdm
 
-from egtr.data.image import load_image
+from egtr.data.image import find_images
+from egtr.data.sources import Pictures
+from egtr.engine import EGTRPredictor
 from egtr.structures import EGTRError, SceneGraph
 
 from .draw import save_scene_graph
 
+PICTURE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
+GRAPH_SUFFIXES = (".json", ".graphml")
+
 
 def export_scene_graphs(
-    predict: Callable[..., SceneGraph],
-    paths: Sequence[str],
-    output_dir: str | os.PathLike[str],
+    predictor: EGTRPredictor,
+    paths: Iterable[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
     *,
-    min_score: float | None = None,
-    top_k: int | None = 20,
-    merge_iou: float | None = 0.7,
+    suffix: str = ".png",
+    graph_suffixes: Collection[str] = (".json",),
+    select: Callable[[SceneGraph], SceneGraph] = SceneGraph.for_display,
     show_scores: bool = False,
+    batch_size: int = 1,
+    threads: int = 1,
     progress: bool = True,
-) -> tuple[list[Path], list[str]]:
-    """Write ``<stem>.png`` (picture and graph) and ``<stem>.json`` (the same graph) for every picture.
+) -> tuple[list[Path], list[EGTRError]]:
+    """Write ``<stem>.png``, the picture with its graph, and ``<stem>.json``, the same graph, for every picture.
 
     A picture that cannot be read is passed over with one line on standard error. Of pictures with one stem the
-    later ones are called ``<stem>_2`` and so on.
+    later ones are called ``<stem>_2`` and so on; frames of a video ``<stem>_frame000012``.
 
     Args:
-        predict: ``predict(array, channel_order="RGB")`` returns the graph of an (H, W, 3) uint8 array, such as an
-            :class:`egtr.engine.predictor.EGTRPredictor`.
-        paths: files of pictures.
-        output_dir: made if it does not exist.
-        min_score, top_k, merge_iou: see :meth:`egtr.structures.SceneGraph.for_display`.
+        paths: pictures, folders and patterns, see :func:`egtr.data.image.find_images`.
+        output: folder, made if it does not exist. For a single picture it may be the file to write, by a suffix of
+            PICTURE_SUFFIXES; the files of the graph lie beside it.
+        suffix: of the pictures, one of PICTURE_SUFFIXES.
+        graph_suffixes: of the files of the graph itself, of GRAPH_SUFFIXES.
+        select: returns what of a graph is drawn and written.
         show_scores: see :func:`egtr.visualization.draw_scene_graph`.
+        batch_size, threads: see :meth:`egtr.engine.EGTRPredictor.stream`.
         progress: show a progress bar.
 
     Returns:
-        The PNG files written, in the order of ``paths``, and the paths that could not be read.
+        The pictures written, in order, and an error for each one that could not be read.
 
     Raises:
-        EGTRError: a file to be written is one of ``paths``; nothing has been written then.
+        EGTRError: a suffix is none of these; a file to be written is one of ``paths``; ``output`` is a file, but
+            there are several pictures. Nothing has been written then.
     """
-    output_dir = Path(output_dir)
-    targets = [output_dir / stem for stem in _unique_stems(paths)]
-    inputs = {os.path.realpath(path) for path in paths}
-    for target in targets:
-        for suffix in (".png", ".json"):
-            if os.path.realpath(f"{target}{suffix}") in inputs:
-                raise EGTRError(f"{target}{suffix}: is one of the pictures to read; choose another output folder")
-    output_dir.mkdir(parents=True, exist_ok=True)
+    for wrong in {suffix} - {*PICTURE_SUFFIXES} | {*graph_suffixes} - {*GRAPH_SUFFIXES}:
+        raise EGTRError(
+            f"suffix {wrong!r} is none that can be written; pictures are {', '.join(PICTURE_SUFFIXES)}, graphs "
+            f"{', '.join(GRAPH_SUFFIXES)}"
+        )
+    paths = find_images(paths)
+    targets = _choose_targets(paths, Path(output), suffix)
+    _check_targets(paths, targets, graph_suffixes)
 
-    written, failed = [], []
-    for path, target in zip(tqdm(paths, unit="picture", disable=not progress), targets, strict=True):
-        try:
-            image = load_image(path)
-        except EGTRError as error:
+    written, errors = [], []
+    pictures = Pictures(paths)
+    results = predictor.stream(pictures, batch_size=batch_size, threads=threads)
+    for result in tqdm(results, total=pictures.total, unit="picture", disable=not progress):
+        if result.error is not None:
             # through tqdm, or the line lands in the middle of the bar
-            tqdm.write(str(error), file=sys.stderr)
-            failed.append(path)
+            tqdm.write(str(result.error), file=sys.stderr)
+            errors.append(result.error)
             continue
-        graph = predict(image, channel_order="RGB").for_display(min_score, top_k, merge_iou)
-        graph.file_name = path
-        png = Path(f"{target}.png")
-        save_scene_graph(png, image, graph, show_scores=show_scores)
-        Path(f"{target}.json").write_text(json.dumps(graph.to_dict(), indent=1, ensure_ascii=False), "utf-8")
-        written.append(png)
-    return written, failed
+        graph = select(result.graph)
+        target = targets[graph.file_name]
+        if graph.frame is not None:
+            target = target.with_name(f"{target.stem}_frame{graph.frame:06d}{target.suffix}")
+        save_scene_graph(target, result.image, graph, show_scores=show_scores)
+        for graph_suffix in graph_suffixes:
+            save_graph(target.with_suffix(graph_suffix), graph)
+        written.append(target)
+    return written, errors
+
+
+def save_graph(path: str | os.PathLike[str], graph: SceneGraph) -> None:
+    """Write a graph as ``.json`` (docs/scene_graph_json.md) or ``.graphml`` (yEd, Gephi, Cytoscape, networkx).
+
+    Raises:
+        EGTRError: the suffix is neither.
+    """
+    path = Path(path)
+    if path.suffix == ".json":
+        path.write_text(json.dumps(graph.to_dict(), indent=1, ensure_ascii=False) + "\n", "utf-8")
+    elif path.suffix == ".graphml":
+        nx.write_graphml(graph.to_networkx(), path)
+    else:
+        raise EGTRError(f"{path}: graphs are written as {' or '.join(GRAPH_SUFFIXES)}")
+
+
+def _choose_targets(paths: Sequence[str], output: Path, suffix: str) -> dict[str, Path]:
+    if output.suffix.lower() not in PICTURE_SUFFIXES or output.is_dir():
+        return {p: output / f"{stem}{suffix}" for p, stem in zip(paths, _unique_stems(paths), strict=True)}
+    if len(paths) != 1:
+        raise EGTRError(f"{output}: is one file, but there are {len(paths)} pictures; give a folder")
+    return {paths[0]: output}
+
+
+def _check_targets(paths: Iterable[str], targets: dict[str, Path], graph_suffixes: Iterable[str]) -> None:
+    inputs = {os.path.realpath(path) for path in paths}
+    for target in targets.values():
+        for path in (target, *(target.with_suffix(suffix) for suffix in graph_suffixes)):
+            if os.path.realpath(path) in inputs:
+                raise EGTRError(f"{path}: is one of the pictures to read; choose another output folder")
 
 
 def _unique_stems(paths: Sequence[str]) -> list[str]:

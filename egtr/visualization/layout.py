@@ -6,18 +6,11 @@ from dataclasses import dataclass
 import networkx as nx
 import numpy as np
 
+from .layout_cost import HEAD, MAX_EDGE, NODE_GAP, Cost
 from .placement import overlap_area, place_labels
 
-# Clear space around a node, points.
-NODE_GAP = 12.0
 # Space between an edge and what it comes from or leads to, points.
 EDGE_GAP = 3.0
-# Angle between neighbouring edges of a node that leaves room for their labels, radians.
-WIDE_ANGLE = np.pi / 4
-# Room that an arrow head needs, points.
-HEAD = 16.0
-# Longest average edge, points: a graph of two nodes does not fill a page.
-MAX_EDGE = 190.0
 
 _NUM_STARTS = 4
 _NUM_ROTATIONS = 12
@@ -46,6 +39,7 @@ def layout_graph(
     label_sizes: np.ndarray,
     area: Sequence[float],
     seed: int = 0,
+    start: np.ndarray | None = None,
 ) -> GraphLayout:
     """Lay a directed graph out.
 
@@ -60,6 +54,8 @@ def layout_graph(
         label_sizes: (E, 2) widths and heights.
         area: x1 y1 x2 y2 of the sheet.
         seed: of the random starts and moves.
+        start: (N, 2) centres from which to begin in place of Kamada and Kawai's, NaN for nodes that are new. The
+            others then stay where they are, unless a move does away with as much as an edge that crosses another.
     """
     node_sizes = np.asarray(node_sizes, dtype=np.float64).reshape(-1, 2)
     edges = np.asarray(edges, dtype=np.int64).reshape(-1, 2)
@@ -76,7 +72,8 @@ def layout_graph(
             top_of_rows = rows[:, 1].min() - node_sizes[~linked, 1].max() - NODE_GAP
             upper[3] = max(top_of_rows, (area[1] + area[3]) / 2)
         new_index = np.cumsum(linked) - 1
-        centers[linked] = _linked_centers(node_sizes[linked], new_index[edges], label_sizes, upper, seed)
+        known = None if start is None else np.asarray(start, dtype=np.float64)[linked]
+        centers[linked] = _linked_centers(node_sizes[linked], new_index[edges], label_sizes, upper, seed, known)
 
     curves = _curves(centers, node_sizes, edges, label_sizes)
     nodes = np.concatenate([centers - node_sizes / 2, centers + node_sizes / 2], axis=1)
@@ -110,19 +107,27 @@ def _row_centers(sizes: np.ndarray, area: np.ndarray, fill: bool) -> np.ndarray:
 
 
 def _linked_centers(
-    sizes: np.ndarray, edges: np.ndarray, label_sizes: np.ndarray, area: np.ndarray, seed: int
+    sizes: np.ndarray,
+    edges: np.ndarray,
+    label_sizes: np.ndarray,
+    area: np.ndarray,
+    seed: int,
+    known: np.ndarray | None,
 ) -> np.ndarray:
     random = np.random.RandomState(seed)
-    cost = _Cost(sizes, edges, label_sizes, area)
-    starts = []
-    for shape in _kamada_kawai(len(sizes), edges, random):
-        for angle in np.linspace(0, np.pi, _NUM_ROTATIONS, endpoint=False):
-            rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-            starts.append(_fit(shape @ rotation, sizes, edges, area))
-    centers = min(starts, key=cost)
+    cost = Cost(sizes, edges, label_sizes, area)
+    half = sizes / 2
+    # What a move of each node has to save.
+    reluctance = np.zeros(len(sizes))
+    if known is None or np.isnan(known).all():
+        centers = min(_starts(sizes, edges, area, random), key=cost)
+    else:
+        is_known = ~np.isnan(known).any(axis=1)
+        reluctance[is_known] = 1.0
+        centers = _add_to(known, is_known, edges, random)
+        centers = np.clip(centers, area[:2] + half, area[2:] - half)
     best = cost(centers)
 
-    half = sizes / 2
     num_moves = _MOVES_PER_NODE * len(sizes)
     for step in range(num_moves):
         if best == 0:
@@ -133,8 +138,35 @@ def _linked_centers(
         moved = centers.copy()
         moved[i] = np.clip(moved[i] + random.normal(0, reach, 2), area[:2] + half[i], area[2:] - half[i])
         value = cost(moved)
-        if value < best:
+        if value < best - reluctance[i]:
             centers, best = moved, value
+    return centers if reluctance.any() else _centered(centers, half, area)
+
+
+def _centered(centers: np.ndarray, half: np.ndarray, area: np.ndarray) -> np.ndarray:
+    middle = ((centers - half).min(axis=0) + (centers + half).max(axis=0)) / 2
+    return centers + (area[:2] + area[2:]) / 2 - middle
+
+
+def _starts(
+    sizes: np.ndarray, edges: np.ndarray, area: np.ndarray, random: np.random.RandomState
+) -> list[np.ndarray]:
+    starts = []
+    for shape in _kamada_kawai(len(sizes), edges, random):
+        for angle in np.linspace(0, np.pi, _NUM_ROTATIONS, endpoint=False):
+            rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+            starts.append(_fit(shape @ rotation, sizes, edges, area))
+    return starts
+
+
+def _add_to(known: np.ndarray, is_known: np.ndarray, edges: np.ndarray, random: np.random.RandomState) -> np.ndarray:
+    """New nodes begin beside those that they are linked with."""
+    centers = known.copy()
+    for i in np.flatnonzero(~is_known):
+        linked = np.unique(edges[(edges == i).any(axis=1)])
+        linked = linked[is_known[linked]]
+        beside = known[linked] if len(linked) else known[is_known]
+        centers[i] = beside.mean(axis=0) + random.normal(0, 60.0, 2)
     return centers
 
 
@@ -166,91 +198,6 @@ def _fit(shape: np.ndarray, sizes: np.ndarray, edges: np.ndarray, area: np.ndarr
     # the upper bound on a side of no extent is of no consequence
     scale = np.minimum(room / np.maximum(high - low, 1e-9), longest)
     return (shape - (low + high) / 2) * scale + (area[:2] + area[2:]) / 2
-
-
-class _Cost:
-    """How bad a drawing with straight edges is; 0: nothing to complain of."""
-
-    def __init__(self, sizes: np.ndarray, edges: np.ndarray, label_sizes: np.ndarray, area: np.ndarray):
-        self.padded = sizes + NODE_GAP
-        # one straight line stands for all edges between two nodes
-        pairs, inverse = np.unique(np.sort(edges, axis=1), axis=0, return_inverse=True)
-        labels = np.zeros((len(pairs), 2))
-        np.maximum.at(labels, inverse.reshape(-1), label_sizes)
-        line = pairs[:, 0] != pairs[:, 1]
-        self.lines = pairs[line]
-        self.label_sizes = labels[line]
-        self.sizes = sizes
-        first, second = np.triu_indices(len(self.lines), 1)
-        disjoint = (self.lines[first][:, :, None] != self.lines[second][:, None, :]).all(axis=(1, 2))
-        self.rivals = first[disjoint], second[disjoint]
-        first, second = first[~disjoint], second[~disjoint]
-        # sign +1 where the line leads away from the node that the two have in common
-        common = (self.lines[first][:, :, None] == self.lines[second][:, None, :]).reshape(-1, 4).argmax(axis=1)
-        self.neighbours = first, second, 1.0 - 2.0 * (common // 2), 1.0 - 2.0 * (common % 2)
-        self.upper = np.triu_indices(len(sizes), 1)
-        incident = (self.lines[:, :, None] == np.arange(len(sizes))).any(axis=1)
-        self.strangers = np.nonzero(~incident)
-        self.area = area
-
-    def __call__(self, centers: np.ndarray) -> float:
-        starts, ends = centers[self.lines[:, 0]], centers[self.lines[:, 1]]
-        return float(
-            4.0 * self._too_close(centers)
-            + 1.0 * self._crossings(starts, ends)
-            + 3.0 * self._under_nodes(centers, starts, ends)
-            + 2.0 * self._too_short(starts, ends)
-            + 0.7 * self._too_narrow(starts, ends)
-            + 0.02 * self._too_long(starts, ends)
-        )
-
-    def _too_close(self, centers: np.ndarray) -> float:
-        first, second = self.upper
-        distance = np.abs(centers[first] - centers[second])
-        missing = (self.padded[first] + self.padded[second]) / 2 - distance
-        # how far the nearer way apart is, as a share of the node's height
-        return float((np.clip(missing.min(axis=1), 0, None) / self.padded[:, 1].mean()).sum())
-
-    def _crossings(self, starts: np.ndarray, ends: np.ndarray) -> float:
-        first, second = self.rivals
-
-        def side(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-            return (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
-
-        a, b, c, d = starts[first], ends[first], starts[second], ends[second]
-        return float(((side(a, b, c) * side(a, b, d) < 0) & (side(c, d, a) * side(c, d, b) < 0)).sum())
-
-    def _under_nodes(self, centers: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> float:
-        lines, nodes = self.strangers
-        direction = ends[lines] - starts[lines]
-        offset = centers[nodes] - starts[lines]
-        along = (offset * direction).sum(axis=1) / np.maximum((direction**2).sum(axis=1), 1e-9)
-        distance = np.abs(offset - np.clip(along, 0, 1)[:, None] * direction)
-        missing = 1 - (distance / (self.padded[nodes] / 2)).max(axis=1)
-        return float(np.clip(missing, 0, None).sum())
-
-    def _too_short(self, starts: np.ndarray, ends: np.ndarray) -> float:
-        """Edges whose visible part does not hold label and arrow head, as shares of what they lack."""
-        direction = np.abs(ends - starts)
-        length = np.maximum(np.linalg.norm(direction, axis=1), 1e-9)
-        unit = direction / length[:, None]
-        # way from a node's centre to its rim, in the direction of the edge
-        rims = [(self.sizes[self.lines[:, k]] / 2 / np.maximum(unit, 1e-9)).min(axis=1) for k in (0, 1)]
-        # a label lies level: a steep edge passes through its height alone
-        label = (self.label_sizes / np.maximum(unit, 1e-9)).min(axis=1)
-        wanted = rims[0] + rims[1] + label + 3 * HEAD
-        return float(np.clip(1 - length / wanted, 0, None).sum())
-
-    def _too_narrow(self, starts: np.ndarray, ends: np.ndarray) -> float:
-        """Sharp angles between edges of one node, whose labels crowd there, as shares of what they lack."""
-        first, second, first_sign, second_sign = self.neighbours
-        direction = (ends - starts) / np.maximum(np.linalg.norm(ends - starts, axis=1), 1e-9)[:, None]
-        cosine = (direction[first] * direction[second]).sum(axis=1) * first_sign * second_sign
-        angle = np.arccos(np.clip(cosine, -1, 1))
-        return float(np.clip(1 - angle / WIDE_ANGLE, 0, None).sum())
-
-    def _too_long(self, starts: np.ndarray, ends: np.ndarray) -> float:
-        return float(np.clip(np.linalg.norm(ends - starts, axis=1) / MAX_EDGE - 1, 0, None).sum())
 
 
 def _curves(centers: np.ndarray, sizes: np.ndarray, edges: np.ndarray, label_sizes: np.ndarray) -> list[np.ndarray]:

@@ -5,6 +5,8 @@ import runpy
 import sys
 from pathlib import Path
 
+import cv2
+import networkx as nx
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from PIL import Image
 import egtr.modeling  # noqa: F401 - registers the architecture
 from egtr.engine import export_weights, load_config
 from egtr.structures import SceneGraph
+from tests.visualization.videos import read_video, write_video
 
 DEMO = Path(__file__).resolve().parents[2] / "tools" / "demo.py"
 CONFIG = """
@@ -90,9 +93,49 @@ def test_unreadable_picture_is_passed_over(config, pictures, tmp_path, monkeypat
     assert "broken.png: not a picture" in err and "missing.png: there is no such file" in err
 
 
+def test_formats_batches_and_threads(config, pictures, tmp_path, monkeypatch):
+    status = run(
+        monkeypatch, "--config-file", config, "--input", pictures, "--output", tmp_path / "out", "--format", "svg",
+        "--graphs", "graphml", "--confidence-threshold", "0", "--batch-size", "2", "--threads", "2",
+    )  # fmt: skip
+    assert status == 0
+    names = ["colour.graphml", "colour.svg", "gray.graphml", "gray.svg"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == names
+    assert len(nx.read_graphml(tmp_path / "out" / "gray.graphml").edges) >= 1
+
+
+def test_one_file_and_no_graph(config, pictures, tmp_path, monkeypatch):
+    target = tmp_path / "figure.pdf"
+    arguments = ["--input", pictures / "gray.png", "--output", target, "--graphs", "--config-file", config]
+    assert run(monkeypatch, *arguments) == 0
+    assert target.read_bytes().startswith(b"%PDF") and not target.with_suffix(".json").exists()
+
+
+def test_video(config, tmp_path, monkeypatch, capfd):
+    """Made by OpenCV: three frames with odd sides."""
+    clip, random = tmp_path / "clip.avi", np.random.RandomState(0)
+    write_video(clip, [random.randint(0, 255, (47, 61, 3), dtype=np.uint8) for _ in range(3)])
+    status = run(monkeypatch, "--config-file", config, "--video-input", clip, "--output", tmp_path / "out")
+    assert status == 0 and f"3 frames drawn to {tmp_path / 'out' / 'clip.mp4'}" in capfd.readouterr().out
+    assert len(read_video(tmp_path / "out" / "clip.mp4")[0]) == 3
+    assert len((tmp_path / "out" / "clip.jsonl").read_text("utf-8").splitlines()) == 3
+
+
+def test_window(config, pictures, monkeypatch, capfd):
+    """Without --output; OpenCV's functions are replaced, as machines that run tests have no screen."""
+    shown = []
+    monkeypatch.setattr(cv2, "imshow", lambda title, pixels: shown.append(pixels.shape))
+    monkeypatch.setattr(cv2, "waitKey", lambda delay: ord(" "))
+    monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
+    (pictures / "broken.png").write_text("hello")
+    assert run(monkeypatch, "--config-file", config, "--input", pictures) == 1
+    assert len(shown) == 2 and "broken.png: not a picture" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--config-file", "{config}", "--video-input", "none.mp4"], "none.mp4: there is no such file"),
         (["--config-file", "none.yaml", "--input", "{pictures}"], "none.yaml"),
         (["--config-file", "{config}", "--input", "{pictures}/*.gif"], "no picture there"),
         (["--config-file", "{config}", "--input", "{pictures}", "--opts", "MODEL.WEIGHTS", "none.pth"], "none.pth"),

@@ -1,0 +1,58 @@
+"""Where the halves of a sheet go."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# The width of a 16:9 slide, points (1/72 inch), which are the unit of everything below.
+SHEET_WIDTH = 960.0
+MARGIN = 18.0
+# Letters of node names that have room on a sheet of that width, with four more of padding for each name.
+ROOMY = 90
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Where things lie: (x1, y1, x2, y2) in points, y downwards.
+
+    ``picture`` is the picture itself, ``cell`` the part of the sheet that belongs to it and its labels.
+    """
+
+    width: float
+    height: float
+    picture: np.ndarray
+    cell: np.ndarray
+    graph: np.ndarray
+
+
+def plan_sheet(height: int, width: int, names: Sequence[str], titled: bool = False) -> Sheet:
+    """Picture and graph side by side, or one above the other where the picture is wide.
+
+    Args:
+        height, width: of the picture.
+        names: of the objects that are drawn.
+        titled: whether there is a line above.
+    """
+    # Letters keep their size on the page: a sheet for many objects, or long names, grows instead.
+    letters = sum(len(name) + 4 for name in names)
+    scale = float(np.clip(np.sqrt(letters / ROOMY), 1.0, 1.8))
+    sheet_width = SHEET_WIDTH * scale
+    top = MARGIN + (26.0 if titled else 0.0)
+    inner = sheet_width - 2 * MARGIN
+    aspect = width / height
+    if aspect <= 2.2:
+        picture_height = min(500.0 * scale, 0.52 * inner / aspect)
+        picture_width = picture_height * aspect
+        cell_width, cell_height = max(picture_width, 170.0), max(picture_height, 380.0 * scale)
+        cell = np.array([MARGIN, top, MARGIN + cell_width, top + cell_height])
+        graph = np.array([cell[2] + 1.5 * MARGIN, cell[1], sheet_width - MARGIN, cell[3]])
+        bottom = cell[3]
+    else:
+        picture_width, picture_height = inner, inner / aspect
+        cell = np.array([MARGIN, top, MARGIN + inner, top + max(picture_height, 120.0)])
+        graph = np.array([MARGIN, cell[3] + MARGIN, MARGIN + inner, cell[3] + MARGIN + 360.0 * scale])
+        bottom = graph[3]
+    center, half = (cell[:2] + cell[2:]) / 2, np.array([picture_width, picture_height]) / 2
+    picture = np.concatenate([center - half, center + half])
+    return Sheet(sheet_width, bottom + MARGIN, picture, cell, graph)

@@ -1,0 +1,56 @@
+"""Graphs in a window, where there is a screen."""
+
+from collections.abc import Callable, Iterable
+
+import cv2
+import numpy as np
+
+from egtr.engine.predictor import PredictedPicture
+from egtr.structures import EGTRError, SceneGraph
+
+from .draw import draw_scene_graph, figure_to_array
+from .video import VideoDrawer
+
+TITLE = "Scene graph"
+_END = (27, ord("q"))
+
+
+def show_scene_graphs(
+    results: Iterable[PredictedPicture],
+    *,
+    select: Callable[[SceneGraph], SceneGraph] = SceneGraph.for_display,
+    show_scores: bool = False,
+) -> list[EGTRError]:
+    """Show one picture with its graph after the other: any key leads to the next one, Esc or q ends.
+
+    Frames of videos and cameras follow one another by themselves.
+
+    Args:
+        results: of :meth:`egtr.engine.EGTRPredictor.stream`.
+        select, show_scores: see :func:`egtr.visualization.export_scene_graphs`.
+
+    Returns:
+        An error for each picture that could not be read.
+
+    Raises:
+        EGTRError: there is no screen, or OpenCV comes without windows.
+    """
+    errors = []
+    drawer = VideoDrawer(show_scores=show_scores)
+    try:
+        for result in results:
+            if result.error is not None:
+                errors.append(result.error)
+                continue
+            graph = select(result.graph)
+            if graph.frame is not None:
+                pixels = drawer.draw(result.image, graph)
+            else:
+                pixels = figure_to_array(draw_scene_graph(result.image, graph, show_scores=show_scores), dpi=96)
+            cv2.imshow(TITLE, np.ascontiguousarray(pixels[:, :, ::-1]))
+            if cv2.waitKey(1 if graph.frame is not None else 0) & 0xFF in _END:
+                break
+        cv2.destroyAllWindows()
+    except cv2.error as error:
+        raise EGTRError(f"no window can be opened here ({error.err or error}); write files with --output") from error
+    return errors
