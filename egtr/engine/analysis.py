@@ -108,12 +108,18 @@ def _attention_flops(inputs: list, outputs: list) -> int:
     return math.prod(batch) * queries * keys * (dim + value_dim)
 
 
+def _bag_flops(inputs: list, outputs: list) -> int:
+    """Weighted sums of rows, which fvcore counts as nothing: each row that is read, times its weight."""
+    return math.prod(inputs[1].type().sizes()) * inputs[0].type().sizes()[-1]
+
+
 @torch.no_grad()
 def _count_flops(model: nn.Module, height: int, width: int) -> dict[str, int]:
     """Operations by name of submodule; "" for all."""
     counter = FlopCountAnalysis(_Network(model), (torch.zeros(3, height, width),))
     counter.set_op_handle("aten::matmul", _matmul_flops)
     counter.set_op_handle("aten::scaled_dot_product_attention", _attention_flops)
+    counter.set_op_handle("aten::embedding_bag", _bag_flops)
     counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
     counts = counter.by_module()
     return {name.removeprefix("model").removeprefix("."): int(count) for name, count in counts.items() if name}

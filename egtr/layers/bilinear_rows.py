@@ -38,10 +38,25 @@ class LevelTable(NamedTuple):
     square: Tensor
 
 
+@lru_cache(maxsize=64)
+def _level_sizes(shapes: tuple, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor([(width, height) for height, width in shapes], dtype=dtype, device=device)
+
+
+def level_sizes(spatial_shapes: SpatialShapes, like: Tensor) -> Tensor:
+    """(L, 2), width and height of each level in the type and on the device of ``like``, kept for the next call."""
+    return _level_sizes(_hashable(spatial_shapes), like.dtype, like.device)
+
+
 def level_table(spatial_shapes: SpatialShapes, locations: Tensor) -> LevelTable:
     """The table for sampling locations (B, Q, M, L, P, 2), kept for further layers and pictures of this size."""
-    shapes = tuple((int(height), int(width)) for height, width in spatial_shapes)
-    return _level_table(shapes, locations.shape[2], locations.shape[4], locations.dtype, locations.device)
+    heads, points = locations.shape[2], locations.shape[4]
+    return _level_table(_hashable(spatial_shapes), heads, points, locations.dtype, locations.device)
+
+
+def _hashable(spatial_shapes: SpatialShapes) -> tuple[tuple[int, int], ...]:
+    return tuple((int(height), int(width)) for height, width in spatial_shapes)
 
 
 @lru_cache(maxsize=64)

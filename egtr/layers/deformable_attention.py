@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .bilinear_rows import SpatialShapes
+from .bilinear_rows import SpatialShapes, level_sizes
 from .deformable_sampling import sampling_function
 
 
@@ -41,7 +41,8 @@ def multi_scale_deformable_attention(
     # Positions and sums in full precision whatever autocast says: bfloat16 knows only some 256 positions on a map.
     exact = torch.promote_types(dtype, torch.float32)
     sample = sampling_function(implementation, value.device)
-    out = sample(value.to(exact), spatial_shapes, sampling_locations.to(exact), attention_weights.to(exact))
+    with torch.autocast(value.device.type, enabled=False):
+        out = sample(value.to(exact), spatial_shapes, sampling_locations.to(exact), attention_weights.to(exact))
     return out.to(dtype)
 
 
@@ -141,7 +142,7 @@ class MultiScaleDeformableAttention(nn.Module):
         offsets = self.sampling_offsets(query).view(*shape, 2)
         weights = self.attention_weights(query).view(*shape[:3], -1).softmax(-1).view(shape)
         if reference_points.shape[-1] == 2:
-            sizes = reference_points.new_tensor([(width, height) for height, width in spatial_shapes])
+            sizes = level_sizes(spatial_shapes, like=reference_points)
             locations = reference_points[:, :, None, :, None] + offsets / sizes[:, None]
         else:
             centre, size = reference_points[:, :, None, :, None].split(2, dim=-1)

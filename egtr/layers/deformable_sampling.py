@@ -21,8 +21,8 @@ How bilinear samples are taken and summed up (MODEL.EGTR.TRANSFORMER.DEFORMABLE_
 
 An entry is a function of ``value`` (B, S, M, D), ``spatial_shapes``, ``sampling_locations`` (B, Q, M, L, P, 2) and
 ``attention_weights`` (B, Q, M, L, P), as :func:`egtr.layers.multi_scale_deformable_attention` describes them, that
-returns (B, Q, M * D). All tensors have one type, float32 or float64, on one device; Q may be 0. It is differentiable
-in the three of them.
+returns (B, Q, M * D), differentiable in all three tensors. They have one type, float32 or float64, and are on one
+device; autocast is off, and Q may be 0.
 """
 
 # Sums at a time where rows are copied: few enough to stay in a processor's cache from one step to the next.
@@ -70,7 +70,7 @@ def gather(
     value: Tensor, spatial_shapes: SpatialShapes, sampling_locations: Tensor, attention_weights: Tensor
 ) -> Tensor:
     """Rows picked by index_select and summed up by a matrix product: operations that every device has."""
-    return RowSampling.apply(value, spatial_shapes, sampling_locations, attention_weights, GatherRows)
+    return sample_rows(value, spatial_shapes, sampling_locations, attention_weights, GatherRows)
 
 
 @DEFORMABLE_ATTENTION_REGISTRY.register()
@@ -78,7 +78,7 @@ def embedding_bag(
     value: Tensor, spatial_shapes: SpatialShapes, sampling_locations: Tensor, attention_weights: Tensor
 ) -> Tensor:
     """Each query and head is a bag of weighted rows, which PyTorch's embedding_bag reads without a copy."""
-    return RowSampling.apply(value, spatial_shapes, sampling_locations, attention_weights, BagsOfRows)
+    return sample_rows(value, spatial_shapes, sampling_locations, attention_weights, BagsOfRows)
 
 
 @DEFORMABLE_ATTENTION_REGISTRY.register()
@@ -87,10 +87,10 @@ def compiled(
 ) -> Tensor:
     """embedding_bag with its index arithmetic compiled by torch.compile.
 
-    The first call takes some ten seconds for the compiler; all sizes of pictures share what it makes. Without a
-    working compiler the log says so, once, and the arithmetic runs as it is.
+    The first call waits some ten seconds for the compiler, so "auto" never chooses it; all sizes of pictures share
+    what is compiled. Where that does not work, the log says so, once, and the arithmetic runs uncompiled.
     """
-    return RowSampling.apply(value, spatial_shapes, sampling_locations, attention_weights, CompiledBagsOfRows)
+    return sample_rows(value, spatial_shapes, sampling_locations, attention_weights, CompiledBagsOfRows)
 
 
 class GatherRows:
@@ -104,10 +104,9 @@ class GatherRows:
     @staticmethod
     def read(source: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
         """Weighted sums (G, D) of rows of ``source`` (T, D)."""
-        out = source.new_empty(len(rows), source.shape[1])
-        for part in _chunks(len(rows), CHUNK):
-            torch.bmm(weights[part].flatten(1)[:, None], _pick(source, rows[part]), out=out[part, None])
-        return out
+        parts = _chunks(len(rows), CHUNK)
+        sums = [torch.bmm(weights[part].flatten(1)[:, None], _pick(source, rows[part]))[:, 0] for part in parts]
+        return torch.cat([source.new_empty(0, source.shape[1]), *sums])
 
     @staticmethod
     def write(grad: Tensor, first_row: Tensor, weights: Tensor, table: LevelTable, shapes: SpatialShapes) -> Tensor:
@@ -139,68 +138,89 @@ class BagsOfRows(GatherRows):
         counts = first_row.flatten().bincount(minlength=sum(sizes) * heads)
         starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         sums = order.div(first_row.shape[1], rounding_mode="floor")
-        corners = []
-        for weight in weights.movedim(1, -1).reshape(-1, 4).index_select(0, order).t().contiguous():
-            bags = F.embedding_bag(
-                sums, grad, starts, mode="sum", per_sample_weights=weight, include_last_offset=True
-            )
-            corners.append(bags.view(-1, heads, grad.shape[1]).split(sizes))
-        for shape, *level in zip(shapes, *corners, strict=True):
-            here, right, below, below_right = (corner.unflatten(0, shape) for corner in level)
+        by_corner = weights.movedim(1, -1).reshape(-1, 4).index_select(0, order).t().contiguous()
+        tables = [
+            F.embedding_bag(sums, grad, starts, mode="sum", per_sample_weights=weight, include_last_offset=True)
+            for weight in by_corner
+        ]
+        for shape, *corners in zip(shapes, *(t.split([size * heads for size in sizes]) for t in tables), strict=True):
+            here, right, below, below_right = (corner.view(*shape, heads, -1) for corner in corners)
             here[:, 1:] += right[:, :-1]
             here[1:] += below[:-1]
             here[1:, 1:] += below_right[:-1, :-1]
-        return torch.cat(corners[0]).flatten(0, 1)
+        return tables[0]
 
 
 class CompiledBagsOfRows(BagsOfRows):
-    """The same with compiled index arithmetic."""
+    """The same with compiled index arithmetic, as long as the compiler works."""
+
+    works = True
 
     @staticmethod
     def find(locations: Tensor, attention_weights: Tensor, table: LevelTable) -> tuple[Tensor, Tensor]:
-        try:
-            return _compiled_find()(locations, attention_weights, table)
-        except Exception as error:
-            _say_that_compiling_failed(type(error).__name__)
-            return GatherRows.find(locations, attention_weights, table)
+        if CompiledBagsOfRows.works:
+            try:
+                return _compiled_find()(locations, attention_weights, table)
+            except Exception as error:
+                # Inputs that are at fault raise an error of their own here.
+                found = GatherRows.find(locations, attention_weights, table)
+                CompiledBagsOfRows.works = False
+                logger.warning("torch.compile does not work here, deformable attention goes on without it: %r", error)
+                return found
+        return GatherRows.find(locations, attention_weights, table)
+
+
+def sample_rows(
+    value: Tensor, shapes: SpatialShapes, locations: Tensor, attention_weights: Tensor, method: type[GatherRows]
+) -> Tensor:
+    """An entry of the registry, by what ``method`` says about reading and writing."""
+    samples = value, locations, attention_weights
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in samples):
+        return RowSampling.apply(value, shapes, locations, attention_weights, method)
+    # One graph of compiled arithmetic for inference and training.
+    value, locations, attention_weights = (tensor.detach() for tensor in samples)
+    table = level_table(shapes, locations)
+    # One picture after the other, to keep memory low.
+    sums = [
+        method.read(value[b].reshape(-1, value.shape[-1]), *method.find(locations[b], attention_weights[b], table))
+        for b in range(len(value))
+    ]
+    return torch.stack(sums).view(*locations.shape[:2], value.shape[2] * value.shape[3])
 
 
 class RowSampling(torch.autograd.Function):
-    """Sampling through a table of rows. The backward pass computes rows and weights anew rather than keep them."""
+    """Gradients of :func:`sample_rows`. Rows and weights are computed anew rather than kept."""
 
     @staticmethod
-    def forward(ctx, value, spatial_shapes, locations, attention_weights, method):
+    def forward(ctx, value, shapes, locations, attention_weights, method):
         ctx.save_for_backward(value, locations, attention_weights)
-        ctx.spatial_shapes, ctx.method = spatial_shapes, method
-        table = level_table(spatial_shapes, locations)
-        out = []
-        # One picture after the other, to keep memory low.
-        for source, *samples in zip(value.flatten(1, 2), locations, attention_weights, strict=True):
-            out.append(method.read(source, *method.find(*samples, table)))
-        return torch.stack(out).view(*locations.shape[:2], -1)
+        ctx.shapes, ctx.method = shapes, method
+        return sample_rows(value, shapes, locations, attention_weights, method)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         value, locations, attention_weights = ctx.saved_tensors
-        table = level_table(ctx.spatial_shapes, locations)
+        table = level_table(ctx.shapes, locations)
         queries, heads, head_dim = *locations.shape[1:3], value.shape[-1]
-        d_value = torch.empty_like(value) if ctx.needs_input_grad[0] else None
+        d_value = torch.zeros_like(value) if ctx.needs_input_grad[0] else None
         d_locations, d_weights = torch.empty_like(locations), torch.empty_like(attention_weights)
         for b, d_sums in enumerate(grad.reshape(len(grad), queries * heads, head_dim)):
             source, first_rows, all_weights = value[b].reshape(-1, head_dim), [], []
             for part in _chunks(queries, max(1, CHUNK // heads)):
                 squares = find_squares(locations[b, part], table)
                 rows, weights = corner_rows(squares, attention_weights[b, part], table)
-                products = _pick(source, rows) @ d_sums[part.start * heads : part.stop * heads, :, None]
+                groups = slice(part.start * heads, part.stop * heads)
+                # No matrix product: autocast, if the backward pass runs under it, would round its factors.
+                products = _pick(source, rows).mul_(d_sums[groups, None]).sum(-1).view_as(weights)
                 d_locations[b, part], d_weights[b, part] = sample_gradients(
-                    squares, attention_weights[b, part], table, products.view_as(weights)
+                    squares, attention_weights[b, part], table, products
                 )
                 first_rows.append(rows[:, 0])
                 all_weights.append(weights)
             if d_value is not None and queries:
                 samples = torch.cat(first_rows), torch.cat(all_weights)
-                d_value[b] = ctx.method.write(d_sums, *samples, table, ctx.spatial_shapes).view_as(d_value[b])
+                d_value[b] = ctx.method.write(d_sums, *samples, table, ctx.shapes).view_as(d_value[b])
         return d_value, None, d_locations, d_weights, None
 
 
@@ -216,8 +236,3 @@ def _pick(source: Tensor, rows: Tensor) -> Tensor:
 @functools.cache
 def _compiled_find() -> Callable[..., tuple[Tensor, Tensor]]:
     return torch.compile(GatherRows.find, dynamic=True)
-
-
-@functools.cache
-def _say_that_compiling_failed(reason: str) -> None:
-    logger.warning("torch.compile does not work here (%s); deformable attention runs uncompiled", reason)

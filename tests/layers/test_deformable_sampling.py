@@ -1,0 +1,278 @@
+"""Each implementation against grid_sample, in double precision; what only one of them can get wrong."""
+
+import copy
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from egtr.config import get_egtr_cfg
+from egtr.layers import (
+    DEFORMABLE_ATTENTION_REGISTRY,
+    MultiScaleDeformableAttention,
+    bilinear_rows,
+    deformable_sampling,
+    multi_scale_deformable_attention,
+)
+from egtr.structures import EGTRError
+
+SHAPES = [(3, 4), (1, 1), (2, 1), (1, 5)]
+EAGER = ["gather", "embedding_bag"]
+NAMES = [*EAGER, "compiled"]
+
+
+@pytest.fixture(scope="module")
+def graphs():
+    """What torch.compile hands to a compiler, with one that only runs it: the C++ compiler takes long."""
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    find = torch.compile(deformable_sampling.GatherRows.find, dynamic=True, backend=backend)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deformable_sampling, "_compiled_find", lambda: find)
+        yield graphs
+
+
+@pytest.fixture(autouse=True)
+def compiles(graphs, monkeypatch):
+    """A test in which compiling fails is no test of what is compiled."""
+    monkeypatch.setattr(deformable_sampling.CompiledBagsOfRows, "works", True)
+    monkeypatch.setattr(deformable_sampling.logger, "warning", _fail)
+
+
+def _fail(message, *arguments):
+    raise AssertionError(message % arguments)
+
+
+def random_inputs(shapes=SHAPES, batch=2, queries=3, heads=2, dim=3, points=2, seed=0, dtype=torch.float64):
+    """Values, locations in -0.4..1.4 and weights; all points lie on nobody's border, with probability one."""
+    generator = torch.Generator().manual_seed(seed)
+    cells = sum(h * w for h, w in shapes)
+    value = torch.randn(batch, cells, heads, dim, generator=generator, dtype=dtype)
+    locations = torch.rand(batch, queries, heads, len(shapes), points, 2, generator=generator, dtype=dtype)
+    weights = torch.rand(batch, queries, heads, len(shapes), points, generator=generator, dtype=dtype)
+    return value, locations * 1.8 - 0.4, weights
+
+
+def output_and_gradients(name, shapes, *inputs):
+    value, locations, weights = (tensor.clone().requires_grad_() for tensor in inputs)
+    out = multi_scale_deformable_attention(value, shapes, locations, weights, name)
+    # Each element counts differently, so that none can be mistaken for another.
+    (out * torch.linspace(1, 2, out.numel(), dtype=out.dtype).view_as(out)).sum().backward()
+    return out.detach(), value.grad, locations.grad, weights.grad
+
+
+def assert_same(name, shapes, *inputs):
+    ours = output_and_gradients(name, shapes, *inputs)
+    for found, expected in zip(ours, output_and_gradients("grid_sample", shapes, *inputs), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+sides = st.integers(1, 6)
+
+
+@pytest.mark.parametrize("name", EAGER)
+@settings(max_examples=40)
+@given(
+    shapes=st.lists(st.tuples(sides, sides), min_size=1, max_size=4),
+    sizes=st.fixed_dictionaries({key: st.integers(1, 3) for key in ["batch", "queries", "heads", "dim", "points"]}),
+    seed=st.integers(0, 100),
+)
+def test_equals_grid_sample(name, shapes, sizes, seed):
+    assert_same(name, shapes, *random_inputs(shapes, seed=seed, **sizes))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_equals_grid_sample_in_a_batch(name):
+    assert_same(name, SHAPES, *random_inputs())
+
+
+@pytest.mark.parametrize("name", EAGER)
+def test_equals_grid_sample_on_centres_and_borders(name):
+    """Every multiple of 1/16 from -0.5 to 1.5. Sides are powers of two, so that all of this is exact; the gradient
+    in a kink is that from the right for both."""
+    shapes = [(4, 2), (1, 8), (1, 1)]
+    side = torch.arange(-8, 25, dtype=torch.float64) / 16
+    grid = torch.stack(torch.meshgrid(side, side, indexing="xy"), dim=-1).view(1, -1, 1, 1, 1, 2)
+    value, _, _ = random_inputs(shapes, batch=1, heads=1)
+    locations = grid.expand(-1, -1, -1, len(shapes), -1, -1).contiguous()
+    assert_same(name, shapes, value, locations, torch.ones(locations.shape[:-1], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", [*NAMES, "grid_sample", "auto"])
+def test_gradcheck(name):
+    inputs = [tensor.requires_grad_() for tensor in random_inputs(batch=1, queries=2, heads=1, dim=2, points=1)]
+    assert torch.autograd.gradcheck(
+        lambda value, *samples: multi_scale_deformable_attention(value, SHAPES, *samples, name), inputs
+    )
+
+
+@pytest.mark.parametrize("name", EAGER)
+@pytest.mark.parametrize("chunk", [1, 4, 7])
+def test_chunks_change_nothing(name, chunk, monkeypatch):
+    """Fewer than the heads, two queries, three and a half."""
+    monkeypatch.setattr(deformable_sampling, "CHUNK", chunk)
+    assert_same(name, SHAPES, *random_inputs(queries=5))
+
+
+@pytest.mark.parametrize("name", EAGER)
+def test_only_what_needs_a_gradient_gets_one(name):
+    """A frozen value, as when the backbone is cached: the others' gradients are as ever."""
+    value, locations, weights = random_inputs()
+    _, _, *expected = output_and_gradients(name, SHAPES, value, locations, weights)
+    locations.requires_grad_()
+    weights.requires_grad_()
+    out = multi_scale_deformable_attention(value, SHAPES, locations, weights, name)
+    (out * torch.linspace(1, 2, out.numel(), dtype=out.dtype).view_as(out)).sum().backward()
+    assert value.grad is None
+    torch.testing.assert_close([locations.grad, weights.grad], expected)
+
+
+@pytest.mark.parametrize("name", [*EAGER, "grid_sample"])
+def test_no_queries(name):
+    value, locations, weights = (tensor.requires_grad_() for tensor in random_inputs(queries=0))
+    out = multi_scale_deformable_attention(value, SHAPES, locations, weights, name)
+    assert out.shape == (2, 0, 6)
+    out.sum().backward()
+    assert value.grad is not None and not value.grad.any()
+    with torch.no_grad():
+        assert multi_scale_deformable_attention(value, SHAPES, locations, weights, name).shape == (2, 0, 6)
+
+
+@pytest.mark.parametrize("name", EAGER)
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, 1e30, -1e30])
+def test_positions_that_are_no_positions(name, odd):
+    """A run that diverges ends with an error about its loss, not with a read out of bounds; others stay right."""
+    inputs = random_inputs(dtype=torch.float32)
+    expected = output_and_gradients(name, SHAPES, *inputs)[0]
+    inputs[1][0, 0] = odd
+    found = output_and_gradients(name, SHAPES, *inputs)[0]
+    torch.testing.assert_close(found[0, 1:], expected[0, 1:])
+    torch.testing.assert_close(found[1], expected[1])
+    assert not math.isfinite(odd) or not found[0, 0].any(), "what is far outside reads zero"
+
+
+@pytest.mark.parametrize("name", EAGER)
+def test_second_derivatives_are_refused(name):
+    value, locations, weights = (tensor.requires_grad_() for tensor in random_inputs())
+    out = multi_scale_deformable_attention(value, SHAPES, locations, weights, name)
+    (gradient,) = torch.autograd.grad(out.square().sum(), locations, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        gradient.sum().backward()
+
+
+@pytest.mark.parametrize("name", [*EAGER, "grid_sample"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_sums_are_exact_whatever_the_values_are(name, dtype):
+    """Values in half precision, as autocast makes them, are read exactly; the result has the positions' type."""
+    value, locations, weights = random_inputs()
+    value = value.to(dtype)
+    expected = multi_scale_deformable_attention(value.double(), SHAPES, locations, weights, "grid_sample")
+    found = multi_scale_deformable_attention(value, SHAPES, locations.float(), weights.float(), name)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", EAGER)
+def test_backward_under_autocast_is_exact(name):
+    inputs = random_inputs(dtype=torch.float32)
+    expected = output_and_gradients(name, SHAPES, *inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = output_and_gradients(name, SHAPES, *inputs)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inference_mode_before_training(name):
+    """What inference keeps of a size must be of use to a training step of the same size."""
+    bilinear_rows._level_table.cache_clear()
+    bilinear_rows._level_sizes.cache_clear()
+    attention = MultiScaleDeformableAttention(
+        8, num_heads=2, num_levels=len(SHAPES), num_points=2, implementation=name
+    )
+    cells = sum(h * w for h, w in SHAPES)
+    inputs = torch.randn(2, 3, 8), torch.rand(2, 3, len(SHAPES), 2), torch.randn(2, cells, 8)
+    with torch.inference_mode():
+        expected = attention(*inputs, SHAPES)
+    out = attention(*inputs, SHAPES)
+    torch.testing.assert_close(out, expected.clone())
+    out.sum().backward()
+    assert all(parameter.grad is not None for parameter in attention.parameters())
+    torch.testing.assert_close(copy.deepcopy(attention)(*inputs, SHAPES), out)
+
+
+def test_threads():
+    """Eight threads and four sizes, as in DataParallel or a server."""
+
+    def run(seed):
+        shapes = [(2 + seed % 4, 3)]
+        inputs = random_inputs(shapes, seed=seed)
+        return [output_and_gradients(name, shapes, *inputs)[1] for name in ("embedding_bag", "grid_sample")]
+
+    with ThreadPoolExecutor(8) as pool:
+        for found, expected in pool.map(run, range(16)):
+            torch.testing.assert_close(found, expected)
+
+
+def test_all_sizes_share_what_is_compiled(graphs):
+    """Encoders, of as many queries as cells, and a decoder of 30, on ten sizes of pictures."""
+    torch._dynamo.reset()
+    graphs.clear()
+    for side in range(7, 17):
+        shapes = [(side, side + 1), (side // 2, 5)]
+        for queries in (sum(h * w for h, w in shapes), 30):
+            value, locations, weights = random_inputs(shapes, queries=queries)
+            multi_scale_deformable_attention(value, shapes, locations, weights, "compiled")
+    assert len(graphs) == 1
+
+
+def test_without_a_compiler(monkeypatch):
+    """The log says so once, and the result is that of the others."""
+
+    def broken(graph, inputs):
+        raise RuntimeError("no compiler found")
+
+    find = torch.compile(deformable_sampling.GatherRows.find, dynamic=True, backend=broken)
+    monkeypatch.setattr(deformable_sampling, "_compiled_find", lambda: find)
+    messages = []
+    monkeypatch.setattr(deformable_sampling.logger, "warning", lambda *message: messages.append(message))
+    for _ in range(2):
+        assert_same("compiled", SHAPES, *random_inputs())
+    ((_, error),) = messages
+    assert "no compiler found" in str(error)
+
+
+@pytest.mark.slow
+def test_the_real_compiler(monkeypatch):
+    """Or, on a machine without one, the arithmetic as it is."""
+    find = torch.compile(deformable_sampling.GatherRows.find, dynamic=True)
+    monkeypatch.setattr(deformable_sampling, "_compiled_find", lambda: find)
+    monkeypatch.setattr(deformable_sampling.logger, "warning", lambda *message: None)
+    for shapes in ([(5, 6), (3, 3)], [(9, 4), (4, 2)]):
+        assert_same("compiled", shapes, *random_inputs(shapes, queries=40, points=4))
+
+
+def test_cells_that_the_levels_do_not_have():
+    value, locations, weights = random_inputs()
+    with pytest.raises(ValueError, match="21 cells, but the levels .* have 20"):
+        multi_scale_deformable_attention(torch.cat([value, value[:, :1]], dim=1), SHAPES, locations, weights)
+
+
+def test_unknown_names_and_own_entries():
+    message = (
+        "DEFORMABLE_ATTENTION: 'cuda' is not registered. Known: auto, compiled, embedding_bag, gather, grid_sample"
+    )
+    with pytest.raises(EGTRError, match=message):
+        MultiScaleDeformableAttention(8, implementation="cuda")
+    with pytest.raises(EGTRError, match=message):
+        value, locations, weights = random_inputs()
+        multi_scale_deformable_attention(value, SHAPES, locations, weights, "cuda")
+    assert get_egtr_cfg().MODEL.EGTR.TRANSFORMER.DEFORMABLE_ATTENTION == "auto"
+    assert [name for name, _ in DEFORMABLE_ATTENTION_REGISTRY] == ["grid_sample", *NAMES]
