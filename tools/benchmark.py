@@ -2,7 +2,7 @@
 """Time and memory of the model and its parts, beside the formulas written out (tests/modeling/literal.py).
 
 Random weights and pictures of noise, unless said otherwise; medians; every contestant in one process, in turn.
-Peak memory is measured in a process of its own for each.
+Peak memory is that of a fresh process for each, less what the process had before the call.
 """
 
 # Before Detectron2, whose import it keeps quiet.
@@ -71,13 +71,15 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add_case(sub)
     sub = add(pipeline, "share of time that training waits for pictures", config="scenes/detector.yaml")
     sub.add_argument("--iterations", type=int, default=200, help="default: 200")
+    sub = add(agreement, "triplets that float32 and bfloat16 find alike, with trained weights", "scenes/egtr.yaml")
+    sub.add_argument("--pictures", type=int, help="the first so many of DATASETS.TEST alone")
     add_case(add(machine, "what the processor can do, and what the model asks of it"))
     for sub in commands.choices.values():
         sub.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys of the configuration and their values")
     args = parser.parse_args(arguments)
-    counts = {name: getattr(args, name, 1) for name in ("batch", "runs", "iterations")}
-    for name, count in counts.items():
-        if count < 1:
+    for name in ("batch", "runs", "iterations", "pictures"):
+        value = getattr(args, name, None)
+        if value is not None and value < 1:
             parser.error(f"--{name} must be at least 1")
     if min(getattr(args, "size", [benchmark.SMALL])) < benchmark.SMALL:
         parser.error(f"--size must be at least {benchmark.SMALL} {benchmark.SMALL}")
@@ -174,6 +176,16 @@ def pipeline(args: argparse.Namespace) -> dict[str, Any]:
         f"{found.total:.1f} s; {found.waiting:.2f} s of it, {found.share:.1%}, were spent waiting for pictures."
     )
     return {"iterations": args.iterations, "workers": workers, **found._asdict(), "share": found.share}
+
+
+def agreement(args: argparse.Namespace) -> dict[str, Any]:
+    found = benchmark.measure_agreement(args.cfg, args.pictures)
+    recall = found["R@50"]
+    print(
+        f"Of the 50 best triplets in float32, {found['kept']:.2%} are among the 50 best in bfloat16, mean of "
+        f"{found['pictures']} pictures; R@50 is {recall['float32']:.2f} and {recall['bfloat16']:.2f}."
+    )
+    return found
 
 
 def machine(args: argparse.Namespace) -> dict[str, Any]:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.modeling import build_model
 
-from egtr.engine import benchmark
+from egtr.engine import benchmark, load_config
 from egtr.engine.benchmark import measure
+from egtr.model_zoo import get_config_file
 
 TOOL = Path(__file__).parents[2] / "tools" / "benchmark.py"
 TINY = [
@@ -102,6 +104,36 @@ def test_pipeline(run, tiny_dataset):
     report, _ = run("pipeline", "--config-file", "vg150_egtr.yaml", "--iterations", "2", *TINY, *options)
     assert report["iterations"] == 2 and report["workers"] == 1
     assert 0 <= report["share"] == pytest.approx(report["waiting"] / report["total"])
+
+
+def test_agreement(run, tiny_dataset, tmp_path):
+    weights = tmp_path / "weights.pth"
+    data = ["DATASETS.TEST", f"('{tiny_dataset.val}',)", "DATALOADER.NUM_WORKERS", "0"]
+    model = build_model(load_config(get_config_file("vg150_egtr.yaml"), TINY))
+    torch.save({"model": model.state_dict()}, weights)
+    report, _ = run(
+        "agreement",
+        "--config-file",
+        "vg150_egtr.yaml",
+        "--pictures",
+        "2",
+        *TINY,
+        *data,
+        "MODEL.WEIGHTS",
+        str(weights),
+    )
+    assert report["pictures"] == 2
+    # All 6 x 5 pairs of the six queries are among the 50 best in either precision, most with the same predicate.
+    assert 0.5 < report["kept"] <= 1
+    assert set(report["R@50"]) == {"float32", "bfloat16"}
+
+
+@pytest.mark.parametrize("arguments", [["inference", "--runs", "0"], ["machine", "--size", "32", "64"]])
+def test_numbers_that_mean_nothing_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as error:
+        runpy.run_path(str(TOOL))["main"](arguments)
+    assert error.value.code == 2
+    assert f"{arguments[1]} must be at least" in capsys.readouterr().err
 
 
 def test_a_wrong_key_is_named(capsys):

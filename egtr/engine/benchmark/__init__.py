@@ -1,5 +1,6 @@
 """How fast and how large the model is: what ``tools/benchmark.py`` prints."""
 
+from .agreement import measure_agreement
 from .contestants import (
     CONTESTANTS,
     PARTS,
@@ -38,6 +39,7 @@ __all__ = [
     "build_training",
     "count_work",
     "describe_machine",
+    "measure_agreement",
     "measure_growth",
     "measure_machine",
     "measure_memory",
