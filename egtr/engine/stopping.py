@@ -120,13 +120,24 @@ def forwarding_signals() -> Iterator[None]:
 def init_worker(init: Callable[[int], None] | None, worker_id: int) -> None:
     """Start a worker of a loader that lives on when a whole group of processes is asked to stop.
 
-    The last step still needs it. It ends with the process that it works for.
+    The last step still needs it. The process that it works for alone ends it.
 
     Args:
         init: what the loader's ``worker_init_fn`` was.
         worker_id: for ``init``.
     """
-    for number in STOP_SIGNALS:
+    for number in (signal.SIGUSR1, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+    # Not everywhere, such as on macOS: there a worker ends with its group.
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     if init is not None:
         init(worker_id)
+
+
+def _end_with_parent() -> None:
+    # A handler would not know who has sent the signal.
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,13 +19,22 @@ class Run:
     """A run of :mod:`egtr.engine.soak.child` in a folder; ``losses`` are all that any of its processes wrote."""
 
     def __init__(self, folder: Path, options: dict, words: list[str]):
-        self.folder, self.file = folder / "run", folder / "losses.jsonl"
+        self.folder, self.file, self.printed = folder / "run", folder / "losses.jsonl", folder / "printed.txt"
         options = options | {"OUTPUT_DIR": str(self.folder)}
         self.words = [*words, *(str(word) for pair in options.items() for word in pair)]
 
-    def start(self, **popen) -> subprocess.Popen:
+    @contextmanager
+    def start(self) -> Iterator[subprocess.Popen]:
+        """The run, in a group of processes of its own, of which none is left in the end."""
         command = [sys.executable, "-m", "egtr.engine.soak.child", str(self.file), "0", "--resume", *self.words]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **popen)
+        with self.printed.open("w") as printed:
+            process = subprocess.Popen(command, stdout=printed, stderr=printed, start_new_session=True)
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     @property
     def losses(self) -> list[tuple[int, float]]:
@@ -32,7 +43,7 @@ class Run:
 
     def wait_for(self, process: subprocess.Popen, number: int) -> None:
         while len(self.losses) < number:
-            assert process.poll() is None, process.stdout.read()
+            assert process.poll() is None, self.printed.read_text()
             time.sleep(0.02)
 
 
@@ -46,7 +57,7 @@ def make_run(tiny_options, tiny_dataset, tmp_path):
         "DATASETS.REGISTER": json.dumps(rows),
         "DATASETS.TRAIN": ("mine_train",),
         "DATASETS.TEST": (),
-        "SOLVER.MAX_ITER": 100000,
+        "SOLVER.MAX_ITER": 300,
         "SOLVER.CHECKPOINT_PERIOD": 2,
         "SOLVER.KEEP_CHECKPOINTS": 2,
     }
@@ -80,7 +91,7 @@ def test_kill_minus_nine(make_run):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_signal_to_all_processes_of_a_run_with_workers(make_run, number):
     run = make_run({"DATALOADER.NUM_WORKERS": 2})
-    with run.start(start_new_session=True) as process:
+    with run.start() as process:
         run.wait_for(process, 3)
         os.killpg(process.pid, number)
         assert process.wait(30) == 0
@@ -88,16 +99,40 @@ def test_signal_to_all_processes_of_a_run_with_workers(make_run, number):
     assert (run.folder / "last_checkpoint").read_text() == f"model_{last:07d}.pth"
 
 
+def is_alive(pid: int) -> bool:
+    try:
+        # A zombie is one that nobody has waited for yet.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_workers_end_with_a_process_that_fails(make_run):
+    run = make_run({"DATALOADER.NUM_WORKERS": 2})
+    with run.start() as process:
+        run.wait_for(process, 1)
+        workers = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+        assert len(workers) == 2
+        # The second one is not waited for, and nothing but the end of the process ends the workers.
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+        end = time.monotonic() + 30
+        while any(is_alive(pid) for pid in workers) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert not any(is_alive(pid) for pid in workers)
+
+
 def test_signal_to_the_process_that_started_two(make_run):
     run = make_run(words=("--num-gpus", "2"))
-    with run.start(start_new_session=True) as process:
+    with run.start() as process:
         run.wait_for(process, 6)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     last = max(iteration for iteration, _ in run.losses)
     assert (run.folder / "last_checkpoint").read_text() == f"model_{last:07d}.pth"
     before = len(run.losses)
-    with run.start(start_new_session=True) as process:
+    with run.start() as process:
         run.wait_for(process, before + 4)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
