@@ -20,6 +20,7 @@ class NetworkView {
     this.model = model;
     this.lit = [];
     this.theme = readTheme();
+    this.bends = edgeBends(model.graph.relations);
     this.root.setAttribute("aria-label", description);
     this.network.setOptions({ physics: { enabled: true } });
     this.nodes = new vis.DataSet(model.graph.objects.map((_, index) => this.node(index)));
@@ -47,18 +48,24 @@ class NetworkView {
   }
 
   light(lit) {
+    if (String(lit) === String(this.lit)) return;
     this.lit = lit;
-    const { objects, relations } = this.model.graph;
-    const joined = new Set(lit.flatMap((row) => endsOf(this.model.graph, row)));
-    this.nodes.update(objects.map((_, index) => this.nodeStyle(index, this.opacity(joined.has(index)))));
-    this.edges.update(relations.map((_, row) => this.edgeStyle(row, this.opacity(lit.includes(row)))));
+    this.paint();
   }
 
   // After a change of theme.
   repaint() {
     if (!this.model) return;
     this.theme = readTheme();
-    this.light(this.lit);
+    this.paint();
+  }
+
+  paint() {
+    const { lit } = this;
+    const { objects, relations } = this.model.graph;
+    const joined = new Set(lit.flatMap((row) => endsOf(this.model.graph, row)));
+    this.nodes.update(objects.map((_, index) => this.nodeStyle(index, this.opacity(joined.has(index)))));
+    this.edges.update(relations.map((_, row) => this.edgeStyle(row, this.opacity(lit.includes(row)))));
   }
 
   opacity(isLit) {
@@ -76,7 +83,8 @@ class NetworkView {
 
   edge(row) {
     const { subject, object, predicate } = this.model.graph.relations[row];
-    return { from: subject, to: object, label: shorten(predicate), ...this.edgeStyle(row, 1) };
+    const smooth = this.bends[row] ? { type: "curvedCW", roundness: this.bends[row] } : { enabled: false };
+    return { from: subject, to: object, label: shorten(predicate), smooth, ...this.edgeStyle(row, 1) };
   }
 
   edgeStyle(id, opacity) {
@@ -97,19 +105,34 @@ const NETWORK_OPTIONS = {
   layout: { randomSeed: 7 },
   nodes: { shape: "box", margin: 7, chosen: false, borderWidth: 0, shapeProperties: { borderRadius: 5 }, font: { size: 20 } },
   edges: {
-    arrows: { to: { scaleFactor: 0.6 } },
-    smooth: { type: "dynamic" },
+    arrows: { to: { enabled: true, scaleFactor: 0.7 } },
     font: { size: 16, strokeWidth: 5 },
     chosen: false,
   },
   physics: {
     solver: "forceAtlas2Based",
-    forceAtlas2Based: { gravitationalConstant: -60, springLength: 70, avoidOverlap: 0.7 },
+    forceAtlas2Based: { gravitationalConstant: -80, springLength: 150, avoidOverlap: 0.7 },
     stabilization: { iterations: 150, fit: true },
   },
   // A wheel or two fingers scroll the page.
   interaction: { hover: true, zoomView: false, dragView: false, selectConnectedEdges: false, keyboard: false },
 };
+
+// How far each relation bends to its own left: 0 where it is the only one between two objects. Those in the other
+// direction bend to the other side, and those in the same one bend the more the more there are.
+function edgeBends(relations) {
+  const key = (from, to) => `${from}-${to}`;
+  const seen = new Map();
+  const order = relations.map(({ subject, object }) => {
+    const number = seen.get(key(subject, object)) ?? 0;
+    seen.set(key(subject, object), number + 1);
+    return number;
+  });
+  return relations.map(({ subject, object }, row) => {
+    const isAlone = seen.get(key(subject, object)) === 1 && !seen.has(key(object, subject));
+    return isAlone ? 0 : 0.2 + 0.2 * order[row];
+  });
+}
 
 // Canvases know nothing of CSS variables.
 function readTheme() {

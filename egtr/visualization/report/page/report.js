@@ -52,6 +52,19 @@ function applyFilter() {
   applyOrder();
 }
 
+// A slider tells more often than the page is drawn.
+function oncePerFrame(action) {
+  let waiting = false;
+  return () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      action();
+    });
+  };
+}
+
 function applyOrder() {
   const order = index.choose(byId("search").value, readFilter(), byId("sort").value);
   list.setOrder(order);
@@ -118,7 +131,7 @@ function start() {
   const hasRecall = Object.keys(index.recall).length > 0;
   const sorts = Object.entries(SORTS).filter(([key]) => hasRecall || !["recall", "best"].includes(key));
   byId("sort").append(...sorts.map(([value, { label }]) => element("option", { value }, label)));
-  for (const id of ["score", "class", "predicate"]) byId(id).addEventListener("input", applyFilter);
+  for (const id of ["score", "class", "predicate"]) byId(id).addEventListener("input", oncePerFrame(applyFilter));
   for (const id of ["search", "sort"]) byId(id).addEventListener("input", applyOrder);
   byId("compare").addEventListener("click", toggleCompare);
   byId("theme").addEventListener("click", toggleTheme);

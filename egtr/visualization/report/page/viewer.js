@@ -16,7 +16,8 @@ class Panel {
 
   show(model, source, name) {
     this.model = model;
-    this.rows = [];
+    // Everything is drawn at first.
+    this.rows = null;
     // Made late: a network without a place on the page has no size.
     this.networkView ??= new NetworkView(this.network, this.events);
     const size = `${model.graph.objects.length} objects, ${model.graph.relations.length} relations`;
@@ -48,7 +49,9 @@ class Panel {
 
   filter(filter) {
     const { graph } = this.model;
-    this.rows = visibleRows(graph, filter);
+    const rows = visibleRows(graph, filter);
+    if (String(rows) === String(this.rows)) return;
+    this.rows = rows;
     const objects = visibleObjects(graph, this.rows);
     this.pictureView.setVisible(this.rows, objects);
     this.networkView.setVisible(this.rows, objects);
