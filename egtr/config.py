@@ -221,6 +221,10 @@ def _add_solver_config(cfg: CfgNode) -> None:
 
 def _add_test_config(cfg: CfgNode) -> None:
     # Detectron2's own: TEST.EVAL_PERIOD, TEST.DETECTIONS_PER_IMAGE (of `instances`).
+    # Predict and evaluate with backbone and encoder in bfloat16 (autocast). Decoder, sampling positions, boxes and
+    # relations, which scores are made of, stay float32. Faster with bfloat16 units (CPUs with avx512_bf16 or
+    # amx_bf16, recent GPUs), slower without. A detector that DETECTOR_CACHE keeps is always asked in float32.
+    cfg.TEST.AMP = False
     cfg.TEST.SCENE_GRAPH = CfgNode()
     # Triplets that a SceneGraph keeps.
     cfg.TEST.SCENE_GRAPH.TRIPLETS_PER_IMAGE = 100

@@ -49,6 +49,7 @@ class EGTR(nn.Module):
         aux_loss: detection losses on every decoder layer.
         freeze_detector: train the relation part alone.
         detector_cache: folder for what a frozen detector says, see :class:`DetectorCache`; "" keeps nothing.
+        amp: backbone and transformer run under bfloat16 autocast in evaluation mode.
         detections_per_image: size of "instances".
         triplets_per_image: triplets of "scene_graph".
         max_rank: largest K of any ranking of triplets that will be asked of a prediction; pairs that none of these
@@ -72,6 +73,7 @@ class EGTR(nn.Module):
         aux_loss: bool = False,
         freeze_detector: bool = False,
         detector_cache: str = "",
+        amp: bool = False,
         detections_per_image: int = 100,
         triplets_per_image: int = 100,
         max_rank: int = 100,
@@ -97,6 +99,7 @@ class EGTR(nn.Module):
         self.test_size = test_size
         self.aux_loss = aux_loss
         self.freeze_detector = freeze_detector
+        self.amp = amp
         self.detections_per_image = detections_per_image
         self.triplets_per_image = triplets_per_image
         # 100 are what the Open Images block of metrics ranks.
@@ -126,6 +129,7 @@ class EGTR(nn.Module):
             "aux_loss": egtr.AUX_LOSS,
             "freeze_detector": egtr.FREEZE_DETECTOR,
             "detector_cache": egtr.DETECTOR_CACHE,
+            "amp": cfg.TEST.AMP,
             "detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
             "triplets_per_image": cfg.TEST.SCENE_GRAPH.TRIPLETS_PER_IMAGE,
             "max_rank": max(cfg.TEST.SCENE_GRAPH.TOPK, default=100),
@@ -197,10 +201,13 @@ class EGTR(nn.Module):
             with_relations: False leaves out relation logits, for those who ask about single pairs afterwards.
         """
         with torch.no_grad() if self.freeze_detector else nullcontext():
-            if self.detector_cache is None:
-                detected = self._detect(images)
-            else:
+            if self.detector_cache is not None:
                 detected = self.detector_cache(images, self._detect_one)
+            elif self.amp and not self.training:
+                with torch.autocast(self.device.type, torch.bfloat16):
+                    detected = self._detect(images).float()
+            else:
+                detected = self._detect(images)
         pairs = relation_logits = connectivity_logits = gates = predicate_frequency = None
         tasks = {}
         if self.relation is not None:

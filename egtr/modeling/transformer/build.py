@@ -43,6 +43,16 @@ class TransformerOutput:
     proposal_logits: Tensor | None = None
     proposal_boxes: Tensor | None = None
 
+    def float(self) -> "TransformerOutput":
+        """The same in float32."""
+
+        def single(value):
+            return [v.float() for v in value] if isinstance(value, list) else value.float()
+
+        return TransformerOutput(
+            **{name: value if value is None else single(value) for name, value in vars(self).items()}
+        )
+
 
 def shared_arguments(cfg, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
     """Arguments that every transformer of this library takes, out of a configuration."""

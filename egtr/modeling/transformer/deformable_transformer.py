@@ -9,6 +9,7 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from ...layers import MLP, MultiScaleDeformableAttention
+from ...layers.deformable_attention import SpatialShapes
 from ...structures import EGTRError
 from .build import TRANSFORMER_REGISTRY, TransformerOutput, shared_arguments
 from .decoder import Decoder
@@ -160,12 +161,24 @@ class DeformableTransformer(nn.Module):
             cells.append(projected.flatten(2).transpose(1, 2))
             spatial_shapes.append((int(projected.shape[-2]), int(projected.shape[-1])))
         x = torch.cat(cells, dim=1)
+        if not self.training:
+            # Under autocast, every sum of the residual connections would be rounded.
+            x = x.to(torch.promote_types(x.dtype, torch.float32))
         positions, reference_points, valid_ratios, padding_mask = map_geometry(valid, spatial_shapes, self.hidden_dim)
         position = torch.cat(
             [p.to(x.dtype) + level for p, level in zip(positions, self.level_embed, strict=True)], dim=1
         )
 
         memory = self.encoder(x, position, reference_points, spatial_shapes, padding_mask)
+        if self.training:
+            return self._decode(memory, spatial_shapes, valid_ratios, padding_mask)
+        # Scores are made of what follows, which costs little: rounded, it would shuffle the best triplets.
+        with torch.autocast(memory.device.type, enabled=False):
+            return self._decode(memory, spatial_shapes, valid_ratios, padding_mask)
+
+    def _decode(
+        self, memory: Tensor, spatial_shapes: SpatialShapes, valid_ratios: Tensor, padding_mask: Tensor | None
+    ) -> TransformerOutput:
         proposal_logits = proposal_boxes = None
         if self.two_stage is not None:
             content, query_position, reference, proposal_logits, proposal_boxes = self.two_stage(
