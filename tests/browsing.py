@@ -15,8 +15,16 @@ PROGRAMS = (
     "google-chrome-stable",
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )
-# Without a sandbox, as containers run as root; without what a browser does on its own account.
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+# Without a sandbox, as containers run as root; without what a browser does on its own account; with a camera that
+# shows a test picture, and that pages may use unasked.
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+)
 
 
 def find_browser() -> str | None:
@@ -25,10 +33,11 @@ def find_browser() -> str | None:
 
 
 @contextmanager
-def watched_page(browser: Browser, url: str, **context_options) -> Iterator[Page]:
+def watched_page(browser: Browser, url: str, *, served: bool = False, **context_options) -> Iterator[Page]:
     """An open page; at the end it is an error if it asked for anything but itself, or said anything.
 
     Args:
+        served: it may ask the server that it came from, whose address is ``url``, for more.
         context_options: of Playwright's ``new_context``, such as ``color_scheme`` or ``viewport``.
     """
     asked, said = [], []
@@ -42,7 +51,8 @@ def watched_page(browser: Browser, url: str, **context_options) -> Iterator[Page
         page.goto(url)
         yield page
         # What the document itself brings along is no request to anybody.
-        assert [address for address in asked if not address.startswith("data:")] == [url]
+        sent = [address for address in asked if not address.startswith(("data:", "blob:"))]
+        assert sent[0] == url and all(served and address.startswith(url) for address in sent[1:])
         assert said == []
     finally:
         context.close()

@@ -21,6 +21,7 @@ ERRORS = {
     503: "Too many pictures are waiting; the header Retry-After says for how many seconds to stay away.",
     504: "The answer took too long.",
 }
+SCENE_GRAPH = {"$ref": "#/components/schemas/SceneGraph"}
 PICTURE_BODY = {
     "required": True,
     "content": {
@@ -88,7 +89,7 @@ class ExplainedGraph(BaseModel):
 
     name: str | None = Field(description="Of the uploaded file.")
     image: str = Field(description="The picture, upright and at most 640 pixels a side, as a data: address (WebP).")
-    graph: dict[str, Any] = Field(json_schema_extra={"$ref": "#/components/schemas/SceneGraph"})
+    graph: dict[str, Any]
     explanations: list[dict[str, Any]] = Field(
         description="Where each relation of the graph comes from, as egtr.structures.EdgeExplanation says."
     )
@@ -99,7 +100,7 @@ SCENE_GRAPH_ANSWER = {
     200: {
         "description": "The scene graph.",
         "content": {
-            FORMATS["json"]: {"schema": {"$ref": "#/components/schemas/SceneGraph"}},
+            FORMATS["json"]: {"schema": SCENE_GRAPH},
             FORMATS["graphml"]: {"schema": {"type": "string"}},
             FORMATS["png"]: {"schema": {"type": "string", "contentMediaType": FORMATS["png"]}},
         },
@@ -114,7 +115,9 @@ def add_scene_graph_schema(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         document = generate()
         schema = {key: value for key, value in SceneGraph.json_schema().items() if not key.startswith("$")}
-        document["components"]["schemas"]["SceneGraph"] = schema
+        schemas = document["components"]["schemas"]
+        schemas["SceneGraph"] = schema
+        schemas["ExplainedGraph"]["properties"]["graph"] = SCENE_GRAPH
         return document
 
     app.openapi = openapi

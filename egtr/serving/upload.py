@@ -10,6 +10,7 @@ from fastapi import Request
 from PIL import Image, UnidentifiedImageError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 
 from egtr.data.image import load_image
 from egtr.structures import EGTRError
@@ -33,9 +34,10 @@ async def read_upload(request: Request, limits: Limits) -> tuple[bytes, str | No
         async with asyncio.timeout(limits.timeout):
             body = await _read_body(request, limits.max_bytes)
     except TimeoutError as error:
-        raise RefusedError(
-            408, f"the upload took longer than {limits.timeout:g} s; send a smaller picture"
-        ) from error
+        message = f"the upload took longer than {limits.timeout:g} s; send a smaller picture"
+        raise RefusedError(408, message) from error
+    except ClientDisconnect as error:
+        raise RefusedError(400, "the upload was broken off") from error
     name = None
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         body, name = await _read_form(request, body)

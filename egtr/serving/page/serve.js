@@ -40,7 +40,6 @@ function show() {
   const { width, height } = record.graph.image_size;
   byId("name").textContent = `${record.name} · ${width} × ${height}`;
   viewer.show(record);
-  for (const button of document.querySelectorAll("[data-format]")) button.disabled = false;
 }
 
 async function post(route, parameters, signal) {

@@ -1,0 +1,148 @@
+"""The server's page in a real browser: a picture by every way in, what is shown of it, and every way out."""
+
+import base64
+import io
+import json
+
+import networkx as nx
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from tests.browsing import watched_page
+
+from .pictures import empty_png
+
+# A file as if dragged here, or copied.
+TRANSFER = """([kind, name, text]) => {
+    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([bytes], name, { type: "image/png" }));
+    const event = kind === "drop"
+        ? new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true })
+        : new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true });
+    document.body.dispatchEvent(event);
+}"""
+
+
+@pytest.fixture
+def page(browser, server):
+    with watched_page(browser, server.address, served=True) as page:
+        expect(page.locator("#model option")).to_have_text(["scenes", "scenes_egtr"])
+        yield page
+
+
+def give(page, scene, name="street.png"):
+    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": scene})
+    expect(page.locator("#name")).to_contain_text(name)
+    expect(page.locator("#status")).to_have_text("")
+    return page.locator(".triplets li")
+
+
+def test_a_chosen_picture_is_shown_with_explanations(page, scene):
+    with page.expect_file_chooser() as chooser:
+        page.click("#drop")
+    chooser.value.set_files({"name": "my <b>street</b>.png", "mimeType": "image/png", "buffer": scene})
+    expect(page.locator("#name")).to_contain_text("my <b>street</b>.png")
+    rows = page.locator(".triplets button")
+    rows.nth(0).click()
+    expect(page.locator(".overlay .box.lit")).to_have_count(2)
+    subject, object_ = rows.nth(0).locator(".chip").all_inner_texts()
+    expect(page.locator(".explanation h3")).to_contain_text(f"{subject} – ")
+    expect(page.locator(".explanation h3")).to_contain_text(f" – {object_}")
+    expect(page.locator(".explanation .gates tr")).to_have_count(4)  # three layers and the last state
+    page.keyboard.press("ArrowRight")
+    expect(rows.nth(1)).to_have_class("plain lit")
+    page.keyboard.press("Escape")
+    expect(page.locator(".triplets button.lit")).to_have_count(0)
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_dropping_and_pasting(page, scene, kind):
+    page.evaluate(TRANSFER, [kind, f"{kind}.png", base64.b64encode(scene).decode()])
+    expect(page.locator("#name")).to_contain_text(f"{kind}.png")
+    image = page.locator("[data-panel=prediction] .picture img")
+    # Of the copy that the server sends: the picture of 243 x 220 pixels is not made smaller.
+    assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 243
+
+
+def test_camera(page):
+    page.click("#use-camera")
+    video = page.locator("#video")
+    expect(video).to_be_visible()
+    video.evaluate("video => video.videoWidth || new Promise((ready) => { video.onloadeddata = ready; })")
+    page.click("#shoot")
+    # Chromium's test camera has 640 x 480 pixels.
+    expect(page.locator("#name")).to_have_text("camera.jpg · 640 × 480")
+    # The light of the camera goes out.
+    assert video.evaluate("video => video.srcObject") is None
+
+
+def test_thresholds_need_no_upload_and_models_do_not_ask_for_the_file_again(page, scene):
+    rows = give(page, scene)
+    count = rows.count()
+    posts = []
+    page.on("request", lambda request: posts.append(request.url.rpartition("?")[2]))
+    scores = [float(text) for text in page.locator(".triplets .remark").all_inner_texts()]
+    page.locator("#score").fill("60")  # 0.6 squared is 0.36
+    expect(page.locator("#score-value")).to_have_text("0.36")
+    shown = sum(score >= 0.36 for score in scores)
+    assert 0 < shown < count
+    expect(page.locator(".panel h2").first).to_have_text(f"Prediction · {shown} of {count} relations")
+    assert posts == []
+    page.select_option("#model", "scenes_egtr")
+    expect(page.locator("#status")).to_have_text("")
+    page.uncheck("#merge")
+    page.select_option("#top-k", "10")
+    expect(page.locator("#status")).to_have_text("")
+    assert posts[0] == "model=scenes_egtr&top_k=20&merge=true"
+    assert posts[-1] == "model=scenes_egtr&top_k=10&merge=false"
+
+
+def test_downloads_are_what_is_shown(page, scene):
+    rows = give(page, scene)
+
+    def download(format):
+        with page.expect_download() as download:
+            page.click(f"[data-format={format}]")
+        assert download.value.suggested_filename == f"street_graph.{format}"
+        return download.value.path()
+
+    graph = json.loads(download("json").read_text("utf-8"))
+    assert len(graph["relations"]) == rows.count() and graph["source"]["file_name"] == "street.png"
+    page.locator("#score").fill("60")
+    count = page.locator(".triplets li:not([hidden])").count()
+    assert 0 < count < rows.count()
+    assert nx.read_graphml(download("graphml")).number_of_edges() == count
+    with Image.open(io.BytesIO(download("png").read_bytes())) as image:
+        assert image.format == "PNG" and image.width > 2000
+
+
+def test_what_goes_wrong_is_said_and_can_be_mended(browser, server, scene):
+    """Browsers report refused requests on the console, so that this page is not watched."""
+    page = browser.new_page()
+    try:
+        page.goto(server.address)
+        page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": empty_png(20_000, 20_000)})
+        expect(page.locator("#problem")).to_contain_text("more than 40 megapixels; scale it down", timeout=20_000)
+        give(page, scene)
+        expect(page.locator("#problem")).to_have_text("")
+    finally:
+        page.close()
+
+
+def test_dark_and_light(page, scene):
+    give(page, scene)
+    colour = "getComputedStyle(document.body).backgroundColor"
+    before = page.evaluate(colour)
+    page.click("#theme")
+    assert page.evaluate(colour) != before
+
+
+def test_a_phone(browser, server, scene):
+    options = {"viewport": {"width": 390, "height": 800}, "is_mobile": True, "has_touch": True}
+    with watched_page(browser, server.address, served=True, **options) as page:
+        give(page, scene)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.locator(".triplets button").first.tap()
+        expect(page.locator(".explanation h3")).to_be_visible()
