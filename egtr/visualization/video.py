@@ -138,6 +138,8 @@ def export_video(
     """
     path = Path(path)
     is_camera = isinstance(source, int)
+    if not is_camera and not os.path.isfile(source):
+        raise EGTRError(f"{source}: there is no such file")
     if not is_camera and os.path.realpath(source) == os.path.realpath(path):
         raise EGTRError(f"{path}: is the video to read; choose another file")
     pictures = Pictures(source)

@@ -116,12 +116,12 @@ def test_unknown_format(pictures, tmp_path, options):
 def test_same_names(pictures, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
-    for name in ("A.webp", "a.bmp", "a_2.png"):
+    for name in ("A.webp", "a_2.png"):
         Image.new("RGB", (9, 9)).save(other / name)
-    paths = [str(p) for p in (pictures / "a.png", other / "A.webp", other / "a.bmp", other / "a_2.png")]
+    paths = [str(p) for p in (pictures / "a.png", other / "A.webp", other / "a_2.png")]
     written, errors = export_scene_graphs(predictor, paths, tmp_path / "out", progress=False)
-    assert [path.name for path in written] == ["a.png", "A_2.png", "a_3.png", "a_2_2.png"]
-    assert not errors and len(list((tmp_path / "out").iterdir())) == 8
+    assert [path.name for path in written] == ["a.png", "A_2.png", "a_2_2.png"]
+    assert not errors and len(list((tmp_path / "out").iterdir())) == 6
 
 
 def test_never_overwrites_what_it_reads(pictures):

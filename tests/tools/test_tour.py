@@ -1,0 +1,78 @@
+"""docs/tour.md: its commands do what it says, and its pictures are there and small."""
+
+import contextlib
+import io
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from egtr.data.datasets.scenes import draw_scene
+from tests.visualization.videos import write_video
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "docs/tour.md").read_text("utf-8")
+COMMANDS = re.findall(r"^    (python .*(?:\\\n.*)*)", TEXT, re.MULTILINE)
+# Those have tests of their own, and need the whole data set.
+ELSEWHERE = ("tools/prepare_scenes.py", "tools/report.py")
+
+
+def run_code(code):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(code, {})
+    return out.getvalue().strip()
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A folder with the picture and the video that the tour speaks of."""
+    pictures = tmp_path / "datasets/scenes/images"
+    pictures.mkdir(parents=True)
+    image = draw_scene(0, "test", 19)[0]
+    Image.fromarray(image).save(pictures / "test_00019.png")
+    write_video(tmp_path / "clip.mp4", [image, np.ascontiguousarray(image[:, ::-1])])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_commands(clone, monkeypatch):
+    tools = []
+    for command in COMMANDS:
+        # What $(python -c '...') prints takes its place.
+        command = re.sub(r"\$\(python -c '([^']*)'\)", lambda found: run_code(found[1]), command.replace("\\\n", " "))
+        _, tool, *arguments = shlex.split(command)
+        if tool in ELSEWHERE:
+            assert (ROOT / tool).is_file()
+            continue
+        monkeypatch.setattr(sys, "argv", [str(ROOT / tool), *arguments])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(ROOT / tool), run_name="__main__")
+        assert not end.value.code, command
+        tools.append(tool)
+    assert sorted(tools) == ["tools/demo.py"] * 3 + ["tools/explain.py"]
+    # Every file that the text says is written.
+    for name in re.findall(r"`(output/tour/[\w.]+)`", TEXT):
+        assert (clone / name).is_file() or name.endswith(".html"), name
+    assert {"test_00019.graphml", "clip.jsonl"} < {path.name for path in (clone / "output/tour").iterdir()}
+
+
+def test_python(clone):
+    """Its one block of Python prints the one block of text."""
+    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    (printed,) = re.findall(r"```text\n(.*?)```", TEXT, re.DOTALL)
+    assert run_code(code).split() == printed.split()
+
+
+def test_links_and_pictures():
+    for link in re.findall(r"\]\(([^)#]+)", TEXT):
+        assert (ROOT / "docs" / link).exists(), link
+    pictures = re.findall(r"\((images/[^)]+)\)", TEXT)
+    assert len(pictures) == 4
+    for picture in pictures:
+        assert (ROOT / "docs" / picture).stat().st_size < 150_000
