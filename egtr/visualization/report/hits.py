@@ -1,6 +1,5 @@
 """A shown graph held against the annotations, by the matching that evaluation uses."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,12 @@ from egtr.structures import GroundTruth, Prediction, RankedTriplets, SceneGraph
 from ..ground_truth import graph_from_ground_truth
 
 TOPK = (20, 50, 100)
+
+
+def slim_graph(graph: SceneGraph) -> dict[str, Any]:
+    """The graph as :meth:`SceneGraph.to_dict` has it, less what would tell of the disk or repeat in every picture."""
+    record = graph.to_dict()
+    return {key: record[key] for key in ("image_size", "objects", "relations")}
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,6 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as the page reads them."""
-        from .picture import slim_graph
-
         return {
             "truth": slim_graph(self.truth),
             "hits": self.hits,
@@ -87,9 +90,3 @@ def compare_with_truth(
 
 def _first_of_each(matches: np.ndarray) -> tuple[int | None, ...]:
     return tuple(int(column.argmax()) if column.any() else None for column in matches.T)
-
-
-def mean_recall(comparisons: Sequence[Comparison], k: int) -> float | None:
-    """R@k of a data set: the mean over its pictures that have annotated triplets, or None where none has."""
-    values = [value for value in (comparison.recall(k) for comparison in comparisons) if value is not None]
-    return sum(values) / len(values) if values else None

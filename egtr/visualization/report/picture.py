@@ -11,7 +11,7 @@ from PIL import Image
 
 from egtr.structures import EdgeExplanation, SceneGraph
 
-from .hits import Comparison
+from .hits import Comparison, slim_graph
 
 MAX_SIDE = 640
 # Of each object, in the explanation of an edge.
@@ -45,12 +45,6 @@ class ReportPicture:
             "explanations": None if explanations is None else [e.to_dict(MAX_POINTS) for e in explanations],
             "comparison": None if self.comparison is None else self.comparison.to_dict(),
         }
-
-
-def slim_graph(graph: SceneGraph) -> dict[str, Any]:
-    """The graph as :meth:`SceneGraph.to_dict` has it, less what would tell of the disk or repeat in every picture."""
-    record = graph.to_dict()
-    return {key: record[key] for key in ("image_size", "objects", "relations")}
 
 
 def encode_picture(image: np.ndarray, max_side: int = MAX_SIDE) -> str:
