@@ -34,8 +34,8 @@ class EGTR(nn.Module):
 
     In training mode the result is a dict of weighted losses. In evaluation mode it is one dict a picture:
     "instances" (the best (query, class) by sigmoid, with ``query_index``) and, unless the relation part is disabled,
-    "scene_graph" (:class:`~egtr.structures.SceneGraph`, whose ``prediction`` is the raw record, less the pairs that no
-    ranking of ``max_rank`` triplets needs, where relation head and pair function can be asked about single pairs).
+    "scene_graph" (:class:`~egtr.structures.SceneGraph`, whose ``prediction`` is the raw record, less the pairs that
+    no ranking of ``max_rank`` triplets needs, where relation head and pair function can be asked about single pairs).
 
     Args:
         backbone: makes feature maps.
