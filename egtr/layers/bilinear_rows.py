@@ -102,7 +102,7 @@ def find_squares(locations: Tensor, table: LevelTable) -> Squares:
     """
     queries, heads = locations.shape[:2]
     position = locations.new_empty(2, queries, heads, table.size.shape[-1])
-    torch.addcmul(locations.new_tensor(-0.5), locations.flatten(2, 3).movedim(-1, 0), table.size, out=position)
+    torch.addcmul(locations.new_full((), -0.5), locations.flatten(2, 3).movedim(-1, 0), table.size, out=position)
     # Rounding towards zero is as good as down, since negative cells become 0. Bounds are put on integers, so that
     # not even a NaN, which a diverging training run will produce, can lead out of the table.
     cell = torch.minimum(position.to(torch.int32).clamp_(min=0), table.last)
