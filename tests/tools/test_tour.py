@@ -17,7 +17,7 @@ from tests.visualization.videos import write_video
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/tour.md").read_text("utf-8")
-COMMANDS = re.findall(r"^    (python .*(?:\\\n.*)*)", TEXT, re.MULTILINE)
+COMMANDS = re.findall(r"^    (python (?:.*\\\n)*.*)", TEXT, re.MULTILINE)
 # Those have tests of their own, and need the whole data set.
 ELSEWHERE = ("tools/prepare_scenes.py", "tools/report.py")
 
