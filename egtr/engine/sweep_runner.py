@@ -85,8 +85,9 @@ class _Process:
         lock = _lock(run.folder)
         resumes = read_json(run.folder / STARTED_FILE).get("fingerprint") == run.fingerprint
         if not resumes:
-            # Metrics are appended to this file, and another configuration's must not count.
-            (run.folder / "metrics.json").unlink(missing_ok=True)
+            # Metrics are appended to this file, and neither another configuration's nor its end must count.
+            for name in ("metrics.json", "last_checkpoint"):
+                (run.folder / name).unlink(missing_ok=True)
             write_json(run.folder / STARTED_FILE, {"fingerprint": run.fingerprint})
         threads = {f"{name}_NUM_THREADS": str(sweep.threads) for name in ("OMP", "MKL", "OPENBLAS")}
         # The process takes the lock over, and holds it to its end.
@@ -121,6 +122,9 @@ class _Process:
         if self.process.returncode:
             last = output.read_text(errors="replace").strip().rpartition("\n")[2]
             return f"FAILED: exit status {self.process.returncode}: {last} (see {output})"
+        # A run that a signal stops, such as a cluster's, ends with status 0 as well.
+        if not _has_reached_its_end(self.run.folder):
+            return f"FAILED: stopped before its end; the same command goes on with it; see {output}"
         self.metrics = _last_evaluation(self.run.folder / "metrics.json")
         missing = [name for name in self.wanted if name not in self.metrics]
         if missing:
@@ -151,6 +155,11 @@ def _lock(folder: Path) -> IO:
             f"{folder}: a run of another sweep is at work there, perhaps one that was killed. Wait for it or end it"
         ) from error
     return lock
+
+
+def _has_reached_its_end(folder: Path) -> bool:
+    last = folder / "last_checkpoint"
+    return last.is_file() and last.read_text().strip() == "model_final.pth"
 
 
 def _last_evaluation(path: Path) -> dict[str, float]:

@@ -25,3 +25,5 @@ recall = float(options["SOLVER.BASE_LR"]) + int(options["SEED"])
 lines = [{"sgdet/R@50": 1.0, "sgdet/mR@50": 1.0}, {"sgdet/R@50": recall, "sgdet/mR@50": 2 * recall}, {"lr": 0.1}]
 with (folder / "metrics.json").open("a") as metrics:
     metrics.writelines(json.dumps(line) + "\n" for line in lines)
+# A run that a signal stops saves where it is, and ends as one that is done.
+(folder / "last_checkpoint").write_text("model_0000001.pth" if behaviour == "stopped" else "model_final.pth")

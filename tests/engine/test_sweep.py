@@ -148,6 +148,16 @@ def test_an_interrupted_run_goes_on(make_sweep, tmp_path):
     assert calls(tmp_path)[2:] == ["base 1 resume 1"]
 
 
+def test_a_run_that_a_signal_stopped_is_not_finished(make_sweep, tmp_path, capsys):
+    """It ends with status 0 and has metrics, those of an evaluation on the way."""
+    settings = {"base": {"MODEL.WEIGHTS": "stopped", "SOLVER.BASE_LR": 10.0}, "bold": {"SOLVER.BASE_LR": 12.5}}
+    sweep = make_sweep(SETTINGS=settings, SEEDS=[1])
+    assert [run.setting for run in run_sweep(sweep, FAKE)] == ["base"]
+    assert "FAILED: stopped before its end" in capsys.readouterr().out
+    run_sweep(sweep, FAKE)
+    assert calls(tmp_path)[2:] == ["base 1 resume 1"]
+
+
 def test_a_failed_run_is_named_and_stops_no_other(make_sweep, tmp_path, capsys):
     settings = {"base": {"MODEL.WEIGHTS": "fails"}, "bold": {"SOLVER.BASE_LR": 12.5}}
     sweep = make_sweep(SETTINGS=settings, SEEDS=[1], SLOTS=2)
