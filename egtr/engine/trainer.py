@@ -12,7 +12,6 @@ from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model, hooks
 from detectron2.modeling import build_model
 from detectron2.utils import comm
-from detectron2.utils.events import EventWriter
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
@@ -249,7 +248,10 @@ class EGTRTrainer(DefaultTrainer):
         """
         cfg = self.cfg
         replaced = (hooks.EvalHook, hooks.PeriodicCheckpointer, hooks.PeriodicWriter, type(None))
-        all_hooks = [hook for hook in super().build_hooks() if not isinstance(hook, replaced)]
+        standard = super().build_hooks()
+        # Whatever build_writers, perhaps a subclass's, has made: those of the hook that is replaced.
+        writers = [writer for hook in standard if isinstance(hook, hooks.PeriodicWriter) for writer in hook._writers]
+        all_hooks = [hook for hook in standard if not isinstance(hook, replaced)]
         if self._ema is not None:
             all_hooks.append(self._ema)
         evaluation = EvaluationHook(cfg.TEST.EVAL_PERIOD, self._evaluate, self._checkpoints)
@@ -265,16 +267,12 @@ class EGTRTrainer(DefaultTrainer):
         if comm.is_main_process() and draws:
             all_hooks.append(GraphPictures(cfg, self._evaluated_model, evaluation))
         if comm.is_main_process():
-            all_hooks.append(MetricsHook(self._writers, evaluation, self._checkpoints))
+            all_hooks.append(MetricsHook(writers, evaluation, self._checkpoints))
         all_hooks.append(self._checkpoints)
         skipped = skipped_by(self._trainer.data_loader)
         if skipped is not None:
             all_hooks.append(BrokenPictureReporter(skipped))
         return all_hooks
-
-    def build_writers(self) -> list[EventWriter]:
-        self._writers = super().build_writers()
-        return self._writers
 
     def _evaluate(self) -> dict[str, Any]:
         model = self.model if self._ema is None else self._ema.model
