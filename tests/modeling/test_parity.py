@@ -96,7 +96,8 @@ def models(request, tmp_path_factory):
 @torch.no_grad()
 def test_outputs(models, sizes):
     their, our = models
-    generator = torch.Generator().manual_seed(2)
+    # Pictures whose best proposals of two-stage models are told apart: rounding decides the order of equal ones.
+    generator = torch.Generator().manual_seed(8)
     inputs = [{"image": torch.randint(0, 256, (3, *size), generator=generator)} for size in sizes]
     images = our.preprocess_image(inputs)
     mask = torch.zeros(len(sizes), *images.tensor.shape[-2:], dtype=torch.int64)
@@ -113,6 +114,8 @@ def test_outputs(models, sizes):
     if our.transformer.two_stage is not None:
         close(output.proposals[0], expected.enc_outputs_class)
         close(output.proposals[1], expected.enc_outputs_coord_logits.sigmoid())
+        best = output.proposals[0][..., 0].topk(our.transformer.two_stage.num_queries + 1).values
+        assert best.diff().abs().min() > 1e-5
 
 
 def close(ours: torch.Tensor, expected: torch.Tensor) -> None:
