@@ -19,6 +19,7 @@ from detectron2.utils.file_io import PathHandler, PathManager
 from .structures.errors import EGTRError
 
 __all__ = [
+    "DEFAULT_MODEL",
     "MODELS",
     "EGTRPathHandler",
     "get_config_file",
@@ -32,6 +33,7 @@ __all__ = [
 FOLDERS = {"configs": ("configs", "projects/EGTR/configs"), "weights": ("projects/EGTR/weights",)}
 # Models whose weights come with EGTR, by name: the configuration that predicts with them.
 MODELS = {"scenes": "scenes/egtr.yaml"}
+DEFAULT_MODEL = "scenes"
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pkl")
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from egtr.data import get_metadata
 from egtr.data.image import load_image
-from egtr.engine import EGTRPredictor, add_extension_argument, import_extensions
-from egtr.engine.predictor import DEFAULT_MODEL
+from egtr.engine import EGTRPredictor, add_model_arguments, import_extensions
 from egtr.engine.relation_analysis import collect_relations, summarize_relations
 from egtr.modeling.explain import source_names
 from egtr.structures import EGTRError
@@ -27,12 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         description=f"{__doc__} Writes analysis.json, attention_auc.png, gates.png, uncertainty.png, and heat maps "
         "of the attention between the objects of single pictures."
     )
-    parser.add_argument(
-        "--config-file",
-        default=DEFAULT_MODEL,
-        metavar="FILE",
-        help="shipped model, or a YAML file with MODEL.WEIGHTS (default: %(default)s)",
-    )
+    add_model_arguments(parser)
     parser.add_argument("--dataset", metavar="NAME", help="a registered data set (default: DATASETS.TEST)")
     parser.add_argument("--num-images", type=int, metavar="N", help="its first N pictures (default: all)")
     parser.add_argument(
@@ -43,10 +37,6 @@ def main(argv: list[str] | None = None) -> int:
         help="draw heat maps of these pictures (default: the one with most related pairs)",
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
-    add_extension_argument(parser)
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="change configuration keys"
-    )
     args = parser.parse_args(argv)
     if args.num_images is not None and args.num_images < 1:
         parser.error(f"--num-images {args.num_images}: give at least 1")

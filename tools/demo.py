@@ -8,8 +8,7 @@ from pathlib import Path
 
 from egtr.data.image import find_images
 from egtr.data.sources import Pictures
-from egtr.engine import EGTRPredictor, add_extension_argument, import_extensions
-from egtr.engine.predictor import DEFAULT_MODEL
+from egtr.engine import EGTRPredictor, add_model_arguments, import_extensions
 from egtr.structures import EGTRError, SceneGraph
 from egtr.visualization import export_scene_graphs, export_video, show_scene_graphs
 from egtr.visualization.export import GRAPH_SUFFIXES, PICTURE_SUFFIXES
@@ -34,12 +33,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--config-file",
-        default=DEFAULT_MODEL,
-        metavar="FILE",
-        help="shipped model, YAML file, or a configuration that comes with EGTR (default: %(default)s)",
-    )
+    add_model_arguments(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--input", nargs="+", help="pictures, folders of them or quoted patterns")
     source.add_argument("--video-input", metavar="FILE", help="a video")
@@ -73,10 +67,6 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="pictures at once (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="that read pictures (%(default)s)")
-    add_extension_argument(parser)
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="change configuration keys"
-    )
     args = parser.parse_args(argv)
     if args.input is None and args.output is not None and "graphml" in args.graphs:
         parser.error("--graphs graphml: a file holds one graph, but a video has many; take json")

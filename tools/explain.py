@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 from egtr.data.sources import Pictures
-from egtr.engine import EGTRPredictor, add_extension_argument, explain_graph, import_extensions
-from egtr.engine.predictor import DEFAULT_MODEL
+from egtr.engine import EGTRPredictor, add_model_arguments, explain_graph, import_extensions
 from egtr.structures import EGTRError
 from egtr.visualization import draw_explanation
 
@@ -25,19 +24,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--config-file",
-        default=DEFAULT_MODEL,
-        metavar="FILE",
-        help="YAML file with MODEL.WEIGHTS, or the name of a model that comes with EGTR (default: %(default)s)",
-    )
+    add_model_arguments(parser)
     parser.add_argument("--input", nargs="+", required=True, help="pictures, folders of them or quoted patterns")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
     parser.add_argument("--top-k", type=int, default=3, metavar="K", help="edges of each picture (%(default)s)")
-    add_extension_argument(parser)
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="change configuration keys"
-    )
     args = parser.parse_args(argv)
     if args.top_k < 1:
         parser.error(f"--top-k {args.top_k}: give at least 1")

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from tqdm.auto import tqdm
 
 from egtr.data.sources import Pictures
-from egtr.engine import EGTRPredictor, add_extension_argument, import_extensions
-from egtr.engine.predictor import DEFAULT_MODEL
+from egtr.engine import EGTRPredictor, add_model_arguments, import_extensions
 from egtr.structures import EGTRError
 from egtr.visualization.report import (
     ReportPicture,
@@ -33,12 +32,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--config-file",
-        default=DEFAULT_MODEL,
-        metavar="FILE",
-        help="YAML file with MODEL.WEIGHTS, or the name of a model that comes with EGTR (default: %(default)s)",
-    )
+    add_model_arguments(parser)
     parser.add_argument("--input", nargs="+", help="pictures, folders of them, quoted patterns or videos")
     parser.add_argument("--dataset", metavar="NAME", help="a registered data set, shown beside its annotations")
     parser.add_argument("--predictions", metavar="FILE", help="saved predictions, in place of a model")
@@ -47,10 +41,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--title", default="Scene graphs", help="of the page (default: %(default)s)")
     parser.add_argument("--top-k", type=int, default=20, metavar="K", help="most triplets a picture (%(default)s)")
     parser.add_argument("--no-explanations", action="store_true", help="half the time and a smaller page")
-    add_extension_argument(parser)
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="change configuration keys"
-    )
     return parser
 
 

@@ -4,8 +4,8 @@
 import argparse
 import sys
 
-from egtr.engine import add_extension_argument, import_extensions
-from egtr.engine.predictor import DEFAULT_MODEL
+from egtr.engine import add_options_arguments, import_extensions
+from egtr.model_zoo import DEFAULT_MODEL
 from egtr.structures import EGTRError
 
 EPILOG = """
@@ -36,10 +36,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-megapixels", type=float, default=40, metavar="N", help="of a picture (%(default)s)")
     parser.add_argument("--max-requests", type=int, default=8, metavar="N", help="at the same time (%(default)s)")
     parser.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="of an answer (%(default)s)")
-    add_extension_argument(parser)
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="change configuration keys"
-    )
+    add_options_arguments(parser)
     return parser
 
 

@@ -5,6 +5,8 @@ from .analysis import ModelPart, analyze_model
 from .checkpointer import EGTRCheckpointer, export_weights, find_new_parameters, load_checkpoint_file
 from .defaults import (
     add_extension_argument,
+    add_model_arguments,
+    add_options_arguments,
     egtr_argument_parser,
     fall_back_to_cpu,
     load_config,
@@ -30,6 +32,8 @@ __all__ = [
     "ModelPart",
     "PredictedPicture",
     "add_extension_argument",
+    "add_model_arguments",
+    "add_options_arguments",
     "analyze_model",
     "build_optimizer",
     "build_train_loop",

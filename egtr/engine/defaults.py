@@ -19,6 +19,7 @@ from detectron2.utils.logger import setup_logger
 
 from egtr.config import get_egtr_cfg
 from egtr.data.datasets import register_rows
+from egtr.model_zoo import DEFAULT_MODEL
 from egtr.structures import EGTRError
 
 from .extensions import import_extensions
@@ -54,6 +55,25 @@ def add_extension_argument(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.py",
         help="import a file (or module) of your own first, which registers what the configuration names; repeatable",
     )
+
+
+def add_options_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--extension`` and ``--opts``, of tools whose configuration may be changed."""
+    add_extension_argument(parser)
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="change configuration keys"
+    )
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--config-file``, ``--extension`` and ``--opts``, of tools that predict with one model."""
+    parser.add_argument(
+        "--config-file",
+        default=DEFAULT_MODEL,
+        metavar="FILE",
+        help="YAML file with MODEL.WEIGHTS, or the name of a model that comes with EGTR (default: %(default)s)",
+    )
+    add_options_arguments(parser)
 
 
 def setup(args: argparse.Namespace) -> CfgNode:

@@ -29,8 +29,6 @@ from .defaults import fall_back_to_cpu, load_config, without_pretrained
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_MODEL = "scenes"
-
 
 @dataclass
 class PredictedPicture:
@@ -84,7 +82,7 @@ class EGTRPredictor:
         self.augmentations = T.AugmentationList(build_augmentation(cfg, is_train=False))
 
     @classmethod
-    def from_config_file(cls, name: str = DEFAULT_MODEL, opts: Sequence[str] = ()) -> Self:
+    def from_config_file(cls, name: str = model_zoo.DEFAULT_MODEL, opts: Sequence[str] = ()) -> Self:
         """A predictor for a shipped model or a YAML file.
 
         Args:

@@ -6,7 +6,8 @@ from pathlib import Path
 from detectron2.config import CfgNode
 
 from egtr.engine import EGTRPredictor
-from egtr.engine.predictor import DEFAULT_MODEL, read_config
+from egtr.engine.predictor import read_config
+from egtr.model_zoo import DEFAULT_MODEL
 from egtr.structures import EGTRError
 
 from .limits import RefusedError

@@ -16,7 +16,7 @@ from .boxes import draw_boxes, draw_picture
 from .marks import INK, shorten, write
 from .nodes import draw_graph
 from .palette import object_colors
-from .sheet import MARGIN, Sheet, plan_sheet
+from .sheet import MARGIN, Sheet, check_image, plan_sheet
 
 
 def draw_scene_graph(
@@ -41,9 +41,7 @@ def draw_scene_graph(
     Raises:
         EGTRError: ``image`` is not (H, W, 3) uint8.
     """
-    image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-        raise EGTRError(f"draw_scene_graph: image is {image.dtype} of shape {image.shape}; give uint8 (H, W, 3), RGB")
+    image = check_image(image, "draw_scene_graph")
     names, colors = object_names(graph), object_colors(len(graph.boxes))
     sheet = plan_sheet(image.shape[0], image.shape[1], names, titled=title is not None)
     return draw_sheet(sheet, image, graph, names, colors, show_scores, title)[0]
@@ -109,9 +107,7 @@ def save_scene_graph(
     if path.suffix[1:].lower() not in known:
         raise EGTRError(f"{path}: suffix {path.suffix!r} is no format of pictures; take {', '.join(known)}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Level 6, the default, takes three times as long and saves little.
-    options = {"pil_kwargs": {"compress_level": 2}} if path.suffix.lower() == ".png" else {}
-    figure.savefig(path, dpi=dpi, **options)
+    figure.savefig(path, dpi=dpi)
 
 
 def figure_to_array(figure: Figure, dpi: int = 160) -> np.ndarray:

@@ -5,10 +5,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 
-from egtr.structures import EdgeExplanation, EGTRError, ExplainedObject
+from egtr.structures import EdgeExplanation, ExplainedObject
 
 from .charts import INK, heat_map, new_figure, shorten
 from .palette import object_colors, text_color
+from .sheet import check_image
 
 _MUTED = "0.55"
 
@@ -29,9 +30,7 @@ def draw_explanation(image: np.ndarray, explanation: EdgeExplanation) -> Figure:
     Raises:
         EGTRError: ``image`` is not (H, W, 3) uint8.
     """
-    image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-        raise EGTRError(f"draw_explanation: image is {image.dtype} of shape {image.shape}; give uint8 (H, W, 3), RGB")
+    image = check_image(image, "draw_explanation")
     colors = object_colors(2)
     layers = len(explanation.attention)
     bars = len(explanation.sources) + 4

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from egtr.structures import EGTRError
+
 # The width of a 16:9 slide, points (1/72 inch), which are the unit of everything below.
 SHEET_WIDTH = 960.0
 MARGIN = 18.0
@@ -24,6 +26,22 @@ class Sheet:
     picture: np.ndarray
     cell: np.ndarray
     graph: np.ndarray
+
+
+def check_image(image: np.ndarray, caller: str) -> np.ndarray:
+    """``image`` as an array.
+
+    Args:
+        image: to be (H, W, 3) uint8, RGB.
+        caller: the function that was given it, for the message.
+
+    Raises:
+        EGTRError: it is something else.
+    """
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise EGTRError(f"{caller}: image is {image.dtype} of shape {image.shape}; give uint8 (H, W, 3), RGB")
+    return image
 
 
 def plan_sheet(height: int, width: int, names: Sequence[str], titled: bool = False) -> Sheet:
