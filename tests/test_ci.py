@@ -32,7 +32,13 @@ def start(tmp_path):
         }
         started.append(
             subprocess.Popen(
-                ["bash", str(SCRIPT)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                ["bash", str(SCRIPT)],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                # Tests that a shell runs in the background ignore Ctrl-C, and bash cannot trap what it ignores.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         )
         return started[-1]
