@@ -184,6 +184,15 @@ def test_signal_ends_an_evaluation(make_cfg):
     assert done._last_eval_results == {"sgdet": {"R@50": 10.0}} and not rest
 
 
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as in a terminal: a background job of a shell ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_second_interrupt_does_not_wait():
     request = StopRequest()
     with request.listening():
