@@ -212,6 +212,8 @@ def _through_profile(image: Image.Image, profile: Any) -> Image.Image:
 def _from_pixels(pixels: np.ndarray | torch.Tensor, channel_order: str | None) -> np.ndarray:
     if isinstance(pixels, torch.Tensor):
         kind, wanted = "tensor", "(3, H, W)"
+        # numpy has no bfloat16
+        pixels = pixels.float() if pixels.is_floating_point() else pixels
         array = pixels.detach().cpu().numpy()
         fits = array.ndim == 3 and array.shape[0] == 3
         array = array.transpose(1, 2, 0) if fits else array

@@ -145,6 +145,9 @@ def _expand(source: Any) -> list[Source]:
         raise EGTRError(f"{type(source).__name__} inside a list, which has to hold pictures and videos only")
     if isinstance(source, bytearray | memoryview):
         return [bytes(source)]
+    # OpenCV takes a negative number for "any camera", and ends the process where there is none.
+    if isinstance(source, Integral) and source < 0:
+        raise EGTRError(f"camera {source}: cameras are counted from 0; 0 is the first one")
     if not isinstance(source, str | os.PathLike):
         return [source]
     path = os.fspath(source)

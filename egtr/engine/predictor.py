@@ -281,6 +281,11 @@ def _graphs(results: Iterator[PredictedPicture], on_error: Callable[[EGTRError],
 def read_config(name: str, opts: Sequence[str] = ()) -> CfgNode:
     """The configuration of a shipped model or of a YAML file: see :meth:`EGTRPredictor.from_config_file`."""
     if "://" not in name and not os.path.isfile(name):
+        if name not in model_zoo.MODELS and name not in model_zoo.list_configs():
+            raise EGTRError(
+                f"{name}: is neither a file nor a model that comes with EGTR. Models are: "
+                f"{', '.join(model_zoo.list_models())}. egtr.model_zoo.list_configs() lists configurations"
+            )
         name = model_zoo.get_config_file(model_zoo.MODELS.get(name, name))
     return load_config(name, opts)
 

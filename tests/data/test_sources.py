@@ -185,6 +185,9 @@ def test_camera(monkeypatch):
     ([3.5], "float holds no picture"),
     ([[0, 255], [255, 0]], "list inside a list"),
     ("none*.png", "no picture there"),
+    # OpenCV would end the process
+    (-1, "camera -1: cameras are counted from 0"),
+    ([-2], "camera -2: cameras are counted from 0"),
 ])  # fmt: skip
 def test_refused_at_once(source, message):
     with pytest.raises(EGTRError, match=message):

@@ -82,7 +82,7 @@ def test_from_config_file(make_cfg, weights, tmp_path):
     five = ["TEST.SCENE_GRAPH.TRIPLETS_PER_IMAGE", "5"]
     predictor = EGTRPredictor.from_config_file(str(tmp_path / "tiny.yaml"), five)
     assert len(predictor(np.zeros((20, 20, 3), np.uint8), "RGB")) == 5
-    with pytest.raises(EGTRError, match="none.yaml"):
+    with pytest.raises(EGTRError, match="none.yaml: is neither a file nor a model.*Models are: scenes"):
         EGTRPredictor.from_config_file("none.yaml")
 
 
