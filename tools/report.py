@@ -72,7 +72,8 @@ def main(argv: list[str] | None = None) -> int:
 def print_size(path: str, report: ReportWriter) -> None:
     count, size = max(1, report.num_pictures), report.size
     each = f"{size.images / count / 1e3:.1f} kB picture, {size.records / count / 1e3:.1f} kB graph and explanations"
-    print(f"{path}: {report.num_pictures} pictures, {size.total / 1e6:.1f} MB; of each {each}")
+    pictures = "1 picture" if report.num_pictures == 1 else f"{report.num_pictures} pictures"
+    print(f"{path}: {pictures}, {size.total / 1e6:.1f} MB; of each {each}")
 
 
 def open_pictures(

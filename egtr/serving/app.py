@@ -96,7 +96,8 @@ def build_page() -> str:
     """The page, everything inside."""
     styles = [*map(read_asset, VIEWER_STYLES), read_asset("serve.css", __package__)]
     scripts = [*map(read_asset, VIEWER_SCRIPTS), read_asset("serve.js", __package__)]
-    return assemble_page(read_asset("serve.html", __package__), "Scene graphs", styles, scripts, connect="'self'")
+    body = read_asset("serve.html", __package__)
+    return "".join(assemble_page(body, "Scene graphs", styles, scripts, connect="'self'"))
 
 
 def _add_error_handlers(app: FastAPI) -> None:

@@ -78,11 +78,14 @@ def test_pictures_become_small_webp():
 
 def test_written_page(tmp_path):
     path = tmp_path / "new folder" / "report.html"
-    with ReportWriter(path, title="A & <b>") as report:
+    with ReportWriter(path, title="A & <b> {{data}}") as report:
         report.add(make_picture())
         report.add(make_picture("plain.jpg", explained=False, annotated=False))
     page = path.read_text("utf-8")
-    assert "<title>A &amp; &lt;b&gt;</title>" in page
+    assert page.startswith("<!doctype html>") and page.endswith("</html>\n")
+    assert "<title>A &amp; &lt;b&gt; {{data}}</title>" in page
+    # Pictures stand in the body, before the code that reads them.
+    assert page.index('<div class="page">') < page.index('id="record-0"') < page.index("class PictureIndex")
     # Names stand in the page as data only.
     assert EVIL not in page and "onerror" in page
     record = json.loads(read_element(page, "record-0"))
@@ -111,6 +114,16 @@ def test_an_interrupted_report_has_the_pictures_so_far(tmp_path):
     with pytest.raises(KeyboardInterrupt), ReportWriter(tmp_path / "empty.html"):
         raise KeyboardInterrupt
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_report_without_pictures_is_not_written(tmp_path):
+    (tmp_path / "report.html").write_text("of last week")
+    with (
+        pytest.raises(EGTRError, match=r"report\.html: is not written.*no picture"),
+        ReportWriter(tmp_path / "report.html"),
+    ):
+        pass
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["of last week"]
 
 
 def test_a_missing_library_is_named(monkeypatch, tmp_path):
@@ -178,6 +191,6 @@ def test_tool_of_a_folder_with_a_broken_picture(tmp_path, monkeypatch, capsys):
         runpy.run_path(str(TOOL), run_name="__main__")
     assert end.value.code == 1
     captured = capsys.readouterr()
-    assert "broken.png" in captured.err and "1 pictures" in captured.out
+    assert "broken.png" in captured.err and "1 picture," in captured.out
     record = json.loads(read_element((tmp_path / "report.html").read_text("utf-8"), "record-0"))
     assert record["name"] == "gray.png" and len(record["explanations"]) == len(record["graph"]["relations"])

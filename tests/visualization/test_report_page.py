@@ -3,9 +3,12 @@
 All but one are slow, since each opens the page anew.
 """
 
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from egtr.structures import SceneGraph
+from egtr.visualization.draw import object_names
 from egtr.visualization.report import ReportWriter
 from tests.browsing import watched_page
 
@@ -126,6 +129,23 @@ def test_an_edge_stays_chosen_until_it_is_let_go(page):
     expect(page.locator(".explanation h3")).to_contain_text('is "near" & <b>')
     page.keyboard.press("Escape")
     expect(page.locator(".explanation")).to_contain_text("Point at an edge")
+
+
+@pytest.mark.slow
+def test_objects_of_a_class_are_numbered_from_left_to_right(page):
+    """As in drawings, so that a page and a drawing of the same graph have the same names."""
+    graph = SceneGraph(
+        boxes=[[50, 0, 90, 10], [0, 0, 60, 10], [0, 0, 9, 9], [50, 5, 90, 10]],
+        classes=[0, 0, 1, 0],
+        scores=np.ones(4),
+        triplets=[],
+        triplet_scores=[],
+        image_size=(10, 90),
+        class_names=("man", "dog"),
+    )
+    # Centres of the men are at 70, 30 and 70: of two that are level the first one comes first.
+    assert object_names(graph) == ["man 2", "man 1", "dog", "man 3"]
+    assert page.evaluate("objects => objectNames(objects)", graph.to_dict()["objects"]) == object_names(graph)
 
 
 @pytest.mark.slow

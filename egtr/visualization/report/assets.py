@@ -66,22 +66,21 @@ def page_config() -> dict[str, Any]:
 
 
 def assemble_page(
-    template: str,
+    body: str,
     title: str,
     styles: Sequence[str],
     scripts: Sequence[str],
-    config: dict[str, Any] | None = None,
+    *,
     connect: str = "'none'",
-) -> str:
-    """One HTML document with everything inside.
+) -> tuple[str, str]:
+    """One HTML document with everything inside, in two parts: elements with data may stand between them.
 
     Args:
-        template: HTML with the places ``{{policy}}``, ``{{title}}``, ``{{style}}``, ``{{config}}`` and
-            ``{{script}}``, in this order.
+        body: HTML, what is seen at first.
         title: plain text.
         styles: CSS, one after the other.
-        scripts: JavaScript, one after the other, behind the graph library. They share one scope.
-        config: additions to :func:`page_config`, which scripts read as ``readConfig()``.
+        scripts: JavaScript, one after the other, behind the graph library. They share one scope, and read
+            :func:`page_config` as ``readConfig()``.
         connect: what scripts may ask for over HTTP, as a source list of a content security policy: nothing, or for
             a page that a server hands out ``'self'``.
 
@@ -93,16 +92,22 @@ def assemble_page(
         f"script-src 'unsafe-inline'; connect-src {connect}; base-uri 'none'; form-action 'none'"
     )
     code = "\n".join(["'use strict';", *scripts])
+    upper, _, lower = read_asset("page.html").partition("{{data}}")
     places = {
         "policy": policy,
         "title": html.escape(title),
         "style": "\n".join(styles),
-        "config": to_json(page_config() | (config or {})),
-        "script": f"{read_graph_library()}\n</script>\n<script>\n{code}",
+        "body": body.rstrip(),
+        "config": to_json(page_config()),
     }
-    page = []
+    return _fill(upper, places), _fill(lower, {"script": f"{read_graph_library()}\n</script>\n<script>\n{code}"})
+
+
+def _fill(template: str, places: dict[str, str]) -> str:
+    """``template`` with texts in place of ``{{name}}``, which are in this order."""
+    parts = []
     for name, text in places.items():
         # In order, so that what was put in is not looked into for further places.
         before, _, template = template.partition("{{" + name + "}}")
-        page += [before, text]
-    return "".join([*page, template])
+        parts += [before, text]
+    return "".join([*parts, template])

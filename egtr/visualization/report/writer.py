@@ -5,7 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from egtr.structures import SceneGraph
+from egtr.structures import EGTRError, SceneGraph
 
 from .assets import VIEWER_SCRIPTS, VIEWER_STYLES, assemble_page, read_asset, to_json
 from .hits import TOPK
@@ -44,7 +44,7 @@ class ReportWriter:
         size: in bytes, once it is written.
 
     Raises:
-        EGTRError: at once, where pyvis is missing.
+        EGTRError: at once, where pyvis is missing; at the end, where no picture was added.
     """
 
     def __init__(self, path: str | os.PathLike[str], title: str = "Scene graphs"):
@@ -57,8 +57,7 @@ class ReportWriter:
         self._recall: dict[int, list[float]] = {k: [] for k in TOPK}
         styles = [read_asset(name) for name in REPORT_STYLES]
         scripts = [read_asset(name) for name in REPORT_SCRIPTS]
-        page = assemble_page(read_asset("report.html"), title, styles, scripts)
-        self._head, _, self._foot = page.partition("{{data}}")
+        self._head, self._foot = assemble_page(read_asset("report.html"), title, styles, scripts)
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,8 +86,10 @@ class ReportWriter:
             index = {"names": list(self._names), "pictures": self._index, "recall": self.mean_recall()}
             file.write(f'<script type="application/json" id="index">{to_json(index)}</script>\n')
             file.write(self._foot)
-        if error is not None and not self.num_pictures:
+        if not self.num_pictures:
             self._part.unlink()
+            if error is None:
+                raise EGTRError(f"{self.path}: is not written, since there is no picture to show")
             return
         os.replace(self._part, self.path)
         self.size = ReportSize(self.path.stat().st_size, self._bytes["image"], self._bytes["record"])

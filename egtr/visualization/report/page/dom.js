@@ -48,3 +48,7 @@ function formatScore(score) {
 function formatSigned(value) {
   return (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2);
 }
+
+function counted(number, what) {
+  return `${number} ${what}${number === 1 ? "" : "s"}`;
+}

@@ -1,16 +1,16 @@
 // What can be said of a graph before anything is drawn. A graph is {image_size, objects, relations}, as SceneGraph's
 // to_dict has it; a row is the number of a relation.
 
-// Classes that occur more than once are numbered: "man 1", "man 2".
+// Classes that occur more than once are numbered from left to right, as in drawings: "man 1", "man 2".
 function objectNames(objects) {
-  const total = new Map();
-  for (const { class: name } of objects) total.set(name, (total.get(name) ?? 0) + 1);
-  const seen = new Map();
-  return objects.map(({ class: name }) => {
-    if (total.get(name) === 1) return name;
-    seen.set(name, (seen.get(name) ?? 0) + 1);
-    return `${name} ${seen.get(name)}`;
-  });
+  const ofClass = Map.groupBy(objects.keys(), (index) => objects[index].class);
+  const names = [];
+  for (const [name, same] of ofClass) {
+    const across = (index) => objects[index].box[0] + objects[index].box[2];
+    same.sort((a, b) => across(a) - across(b) || a - b);
+    for (const [place, index] of same.entries()) names[index] = same.length > 1 ? `${name} ${place + 1}` : name;
+  }
+  return names;
 }
 
 function shorten(name) {

@@ -13,7 +13,7 @@ function image(number) {
 function describe(number) {
   const picture = index.pictures[number];
   const count = Math.max(0, index.countEdges(picture, readFilter()));
-  const parts = [`${count} relation${count === 1 ? "" : "s"}`];
+  const parts = [counted(count, "relation")];
   if (picture.recall != null) parts.push(`R@20 ${formatPercent(picture.recall)}`);
   return { name: picture.name, facts: parts.join(" · "), recall: picture.recall, image: image(number) };
 }
@@ -68,7 +68,7 @@ function oncePerFrame(action) {
 function applyOrder() {
   const order = index.choose(byId("search").value, readFilter(), byId("sort").value);
   list.setOrder(order);
-  byId("count").textContent = `${order.length} of ${index.pictures.length} pictures`;
+  byId("count").textContent = `${order.length} of ${counted(index.pictures.length, "picture")}`;
   if (!order.includes(current)) choose(order[0]);
   else list.mark(current);
 }
@@ -124,7 +124,7 @@ function onKey(event) {
 function start() {
   byId("title").textContent = document.title;
   const recall = Object.entries(index.recall).map(([k, value]) => `R@${k} ${(100 * value).toFixed(1)}%`);
-  byId("summary").textContent = [`${index.pictures.length} pictures`, ...recall].join(" · ");
+  byId("summary").textContent = [counted(index.pictures.length, "picture"), ...recall].join(" · ");
   const { classes, predicates } = index.vocabulary();
   byId("class").append(...classes.map((name) => element("option", { value: name }, name)));
   byId("predicate").append(...predicates.map((name) => element("option", { value: name }, name)));

@@ -20,7 +20,7 @@ class Panel {
     this.rows = null;
     // Made late: a network without a place on the page has no size.
     this.networkView ??= new NetworkView(this.network, this.events);
-    const size = `${model.graph.objects.length} objects, ${model.graph.relations.length} relations`;
+    const size = `${counted(model.graph.objects.length, "object")}, ${counted(model.graph.relations.length, "relation")}`;
     this.pictureView.show(model, source, `${name}: ${size}`);
     this.networkView.show(model, `${PANEL_NAMES[this.kind]}, graph of ${name}: ${size}. The list of triplets says the same.`);
     this.list.replaceChildren(...model.graph.relations.map((_, row) => this.item(row)));
@@ -57,7 +57,7 @@ class Panel {
     this.networkView.setVisible(this.rows, objects);
     const shown = new Set(this.rows);
     for (const [row, item] of [...this.list.children].entries()) item.hidden = !shown.has(row);
-    this.heading.textContent = `${PANEL_NAMES[this.kind]} · ${this.rows.length} of ${graph.relations.length} relations`;
+    this.heading.textContent = `${PANEL_NAMES[this.kind]} · ${this.rows.length} of ${counted(graph.relations.length, "relation")}`;
   }
 
   light(rows, selected, ends) {
