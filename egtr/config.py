@@ -145,6 +145,10 @@ def _add_loss_config(cfg: CfgNode) -> None:
     # How they are chosen: "hard" (highest score), "random" (Open Images for K_NON) or "none" (all of them).
     loss.NEG_SAMPLING = "hard"
     loss.NON_SAMPLING = "hard"
+    # What losses are divided by in distributed training: "global": counts of objects and of chosen entries over all
+    # processes, so that several processes learn what one would from the same batch; "process": each process's own
+    # counts, as in the released code.
+    loss.NORMALIZER = "global"
 
 
 def _add_datasets_config(cfg: CfgNode) -> None:

@@ -34,6 +34,7 @@ Examples:
   go on with a run         %(prog)s --config-file FILE --resume
   evaluate                 %(prog)s --config-file FILE --eval-only MODEL.WEIGHTS output/trial/model_best.pth
   train on eight GPUs      %(prog)s --config-file FILE --num-gpus 8
+  the same by torchrun     torchrun --nproc-per-node 8 --max-restarts 3 %(prog)s --config-file FILE --resume
   a head of your own       %(prog)s --config-file FILE --extension my_head.py MODEL.EGTR.RELATION.HEAD MyHead
 """
 
@@ -42,6 +43,8 @@ def egtr_argument_parser(description: str | None = None) -> argparse.ArgumentPar
     """Detectron2's arguments (--config-file, --resume, --eval-only, --num-gpus, ..., KEY VALUE ...)."""
     parser = default_argument_parser(epilog=EPILOG)
     parser.description = description
+    # A free port, so that two runs on one machine do not meet.
+    parser.set_defaults(dist_url="auto")
     add_extension_argument(parser)
     return parser
 

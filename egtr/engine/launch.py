@@ -1,13 +1,16 @@
 """What `tools/train_net.py` does in each process, and how its processes start."""
 
 import argparse
+import os
 import re
 from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from detectron2.config import CfgNode
 from detectron2.engine import launch as launch_processes
+from detectron2.engine.launch import DEFAULT_TIMEOUT
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from torch import nn
@@ -19,7 +22,7 @@ from egtr.structures import EGTRError
 from .checkpointer import EGTRCheckpointer
 from .checks import check_scoring
 from .defaults import setup, without_pretrained
-from .stopping import forwarding_signals
+from .stopping import TrainingStopped, forwarding_signals
 from .trainer import EGTRTrainer
 
 
@@ -67,27 +70,34 @@ def _evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
 
 
 def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> Any:
-    """Run ``main(args)`` in as many processes as ``args`` ask for; without CUDA they run on the CPU.
+    """Run ``main(args)`` in as many processes as ``args`` ask for, or as one of those that torchrun has started.
+
+    Processes exchange tensors through NCCL; without CUDA they run on the CPU, with gloo.
+
+    Args:
+        main: of one process.
+        args: of :func:`egtr.engine.egtr_argument_parser`. Under torchrun, which knows better, --num-gpus and
+            --num-machines are 1.
 
     Returns:
-        What ``main`` returned where it ran in this very process (one process asked for), else None.
+        What ``main`` returned where it ran in this very process (one process asked for, or torchrun), else None.
 
     Raises:
-        EGTRError: more processes than this machine has GPUs, or the first EGTRError of a process.
+        EGTRError: the processes cannot be had as ``args`` want them, or the first EGTRError of a process.
     """
-    num_gpus = torch.cuda.device_count()
-    if num_gpus and args.num_gpus > num_gpus:
-        raise EGTRError(f"--num-gpus {args.num_gpus}: this machine has {num_gpus}. Ask for at most that many")
-    if args.num_gpus * args.num_machines == 1:
+    if dist.is_torchelastic_launched():
+        _join_torchrun(args)
         try:
-            return main(args)
-        except EGTRError as error:
-            # Out of a worker of a DataLoader it brings a whole traceback in its message.
-            message = _egtr_error(str(error))
-            if message is None:
-                raise
-        # Raised out here it does not keep the loader alive, whose workers end with it.
-        raise EGTRError(message)
+            result = _run(main, args)
+        except TrainingStopped:
+            dist.destroy_process_group()
+            raise
+        # Not after an error: it would wait for the other processes.
+        dist.destroy_process_group()
+        return result
+    _check_processes(args)
+    if args.num_gpus * args.num_machines == 1:
+        return _run(main, args)
     try:
         with forwarding_signals():
             launch_processes(main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
@@ -97,6 +107,51 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
             raise
         raise EGTRError(message) from error
     return None
+
+
+def _run(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> Any:
+    try:
+        return main(args)
+    except EGTRError as error:
+        # Out of a worker of a DataLoader it brings a whole traceback in its message.
+        message = _egtr_error(str(error))
+        if message is None:
+            raise
+    # Raised out here it does not keep the loader alive, whose workers end with it.
+    raise EGTRError(message)
+
+
+def _join_torchrun(args: argparse.Namespace) -> None:
+    """Make this process one of the group that torchrun has started."""
+    if args.num_gpus * args.num_machines != 1:
+        raise EGTRError("torchrun starts the processes: give it --nproc-per-node, and no --num-gpus, --num-machines")
+    if os.environ["TORCHELASTIC_MAX_RESTARTS"] != "0" and not (args.resume or args.eval_only):
+        raise EGTRError("torchrun --max-restarts: a run that is restarted would begin anew. Add --resume")
+    local_rank, num_gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if num_gpus:
+        if local_rank >= num_gpus:
+            raise EGTRError(
+                f"torchrun: process {local_rank} of this machine has no GPU of its own, there are {num_gpus}"
+            )
+        torch.cuda.set_device(local_rank)
+    dist.init_process_group("nccl" if num_gpus else "gloo", timeout=DEFAULT_TIMEOUT)
+    comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
+    comm.synchronize()
+
+
+def _check_processes(args: argparse.Namespace) -> None:
+    num_gpus = torch.cuda.device_count()
+    if num_gpus and args.num_gpus > num_gpus:
+        raise EGTRError(f"--num-gpus {args.num_gpus}: this machine has {num_gpus}. Ask for at most that many")
+    if min(args.num_gpus, args.num_machines) < 1:
+        raise EGTRError("--num-gpus and --num-machines must be at least 1; without GPUs they count processes")
+    if args.num_machines > 1:
+        if args.dist_url == "auto":
+            raise EGTRError("--num-machines: say where machine 0 is, with --dist-url tcp://HOST:PORT on all machines")
+        if not 0 <= args.machine_rank < args.num_machines:
+            raise EGTRError(
+                f"--machine-rank {args.machine_rank}: {args.num_machines} machines have 0 to {args.num_machines - 1}"
+            )
 
 
 def _egtr_error(text: str) -> str | None:

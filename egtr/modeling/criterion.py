@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..layers import box_cxcywh_to_xyxy, generalized_box_iou
 from ..structures import EGTRError
 from .matcher import HungarianMatcher, Match
-from .normalizer import mean_over_processes
+from .normalizer import NORMALIZERS, loss_normalizer
 from .outputs import EGTROutput, Target
 from .relation import RelationTask
 
@@ -46,11 +46,13 @@ class SetCriterion(nn.Module):
             rel_loss_tau * log(predicate frequency), so that the logits themselves learn not to follow the frequency
             (Menon et al., ICLR 2021).
         rel_loss_tau: strength of that adjustment.
+        normalizer: how losses are divided where there are several processes, see
+            :func:`~egtr.modeling.normalizer.loss_normalizer`.
         tasks: further things to learn about pairs, name to entry of RELATION_TASK_REGISTRY; their losses are called
             "loss_<name>". The modules belong to the model, not to the criterion.
 
     Raises:
-        EGTRError: a sampling or loss that does not exist, or an alpha outside 0..1.
+        EGTRError: a sampling, loss or normaliser that does not exist, or an alpha outside 0..1.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class SetCriterion(nn.Module):
         non_sampling: str = "hard",
         rel_loss: str = "bce",
         rel_loss_tau: float = 1.0,
+        normalizer: str = "global",
         tasks: Mapping[str, RelationTask] | None = None,
     ):
         super().__init__()
@@ -75,6 +78,8 @@ class SetCriterion(nn.Module):
                 raise EGTRError(f"MODEL.EGTR.LOSS.{key} is {value!r}, choose one of {', '.join(SAMPLINGS)}")
         if rel_loss not in RELATION_LOSSES:
             raise EGTRError(f"MODEL.EGTR.LOSS.REL_LOSS is {rel_loss!r}, choose one of {', '.join(RELATION_LOSSES)}")
+        if normalizer not in NORMALIZERS:
+            raise EGTRError(f"MODEL.EGTR.LOSS.NORMALIZER is {normalizer!r}, choose one of {', '.join(NORMALIZERS)}")
         if not 0 <= smoothing_alpha < 1:
             raise EGTRError(f"MODEL.EGTR.LOSS.SMOOTHING_ALPHA is {smoothing_alpha}, it must be at least 0, below 1")
         self.matcher, self.weights = matcher, dict(weights)
@@ -83,6 +88,7 @@ class SetCriterion(nn.Module):
         self.k_neg, self.k_non = k_neg, k_non
         self.neg_sampling, self.non_sampling = neg_sampling, non_sampling
         self.rel_loss, self.rel_loss_tau = rel_loss, rel_loss_tau
+        self.normalizer = normalizer
         # A plain dict: as submodules their weights would be stored twice.
         self.tasks = dict(tasks or {})
         self.weights.update({f"loss_{name}": task.weight for name, task in self.tasks.items()})
@@ -104,7 +110,7 @@ class SetCriterion(nn.Module):
             and "_enc" for two-stage proposals. logged: "uncertainty", "cardinality_error" (with the same suffixes)
             and "rel_gate_k", which enter no loss.
         """
-        num_objects = mean_over_processes(sum(len(t.classes) for t in targets), output.logits.device)
+        num_objects = loss_normalizer(sum(len(t.classes) for t in targets), output.logits.device, self.normalizer)
         matches = self.matcher(output.logits, output.pred_boxes, targets)
         losses, logged = self._detection(output.logits, output.pred_boxes, targets, matches, num_objects)
         if output.relation_logits is not None:
@@ -208,7 +214,7 @@ class SetCriterion(nn.Module):
         else:
             total = F.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
             count = logits.numel()
-        losses = {"loss_rel": total / mean_over_processes(count, logits.device)}
+        losses = {"loss_rel": total / loss_normalizer(count, logits.device, self.normalizer)}
         if connectivity_logits is not None:
             losses["loss_connectivity"] = F.binary_cross_entropy_with_logits(
                 connectivity_logits, torch.stack(connectivity)

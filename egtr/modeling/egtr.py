@@ -160,6 +160,7 @@ class EGTR(nn.Module):
             non_sampling=loss.NON_SAMPLING,
             rel_loss=loss.REL_LOSS,
             rel_loss_tau=loss.REL_LOSS_TAU,
+            normalizer=loss.NORMALIZER,
             tasks=tasks,
             **focal,
         )

@@ -4,12 +4,26 @@ import torch
 from detectron2.utils import comm
 from torch import Tensor
 
+NORMALIZERS = ("global", "process")
 
-def mean_over_processes(count: int | Tensor, device: torch.device, minimum: float = 1.0) -> Tensor:
-    """A normaliser that makes the average of all processes' losses equal one process's loss on all their pictures."""
+
+def loss_normalizer(count: int | Tensor, device: torch.device, kind: str = "global") -> Tensor:
+    """What a sum of losses is divided by; never 0.
+
+    Distributed training takes the mean of all processes' gradients. With "global" counts that is the gradient of one
+    process that sees all their pictures. With "process" a picture weighs more the less its process has to count.
+
+    Args:
+        count: of objects or entries in the pictures of this process.
+        device: of the result, and where processes exchange their counts.
+        kind: "global": all processes' counts together, divided by the number of processes, all of which must call
+            together; "process": this process's own count. The same in one process.
+
+    Returns:
+        A scalar, float32.
+    """
     count = torch.as_tensor(count, dtype=torch.float32, device=device).clone()
-    if comm.get_world_size() > 1:
+    processes = comm.get_world_size() if kind == "global" else 1
+    if processes > 1:
         torch.distributed.all_reduce(count)
-        minimum /= comm.get_world_size()
-        count /= comm.get_world_size()
-    return count.clamp(min=minimum)
+    return count.clamp(min=1.0) / processes

@@ -257,5 +257,7 @@ def test_bad_settings_are_refused():
         make_criterion(neg_sampling="soft")
     with pytest.raises(EGTRError, match="REL_LOSS is 'hinge', choose one of bce"):
         make_criterion(rel_loss="hinge")
+    with pytest.raises(EGTRError, match="NORMALIZER is 'batch', choose one of global, process"):
+        make_criterion(normalizer="batch")
     with pytest.raises(EGTRError, match="SMOOTHING_ALPHA is 1.5"):
         make_criterion(smoothing_alpha=1.5)

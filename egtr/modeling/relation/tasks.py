@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ...layers import MLP
 from ..matcher import Match
-from ..normalizer import mean_over_processes
+from ..normalizer import loss_normalizer
 from ..outputs import Target
 from .build import RELATION_TASK_REGISTRY
 from .heads import hidden_dim
@@ -21,10 +21,12 @@ class RelationTask(nn.Module, ABC):
     Attributes:
         name: of the task; its loss is logged as "loss_<name>".
         weight: of that loss in the total.
+        normalizer: for :func:`~egtr.modeling.normalizer.loss_normalizer`.
     """
 
     name: str
     weight: float
+    normalizer: str = "global"
 
     @abstractmethod
     def forward(self, pairs: PairFeatures) -> Tensor:
@@ -82,6 +84,7 @@ class BoxOffsetTask(RelationTask):
     def __init__(self, cfg, input_dim: int):
         super().__init__()
         self.weight = cfg.MODEL.EGTR.LOSS.BOX_OFFSET_WEIGHT
+        self.normalizer = cfg.MODEL.EGTR.LOSS.NORMALIZER
         self.mlp = MLP(input_dim, hidden_dim(cfg), 4)
 
     def forward(self, pairs: PairFeatures) -> Tensor:
@@ -95,4 +98,4 @@ class BoxOffsetTask(RelationTask):
             found.append(offsets[queries[:, 0], queries[:, 1]])
             wanted.append(box_offsets(target.boxes[objects[:, 0]], target.boxes[objects[:, 1]]))
         total = F.smooth_l1_loss(torch.cat(found), torch.cat(wanted), reduction="sum")
-        return total / mean_over_processes(4 * sum(map(len, found)), predicted.device)
+        return total / loss_normalizer(4 * sum(map(len, found)), predicted.device, self.normalizer)
