@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from egtr.data.image import find_images
-from egtr.data.sources import Pictures
+from egtr.data.sources import MEDIA_SUFFIXES, Pictures
 from egtr.engine import EGTRPredictor, add_model_arguments, import_extensions
 from egtr.structures import EGTRError, SceneGraph
 from egtr.visualization import export_scene_graphs, export_video, show_scene_graphs
@@ -108,7 +108,7 @@ def draw_video(predictor: EGTRPredictor, args: argparse.Namespace) -> int:
     if args.output is None:
         return show(predictor.stream(Pictures(source), **reading), args)
     path = Path(args.output)
-    if path.suffix.lower() not in CODECS:
+    if path.suffix.lower() not in MEDIA_SUFFIXES or path.is_dir():
         path /= f"camera{source}.mp4" if args.video_input is None else f"{Path(source).stem}.mp4"
     drawn = export_video(predictor, source, path, save_graphs="json" in args.graphs, **look(args), **reading)
     print(f"{drawn} frames drawn to {path}")

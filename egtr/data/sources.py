@@ -18,7 +18,7 @@ from PIL import Image
 
 from egtr.structures import EGTRError
 
-from .image import ImageSource, find_images, load_image
+from .image import IMAGE_SUFFIXES, ImageSource, find_images, load_image
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ Source = ImageSource | bytearray | memoryview | int
 
 # A file that is named outright is a video by one of these; everything else is a picture.
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv")
+MEDIA_SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
 
 
 @dataclass

@@ -11,7 +11,7 @@ import networkx as nx
 from tqdm.auto import tqdm
 
 from egtr.data.image import find_images
-from egtr.data.sources import Pictures
+from egtr.data.sources import MEDIA_SUFFIXES, Pictures
 from egtr.engine import EGTRPredictor
 from egtr.structures import EGTRError, SceneGraph
 
@@ -94,7 +94,9 @@ def save_graph(path: str | os.PathLike[str], graph: SceneGraph) -> None:
     """
     path = Path(path)
     if path.suffix == ".json":
-        path.write_text(json.dumps(graph.to_dict(), indent=1, ensure_ascii=False) + "\n", "utf-8")
+        text = json.dumps(graph.to_dict(), indent=1, ensure_ascii=False) + "\n"
+        # A file name that is no UTF-8 has characters that can be written as escapes alone, JSON's own.
+        path.write_text(text, "utf-8", errors="backslashreplace")
     elif path.suffix == ".graphml":
         nx.write_graphml(graph.to_networkx(), path)
     else:
@@ -102,10 +104,13 @@ def save_graph(path: str | os.PathLike[str], graph: SceneGraph) -> None:
 
 
 def _choose_targets(paths: Sequence[str], output: Path, suffix: str) -> dict[str, Path]:
-    if output.suffix.lower() not in PICTURE_SUFFIXES or output.is_dir():
+    suffixes = {*MEDIA_SUFFIXES, *PICTURE_SUFFIXES}
+    if output.suffix.lower() not in suffixes or output.is_dir():
         return {p: output / f"{stem}{suffix}" for p, stem in zip(paths, _unique_stems(paths), strict=True)}
     if len(paths) != 1:
         raise EGTRError(f"{output}: is one file, but there are {len(paths)} pictures; give a folder")
+    if output.suffix.lower() not in PICTURE_SUFFIXES:
+        raise EGTRError(f"{output}: pictures are written as {', '.join(PICTURE_SUFFIXES)}; take one of these")
     return {paths[0]: output}
 
 

@@ -1,5 +1,7 @@
 """Graphs in a window, where there is a screen."""
 
+import os
+import sys
 from collections.abc import Callable, Iterable
 
 import cv2
@@ -21,7 +23,7 @@ def show_scene_graphs(
     select: Callable[[SceneGraph], SceneGraph] = SceneGraph.for_display,
     show_scores: bool = False,
 ) -> list[EGTRError]:
-    """Show one picture with its graph after the other: any key leads to the next one, Esc or q ends.
+    """Show one picture with its graph after the other: any key leads to the next one, Esc, q or Ctrl-C ends.
 
     Frames of videos and cameras follow one another by themselves.
 
@@ -35,6 +37,9 @@ def show_scene_graphs(
     Raises:
         EGTRError: there is no screen, or OpenCV comes without windows.
     """
+    # OpenCV's windows end the process where they find no screen.
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise EGTRError("there is no screen to open a window on (DISPLAY is not set); write files with --output")
     errors = []
     drawer = VideoDrawer(show_scores=show_scores)
     try:
@@ -51,6 +56,9 @@ def show_scene_graphs(
             if cv2.waitKey(1 if graph.frame is not None else 0) & 0xFF in _END:
                 break
         cv2.destroyAllWindows()
+    except KeyboardInterrupt:
+        # How one ends what a camera shows.
+        pass
     except cv2.error as error:
         raise EGTRError(f"no window can be opened here ({error.err or error}); write files with --output") from error
     return errors

@@ -121,9 +121,25 @@ def test_video(config, tmp_path, monkeypatch, capfd):
     assert len((tmp_path / "out" / "clip.jsonl").read_text("utf-8").splitlines()) == 3
 
 
+@pytest.mark.parametrize(
+    ("kind", "suffix", "possible"), [("--input", "webp", ".png"), ("--video-input", "mkv", ".mp4")]
+)
+def test_a_file_that_cannot_be_written_becomes_no_folder(
+    config, tmp_path, monkeypatch, capfd, kind, suffix, possible
+):
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    write_video(tmp_path / "a.avi", [pixels])
+    source, target = tmp_path / ("a.png" if kind == "--input" else "a.avi"), tmp_path / f"drawn.{suffix}"
+    assert run(monkeypatch, "--config-file", config, kind, source, "--output", target) == 1
+    assert f"drawn.{suffix}: " in (error := capfd.readouterr().err) and possible in error
+    assert not target.exists()
+
+
 def test_window(config, pictures, monkeypatch, capfd):
     """Without --output; OpenCV's functions are replaced, as machines that run tests have no screen."""
     shown = []
+    monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(cv2, "imshow", lambda title, pixels: shown.append(pixels.shape))
     monkeypatch.setattr(cv2, "waitKey", lambda delay: ord(" "))
     monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)

@@ -1,5 +1,7 @@
 """Windows, with OpenCV's three functions for them replaced: machines that run tests have no screen."""
 
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ def screen(monkeypatch):
         return screen.keys.pop(0) if screen.keys else -1
 
     screen = Screen()
+    monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(cv2, "imshow", lambda title, pixels: screen.shown.append(pixels))
     monkeypatch.setattr(cv2, "waitKey", wait)
     monkeypatch.setattr(cv2, "destroyAllWindows", lambda: setattr(screen, "closed", True))
@@ -67,5 +70,26 @@ def test_no_screen(monkeypatch, tmp_path):
         raise cv2.error("no display")
 
     monkeypatch.setattr(cv2, "imshow", imshow)
+    monkeypatch.setenv("DISPLAY", ":0")
     with pytest.raises(EGTRError, match="no window.*no display.*--output"):
         show_scene_graphs(stream(tmp_path), select=select)
+
+
+def test_no_screen_on_linux(monkeypatch, tmp_path):
+    """Nothing of OpenCV's is called then: its windows would end the process."""
+    Image.new("RGB", (20, 16)).save(tmp_path / "a.png")
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(cv2, "imshow", lambda title, pixels: pytest.fail("a window was opened"))
+    with pytest.raises(EGTRError, match="no screen.*DISPLAY.*--output"):
+        show_scene_graphs(stream(tmp_path), select=select)
+
+
+def test_ctrl_c_ends_the_show(screen, monkeypatch, tmp_path):
+    def interrupted(delay):
+        raise KeyboardInterrupt
+
+    Image.new("RGB", (20, 16)).save(tmp_path / "a.png")
+    monkeypatch.setattr(cv2, "waitKey", interrupted)
+    assert show_scene_graphs(stream(tmp_path), select=select) == [] and len(screen.shown) == 1
