@@ -1,5 +1,6 @@
 """A model of some ten thousand parameters and the smallest run that trains it."""
 
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from detectron2.config import CfgNode
 from detectron2.engine import hooks
 
 from egtr.engine import EGTRTrainer, load_config
+from tests.conftest import TinyDataset
+from tests.engine.runs import Run
 
 TINY = {
     "MODEL.META_ARCHITECTURE": "EGTR",
@@ -71,6 +74,28 @@ def make_cfg(tiny_options: dict, tmp_path: Path) -> Callable[..., CfgNode]:
         torch.manual_seed(0)
         options = tiny_options | {"OUTPUT_DIR": str(tmp_path / "run")} | (changes or {})
         return load_config(opts=[word for pair in options.items() for word in pair])
+
+    return make
+
+
+@pytest.fixture
+def make_run(tiny_options: dict, tiny_dataset: TinyDataset, tmp_path: Path) -> Callable[..., Run]:
+    """A function from changes, key to value, and further words to a run that lasts until it is killed."""
+    rows = [
+        [name, "egtr", str(tiny_dataset.root / f"{split}.json"), str(tiny_dataset.root / "images")]
+        for name, split in (("mine_train", "train"), ("mine_val", "val"))
+    ]
+    options = tiny_options | {
+        "DATASETS.REGISTER": json.dumps(rows),
+        "DATASETS.TRAIN": ("mine_train",),
+        "DATASETS.TEST": (),
+        "SOLVER.MAX_ITER": 300,
+        "SOLVER.CHECKPOINT_PERIOD": 2,
+        "SOLVER.KEEP_CHECKPOINTS": 2,
+    }
+
+    def make(changes: dict | None = None, words: tuple[str, ...] = ()) -> Run:
+        return Run(tmp_path, options | (changes or {}), list(words))
 
     return make
 

@@ -39,7 +39,7 @@ def test_loss_by_hand():
     boxes = torch.tensor([[0.4, 0.5, 0.2, 0.4], [0.6, 0.3, 0.4, 0.2]])
     target = Target(torch.zeros(2, dtype=torch.int64), boxes, torch.tensor([[0, 1, 0]]))
     match = Match(torch.tensor([0, 1]), torch.tensor([0, 1]), torch.zeros(2))
-    loss = BoxOffsetTask.loss(None, torch.zeros(1, 2, 2, 4), [target], [match])
+    loss = BoxOffsetTask.loss(BoxOffsetTask, torch.zeros(1, 2, 2, 4), [target], [match])
     assert float(loss) == pytest.approx((0.5 * 1 + 0.5 * 0.25 + 2 * 0.5 * math.log(2) ** 2) / 4)
 
 
