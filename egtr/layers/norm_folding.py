@@ -2,7 +2,6 @@
 
 import logging
 from collections import Counter
-from functools import partial
 
 from timm.layers import BatchNormAct2d, FrozenBatchNormAct2d
 from torch import Tensor, fx, nn
@@ -20,7 +19,8 @@ def fold_batch_norms(model: nn.Module) -> int:
     Wherever the statistics of a norm are fixed (it is frozen, or in evaluation mode), norm(conv(x)) is a convolution
     with other weights. They are computed anew in each forward pass, which takes a thirtieth of ResNet-50's time at
     600 x 1000, so that nothing can go stale when weights are loaded, trained or moved, and gradients reach the
-    convolution's own weights. Modules, parameters and their names stay as they are.
+    convolution's own weights. Modules, parameters and their names stay as they are. Where one of a pair is replaced
+    later, the other does what it did before.
 
     Args:
         model: is read by :class:`torch.fx.Tracer`; one that cannot be traced stays as it is.
@@ -37,16 +37,15 @@ def fold_batch_norms(model: nn.Module) -> int:
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
     pairs = []
     for node in graph.nodes:
-        if node.op != "call_module" or not _has_fixed_form(model.get_submodule(node.target)):
+        if node.op != "call_module" or not _has_fixed_form(model.get_submodule(node.target)) or len(node.args) != 1:
             continue
         (source,) = node.args
         if source.op != "call_module" or type(model.get_submodule(source.target)) is not nn.Conv2d:
             continue
         if len(source.users) == 1 and calls[source.target] == calls[node.target] == 1:
-            pairs.append((model.get_submodule(source.target), model.get_submodule(node.target)))
-    for conv, norm in pairs:
-        conv.forward = partial(_convolve, conv, norm)
-        norm.forward = partial(_normalize, norm)
+            pairs.append(_Pair(model, source.target, node.target))
+    for pair in pairs:
+        pair.conv.forward, pair.norm.forward = pair.convolve, pair.normalize
     return len(pairs)
 
 
@@ -59,20 +58,42 @@ def _has_fixed_form(norm: nn.Module) -> bool:
     return type(norm) in _NORMS and norm.weight is not None and norm.running_var is not None
 
 
-def _is_fixed(norm: nn.Module) -> bool:
-    return isinstance(norm, _FROZEN) or not norm.training
+class _Pair:
+    """A convolution and the norm that reads it, with the work of both done in the convolution while that is right.
 
+    Args:
+        model: contains both.
+        conv, norm: their names in it.
+    """
 
-def _convolve(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
-    if not _is_fixed(norm):
-        return nn.Conv2d.forward(conv, x)
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    mean = norm.running_mean if conv.bias is None else norm.running_mean - conv.bias
-    return conv._conv_forward(x, conv.weight * scale.view(-1, 1, 1, 1), norm.bias - mean * scale)
+    def __init__(self, model: nn.Module, conv: str, norm: str):
+        self.model, self.names = model, (conv, norm)
+        self.conv, self.norm = model.get_submodule(conv), model.get_submodule(norm)
 
+    def is_folded(self) -> bool:
+        """Whether the statistics of the norm are fixed, and both are what the model calls under their names.
 
-def _normalize(norm: nn.Module, x: Tensor) -> Tensor:
-    if not _is_fixed(norm):
-        return type(norm).forward(norm, x)
-    # timm joins norm and activation in some models.
-    return norm.act(norm.drop(x)) if isinstance(norm, FrozenBatchNormAct2d | BatchNormAct2d) else x
+        People put a convolution of four input channels, or another norm, in the place of one of the two.
+        """
+        if self.norm.training and not isinstance(self.norm, _FROZEN):
+            return False
+        try:
+            there = [self.model.get_submodule(name) for name in self.names]
+        except AttributeError:
+            return False
+        return there[0] is self.conv and there[1] is self.norm
+
+    def convolve(self, x: Tensor) -> Tensor:
+        conv, norm = self.conv, self.norm
+        if not self.is_folded():
+            return nn.Conv2d.forward(conv, x)
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        mean = norm.running_mean if conv.bias is None else norm.running_mean - conv.bias
+        return conv._conv_forward(x, conv.weight * scale.view(-1, 1, 1, 1), norm.bias - mean * scale)
+
+    def normalize(self, x: Tensor) -> Tensor:
+        norm = self.norm
+        if not self.is_folded():
+            return type(norm).forward(norm, x)
+        # timm joins norm and activation in some models.
+        return norm.act(norm.drop(x)) if isinstance(norm, FrozenBatchNormAct2d | BatchNormAct2d) else x

@@ -111,6 +111,52 @@ def test_copies_are_independent(duplicate):
     check(plain, twin)
 
 
+def other_convolution(model):
+    """As for pictures of four channels."""
+    model.conv1[0] = nn.Conv2d(3, model.conv1[0].out_channels, 3, stride=2, padding=1)
+    return model
+
+
+def other_norm(model):
+    model.bn1 = nn.BatchNorm2d(model.bn1.num_features)
+    return model
+
+
+def other_stem(model):
+    """The norm's convolution is where it was, in a part that the model no longer has."""
+    model.conv1 = nn.Sequential(nn.Conv2d(3, model.bn1.num_features, 3, stride=2, padding=1))
+    return model
+
+
+def no_norm(model):
+    model.bn1 = nn.Identity()
+    return model
+
+
+@pytest.mark.parametrize("change", [other_convolution, other_norm, other_stem, no_norm])
+@pytest.mark.parametrize("convert", [frozen, lambda model: model], ids=["FrozenBN", "BN"])
+@torch.no_grad()
+def test_parts_that_are_replaced_later(change, convert):
+    """What is left of a pair does its own work, no more."""
+    plain, folded = plain_and_folded(convert=convert)
+    for model in (plain, folded):
+        torch.manual_seed(3)
+        change(model).double().eval()
+    check(plain, folded)
+
+
+def test_a_norm_that_is_called_by_keyword_is_left_alone():
+    class ByKeyword(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+        def forward(self, x):
+            return self.norm(input=self.conv(x))
+
+    assert fold_batch_norms(ByKeyword()) == 0
+
+
 def test_what_another_reader_needs_is_not_folded():
     class Two(nn.Module):
         """Reads the convolution's output beside the norm."""
