@@ -1,6 +1,7 @@
 """Scene graphs for other programs: JSON and networkx."""
 
 import json
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # Raised when a reader of the former version would misread a file; new fields alone do not raise it.
 FORMAT_VERSION = 1
+# Control characters and the surrogates of file names that are no UTF-8.
+_NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def read_schema() -> dict[str, Any]:
@@ -97,6 +100,10 @@ def from_dict(record: Mapping[str, Any]) -> dict[str, Any]:
         raise EGTRError(f"scene graph: field {error} is missing") from error
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise EGTRError(f"scene graph: a field holds a value of the wrong type ({error})") from error
+    if [o.get("id", i) for i, o in enumerate(objects)] != list(range(len(objects))):
+        raise EGTRError("scene graph: field 'id' of the objects is not their place in the list, 0, 1, 2, ...")
+    if (np.diff(fields["triplet_scores"]) > 0).any():
+        raise EGTRError("scene graph: the relations are not by descending score; sort them")
     for ids, names, kind in (
         (fields["classes"], fields["class_names"], "class"),
         (triplets[:, 2] if len(triplets) else triplets, fields["predicate_names"], "predicate"),
@@ -113,12 +120,12 @@ def to_networkx(graph: "SceneGraph") -> "networkx.MultiDiGraph":
 
     height, width = graph.image_size
     source = {"file_name": graph.file_name, "frame": graph.frame, "time": graph.time}
-    known = {key: value for key, value in source.items() if value is not None}
+    known = {key: _for_xml(value) for key, value in source.items() if value is not None}
     result = networkx.MultiDiGraph(width=int(width), height=int(height), **known)
     for i, box in enumerate(graph.boxes.tolist()):
         result.add_node(
             i,
-            label=graph.class_name(i),
+            label=_for_xml(graph.class_name(i)),
             class_id=int(graph.classes[i]),
             score=float(graph.scores[i]),
             query_index=int(graph.query_index[i]),
@@ -130,10 +137,15 @@ def to_networkx(graph: "SceneGraph") -> "networkx.MultiDiGraph":
             s,
             o,
             key=row,
-            label=graph.predicate_name(p),
+            label=_for_xml(graph.predicate_name(p)),
             predicate_id=p,
             score=float(graph.triplet_scores[row]),
             subject_query=subject_query,
             object_query=object_query,
         )
     return result
+
+
+def _for_xml(value: Any) -> Any:
+    """The value; of a string what XML cannot hold, and GraphML and GEXF are XML, becomes a replacement character."""
+    return _NOT_XML.sub("\ufffd", value) if isinstance(value, str) else value

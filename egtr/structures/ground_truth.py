@@ -39,14 +39,15 @@ class GroundTruth:
 
     def __post_init__(self):
         # An empty list has shape (0,) and means "none" here.
-        self.boxes = _reshape_empty(np.asarray(self.boxes, dtype=np.float32), 4)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is refused below, as infinite
+            self.boxes = _reshape_empty(np.asarray(self.boxes, dtype=np.float32), 4)
         self.classes = np.asarray(self.classes, dtype=np.int64)
         self.triplets = _reshape_empty(np.asarray(self.triplets, dtype=np.int64), 3)
-        num_objects = len(self.boxes)
+        num_objects, num_triplets = (len(array) if array.ndim else 0 for array in (self.boxes, self.triplets))
         for field, shape, expected in (
             ("boxes", self.boxes.shape, (num_objects, 4)),
             ("classes", self.classes.shape, (num_objects,)),
-            ("triplets", self.triplets.shape, (len(self.triplets), 3)),
+            ("triplets", self.triplets.shape, (num_triplets, 3)),
         ):
             if shape != expected:
                 raise EGTRError(f"{self._where}: {field} has shape {shape}, expected {expected}")

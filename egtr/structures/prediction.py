@@ -49,12 +49,12 @@ class Prediction:
     max_rank: int | None = None
 
     def __post_init__(self):
-        self.logits = np.asarray(self.logits, dtype=np.float32)
-        self.boxes = np.asarray(self.boxes, dtype=np.float32)
+        # What float32 cannot hold becomes infinite, which scoring refuses.
+        with np.errstate(over="ignore"):
+            for field in ("logits", "boxes", "connectivity", "relation"):
+                setattr(self, field, np.asarray(getattr(self, field), dtype=np.float32))
         self.pairs = np.asarray(self.pairs, dtype=np.int64)
-        self.connectivity = np.asarray(self.connectivity, dtype=np.float32)
-        self.relation = np.asarray(self.relation, dtype=np.float32)
-        n, m = len(self.logits), len(self.pairs)
+        n, m = (len(array) if array.ndim else 0 for array in (self.logits, self.pairs))
         for name, shape, wanted in (
             ("logits", self.logits.shape, (n, None)),
             ("boxes", self.boxes.shape, (n, 4)),

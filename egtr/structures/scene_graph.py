@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -295,7 +296,7 @@ class SceneGraph:
 def _find_ids(chosen: str | int | Iterable[str | int], names: tuple[str, ...] | None, kind: str) -> list[int]:
     """Ids of classes or predicates that are given by name or id."""
     ids = []
-    for entry in [chosen] if isinstance(chosen, str | int) else chosen:
+    for entry in [chosen] if isinstance(chosen, str | Integral) else chosen:
         if isinstance(entry, str):
             if entry not in (names or ()):
                 near = difflib.get_close_matches(entry, names or (), n=2)

@@ -164,7 +164,7 @@ def export_video(
             if save_graphs:
                 if lines is None:
                     lines = stack.enter_context(path.with_suffix(".jsonl").open("w", encoding="utf-8"))
-                lines.write(json.dumps(graph.to_dict(), ensure_ascii=False) + "\n")
+                lines.write(json.dumps(graph.to_dict()) + "\n")
             drawn += 1
     return drawn
 

@@ -146,6 +146,9 @@ def test_files_of_the_first_release_are_read():
     (("relations", 0, "subject"), 3, r"objects outside 0\.\.2"),
     (("image_size",), {"height": 3}, "'width' is missing"),
     (("source",), "rodeo.mp4", "wrong type"),
+    # relations would join other objects than are meant
+    (("objects", 0, "id"), 1, "'id' of the objects is not their place"),
+    (("relations", 1, "score"), 0.75, "not by descending score"),
 ])  # fmt: skip
 def test_what_is_wrong_with_a_record_is_named(path, value, message):
     record = json.loads(json.dumps(make_graph().to_dict()))
@@ -172,6 +175,14 @@ def test_networkx_by_hand():
     }  # fmt: skip
     # pixels have no file, and most formats no None
     assert make_graph(file_name=None, frame=None, time=None).to_networkx().graph == {"width": 80, "height": 100}
+
+
+def test_what_xml_cannot_hold_is_replaced(tmp_path):
+    """\udcff is how Python spells the byte FF in the name of a file, \x01 is a control character."""
+    names = {"class_names": ("horse", "per\x01son", "meadow"), "file_name": "a\udcff 😀.png"}
+    networkx.write_graphml(make_graph(**names).to_networkx(), tmp_path / "graph.graphml")
+    again = networkx.read_graphml(tmp_path / "graph.graphml")
+    assert again.graph["file_name"] == "a\ufffd 😀.png" and again.nodes["0"]["label"] == "per\ufffdson"
 
 
 def test_several_predicates_of_a_pair_are_several_edges():

@@ -119,6 +119,7 @@ def make_zoo(**options):
     ({"classes": "dog"}, [0, 2], [0, 2, 3]),
     ({"classes": ["dog", "tree"]}, [0, 2, 3], [0, 1, 2, 3]),
     ({"classes": [1]}, [0, 2], [0, 2, 3]),
+    ({"classes": make_zoo().classes[2]}, [0, 2], [0, 2, 3]),
     ({"classes": np.array([0]), "predicates": "near"}, [0, 1], [0, 1, 2]),
     ({"classes": "hat"}, [], []),
     ({"predicates": ["on"]}, [2, 3], [1, 2, 3]),

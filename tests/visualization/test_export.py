@@ -1,6 +1,7 @@
 """Pictures and JSON files of many graphs, with a predictor that needs no model."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import networkx as nx
@@ -84,6 +85,14 @@ def test_formats(pictures, tmp_path, capfd):
     assert [label for _, label in graph.nodes(data="label")] == ["dog", "dog", "tree"]
     assert [edge for *edge, _ in graph.edges(data="label")] == [["0", "2"], ["1", "2"]]
     assert capfd.readouterr().err == ""
+
+
+def test_names_of_files_that_are_no_utf8(tmp_path):
+    """\udcff is how Python spells the byte FF in the name of a file."""
+    graph = replace(predict(np.zeros((9, 9, 3), np.uint8)), file_name="\udcffä.png")
+    save_graph(tmp_path / "a.json", graph)
+    text = (tmp_path / "a.json").read_text("utf-8")
+    assert r'"\udcffä.png"' in text and read(tmp_path / "a.json").file_name == graph.file_name
 
 
 def test_one_picture_into_one_file(pictures, tmp_path):

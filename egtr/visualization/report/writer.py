@@ -62,7 +62,8 @@ class ReportWriter:
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._part = self.path.with_name(f"{self.path.name}.part")
-        self._file = open(self._part, "w", encoding="utf-8", newline="\n")
+        # File names that are no UTF-8 become JSON's escapes.
+        self._file = open(self._part, "w", encoding="utf-8", errors="backslashreplace", newline="\n")
         self._file.write(self._head)
         return self
 
@@ -95,7 +96,7 @@ class ReportWriter:
         self.size = ReportSize(self.path.stat().st_size, self._bytes["image"], self._bytes["record"])
 
     def _write(self, kind: str, number: int, media_type: str, text: str) -> None:
-        self._bytes[kind] += len(text.encode())
+        self._bytes[kind] += len(text.encode(errors="backslashreplace"))
         self._file.write(f'<script type="{media_type}" id="{kind}-{number}">{text}</script>\n')
 
     def _summarize(self, picture: ReportPicture) -> dict[str, Any]:
