@@ -94,8 +94,9 @@ def make_run(tiny_options: dict, tiny_dataset: TinyDataset, tmp_path: Path) -> C
         "SOLVER.KEEP_CHECKPOINTS": 2,
     }
 
-    def make(changes: dict | None = None, words: tuple[str, ...] = ()) -> Run:
-        return Run(tmp_path, options | (changes or {}), list(words))
+    def make(changes: dict | None = None, words: tuple[str, ...] = (), folder: Path = tmp_path) -> Run:
+        folder.mkdir(exist_ok=True)
+        return Run(folder, options | (changes or {}), list(words))
 
     return make
 
