@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-import yaml
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
@@ -22,8 +21,8 @@ from egtr.data.datasets import register_rows
 from egtr.model_zoo import DEFAULT_MODEL
 from egtr.structures import EGTRError
 
+from .config_file import read_config_file
 from .extensions import import_extensions
-from .paths import fetch
 
 logger = logging.getLogger(__name__)
 
@@ -170,32 +169,15 @@ def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
 
 
 def _merge_file(cfg: CfgNode, config_file: str) -> None:
-    fetch(config_file, "there is no such configuration file (--config-file)")
-    try:
-        # Files may come from anywhere: one with Python in it must not run it, which Detectron2's merge_from_file
-        # would do.
-        content = CfgNode.load_yaml_with_base(config_file, allow_unsafe=False)
-    except yaml.constructor.ConstructorError as error:
-        raise EGTRError(
-            f"{config_file} (or its _BASE_): asks for a Python object, which is refused because making it can run "
-            f"code: {' '.join(str(error).split())}. Write plain values: numbers, texts, [lists], {{mappings}}"
-        ) from error
-    except yaml.YAMLError as error:
-        raise EGTRError(f"{config_file}: not a YAML file: {' '.join(str(error).split())}") from error
-    except OSError as error:
-        raise EGTRError(f"{config_file}: its _BASE_ cannot be read: {error}") from error
-    except TypeError:  # an empty file
-        content = None
-    if not isinstance(content, Mapping):
-        raise EGTRError(f"{config_file}: holds no keys. A configuration is a YAML mapping such as 'SOLVER: ...'")
+    content = read_config_file(config_file)
     for key in _flatten(content):
         _check_key(cfg, key, f"{config_file} (or its _BASE_)")
     if content.get("VERSION", cfg.VERSION) != cfg.VERSION:
         raise EGTRError(f"{config_file}: VERSION is {content['VERSION']}, but the keys are those of {cfg.VERSION}")
     try:
         cfg.merge_from_other_cfg(CfgNode(content))
-    except (ValueError, AssertionError) as error:
-        raise EGTRError(f"{config_file}: {error}") from error
+    except (ValueError, AssertionError, KeyError, TypeError) as error:
+        raise EGTRError(f"{config_file}: {' '.join(str(error).split())}") from error
 
 
 def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
@@ -207,8 +189,8 @@ def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
         _check_key(cfg, key, "Command line")
         try:
             cfg.merge_from_list([key, value])
-        except (ValueError, SyntaxError, AssertionError) as error:
-            raise EGTRError(f"Command line: {key} {value}: {error}") from error
+        except (ValueError, SyntaxError, AssertionError, KeyError, TypeError, MemoryError, RecursionError) as error:
+            raise EGTRError(f"Command line: {key} {value}: {' '.join(str(error).split())}") from error
 
 
 def _check_key(cfg: CfgNode, key: str, where: str) -> None:

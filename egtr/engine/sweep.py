@@ -31,13 +31,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from detectron2.config import CfgNode
-
 from egtr.structures import EGTRError
 
+from .config_file import read_config_file
 from .defaults import load_config
-from .paths import fetch
 
 RESULT_FILE = "result.json"
 
@@ -99,7 +96,7 @@ class Sweep:
 
     def runs(self) -> list[Run]:
         """All runs: every setting with the first seed, then with the second, so that comparisons come early."""
-        content = CfgNode.load_yaml_with_base(self.config, allow_unsafe=False)
+        content = read_config_file(self.config)
         found = []
         for seed, (name, overrides) in itertools.product(self.seeds, self.settings.items()):
             asked = json.dumps([content, overrides, seed], sort_keys=True, default=str)
@@ -116,11 +113,7 @@ def load_sweep(path: str | Path) -> Sweep:
         EGTRError: the file is missing, has unknown keys or values of the wrong kind, or a setting cannot be applied.
     """
     path = str(path)
-    fetch(path, "there is no such sweep file")
-    try:
-        content = CfgNode.load_yaml_with_base(path, allow_unsafe=False)
-    except (yaml.YAMLError, TypeError, OSError) as error:
-        raise EGTRError(f"{path}: not a readable YAML mapping: {' '.join(str(error).split())}") from error
+    content = read_config_file(path, "there is no such sweep file")
     for key in content:
         if key not in _FIELDS:
             near = difflib.get_close_matches(str(key), _FIELDS, n=1)

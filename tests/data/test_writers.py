@@ -258,7 +258,7 @@ def test_ids_that_are_the_same_as_text(tmp_path):
             {"train": annotations(image(file_name="x/3.jpg"), image(4))},
             "1 pictures are not named.*'x/3.jpg', image id 3",
         ),
-        ({"train": annotations(image(file_name="../../3.jpg"))}, "not named"),
+        ({"train": annotations(image(file_name="../../3.jpg"))}, "outside of the folder of pictures, 'images'"),
         ({"val": annotations(image(), image(4, relations=[]))}, "1 val pictures have no relations.*image id 4"),
         (
             {"train": annotations(image(crowd=[0, 1]))},

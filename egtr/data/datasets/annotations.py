@@ -135,6 +135,9 @@ class SceneGraphAnnotations:
         def problem(kind: str, text: str, severity: str = ERROR) -> Problem:
             return Problem(kind, f"{where}, {text}", image.image_id, severity)
 
+        if _leads_out(self.image_root, image.file_name):
+            text = f"{image.file_name!r} is outside of the folder of pictures, {self.image_root!r}"
+            yield problem("outside-folder", f"the file name {text}; move the picture, or name a folder above both")
         if min(image.height, image.width) <= 0 and not explained:
             size = f"{image.height}, {image.width}"
             yield problem("bad-size", f"fields height and width are {size}; they must be positive")
@@ -199,6 +202,7 @@ class SceneGraphAnnotations:
         numbers = [len(image.boxes) for image in images], [len(image.relations) for image in images]
         return bool(
             min(min(image.height, image.width) for image in images) > 0
+            and not any(_leads_out(self.image_root, image.file_name) for image in images)
             and np.isfinite(boxes).all()
             and ((classes >= 0) & (classes < len(self.thing_classes))).all()
             and ((ends >= 0) & (ends < np.repeat(*numbers)[:, None])).all()
@@ -214,6 +218,16 @@ class SceneGraphAnnotations:
         ):
             return None
         return next(problem for problem in self.find_problems() if problem.severity == ERROR)
+
+
+def _leads_out(folder: str, file_name: str) -> bool:
+    """Whether a name in a file, which may come from anywhere, means no picture in the folder of pictures."""
+    if "\0" in file_name:
+        return True
+    if not os.path.isabs(file_name) and ".." not in file_name:
+        return False
+    path = os.path.relpath(os.path.join(folder, file_name), folder or ".")
+    return path.split(os.sep)[0] == ".."
 
 
 def to_dataset_dicts(annotations: SceneGraphAnnotations) -> list[dict[str, Any]]:

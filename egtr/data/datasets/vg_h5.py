@@ -34,6 +34,8 @@ SPLITS = ("train", "val", "test")
 CORRUPT_IMAGES = (1592, 1722, 4616, 4617)
 BOX_SCALE = 1024
 NUM_VAL = 5000
+# Visual Genome's largest array has 100 MB.
+_MAX_BYTES = 2**31
 PICTURE_FOLDERS = ("VG_100K", "VG_100K_2")
 
 # What each array runs over, and the number of its columns.
@@ -143,7 +145,9 @@ def _read_arrays(h5_file: str) -> dict[str, np.ndarray]:
             if missing:
                 text = f"lacks {', '.join(missing)}. egtr/data/datasets/{LAYOUT}.py lists what it needs."
                 raise EGTRError(f"{h5_file}: {text}")
-            arrays = {name: file[name][()] for name in _ARRAYS}
+            for name in _ARRAYS:
+                _check_storage(file, name, h5_file)
+            arrays = {name: np.asarray(file[name][()]) for name in _ARRAYS}
     except OSError as error:
         text = f"cannot be read as an HDF5 file ({error}). Was the download or copy cut short?"
         raise EGTRError(f"{h5_file}: {text}") from error
@@ -156,6 +160,15 @@ def _read_arrays(h5_file: str) -> dict[str, np.ndarray]:
             raise EGTRError(f"{h5_file}: {text}. Was it written by another program?")
         arrays[name] = array.astype(np.float64 if name == "boxes_1024" else np.int64)
     return arrays
+
+
+def _check_storage(file: h5py.File, name: str, h5_file: str) -> None:
+    """Refuse an array that leads to another file, or that a few bytes make as large as they like."""
+    dataset = file[name]
+    elsewhere = not isinstance(file.get(name, getlink=True), h5py.HardLink) or dataset.external or dataset.is_virtual
+    if elsewhere or dataset.nbytes > _MAX_BYTES:
+        what = "lies in another file" if elsewhere else f"would take {dataset.nbytes:,} bytes"
+        raise EGTRError(f"{h5_file}: {name} {what}, which is refused. Write the array into this file, as it is.")
 
 
 def _read_num_val(h5_file: str) -> int:
