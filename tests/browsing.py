@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 # The first one there is serves; EGTR_BROWSER names another.
 PROGRAMS = (
@@ -25,6 +25,12 @@ FLAGS = (
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 )
+# What the background of our pages comes to.
+LIGHT, DARK = "rgb(243, 245, 247)", "rgb(21, 24, 28)"
+# Milliseconds that a page may take for one step, however busy the machine is; the five seconds that are usual are
+# too few for a model that is loaded meanwhile.
+PATIENCE = 30_000
+expect.set_options(timeout=PATIENCE)
 
 
 def find_browser() -> str | None:
@@ -44,7 +50,7 @@ def watched_page(browser: Browser, url: str, *, served: bool = False, **context_
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **context_options})
     try:
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE)
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: said.append(str(error)))

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.browsing import watched_page
+from tests.browsing import DARK, LIGHT, watched_page
 
 from .pictures import empty_png
 
@@ -74,6 +74,7 @@ def test_camera(page):
     page.click("#shoot")
     # Chromium's test camera has 640 x 480 pixels.
     expect(page.locator("#name")).to_have_text("camera.jpg · 640 × 480")
+    expect(page.locator("#camera")).to_be_hidden()
     # The light of the camera goes out.
     assert video.evaluate("video => video.srcObject") is None
 
@@ -111,6 +112,7 @@ def test_downloads_are_what_is_shown(page, scene):
     graph = json.loads(download("json").read_text("utf-8"))
     assert len(graph["relations"]) == rows.count() and graph["source"]["file_name"] == "street.png"
     page.locator("#score").fill("60")
+    expect(page.locator("#score-value")).to_have_text("0.36")
     count = page.locator(".triplets li:not([hidden])").count()
     assert 0 < count < rows.count()
     assert nx.read_graphml(download("graphml")).number_of_edges() == count
@@ -124,7 +126,7 @@ def test_what_goes_wrong_is_said_and_can_be_mended(browser, server, scene):
     try:
         page.goto(server.address)
         page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": empty_png(20_000, 20_000)})
-        expect(page.locator("#problem")).to_contain_text("more than 40 megapixels; scale it down", timeout=20_000)
+        expect(page.locator("#problem")).to_contain_text("more than 40 megapixels; scale it down")
         give(page, scene)
         expect(page.locator("#problem")).to_have_text("")
     finally:
@@ -133,10 +135,10 @@ def test_what_goes_wrong_is_said_and_can_be_mended(browser, server, scene):
 
 def test_dark_and_light(page, scene):
     give(page, scene)
-    colour = "getComputedStyle(document.body).backgroundColor"
-    before = page.evaluate(colour)
+    body = page.locator("body")
+    expect(body).to_have_css("background-color", LIGHT)
     page.click("#theme")
-    assert page.evaluate(colour) != before
+    expect(body).to_have_css("background-color", DARK)
 
 
 def test_a_phone(browser, server, scene):

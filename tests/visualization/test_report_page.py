@@ -10,12 +10,9 @@ from playwright.sync_api import expect
 from egtr.structures import SceneGraph
 from egtr.visualization.draw import object_names
 from egtr.visualization.report import ReportWriter
-from tests.browsing import watched_page
+from tests.browsing import DARK, LIGHT, watched_page
 
 from .report_scenes import EVIL, make_picture
-
-# What "rgb(...)" the page's background comes to.
-LIGHT, DARK = "rgb(243, 245, 247)", "rgb(21, 24, 28)"
 
 
 def write(path, pictures):
@@ -240,6 +237,7 @@ def test_keyboard(page):
     # Letters are typed, not commands, where there is something to type into.
     page.locator("#search").fill("")
     page.locator("#search").press_sequentially("g")
+    expect(page.locator("#search")).to_have_value("g")
     expect(truth(page)).to_be_hidden()
 
 
@@ -255,14 +253,14 @@ def test_without_annotations_and_explanations(page):
 
 @pytest.mark.slow
 def test_dark_and_light(browser, address):
-    background = "getComputedStyle(document.body).backgroundColor"
     for scheme, before, after in (("light", LIGHT, DARK), ("dark", DARK, LIGHT)):
         with watched_page(browser, address, color_scheme=scheme) as page:
-            assert page.evaluate(background) == before
+            body = page.locator("body")
+            expect(body).to_have_css("background-color", before)
             page.locator("#theme").click()
-            assert page.evaluate(background) == after
+            expect(body).to_have_css("background-color", after)
             page.keyboard.press("d")
-            assert page.evaluate(background) == before
+            expect(body).to_have_css("background-color", before)
 
 
 @pytest.mark.slow
