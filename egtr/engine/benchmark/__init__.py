@@ -19,12 +19,21 @@ from .machine import count_work, measure_machine
 from .measure import Contestant, Memory, Timing, describe_machine, measure_memory, measure_time
 from .pipeline import Waiting, measure_waiting
 from .sampling import build_sampling
+from .scaling import (
+    MACHINE,
+    count_gradients,
+    measure_all_reduce,
+    measure_dataset,
+    ring_seconds,
+    simulate_waiting,
+)
 
 __all__ = [
     "AXES",
     "CONTESTANTS",
     "Case",
     "Contestant",
+    "MACHINE",
     "Memory",
     "PARTS",
     "SMALL",
@@ -37,14 +46,19 @@ __all__ = [
     "build_relation",
     "build_sampling",
     "build_training",
+    "count_gradients",
     "count_work",
     "describe_machine",
     "measure_agreement",
+    "measure_all_reduce",
+    "measure_dataset",
     "measure_growth",
     "measure_machine",
     "measure_memory",
     "measure_time",
     "measure_waiting",
     "plot_growth",
+    "ring_seconds",
+    "simulate_waiting",
     "split_inference",
 ]
