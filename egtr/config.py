@@ -209,6 +209,9 @@ def _add_solver_config(cfg: CfgNode) -> None:
     cfg.SOLVER.LR_MULTIPLIERS = []
     # Micro-batches of IMS_PER_BATCH whose gradients are averaged before each optimizer step.
     cfg.SOLVER.ACCUMULATE_STEPS = 1
+    # Steps in succession that may be skipped because a loss or the gradient is NaN or infinite; the log names the
+    # pictures. One more ends the run; 0: the first one does. Weights are never changed by such a step.
+    cfg.SOLVER.SKIP_NON_FINITE = 0
     # Keep only the outputs of the transformer's layers and compute the rest again in the backward pass: less memory,
     # a slower step, the same gradients.
     cfg.SOLVER.ACTIVATION_CHECKPOINTING = False

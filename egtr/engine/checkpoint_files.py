@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from torch import nn
 
 from egtr.structures import EGTRError
 
@@ -61,6 +62,30 @@ def write_checkpoint(path: str, content: dict[str, Any]) -> None:
             f"{path}: cannot be written ({describe_write_error(error)}). Checkpoints that were written before are as "
             "they were. Make room or choose another OUTPUT_DIR, then go on with --resume"
         ) from error
+
+
+def check_finite(model: nn.Module, what: str) -> None:
+    """Keep weights that are NaN or infinite from taking the place of good ones.
+
+    Buffers may be infinite, as masks are, but not NaN.
+
+    Args:
+        what: begins the message.
+
+    Raises:
+        EGTRError: a parameter or buffer of the model is not finite.
+    """
+    for kind, named, is_bad in (
+        ("parameter", model.named_parameters(), lambda tensor: not torch.isfinite(tensor).all()),
+        ("buffer", model.named_buffers(), lambda tensor: torch.isnan(tensor).any()),
+    ):
+        for name, tensor in named:
+            if is_bad(tensor.detach()):
+                raise EGTRError(
+                    f"{what}: is not written, because the {kind} {name} is not finite (NaN or infinite): training "
+                    "has diverged. Checkpoints that were written before are as they were: go on from one by "
+                    "--resume, or start anew, with a lower SOLVER.BASE_LR"
+                )
 
 
 def describe_write_error(error: BaseException) -> str:

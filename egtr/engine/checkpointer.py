@@ -18,7 +18,7 @@ from torch import nn
 
 from egtr.structures import EGTRError
 
-from .checkpoint_files import list_checkpoints, replacing, verify_checkpoint, write_checkpoint
+from .checkpoint_files import check_finite, list_checkpoints, replacing, verify_checkpoint, write_checkpoint
 from .paths import fetch
 
 logger = logging.getLogger(__name__)
@@ -91,10 +91,11 @@ class EGTRCheckpointer(DetectionCheckpointer):
         """As in Detectron2, but whatever dies meanwhile: the previous checkpoint stays until this one can be read.
 
         Raises:
-            EGTRError: it cannot be written, such as on a full disk.
+            EGTRError: it cannot be written, such as on a full disk, or holds weights that are not finite.
         """
         if not self.save_dir or not self.save_to_disk:
             return
+        check_finite(self.model, f"{name}.pth")
         state = {key: part.state_dict() for key, part in self.checkpointables.items()}
         path = os.path.join(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint to %s", path)
@@ -140,10 +141,11 @@ class EGTRCheckpointer(DetectionCheckpointer):
             model: one like the checkpointer's own, which None stands for.
 
         Raises:
-            EGTRError: it cannot be written, such as on a full disk.
+            EGTRError: it cannot be written, such as on a full disk, or holds weights that are not finite.
         """
         path = os.path.join(self.save_dir, f"{name}.pth")
         if self.save_dir and self.save_to_disk:
+            check_finite(model or self.model, f"{name}.pth")
             write_checkpoint(path, {"model": (model or self.model).state_dict(), **extra})
         return path
 

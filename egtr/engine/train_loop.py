@@ -1,8 +1,9 @@
 """One optimizer step: micro-batches, mixed precision, clipping by the global norm, metrics."""
 
+import logging
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -17,6 +18,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from egtr.structures import EGTRError
 
+logger = logging.getLogger(__name__)
+
+# Pictures of a step that went wrong which a message names.
+_NUM_NAMED = 20
+
 
 class AccumulatingTrainer(SimpleTrainer):
     """Detectron2's ``SimpleTrainer`` with what EGTR's recipe needs on top.
@@ -24,6 +30,7 @@ class AccumulatingTrainer(SimpleTrainer):
     - The gradient of a step is the mean over ``accumulate_steps`` micro-batches.
     - It is clipped by its norm over all trainable parameters together.
     - ``amp_dtype`` runs the forward pass in mixed precision, on the CPU as well; float16 scales the losses.
+    - A step of which a loss or the gradient is NaN or infinite changes no weight: it ends the run, or is skipped.
 
     Weighted losses, ``total_loss``, ``grad_norm`` (before clipping) and ``data_time`` go to the event
     storage. They reach the host in one transfer per step; losses are means over micro-batches and processes.
@@ -39,6 +46,7 @@ class AccumulatingTrainer(SimpleTrainer):
         max_grad_norm: float | None = None,
         norm_type: float = 2.0,
         amp_dtype: torch.dtype | None = None,
+        skip_non_finite: int = 0,
     ):
         """
         Args:
@@ -48,14 +56,19 @@ class AccumulatingTrainer(SimpleTrainer):
             max_grad_norm: clip the global norm to this value; None does not clip.
             norm_type: p of the norm.
             amp_dtype: torch.bfloat16, torch.float16 or None for full precision.
+            skip_non_finite: steps in succession that may be skipped because a loss or the gradient is not finite.
 
         Raises:
-            EGTRError: accumulate_steps below 1.
+            EGTRError: accumulate_steps below 1, or skip_non_finite below 0.
         """
         super().__init__(model, data_loader, optimizer)
         if accumulate_steps < 1:
             raise EGTRError(f"SOLVER.ACCUMULATE_STEPS is {accumulate_steps}; it must be at least 1")
+        if skip_non_finite < 0:
+            raise EGTRError(f"SOLVER.SKIP_NON_FINITE is {skip_non_finite}; give a number of steps, or 0 to skip none")
         self.accumulate_steps = accumulate_steps
+        self.skip_non_finite = skip_non_finite
+        self.skipped = 0
         self.max_grad_norm = max_grad_norm
         self.norm_type = norm_type
         self.amp_dtype = amp_dtype
@@ -65,25 +78,36 @@ class AccumulatingTrainer(SimpleTrainer):
             self.grad_scaler = torch.amp.GradScaler(self.device_type)
 
     def run_step(self) -> None:
+        """
+        Raises:
+            EGTRError: a loss or the gradient is not finite, and no more steps may be skipped. Weights are as they
+                were before the step.
+        """
         assert self.model.training, "the model was left in evaluation mode"
         self.optimizer.zero_grad(set_to_none=True)
-        sums: dict[str, torch.Tensor] = {}
+        parts: list[tuple[Any, dict[str, torch.Tensor]]] = []
         data_time = 0.0
         for micro_step in range(self.accumulate_steps):
             start = time.perf_counter()
             batch = next(self._data_loader_iter)
             data_time += time.perf_counter() - start
-            losses = self._backward(batch, synchronise=micro_step == self.accumulate_steps - 1)
-            for name, value in losses.items():
-                sums[name] = sums[name] + value if name in sums else value
+            parts.append((batch, self._backward(batch, synchronise=micro_step == self.accumulate_steps - 1)))
         self.after_backward()
-        grad_norm = self._clip_gradients()
-        losses = {name: value / self.accumulate_steps for name, value in sums.items()}
-        self._record(losses, grad_norm, data_time)
-        if self.grad_scaler is None:
-            self.optimizer.step()
+        metrics = self._average([losses for _, losses in parts], self._clip_gradients())
+        # float16 overflows now and then: the scaler leaves that step out by itself and lowers the scale.
+        overflow = self.grad_scaler is not None and not math.isfinite(metrics["grad_norm"])
+        bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+        if bad and not (overflow and bad == ["grad_norm"]):
+            self._refuse_step(bad, parts)
         else:
-            self.grad_scaler.step(self.optimizer)
+            self.skipped = 0
+            total_loss = sum(value for name, value in metrics.items() if name != "grad_norm")
+            get_event_storage().put_scalars(total_loss=total_loss, data_time=data_time, **metrics)
+            if self.grad_scaler is None:
+                self.optimizer.step()
+            else:
+                self.grad_scaler.step(self.optimizer)
+        if self.grad_scaler is not None:
             self.grad_scaler.update()
 
     def _backward(self, batch: Any, synchronise: bool) -> dict[str, torch.Tensor]:
@@ -108,46 +132,73 @@ class AccumulatingTrainer(SimpleTrainer):
         limit = math.inf if self.max_grad_norm is None else self.max_grad_norm
         return nn.utils.clip_grad_norm_(parameters, limit, norm_type=self.norm_type)
 
-    def _record(self, losses: Mapping[str, torch.Tensor], grad_norm: torch.Tensor, data_time: float) -> None:
-        names = [*losses, "grad_norm"]
-        values = torch.stack([v.float() for v in (*losses.values(), grad_norm.to(self._device))])
+    def _average(self, parts: Sequence[Mapping[str, torch.Tensor]], grad_norm: torch.Tensor) -> dict[str, float]:
+        """Means of the losses over micro-batches and processes, and "grad_norm"; the same in all processes."""
+        means = {name: sum(losses[name] for losses in parts) / len(parts) for name in parts[0]}
+        values = torch.stack([v.float() for v in (*means.values(), grad_norm.to(self._device))])
         if comm.get_world_size() > 1:
-            # All processes see the same numbers, so that all of them stop at a loss that is not finite.
+            # What is not finite in one process is not finite in the sum: all of them see it.
             dist.all_reduce(values)
             values /= comm.get_world_size()
-        metrics = dict(zip(names, values.tolist(), strict=True))
-        total_loss = sum(metrics[name] for name in losses)
-        # float16 overflows now and then: the scaler skips that step and lowers the scale.
-        checked = [total_loss] if self.grad_scaler is not None else [total_loss, metrics["grad_norm"]]
-        if not all(math.isfinite(value) for value in checked):
-            raise FloatingPointError(
-                f"Iteration {self.iter}: a loss or the gradient is not finite ({metrics}). Lower "
-                "SOLVER.BASE_LR, lengthen SOLVER.WARMUP_ITERS, or switch SOLVER.AMP.ENABLED off"
+        return dict(zip([*means, "grad_norm"], values.tolist(), strict=True))
+
+    def _refuse_step(self, bad: Sequence[str], parts: Sequence[tuple[Any, Mapping[str, torch.Tensor]]]) -> None:
+        """Say what is not finite, and of which pictures; raise where no more steps may be skipped.
+
+        Args:
+            bad: names of losses, or "grad_norm".
+            parts: batch and losses of this process's micro-batches.
+        """
+        losses = [name for name in bad if name != "grad_norm"]
+        own = [
+            image_id
+            for batch, found in parts
+            if not losses or not all(bool(torch.isfinite(found[name])) for name in losses)
+            for image_id in _image_ids(batch)
+        ]
+        image_ids = [image_id for ids in comm.all_gather(own) for image_id in ids]
+        named = ", ".join(map(str, image_ids[:_NUM_NAMED])) + (", ..." if len(image_ids) > _NUM_NAMED else "")
+        message = (
+            f"Iteration {self.iter}: {', '.join(losses) or 'the gradient'} of the batch with image ids "
+            f"{named or '?'} is not finite (NaN or infinite); no weight was changed"
+        )
+        self.skipped += 1
+        if self.skipped > self.skip_non_finite:
+            raise EGTRError(
+                f"{message}. Check these pictures and their boxes, lower SOLVER.BASE_LR, lengthen "
+                "SOLVER.WARMUP_ITERS or switch SOLVER.AMP.ENABLED off; SOLVER.SKIP_NON_FINITE goes on past single "
+                "steps. --resume goes on from the last checkpoint"
             )
-        storage = get_event_storage()
-        storage.put_scalars(total_loss=total_loss, data_time=data_time, **metrics)
+        logger.warning("%s. Step skipped, %d of %d in succession", message, self.skipped, self.skip_non_finite)
 
     @property
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
 
     def state_dict(self) -> dict[str, Any]:
-        state = super().state_dict()
+        state = super().state_dict() | {"skipped": self.skipped}
         if self.grad_scaler is not None:
             state["grad_scaler"] = self.grad_scaler.state_dict()
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
+        self.skipped = state_dict.get("skipped", 0)
         # A run that changes its precision on resume starts with a fresh scale.
         if self.grad_scaler is not None and "grad_scaler" in state_dict:
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
 
 
+def _image_ids(batch: Any) -> list[Any]:
+    """Ids in a batch of Detectron2's loaders; none of other batches."""
+    records = batch if isinstance(batch, list | tuple) else ()
+    return [record.get("image_id") for record in records if isinstance(record, Mapping)]
+
+
 def build_train_loop(
     cfg: CfgNode, model: nn.Module, data_loader: Iterable[Any], optimizer: torch.optim.Optimizer
 ) -> AccumulatingTrainer:
-    """The training loop that SOLVER.ACCUMULATE_STEPS, SOLVER.CLIP_GRADIENTS and SOLVER.AMP describe.
+    """The training loop by SOLVER.ACCUMULATE_STEPS, CLIP_GRADIENTS, AMP and SKIP_NON_FINITE.
 
     Raises:
         EGTRError: a value of these keys is not supported.
@@ -160,6 +211,7 @@ def build_train_loop(
         max_grad_norm=_max_grad_norm(cfg),
         norm_type=cfg.SOLVER.CLIP_GRADIENTS.NORM_TYPE,
         amp_dtype=_amp_dtype(cfg),
+        skip_non_finite=cfg.SOLVER.SKIP_NON_FINITE,
     )
 
 

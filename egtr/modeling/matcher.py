@@ -12,6 +12,8 @@ from .outputs import Target
 
 # Inside the logarithms of the class cost; it bounds the cost from below, which smoothing relies on.
 EPS = 1e-8
+# Above any cost of finite output.
+_NO_MATCH = 1e9
 
 
 class Match(NamedTuple):
@@ -82,20 +84,14 @@ class HungarianMatcher(nn.Module):
             logits: (B, N, C).
             boxes: (B, N, 4) cxcywh in 0..1.
             targets: B records.
-
-        Raises:
-            FloatingPointError: a cost is not finite, that is, the model's output is not.
         """
         matches = []
         for index, target in enumerate(targets):
             cost = self.cost_matrix(logits[index], boxes[index], target)
-            on_cpu = cost.cpu().numpy()
-            try:
-                queries, objects = linear_sum_assignment(on_cpu)
-            except ValueError as error:
-                raise FloatingPointError(
-                    f"matching: class logits or boxes of picture {index} of the batch are not finite"
-                ) from error
+            # What a model that diverges predicts is matched last, so that the losses tell: a process that raised here
+            # would leave the others waiting for its gradients.
+            finite = cost.nan_to_num(_NO_MATCH, _NO_MATCH, _NO_MATCH)
+            queries, objects = linear_sum_assignment(finite.cpu().numpy())
             queries = torch.as_tensor(queries, device=cost.device)
             objects = torch.as_tensor(objects, device=cost.device)
             matches.append(Match(queries, objects, cost[queries, objects]))

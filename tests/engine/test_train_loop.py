@@ -108,11 +108,99 @@ def test_gradients_do_not_leak_into_the_next_step():
     assert (model.first.item(), model.second.item()) == (-6.0, -8.0)
 
 
-def test_loss_that_is_not_finite_stops_before_weights_change():
-    model = Slopes()
-    with pytest.raises(FloatingPointError, match="Iteration 0.*BASE_LR"):
-        run_one_step(model, [torch.tensor(math.nan)])
+def records(factor: float, *image_ids: int) -> list[dict]:
+    """A batch as Detectron2's loaders make them, for SlopesOfRecords."""
+    return [{"image_id": image_id, "factor": factor} for image_id in image_ids]
+
+
+class SlopesOfRecords(Slopes):
+    def forward(self, batch: list[dict]) -> dict[str, torch.Tensor]:
+        return super().forward(torch.tensor(batch[0]["factor"]))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_names_term_and_pictures_and_changes_no_weight(value):
+    """Of two micro-batches, the second one is to blame. 0 times infinity is NaN, too."""
+    model = SlopesOfRecords()
+    batches = [records(1.0, 3, 4), records(value, 17, 18)]
+    with pytest.raises(EGTRError, match=r"Iteration 0: loss_first of .* ids 17, 18 is not finite.*BASE_LR.*SKIP_NON"):
+        run_one_step(model, batches, accumulate_steps=2)
     assert (model.first.item(), model.second.item()) == (0.0, 0.0)
+
+
+class Steep(SlopesOfRecords):
+    """The loss is 0, its gradient infinite."""
+
+    def forward(self, batch):
+        return {"loss": (self.first + self.second).sqrt().sum() * batch[0]["factor"]}
+
+
+def test_a_gradient_that_is_not_finite_is_found_though_the_losses_are():
+    model = Steep()
+    with pytest.raises(EGTRError, match="Iteration 0: the gradient of the batch with image ids 5 is not finite"):
+        run_one_step(model, [records(1.0, 5)])
+    assert (model.first.item(), model.second.item()) == (0.0, 0.0)
+
+
+def test_steps_are_skipped_up_to_the_limit_in_succession(caplog):
+    """good, bad, bad, good, bad, bad, bad: with 2 to skip, the last one ends the run; both good ones have stepped."""
+    model = SlopesOfRecords()
+    factors = [1.0, math.nan, math.inf, 1.0, math.nan, math.nan, math.nan]
+    batches = [records(factor, k) for k, factor in enumerate(factors)]
+    trainer = AccumulatingTrainer(model, batches, torch.optim.SGD(model.parameters(), lr=1.0), skip_non_finite=2)
+    with EventStorage(0) as storage:
+        for trainer.iter in range(6):
+            trainer.run_step()
+        assert (model.first.item(), model.second.item()) == (-6.0, -8.0)
+        # What is written is what trained, not NaN.
+        assert math.isfinite(storage.latest()["total_loss"][0])
+        resumed = AccumulatingTrainer(model, batches, torch.optim.SGD(model.parameters(), lr=1.0), skip_non_finite=2)
+        resumed.load_state_dict(trainer.state_dict())
+        for loop in (trainer, resumed):
+            with pytest.raises(EGTRError, match="not finite"):
+                loop.iter = 6
+                loop._data_loader_iter_obj = iter(batches[6:])
+                loop.run_step()
+    skipped = [record.message for record in caplog.records if "Step skipped" in record.message]
+    assert [message.rpartition("skipped, ")[2] for message in skipped] == [
+        f"{k} of 2 in succession" for k in (1, 2, 1, 2)
+    ]
+    assert (model.first.item(), model.second.item()) == (-6.0, -8.0)
+
+
+def test_float16_skips_a_loss_that_is_not_finite_and_scales_on():
+    model = SlopesOfRecords()
+    batches = [records(1.0, 1), records(math.nan, 2), records(1.0, 3)]
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    trainer = AccumulatingTrainer(model, batches, optimizer, amp_dtype=torch.float16, skip_non_finite=1)
+    with EventStorage(0):
+        for trainer.iter in range(3):
+            trainer.run_step()
+    assert (model.first.item(), model.second.item()) == (-6.0, -8.0)
+
+
+def skip_together(args) -> None:
+    """Of two processes the second meets NaN: both skip, both name its picture, and both go on."""
+    model = SlopesOfRecords()
+    wrapped = create_ddp_model(model, broadcast_buffers=False, device_ids=None)
+    bad = math.nan if comm.get_rank() else 1.0
+    batches = [records(bad, 10 + comm.get_rank()), records(1.0, 0), records(bad, 20 + comm.get_rank())]
+    trainer = AccumulatingTrainer(wrapped, batches, torch.optim.SGD(model.parameters(), lr=1.0))
+    trainer.skip_non_finite = 1
+    with EventStorage(0):
+        for trainer.iter in range(2):
+            trainer.run_step()
+        trainer.skip_non_finite = 0
+        with pytest.raises(EGTRError, match="loss_first of the batch with image ids 21 is not finite"):
+            trainer.run_step()
+    assert (model.first.item(), model.second.item()) == (-3.0, -4.0)
+    Path(args.trace, str(comm.get_rank())).touch()
+
+
+def test_two_processes_skip_together(tmp_path):
+    args = Namespace(num_gpus=2, num_machines=1, machine_rank=0, dist_url="auto", trace=str(tmp_path))
+    assert launch(skip_together, args) is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
 
 
 def test_bfloat16_on_the_cpu_keeps_weights_in_float32():

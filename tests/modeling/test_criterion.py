@@ -58,9 +58,15 @@ def test_matching_is_the_best_assignment_even_with_more_objects_than_queries():
     assert dict(zip(match.queries.tolist(), match.objects.tolist(), strict=True)) == {0: 2, 1: 0}
 
 
-def test_not_finite_is_named():
-    with pytest.raises(FloatingPointError, match="picture 0"):
-        HungarianMatcher()(torch.full((1, 2, 1), math.nan), torch.rand(1, 2, 4), [make_target([0], [0.5] * 4)])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_matched_last_and_makes_no_error(value):
+    """Query 0 fits the object, but its box is not finite; of two such queries one is matched, and its cost tells."""
+    boxes = torch.tensor([[0.5, 0.5, 0.2, value], [0.1, 0.1, 0.1, 0.1]])
+    target = make_target([0], [[0.5, 0.5, 0.2, 0.2]])
+    match = HungarianMatcher()(torch.zeros(1, 2, 1), boxes[None], [target])[0]
+    assert match.queries.tolist() == [1] and torch.isfinite(match.costs).all()
+    match = HungarianMatcher()(torch.full((1, 2, 1), math.nan), boxes[None], [target])[0]
+    assert len(match.queries) == 1 and not torch.isfinite(match.costs).all()
 
 
 def test_focal_loss_by_hand():
