@@ -210,6 +210,16 @@ def test_search(page):
 
 
 @pytest.mark.slow
+def test_controls_stand_in_one_row_and_names_in_one_piece(page):
+    title, last = page.locator("#title").bounding_box(), page.locator("#theme").bounding_box()
+    assert last["y"] < title["y"] + title["height"]
+    # A narrow list breaks between names, never in one: each has a single rectangle.
+    page.add_style_tag(content=".triplets { width: 8rem; }")
+    chips = prediction(page).locator(".chip")
+    assert chips.evaluate_all("chips => chips.map((chip) => chip.getClientRects().length)") == [1] * 4
+
+
+@pytest.mark.slow
 def test_sort(page):
     names = page.locator(".row .name")
     expect(names).to_have_text(["b street.jpg", "a <i>beach</i>.jpg", "c plain.jpg"])

@@ -123,7 +123,7 @@ function onKey(event) {
 
 function start() {
   byId("title").textContent = document.title;
-  const recall = Object.entries(index.recall).map(([k, value]) => `R@${k} ${(100 * value).toFixed(1)}%`);
+  const recall = Object.entries(index.recall).map(([k, value]) => `R@${k}\u00a0${(100 * value).toFixed(1)}%`);
   byId("summary").textContent = [counted(index.pictures.length, "picture"), ...recall].join(" · ");
   const { classes, predicates } = index.vocabulary();
   byId("class").append(...classes.map((name) => element("option", { value: name }, name)));
