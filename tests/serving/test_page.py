@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.browsing import DARK, LIGHT, watched_page
+from tests.browsing import DARK, LIGHT, PATIENCE, watched_page
 
 from .pictures import empty_png
 
@@ -124,11 +124,19 @@ def test_what_goes_wrong_is_said_and_can_be_mended(browser, server, scene):
     """Browsers report refused requests on the console, so that this page is not watched."""
     page = browser.new_page()
     try:
+        page.set_default_timeout(PATIENCE)
         page.goto(server.address)
         page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": empty_png(20_000, 20_000)})
         expect(page.locator("#problem")).to_contain_text("more than 40 megapixels; scale it down")
         give(page, scene)
         expect(page.locator("#problem")).to_have_text("")
+        # What is refused takes the place of nothing: the former picture is shown, and saved.
+        page.set_input_files("#file", {"name": "b.png", "mimeType": "image/png", "buffer": b"no picture"})
+        expect(page.locator("#problem")).to_contain_text("no picture in a format that is read here")
+        expect(page.locator("#name")).to_contain_text("street.png")
+        with page.expect_download() as download:
+            page.click("[data-format=json]")
+        assert json.loads(download.value.path().read_text("utf-8"))["source"]["file_name"] == "street.png"
     finally:
         page.close()
 

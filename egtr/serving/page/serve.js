@@ -1,14 +1,15 @@
 // The server's page: a picture from anywhere, sent once for each change that needs the model, shown by the viewer.
 
 const viewer = new Viewer(byId("viewer"), readConfig());
-// What is shown: the file itself, kept for other models and for downloads.
+// What was asked for last, and what is shown: the file itself, kept for other models and for downloads.
+let wanted = null;
 let file = null;
 let record = null;
 let request = null;
 
 async function open(chosen) {
   if (!chosen) return;
-  file = chosen;
+  wanted = chosen;
   await look();
 }
 
@@ -17,18 +18,23 @@ function readSelection() {
   return { model: byId("model").value, top_k: byId("top-k").value, merge: byId("merge").checked };
 }
 
-// Asks for the present file; a newer question takes the place of one that has no answer yet.
+// A newer question takes the place of one that has no answer yet.
 async function look() {
-  if (!file) return;
+  if (!wanted) return;
+  const asked = wanted;
   request?.abort();
   const present = (request = new AbortController());
-  say(`Looking at ${file.name} …`);
+  say(`Looking at ${asked.name} …`);
   try {
-    const response = await post("explanations", readSelection(), present.signal);
-    record = { ...(await response.json()), name: file.name, comparison: null };
+    const response = await post("explanations", asked, readSelection(), present.signal);
+    record = { ...(await response.json()), name: asked.name, comparison: null };
+    file = asked;
     show();
   } catch (error) {
-    if (present === request) complain(error);
+    if (present !== request) return;
+    complain(error);
+    // What was refused is forgotten: other models and downloads are asked for what is shown.
+    wanted = file ?? wanted;
   } finally {
     if (present === request) finish();
   }
@@ -42,9 +48,9 @@ function show() {
   viewer.show(record);
 }
 
-async function post(route, parameters, signal) {
+async function post(route, picture, parameters, signal) {
   const form = new FormData();
-  form.append("file", file, file.name);
+  form.append("file", picture, picture.name);
   const address = `api/v1/${route}?${new URLSearchParams(parameters)}`;
   const response = await fetch(address, { method: "POST", body: form, signal });
   if (response.ok) return response;
@@ -59,7 +65,7 @@ async function download(format) {
   if (minScore > 0 && record.graph.relations.some(({ score }) => score < minScore)) parameters.min_score = minScore;
   say(`Writing ${format} …`);
   try {
-    const blob = await (await post("scene-graph", parameters)).blob();
+    const blob = await (await post("scene-graph", file, parameters)).blob();
     const address = URL.createObjectURL(blob);
     element("a", { href: address, download: `${file.name.replace(/\.[^.]*$/, "") || "picture"}_graph.${format}` }).click();
     setTimeout(() => URL.revokeObjectURL(address), 60_000);
