@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egtr.evaluation import PredictionMeta, PredictionWriter, Scorer
-from egtr.modeling.relation import MLPRelationHead, pruning, search_best_pairs
+from egtr.modeling.relation import HadamardPairs, MLPRelationHead, pruning, search_best_pairs
 from egtr.structures import EGTRError, GroundTruth, TripletCounts, rank_triplets
 from tests.evaluation.predictions import assert_scored_alike
 
@@ -184,6 +184,13 @@ def test_in_bfloat16(monkeypatch):
         (ours,), (whole,) = predict(model, inputs), predict_dense(model, inputs)
     assert ours.prediction.pair_share < 1
     np.testing.assert_allclose(ours.triplet_scores, whole.triplet_scores, atol=0.03)
+
+
+def test_a_pair_function_that_does_not_separate_is_asked_about_all_pairs(monkeypatch):
+    """Whatever it says of itself: only separable ones can choose pairs."""
+    monkeypatch.setattr(HadamardPairs, "pairwise", True, raising=False)
+    model = small_model("MODEL.EGTR.RELATION.SOURCE.PAIR_FUNCTION", "HadamardPairs").eval()
+    assert predict(model, pictures(1))[0].prediction.pair_share == 1
 
 
 def test_untrained_models_look_at_all_pairs_side_by_side():

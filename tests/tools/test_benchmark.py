@@ -141,6 +141,15 @@ def test_a_wrong_key_is_named(capsys):
     assert "NUM_QUERY" in capsys.readouterr().err
 
 
+def test_the_product_is_where_the_model_is():
+    """Or the growth of a model on a GPU would be held against that of a product on a CPU."""
+    case = benchmark.Case.from_config(
+        load_config(get_config_file("vg150_egtr.yaml"), [*TINY, "MODEL.DEVICE", "meta"]), 96, 96
+    )
+    product = benchmark.growth._smallest_product(case).step(None)
+    assert product.device.type == "meta" and product.shape == (36, 4)
+
+
 def test_slope_of_a_power_law():
     # y = 5 x^2 where only the last two of four values count: the first two are far off.
     assert benchmark.growth.slope([1, 2, 4, 8], [99.0, 99.0, 80.0, 320.0]) == pytest.approx(2)

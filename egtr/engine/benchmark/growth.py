@@ -68,9 +68,10 @@ def _at(case: Case, axis: str, value: int) -> Case:
 
 
 def _smallest_product(case: Case) -> Contestant:
-    egtr = case.cfg().MODEL.EGTR
-    left = torch.randn(egtr.NUM_QUERIES**2, egtr.TRANSFORMER.HIDDEN_DIM, device=egtr.get("DEVICE", "cpu"))
-    right = torch.randn(egtr.TRANSFORMER.HIDDEN_DIM, egtr.NUM_PREDICATES)
+    cfg = case.cfg()
+    egtr, device = cfg.MODEL.EGTR, cfg.MODEL.DEVICE
+    left = torch.randn(egtr.NUM_QUERIES**2, egtr.TRANSFORMER.HIDDEN_DIM, device=device)
+    right = torch.randn(egtr.TRANSFORMER.HIDDEN_DIM, egtr.NUM_PREDICATES, device=device)
     return Contestant(lambda _: left @ right, None, None)
 
 

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from .build import build_connectivity_head, build_relation_head, build_relation_tasks
 from .frequency_bias import FrequencyBias
-from .pair_features import PairFeatures, is_pairwise
+from .pair_features import PairFeatures, SeparablePairs, is_pairwise
 from .source import RelationSource
 
 
@@ -36,7 +36,8 @@ class RelationPart(nn.Module):
     @property
     def scores_single_pairs(self) -> bool:
         """Whether pair function and relation head can tell the relations of some pairs without those of all."""
-        return is_pairwise(self.source.pairs) and is_pairwise(type(self.relation_head))
+        pairs = self.source.pairs
+        return issubclass(pairs, SeparablePairs) and is_pairwise(pairs) and is_pairwise(type(self.relation_head))
 
     def relation_logits(self, pairs: PairFeatures, logits: Tensor) -> Tensor:
         """Of all pairs, (B, N, N, R), frequency bias included. ``logits`` (B, N, C) are those of the classes."""
