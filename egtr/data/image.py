@@ -21,6 +21,11 @@ ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarr
 # What Pillow's decoders report damage by; AVIF's by a RuntimeError.
 _DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, Image.DecompressionBombError)
 
+# What Pillow reads without running other programs, as it does for EPS.
+FORMATS = tuple(
+    "AVIF BLP BMP DDS DIB GIF ICNS ICO JPEG JPEG2000 PCX PNG PPM PSD QOI SGI TGA TIFF WEBP XBM XPM".split()
+)
+
 # Suffixes that a folder is searched for; a file that is named outright may have any.
 IMAGE_SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 CHANNEL_ORDERS = ("RGB", "BGR")
@@ -30,8 +35,8 @@ class BrokenImageError(EGTRError):
     """A picture of a data set cannot be used.
 
     Attributes:
-        kind: "missing-image", "truncated-image", "unreadable-image", or "size-mismatch" where it is another
-            picture than the one that was annotated.
+        kind: "missing-image", "truncated-image", "unreadable-image", "too-large", or "size-mismatch" where it is
+            another picture than the one that was annotated.
     """
 
     # The message alone is enough, because DataLoader workers send their errors to the main process by it.
@@ -40,7 +45,9 @@ class BrokenImageError(EGTRError):
         self.kind = kind
 
 
-def read_annotated_image(record: dict[str, Any], image_format: str = "RGB") -> np.ndarray:
+def read_annotated_image(
+    record: dict[str, Any], image_format: str = "RGB", max_pixels: int | None = None
+) -> np.ndarray:
     """The picture of a dataset dict as training and evaluation read it, its orientation by EXIF applied.
 
     "RGB" and "BGR" are what :func:`load_image` makes of the file, so that a model sees 16-bit, CMYK and transparent
@@ -50,16 +57,19 @@ def read_annotated_image(record: dict[str, Any], image_format: str = "RGB") -> n
         record: its ``file_name`` is read; ``height`` and ``width`` are compared with the picture, or set where
             they are missing.
         image_format: "RGB", "BGR" or another one that :func:`detectron2.data.detection_utils.read_image` knows.
+        max_pixels: see :func:`load_image`.
 
     Returns:
         (H, W, 3) uint8 where ``image_format`` is "RGB" or "BGR".
 
     Raises:
-        BrokenImageError: the picture is missing, cannot be decoded to its end, or has another size.
+        BrokenImageError: the picture is missing, too large, cannot be decoded to its end, or has another size.
     """
     file_name = record["file_name"]
     try:
-        image = _read(file_name, image_format)
+        image = _read(file_name, image_format, max_pixels)
+    except _TooLargeError as error:
+        raise BrokenImageError(str(error), "too-large") from error
     except FileNotFoundError as error:
         message = f"{file_name}: cannot be read as a picture: there is no such file. Copy it there."
         raise BrokenImageError(message, "missing-image") from error
@@ -78,13 +88,35 @@ def read_annotated_image(record: dict[str, Any], image_format: str = "RGB") -> n
     return image
 
 
-def _read(file_name: str, image_format: str) -> np.ndarray:
-    if image_format not in CHANNEL_ORDERS:
+def _read(file_name: str, image_format: str, max_pixels: int | None) -> np.ndarray:
+    with PathManager.open(file_name, "rb") as file, _open(file, file_name, max_pixels) as image:
+        pixels = _to_rgb(image, file_name) if image_format in CHANNEL_ORDERS else None
+    if pixels is None:
         # A copy, since what Pillow hands out is read-only, which torch warns about when fvcore flips it.
         return np.array(detection_utils.read_image(file_name, format=image_format))
-    with PathManager.open(file_name, "rb") as file, Image.open(file) as image:
-        pixels = _to_rgb(image, file_name)
     return pixels if image_format == "RGB" else np.ascontiguousarray(pixels[:, :, ::-1])
+
+
+class _TooLargeError(EGTRError):
+    pass
+
+
+def _open(source: Any, name: str, max_pixels: int | None) -> Image.Image:
+    """A picture of which only the header has been read: what it says decides whether the rest is."""
+    limit = Image.MAX_IMAGE_PIXELS if max_pixels is None else max_pixels
+    if max_pixels is not None and Image.MAX_IMAGE_PIXELS is not None:
+        # Pillow has a limit of its own, which a configuration that allows more has to lift in every worker.
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels)
+    remedy = "Scale it down, or raise INPUT.MAX_PIXELS or PIL.Image.MAX_IMAGE_PIXELS"
+    try:
+        image = Image.open(source, formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _TooLargeError(f"{name}: too large ({error}). {remedy}") from error
+    if limit is not None and image.width * image.height > limit:
+        size = f"{image.width} x {image.height} pixels"
+        image.close()
+        raise _TooLargeError(f"{name}: too large: {size}, more than {limit:,} in all. {remedy}")
+    return image
 
 
 def _reason(error: Exception, file_name: str) -> str:
@@ -95,7 +127,7 @@ def _reason(error: Exception, file_name: str) -> str:
     return "the file is empty" if empty else "not in any format that Pillow reads"
 
 
-def load_image(source: ImageSource, channel_order: str | None = None) -> np.ndarray:
+def load_image(source: ImageSource, channel_order: str | None = None, max_pixels: int | None = None) -> np.ndarray:
     """A picture as people see it.
 
     Orientation by EXIF is applied. Grayscale, palette, bilevel, CMYK, YCbCr and LAB pictures become RGB (CMYK by
@@ -108,6 +140,8 @@ def load_image(source: ImageSource, channel_order: str | None = None) -> np.ndar
             (H, W) or (H, W, 3), or a tensor of shape (3, H, W), with values 0..255.
         channel_order: "RGB" or "BGR" (what ``cv2.imread`` returns). Needed for pixels with three channels, which
             do not tell; not allowed for anything else, which does.
+        max_pixels: height times width above which a file is refused by its header, before it is decoded; None:
+            ``PIL.Image.MAX_IMAGE_PIXELS``, 89 million.
 
     Returns:
         (H, W, 3) uint8, RGB.
@@ -125,16 +159,16 @@ def load_image(source: ImageSource, channel_order: str | None = None) -> np.ndar
     if isinstance(source, bytes):
         source = io.BytesIO(source)
     try:
-        with Image.open(source) as image:
+        with _open(source, str(name), max_pixels) as image:
             return _to_rgb(image, str(name))
+    except EGTRError:
+        raise
     except FileNotFoundError as error:
         raise EGTRError(f"{name}: there is no such file") from error
     except IsADirectoryError as error:
         raise EGTRError(f"{name}: is a folder, not a picture") from error
     except UnidentifiedImageError as error:
         raise EGTRError(f"{name}: not a picture in any format that Pillow reads") from error
-    except Image.DecompressionBombError as error:
-        raise EGTRError(f"{name}: too large ({error}); scale it down or raise PIL.Image.MAX_IMAGE_PIXELS") from error
     except _DECODING_ERRORS as error:
         raise EGTRError(f"{name}: cannot be read as a picture ({error}); is the file whole?") from error
 

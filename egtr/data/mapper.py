@@ -44,6 +44,7 @@ class SceneGraphMapper:
             None: mirroring changes no predicate. Turning upside down never does.
         one_predicate_per_pair: of several predicates on one pair of objects, keep one drawn at random.
         resampling: leaves relations of frequent predicates out; None leaves none out.
+        max_pixels: of a picture, see :func:`egtr.data.image.load_image`.
     """
 
     @configurable
@@ -56,6 +57,7 @@ class SceneGraphMapper:
         flip_predicates: Sequence[int] | None = None,
         one_predicate_per_pair: bool = False,
         resampling: PredicateResampling | None = None,
+        max_pixels: int | None = None,
     ):
         self.is_train = is_train
         self.augmentations = T.AugmentationList(list(augmentations))
@@ -63,6 +65,7 @@ class SceneGraphMapper:
         self.flip_predicates = None if flip_predicates is None else np.asarray(flip_predicates, dtype=np.int64)
         self.one_predicate_per_pair = one_predicate_per_pair
         self.resampling = resampling
+        self.max_pixels = max_pixels
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
@@ -74,6 +77,7 @@ class SceneGraphMapper:
             "image_format": cfg.INPUT.FORMAT,
             "flip_predicates": _common_flip_table(names),
             "one_predicate_per_pair": _one_predicate_per_pair(cfg.INPUT.PREDICATES_PER_PAIR, names),
+            "max_pixels": cfg.INPUT.MAX_PIXELS,
         }
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
@@ -100,7 +104,7 @@ class SceneGraphMapper:
 
     def _read_and_augment(self, dataset_dict: dict[str, Any]) -> tuple[np.ndarray, Transform]:
         """Read and transform the picture, (H, W, 3) uint8; add its original size to the dict if missing."""
-        image = read_annotated_image(dataset_dict, self.image_format)
+        image = read_annotated_image(dataset_dict, self.image_format, self.max_pixels)
         aug_input = T.AugInput(image)
         transforms = self.augmentations(aug_input)
         return aug_input.image, transforms

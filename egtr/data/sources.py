@@ -64,14 +64,18 @@ class Pictures:
     Args:
         source: see above.
         channel_order: "RGB" or "BGR" of arrays and tensors with three channels; other sources say what they hold.
+        max_pixels: of a file, see :func:`egtr.data.image.load_image`.
 
     Raises:
         EGTRError: a source is a URL, of an unknown type, or a folder or pattern without pictures. What turns out
             later is raised by ``Picture.read`` of the picture that it concerns.
     """
 
-    def __init__(self, source: Source | Iterable[Source], channel_order: str | None = None):
+    def __init__(
+        self, source: Source | Iterable[Source], channel_order: str | None = None, max_pixels: int | None = None
+    ):
         self._channel_order = channel_order
+        self.max_pixels = max_pixels
         if _is_single(source):
             self._entries = [("", entry) for entry in _expand(source)]
         elif isinstance(source, Iterator):
@@ -109,7 +113,7 @@ class Pictures:
             file_name = get_file_name(entry)
             # A file's own name says enough.
             where = "" if file_name else where
-            yield Picture(partial(_read_picture, entry, order, where), file_name)
+            yield Picture(partial(_read_picture, entry, order, where, self.max_pixels), file_name)
 
 
 def read_ahead(function: Callable, items: Iterable, threads: int, depth: int) -> Iterator:
@@ -169,9 +173,9 @@ def get_file_name(source: Source) -> str | None:
     return name if isinstance(name, str) and name else None
 
 
-def _read_picture(entry: ImageSource, channel_order: str | None, where: str) -> np.ndarray:
+def _read_picture(entry: ImageSource, channel_order: str | None, where: str, max_pixels: int | None) -> np.ndarray:
     try:
-        return load_image(entry, channel_order)
+        return load_image(entry, channel_order, max_pixels)
     except EGTRError as error:
         raise EGTRError(f"{where}{error}") from error
 

@@ -120,7 +120,7 @@ class EGTRCheckpointer(DetectionCheckpointer):
         paths = list_checkpoints(self.save_dir)
         for path in paths:
             try:
-                verify_checkpoint(path)
+                load_checkpoint_file(path)
             except EGTRError as error:
                 logger.warning("%s. Trying the one before it", error)
             else:
@@ -158,6 +158,9 @@ class EGTRCheckpointer(DetectionCheckpointer):
             blobs = data.get("blobs", data)
             weights = {name: value for name, value in blobs.items() if not name.endswith("_momentum")}
             return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
+        if filename.endswith(".pyth"):
+            # Detectron2 reads these by itself, not by _torch_load.
+            raise EGTRError(f"{filename}: files of pycls are not read. Save the weights as .pth: {{'model': ...}}")
         return super()._load_file(filename)
 
     def _torch_load(self, filename: str) -> dict[str, Any]:

@@ -197,7 +197,8 @@ def _check_key(cfg: CfgNode, key: str, where: str) -> None:
     node: Any = cfg
     for part in key.split("."):
         if not isinstance(node, CfgNode) or part not in node:
-            raise EGTRError(f"{where}: there is no key {key}.{_suggestion(cfg, key)}")
+            shown = key if key.isprintable() else repr(key)
+            raise EGTRError(f"{where}: there is no key {shown}.{_suggestion(cfg, key)}")
         node = node[part]
 
 

@@ -144,7 +144,8 @@ class EGTRPredictor:
         Raises:
             EGTRError: the picture cannot be read, or the model has no relation part.
         """
-        picture = Picture(partial(load_image, source, channel_order), get_file_name(source))
+        read = partial(load_image, source, channel_order, self.cfg.INPUT.MAX_PIXELS)
+        picture = Picture(read, get_file_name(source))
         record, _ = self.prepare(picture)
         return self._predict([record], [picture])[0]
 
@@ -174,6 +175,7 @@ class EGTRPredictor:
             if value < 1:
                 raise EGTRError(f"{name} is {value}; it has to be 1 or more")
         pictures = source if isinstance(source, Pictures) else Pictures(source, channel_order)
+        pictures.max_pixels = pictures.max_pixels or self.cfg.INPUT.MAX_PIXELS
         return self._stream(pictures, batch_size, threads)
 
     def _stream(self, pictures: Pictures, batch_size: int, threads: int) -> Iterator[PredictedPicture]:

@@ -1,6 +1,8 @@
 """Real files that are damaged in all the ways that files are."""
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,14 @@ def encode(image: Image.Image, kind: str = "JPEG", **options) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    """The beginning of a PNG file: all that it takes to claim any size."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + b"\0\0\0\1IDAT"
+    )
 
 
 def write_damaged(folder: Path) -> dict[str, str]:
@@ -36,8 +46,10 @@ def write_damaged(folder: Path) -> dict[str, str]:
     }
     for name, (content, _) in contents.items():
         (folder / name).write_bytes(content)
+    (folder / "huge.png").write_bytes(png_header(20_000, 20_000))
     (folder / "folder.jpg").mkdir()
     return {name: kind for name, (_, kind) in contents.items()} | {
+        "huge.png": "too-large",
         "folder.jpg": "unreadable-image",
         "nowhere.jpg": "missing-image",
     }
