@@ -6,10 +6,12 @@ import json
 import sys
 from pathlib import Path
 
+from egtr.data.image import find_images
 from egtr.data.sources import Pictures
 from egtr.engine import EGTRPredictor, add_model_arguments, explain_graph, import_extensions
 from egtr.structures import EGTRError
 from egtr.visualization import draw_explanation
+from egtr.visualization.export import frame_stem, unique_stems
 
 EPILOG = """
 Each edge becomes NAME_edge0.png and so on, numbered by descending score; NAME_explanations.json has the same numbers.
@@ -33,25 +35,29 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--top-k {args.top_k}: give at least 1")
     try:
         import_extensions(args.extension)
+        paths = find_images(args.input)
+        stems = dict(zip(paths, unique_stems(paths), strict=True))
         predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
         failed = False
-        for result in predictor.stream(Pictures(args.input)):
+        for result in predictor.stream(Pictures(paths)):
             if result.error is not None:
                 print(f"error: {result.error}", file=sys.stderr)
                 failed = True
             else:
-                explain_picture(predictor, result.image, result.graph, args)
+                graph = result.graph.for_display(top_k=args.top_k)
+                target = args.output / frame_stem(stems[graph.file_name], graph)
+                explain_picture(predictor, result.image, graph, target)
     except (EGTRError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return int(failed)
 
 
-def explain_picture(predictor: EGTRPredictor, image, graph, args: argparse.Namespace) -> None:
-    graph = graph.for_display(top_k=args.top_k)
+def explain_picture(predictor: EGTRPredictor, image, graph, target: Path) -> None:
     explanations = explain_graph(predictor, image, graph, channel_order="RGB")
-    target = args.output / Path(graph.file_name).stem
-    args.output.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not explanations:
+        print(f"{target}: no relations")
     for edge, explanation in enumerate(explanations):
         draw_explanation(image, explanation).savefig(f"{target}_edge{edge}.png")
         print(f"{target}_edge{edge}.png: {explanation}")

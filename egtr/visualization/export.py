@@ -77,8 +77,7 @@ def export_scene_graphs(
             continue
         graph = select(result.graph)
         target = targets[graph.file_name]
-        if graph.frame is not None:
-            target = target.with_name(f"{target.stem}_frame{graph.frame:06d}{target.suffix}")
+        target = target.with_name(f"{frame_stem(target.stem, graph)}{target.suffix}")
         save_scene_graph(target, result.image, graph, show_scores=show_scores)
         for graph_suffix in graph_suffixes:
             save_graph(target.with_suffix(graph_suffix), graph)
@@ -106,7 +105,7 @@ def save_graph(path: str | os.PathLike[str], graph: SceneGraph) -> None:
 def _choose_targets(paths: Sequence[str], output: Path, suffix: str) -> dict[str, Path]:
     suffixes = {*MEDIA_SUFFIXES, *PICTURE_SUFFIXES}
     if output.suffix.lower() not in suffixes or output.is_dir():
-        return {p: output / f"{stem}{suffix}" for p, stem in zip(paths, _unique_stems(paths), strict=True)}
+        return {p: output / f"{stem}{suffix}" for p, stem in zip(paths, unique_stems(paths), strict=True)}
     if len(paths) != 1:
         raise EGTRError(f"{output}: is one file, but there are {len(paths)} pictures; give a folder")
     if output.suffix.lower() not in PICTURE_SUFFIXES:
@@ -122,7 +121,13 @@ def _check_targets(paths: Iterable[str], targets: dict[str, Path], graph_suffixe
                 raise EGTRError(f"{path}: is one of the pictures to read; choose another output folder")
 
 
-def _unique_stems(paths: Sequence[str]) -> list[str]:
+def frame_stem(stem: str, graph: SceneGraph) -> str:
+    """The stem itself, or of a frame of a video with its number."""
+    return stem if graph.frame is None else f"{stem}_frame{graph.frame:06d}"
+
+
+def unique_stems(paths: Sequence[str]) -> list[str]:
+    """Names for the results of each path: its stem, with a number where an earlier one has taken that."""
     stems: list[str] = []
     taken: set[str] = set()
     for path in paths:

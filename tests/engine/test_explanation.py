@@ -13,6 +13,7 @@ import egtr
 from egtr.data.datasets.scenes import draw_scene
 from egtr.engine import EGTRPredictor, explain, explain_graph
 from egtr.structures import EGTRError, SceneGraph
+from tests.visualization.videos import write_video
 
 TOOL = Path(__file__).parents[2] / "tools/explain.py"
 
@@ -89,3 +90,24 @@ def test_tool(image, tmp_path, capsys):
         "scene_edge0.png",
         "scene_explanations.json",
     ]
+
+
+def test_tool_keeps_results_of_one_name_apart(image, tmp_path):
+    (tmp_path / "other").mkdir()
+    for name in ("scene.png", "other/scene.png"):
+        Image.fromarray(image).save(tmp_path / name)
+    write_video(tmp_path / "clip.mp4", [image[:230]] * 2)
+    paths = [str(tmp_path / name) for name in ("scene.png", "other/scene.png", "clip.mp4")]
+    main = runpy.run_path(str(TOOL))["main"]
+    assert main(["--input", *paths, "--output", str(tmp_path / "out"), "--top-k", "1"]) == 0
+    stems = ("scene", "scene_2", "clip_frame000000", "clip_frame000001")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        f"{stem}_{end}" for stem in stems for end in ("edge0.png", "explanations.json")
+    )
+
+
+def test_tool_says_where_nothing_is_to_be_explained(predictor, image, graph, tmp_path, capsys):
+    explain_picture = runpy.run_path(str(TOOL))["explain_picture"]
+    explain_picture(predictor, image, graph.filter(top_k=0), tmp_path / "out/scene")
+    assert capsys.readouterr().out == f"{tmp_path / 'out/scene'}: no relations\n"
+    assert (tmp_path / "out/scene_explanations.json").read_text("utf-8") == "[]\n"
