@@ -155,3 +155,23 @@ def test_old_checkpoints_are_removed(tmp_path, keep, remaining):
     remove_old_checkpoints(str(tmp_path), keep, iteration=5)
     expected = [f"model_{k:07d}.pth" for k in remaining] + others
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(expected)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_take_the_place_of_nothing(tmp_path, value):
+    model = torch.nn.BatchNorm1d(2)
+    checkpointer = EGTRCheckpointer(model, str(tmp_path))
+    checkpointer.save("model_0000001")
+    checkpointer.save_weights("model_best")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with torch.no_grad():
+        model.weight[1] = value
+    for write in (checkpointer.save, checkpointer.save_weights):
+        for name in ("model_0000001", "model_best", "model_0000002"):
+            with pytest.raises(EGTRError, match=rf"{name}\.pth: is not written, because the parameter weight is not"):
+                write(name)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    torch.nn.init.ones_(model.weight)
+    model.running_mean[0] = float("nan")
+    with pytest.raises(EGTRError, match="buffer running_mean"):
+        checkpointer.save("model_0000002")

@@ -1,0 +1,45 @@
+"""What `pip install egtr` brings along may be used, changed and sold by everybody."""
+
+import re
+from importlib import metadata
+
+import pytest
+from packaging.requirements import Requirement
+
+# In the words of the packages: SPDX names, classifiers, or the first line of a text.
+PERMISSIVE = re.compile(
+    r"\b(MIT|(Free)?BSD|Apache|PSF|Python Software Foundation|ISC|HPND|CMU|MPL|Mozilla|Zlib|Unlicense)", re.I
+)
+FORBIDDEN = re.compile(r"\b(A?GPL|GNU (Affero )?General Public|SSPL|non-?commercial|CC-BY-NC|proprietary|EULA)", re.I)
+
+
+def runtime_packages() -> list[str]:
+    """Names of all installed packages that egtr needs, and of those that they need; CUDA's are NVIDIA's own."""
+    found, waiting = set(), ["egtr"]
+    while waiting:
+        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
+        if name in found or name.startswith(("nvidia-", "cuda-")):
+            continue
+        try:
+            needed = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:  # for another platform
+            continue
+        found.add(name)
+        for requirement in map(Requirement, needed):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                waiting.append(requirement.name)
+    return sorted(found - {"egtr"})
+
+
+def license_of(name: str) -> str:
+    about = metadata.metadata(name)
+    classifiers = [c for c in about.get_all("Classifier") or () if c.startswith("License ::")]
+    stated = [about.get("License-Expression") or "", (about.get("License") or "").split("\n")[0]]
+    return " / ".join(filter(None, [*stated, *classifiers]))
+
+
+@pytest.mark.parametrize("name", runtime_packages())
+def test_license(name):
+    found = license_of(name)
+    assert PERMISSIVE.search(found), f"{name}: unknown license {found!r}"
+    assert not FORBIDDEN.search(re.sub(r"LGPL", "", found)), f"{name}: license {found!r}"
