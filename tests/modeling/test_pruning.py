@@ -188,8 +188,9 @@ def test_in_bfloat16(monkeypatch):
 
 def test_a_pair_function_that_does_not_separate_is_asked_about_all_pairs(monkeypatch):
     """Whatever it says of itself: only separable ones can choose pairs."""
+    monkeypatch.setattr(pruning, "_WORTH_WHILE", 1.0)
     monkeypatch.setattr(HadamardPairs, "pairwise", True, raising=False)
-    model = small_model("MODEL.EGTR.RELATION.SOURCE.PAIR_FUNCTION", "HadamardPairs").eval()
+    model = sharp_model("MODEL.EGTR.RELATION.SOURCE.PAIR_FUNCTION", "HadamardPairs")
     assert predict(model, pictures(1))[0].prediction.pair_share == 1
 
 
