@@ -1,6 +1,6 @@
 """How long a fuzz test runs.
 
-By default each tries the same few inputs in every run. With ``EGTR_FUZZ_MINUTES=10`` (``make fuzz MINUTES=10``) each
+By default each tries the same few inputs in every run. With ``EGTR_FUZZ_MINUTES=10`` each
 goes on for that time with inputs that nobody has tried before, and prints how many they were.
 """
 

@@ -113,7 +113,7 @@ def test_configurations(monkeypatch, tmp_path):
     # Where code that runs would leave its folder.
     monkeypatch.chdir(tmp_path)
     known = _sections(get_egtr_cfg())
-    fuzz(lambda files: _check_loading(files, known), _mutated_files(), examples=100)
+    fuzz(lambda files: _check_loading(files, known), _mutated_files(), examples=20)
     assert not list(tmp_path.iterdir())
 
 

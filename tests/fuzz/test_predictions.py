@@ -132,4 +132,4 @@ def _check_scores(records: list, meta: PredictionMeta) -> None:
 
 
 def test_prediction_files(original):
-    fuzz(_check_reading, _mutated_archive(original.read_bytes()), examples=300)
+    fuzz(_check_reading, _mutated_archive(original.read_bytes()), examples=100)

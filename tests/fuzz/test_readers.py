@@ -182,4 +182,4 @@ def test_sound_files_are_read(originals):
 
 
 def test_readers(originals):
-    fuzz(_check_reading, _mutated_files(originals), examples=300)
+    fuzz(_check_reading, _mutated_files(originals), examples=100)
