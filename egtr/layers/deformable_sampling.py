@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 
 import torch
@@ -27,6 +28,8 @@ device; autocast is off, and Q may be 0.
 
 # Sums at a time where rows are copied: few enough to stay in a processor's cache from one step to the next.
 CHUNK = 2048
+# Queries at a time where nothing is copied but indices and weights, 768 numbers a query with 8 heads and 4 levels.
+QUERIES = 1024
 
 
 def sampling_function(name: str, device: torch.device) -> Callable[..., Tensor]:
@@ -109,6 +112,12 @@ class GatherRows:
         return torch.cat([source.new_empty(0, source.shape[1]), *sums])
 
     @staticmethod
+    def multiply(source: Tensor, rows: Tensor, grad: Tensor) -> Tensor:
+        """The gradient of the weights: (G, 4, K), each row times the gradient (G, D) of the sum that it enters."""
+        # No matrix product: autocast, if the backward pass runs under it, would round its factors.
+        return _pick(source, rows).mul_(grad[:, None]).sum(-1).view(rows.shape)
+
+    @staticmethod
     def write(grad: Tensor, first_row: Tensor, weights: Tensor, table: LevelTable, shapes: SpatialShapes) -> Tensor:
         """The transpose of ``read``: from the gradient (G, D) of the sums to that of the source, (T, D).
 
@@ -130,6 +139,19 @@ class BagsOfRows(GatherRows):
         return F.embedding_bag(rows.flatten(1), source, mode="sum", per_sample_weights=weights.flatten(1))
 
     @staticmethod
+    def multiply(source: Tensor, rows: Tensor, grad: Tensor) -> Tensor:
+        # A product of matrices of which these elements alone are wanted: nothing is copied. Columns in any order, as
+        # they are here, are not what other devices expect of a sparse matrix, and none holds more than a dense one.
+        sums, samples = len(rows), rows[0].numel()
+        if source.device.type != "cpu" or samples > len(source):
+            return GatherRows.multiply(source, rows, grad)
+        _hear_of_sparse_tensors()
+        starts = torch.arange(0, rows.numel() + 1, samples, dtype=rows.dtype)
+        zeros = source.new_zeros(rows.numel())
+        wanted = torch.sparse_csr_tensor(starts, rows.flatten(), zeros, (sums, len(source)), check_invariants=False)
+        return torch.sparse.sampled_addmm(wanted, grad, source.t(), beta=0).values().view(rows.shape)
+
+    @staticmethod
     def write(grad: Tensor, first_row: Tensor, weights: Tensor, table: LevelTable, shapes: SpatialShapes) -> Tensor:
         # embedding_bag's own backward adds sample by sample. Sorted by row, samples are bags again, and all four
         # corners share the order of the first: what they read together lies one column or line further on.
@@ -138,17 +160,15 @@ class BagsOfRows(GatherRows):
         counts = first_row.flatten().bincount(minlength=sum(sizes) * heads)
         starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         sums = order.div(first_row.shape[1], rounding_mode="floor")
-        by_corner = weights.movedim(1, -1).reshape(-1, 4).index_select(0, order).t().contiguous()
-        tables = [
-            F.embedding_bag(sums, grad, starts, mode="sum", per_sample_weights=weight, include_last_offset=True)
-            for weight in by_corner
-        ]
-        for shape, *corners in zip(shapes, *(t.split([size * heads for size in sizes]) for t in tables), strict=True):
-            here, right, below, below_right = (corner.view(*shape, heads, -1) for corner in corners)
-            here[:, 1:] += right[:, :-1]
-            here[1:] += below[:-1]
-            here[1:, 1:] += below_right[:-1, :-1]
-        return tables[0]
+        written = grad.new_zeros(sum(sizes) * heads, grad.shape[1])
+        for corner, (down, right) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+            bags = {"mode": "sum", "per_sample_weights": weights[:, corner].flatten().index_select(0, order)}
+            added = F.embedding_bag(sums, grad, starts, include_last_offset=True, **bags)
+            levels = zip(shapes, *(t.split([size * heads for size in sizes]) for t in (written, added)), strict=True)
+            for (height, width), to, by in levels:
+                to, by = to.view(height, width, heads, -1), by.view(height, width, heads, -1)
+                to[down:, right:] += by[: height - down, : width - right]
+        return written
 
 
 class CompiledBagsOfRows(BagsOfRows):
@@ -180,12 +200,14 @@ def sample_rows(
     # One graph of compiled arithmetic for inference and training.
     value, locations, attention_weights = (tensor.detach() for tensor in samples)
     table = level_table(shapes, locations)
-    # One picture after the other, to keep memory low.
-    sums = [
-        method.read(value[b].reshape(-1, value.shape[-1]), *method.find(locations[b], attention_weights[b], table))
-        for b in range(len(value))
-    ]
-    return torch.stack(sums).view(*locations.shape[:2], value.shape[2] * value.shape[3])
+    heads, head_dim = value.shape[2:]
+    sums = locations.new_empty(*locations.shape[:2], heads * head_dim)
+    # Picture by picture and some queries at a time, to keep memory low.
+    for b, source in enumerate(value.flatten(1, 2)):
+        for part in _chunks(locations.shape[1], QUERIES):
+            found = method.find(locations[b, part], attention_weights[b, part], table)
+            sums[b, part] = method.read(source, *found).view(-1, heads * head_dim)
+    return sums
 
 
 class RowSampling(torch.autograd.Function):
@@ -205,22 +227,22 @@ class RowSampling(torch.autograd.Function):
         queries, heads, head_dim = *locations.shape[1:3], value.shape[-1]
         d_value = torch.zeros_like(value) if ctx.needs_input_grad[0] else None
         d_locations, d_weights = torch.empty_like(locations), torch.empty_like(attention_weights)
+        samples = table.size.shape[-1]
+        first_row = torch.empty(queries * heads, samples, dtype=torch.int32, device=grad.device)
+        weights = grad.new_empty(queries * heads, 4, samples)
         for b, d_sums in enumerate(grad.reshape(len(grad), queries * heads, head_dim)):
-            source, first_rows, all_weights = value[b].reshape(-1, head_dim), [], []
+            source = value[b].reshape(-1, head_dim)
             for part in _chunks(queries, max(1, CHUNK // heads)):
                 squares = find_squares(locations[b, part], table)
-                rows, weights = corner_rows(squares, attention_weights[b, part], table)
                 groups = slice(part.start * heads, part.stop * heads)
-                # No matrix product: autocast, if the backward pass runs under it, would round its factors.
-                products = _pick(source, rows).mul_(d_sums[groups, None]).sum(-1).view_as(weights)
+                rows, weights[groups] = corner_rows(squares, attention_weights[b, part], table)
+                first_row[groups] = rows[:, 0]
+                products = ctx.method.multiply(source, rows, d_sums[groups])
                 d_locations[b, part], d_weights[b, part] = sample_gradients(
                     squares, attention_weights[b, part], table, products
                 )
-                first_rows.append(rows[:, 0])
-                all_weights.append(weights)
             if d_value is not None and queries:
-                samples = torch.cat(first_rows), torch.cat(all_weights)
-                d_value[b] = ctx.method.write(d_sums, *samples, table, ctx.shapes).view_as(d_value[b])
+                d_value[b] = ctx.method.write(d_sums, first_row, weights, table, ctx.shapes).view_as(d_value[b])
         return d_value, None, d_locations, d_weights, None
 
 
@@ -231,6 +253,14 @@ def _chunks(count: int, size: int) -> Iterator[slice]:
 def _pick(source: Tensor, rows: Tensor) -> Tensor:
     """(G, 4 * K, D)."""
     return source.index_select(0, rows.flatten()).view(len(rows), -1, source.shape[1])
+
+
+@functools.cache
+def _hear_of_sparse_tensors() -> None:
+    """PyTorch says once in a process that sparse tensors may change, which is no news to who trains a model."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.sparse_csr_tensor([0, 0], [], [], (1, 1), dtype=torch.float32, check_invariants=False)
 
 
 @functools.cache

@@ -3,9 +3,11 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .feed_forward import feed_forward
+
 
 class MLP(nn.Module):
-    """Linear layers with ReLU between them: input_dim -> hidden_dim -> ... -> output_dim."""
+    """Linear layers with ReLU between them: input_dim -> hidden_dim -> ... -> output_dim, three or more."""
 
     def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, num_layers: int = 3):
         super().__init__()
@@ -22,6 +24,7 @@ class MLP(nn.Module):
         Pair features never exist as one tensor (see :class:`egtr.modeling.relation.PairFeatures`): their first
         linear map is computed from the two halves, and this continues from there.
         """
-        for layer in self.layers[1:]:
+        *middle, first, second = self.layers[1:]
+        for layer in middle:
             x = layer(F.relu(x))
-        return x
+        return feed_forward(F.relu(x), first, second)

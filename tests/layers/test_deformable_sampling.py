@@ -117,9 +117,26 @@ def test_gradcheck(name):
 @pytest.mark.parametrize("name", EAGER)
 @pytest.mark.parametrize("chunk", [1, 4, 7])
 def test_chunks_change_nothing(name, chunk, monkeypatch):
-    """Fewer than the heads, two queries, three and a half."""
+    """Fewer than the heads, two queries, three and a half; as queries: one, four of five, all."""
     monkeypatch.setattr(deformable_sampling, "CHUNK", chunk)
+    monkeypatch.setattr(deformable_sampling, "QUERIES", chunk)
     assert_same(name, SHAPES, *random_inputs(queries=5))
+
+
+@pytest.mark.parametrize("name", EAGER)
+@pytest.mark.parametrize("training", [False, True])
+def test_sums_may_be_changed_in_place(name, training):
+    """As those of grid_sample: a dropout or an addition behind may be in place."""
+    value, locations, weights = random_inputs()
+    value.requires_grad_(training)
+    sums = multi_scale_deformable_attention(value, SHAPES, locations, weights, name)
+    expected = sums.detach() + 1
+    assert torch.equal(sums.add_(1), expected)
+
+
+@pytest.mark.parametrize("name", EAGER)
+def test_no_pictures(name):
+    assert_same(name, SHAPES, *random_inputs(batch=0))
 
 
 @pytest.mark.parametrize("name", EAGER)

@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torch import nn
 from egtr.config import get_egtr_cfg
 from egtr.engine.defaults import without_pretrained
 from egtr.engine.optimizer import build_optimizer
+from egtr.engine.recompute import recompute_activations
 from egtr.structures import EGTRError
 
 from .measure import Contestant, Timing
@@ -56,6 +57,12 @@ class Case:
         cfg = get_egtr_cfg()
         cfg.merge_from_other_cfg(CfgNode.load_cfg(self.config))
         return cfg
+
+    def with_opts(self, *opts: Any) -> "Case":
+        """The same with other values of some keys of the configuration, both in turn."""
+        cfg = self.cfg()
+        cfg.merge_from_list(list(opts))
+        return replace(self, config=cfg.dump())
 
     def build_model(self, *opts: Any) -> nn.Module:
         """The model with random weights, the same each time."""
@@ -133,8 +140,10 @@ def split_inference(timing: Timing) -> dict[str, float]:
 
 def build_training(case: Case, names: Sequence[str]) -> dict[str, Contestant]:
     """One optimizer step: losses, gradients, clipping, AdamW."""
-    model = case.build_model().train()
-    optimizer = build_optimizer(case.cfg(), model)
+    model, cfg = case.build_model().train(), case.cfg()
+    if cfg.SOLVER.ACTIVATION_CHECKPOINTING:
+        recompute_activations(model)
+    optimizer = build_optimizer(cfg, model)
     networks = {name: case.make_literal(model) if name == "literal" else model for name in names}
     return {
         name: Contestant(partial(_train, network, optimizer), case.pictures(), case.pictures(small=True))
@@ -152,24 +161,33 @@ def _train(network: nn.Module, optimizer: torch.optim.Optimizer, batch: list[dic
 def build_relation(case: Case, names: Sequence[str], training: bool) -> dict[str, Contestant]:
     """The relation part alone, on random queries and keys: dense logits, with ``training`` their gradients too."""
     model = case.build_model().train(training)
-    egtr = case.cfg().MODEL.EGTR
-    generator = torch.Generator().manual_seed(0)
-
-    def inputs(num_queries: int) -> tuple:
-        def draw(width: int) -> torch.Tensor:
-            drawn = torch.randn(case.batch, num_queries, width, generator=generator)
-            return drawn.to(model.device).requires_grad_(training)
-
-        layers, width = egtr.TRANSFORMER.DEC_LAYERS, egtr.TRANSFORMER.HIDDEN_DIM
-        queries, keys = ([draw(width) for _ in range(layers)] for _ in range(2))
-        return queries, keys, draw(width), draw(egtr.NUM_CLASSES).detach()
-
     contestants = {}
     for name in names:
         relate = _literal_relation(case, model) if name == "literal" else partial(_relate, model.relation)
-        step = partial(_step, relate, training)
-        contestants[name] = Contestant(step, inputs(egtr.NUM_QUERIES), inputs(4))
+        inputs, small = (
+            draw_queries(case, model.device, n, training) for n in (case.cfg().MODEL.EGTR.NUM_QUERIES, 4)
+        )
+        contestants[name] = Contestant(partial(_step, relate, training), inputs, small)
     return contestants
+
+
+def draw_queries(case: Case, device: torch.device, num_queries: int, gradient: bool = False) -> tuple:
+    """What a decoder of L layers says about N queries of B pictures, at random, the same each time.
+
+    Returns:
+        queries and keys, L tensors (B, N, d) each, and hidden states (B, N, d), all of which ask for gradients with
+        ``gradient``; class logits (B, N, C).
+    """
+    egtr = case.cfg().MODEL.EGTR
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(width: int) -> torch.Tensor:
+        drawn = torch.randn(case.batch, num_queries, width, generator=generator)
+        return drawn.to(device).requires_grad_(gradient)
+
+    layers, width = egtr.TRANSFORMER.DEC_LAYERS, egtr.TRANSFORMER.HIDDEN_DIM
+    queries, keys = ([draw(width) for _ in range(layers)] for _ in range(2))
+    return queries, keys, draw(width), draw(egtr.NUM_CLASSES).detach()
 
 
 def _relate(part: nn.Module, queries, keys, hidden, logits) -> tuple:

@@ -1,9 +1,10 @@
 """What all encoder and decoder layers share."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from ...layers.feed_forward import feed_forward
 
 
 class PostNormLayer(nn.Module):
@@ -35,8 +36,12 @@ class PostNormLayer(nn.Module):
 
     def add(self, x: Tensor, attended: Tensor, norm: nn.LayerNorm) -> Tensor:
         """Residual connection and norm, (B, S, d)."""
-        return norm(x + self.dropout(attended))
+        if not self.training:
+            return norm(x + attended)
+        # A mask of bytes rather than of numbers, and a sum in place: that is less to keep until the backward pass.
+        dropped, _ = torch.native_dropout(attended, self.dropout.p, True)
+        return norm(dropped.add_(x) if dropped.dtype == x.dtype else x + dropped)
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """(B, S, d) to (B, S, d), residual connection and norm included."""
-        return self.add(x, self.linear2(F.relu(self.linear1(x), inplace=True)), self.ffn_norm)
+        return self.add(x, feed_forward(x, self.linear1, self.linear2), self.ffn_norm)
