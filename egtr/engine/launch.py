@@ -24,6 +24,7 @@ from .checks import check_scoring
 from .defaults import setup, without_pretrained
 from .stopping import TrainingStopped, forwarding_signals
 from .trainer import EGTRTrainer
+from .workers import explaining_dead_workers
 
 
 def train_or_evaluate(args: argparse.Namespace) -> dict[str, Any] | None:
@@ -63,7 +64,8 @@ def _evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
         )
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
     checkpointer.check_complete(checkpointer.get_checkpoint_file() if resume else cfg.MODEL.WEIGHTS)
-    results = EGTRTrainer.test(cfg, model)
+    with explaining_dead_workers("then evaluate again"):
+        results = EGTRTrainer.test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)
     return results

@@ -35,6 +35,7 @@ from .optimizer import build_lr_scheduler, build_optimizer, freeze_parameters
 from .recompute import recompute_activations
 from .stopping import EarlyStopped, StopRequest, TrainingStopped, init_worker
 from .train_loop import build_train_loop
+from .workers import explaining_dead_workers
 
 logger = logging.getLogger(__name__)
 
@@ -152,9 +153,10 @@ class EGTRTrainer(DefaultTrainer):
 
         Raises:
             TrainingStopped: after such a signal; not caught, it ends the process with status 0.
-            EGTRError: a file of the run cannot be written, such as on a full disk.
+            EGTRError: a file of the run cannot be written, such as on a full disk; or a worker of a loader was killed.
         """
-        with self._stop_request.listening():
+        resuming = "then go on with --resume from the last checkpoint"
+        with self._stop_request.listening(), explaining_dead_workers(resuming):
             self._prepare()
             try:
                 super().train()

@@ -3,12 +3,15 @@
 import argparse
 import json
 import logging
+import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
-from egtr.data import build_train_loader
+from egtr.data import SceneGraphMapper, build_train_loader
 from egtr.engine import EGTRTrainer, egtr_argument_parser, launch, train_or_evaluate
 from egtr.engine.checkpointer import EGTRCheckpointer
 from egtr.structures import EGTRError
@@ -116,6 +119,18 @@ def test_a_hopeless_set_ends_with_an_error(make_cfg, make_tiny_dataset, weights)
     with pytest.raises(EGTRError, match=r"all 3 pictures are broken.*\.png: cannot be read"):
         next(iter(build_train_loader(cfg)))
     with pytest.raises(EGTRError, match=f"3 of 3 pictures of {dataset.val} are broken, so there is nothing"):
+        evaluate(cfg)
+
+
+def test_a_worker_that_is_killed_ends_an_evaluation_with_one_error(make_cfg, weights, monkeypatch):
+
+    def kill_the_worker(mapper, record):
+        assert torch.utils.data.get_worker_info() is not None
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(SceneGraphMapper, "__call__", kill_the_worker)
+    cfg = make_cfg({"DATALOADER.NUM_WORKERS": 1, "MODEL.WEIGHTS": weights})
+    with pytest.raises(EGTRError, match=r"^DataLoader worker \(pid.*memory.*NUM_WORKERS.*then evaluate again$"):
         evaluate(cfg)
 
 

@@ -67,6 +67,24 @@ def test_workers_end_with_a_process_that_fails(make_run):
         assert not any(is_alive(pid) for pid in workers)
 
 
+def test_a_worker_that_is_killed_ends_the_run_with_one_error(make_run):
+    """As the system does it when memory runs out. What was written is sound, and the run goes on from there."""
+    run = make_run({"DATALOADER.NUM_WORKERS": 1})
+    with run.start() as process:
+        run.wait_for(process, 8)
+        [worker] = children(process.pid)
+        os.kill(worker, signal.SIGKILL)
+        assert process.wait(30) == 1
+    last_line = run.printed.read_text().rstrip().rpartition("\n")[2]
+    assert last_line.startswith(f"soak: DataLoader worker (pid {worker}) is killed by signal: Killed")
+    assert "memory" in last_line and "Lower DATALOADER.NUM_WORKERS" in last_line and "--resume" in last_line
+    kept = int((run.folder / "last_checkpoint").read_text()[len("model_") :][:7])
+    before = len(run.losses)
+    with run.start() as process:
+        run.wait_for(process, before + 4)
+    assert run.losses[before][0] == kept + 1
+
+
 def test_signal_to_the_process_that_started_two(make_run):
     run = make_run(words=("--num-gpus", "2"))
     with run.start() as process:
