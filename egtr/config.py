@@ -168,8 +168,8 @@ def _add_input_config(cfg: CfgNode) -> None:
     # RANDOM_FLIP, CROP.ENABLED. With CROP.ENABLED half of the pictures are resized to a short side out of
     # CROP.PRE_RESIZE and cropped to sides between CROP.SIZE[0] and CROP.SIZE[1] before the usual resize.
     cfg.INPUT.FORMAT = "RGB"
-    # Height times width above which a picture is refused by its header, before it is decoded: 3 bytes a pixel, several
-    # times as many where colours are converted.
+    # Height times width above which a picture is refused by its header, before it is decoded: 3 bytes a pixel,
+    # several times as many where colours are converted.
     cfg.INPUT.MAX_PIXELS = 89_478_485
     cfg.INPUT.CROP.TYPE = "absolute_range"
     cfg.INPUT.CROP.SIZE = [384, 600]

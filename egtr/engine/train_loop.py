@@ -30,7 +30,8 @@ class AccumulatingTrainer(SimpleTrainer):
     - The gradient of a step is the mean over ``accumulate_steps`` micro-batches.
     - It is clipped by its norm over all trainable parameters together.
     - ``amp_dtype`` runs the forward pass in mixed precision, on the CPU as well; float16 scales the losses.
-    - A step of which a loss or the gradient is NaN or infinite changes no weight: it ends the run, or is skipped.
+    - A step of which a loss or the gradient is NaN or infinite changes no weight and no running statistics
+      of norms: it ends the run, or is skipped.
 
     Weighted losses, ``total_loss``, ``grad_norm`` (before clipping) and ``data_time`` go to the event
     storage. They reach the host in one transfer per step; losses are means over micro-batches and processes.
@@ -85,6 +86,7 @@ class AccumulatingTrainer(SimpleTrainer):
         """
         assert self.model.training, "the model was left in evaluation mode"
         self.optimizer.zero_grad(set_to_none=True)
+        statistics = [(buffer, buffer.clone()) for buffer in self._running_statistics()]
         parts: list[tuple[Any, dict[str, torch.Tensor]]] = []
         data_time = 0.0
         for micro_step in range(self.accumulate_steps):
@@ -98,7 +100,12 @@ class AccumulatingTrainer(SimpleTrainer):
         overflow = self.grad_scaler is not None and not math.isfinite(metrics["grad_norm"])
         bad = [name for name, value in metrics.items() if not math.isfinite(value)]
         if bad and not (overflow and bad == ["grad_norm"]):
+            for buffer, before in statistics:
+                buffer.copy_(before)
             self._refuse_step(bad, parts)
+            # Without gradients it changes nothing, but the schedule has seen a step.
+            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.step()
         else:
             self.skipped = 0
             total_loss = sum(value for name, value in metrics.items() if name != "grad_norm")
@@ -109,6 +116,11 @@ class AccumulatingTrainer(SimpleTrainer):
                 self.grad_scaler.step(self.optimizer)
         if self.grad_scaler is not None:
             self.grad_scaler.update()
+
+    def _running_statistics(self) -> list[torch.Tensor]:
+        """What a forward pass changes before anyone knows whether its losses are finite."""
+        norms = [m for m in self.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+        return [buffer for norm in norms for buffer in norm.buffers()]
 
     def _backward(self, batch: Any, synchronise: bool) -> dict[str, torch.Tensor]:
         """Add the batch's share to the gradients; returns its losses, detached."""

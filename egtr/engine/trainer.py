@@ -153,7 +153,8 @@ class EGTRTrainer(DefaultTrainer):
 
         Raises:
             TrainingStopped: after such a signal; not caught, it ends the process with status 0.
-            EGTRError: a file of the run cannot be written, such as on a full disk; or a worker of a loader was killed.
+            EGTRError: a file of the run cannot be written, such as on a full disk; a worker of a loader was killed;
+                or a loss or gradient is not finite (SOLVER.SKIP_NON_FINITE).
         """
         resuming = "then go on with --resume from the last checkpoint"
         with self._stop_request.listening(), explaining_dead_workers(resuming):
