@@ -2,7 +2,8 @@
 """Time and memory of the model and its parts, beside the formulas written out (tests/modeling/literal.py).
 
 Random weights and pictures of noise, unless said otherwise; medians; every contestant in one process, in turn.
-Peak memory is that of a fresh process for each, less what the process had before the call.
+Peak memory is that of a fresh process, less what the process had before the call; the median of three processes, in
+growth of one.
 """
 
 # Before Detectron2, whose import it keeps quiet.
@@ -27,6 +28,7 @@ examples:
   %(prog)s inference
   %(prog)s inference --size 800 1333 --batch 4 --contestants egtr egtr_bf16
   %(prog)s training --output output/benchmark/training.json
+  %(prog)s pruning --queries 200 1000
   %(prog)s growth queries --output output/benchmark/queries.json
   %(prog)s pipeline --config-file configs/scenes/detector.yaml DATALOADER.NUM_WORKERS 2
 """
@@ -63,6 +65,17 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add_case(add(inference, "from pictures to scene graphs, and the parts of that"), benchmark.CONTESTANTS)
     add_case(add(training, "one step of training"), ("egtr", "literal"))
     add_case(add(relation, "the relation part alone, with dense logits"), ("egtr", "literal"))
+    # Of random logits no pair would promise more than another.
+    sure = "one query in ten is sure of its class"
+    sub = add(pruning, f"relation part, record and ranking, with promising pairs and with all; {sure}")
+    sub.add_argument("--queries", nargs="+", type=int, default=[200, 1000], help="numbers N (default: 200 1000)")
+    sub.add_argument("--topk", type=int, default=100, help="triplets K of the ranking (default: 100)")
+    add_case(sub)
+    sub = add(pairs, "share of the pairs whose relations trained weights make the model work out", "scenes/egtr.yaml")
+    sub.add_argument(
+        "--topk", nargs="+", type=int, default=[20, 50, 100], help="triplets K of the ranking (default: 20 50 100)"
+    )
+    sub.add_argument("--pictures", type=int, help="the first so many of DATASETS.TEST alone")
     add_case(add(sampling, "deformable sampling in each of its implementations"))
     sub = add(growth, "time and memory over the number of queries or predicates, or over the size of the picture")
     sub.add_argument("axis", choices=benchmark.AXES, help="what grows")
@@ -77,10 +90,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     for sub in commands.choices.values():
         sub.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys of the configuration and their values")
     args = parser.parse_args(arguments)
-    for name in ("batch", "runs", "iterations", "pictures"):
+    for name, least in (("batch", 1), ("runs", 1), ("iterations", 1), ("pictures", 1), ("topk", 1), ("queries", 2)):
         value = getattr(args, name, None)
-        if value is not None and value < 1:
-            parser.error(f"--{name} must be at least 1")
+        if value is not None and min(value if isinstance(value, list) else [value]) < least:
+            parser.error(f"--{name} must be at least {least}")
     if min(getattr(args, "size", [benchmark.SMALL])) < benchmark.SMALL:
         parser.error(f"--size must be at least {benchmark.SMALL} {benchmark.SMALL}")
     return args
@@ -138,6 +151,25 @@ def relation(args: argparse.Namespace) -> dict[str, Any]:
         memory = weigh(args, timings, benchmark.build_one_relation, case, training)
         mode = "forward and backward" if training else "forward"
         report[mode] = compare(f"Relation part, {mode}, {shape}", timings, memory, args.batch)
+    return report
+
+
+def pruning(args: argparse.Namespace) -> dict[str, Any]:
+    report = benchmark.measure_pruning(make_case(args), args.queries, args.topk, args.runs)
+    pruned, dense = report["pruned_seconds"], report["dense_seconds"]
+    time_share = [fast / slow for fast, slow in zip(pruned, dense, strict=True)]
+    print(f"Relation part, record and ranking of {args.topk}, batch {args.batch}, median of {args.runs} runs:\n")
+    headers = ["queries", "s pruned", "s dense", "of dense", "pairs evaluated"]
+    print_table(headers, list(zip(args.queries, pruned, dense, time_share, report["pair_share"], strict=True)))
+    return report | {"time_share": time_share}
+
+
+def pairs(args: argparse.Namespace) -> dict[str, Any]:
+    report = benchmark.measure_pair_share(args.cfg, args.topk, args.pictures)
+    name, number = args.cfg.DATASETS.TEST[0], report["queries"]
+    print(f"Pairs evaluated of {number} x {number}, mean of {report['pictures']} pictures of {name}:\n")
+    headers = ["K", "pairs evaluated", "pictures with all pairs"]
+    print_table(headers, list(zip(report["topk"], report["pair_share"], report["dense"], strict=True)))
     return report
 
 

@@ -5,6 +5,7 @@ import math
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
@@ -26,8 +27,12 @@ CASE = ["--size", "96", "128", "--runs", "1"]
 @pytest.fixture
 def run(tmp_path, capsys, monkeypatch):
     """Runs the tool; returns its report and the rows of its tables. Memory is measured here, not in new processes."""
-    monkeypatch.setattr(benchmark, "measure_memory", lambda build, *args: measure.measure_here(build, args))
-    monkeypatch.setattr(benchmark.growth, "measure_memory", lambda build, *args: measure.measure_here(build, args))
+
+    def measure_memory(build, *args, processes=1):
+        return measure.measure_here(build, args)
+
+    monkeypatch.setattr(benchmark, "measure_memory", measure_memory)
+    monkeypatch.setattr(benchmark.growth, "measure_memory", measure_memory)
     main = runpy.run_path(str(TOOL))["main"]
 
     def run(*arguments):
@@ -66,6 +71,58 @@ def test_relation(run):
     report, _ = run("relation", *TINY, *CASE)
     for mode in ("forward", "forward and backward"):
         assert all(found["seconds"] > 0 for found in report[mode]["contestants"].values())
+
+
+def test_pruning(run):
+    report, rows = run("pruning", *TINY, *CASE, "--queries", "6", "30", "--topk", "3", "--batch", "2")
+    # A search begins with 2 pairs for each of the 3 triplets. 36 pairs are too few for one; of 900 the best are among
+    # the 9 pairs of the 3 queries that are sure, unless ones of a single sure query come near.
+    assert report["pair_share"][0] == 1
+    assert 6 / 900 <= report["pair_share"][1] < 1 / 4
+    assert all(share > 0 for share in report["time_share"])
+    assert [row[0] for row in rows[2:]] == ["6", "30"]
+    assert rows[2][4] == "1.000"
+
+
+def test_pruned_and_dense_are_the_same_ranking():
+    cfg = load_config(get_config_file("vg150_egtr.yaml"), [*TINY, "MODEL.EGTR.NUM_QUERIES", "40"])
+    contestants = benchmark.build_pruning(benchmark.Case.from_config(cfg, 96, 128, batch=2), topk=10)
+    pruned, dense = (contestant.step(contestant.inputs) for contestant in contestants.values())
+    for few, all_of_them in zip(pruned, dense, strict=True):
+        assert few.prediction.pair_share < 1 / 4 and all_of_them.prediction.pair_share == 1
+        assert len(few.triplets) == 10
+        np.testing.assert_array_equal(few.triplets, all_of_them.triplets)
+        np.testing.assert_array_equal(few.triplet_queries, all_of_them.triplet_queries)
+        np.testing.assert_allclose(few.triplet_scores, all_of_them.triplet_scores, rtol=1e-5)
+        # Four of the forty queries are sure of their class, so that these are the graph.
+        assert few.triplet_queries.max() < 4
+
+
+def test_pruning_needs_a_relation_part(capsys):
+    main = runpy.run_path(str(TOOL))["main"]
+    assert main(["pruning", *CASE, *TINY, "MODEL.EGTR.RELATION.ENABLED", "False"]) == 1
+    assert "single pairs" in capsys.readouterr().err
+
+
+def test_pairs_of_trained_weights(run, tiny_dataset, tmp_path):
+    # 25 queries: their 625 pairs are enough to search for the best triplet, but too few to search for 100.
+    model = [*TINY, "MODEL.EGTR.NUM_QUERIES", "25"]
+    torch.manual_seed(0)
+    built = build_model(load_config(get_config_file("vg150_egtr.yaml"), model))
+    # Untrained, all pairs look alike (logits of 1e-5). Enlarged, few are far more probably related than the others.
+    last = built.relation.connectivity_head.mlp.layers[-1]
+    torch.nn.init.constant_(last.bias, -15)
+    with torch.no_grad():
+        last.weight *= 1e5
+    weights = tmp_path / "weights.pth"
+    torch.save({"model": built.state_dict()}, weights)
+    data = ["DATASETS.TEST", f"('{tiny_dataset.val}',)", "DATALOADER.NUM_WORKERS", "0", "MODEL.WEIGHTS", str(weights)]
+    arguments = ["--config-file", "vg150_egtr.yaml", "--topk", "1", "100", "--pictures", "2"]
+    report, rows = run("pairs", *arguments, *model, *data)
+    assert report["pictures"] == 2 and report["queries"] == 25 and report["topk"] == [1, 100]
+    assert [row[0] for row in rows[2:]] == ["1", "100"]
+    assert report["dense"] == [0, 2]
+    assert 2 / 625 <= report["pair_share"][0] <= 1 / 4 and report["pair_share"][1] == 1
 
 
 @pytest.mark.slow  # compiles
@@ -128,7 +185,15 @@ def test_agreement(run, tiny_dataset, tmp_path):
     assert set(report["R@50"]) == {"float32", "bfloat16"}
 
 
-@pytest.mark.parametrize("arguments", [["inference", "--runs", "0"], ["machine", "--size", "32", "64"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["inference", "--runs", "0"],
+        ["machine", "--size", "32", "64"],
+        ["pruning", "--queries", "200", "1"],
+        ["pairs", "--topk", "0"],
+    ],
+)
 def test_numbers_that_mean_nothing_are_refused(arguments, capsys):
     with pytest.raises(SystemExit) as error:
         runpy.run_path(str(TOOL))["main"](arguments)

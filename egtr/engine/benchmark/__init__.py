@@ -18,6 +18,7 @@ from .growth import AXES, measure_growth, plot_growth
 from .machine import count_work, measure_machine
 from .measure import Contestant, Memory, Timing, describe_machine, measure_memory, measure_time
 from .pipeline import Waiting, measure_waiting
+from .pruning import build_pruning, measure_pair_share, measure_pruning
 from .sampling import build_sampling
 from .scaling import (
     MACHINE,
@@ -43,6 +44,7 @@ __all__ = [
     "build_one_inference",
     "build_one_relation",
     "build_one_training",
+    "build_pruning",
     "build_relation",
     "build_sampling",
     "build_training",
@@ -55,6 +57,8 @@ __all__ = [
     "measure_growth",
     "measure_machine",
     "measure_memory",
+    "measure_pair_share",
+    "measure_pruning",
     "measure_time",
     "measure_waiting",
     "plot_growth",

@@ -50,10 +50,11 @@ def measure_growth(case: Case, axis: str, values: Sequence[int], runs: int) -> d
         note("seconds", timings["egtr"].seconds)
         if "product" in timings:
             note("product_seconds", timings["product"].seconds)
-        memory = measure_memory(build)
+        # One process each: over the range of a sweep, memory grows by far more than it varies.
+        memory = measure_memory(build, processes=1)
         note("added_mb", memory and memory.added)
         if axis == "queries":
-            memory = measure_memory(whole)
+            memory = measure_memory(whole, processes=1)
             note("model_total_mb", memory and memory.total)
     slopes = {name: slope(values, series[name]) for name in series if name != "model_total_mb"}
     return {"axis": axis, "values": list(values), "series": series, "slopes": slopes}
@@ -62,9 +63,7 @@ def measure_growth(case: Case, axis: str, values: Sequence[int], runs: int) -> d
 def _at(case: Case, axis: str, value: int) -> Case:
     if axis == "side":
         return replace(case, height=value, width=value)
-    cfg = case.cfg()
-    cfg.merge_from_list([f"MODEL.EGTR.NUM_{axis.upper()}", value])
-    return replace(case, config=cfg.dump())
+    return case.with_opts(f"MODEL.EGTR.NUM_{axis.upper()}", value)
 
 
 def _smallest_product(case: Case) -> Contestant:

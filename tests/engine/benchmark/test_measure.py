@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from egtr.engine.benchmark import Contestant, measure_memory, measure_time
+from egtr.engine.benchmark import Contestant, Memory, measure, measure_memory, measure_time
 from egtr.structures import EGTRError
 
 
@@ -46,9 +46,18 @@ def build_array(megabytes):
 
 
 def test_memory_is_what_a_call_adds():
-    memory = measure_memory(partial(build_array, 300))
+    memory = measure_memory(partial(build_array, 300), processes=1)
     assert memory.added == pytest.approx(300, abs=15)
     assert memory.total > memory.added
+
+
+@pytest.mark.parametrize(("processes", "median"), [(1, 9), (2, 9), (3, 5), (5, 4)])
+def test_memory_is_that_of_the_median_process(processes, median, monkeypatch):
+    # Sorted: 9; 5 9; 2 5 9; 2 3 4 5 9. Of two, the upper one counts.
+    runs = iter(Memory(added, added + 100.0) for added in (9.0, 5.0, 2.0, 4.0, 3.0))
+    monkeypatch.setattr(measure, "_measure_in_process", lambda build, args: next(runs))
+    assert measure_memory(build_array, 1, processes=processes) == (median, median + 100)
+    assert len(list(runs)) == 5 - processes
 
 
 def die():
