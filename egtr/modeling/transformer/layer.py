@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ...layers.dropout import add_dropped
 from ...layers.feed_forward import feed_forward
 
 
@@ -36,11 +37,7 @@ class PostNormLayer(nn.Module):
 
     def add(self, x: Tensor, attended: Tensor, norm: nn.LayerNorm) -> Tensor:
         """Residual connection and norm, (B, S, d)."""
-        if not self.training:
-            return norm(x + attended)
-        # A mask of bytes rather than of numbers, and a sum in place: that is less to keep until the backward pass.
-        dropped, _ = torch.native_dropout(attended, self.dropout.p, True)
-        return norm(dropped.add_(x) if dropped.dtype == x.dtype else x + dropped)
+        return norm(add_dropped(x, attended, self.dropout.p, self.training))
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """(B, S, d) to (B, S, d), residual connection and norm included."""
