@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 
 import h5py
 import numpy as np
@@ -245,3 +247,49 @@ def test_a_named_background_is_no_class(tmp_path):
     content["idx_to_label"]["0"] = "__background__"
     write_json(tmp_path / "VG-SGG-dicts.json", content)
     assert tuple(read_vg_h5(path, "images").thing_classes) == CLASSES
+
+
+def _read_elsewhere(file, name, path, how):
+    """Let array ``name`` of an open HDF5 file lie in the file ``path``, which holds it, too."""
+    shape, dtype = file[name].shape, file[name].dtype
+    content = file[name][()]
+    del file[name]
+    if how == "external link":
+        file[name] = h5py.ExternalLink(str(path), name)
+    elif how == "soft link":
+        # To a group that is a link itself: no name of it leaves the file.
+        file["group"] = h5py.ExternalLink(str(path), "/")
+        file[name] = h5py.SoftLink(f"/group/{name}")
+    elif how == "external storage":
+        raw = path.with_suffix(".raw")
+        raw.write_bytes(content.tobytes())
+        file.create_dataset(name, shape, dtype, external=[(str(raw), 0, h5py.h5f.UNLIMITED)])
+    else:
+        layout = h5py.VirtualLayout(shape, dtype)
+        layout[...] = h5py.VirtualSource(str(path), name, shape)
+        file.create_virtual_dataset(name, layout)
+    # It is read all the same by whoever does not look.
+    np.testing.assert_array_equal(file[name][()], content)
+
+
+@pytest.mark.parametrize("name", ["split", "relationships"])
+@pytest.mark.parametrize("how", ["external link", "soft link", "external storage", "virtual array"])
+def test_an_array_that_lies_in_another_file_is_refused(tmp_path, name, how):
+    path = write_vg_h5(tmp_path, [_scene(1), _scene(2)])
+    other = shutil.copy(path, tmp_path / "other.h5")
+    assert _ids(path, num_val=0) == [1, 2]
+    with h5py.File(path, "r+") as file:
+        _read_elsewhere(file, name, other, how)
+    with pytest.raises(EGTRError, match=rf"SGG\.h5: {name} lies in another file, which is refused\. Write the array"):
+        _ids(path, num_val=0)
+
+
+def test_an_array_of_absurd_size_is_refused(tmp_path):
+    """A terabyte of zeros that nobody has written takes a few bytes."""
+    path = write_vg_h5(tmp_path, [_scene(1)])
+    with h5py.File(path, "r+") as file:
+        del file["boxes_1024"]
+        file.create_dataset("boxes_1024", (2**35, 4), "f8", chunks=(1024, 4))
+    assert os.path.getsize(path) < 100_000
+    with pytest.raises(EGTRError, match=r"SGG\.h5: boxes_1024 would take 1,099,511,627,776 bytes, which is refused"):
+        _ids(path)
