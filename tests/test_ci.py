@@ -57,7 +57,7 @@ def test_steps_and_clean_end(start, tmp_path):
     process = start("true")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
-    assert steps(output) == ["setup", "test", "test-slow", "lint"]
+    assert steps(output) == ["setup", "test", "test-slow", "lint", "audit"]
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
@@ -66,7 +66,14 @@ def test_a_failure_is_reported_and_the_rest_still_runs(start, target):
     process = start(f'[ "$1" != {target} ]')
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert steps(output) == ["setup", "test", "test-slow", "lint"]
+    assert steps(output) == ["setup", "test", "test-slow", "lint", "audit"]
+
+
+def test_an_audit_that_does_not_end_well_is_told_and_fails_nothing(start):
+    process = start('[ "$1" != audit ]')
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert output.count("CI: no clean audit") == 1
 
 
 def test_without_environment_nothing_else_runs(start):
@@ -114,7 +121,7 @@ def test_a_browser_is_installed_where_that_works(start, path_without_browser, ap
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
     assert says.format(path_without_browser) in output
-    assert steps(output) == ["setup", "test", "test-slow", "lint"]
+    assert steps(output) == ["setup", "test", "test-slow", "lint", "audit"]
 
 
 # A child of make's own, whose number it leaves in a file; and what is left of its life.
