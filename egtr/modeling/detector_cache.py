@@ -1,16 +1,20 @@
 """What a frozen detector said about pictures, kept on disk, so that many runs ask it once."""
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
 from detectron2.structures import ImageList
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .transformer import TransformerOutput
+
+logger = logging.getLogger(__name__)
 
 
 class DetectorCache:
@@ -21,6 +25,8 @@ class DetectorCache:
     folder may serve several data sets, sizes and detectors, and several processes at once.
 
     Settings that change the answer but no weight (TRANSFORMER.NHEADS is one) need folders of their own.
+
+    A damaged file is made anew. Numbers in a sound one are believed: let nobody else write into the folder.
 
     A picture is seen by itself, in float32: no padding and no mixed precision, just as in evaluation on one device.
 
@@ -64,7 +70,10 @@ class DetectorCache:
         digest.update(_to_bytes(image))
         path = self.folder / f"{digest.hexdigest()}.safetensors"
         if path.is_file():
-            return load_file(path)
+            try:
+                return load_file(path)
+            except SafetensorError as error:
+                logger.warning("%s: cannot be read (%s) and is made anew", path, error)
         with torch.autocast(image.device.type, enabled=False):
             output = detect(image)
         tensors = {

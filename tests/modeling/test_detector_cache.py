@@ -1,5 +1,8 @@
 """What a frozen detector says is read from a folder, and is what it would have said."""
 
+import os
+import pickle
+
 import pytest
 import torch
 
@@ -79,6 +82,34 @@ def test_other_weights_and_other_pictures_have_files_of_their_own(models, tmp_pa
     cached.load_state_dict(cached.state_dict() | {name: state[name] + 1})
     cached.losses([first])
     assert len(list((tmp_path / "cache").iterdir())) == 3
+
+
+class Malicious:
+    """Reading its pickle makes a folder."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("damage", ["pickle", "torch", "cut", "empty"])
+def test_a_damaged_file_runs_no_code_and_is_made_anew(models, tmp_path, caplog, damage):
+    _, cached = models
+    record = picture()
+    expected, _ = cached.losses([record])
+    [path] = (tmp_path / "cache").iterdir()
+    sound = path.read_bytes()
+    if damage == "torch":
+        torch.save({"logits": Malicious(tmp_path / "trace")}, path)
+    else:
+        pickled = pickle.dumps(Malicious(tmp_path / "trace"))
+        path.write_bytes({"pickle": pickled, "cut": sound[:-100], "empty": b""}[damage])
+    found, _ = cached.losses([record])
+    assert f"{path}: cannot be read" in caplog.text
+    assert found["loss_rel"] == expected["loss_rel"]
+    assert path.read_bytes() == sound and not (tmp_path / "trace").exists()
 
 
 @pytest.mark.parametrize("options", [(), (*FROZEN, "MODEL.EGTR.AUX_LOSS", True)])
