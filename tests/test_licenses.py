@@ -35,7 +35,13 @@ def license_of(name: str) -> str:
     about = metadata.metadata(name)
     classifiers = [c for c in about.get_all("Classifier") or () if c.startswith("License ::")]
     stated = [about.get("License-Expression") or "", (about.get("License") or "").split("\n")[0]]
-    return " / ".join(filter(None, [*stated, *classifiers]))
+    return " / ".join(filter(None, [*stated, *classifiers])) or _title_of_license_file(name)
+
+
+def _title_of_license_file(name: str) -> str:
+    """The first line of what a package brings along that says nothing of its license in its metadata."""
+    files = [path for path in metadata.files(name) or () if path.name.upper().startswith(("LICENSE", "COPYING"))]
+    return files[0].read_text().strip().split("\n")[0] if files else ""
 
 
 @pytest.mark.parametrize("name", runtime_packages())

@@ -12,6 +12,7 @@ import yaml
 from detectron2.data import MetadataCatalog
 from torch import nn
 
+from egtr.data import statistics
 from egtr.data.statistics import load_triplet_counts
 from egtr.engine import EGTRCheckpointer, load_config
 from egtr.engine.config_file import read_config_file
@@ -97,13 +98,13 @@ def test_a_member_of_absurd_size(tmp_path):
 
 def test_cache_of_statistics(make_tiny_dataset, trace):
     """It is made anew, as any damaged one."""
+    # Other tests may have counted the same annotations in this process, which then wrote no cache here.
+    statistics._counted_before.clear()
     name = make_tiny_dataset().train
     counts = load_triplet_counts(name)
     cache = Path(MetadataCatalog.get(name).annotation_files[0]).with_suffix(".statistics.npz")
     assert cache.is_file()
     write_npz(cache, key=Malicious(trace))
-    from egtr.data import statistics
-
     statistics._counted_before.clear()
     assert load_triplet_counts(name).counts.tolist() == counts.counts.tolist()
 
