@@ -197,8 +197,8 @@ def test_recomputed_activations_give_the_same_gradients_with_less_kept(make_cfg,
         # Of the transformer alone: of this small model the backbone keeps most.
         noting = torch.autograd.graph.saved_tensors_hooks(partial(note_size, sizes), lambda tensor: tensor)
         part = trainer.bare_model.transformer
-        part.register_forward_pre_hook(lambda *_: noting.__enter__())
-        part.register_forward_hook(lambda *_: noting.__exit__())
+        part.register_forward_pre_hook(lambda *_, noting=noting: noting.__enter__())
+        part.register_forward_hook(lambda *_, noting=noting: noting.__exit__())
         seed_all_rng(1)
         sum(trainer.model(batch).values()).backward()
         parameters = {parameter.untyped_storage().data_ptr() for parameter in trainer.bare_model.parameters()}
