@@ -129,6 +129,13 @@ def _join_torchrun(args: argparse.Namespace) -> None:
         raise EGTRError("torchrun starts the processes: give it --nproc-per-node, and no --num-gpus, --num-machines")
     if os.environ["TORCHELASTIC_MAX_RESTARTS"] != "0" and not (args.resume or args.eval_only):
         raise EGTRError("torchrun --max-restarts: a run that is restarted would begin anew. Add --resume")
+    several = os.environ["WORLD_SIZE"] != os.environ["LOCAL_WORLD_SIZE"]
+    if several and os.environ["TORCHELASTIC_MAX_RESTARTS"] != "0" and _shares_store():
+        # Addresses of processes that are gone are in it, and machines that count restarts differently never meet.
+        raise EGTRError(
+            "torchrun --max-restarts over several machines: restarted processes may wait for each other for ever. "
+            "Set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the environment of torchrun on each"
+        )
     local_rank, num_gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     if num_gpus:
         if local_rank >= num_gpus:
@@ -139,6 +146,11 @@ def _join_torchrun(args: argparse.Namespace) -> None:
     dist.init_process_group("nccl" if num_gpus else "gloo", timeout=DEFAULT_TIMEOUT)
     comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
     comm.synchronize()
+
+
+def _shares_store() -> bool:
+    """Whether torchrun serves all attempts to meet from one store."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 def _check_processes(args: argparse.Namespace) -> None:

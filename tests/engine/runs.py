@@ -18,6 +18,10 @@ def children(pid: int) -> list[int]:
     return []
 
 
+# Seconds in which some steps are made even on a busy machine.
+LONG = 300
+
+
 class Run:
     """A run of :mod:`egtr.engine.soak.child` in a folder; ``losses`` are all that any of its processes wrote."""
 
@@ -52,6 +56,7 @@ class Run:
         return [tuple(json.loads(line).values()) for line in lines if line.endswith("\n")]
 
     def wait_for(self, process: subprocess.Popen, number: int) -> None:
+        latest = time.monotonic() + LONG
         while len(self.losses) < number:
-            assert process.poll() is None, self.printed.read_text()
+            assert process.poll() is None and time.monotonic() < latest, self.printed.read_text()
             time.sleep(0.02)

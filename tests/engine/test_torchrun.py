@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 from contextlib import ExitStack
 
 import pytest
@@ -29,7 +30,8 @@ def check_losses(run: Run) -> list[int]:
 
 
 @pytest.mark.slow
-def test_two_machines_go_on_when_a_process_is_killed(make_run):
+def test_two_machines_go_on_when_a_process_is_killed(make_run, monkeypatch):
+    monkeypatch.setenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     run = make_run({"SOLVER.CHECKPOINT_PERIOD": 10, "SOLVER.MAX_ITER": 100_000})
     meeting = ("--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}", "--rdzv-id", "1")
     with ExitStack() as stack:
@@ -42,8 +44,12 @@ def test_two_machines_go_on_when_a_process_is_killed(make_run):
         run.wait_for(machines[0], len(run.losses) + 2 * 15)
         assert children(machines[1].pid) != killed
         os.kill(machines[0].pid, signal.SIGTERM)
-        for machine in machines:
-            machine.wait(60)
+        machines[0].wait(60)
+        # The other launcher's process has ended, too; the launcher itself would wait for its lost neighbour.
+        latest = time.monotonic() + 60
+        while children(machines[1].pid):
+            assert time.monotonic() < latest
+            time.sleep(0.1)
     iterations = check_losses(run)
     assert iterations == list(range(len(iterations)))
     # SIGTERM to one launcher ends the processes of both, with a checkpoint.
@@ -63,6 +69,18 @@ def test_two_machines_without_torchrun(make_run):
     assert (runs[0].folder / "last_checkpoint").read_text() == "model_final.pth"
 
 
+@pytest.mark.slow
+def test_restarts_of_several_machines_need_places_of_their_own(make_run):
+    """The message, of real launchers that share a store as they do if nothing else is said."""
+    run = make_run({"SOLVER.MAX_ITER": 4})
+    meeting = ("--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}", "--rdzv-id", "1")
+    words = ("-m", "torch.distributed.run", "--max-restarts", "1", "--nproc-per-node", "1", "--nnodes", "2", *meeting)
+    with ExitStack() as stack:
+        machines = [stack.enter_context(run.start(words)) for _ in range(2)]
+        assert 0 not in [machine.wait(300) for machine in machines]
+    assert "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in run.printed.read_text() and not run.losses
+
+
 def launch_anything(*words: str) -> None:
     launch(lambda args: pytest.fail("it was started"), egtr_argument_parser().parse_args(words))
 
@@ -71,6 +89,7 @@ def launch_anything(*words: str) -> None:
     ("words", "message"),
     [
         ((), "--max-restarts: a run that is restarted would begin anew. Add --resume"),
+        (("--resume",), "wait for each other for ever. Set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"),
         (("--resume", "--num-gpus", "2"), "give it --nproc-per-node, and no --num-gpus"),
         (("--resume", "--num-machines", "2"), "give it --nproc-per-node, and no --num-gpus"),
     ],
@@ -78,6 +97,9 @@ def launch_anything(*words: str) -> None:
 def test_what_torchrun_asks_for(words, message, monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     with pytest.raises(EGTRError, match=message):
         launch_anything(*words)
 
