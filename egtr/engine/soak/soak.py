@@ -57,12 +57,11 @@ class Soak:
         self._unproven: list[str] = []
 
     def run(self, minutes: float) -> int:
-        """Go on for so many minutes; returns the exit status: 0 if nothing was lost.
+        """Hurt runs for so many minutes, after one without faults; returns the exit status: 0 if nothing was lost.
 
         Raises:
             EGTRError: the run without faults has failed.
         """
-        self._end_time = time.monotonic() + 60 * minutes
         shutil.rmtree(self.output, ignore_errors=True)
         self.output.mkdir(parents=True)
         setup_logger(str(self.output / "soak.log"), name="egtr.soak")
@@ -73,6 +72,7 @@ class Soak:
         reference = Reference(whole)
         logger.info("Without faults: %d iterations", len(reference.losses))
         self._victim = Victim(Run(self.output / "with_faults"), self.output, reference, self.random)
+        self._end_time = time.monotonic() + 60 * minutes
         while self._has_time():
             self._inject(self.random.choice(self._kinds))
             self._report()
