@@ -118,17 +118,17 @@ class GatherRows:
         return _pick(source, rows).mul_(grad[:, None]).sum(-1).view(rows.shape)
 
     @staticmethod
-    def write(grad: Tensor, first_row: Tensor, weights: Tensor, table: LevelTable, shapes: SpatialShapes) -> Tensor:
-        """The transpose of ``read``: from the gradient (G, D) of the sums to that of the source, (T, D).
+    def write(
+        to: Tensor, grad: Tensor, first_row: Tensor, weights: Tensor, table: LevelTable, shapes: SpatialShapes
+    ) -> None:
+        """The transpose of ``read``: adds what the gradient (G, D) of the sums makes of the source's, ``to`` (T, D).
 
         ``first_row`` (G, K) stands for the rows of the four corners.
         """
-        written = grad.new_zeros(sum(h * w for h, w in shapes) * table.first_row.shape[0], grad.shape[1])
         for part in _chunks(len(grad), CHUNK):
             weighted = (weights[part].flatten(1)[..., None] * grad[part, None]).flatten(0, 1)
             rows = (first_row[part, None] + table.square).view(-1, 1).long()
-            written.scatter_add_(0, rows.expand_as(weighted), weighted)
-        return written
+            to.scatter_add_(0, rows.expand_as(weighted), weighted)
 
 
 class BagsOfRows(GatherRows):
@@ -152,7 +152,13 @@ class BagsOfRows(GatherRows):
         return torch.sparse.sampled_addmm(wanted, grad, source.t(), beta=0).values().view(rows.shape)
 
     @staticmethod
-    def write(grad: Tensor, first_row: Tensor, weights: Tensor, table: LevelTable, shapes: SpatialShapes) -> Tensor:
+    def write(
+        to: Tensor, grad: Tensor, first_row: Tensor, weights: Tensor, table: LevelTable, shapes: SpatialShapes
+    ) -> None:
+        if first_row.numel() < len(to):
+            # Few queries, as in a decoder: there is more to be cleared and added up here than to be written.
+            GatherRows.write(to, grad, first_row, weights, table, shapes)
+            return
         # embedding_bag's own backward adds sample by sample. Sorted by row, samples are bags again, and all four
         # corners share the order of the first: what they read together lies one column or line further on.
         heads, sizes = table.first_row.shape[0], [h * w for h, w in shapes]
@@ -160,15 +166,13 @@ class BagsOfRows(GatherRows):
         counts = first_row.flatten().bincount(minlength=sum(sizes) * heads)
         starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         sums = order.div(first_row.shape[1], rounding_mode="floor")
-        written = grad.new_zeros(sum(sizes) * heads, grad.shape[1])
         for corner, (down, right) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
             bags = {"mode": "sum", "per_sample_weights": weights[:, corner].flatten().index_select(0, order)}
             added = F.embedding_bag(sums, grad, starts, include_last_offset=True, **bags)
-            levels = zip(shapes, *(t.split([size * heads for size in sizes]) for t in (written, added)), strict=True)
-            for (height, width), to, by in levels:
-                to, by = to.view(height, width, heads, -1), by.view(height, width, heads, -1)
-                to[down:, right:] += by[: height - down, : width - right]
-        return written
+            levels = zip(shapes, *(t.split([size * heads for size in sizes]) for t in (to, added)), strict=True)
+            for (height, width), *tables in levels:
+                there, here = (table.view(height, width, heads, -1) for table in tables)
+                there[down:, right:] += here[: height - down, : width - right]
 
 
 class CompiledBagsOfRows(BagsOfRows):
@@ -225,12 +229,12 @@ class RowSampling(torch.autograd.Function):
         value, locations, attention_weights = ctx.saved_tensors
         table = level_table(ctx.shapes, locations)
         queries, heads, head_dim = *locations.shape[1:3], value.shape[-1]
-        d_value = torch.zeros_like(value) if ctx.needs_input_grad[0] else None
+        d_value = value.new_zeros(value.shape) if ctx.needs_input_grad[0] else None
         d_locations, d_weights = torch.empty_like(locations), torch.empty_like(attention_weights)
         samples = table.size.shape[-1]
         first_row = torch.empty(queries * heads, samples, dtype=torch.int32, device=grad.device)
         weights = grad.new_empty(queries * heads, 4, samples)
-        for b, d_sums in enumerate(grad.reshape(len(grad), queries * heads, head_dim)):
+        for b, d_sums in enumerate(grad.contiguous().view(len(grad), queries * heads, head_dim)):
             source = value[b].reshape(-1, head_dim)
             for part in _chunks(queries, max(1, CHUNK // heads)):
                 squares = find_squares(locations[b, part], table)
@@ -242,7 +246,7 @@ class RowSampling(torch.autograd.Function):
                     squares, attention_weights[b, part], table, products
                 )
             if d_value is not None and queries:
-                d_value[b] = ctx.method.write(d_sums, first_row, weights, table, ctx.shapes).view_as(d_value[b])
+                ctx.method.write(d_value[b].view(-1, head_dim), d_sums, first_row, weights, table, ctx.shapes)
         return d_value, None, d_locations, d_weights, None
 
 
