@@ -3,7 +3,7 @@
 import functools
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from ..structures import EGTRError
 from .bilinear_rows import LevelTable, SpatialShapes, corner_rows, find_squares, level_table, sample_gradients
+from .chunks import chunks
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ device; autocast is off, and Q may be 0.
 
 # Sums at a time where rows are copied: few enough to stay in a processor's cache from one step to the next.
 CHUNK = 2048
-# Queries at a time where nothing is copied but indices and weights, 768 numbers a query with 8 heads and 4 levels.
+# Queries at a time where rows are not copied; with 8 heads, 4 levels and 4 points each has 512 indices and weights.
 QUERIES = 1024
 
 
@@ -107,7 +108,7 @@ class GatherRows:
     @staticmethod
     def read(source: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
         """Weighted sums (G, D) of rows of ``source`` (T, D)."""
-        parts = _chunks(len(rows), CHUNK)
+        parts = chunks(len(rows), CHUNK)
         sums = [torch.bmm(weights[part].flatten(1)[:, None], _pick(source, rows[part]))[:, 0] for part in parts]
         return torch.cat([source.new_empty(0, source.shape[1]), *sums])
 
@@ -125,7 +126,7 @@ class GatherRows:
 
         ``first_row`` (G, K) stands for the rows of the four corners.
         """
-        for part in _chunks(len(grad), CHUNK):
+        for part in chunks(len(grad), CHUNK):
             weighted = (weights[part].flatten(1)[..., None] * grad[part, None]).flatten(0, 1)
             rows = (first_row[part, None] + table.square).view(-1, 1).long()
             to.scatter_add_(0, rows.expand_as(weighted), weighted)
@@ -208,7 +209,7 @@ def sample_rows(
     sums = locations.new_empty(*locations.shape[:2], heads * head_dim)
     # Picture by picture and some queries at a time, to keep memory low.
     for b, source in enumerate(value.flatten(1, 2)):
-        for part in _chunks(locations.shape[1], QUERIES):
+        for part in chunks(locations.shape[1], QUERIES):
             found = method.find(locations[b, part], attention_weights[b, part], table)
             sums[b, part] = method.read(source, *found).view(-1, heads * head_dim)
     return sums
@@ -236,7 +237,7 @@ class RowSampling(torch.autograd.Function):
         weights = grad.new_empty(queries * heads, 4, samples)
         for b, d_sums in enumerate(grad.contiguous().view(len(grad), queries * heads, head_dim)):
             source = value[b].reshape(-1, head_dim)
-            for part in _chunks(queries, max(1, CHUNK // heads)):
+            for part in chunks(queries, max(1, CHUNK // heads)):
                 squares = find_squares(locations[b, part], table)
                 groups = slice(part.start * heads, part.stop * heads)
                 rows, weights[groups] = corner_rows(squares, attention_weights[b, part], table)
@@ -248,10 +249,6 @@ class RowSampling(torch.autograd.Function):
             if d_value is not None and queries:
                 ctx.method.write(d_value[b].view(-1, head_dim), d_sums, first_row, weights, table, ctx.shapes)
         return d_value, None, d_locations, d_weights, None
-
-
-def _chunks(count: int, size: int) -> Iterator[slice]:
-    return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
 def _pick(source: Tensor, rows: Tensor) -> Tensor:

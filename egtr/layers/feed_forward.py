@@ -1,11 +1,11 @@
 """Two linear layers with a ReLU between them, of which the hidden layer is never there as a whole."""
 
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from .chunks import chunks
 
 # Rows at a time, of which the hidden layer stays in a processor's cache until it is used.
 CHUNK = 2048
@@ -45,7 +45,7 @@ class _FeedForward(torch.autograd.Function):
     def forward(ctx, x, weight1, bias1, weight2, bias2):
         ctx.save_for_backward(x, weight1, bias1, weight2)
         out = x.new_empty(len(x), len(weight2))
-        for part in _chunks(len(x)):
+        for part in chunks(len(x), CHUNK):
             torch.addmm(bias2, _hidden(x[part], weight1, bias1), weight2.t(), out=out[part])
         return out
 
@@ -57,7 +57,7 @@ class _FeedForward(torch.autograd.Function):
         d_weight1, d_bias1, d_weight2 = (torch.zeros_like(t) for t in (weight1, bias1, weight2))
         # The backward pass may run under autocast, which would round the factors of all products.
         with torch.autocast("cpu", enabled=False):
-            for part in _chunks(len(x)):
+            for part in chunks(len(x), CHUNK):
                 hidden = _hidden(x[part], weight1, bias1)
                 d_weight2.addmm_(grad[part].t(), hidden)
                 d_hidden = torch.ops.aten.threshold_backward(torch.mm(grad[part], weight2), hidden, 0)
@@ -69,7 +69,3 @@ class _FeedForward(torch.autograd.Function):
 
 def _hidden(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.addmm(bias, x, weight.t()).relu_()
-
-
-def _chunks(rows: int) -> Iterator[slice]:
-    return (slice(start, start + CHUNK) for start in range(0, rows, CHUNK))
