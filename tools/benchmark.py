@@ -17,8 +17,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from egtr import model_zoo
-from egtr.engine import add_extension_argument, benchmark, fall_back_to_cpu, import_extensions, load_config
+from egtr.engine import add_extension_argument, benchmark, fall_back_to_cpu, import_extensions
+from egtr.engine.predictor import read_config
 from egtr.evaluation.report import write_json
 from egtr.structures import EGTRError
 
@@ -103,10 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse_arguments(arguments)
     try:
         import_extensions(args.extension)
-        is_file = Path(args.config_file).is_file()
-        args.cfg = load_config(
-            args.config_file if is_file else model_zoo.get_config_file(args.config_file), args.opts
-        )
+        args.cfg = read_config(args.config_file, args.opts)
         fall_back_to_cpu(args.cfg)
         report = args.run(args)
     except EGTRError as error:

@@ -13,8 +13,8 @@ from typing import Any
 from detectron2.data import DatasetCatalog
 from tabulate import tabulate
 
-from egtr import model_zoo
-from egtr.engine import benchmark, load_config
+from egtr.engine import benchmark
+from egtr.engine.predictor import read_config
 from egtr.evaluation.report import write_json
 from egtr.structures import EGTRError
 
@@ -65,11 +65,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parse_arguments(arguments)
     try:
-        is_file = Path(args.config_file).is_file()
-        args.cfg = load_config(
-            args.config_file if is_file else model_zoo.get_config_file(args.config_file),
-            [*args.opts, "MODEL.DEVICE", "cpu"],
-        )
+        args.cfg = read_config(args.config_file, [*args.opts, "MODEL.DEVICE", "cpu"])
         report = args.run(args)
     except EGTRError as error:
         print(f"error: {error}", file=sys.stderr)
