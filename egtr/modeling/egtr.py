@@ -19,6 +19,7 @@ from .outputs import EGTROutput, Target
 from .postprocessing import build_instances, build_prediction, build_pruned_prediction, scale_boxes
 from .relation import RelationPart, build_relation_part
 from .transformer import TransformerOutput, build_transformer
+from .transformer.geometry import valid_pixels
 
 
 @META_ARCH_REGISTRY.register()
@@ -35,7 +36,8 @@ class EGTR(nn.Module):
     In training mode the result is a dict of weighted losses. In evaluation mode it is one dict a picture:
     "instances" (the best (query, class) by sigmoid, with ``query_index``) and, unless the relation part is disabled,
     "scene_graph" (:class:`~egtr.structures.SceneGraph`, whose ``prediction`` is the raw record, less the pairs that
-    no ranking of ``max_rank`` triplets needs, where relation head and pair function can be asked about single pairs).
+    no ranking of ``max_rank`` triplets needs, where relation head and pair function can be asked about single pairs
+    and no subclass overrides :meth:`network`).
 
     Args:
         backbone: makes feature maps.
@@ -242,11 +244,7 @@ class EGTR(nn.Module):
         )
 
     def _detect(self, images: ImageList) -> TransformerOutput:
-        padded = images.tensor
-        valid = torch.zeros(len(padded), *padded.shape[-2:], dtype=torch.bool, device=padded.device)
-        for index, (height, width) in enumerate(images.image_sizes):
-            valid[index, :height, :width] = True
-        return self.transformer(self.backbone(padded), valid)
+        return self.transformer(self.backbone(images.tensor), valid_pixels(images))
 
     def _detect_one(self, image: Tensor) -> TransformerOutput:
         return self._detect(ImageList.from_tensors([image], self.backbone.size_divisibility))
@@ -273,7 +271,10 @@ class EGTR(nn.Module):
     def inference(self, inputs: list[dict]) -> list[dict]:
         """Results of each picture, boxes in its ``height`` and ``width``."""
         images = self.preprocess_image(inputs)
-        pruned = self.relation is not None and self.relation.scores_single_pairs
+        # Who overrides network() is asked for all pairs.
+        pruned = (
+            self.relation is not None and self.relation.scores_single_pairs and type(self).network is EGTR.network
+        )
         output = self._network(images, with_relations=False) if pruned else self.network(images)
         results = []
         for index, (record, image_size) in enumerate(zip(inputs, images.image_sizes, strict=True)):

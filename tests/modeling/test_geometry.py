@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from detectron2.structures import ImageList
 
-from egtr.modeling.transformer.geometry import is_unpadded, map_geometry
+from egtr.modeling.transformer import geometry
+from egtr.modeling.transformer.geometry import map_geometry, valid_pixels
 from tests.modeling.models import picture, small_model
 
+CPU = torch.device("cpu")
 SHAPES = [(4, 6), (2, 3)]
 
 
@@ -19,18 +22,18 @@ def valid(*sizes):
 
 def test_by_hand():
     """Of 6 columns 3 are picture: (0.5, 1.5, 2.5) / 3 of the valid part, and the valid part is half of the map."""
-    geometry = map_geometry(valid((16, 24), (16, 12)), SHAPES, 8)
-    torch.testing.assert_close(geometry.valid_ratios[1], torch.tensor([[0.5, 1.0], [2 / 3, 1.0]]))
+    found = map_geometry(valid((16, 24), (16, 12)), SHAPES, 8, CPU)
+    torch.testing.assert_close(found.valid_ratios[1], torch.tensor([[0.5, 1.0], [2 / 3, 1.0]]))
     # The first row of the first level, read on the first level. Column 0: 0.5 / (0.5 * 6) * 0.5.
-    torch.testing.assert_close(geometry.reference_points[1, :6, 0, 0], (torch.arange(6) + 0.5) / 6)
-    torch.testing.assert_close(geometry.reference_points[0, :6, 0, 1], torch.full((6,), 0.125))
-    assert geometry.padding_mask[0].sum() == 0
+    torch.testing.assert_close(found.reference_points[1, :6, 0, 0], (torch.arange(6) + 0.5) / 6)
+    torch.testing.assert_close(found.reference_points[0, :6, 0, 1], torch.full((6,), 0.125))
+    assert found.padding_mask[0].sum() == 0
     # 3 of 6 columns in 4 rows, and 1 of 3 in 2: nearest reads columns 0, 8 and 16 of 24 at the second level.
-    assert geometry.padding_mask[1].sum() == 12 + 2
+    assert found.padding_mask[1].sum() == 12 + 2
 
 
 def test_without_padding_it_is_that_of_the_padded_formula():
-    alone, batch = map_geometry(valid((16, 24)), SHAPES, 8), map_geometry(valid((16, 24), (8, 8)), SHAPES, 8)
+    alone, batch = (map_geometry(mask, SHAPES, 8, CPU) for mask in (None, valid((16, 24), (8, 8))))
     assert alone.padding_mask is None
     torch.testing.assert_close(alone.reference_points[0], batch.reference_points[0], rtol=0, atol=0)
     torch.testing.assert_close(alone.valid_ratios[0], batch.valid_ratios[0], rtol=0, atol=0)
@@ -38,16 +41,31 @@ def test_without_padding_it_is_that_of_the_padded_formula():
         torch.testing.assert_close(ours[0], expected[0], rtol=0, atol=0)
 
 
-def test_shapes_without_padding_are_kept():
-    once = map_geometry(valid((16, 24)), SHAPES, 8)
-    assert map_geometry(valid((16, 24), (16, 24)), SHAPES, 8) is once
-    assert map_geometry(valid((16, 24)), SHAPES, 16) is not once
-    assert map_geometry(valid((16, 24)), SHAPES[::-1], 8) is not once
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_shapes_without_padding_are_kept_on_every_device(device):
+    once = map_geometry(None, SHAPES, 8, device)
+    assert map_geometry(None, list(SHAPES), 8, torch.device(device)) is once
+    assert {tensor.device.type for tensor in (*once.positions, *once[1:3])} == {device}
+    assert map_geometry(None, SHAPES, 16, device) is not once
+    assert map_geometry(None, SHAPES[::-1], 8, device) is not once
 
 
-def test_no_device_is_waited_for():
-    assert is_unpadded(valid((16, 24))) and not is_unpadded(valid((16, 23)))
-    assert not is_unpadded(torch.ones(1, 2, 2, dtype=torch.bool, device="meta"))
+def test_valid_pixels():
+    padded = torch.zeros(2, 3, 16, 24)
+    assert valid_pixels(ImageList(padded, [(16, 24), (16, 24)])) is None
+    assert torch.equal(valid_pixels(ImageList(padded, [(16, 24), (8, 8)])), valid((16, 24), (8, 8)))
+    # A backbone that wants multiples of 32, say, pads a single picture too.
+    assert torch.equal(valid_pixels(ImageList(padded[:1], [(15, 24)])), valid((15, 24)))
+
+
+@pytest.mark.parametrize("name", ["DeformableTransformer", "DETRTransformer"])
+@torch.no_grad()
+def test_positions_of_a_shape_are_made_once(name, monkeypatch):
+    model = small_model("MODEL.EGTR.TRANSFORMER.NAME", name).eval()
+    first, second = (model.preprocess_image(inputs) for inputs in ([picture()], [picture(), picture()]))
+    model.network(first)
+    monkeypatch.setattr(geometry, "sine_position_embedding", None)
+    model.network(second)
 
 
 @pytest.mark.parametrize(

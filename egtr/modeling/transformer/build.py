@@ -15,8 +15,8 @@ What detects, from the backbone's maps to classes and boxes (MODEL.EGTR.TRANSFOR
 
 An entry is an ``nn.Module`` class that is called as ``transformer(cfg, input_shape)``, input_shape being the
 backbone's ``{name: ShapeSpec}``, finest map first. Its forward takes the maps and ``valid``, (B, H, W) bool, True
-where the padded batch holds picture, and returns :class:`TransformerOutput`. Whatever the detector is, its decoder
-hands out the queries and keys of its self-attention: relations are read from them.
+where the padded batch holds picture, or None where all of it does, and returns :class:`TransformerOutput`. Whatever
+the detector is, its decoder hands out the queries and keys of its self-attention: relations are read from them.
 """
 
 

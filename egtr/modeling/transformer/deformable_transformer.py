@@ -141,12 +141,12 @@ class DeformableTransformer(nn.Module):
             if index == 0 and self.two_stage is None:
                 nn.init.constant_(head.layers[-1].bias[2:], -2.0)
 
-    def forward(self, features: dict[str, Tensor], valid: Tensor) -> TransformerOutput:
+    def forward(self, features: dict[str, Tensor], valid: Tensor | None) -> TransformerOutput:
         """Detect.
 
         Args:
             features: the backbone's maps, finest first.
-            valid: (B, H, W) bool over the padded batch, True where a picture is.
+            valid: (B, H, W) bool over the padded batch, True where a picture is; None without padding.
         """
         cells, spatial_shapes = [], []
         maps = list(features.values())
@@ -164,7 +164,9 @@ class DeformableTransformer(nn.Module):
         if not self.training:
             # Under autocast, every sum of the residual connections would be rounded.
             x = x.to(torch.promote_types(x.dtype, torch.float32))
-        positions, reference_points, valid_ratios, padding_mask = map_geometry(valid, spatial_shapes, self.hidden_dim)
+        positions, reference_points, valid_ratios, padding_mask = map_geometry(
+            valid, spatial_shapes, self.hidden_dim, x.device
+        )
         position = torch.cat(
             [p.to(x.dtype) + level for p, level in zip(positions, self.level_embed, strict=True)], dim=1
         )

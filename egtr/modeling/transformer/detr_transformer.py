@@ -2,15 +2,14 @@
 
 import math
 
-import torch.nn.functional as F
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
-from ...layers import MLP, QueryKeySelfAttention, sine_position_embedding
+from ...layers import MLP, QueryKeySelfAttention
 from ...structures import EGTRError
 from .build import TRANSFORMER_REGISTRY, TransformerOutput, shared_arguments
-from .geometry import is_unpadded
+from .geometry import map_geometry
 from .layer import PostNormLayer
 
 
@@ -137,17 +136,16 @@ class DETRTransformer(nn.Module):
         nn.init.normal_(self.query_embed.weight)
         nn.init.constant_(self.class_head.bias, -math.log(99))
 
-    def forward(self, features: dict[str, Tensor], valid: Tensor) -> TransformerOutput:
+    def forward(self, features: dict[str, Tensor], valid: Tensor | None) -> TransformerOutput:
         """Detect.
 
         Args:
             features: the backbone's maps, finest first.
-            valid: (B, H, W) bool over the padded batch, True where a picture is.
+            valid: (B, H, W) bool over the padded batch, True where a picture is; None without padding.
         """
         cells = self.input_proj(list(features.values())[-1])
-        mask = F.interpolate(valid[:, None].float(), size=cells.shape[-2:], mode="nearest")[:, 0].bool()
-        position = sine_position_embedding(mask, self.hidden_dim).to(cells.dtype).flatten(1, 2)
-        padding_mask = None if is_unpadded(valid) else ~mask.flatten(1)
+        geometry = map_geometry(valid, [tuple(cells.shape[-2:])], self.hidden_dim, cells.device)
+        position, padding_mask = geometry.positions[0].to(cells.dtype), geometry.padding_mask
 
         memory = cells.flatten(2).transpose(1, 2)
         for layer in self.encoder:

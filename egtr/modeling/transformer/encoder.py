@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ...layers import MultiScaleDeformableAttention
-from ...layers.deformable_attention import SpatialShapes
+from ...layers.bilinear_rows import SpatialShapes, level_sizes
 from .layer import PostNormLayer
 
 
@@ -18,14 +18,14 @@ def encoder_reference_points(spatial_shapes: SpatialShapes, valid_ratios: Tensor
     Returns:
         (B, S, L, 2): pixel centres as shares of the valid part, times the valid ratios of the level that is read.
     """
+    sizes = valid_ratios * level_sizes(spatial_shapes, like=valid_ratios)
     references = []
     for level, (height, width) in enumerate(spatial_shapes):
         y = torch.arange(0.5, height, device=valid_ratios.device)
         x = torch.arange(0.5, width, device=valid_ratios.device)
         y, x = torch.meshgrid(y, x, indexing="ij")
         cells = torch.stack([x.flatten(), y.flatten()], dim=-1)  # (H*W, 2)
-        size = valid_ratios[:, level, :] * valid_ratios.new_tensor([width, height])
-        references.append(cells[None] / size[:, None])
+        references.append(cells[None] / sizes[:, None, level])
     return torch.cat(references, dim=1)[:, :, None] * valid_ratios[:, None]
 
 

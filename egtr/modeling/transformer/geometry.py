@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from detectron2.structures import ImageList
 from torch import Tensor
 
 from ...layers import sine_position_embedding
@@ -28,21 +29,33 @@ class MapGeometry(NamedTuple):
     padding_mask: Tensor | None
 
 
-def is_unpadded(valid: Tensor) -> bool:
-    """Whether ``valid``, (B, H, W) bool, is True everywhere; False on devices that would make us wait to know it."""
-    return valid.device.type == "cpu" and bool(valid.all())
+def valid_pixels(images: ImageList) -> Tensor | None:
+    """(B, H, W) bool, True where the padded batch holds picture; None where all of it does.
+
+    Sizes are known without a look at the pixels, so nothing waits for the device.
+    """
+    padded = images.tensor
+    if all(size == tuple(padded.shape[-2:]) for size in images.image_sizes):
+        return None
+    valid = torch.zeros(len(padded), *padded.shape[-2:], dtype=torch.bool, device=padded.device)
+    for index, (height, width) in enumerate(images.image_sizes):
+        valid[index, :height, :width] = True
+    return valid
 
 
-def map_geometry(valid: Tensor, spatial_shapes: SpatialShapes, dim: int) -> MapGeometry:
+def map_geometry(
+    valid: Tensor | None, spatial_shapes: SpatialShapes, dim: int, device: torch.device | str
+) -> MapGeometry:
     """The geometry of a batch; that of the last few shapes without padding is kept.
 
     Args:
-        valid: (B, H, W) bool over the padded batch, True where a picture is.
+        valid: (B, H, W) bool over the padded batch, True where a picture is; None without padding.
         spatial_shapes: (height, width) of the levels.
         dim: width d of the embedding.
+        device: of the result, and of ``valid``.
     """
-    if is_unpadded(valid):
-        return _unpadded_geometry(tuple(spatial_shapes), dim)
+    if valid is None:
+        return _unpadded_geometry(tuple(spatial_shapes), dim, torch.device(device))
     masks = [
         F.interpolate(valid[:, None].float(), size=shape, mode="nearest")[:, 0].bool() for shape in spatial_shapes
     ]
@@ -52,10 +65,11 @@ def map_geometry(valid: Tensor, spatial_shapes: SpatialShapes, dim: int) -> MapG
 
 
 @lru_cache(maxsize=4)
-def _unpadded_geometry(spatial_shapes: tuple[tuple[int, int], ...], dim: int) -> MapGeometry:
+def _unpadded_geometry(spatial_shapes: tuple[tuple[int, int], ...], dim: int, device: torch.device) -> MapGeometry:
     # Training may use what inference has made, but no tensor of the inference mode.
     with torch.inference_mode(False), torch.no_grad():
-        return _geometry([torch.ones(1, *shape, dtype=torch.bool) for shape in spatial_shapes], spatial_shapes, dim)
+        masks = [torch.ones(1, *shape, dtype=torch.bool, device=device) for shape in spatial_shapes]
+        return _geometry(masks, spatial_shapes, dim)
 
 
 def _geometry(masks: list[Tensor], spatial_shapes: SpatialShapes, dim: int) -> MapGeometry:

@@ -1,0 +1,80 @@
+"""Between a picture's way to the device and its results' way back, nobody waits for the device."""
+
+from contextlib import contextmanager, nullcontext
+
+import pytest
+import torch
+from detectron2.structures import ImageList
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from egtr.modeling.postprocessing import build_instances
+from tests.modeling.models import small_model
+
+MODELS = {
+    "deformable": ("MODEL.EGTR.RELATION.LOGIT_ADJUSTMENT.ENABLED", True),
+    "two-stage": ("MODEL.EGTR.AUX_LOSS", True, "MODEL.EGTR.WITH_BOX_REFINE", True, "MODEL.EGTR.TWO_STAGE", True),
+    "detr": ("MODEL.EGTR.TRANSFORMER.NAME", "DETRTransformer"),
+}
+BATCHES = {"alone": [(96, 128)], "equal": [(96, 128), (96, 128)], "padded": [(96, 128), (64, 100)]}
+
+
+class NoHostTensors(TorchDispatchMode):
+    """Refuses operations that read or make a tensor of the host."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        tensors = [leaf for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, torch.Tensor)]
+        assert all(tensor.is_meta for tensor in tensors), f"waits: {func} of a tensor of the host"
+        return out
+
+
+class NoNumbers(TorchFunctionMode):
+    """Refuses numbers of Python as tensors, which take their way to the device below what the other class sees."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        assert func not in (torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor), f"waits: {func}"
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def no_waiting():
+    """The meta device holds no values, so what asks for one (item, nonzero, cpu) fails there without our help."""
+    with NoHostTensors(), NoNumbers():
+        yield
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda x: x.new_tensor([1.0, 2.0]),
+        lambda x: torch.tensor([1.0, 2.0], device=x.device),
+        lambda x: torch.ones(2).to(x),
+        lambda x: x * torch.tensor(2.0),
+        lambda x: x.cpu(),
+        lambda x: x.tolist(),
+        lambda x: bool(x.all()),
+        lambda x: x[x > 0],
+    ],
+)
+def test_what_waits_is_refused(wait):
+    x = torch.empty(2, device="meta")
+    with pytest.raises((AssertionError, RuntimeError)), no_waiting():
+        wait(x)
+
+
+@pytest.mark.parametrize("sizes", BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)
+@torch.no_grad()
+def test_a_model_does_not_wait(options, sizes, monkeypatch):
+    # The meta device knows no autocast, whose casts stay on the device.
+    monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: nullcontext())
+    model = small_model(*options).eval().to("meta")
+    images = ImageList(torch.empty(len(sizes), 3, 96, 128, device="meta"), sizes)
+    # Tables of sizes and positions are made with the first batch of a shape.
+    model.network(images)
+    with no_waiting():
+        output = model.network(images)
+        build_instances(output.logits[0], output.pred_boxes[0], sizes[0], topk=10)
+    assert output.relation_logits.shape == (len(sizes), 6, 6, 4)
