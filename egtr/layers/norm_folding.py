@@ -19,8 +19,8 @@ def fold_batch_norms(model: nn.Module) -> int:
     Wherever the statistics of a norm are fixed (it is frozen, or in evaluation mode), norm(conv(x)) is a convolution
     with other weights. They are computed anew in each forward pass, which takes a thirtieth of ResNet-50's time at
     600 x 1000, so that nothing can go stale when weights are loaded, trained or moved, and gradients reach the
-    convolution's own weights. Modules, parameters and their names stay as they are. Where one of a pair is replaced
-    later, the other does what it did before.
+    convolution's own weights. Modules, parameters and their names stay as they are, but a forward hook on a folded
+    convolution sees the normalised output. Where one of a pair is replaced later, the other does what it did before.
 
     Args:
         model: is read by :class:`torch.fx.Tracer`; one that cannot be traced stays as it is.

@@ -1,8 +1,9 @@
-"""EGTR written down formula by formula, with nothing shared, skipped or rearranged.
+"""EGTR's network written down formula by formula, with nothing skipped or rearranged.
 
 It is what the model is compared with: for equality in tests, for speed in ``tools/benchmark.py``. Deformable
 attention reads its points by ``grid_sample``, batch norms are written out, all decoder layers have their heads
-evaluated, and pair features exist as one dense tensor for all pairs and sources.
+evaluated, and pair features exist as one dense tensor for all pairs and sources. Around the network, preprocessing,
+matching and losses are the model's own, which tests elsewhere hold against recorded values and hand-made ones.
 """
 
 import math
@@ -368,15 +369,25 @@ def relate(part: nn.Module, queries: list[Tensor], keys: list[Tensor], hidden: T
     return {"relation_logits": relation, "connectivity_logits": connectivity, "gates": gates}
 
 
-def rank(output: EGTROutput, index: int, topk: int, object_score: str) -> tuple[Tensor, Tensor]:
-    """The best triplets of one picture with graph constraint: (K, 3) subject, object, predicate, and (K,) scores."""
+def rank(
+    output: EGTROutput, index: int, topk: int, object_score: str, graph_constraint: bool = True
+) -> tuple[Tensor, Tensor]:
+    """The best triplets of one picture: (K, 3) subject, object, predicate, and (K,) scores; exact ties in that order.
+
+    With graph constraint each pair has its best predicate alone.
+    """
     logits = output.logits[index]
     objects = (logits.softmax(-1) if object_score == "softmax" else logits.sigmoid()).max(-1).values
-    scores, predicates = output.relation_logits[index].sigmoid().max(-1)
+    scores = output.relation_logits[index].sigmoid()
+    predicates = torch.arange(scores.shape[-1], device=scores.device).expand(scores.shape)
+    if graph_constraint:
+        scores, predicates = scores.max(-1, keepdim=True)
     if output.connectivity_logits is not None:
-        scores = scores * output.connectivity_logits[index].sigmoid()
-    scores = scores * objects[:, None] * objects[None]
-    scores.fill_diagonal_(-1.0)
-    best = scores.flatten().argsort(descending=True, stable=True)[: min(topk, scores.numel() - len(scores))]
-    triplets = torch.stack([best // len(scores), best % len(scores), predicates.flatten()[best]], dim=1)
+        scores = scores * output.connectivity_logits[index].sigmoid()[..., None]
+    scores = scores * objects[:, None, None] * objects[:, None]
+    scores.diagonal()[:] = -1.0
+    count, _, per_pair = scores.shape
+    best = scores.flatten().argsort(descending=True, stable=True)[: min(topk, count * (count - 1) * per_pair)]
+    pairs = best // per_pair
+    triplets = torch.stack([pairs // count, pairs % count, predicates.flatten()[best]], dim=1)
     return triplets, scores.flatten()[best]

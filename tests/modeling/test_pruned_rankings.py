@@ -1,0 +1,174 @@
+"""Rankings of pruned predictions: held against the literal model, and against all pairs with adversarial scores."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from egtr.modeling import EGTROutput
+from egtr.modeling.postprocessing import build_prediction, build_pruned_prediction
+from egtr.modeling.relation import pruning
+from egtr.structures import candidate_pairs, rank_candidates, rank_triplets
+from egtr.structures.prediction import OBJECT_SCORES
+
+from .literal import make_literal, rank
+from .test_pruning import pictures, sharp_model
+
+# What rounding may do to a score, and with it to the order of two triplets.
+TOLERANCE = 1e-5
+
+
+def twin_model(*options):
+    """64 queries, of which each is there twice, so that triplets score alike in fours; object scores differ."""
+    model = sharp_model("MODEL.EGTR.NUM_QUERIES", 64, *options)
+    with torch.no_grad():
+        model.transformer.query_embed.weight[1::2] = model.transformer.query_embed.weight[::2]
+        model.transformer.class_heads[-1].weight.mul_(0.3)
+        for name, parameter in model.relation.named_parameters():
+            if name.endswith("weight"):
+                parameter.mul_(0.7)
+    return model
+
+
+def assert_dense_order(ranked, triplets, scores):
+    """Whether K triplets are the best of all, and in the order of their scores where these tell them apart.
+
+    Args:
+        ranked: RankedTriplets of the model.
+        triplets, scores: (S, 3) and (S,), all that can be ranked, and what the literal model gives them.
+    """
+    score_of = {tuple(row): score for row, score in zip(triplets.tolist(), scores.tolist(), strict=True)}
+    found = list(zip(*(ends.tolist() for ends in ranked[:3]), strict=True))
+    dense = np.array([score_of.pop(triplet) for triplet in found])
+    np.testing.assert_allclose(ranked.scores, dense, rtol=0, atol=TOLERANCE)
+    best_later = np.maximum.accumulate(np.append(dense, max(score_of.values()))[::-1])[::-1][1:]
+    assert (best_later < dense + TOLERANCE).all()
+    # Order by rounding alone would pass as well, were all scores alike.
+    assert dense[0] - dense[-1] > 0.1
+    assert (np.diff(dense) < -TOLERANCE).sum() >= len(dense) // 4 - 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("MODEL.EGTR.RELATION.FREQUENCY_BIAS", "none"),
+        ("MODEL.EGTR.RELATION.LOGIT_ADJUSTMENT.ENABLED", True),
+    ],
+    ids=["plain", "logit_adjustment"],
+)
+def test_rankings_are_those_of_the_literal_model(options):
+    """A padded batch of two pictures, with and without graph constraint, for both scores of objects."""
+    model, inputs = twin_model(*options), pictures(2)
+    with torch.no_grad():
+        output = make_literal(model).network(model.preprocess_image(inputs))
+    for index, result in enumerate(model(inputs)):
+        prediction = result["scene_graph"].prediction
+        assert prediction.pair_share < 0.25
+        for object_score in OBJECT_SCORES:
+            for graph_constraint in (True, False):
+                everything = rank(output, index, 10**6, object_score, graph_constraint)
+                # 98 ends amid four that tie.
+                for topk in (98, 100):
+                    ranked = rank_triplets(prediction, topk, graph_constraint, object_score)
+                    assert_dense_order(ranked, *everything)
+                    tied = np.flatnonzero(np.diff(ranked.scores) == 0)
+                    assert len(tied) > 50
+                    rows = np.stack(ranked[:3], axis=1).tolist()
+                    assert all(rows[k] < rows[k + 1] for k in tied)
+
+
+def logits_of(kind, rng, *shape):
+    """Logits whose probabilities are of different temper in single precision."""
+    if kind == "random":
+        return rng.normal(-3, 3, shape)
+    if kind == "equal":
+        return np.zeros(shape)
+    if kind == "nearly equal":  # by one or two of the last digit
+        return rng.integers(-3, 4, shape) * 2.0**-22
+    if kind == "saturated":  # 0 and 1
+        return rng.choice([-1000, 1000], shape)
+    if kind == "high":  # 1, and little less
+        return rng.choice([14, 16, 1000], shape)
+    if kind == "tiny":  # down to 4e-39, below what has all digits
+        return rng.choice([-88.5, -87, -60, -40, 1000], shape)
+    if kind == "few values":
+        return rng.integers(-2, 3, shape)
+    assert kind == "outliers"
+    return np.where(rng.random(shape) < 0.03, 3, -9) + rng.integers(0, 3, shape)
+
+
+KINDS = ["random", "equal", "nearly equal", "saturated", "high", "tiny", "few values", "outliers"]
+
+
+def adversarial_records(seed, num_queries, max_rank, kinds):
+    """The same picture with the pairs that a search finds, and with all of them."""
+    rng = np.random.default_rng(seed)
+    shapes = [(num_queries, 2), (num_queries, num_queries), (num_queries, num_queries, 3)]
+    objects, connectivity, relation = (
+        torch.tensor(logits_of(kind, rng, *shape), dtype=torch.float32)[None]
+        for kind, shape in zip(kinds, shapes, strict=True)
+    )
+    scores = relation.sigmoid()
+    # In the place of heads: logits that are there already.
+    part = SimpleNamespace(
+        relation_scores=lambda pairs, classes, subjects, objects: scores[0, subjects, objects],
+        relation_logits=lambda pairs, logits: relation,
+        frequency_bias=SimpleNamespace(adjust=lambda logits: logits),
+    )
+    output = EGTROutput(
+        logits=objects,
+        pred_boxes=torch.zeros(1, num_queries, 4),
+        relation_logits=relation,
+        connectivity_logits=connectivity,
+        hidden_states=[],
+        queries=[],
+        keys=[],
+        gates=None,
+        memory=None,
+        pairs=SimpleNamespace(of_picture=lambda index: None),
+    )
+    return build_pruned_prediction(output, 0, (9, 9), part, max_rank), build_prediction(output, 0, (9, 9))
+
+
+def assert_equal_rankings(one, other):
+    for ours, wanted in zip(one, other, strict=True):
+        np.testing.assert_array_equal(ours, wanted)
+
+
+def test_rankings_are_those_of_all_pairs(monkeypatch):
+    """Whatever the scores, to the last digit: the same products are ranked, and ties with the last one are kept."""
+    monkeypatch.setattr(pruning, "_WORTH_WHILE", 1.0)
+    shares = []
+
+    @settings(max_examples=200)
+    @given(
+        seed=st.integers(0, 10**6),
+        num_queries=st.integers(10, 24),
+        max_rank=st.integers(1, 10),
+        kinds=st.tuples(*[st.sampled_from(KINDS)] * 3),
+    )
+    def check(seed, num_queries, max_rank, kinds):
+        pruned, whole = adversarial_records(seed, num_queries, max_rank, kinds)
+        shares.append(pruned.pair_share)
+        for topk in {1, (max_rank + 1) // 2, max_rank}:
+            for object_score in OBJECT_SCORES:
+                for graph_constraint, per_pair in ((True, 1), (False, None)):
+                    ours, wanted = (
+                        rank_triplets(record, topk, graph_constraint, object_score) for record in (pruned, whole)
+                    )
+                    assert_equal_rankings(ours, wanted)
+                    # Queries related to themselves, which some evaluators let in.
+                    ours, wanted = (
+                        rank_candidates(
+                            candidate_pairs(record, record.object_scores(object_score)[0], topk), topk, per_pair, True
+                        )
+                        for record in (pruned, whole)
+                    )
+                    assert_equal_rankings(ours, wanted)
+
+    check()
+    # Where all scores tie, no pair is left out, but else most are.
+    assert np.less(shares, 0.7).mean() > 0.3
