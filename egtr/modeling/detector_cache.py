@@ -24,7 +24,8 @@ class DetectorCache:
     changes. The name of a file is a hash of the picture's normalised pixels and of the detector's weights, so that a
     folder may serve several data sets, sizes and detectors, and several processes at once.
 
-    Settings that change the answer but no weight (TRANSFORMER.NHEADS is one) need folders of their own.
+    Settings that change the answer but no weight (TRANSFORMER.NHEADS is one) need folders of their own. Weights may
+    be loaded, replaced or changed at any time, but in place through ``.data``, of which PyTorch keeps no record.
 
     A damaged file is made anew. Numbers in a sound one are believed: let nobody else write into the folder.
 
@@ -38,7 +39,9 @@ class DetectorCache:
     def __init__(self, folder: str | Path, detector: Iterable[nn.Module]):
         self.folder = Path(folder)
         self._detector = list(detector)
-        self._fingerprint: tuple[tuple[int, ...], bytes] | None = None
+        self._state: list[tuple[int, int]] = []
+        self._weights: list[Tensor] = []
+        self._fingerprint = b""
 
     def __call__(self, images: ImageList, detect: Callable[[Tensor], TransformerOutput]) -> TransformerOutput:
         """The detector's output for a batch, read from the folder as far as it is there.
@@ -93,14 +96,15 @@ class DetectorCache:
 
     def _weights_fingerprint(self) -> bytes:
         # Weights are often loaded after the model has been made, some day maybe after its first use.
-        tensors = [t for module in self._detector for t in (*module.parameters(), *module.buffers())]
-        versions = tuple(tensor._version for tensor in tensors)
-        if self._fingerprint is None or self._fingerprint[0] != versions:
+        tensors = [t.detach() for module in self._detector for t in (*module.parameters(), *module.buffers())]
+        state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
+        if state != self._state:
             digest = hashlib.blake2b()
             for tensor in tensors:
                 digest.update(_to_bytes(tensor))
-            self._fingerprint = (versions, digest.digest())
-        return self._fingerprint[1]
+            # What is held here cannot leave its address to other weights.
+            self._state, self._weights, self._fingerprint = state, tensors, digest.digest()
+        return self._fingerprint
 
 
 def _to_bytes(tensor: Tensor) -> bytes:

@@ -84,6 +84,19 @@ def test_other_weights_and_other_pictures_have_files_of_their_own(models, tmp_pa
     assert len(list((tmp_path / "cache").iterdir())) == 3
 
 
+def test_replaced_weights_are_other_weights(models, tmp_path):
+    """Assigned tensors start at version 0 again, and ``data`` takes others without counting."""
+    (_, cached), record = models, picture()
+    name = "transformer.reference_points.bias"
+    state = {key: tensor.clone() for key, tensor in cached.state_dict().items()}
+    for count in (1, 2, 3):
+        cached.load_state_dict({**state, name: state[name] + count}, assign=True)
+        cached.losses([record])
+    cached.get_parameter(name).data = state[name] + 4
+    cached.losses([record])
+    assert len(list((tmp_path / "cache").iterdir())) == 4
+
+
 class Malicious:
     """Reading its pickle makes a folder."""
 

@@ -8,6 +8,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from egtr import RELATION_HEAD_REGISTRY, EGTRError
+from egtr.modeling import EGTR
 from tests.modeling.models import picture, small_cfg, small_model
 
 
@@ -171,6 +172,17 @@ def test_a_relation_head_of_ones_own():
     sum(model.train()([picture()]).values()).backward()
     assert model.relation.relation_head.linear.weight.grad.abs().sum() > 0
     assert len(model.eval()([picture()])[0]["scene_graph"]) == 30
+
+
+def test_network_of_a_subclass_makes_the_predictions():
+    class Undecided(EGTR):
+        def network(self, images):
+            output = super().network(images)
+            output.relation_logits.zero_()
+            return output
+
+    [result] = Undecided(small_cfg()).eval()([picture()])
+    assert (result["scene_graph"].prediction.relation == 0.5).all()
 
 
 def test_default_predictor_takes_a_bgr_array(tmp_path):
