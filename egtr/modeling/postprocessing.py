@@ -16,7 +16,8 @@ from .relation import RelationPart, search_best_pairs
 
 def scale_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
     """(N, 4) cxcywh in 0..1 to xyxy in pixels of a height x width picture."""
-    return box_cxcywh_to_xyxy(boxes.float()) * boxes.new_tensor([width, height, width, height], dtype=torch.float32)
+    x1, y1, x2, y2 = box_cxcywh_to_xyxy(boxes.float()).unbind(-1)
+    return torch.stack([x1 * width, y1 * height, x2 * width, y2 * height], dim=-1)
 
 
 def build_instances(logits: Tensor, boxes: Tensor, image_size: tuple[int, int], topk: int) -> Instances:

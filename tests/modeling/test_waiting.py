@@ -9,7 +9,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from egtr.modeling.postprocessing import build_instances
+from egtr.modeling.postprocessing import build_instances, scale_boxes
 from tests.modeling.models import small_model
 
 MODELS = {
@@ -76,5 +76,5 @@ def test_a_model_does_not_wait(options, sizes, monkeypatch):
     model.network(images)
     with no_waiting():
         output = model.network(images)
-        build_instances(output.logits[0], output.pred_boxes[0], sizes[0], topk=10)
+        build_instances(output.logits[0], scale_boxes(output.pred_boxes[0], *sizes[0]), sizes[0], topk=10)
     assert output.relation_logits.shape == (len(sizes), 6, 6, 4)
