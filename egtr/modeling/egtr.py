@@ -48,8 +48,8 @@ class EGTR(nn.Module):
         input_format: "RGB" or "BGR", for drawing only.
         test_size: short side and limit of the long side, in pixels, that pictures are resized to before they come
             here in prediction; :class:`egtr.engine.EGTRPredictor` reads it of a model without configuration.
-        aux_loss: detection losses on every decoder layer. Inference then has the heads of every layer read, too, 200
-            queries each: so little beside the picture's cells that transformers are not told what they are asked for.
+        aux_loss: detection losses on every decoder layer. Inference asks the heads of every layer then, too: it is so
+            little beside the work on the picture's cells that transformers are not told what they are asked for.
         freeze_detector: train the relation part alone.
         detector_cache: folder for what a frozen detector says, see :class:`DetectorCache`; "" keeps nothing.
         amp: backbone and transformer run under bfloat16 autocast in evaluation mode.

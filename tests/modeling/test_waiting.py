@@ -17,7 +17,7 @@ MODELS = {
     "two-stage": ("MODEL.EGTR.AUX_LOSS", True, "MODEL.EGTR.WITH_BOX_REFINE", True, "MODEL.EGTR.TWO_STAGE", True),
     "detr": ("MODEL.EGTR.TRANSFORMER.NAME", "DETRTransformer"),
 }
-BATCHES = {"alone": [(96, 128)], "equal": [(96, 128), (96, 128)], "padded": [(96, 128), (64, 100)]}
+BATCHES = {"alone": [(96, 128)], "padded": [(96, 128), (64, 100)]}
 
 
 class NoHostTensors(TorchDispatchMode):
