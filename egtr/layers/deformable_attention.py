@@ -118,12 +118,21 @@ class MultiScaleDeformableAttention(nn.Module):
         Returns:
             (B, Q, d).
         """
+        return self.attend(query, reference_points, self.project_value(value, padding_mask), spatial_shapes)
+
+    def project_value(self, value: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """What all queries read: (B, S, d) to (B, S, M, D), zero at padding, in float32 at least."""
         value = self.value_proj(value)
         if padding_mask is not None:
             value = value.masked_fill(padding_mask[..., None], 0.0)
-        value = value.view(*value.shape[:2], self.num_heads, -1)
+        return value.view(*value.shape[:2], self.num_heads, -1).to(torch.promote_types(value.dtype, torch.float32))
+
+    def attend(
+        self, query: Tensor, reference_points: Tensor, projected: Tensor, spatial_shapes: SpatialShapes
+    ) -> Tensor:
+        """:meth:`forward`, given what :meth:`project_value` returned: for those who ask some queries at a time."""
         locations, weights = self.sampling_points(query, reference_points, spatial_shapes)
-        out = multi_scale_deformable_attention(value, spatial_shapes, locations, weights, self.implementation)
+        out = multi_scale_deformable_attention(projected, spatial_shapes, locations, weights, self.implementation)
         return self.output_proj(out)
 
     def sampling_points(

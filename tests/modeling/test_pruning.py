@@ -84,6 +84,18 @@ def test_few_pairs_are_looked_at_where_few_are_promising():
     assert search_best_pairs([bounds[:100]], related[:100], 9, lambda rows: 1 / 0) is None
 
 
+def test_a_hopeless_search_ends_early():
+    """Bounds of 1 and triplets of 0.5: after two steps of 20 pairs all 10,000 may still do better."""
+    asked = []
+
+    def evaluate(rows):
+        asked.extend(rows)
+        return np.full((len(rows), 1), 0.5, dtype=np.float32)
+
+    assert search_best_pairs([np.ones(10_000)], np.ones(10_000, dtype=bool), 10, evaluate) is None
+    assert len(asked) == 40
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_scores_that_are_no_numbers_are_left_to_those_who_rank(bad):
     bounds = np.ones(100)

@@ -64,6 +64,9 @@ def search_best_pairs(
             remaining = np.flatnonzero((bounds >= threshold) & ~known)
             if len(remaining) == 0:
                 break
+            # The threshold still rises, but a search is hopeless that has come to it by two steps and finds it so low.
+            if len(rows) >= 2 * _FIRST_PAIRS * topk and len(remaining) > most:
+                return None
             # As many as before: few steps where many pairs are to be looked at.
             block = remaining[_highest(bounds[remaining], max(_FIRST_PAIRS * topk, len(rows)))]
     order = np.argsort(rows)

@@ -5,7 +5,11 @@ from torch import Tensor, nn
 
 from ...layers import MultiScaleDeformableAttention
 from ...layers.bilinear_rows import SpatialShapes, level_sizes
+from ...layers.chunks import chunks
 from .layer import PostNormLayer
+
+# Cells at a time, in inference.
+CELLS = 4096
 
 
 def encoder_reference_points(spatial_shapes: SpatialShapes, valid_ratios: Tensor) -> Tensor:
@@ -55,9 +59,18 @@ class EncoderLayer(PostNormLayer):
         padding_mask: Tensor | None,
     ) -> Tensor:
         """(B, S, d) to (B, S, d); see :class:`Encoder`."""
-        attended = self.self_attn(x + position, reference_points, x, spatial_shapes, padding_mask)
-        x = self.add(x, attended, self.self_attn_norm)
-        return self.feed_forward(x)
+        if x.device.type != "cpu" or torch.is_grad_enabled():
+            attended = self.self_attn(x + position, reference_points, x, spatial_shapes, padding_mask)
+            return self.feed_forward(self.add(x, attended, self.self_attn_norm))
+        # All cells read the same values, and beyond that each is on its own. With some at a time the memory of one part
+        # serves the next, and asking the system for fresh memory costs more here than many a sum.
+        projected = self.self_attn.project_value(x, padding_mask)
+        out = torch.empty_like(x)
+        for part in chunks(x.shape[1], CELLS):
+            query = x[:, part] + position[:, part]
+            attended = self.self_attn.attend(query, reference_points[:, part], projected, spatial_shapes)
+            out[:, part] = self.feed_forward(self.add(x[:, part], attended, self.self_attn_norm))
+        return out
 
 
 class Encoder(nn.Module):
