@@ -64,7 +64,7 @@ def search_best_pairs(
             remaining = np.flatnonzero((bounds >= threshold) & ~known)
             if len(remaining) == 0:
                 break
-            # The threshold still rises, but a search is hopeless that has come to it by two steps and finds it so low.
+            # The threshold still rises, but a search that finds it so low after two steps is hopeless.
             if len(rows) >= 2 * _FIRST_PAIRS * topk and len(remaining) > most:
                 return None
             # As many as before: few steps where many pairs are to be looked at.

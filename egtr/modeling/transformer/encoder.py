@@ -62,8 +62,8 @@ class EncoderLayer(PostNormLayer):
         if x.device.type != "cpu" or torch.is_grad_enabled():
             attended = self.self_attn(x + position, reference_points, x, spatial_shapes, padding_mask)
             return self.feed_forward(self.add(x, attended, self.self_attn_norm))
-        # All cells read the same values, and beyond that each is on its own. With some at a time the memory of one part
-        # serves the next, and asking the system for fresh memory costs more here than many a sum.
+        # All cells read the same values, and beyond that each is on its own. With some at a time the memory of one
+        # part serves the next, and asking the system for fresh memory costs more here than many a sum.
         projected = self.self_attn.project_value(x, padding_mask)
         out = torch.empty_like(x)
         for part in chunks(x.shape[1], CELLS):

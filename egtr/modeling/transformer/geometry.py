@@ -35,10 +35,13 @@ def valid_pixels(images: ImageList) -> Tensor | None:
     Sizes are known without a look at the pixels, so nothing waits for the device.
     """
     padded = images.tensor
-    if all(size == tuple(padded.shape[-2:]) for size in images.image_sizes):
+    # Plain numbers also where torch.jit traces, which makes tensors of sizes.
+    whole = [int(size) for size in padded.shape[-2:]]
+    sizes = [[int(height), int(width)] for height, width in images.image_sizes]
+    if all(size == whole for size in sizes):
         return None
-    valid = torch.zeros(len(padded), *padded.shape[-2:], dtype=torch.bool, device=padded.device)
-    for index, (height, width) in enumerate(images.image_sizes):
+    valid = torch.zeros(len(sizes), *whole, dtype=torch.bool, device=padded.device)
+    for index, (height, width) in enumerate(sizes):
         valid[index, :height, :width] = True
     return valid
 
