@@ -54,6 +54,7 @@ def test_valid_pixels():
     padded = torch.zeros(2, 3, 16, 24)
     assert valid_pixels(ImageList(padded, [(16, 24), (16, 24)])) is None
     assert torch.equal(valid_pixels(ImageList(padded, [(16, 24), (8, 8)])), valid((16, 24), (8, 8)))
+    assert valid_pixels(ImageList(padded, torch.tensor([[16, 24], [16, 24]]).unbind())) is None
     # A backbone that wants multiples of 32, say, pads a single picture too.
     assert torch.equal(valid_pixels(ImageList(padded[:1], [(15, 24)])), valid((15, 24)))
 
