@@ -144,7 +144,8 @@ class DETRTransformer(nn.Module):
             valid: (B, H, W) bool over the padded batch, True where a picture is; None without padding.
         """
         cells = self.input_proj(list(features.values())[-1])
-        geometry = map_geometry(valid, [tuple(cells.shape[-2:])], self.hidden_dim, cells.device)
+        height, width = (int(size) for size in cells.shape[-2:])
+        geometry = map_geometry(valid, [(height, width)], self.hidden_dim, cells.device)
         position, padding_mask = geometry.positions[0].to(cells.dtype), geometry.padding_mask
 
         memory = cells.flatten(2).transpose(1, 2)
