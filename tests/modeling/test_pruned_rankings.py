@@ -22,8 +22,8 @@ TOLERANCE = 1e-5
 
 
 def twin_model(*options):
-    """64 queries, of which each is there twice, so that triplets score alike in fours; object scores differ."""
-    model = sharp_model("MODEL.EGTR.NUM_QUERIES", 64, *options)
+    """72 queries, of which each is there twice, so that triplets score alike in fours; object scores differ."""
+    model = sharp_model("MODEL.EGTR.NUM_QUERIES", 72, *options)
     with torch.no_grad():
         model.transformer.query_embed.weight[1::2] = model.transformer.query_embed.weight[::2]
         model.transformer.class_heads[-1].weight.mul_(0.3)
@@ -86,14 +86,16 @@ def logits_of(kind, rng, *shape):
         return rng.normal(-3, 3, shape)
     if kind == "equal":
         return np.zeros(shape)
-    if kind == "nearly equal":  # by one or two of the last digit
-        return rng.integers(-3, 4, shape) * 2.0**-22
+    if kind == "nearly equal":  # but for the last digits
+        return 0.7 + rng.integers(-3, 4, shape) * 2.0**-22
     if kind == "saturated":  # 0 and 1
         return rng.choice([-1000, 1000], shape)
     if kind == "high":  # 1, and little less
         return rng.choice([14, 16, 1000], shape)
     if kind == "tiny":  # down to 4e-39, below what has all digits
         return rng.choice([-88.5, -87, -60, -40, 1000], shape)
+    if kind == "products of three digits":  # of any two
+        return -48.4 + rng.integers(-3, 4, shape) * 2.0**-9
     if kind == "few values":
         return rng.integers(-2, 3, shape)
     assert kind == "outliers"
@@ -101,12 +103,14 @@ def logits_of(kind, rng, *shape):
 
 
 KINDS = ["random", "equal", "nearly equal", "saturated", "high", "tiny", "few values", "outliers"]
+# Of objects, connectivity and relations: the order in which factors are multiplied decides who is among the best.
+ROUNDED = [("nearly equal", "nearly equal", "saturated"), ("products of three digits", "equal", "saturated")]
 
 
 def adversarial_records(seed, num_queries, max_rank, kinds):
     """The same picture with the pairs that a search finds, and with all of them."""
     rng = np.random.default_rng(seed)
-    shapes = [(num_queries, 2), (num_queries, num_queries), (num_queries, num_queries, 3)]
+    shapes = [(num_queries, 3), (num_queries, num_queries), (num_queries, num_queries, 3)]
     objects, connectivity, relation = (
         torch.tensor(logits_of(kind, rng, *shape), dtype=torch.float32)[None]
         for kind, shape in zip(kinds, shapes, strict=True)
@@ -143,12 +147,12 @@ def test_rankings_are_those_of_all_pairs(monkeypatch):
     monkeypatch.setattr(pruning, "_WORTH_WHILE", 1.0)
     shares = []
 
-    @settings(max_examples=200)
+    @settings(max_examples=120)
     @given(
         seed=st.integers(0, 10**6),
         num_queries=st.integers(10, 24),
         max_rank=st.integers(1, 10),
-        kinds=st.tuples(*[st.sampled_from(KINDS)] * 3),
+        kinds=st.one_of(st.tuples(*[st.sampled_from(KINDS)] * 3), st.sampled_from(ROUNDED)),
     )
     def check(seed, num_queries, max_rank, kinds):
         pruned, whole = adversarial_records(seed, num_queries, max_rank, kinds)
