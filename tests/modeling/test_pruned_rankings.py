@@ -144,7 +144,6 @@ def assert_equal_rankings(one, other):
 
 def test_rankings_are_those_of_all_pairs(monkeypatch):
     """Whatever the scores, to the last digit: the same products are ranked, and ties with the last one are kept."""
-    monkeypatch.setattr(pruning, "_WORTH_WHILE", 1.0)
     shares = []
 
     @settings(max_examples=120)
@@ -153,8 +152,10 @@ def test_rankings_are_those_of_all_pairs(monkeypatch):
         num_queries=st.integers(10, 24),
         max_rank=st.integers(1, 10),
         kinds=st.one_of(st.tuples(*[st.sampled_from(KINDS)] * 3), st.sampled_from(ROUNDED)),
+        worth_while=st.sampled_from([0.5, 1.0]),
     )
-    def check(seed, num_queries, max_rank, kinds):
+    def check(seed, num_queries, max_rank, kinds, worth_while):
+        monkeypatch.setattr(pruning, "_WORTH_WHILE", worth_while)
         pruned, whole = adversarial_records(seed, num_queries, max_rank, kinds)
         shares.append(pruned.pair_share)
         for topk in {1, (max_rank + 1) // 2, max_rank}:
@@ -174,5 +175,5 @@ def test_rankings_are_those_of_all_pairs(monkeypatch):
                     assert_equal_rankings(ours, wanted)
 
     check()
-    # Where all scores tie, no pair is left out, but else most are.
-    assert np.less(shares, 0.7).mean() > 0.3
+    # No pair is left out where all scores tie, or a search gives up; most are elsewhere.
+    assert np.less(shares, 0.5).mean() > 0.15
