@@ -63,7 +63,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
             sub.add_argument("--no-memory", action="store_true", help="measure time alone")
 
     add_case(add(inference, "from pictures to scene graphs, and the parts of that"), benchmark.CONTESTANTS)
-    add_case(add(training, "one step of training"), ("egtr", "literal"))
+    add_case(add(training, "one step of training"), benchmark.TRAINING)
     add_case(add(relation, "the relation part alone, with dense logits"), ("egtr", "literal"))
     # Of random logits no pair would promise more than another.
     sure = "one query in ten is sure of its class"
@@ -109,7 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EGTRError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    report = {"command": args.command, "machine": benchmark.describe_machine(), **report}
+    asked = {
+        k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k not in ("run", "cfg", "command")
+    }
+    report = {"command": args.command, "arguments": asked, "machine": benchmark.describe_machine(), **report}
     print("\n" + ", ".join(f"{name} {value}" for name, value in report["machine"].items() if value))
     if args.output:
         write_json(args.output, report)
@@ -126,9 +129,9 @@ def inference(args: argparse.Namespace) -> dict[str, Any]:
     timings = benchmark.measure_time(contestants, args.runs)
     memory = weigh(args, contestants, benchmark.build_one_inference, case)
     report = compare(f"Inference, {describe(args)}", timings, memory, args.batch)
-    parts = {name: benchmark.split_inference(timing) for name, timing in timings.items() if timing.parts}
+    parts = {name: benchmark.split_inference(timing) for name, timing in timings.items()}
     print("\nSeconds of the parts:\n")
-    print_table(["part", *parts], [(p, *(found[p] for found in parts.values())) for p in benchmark.PARTS])
+    print_table(["part", *parts], [(p, *(found.get(p) for found in parts.values())) for p in benchmark.PARTS])
     return report | {"parts": parts}
 
 
@@ -191,6 +194,8 @@ def growth(args: argparse.Namespace) -> dict[str, Any]:
     print_table([args.axis, *series], list(zip(values, *series.values(), strict=True)))
     slopes = ", ".join(f"{name} {slope:.2f}" for name, slope in report["slopes"].items())
     print(f"\nSlopes in the upper half, in double logarithmic measure: {slopes}.")
+    if args.axis == "queries":
+        print(benchmark.judge_growth(report))
     if args.plot:
         args.plot.parent.mkdir(parents=True, exist_ok=True)
         benchmark.plot_growth(args.plot, report)
@@ -249,17 +254,22 @@ def compare(title: str, timings: Mapping, memory: Mapping, batch: int) -> dict[s
         used = memory[name]
         report[name] = {"seconds": timing.seconds, "images_per_second": batch / timing.seconds}
         report[name] |= {"added_mb": used.added, "total_mb": used.total} if used else {}
-    base = report.get("literal", {})
-
-    def share(found: Mapping, key: str) -> float | None:
-        return found[key] / base[key] if key in found and base.get(key) else None
-
-    rows = [
-        (name, x["seconds"], x["images_per_second"], share(x, "seconds"), x.get("added_mb"), share(x, "added_mb"))
-        for name, x in report.items()
-    ]
+        if used and used.kept:
+            report[name]["added_with_kept_mb"] = used.added + used.kept
+    columns = {"seconds": "s", "added_mb": "peak MB added"}
+    if any("added_with_kept_mb" in found for found in report.values()):
+        columns["added_with_kept_mb"] = "with gradients and optimizer"
+    base = dict(report.get("literal", {}))
+    for found in report.values():
+        found["of_literal"] = {key: found[key] / base[key] for key in columns if key in found and base.get(key)}
+    headers, rows = [""], [[name] for name in report]
+    for key, label in columns.items():
+        headers += [label, "pictures/s", "of literal"] if key == "seconds" else [label, "of literal"]
+        for row, found in zip(rows, report.values(), strict=True):
+            speed = [found["images_per_second"]] if key == "seconds" else []
+            row += [found.get(key), *speed, found["of_literal"].get(key)]
     print(f"{title}:\n")
-    print_table(["", "s", "pictures/s", "of literal", "peak MB added", "of literal"], rows)
+    print_table(headers, rows)
     print()
     return {"contestants": report}
 

@@ -57,14 +57,46 @@ def test_inference(run):
     for name, parts in report["parts"].items():
         assert list(parts) == list(benchmark.PARTS)
         # What the parts leave over is the last of them.
-        assert sum(parts.values()) == pytest.approx(report["contestants"][name]["seconds"])
+        assert parts["detector"] == pytest.approx(parts["backbone"] + parts["encoder"] + parts["decoder"])
+        whole = parts["detector"] + parts["relations and ranking"]
+        assert whole == pytest.approx(report["contestants"][name]["seconds"])
         assert all(seconds > 0 for seconds in parts.values())
 
 
 def test_training(run):
-    report, rows = run("training", *TINY, *CASE, "--no-memory")
+    report, rows = run("training", *TINY, *CASE, "--no-memory", "--contestants", "egtr", "literal")
     assert list(report["contestants"]) == ["egtr", "literal"]
     assert [row[-2:] for row in rows[2:]] == [["-", "-"], ["-", "-"]]
+
+
+def test_training_of_detectors(run):
+    # transformers cannot share one box head among decoder layers where there is a single one.
+    layers = ["MODEL.EGTR.TRANSFORMER.DEC_LAYERS", "2"]
+    report, rows = run("training", *TINY, *layers, *CASE, "--contestants", "egtr_detector", "transformers")
+    assert [row[0] for row in rows[2:]] == ["egtr_detector", "transformers"]
+    assert all(found["of_literal"] == {} for found in report["contestants"].values())
+
+
+def test_training_counts_what_steps_keep(run):
+    report, rows = run("training", *TINY, *CASE, "--contestants", "egtr")
+    model = build_model(load_config(get_config_file("vg150_egtr.yaml"), TINY))
+    weights = [p for p in model.parameters() if p.requires_grad]
+    # Gradients and AdamW's two averages are as large as the weights, in float32; each weight has a count of steps.
+    expected = sum(3 * 4 * p.numel() + 4 for p in weights) / 1e6
+    found = report["contestants"]["egtr"]
+    assert found["added_with_kept_mb"] - found["added_mb"] == pytest.approx(expected)
+    assert "with gradients and optimizer" in rows[0]
+
+
+def test_the_report_says_what_was_asked_for(run):
+    report, rows = run("inference", *TINY, *CASE, "--contestants", "egtr", "literal", "--no-memory")
+    asked = report["arguments"]
+    assert asked["size"] == [96, 128] and asked["runs"] == 1 and asked["contestants"] == ["egtr", "literal"]
+    assert asked["opts"] == TINY and asked["output"].endswith("report.json")
+    seconds = {name: found["seconds"] for name, found in report["contestants"].items()}
+    share = report["contestants"]["egtr"]["of_literal"]
+    assert share == {"seconds": pytest.approx(seconds["egtr"] / seconds["literal"])}
+    assert float(rows[2][3]) == pytest.approx(share["seconds"], abs=5e-4)
 
 
 def test_relation(run):
@@ -212,7 +244,19 @@ def test_the_product_is_where_the_model_is():
         load_config(get_config_file("vg150_egtr.yaml"), [*TINY, "MODEL.DEVICE", "meta"]), 96, 96
     )
     product = benchmark.growth._smallest_product(case).step(None)
-    assert product.device.type == "meta" and product.shape == (36, 4)
+    assert product.device.type == "meta" and product.shape == (36, 1)
+
+
+def test_growth_is_judged_by_numbers():
+    growth = {
+        "values": [500, 1000],
+        "slopes": {"seconds": 1.954, "product_seconds": 1.9},
+        "series": {"model_total_mb": [1500.0, 1980.4]},
+    }
+    assert benchmark.judge_growth(growth) == (
+        "The relation part's time grows with exponent 1.95, that of its smallest product with 1.90, pairs with 2; "
+        "with 1000 queries the process with the whole model takes 1980 MB of the 4000 MB that 1000 queries may take."
+    )
 
 
 def test_slope_of_a_power_law():

@@ -5,6 +5,7 @@ from .contestants import (
     CONTESTANTS,
     PARTS,
     SMALL,
+    TRAINING,
     Case,
     build_inference,
     build_one_inference,
@@ -14,7 +15,7 @@ from .contestants import (
     build_training,
     split_inference,
 )
-from .growth import AXES, measure_growth, plot_growth
+from .growth import AXES, judge_growth, measure_growth, plot_growth
 from .machine import count_work, measure_machine
 from .measure import Contestant, Memory, Timing, describe_machine, measure_memory, measure_time
 from .pipeline import Waiting, measure_waiting
@@ -38,6 +39,7 @@ __all__ = [
     "Memory",
     "PARTS",
     "SMALL",
+    "TRAINING",
     "Timing",
     "Waiting",
     "build_inference",
@@ -51,6 +53,7 @@ __all__ = [
     "count_gradients",
     "count_work",
     "describe_machine",
+    "judge_growth",
     "measure_agreement",
     "measure_all_reduce",
     "measure_dataset",

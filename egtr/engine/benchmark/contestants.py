@@ -20,6 +20,7 @@ from egtr.engine.recompute import recompute_activations
 from egtr.structures import EGTRError
 
 from .measure import Contestant, Timing
+from .transformers_detector import build_transformers, infer_transformers, transformers_targets
 
 # Side of the picture with which everything is called once before it is measured.
 SMALL = 96
@@ -27,8 +28,10 @@ SMALL = 96
 OBJECTS, RELATIONS = 12, 8
 # Of inference. "transformers" is the detector alone.
 CONTESTANTS = ("egtr", "egtr_bf16", "literal", "transformers")
-# Of inference; the last is what the whole takes beyond the others.
-PARTS = ("backbone", "encoder", "decoder", "relations and ranking")
+# Of training. The last two are detectors alone.
+TRAINING = ("egtr", "literal", "egtr_detector", "transformers")
+# Of inference; "detector" is the three before it, and the last what the whole takes beyond them.
+PARTS = ("backbone", "encoder", "decoder", "detector", "relations and ranking")
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def build_inference(case: Case, names: Sequence[str]) -> dict[str, Contestant]:
 
 def _build_inference(case: Case, name: str, model: Callable[[], nn.Module]) -> Contestant:
     if name == "transformers":
-        return _transformers(case, model())
+        return infer_transformers(case, model())
     if name == "literal":
         step = case.make_literal(model())
         parts = {"backbone": (step, "extract"), "encoder": (step, "encode"), "decoder": (step, "decode")}
@@ -125,37 +128,71 @@ def _build_inference(case: Case, name: str, model: Callable[[], nn.Module]) -> C
         parts = {
             "backbone": (step.backbone, "forward"),
             "transformer": (step.transformer, "forward"),
-            "decoder": (step.transformer.decoder, "forward"),
+            # With the heads behind it, as in the literal model.
+            "decoder": (step.transformer, "_decode"),
         }
     return Contestant(step, case.pictures(), case.pictures(small=True), parts)
 
 
 def split_inference(timing: Timing) -> dict[str, float]:
-    """Seconds of each of PARTS; projections before the encoder count with it."""
+    """Seconds of each of PARTS; projections before the encoder count with it, class and box heads with the decoder.
+
+    Without parts, as of transformers, the whole is "detector".
+    """
     parts = timing.parts
+    if not parts:
+        return {"detector": timing.seconds}
     encoder = parts["encoder"] if "encoder" in parts else parts["transformer"] - parts["decoder"]
-    rest = timing.seconds - parts["backbone"] - encoder - parts["decoder"]
-    return dict(zip(PARTS, (parts["backbone"], encoder, parts["decoder"], rest), strict=True))
+    detector = parts["backbone"] + encoder + parts["decoder"]
+    found = (parts["backbone"], encoder, parts["decoder"], detector, timing.seconds - detector)
+    return dict(zip(PARTS, found, strict=True))
 
 
 def build_training(case: Case, names: Sequence[str]) -> dict[str, Contestant]:
-    """One optimizer step: losses, gradients, clipping, AdamW."""
-    model, cfg = case.build_model().train(), case.cfg()
-    if cfg.SOLVER.ACTIVATION_CHECKPOINTING:
-        recompute_activations(model)
-    optimizer = build_optimizer(cfg, model)
-    networks = {name: case.make_literal(model) if name == "literal" else model for name in names}
-    return {
-        name: Contestant(partial(_train, network, optimizer), case.pictures(), case.pictures(small=True))
-        for name, network in networks.items()
-    }
+    """One optimizer step: losses, gradients, clipping, AdamW. "egtr" and "literal" train the same weights."""
+
+    @cache
+    def trained(*opts: Any) -> tuple[nn.Module, torch.optim.Optimizer]:
+        model, cfg = case.build_model(*opts).train(), case.cfg()
+        if cfg.SOLVER.ACTIVATION_CHECKPOINTING:
+            recompute_activations(model)
+        return model, build_optimizer(cfg, model)
+
+    return {name: _build_training(case, name, trained) for name in names}
 
 
-def _train(network: nn.Module, optimizer: torch.optim.Optimizer, batch: list[dict]) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    sum(network(batch).values()).backward()
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 0.1)
-    optimizer.step()
+def _build_training(case: Case, name: str, trained: Callable) -> Contestant:
+    inputs, small = case.pictures(), case.pictures(small=True)
+    if name == "transformers":
+        network = build_transformers(case).train().to(case.cfg().MODEL.DEVICE)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
+        model = case.build_model().eval()
+        inputs, small = (transformers_targets(model, pictures) for pictures in (inputs, small))
+
+        def losses(batch: dict) -> torch.Tensor:
+            return network(**batch).loss
+
+    else:
+        without = ("MODEL.EGTR.RELATION.ENABLED", False) if name == "egtr_detector" else ()
+        network, optimizer = trained(*without)
+        called = case.make_literal(network) if name == "literal" else network
+
+        def losses(batch: list[dict]) -> torch.Tensor:
+            return sum(called(batch).values())
+
+    def step(batch: Any) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        losses(batch).backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 0.1)
+        optimizer.step()
+
+    def kept() -> int:
+        """Gradients and the optimizer's state."""
+        tensors = [p.grad for p in network.parameters() if p.grad is not None]
+        tensors += [x for state in optimizer.state.values() for x in state.values() if isinstance(x, torch.Tensor)]
+        return sum(x.numel() * x.element_size() for x in tensors)
+
+    return Contestant(step, inputs, small, kept=kept)
 
 
 def build_relation(case: Case, names: Sequence[str], training: bool) -> dict[str, Contestant]:
@@ -212,46 +249,6 @@ def _step(relate: Callable, training: bool, inputs: tuple) -> None:
         logits = [found for found in relate(*inputs) if found is not None]
         if training:
             sum(found.sigmoid().mean() for found in logits).backward()
-
-
-def _transformers(case: Case, model: nn.Module) -> Contestant:
-    """transformers' Deformable DETR of the same shape, on normalised pictures."""
-    try:
-        import transformers
-    except ImportError as error:
-        raise EGTRError('benchmark: transformers is not installed: pip install "egtr[parity]"') from error
-    egtr = case.cfg().MODEL.EGTR
-    transformer = egtr.TRANSFORMER
-    torch.manual_seed(0)
-    config = transformers.DeformableDetrConfig(
-        backbone=egtr.BACKBONE.NAME,
-        use_pretrained_backbone=False,
-        d_model=transformer.HIDDEN_DIM,
-        encoder_layers=transformer.ENC_LAYERS,
-        decoder_layers=transformer.DEC_LAYERS,
-        encoder_attention_heads=transformer.NHEADS,
-        decoder_attention_heads=transformer.NHEADS,
-        encoder_ffn_dim=transformer.ENC_FFN_DIM,
-        decoder_ffn_dim=transformer.DEC_FFN_DIM,
-        encoder_n_points=transformer.ENC_POINTS,
-        decoder_n_points=transformer.DEC_POINTS,
-        num_feature_levels=transformer.NUM_FEATURE_LEVELS,
-        num_queries=egtr.NUM_QUERIES,
-        two_stage_num_proposals=egtr.NUM_QUERIES,
-        num_labels=egtr.NUM_CLASSES,
-        with_box_refine=egtr.WITH_BOX_REFINE,
-        two_stage=egtr.TWO_STAGE,
-    )
-    their = transformers.DeformableDetrForObjectDetection(config).eval().to(model.device)
-
-    def inputs(small: bool) -> torch.Tensor:
-        return model.preprocess_image(case.pictures(small)).tensor
-
-    @torch.no_grad()
-    def detect(pixels: torch.Tensor) -> Any:
-        return their(pixel_values=pixels, pixel_mask=torch.ones_like(pixels[:, 0], dtype=torch.int64))
-
-    return Contestant(detect, inputs(False), inputs(True))
 
 
 def build_one_inference(case: Case, name: str) -> Contestant:

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogFormatter, NullFormatter, ScalarFormatter
 
 from .contestants import Case, build_one_inference, build_one_relation
 from .measure import Contestant, measure_memory, measure_time
 
+# Of the process with the whole model at 1,000 queries.
+MEMORY_GOAL_MB = 4000
 # What grows, to its default values and its label.
 AXES = {
     "queries": ((100, 200, 300, 500, 700, 1000), "object queries N"),
@@ -26,8 +28,9 @@ AXES = {
 def measure_growth(case: Case, axis: str, values: Sequence[int], runs: int) -> dict[str, Any]:
     """Time and memory of inference at each value of one quantity.
 
-    For "queries" and "predicates" it is the relation part, for "queries" next to its smallest product of matrices
-    (a (N * N, d) by a (d, R) matrix) and to the memory of the whole model; for "side" the whole model.
+    For "queries" and "predicates" it is the relation part, for "queries" next to its smallest product of matrices for
+    all pairs, which is the last layer of the connectivity head ((N * N, d) by (d, 1)), and to the memory of the whole
+    model; for "side" the whole model.
 
     Returns:
         "values"; "series", a dict of lists over the values: "seconds", "added_mb" and, as it applies,
@@ -69,9 +72,19 @@ def _at(case: Case, axis: str, value: int) -> Case:
 def _smallest_product(case: Case) -> Contestant:
     cfg = case.cfg()
     egtr, device = cfg.MODEL.EGTR, cfg.MODEL.DEVICE
-    left = torch.randn(egtr.NUM_QUERIES**2, egtr.TRANSFORMER.HIDDEN_DIM, device=device)
-    right = torch.randn(egtr.TRANSFORMER.HIDDEN_DIM, egtr.NUM_PREDICATES, device=device)
+    width = egtr.RELATION.MLP_DIM or egtr.TRANSFORMER.HIDDEN_DIM
+    left, right = torch.randn(egtr.NUM_QUERIES**2, width, device=device), torch.randn(width, 1, device=device)
     return Contestant(lambda _: left @ right, None, None)
+
+
+def judge_growth(growth: dict[str, Any]) -> str:
+    """One sentence on growth over queries: slopes beside the product's and 2, memory beside the goal."""
+    slopes, series, most = growth["slopes"], growth["series"], growth["values"][-1]
+    return (
+        f"The relation part's time grows with exponent {slopes['seconds']:.2f}, that of its smallest product with "
+        f"{slopes['product_seconds']:.2f}, pairs with 2; with {most} queries the process with the whole model takes "
+        f"{series['model_total_mb'][-1]:.0f} MB of the {MEMORY_GOAL_MB} MB that 1000 queries may take."
+    )
 
 
 def slope(values: Sequence[float], series: Sequence[float]) -> float:
@@ -84,17 +97,17 @@ def slope(values: Sequence[float], series: Sequence[float]) -> float:
     return float(np.polyfit(x, y, 1)[0]) if np.isfinite(y).all() and len(x) > 1 else float("nan")
 
 
-def plot_growth(path: str | Path, growth: dict[str, Any], title: str = "") -> None:
+def plot_growth(path: str | Path, growth: dict[str, Any]) -> None:
     """Time and memory side by side, on logarithmic axes, with the slopes of their upper halves."""
-    figure = Figure(figsize=(10, 4.2), dpi=150, facecolor="white", layout="constrained")
+    figure = Figure(figsize=(10, 4.6), dpi=150, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     time, memory = figure.subplots(1, 2)
     series, slopes, values = growth["series"], growth["slopes"], growth["values"]
     what = "whole model" if growth["axis"] == "side" else "relation part"
     lines = [
         (time, "seconds", what, "#0072B2", "o"),
-        (time, "product_seconds", "its smallest product", "#E69F00", "s"),
-        (memory, "added_mb", f"{what}, beyond what was there", "#0072B2", "o"),
+        (time, "product_seconds", "its smallest product, (N², d) by (d, 1)", "#E69F00", "s"),
+        (memory, "added_mb", f"{what}, added", "#0072B2", "o"),
         (memory, "model_total_mb", "process with the whole model", "#CC79A7", "^"),
     ]
     for axes, name, label, colour, marker in lines:
@@ -108,8 +121,9 @@ def plot_growth(path: str | Path, growth: dict[str, Any], title: str = "") -> No
         axes.set_xticks(values)
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(LogFormatter())
         axes.grid(alpha=0.3, which="both")
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title, x=0.01, ha="left")
     figure.savefig(path)

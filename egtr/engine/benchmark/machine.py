@@ -1,13 +1,16 @@
 """What a processor can do at best, and what a model asks of it."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from egtr.engine.analysis import analyze_model
-from egtr.layers import MultiScaleDeformableAttention
+from egtr.layers import MLP, MultiScaleDeformableAttention
+from egtr.modeling.transformer.layer import PostNormLayer
 
 from .contestants import Case
 from .measure import Contestant, measure_time
@@ -45,12 +48,11 @@ def measure_machine(runs: int) -> dict[str, float]:
 
 
 def count_work(case: Case) -> dict[str, dict[str, float]]:
-    """Operations and bytes of one picture, by part.
+    """Operations and bytes of one picture, by part, with relations of all pairs.
 
     Returns:
         For each of "backbone", "encoder", "decoder" and "relations" the "gflop" of products (a multiplication and an
-        addition are two), and the "mb" that the layers read and write at least: inputs, weights and outputs of every
-        convolution, linear layer and norm, and the rows that deformable attention reads, once each.
+        addition are two), and the "mb" that :func:`count_bytes` counts.
     """
     flops = {row.name: 2 * row.flops / 1e9 for row in analyze_model(case.cfg(), case.height, case.width)}
     decoder = flops["transformer.decoder"] + flops.get("transformer.class_heads", 0)
@@ -63,14 +65,9 @@ def count_work(case: Case) -> dict[str, dict[str, float]]:
     }
     mb = dict.fromkeys(gflop, 0.0)
     model = case.build_model("MODEL.DEVICE", "cpu").eval()
-    handles = []
-    for name, module in model.named_modules():
-        if not list(module.children()) or isinstance(module, MultiScaleDeformableAttention):
-            handles.append(module.register_forward_hook(_count_bytes(mb, _part(name))))
-    with torch.no_grad():
-        model(case.pictures()[:1])
-    for handle in handles:
-        handle.remove()
+    images = model.preprocess_image(case.pictures()[:1])
+    for name, count in count_bytes(model, lambda: model.network(images)).items():
+        mb[_part(name)] += count / 1e6
     return {part: {"gflop": gflop[part], "mb": mb[part]} for part in gflop}
 
 
@@ -81,16 +78,51 @@ def _part(name: str) -> str:
     return "decoder" if rest[0] in ("decoder", "class_heads", "box_heads") else "encoder"
 
 
-def _count_bytes(mb: dict[str, float], part: str):
-    def hook(module: nn.Module, inputs: tuple, output: Any) -> None:
-        if isinstance(module, MultiScaleDeformableAttention):
-            query, _, value = inputs[:3]
-            samples = query.shape[1] * module.num_heads * module.num_levels * module.num_points
-            # Four corners each, and every one a row of a head's width.
-            touched = [4 * samples * value.shape[-1] // module.num_heads * value.element_size()]
-        else:
-            tensors = [x for x in (*inputs, output, *module.parameters()) if isinstance(x, Tensor)]
-            touched = [x.numel() * x.element_size() for x in tensors]
-        mb[part] += sum(touched) / 1e6
+@torch.no_grad()
+def count_bytes(model: nn.Module, call: Callable[[], Any]) -> dict[str, int]:
+    """Bytes that the layers of ``model`` read and write at least during ``call()``, as if no cache held them.
 
-    return hook
+    Counted are the inputs, weights and outputs of convolutions, linear layers, layer norms and group norms, and the
+    rows that deformable attention reads. A weight counts once however often its layer is called. The hidden layer of
+    a feed-forward network need not leave the cache and does not count, nor do batch norms, which convolutions do
+    the work of, and whatever can be done in passing, such as activations and residual connections.
+
+    Returns:
+        Bytes by name of the module in ``model``; modules that were not called as such are left out.
+    """
+    found: dict[str, int] = {}
+    hidden_after, hidden_before = set(), set()
+    for module in model.modules():
+        if isinstance(module, PostNormLayer | MLP):
+            first, second = module.layers[-2:] if isinstance(module, MLP) else (module.linear1, module.linear2)
+            hidden_after.add(first)
+            hidden_before.add(second)
+
+    def count(name: str, module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        # Heads and encoder layers work in blocks, with the same weights for each.
+        found.setdefault(name, sum(map(_size, module.parameters())))
+        found[name] += 0 if module in hidden_before else _size(inputs[0])
+        found[name] += 0 if module in hidden_after else _size(output)
+
+    def count_rows(name: str, width: int, module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        # Two offsets a sample; each has four corners, and every one is a row of a head's width.
+        found[name] = found.get(name, 0) + 4 * (output.numel() // 2) * width * output.element_size()
+
+    handles = []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.LayerNorm | nn.GroupNorm):
+            handles.append(module.register_forward_hook(partial(count, name)))
+        if isinstance(module, MultiScaleDeformableAttention):
+            # The encoder asks for some queries at a time and does not call the module, but always its layers.
+            width = module.value_proj.out_features // module.num_heads
+            handles.append(module.sampling_offsets.register_forward_hook(partial(count_rows, name, width)))
+    try:
+        call()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _size(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

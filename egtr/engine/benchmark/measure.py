@@ -30,12 +30,14 @@ class Contestant(NamedTuple):
         inputs: of the size to be measured.
         small: of a small size. The first call, which loads code and starts threads, gets them.
         parts: name of a part to the object and the name of its method whose time is counted as that part.
+        kept: says, after a call, how many bytes calls make once and keep for the next, as an optimizer its state.
     """
 
     step: Callable[[Any], Any]
     inputs: Any
     small: Any
     parts: Mapping[str, tuple[Any, str]] = {}
+    kept: Callable[[], int] | None = None
 
 
 class Timing(NamedTuple):
@@ -111,10 +113,17 @@ def _stopwatches(parts: Mapping[str, tuple[Any, str]]) -> Iterator[dict[str, flo
 
 
 class Memory(NamedTuple):
-    """Resident memory in MB (10^6 bytes): what the call added at its peak, and the whole process at that moment."""
+    """Resident memory in MB (10^6 bytes).
+
+    Attributes:
+        added: what the call added at its peak.
+        total: the whole process at that moment.
+        kept: what the first, small call made and the measured one found, see :class:`Contestant`; not in ``added``.
+    """
 
     added: float
     total: float
+    kept: float = 0.0
 
 
 def measure_memory(build: Callable[..., Contestant], *args: Any, processes: int = 3) -> Memory | None:
@@ -153,6 +162,7 @@ def measure_here(build: Callable[..., Contestant], args: tuple) -> Memory:
     """:func:`measure_memory` in this process, where what was freed before hides part of it."""
     contestant = build(*args)
     contestant.step(contestant.small)
+    kept = contestant.kept() / 1e6 if contestant.kept else 0.0
     if torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated() / 1e6
@@ -164,7 +174,7 @@ def measure_here(build: Callable[..., Contestant], args: tuple) -> Memory:
         before = _status_field("VmRSS")
         contestant.step(contestant.inputs)
         peak = _status_field("VmHWM")
-    return Memory(added=peak - before, total=peak)
+    return Memory(added=peak - before, total=peak, kept=kept)
 
 
 def _give_back_memory() -> None:

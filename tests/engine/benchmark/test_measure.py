@@ -56,7 +56,7 @@ def test_memory_is_that_of_the_median_process(processes, median, monkeypatch):
     # Sorted: 9; 5 9; 2 5 9; 2 3 4 5 9. Of two, the upper one counts.
     runs = iter(Memory(added, added + 100.0) for added in (9.0, 5.0, 2.0, 4.0, 3.0))
     monkeypatch.setattr(measure, "_measure_in_process", lambda build, args: next(runs))
-    assert measure_memory(build_array, 1, processes=processes) == (median, median + 100)
+    assert measure_memory(build_array, 1, processes=processes) == (median, median + 100, 0)
     assert len(list(runs)) == 5 - processes
 
 
