@@ -177,12 +177,13 @@ def sampling(args: argparse.Namespace) -> dict[str, Any]:
     case, seconds = make_case(args), {}
     for queries in ("encoder", "decoder"):
         for training in (False, True):
-            timings = benchmark.measure_time(benchmark.build_sampling(case, queries, training), args.runs)
             column = f"{queries}, {'forward and backward' if training else 'forward'}"
-            seconds[column] = {name: timing.seconds for name, timing in timings.items()}
+            seconds[column] = benchmark.measure_sampling(case, queries, training, args.runs)
     print(f"Deformable sampling, {describe(args)}, milliseconds:\n")
     names = next(iter(seconds.values()))
-    print_table(["implementation", *seconds], [(n, *(1000 * s[n] for s in seconds.values())) for n in names], ".1f")
+    print_table(
+        ["implementation", *seconds], [(n, *(s[n] and 1000 * s[n] for s in seconds.values())) for n in names], ".1f"
+    )
     return {"seconds": seconds}
 
 

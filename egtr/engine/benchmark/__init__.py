@@ -20,7 +20,7 @@ from .machine import count_work, measure_machine
 from .measure import Contestant, Memory, Timing, describe_machine, measure_memory, measure_time
 from .pipeline import Waiting, measure_waiting
 from .pruning import build_pruning, measure_pair_share, measure_pruning
-from .sampling import build_sampling
+from .sampling import measure_sampling
 from .scaling import (
     MACHINE,
     count_gradients,
@@ -48,7 +48,6 @@ __all__ = [
     "build_one_training",
     "build_pruning",
     "build_relation",
-    "build_sampling",
     "build_training",
     "count_gradients",
     "count_work",
@@ -62,6 +61,7 @@ __all__ = [
     "measure_memory",
     "measure_pair_share",
     "measure_pruning",
+    "measure_sampling",
     "measure_time",
     "measure_waiting",
     "plot_growth",
