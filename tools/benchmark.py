@@ -65,11 +65,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add_case(add(inference, "from pictures to scene graphs, and the parts of that"), benchmark.CONTESTANTS)
     add_case(add(training, "one step of training"), benchmark.TRAINING)
     add_case(add(relation, "the relation part alone, with dense logits"), ("egtr", "literal"))
-    # Of random logits no pair would promise more than another.
-    sure = "one query in ten is sure of its class"
-    sub = add(pruning, f"relation part, record and ranking, with promising pairs and with all; {sure}")
+    sub = add(pruning, "relation part, record and ranking, with promising pairs and with all")
     sub.add_argument("--queries", nargs="+", type=int, default=[200, 1000], help="numbers N (default: 200 1000)")
     sub.add_argument("--topk", type=int, default=100, help="triplets K of the ranking (default: 100)")
+    # Of random logits no pair would promise more than another.
+    sub.add_argument("--sure", type=float, default=0.1, help="share of queries sure of their class (default: 0.1)")
     add_case(sub)
     sub = add(pairs, "share of the pairs whose relations trained weights make the model work out", "scenes/egtr.yaml")
     sub.add_argument(
@@ -94,6 +94,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         value = getattr(args, name, None)
         if value is not None and min(value if isinstance(value, list) else [value]) < least:
             parser.error(f"--{name} must be at least {least}")
+    if not 0 <= getattr(args, "sure", 0) <= 1:
+        parser.error("--sure must be a share, from 0 to 1")
     if min(getattr(args, "size", [benchmark.SMALL])) < benchmark.SMALL:
         parser.error(f"--size must be at least {benchmark.SMALL} {benchmark.SMALL}")
     return args
@@ -155,7 +157,7 @@ def relation(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def pruning(args: argparse.Namespace) -> dict[str, Any]:
-    report = benchmark.measure_pruning(make_case(args), args.queries, args.topk, args.runs)
+    report = benchmark.measure_pruning(make_case(args), args.queries, args.topk, args.sure, args.runs)
     pruned, dense = report["pruned_seconds"], report["dense_seconds"]
     time_share = [fast / slow for fast, slow in zip(pruned, dense, strict=True)]
     print(f"Relation part, record and ranking of {args.topk}, batch {args.batch}, median of {args.runs} runs:\n")

@@ -107,6 +107,7 @@ def test_relation(run):
 
 def test_pruning(run):
     report, rows = run("pruning", *TINY, *CASE, "--queries", "6", "30", "--topk", "3", "--batch", "2")
+    assert report["sure"] == 0.1
     # A search begins with 2 pairs for each of the 3 triplets. 36 pairs are too few for one; of 900 the best are among
     # the 9 pairs of the 3 queries that are sure, unless ones of a single sure query come near.
     assert report["pair_share"][0] == 1
@@ -116,9 +117,14 @@ def test_pruning(run):
     assert rows[2][4] == "1.000"
 
 
+def test_pruning_where_no_pair_promises_more_than_another(run):
+    report, _ = run("pruning", *TINY, *CASE, "--queries", "30", "--topk", "3", "--sure", "0")
+    assert report["pair_share"] == [1]
+
+
 def test_pruned_and_dense_are_the_same_ranking():
     cfg = load_config(get_config_file("vg150_egtr.yaml"), [*TINY, "MODEL.EGTR.NUM_QUERIES", "40"])
-    contestants = benchmark.build_pruning(benchmark.Case.from_config(cfg, 96, 128, batch=2), topk=10)
+    contestants = benchmark.build_pruning(benchmark.Case.from_config(cfg, 96, 128, batch=2), topk=10, sure=0.1)
     pruned, dense = (contestant.step(contestant.inputs) for contestant in contestants.values())
     for few, all_of_them in zip(pruned, dense, strict=True):
         assert few.prediction.pair_share < 1 / 4 and all_of_them.prediction.pair_share == 1

@@ -20,20 +20,20 @@ from egtr.structures import EGTRError, SceneGraph
 from .contestants import Case, draw_queries
 from .measure import Contestant, measure_time
 
-# Random weights are sure of no class, and then no pair promises more than another. So many queries are made sure.
-SURE = 0.1
 # Logits around the first give scores of some percent, as training does where there is no object. With the second on
 # top, one class scores nearly 1, by softmax and by sigmoid.
 UNLIKELY, LIKELY = -5.0, 10.0
 
 
-def measure_pruning(case: Case, queries: Sequence[int], topk: int, runs: int) -> dict[str, Any]:
+def measure_pruning(case: Case, queries: Sequence[int], topk: int, sure: float, runs: int) -> dict[str, Any]:
     """Time of relation part, record and ranking, with the promising pairs and with all of them.
 
     Args:
-        case: the model; weights, queries and keys are random, and one query in ten is sure of its class.
+        case: the model; weights, queries and keys are random.
         queries: numbers of object queries N, at least 2 each, to measure at.
         topk: K, triplets of the ranking.
+        sure: share of the queries, 0 to 1, that are made sure of their class. Random weights are sure of none, and
+            then no pair promises more than another.
         runs: behind a first one; medians are taken.
 
     Returns:
@@ -46,16 +46,16 @@ def measure_pruning(case: Case, queries: Sequence[int], topk: int, runs: int) ->
     """
     found: dict[str, list] = {"queries": list(queries), "pruned_seconds": [], "dense_seconds": [], "pair_share": []}
     for number in queries:
-        contestants = build_pruning(case.with_opts("MODEL.EGTR.NUM_QUERIES", number), topk)
+        contestants = build_pruning(case.with_opts("MODEL.EGTR.NUM_QUERIES", number), topk, sure)
         timings = measure_time(contestants, runs)
         for name, timing in timings.items():
             found[f"{name}_seconds"].append(timing.seconds)
         graphs = contestants["pruned"].step(contestants["pruned"].inputs)
         found["pair_share"].append(statistics.mean(graph.prediction.pair_share for graph in graphs))
-    return {"topk": topk, **found}
+    return {"topk": topk, "sure": sure, **found}
 
 
-def build_pruning(case: Case, topk: int) -> dict[str, Contestant]:
+def build_pruning(case: Case, topk: int, sure: float) -> dict[str, Contestant]:
     """From what a decoder says to ranked graphs, with promising pairs ("pruned") and with all of them ("dense").
 
     Both have the same weights and inputs; a step returns a list of graphs, one a picture.
@@ -64,17 +64,17 @@ def build_pruning(case: Case, topk: int) -> dict[str, Contestant]:
     if model.relation is None or not model.relation.scores_single_pairs:
         raise EGTRError("benchmark: this model has no relation head that can be asked about single pairs")
     size = (case.height, case.width)
-    inputs, small = (_draw_inputs(case, model, n) for n in (case.cfg().MODEL.EGTR.NUM_QUERIES, 4))
+    inputs, small = (_draw_inputs(case, model, n, sure) for n in (case.cfg().MODEL.EGTR.NUM_QUERIES, 4))
     return {
         name: Contestant(partial(_predict, model, name == "pruned", size, topk), inputs, small)
         for name in ("pruned", "dense")
     }
 
 
-def _draw_inputs(case: Case, model: nn.Module, num_queries: int) -> tuple:
+def _draw_inputs(case: Case, model: nn.Module, num_queries: int, sure: float) -> tuple:
     queries, keys, hidden, logits = draw_queries(case, model.device, num_queries)
     logits = logits + UNLIKELY
-    logits[:, : max(2, round(SURE * num_queries)), 0] += LIKELY
+    logits[:, : round(sure * num_queries), 0] += LIKELY
     generator = torch.Generator().manual_seed(1)
     boxes = torch.rand(case.batch, num_queries, 4, generator=generator).to(model.device)
     return queries, keys, hidden, logits, boxes
