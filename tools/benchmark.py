@@ -68,7 +68,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     sub = add(pruning, "relation part, record and ranking, with promising pairs and with all")
     sub.add_argument("--queries", nargs="+", type=int, default=[200, 1000], help="numbers N (default: 200 1000)")
     sub.add_argument("--topk", type=int, default=100, help="triplets K of the ranking (default: 100)")
-    # Of random logits no pair would promise more than another.
+    # Of random logits most pairs would promise about as much.
     sub.add_argument("--sure", type=float, default=0.1, help="share of queries sure of their class (default: 0.1)")
     add_case(sub)
     sub = add(pairs, "share of the pairs whose relations trained weights make the model work out", "scenes/egtr.yaml")

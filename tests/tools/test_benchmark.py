@@ -117,7 +117,7 @@ def test_pruning(run):
     assert rows[2][4] == "1.000"
 
 
-def test_pruning_where_no_pair_promises_more_than_another(run):
+def test_pruning_where_many_pairs_promise_as_much(run):
     report, _ = run("pruning", *TINY, *CASE, "--queries", "30", "--topk", "3", "--sure", "0")
     assert report["pair_share"] == [1]
 

@@ -33,7 +33,7 @@ def measure_pruning(case: Case, queries: Sequence[int], topk: int, sure: float, 
         queries: numbers of object queries N, at least 2 each, to measure at.
         topk: K, triplets of the ranking.
         sure: share of the queries, 0 to 1, that are made sure of their class. Random weights are sure of none, and
-            then no pair promises more than another.
+            then most pairs promise about as much.
         runs: behind a first one; medians are taken.
 
     Returns:
