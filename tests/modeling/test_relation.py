@@ -48,7 +48,9 @@ def test_pair_features_equal_the_literal_tensor(name, with_gate):
     gates = gate(sources).sigmoid() if with_gate else torch.ones_like(sources[..., :1])
     combined = (gates * sources).sum(1)
     torch.testing.assert_close(features.linear(layer), layer(combined))
+    state = torch.get_rng_state()
     torch.testing.assert_close(features.dense(), combined)
+    assert torch.equal(torch.get_rng_state(), state)
     if with_gate:
         torch.testing.assert_close(features.gates, gates.squeeze(-1))
     else:

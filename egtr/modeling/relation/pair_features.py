@@ -81,34 +81,26 @@ class PairFeatures(ABC):
     def dense(self) -> Tensor:
         """R itself, (B, N, N, D): convenient for a head that is not linear in it, and large."""
         width = self.width(self.subjects.shape[-1])
-        identity = nn.Linear(width, width, bias=False).to(self.subjects)
-        with torch.no_grad():
-            identity.weight.copy_(torch.eye(width))
+        like = {"device": self.subjects.device, "dtype": self.subjects.dtype}
+        # Without the values that a new layer draws: a seeded run goes on as if nobody had asked.
+        identity = nn.utils.skip_init(nn.Linear, width, width, bias=False, **like)
+        nn.init.eye_(identity.weight)
         return self.linear(identity.requires_grad_(False))
 
-    def gated_sum(self, subjects: Tensor | None, objects: Tensor | None) -> Tensor:
+    def gated_sum(self, subjects: Tensor, objects: Tensor) -> Tensor:
         """sum over l of g_l[i, j] * (subjects_l[i] + objects_l[j]).
 
         Args:
-            subjects, objects: (B, S, N, O); None counts as zero.
+            subjects, objects: (B, S, N, O).
 
         Returns:
             (B, N, N, O).
         """
-        total = 0
         if self.gates is None:
-            if subjects is not None:
-                total = total + subjects.sum(1)[:, :, None]
-            if objects is not None:
-                total = total + objects.sum(1)[:, None]
-            return total
-        if subjects is not None:
-            # For each subject i: (N, S) gates times (S, O).
-            total = total + self.gates.permute(0, 2, 3, 1) @ subjects.transpose(1, 2)
-        if objects is not None:
-            # For each object j the same, over subjects.
-            total = total + (self.gates.permute(0, 3, 2, 1) @ objects.transpose(1, 2)).transpose(1, 2)
-        return total
+            return subjects.sum(1)[:, :, None] + objects.sum(1)[:, None]
+        # For each subject i: (N, S) gates times (S, O), and for each object j the same, over subjects.
+        of_subjects = self.gates.permute(0, 2, 3, 1) @ subjects.transpose(1, 2)
+        return of_subjects + (self.gates.permute(0, 3, 2, 1) @ objects.transpose(1, 2)).transpose(1, 2)
 
 
 class SeparablePairs(PairFeatures):
