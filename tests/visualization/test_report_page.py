@@ -205,6 +205,7 @@ def test_search(page):
     expect(page.locator("#name")).to_have_text("a <i>beach</i>.jpg")
     page.locator("#search").fill("zebra")
     expect(page.locator(".row")).to_have_count(0)
+    expect(page.locator("#count")).to_contain_text("No picture fits. Clear the search")
     page.keyboard.press("Escape")
     expect(page.locator(".row")).to_have_count(3)
 

@@ -68,7 +68,9 @@ function oncePerFrame(action) {
 function applyOrder() {
   const order = index.choose(byId("search").value, readFilter(), byId("sort").value);
   list.setOrder(order);
-  byId("count").textContent = `${order.length} of ${counted(index.pictures.length, "picture")}`;
+  byId("count").textContent = order.length
+    ? `${order.length} of ${counted(index.pictures.length, "picture")}`
+    : "No picture fits. Clear the search, or widen score, class and predicate.";
   if (!order.includes(current)) choose(order[0]);
   else list.mark(current);
 }
