@@ -35,9 +35,15 @@ def feed_forward(x: Tensor, linear1: nn.Linear, linear2: nn.Linear) -> Tensor:
     return out.view(*x.shape[:-1], linear2.out_features)
 
 
+def has_hooks(module: nn.Module) -> bool:
+    """Whether somebody wants to hear when this module is called."""
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
 def _is_plain(linear: nn.Module) -> bool:
-    hooks = linear._forward_hooks or linear._forward_pre_hooks or linear._backward_hooks or linear._backward_pre_hooks
-    return type(linear) is nn.Linear and linear.bias is not None and not hooks
+    return type(linear) is nn.Linear and linear.bias is not None and not has_hooks(linear)
 
 
 class _FeedForward(torch.autograd.Function):

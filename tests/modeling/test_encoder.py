@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from egtr.layers import MultiScaleDeformableAttention
 from egtr.modeling.transformer import encoder
 from egtr.modeling.transformer.encoder import Encoder
 
@@ -43,3 +44,23 @@ def test_no_part_is_longer_than_it_should_be(monkeypatch):
     with torch.no_grad():
         stack(torch.randn(1, CELLS, 32), torch.zeros(1, CELLS, 32), torch.rand(1, CELLS, 2, 2), SHAPES, None)
     assert seen == [20, 20, 7]
+
+
+def test_an_attention_that_is_watched_or_replaced_is_called(monkeypatch):
+    monkeypatch.setattr(encoder, "CELLS", 20)
+
+    class Other(MultiScaleDeformableAttention):
+        def forward(self, *inputs):
+            calls.append("other")
+            return super().forward(*inputs)
+
+    for replace in (False, True):
+        calls = []
+        stack = Encoder(1, dim=32, num_heads=4, num_levels=2, num_points=3, ffn_dim=48, dropout=0.0).eval()
+        if replace:
+            stack.layers[0].self_attn = Other(32, 4, 2, 3)
+        else:
+            stack.layers[0].self_attn.register_forward_hook(lambda *_, calls=calls: calls.append("hook"))
+        with torch.no_grad():
+            stack(torch.randn(1, CELLS, 32), torch.zeros(1, CELLS, 32), torch.rand(1, CELLS, 2, 2), SHAPES, None)
+        assert calls == ["other" if replace else "hook"]

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from ...layers import MultiScaleDeformableAttention
 from ...layers.bilinear_rows import SpatialShapes, level_sizes
 from ...layers.chunks import chunks
+from ...layers.feed_forward import has_hooks
 from .layer import PostNormLayer
 
 # Cells at a time, in inference.
@@ -59,7 +60,7 @@ class EncoderLayer(PostNormLayer):
         padding_mask: Tensor | None,
     ) -> Tensor:
         """(B, S, d) to (B, S, d); see :class:`Encoder`."""
-        if x.device.type != "cpu" or torch.is_grad_enabled():
+        if not self._takes_parts(x):
             attended = self.self_attn(x + position, reference_points, x, spatial_shapes, padding_mask)
             return self.feed_forward(self.add(x, attended, self.self_attn_norm))
         # All cells read the same values, and beyond that each is on its own. With some at a time the memory of one
@@ -71,6 +72,11 @@ class EncoderLayer(PostNormLayer):
             attended = self.self_attn.attend(query, reference_points[:, part], projected, spatial_shapes)
             out[:, part] = self.feed_forward(self.add(x[:, part], attended, self.self_attn_norm))
         return out
+
+    def _takes_parts(self, x: Tensor) -> bool:
+        # Parts go around the attention's forward, in which nobody else may be interested then.
+        is_plain = type(self.self_attn) is MultiScaleDeformableAttention and not has_hooks(self.self_attn)
+        return x.device.type == "cpu" and not torch.is_grad_enabled() and is_plain
 
 
 class Encoder(nn.Module):
