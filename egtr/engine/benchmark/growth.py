@@ -12,6 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
+from egtr.modeling.relation.heads import hidden_dim
+
 from .contestants import Case, build_one_inference, build_one_relation
 from .measure import Contestant, measure_memory, measure_time
 
@@ -71,9 +73,8 @@ def _at(case: Case, axis: str, value: int) -> Case:
 
 def _smallest_product(case: Case) -> Contestant:
     cfg = case.cfg()
-    egtr, device = cfg.MODEL.EGTR, cfg.MODEL.DEVICE
-    width = egtr.RELATION.MLP_DIM or egtr.TRANSFORMER.HIDDEN_DIM
-    left, right = torch.randn(egtr.NUM_QUERIES**2, width, device=device), torch.randn(width, 1, device=device)
+    pairs, width, device = cfg.MODEL.EGTR.NUM_QUERIES**2, hidden_dim(cfg), cfg.MODEL.DEVICE
+    left, right = torch.randn(pairs, width, device=device), torch.randn(width, 1, device=device)
     return Contestant(lambda _: left @ right, None, None)
 
 
