@@ -14,7 +14,7 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 
 # Folders of the clone that the installed package needs too. Their places relative to one another stay, so
-# that `_BASE_` entries of the YAML files lead to the same neighbours. egtr/model_zoo.py looks for them.
+# that `_BASE_` entries of the YAML files lead to the same neighbours. egtr/hub/model_zoo.py looks for them.
 RESOURCES = {
     "configs": ("*.yaml",),
     "projects/EGTR/configs": ("*.yaml",),

@@ -1,59 +1,55 @@
 """EGTR: scene graphs out of the self-attention of a DETR decoder, as a Detectron2 plugin.
 
-Importing the package registers everything: the meta-architecture ``EGTR``, the timm backbones, relation and
-connectivity heads, the data sets, and the ``egtr://`` paths of what comes with it.
+Importing the package is light: each name below loads its part of the library when it is first used, so neither torch
+nor Detectron2 is imported before something needs them. :func:`register` makes the library known to Detectron2.
 
-Where Detectron2 or torch is not installed, ``egtr.structures`` and ``egtr.evaluation`` work all the same, so that
-saved predictions can be scored anywhere; whatever else is asked for says how to install what is missing.
+Where Detectron2 or torch is not installed, ``egtr.structures``, ``egtr.evaluation`` and ``egtr.visualization`` work all
+the same, so that saved predictions can be scored anywhere; every other name raises an ``ImportError`` that says how to
+install what is missing.
 """
 
-from typing import Any
+import importlib
 
-from .structures import EGTRError, Prediction, SceneGraph
-from .structures.errors import MissingDetectron2Error
+import lazy_loader
+
+from . import _deprecated
 from .version import __version__
 
-try:
-    from . import _detectron2  # noqa: F401 - before anything else imports Detectron2
-except MissingDetectron2Error:
-    pass
-else:
-    from . import data, model_zoo, modeling  # noqa: F401 - importing is registering
-    from .config import add_egtr_config, get_egtr_cfg
-    from .engine import EGTRPredictor, explain, explain_graph, predict
-    from .modeling import (
-        CONNECTIVITY_HEAD_REGISTRY,
-        EGTR,
-        PAIR_FUNCTION_REGISTRY,
-        RELATION_HEAD_REGISTRY,
-        EGTROutput,
-        PairFeatures,
-    )
+# Importing these adds to Detectron2's registries and catalogs. They are named in text, because the rooms below import
+# this package, and it must not import them back.
+_REGISTERING_MODULES = ("egtr.modeling", "egtr.data.datasets.builtin", "egtr.hub.path_handler")
 
-__all__ = [
-    "CONNECTIVITY_HEAD_REGISTRY",
-    "EGTR",
-    "PAIR_FUNCTION_REGISTRY",
-    "RELATION_HEAD_REGISTRY",
-    "EGTRError",
-    "EGTROutput",
-    "EGTRPredictor",
-    "PairFeatures",
-    "Prediction",
-    "SceneGraph",
-    "__version__",
-    "add_egtr_config",
-    "data",
-    "explain",
-    "explain_graph",
-    "get_egtr_cfg",
-    "model_zoo",
-    "predict",
-]
+_load, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["data", "evaluation", "hub", "modeling", "structures", "visualization"],
+    submod_attrs={
+        "config": ["add_egtr_config", "get_egtr_cfg"],
+        "inference": ["EGTRPredictor", "explain", "explain_graph", "predict"],
+        "modeling": [
+            "CONNECTIVITY_HEAD_REGISTRY",
+            "EGTR",
+            "PAIR_FUNCTION_REGISTRY",
+            "RELATION_HEAD_REGISTRY",
+            "EGTROutput",
+            "PairFeatures",
+        ],
+        "structures": ["EGTRError", "Prediction", "SceneGraph"],
+    },
+)
+__all__ += ["__version__", "register"]
+__getattr__ = _deprecated.moved(__name__, {"model_zoo": "egtr.hub.model_zoo"}, _load)
 
 
-def __getattr__(name: str) -> Any:
-    # Asked only for names that are not there: with Detectron2, for none of the above.
-    if name in __all__:
-        from . import _detectron2  # noqa: F401 - raises, and says how to install it
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def register() -> None:
+    """Register everything that Detectron2 finds by name; calling it again changes nothing.
+
+    It registers the meta-architecture ``EGTR``, the timm backbones, heads, pair functions and transformers, the
+    datasets of the library under ``DETECTRON2_DATASETS``, and the ``egtr://`` paths of the files that ship.
+    :func:`add_egtr_config`, :func:`get_egtr_cfg`, :class:`EGTRPredictor` and :func:`predict` call it.
+
+    Raises:
+        MissingDetectron2Error: Detectron2 or torch is not installed; the message says how to install it.
+    """
+    importlib.import_module("egtr._detectron2")
+    for name in _REGISTERING_MODULES:
+        importlib.import_module(name)

@@ -15,7 +15,7 @@ import importlib
 import sys
 import warnings
 
-from .structures.errors import MissingDetectron2Error
+from egtr.structures.errors import MissingDetectron2Error
 
 INSTALL_HINT = (
     "EGTR is a plugin of Detectron2, which this Python ({python}) does not have: {reason}.\n"

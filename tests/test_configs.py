@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from egtr.engine import EGTRTrainer, load_config
-from egtr.model_zoo import get_config_file, list_configs
+from egtr.config import load_config
+from egtr.engine import EGTRTrainer
+from egtr.hub.model_zoo import get_config_file, list_configs
 
 SMALL_FOLDERS = ("scenes/", "ablations/")
 # Ablations share their detector with vg150_egtr.yaml, so a tiny one will do.

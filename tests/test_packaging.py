@@ -133,7 +133,7 @@ for name in model_zoo.list_configs():
     cfg.merge_from_file(model_zoo.get_config_file(name))
 weights = [PathManager.get_local_path(f"egtr://weights/{name}") for name in model_zoo.list_weights()]
 configs = [model_zoo.get_config_file(name) for name in model_zoo.list_configs()]
-from egtr.data.datasets.scenes import draw_scene
+from egtr.data.scenes import draw_scene
 (graph,) = egtr.predict("scenes", draw_scene(0, "test", 0)[0], "RGB")
 found = {"egtr": egtr.__file__, "configs": configs, "weights": weights, "graph": graph.filter(top_k=5).to_dict()}
 found["schema"] = egtr.SceneGraph.json_schema()["title"]
@@ -148,8 +148,8 @@ print(json.dumps(found))
     relations = found["graph"]["relations"]
     assert len(relations) == 5 and {row["predicate"] for row in relations} <= set(found["graph"]["predicate_names"])
     assert found["schema"] == "EGTR scene graph"
-    assert len(found["configs"]) == len(egtr.model_zoo.list_configs())
-    assert len(found["weights"]) == len(egtr.model_zoo.list_weights()) > 0
+    assert len(found["configs"]) == len(egtr.hub.model_zoo.list_configs())
+    assert len(found["weights"]) == len(egtr.hub.model_zoo.list_weights()) > 0
     for path in found["configs"] + found["weights"]:
         original = ROOT / Path(path).relative_to(resources)
         assert Path(path).read_bytes() == original.read_bytes()

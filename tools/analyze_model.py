@@ -6,9 +6,10 @@ import sys
 
 from tabulate import tabulate
 
-from egtr.engine import analyze_model, load_config
-from egtr.engine.defaults import add_extension_argument
-from egtr.engine.extensions import import_extensions
+from egtr.config import load_config
+from egtr.config.arguments import add_extension_argument
+from egtr.config.extensions import import_extensions
+from egtr.experiments.model_cost import analyze_model
 from egtr.structures import EGTRError
 
 EPILOG = """

@@ -7,18 +7,14 @@ import math
 import sys
 from pathlib import Path
 
+from egtr.config import add_model_arguments, import_extensions
 from egtr.data import get_metadata
 from egtr.data.image import load_image
-from egtr.engine import EGTRPredictor, add_model_arguments, import_extensions
-from egtr.engine.relation_analysis import collect_relations, summarize_relations
+from egtr.experiments.relation_analysis import collect_relations, summarize_relations
+from egtr.experiments.relation_plots import draw_attention_auc, draw_attention_maps, draw_gates, draw_uncertainty
+from egtr.inference import EGTRPredictor
 from egtr.modeling.explain import source_names
 from egtr.structures import EGTRError
-from egtr.visualization.relation_analysis import (
-    draw_attention_auc,
-    draw_attention_maps,
-    draw_gates,
-    draw_uncertainty,
-)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -6,13 +6,13 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from egtr.config import add_model_arguments, import_extensions
 from egtr.data.image import find_images
 from egtr.data.sources import MEDIA_SUFFIXES, Pictures
-from egtr.engine import EGTRPredictor, add_model_arguments, import_extensions
+from egtr.inference import EGTRPredictor, export_scene_graphs, export_video, show_scene_graphs
+from egtr.inference.export import GRAPH_SUFFIXES, PICTURE_SUFFIXES
+from egtr.inference.video import CODECS
 from egtr.structures import EGTRError, SceneGraph
-from egtr.visualization import export_scene_graphs, export_video, show_scene_graphs
-from egtr.visualization.export import GRAPH_SUFFIXES, PICTURE_SUFFIXES
-from egtr.visualization.video import CODECS
 
 EPILOG = f"""
 A picture is drawn with its objects boxed and the graph beside it; its graph is written as JSON, too. A video becomes
@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
 def draw_pictures(predictor: EGTRPredictor, paths: list[str], args: argparse.Namespace) -> int:
     reading = {"batch_size": args.batch_size, "threads": args.threads}
     if args.output is None:
-        return show(predictor.stream(Pictures(paths), **reading), args)
+        return show(predictor.predict(Pictures(paths), **reading), args)
     written, errors = export_scene_graphs(
         predictor,
         paths,
@@ -106,7 +106,7 @@ def draw_video(predictor: EGTRPredictor, args: argparse.Namespace) -> int:
     reading = {"batch_size": args.batch_size, "threads": args.threads}
     source = args.webcam if args.video_input is None else args.video_input
     if args.output is None:
-        return show(predictor.stream(Pictures(source), **reading), args)
+        return show(predictor.predict(Pictures(source), **reading), args)
     path = Path(args.output)
     if path.suffix.lower() not in MEDIA_SUFFIXES or path.is_dir():
         path /= f"camera{source}.mp4" if args.video_input is None else f"{Path(source).stem}.mp4"

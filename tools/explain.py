@@ -6,12 +6,13 @@ import json
 import sys
 from pathlib import Path
 
+from egtr.config import add_model_arguments, import_extensions
 from egtr.data.image import find_images
 from egtr.data.sources import Pictures
-from egtr.engine import EGTRPredictor, add_model_arguments, explain_graph, import_extensions
+from egtr.inference import EGTRPredictor, explain_graph
+from egtr.inference.export import frame_stem, unique_stems
 from egtr.structures import EGTRError
 from egtr.visualization import draw_explanation
-from egtr.visualization.export import frame_stem, unique_stems
 
 EPILOG = """
 Each edge becomes NAME_edge0.png and so on, numbered by descending score; NAME_explanations.json has the same numbers.
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         stems = dict(zip(paths, unique_stems(paths), strict=True))
         predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
         failed = False
-        for result in predictor.stream(Pictures(paths)):
+        for result in predictor.predict(Pictures(paths)):
             if result.error is not None:
                 print(f"error: {result.error}", file=sys.stderr)
                 failed = True

@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from egtr.engine import export_weights, load_checkpoint_file
+from egtr.checkpoint import export_weights, load_checkpoint_file
 from egtr.structures import EGTRError
 
 

@@ -5,8 +5,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from egtr.experiments.training_curves import draw_curves, read_metrics
 from egtr.structures import EGTRError
-from egtr.visualization.training_curves import draw_curves, read_metrics
 
 EPILOG = """
 Reads runs that were killed, resumed or are still going on.

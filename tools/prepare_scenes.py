@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from egtr.data.datasets.scenes import prepare_scenes
+from egtr.data.scenes import prepare_scenes
 from egtr.structures import EGTRError
 
 

@@ -26,9 +26,11 @@ from tabulate import tabulate
 from torch import nn
 from tqdm import tqdm
 
+from egtr.config import fall_back_to_cpu, load_config, save_config
 from egtr.data import get_metadata
-from egtr.data.datasets.scenes import prepare_scenes
-from egtr.engine import EGTRPredictor, EGTRTrainer, fall_back_to_cpu, load_config, save_config, seed_process
+from egtr.data.scenes import prepare_scenes
+from egtr.engine import EGTRTrainer, seed_process
+from egtr.inference import EGTRPredictor
 from egtr.structures import EGTRError
 from egtr.visualization import save_scene_graph
 
@@ -97,7 +99,7 @@ def draw(model: nn.Module, cfg: CfgNode, dataset: str, number: int, folder: Path
     chosen = np.linspace(0, len(records) - 1, min(number, len(records))).round().astype(int)
     files = [records[index]["file_name"] for index in chosen]
     paths = []
-    for result in progress(EGTRPredictor(cfg, model).stream(files), total=len(files), desc="drawing", unit="picture"):
+    for result in progress(EGTRPredictor(cfg, model).predict(files), total=len(files), desc="drawing", unit="picture"):
         if result.error is not None:
             raise result.error
         path = folder / f"{Path(result.graph.file_name).stem}.png"

@@ -7,16 +7,11 @@ from collections.abc import Callable, Iterator
 
 from tqdm.auto import tqdm
 
+from egtr.config import add_model_arguments, import_extensions
 from egtr.data.sources import Pictures
-from egtr.engine import EGTRPredictor, add_model_arguments, import_extensions
+from egtr.inference import EGTRPredictor, pictures_of_dataset, pictures_of_predictions, pictures_of_source
 from egtr.structures import EGTRError
-from egtr.visualization.report import (
-    ReportPicture,
-    ReportWriter,
-    pictures_of_dataset,
-    pictures_of_predictions,
-    pictures_of_source,
-)
+from egtr.visualization.report import ReportPicture, ReportWriter
 
 EPILOG = """
 examples:

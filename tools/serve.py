@@ -4,8 +4,8 @@
 import argparse
 import sys
 
-from egtr.engine import add_options_arguments, import_extensions
-from egtr.model_zoo import DEFAULT_MODEL
+from egtr.config import add_options_arguments, import_extensions
+from egtr.hub.model_zoo import DEFAULT_MODEL
 from egtr.structures import EGTRError
 
 EPILOG = """

@@ -2,7 +2,7 @@
 """Train every setting of a sweep file with every seed, and compare them.
 
 Runs that have finished are skipped, so the same command goes on with an interrupted sweep. In the sweep's OUTPUT_DIR
-each run has its folder; sweep.md, sweep.csv and sweep.png compare the settings. egtr/engine/sweep.py describes the
+each run has its folder; sweep.md, sweep.csv and sweep.png compare the settings. egtr/experiments/sweep/definition.py describes the
 sweep file.
 """
 
@@ -14,10 +14,10 @@ import signal
 import sys
 from pathlib import Path
 
-from egtr.engine import add_extension_argument, import_extensions
-from egtr.engine.sweep import load_sweep
-from egtr.engine.sweep_report import compare_settings, write_sweep_report
-from egtr.engine.sweep_runner import run_sweep
+from egtr.config import add_extension_argument, import_extensions
+from egtr.experiments.sweep.definition import load_sweep
+from egtr.experiments.sweep.report import compare_settings, write_sweep_report
+from egtr.experiments.sweep.runner import run_sweep
 from egtr.structures import EGTRError
 
 

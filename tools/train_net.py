@@ -4,7 +4,8 @@
 import sys
 
 import egtr.modeling  # noqa: F401 - registers the architecture
-from egtr.engine import egtr_argument_parser, launch, train_or_evaluate
+from egtr.config import egtr_argument_parser
+from egtr.engine import launch, train_or_evaluate
 from egtr.structures import EGTRError
 
 if __name__ == "__main__":

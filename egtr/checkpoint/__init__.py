@@ -1,16 +1,28 @@
-"""Reading weights and settings of the released implementation, and of Hugging Face's Deformable DETR."""
+"""Weight files: those of a run, and those of released implementations.
 
-from .. import _detectron2  # noqa: F401 - says how to install Detectron2 where it is missing
+- ``checkpointer``  loads weights into models, and says what does not fit
+- ``files``         checkpoint files: written whole, verified, found again
+- ``reference``     names and settings of the released EGTR and of Hugging Face's Deformable DETR
+- ``artifact``      a released folder, converted; ``names`` of its classes; ``pickles`` read without running code
+"""
+
+from egtr import _detectron2  # noqa: F401 - says how to install Detectron2 where it is missing
+
 from .artifact import Conversion, convert_artifact, load_reference
+from .checkpointer import EGTRCheckpointer, export_weights, find_new_parameters, load_checkpoint_file
 from .names import read_names
 from .reference import config_from_reference, convert_name, convert_state_dict
 
 __all__ = [
     "Conversion",
+    "EGTRCheckpointer",
     "config_from_reference",
     "convert_artifact",
     "convert_name",
     "convert_state_dict",
+    "export_weights",
+    "find_new_parameters",
+    "load_checkpoint_file",
     "load_reference",
     "read_names",
 ]

@@ -15,9 +15,9 @@ from torch import Tensor
 
 import egtr.modeling  # noqa: F401 - registers the architecture
 from egtr.data import get_metadata
-from egtr.engine import export_weights, load_checkpoint_file
 from egtr.structures import EGTRError
 
+from .checkpointer import export_weights, load_checkpoint_file
 from .names import read_names
 from .pickles import load_lightning_file
 from .reference import config_from_reference, convert_state_dict, unknown_names

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..structures import EGTRError
+from egtr.structures import EGTRError
 
 
 class _Nothing:

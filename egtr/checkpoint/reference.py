@@ -12,9 +12,9 @@ import torch
 from detectron2.config import CfgNode
 from torch import Tensor
 
-from ..config import get_egtr_cfg
-from ..model_zoo import get_config_file
-from ..structures import EGTRError
+from egtr.config.defaults import get_egtr_cfg
+from egtr.config.paths import fetch
+from egtr.structures import EGTRError
 
 _LAYER = r"model\.(encoder|decoder)\.layers\.(\d+)\."
 # First match wins. The right side is a name of ours.
@@ -155,7 +155,7 @@ def config_from_reference(config: dict[str, Any]) -> CfgNode:
     """A complete configuration from the config.json of a released artifact.
 
     Missing keys have the released defaults. ``FREEZE_DOWNSAMPLE_NORM`` is off, as the released code leaves those
-    norms (see ``egtr/config.py``).
+    norms (see ``egtr/config/defaults.py``).
 
     Args:
         config: the parsed file.
@@ -166,7 +166,7 @@ def config_from_reference(config: dict[str, Any]) -> CfgNode:
     """
     _check_kinds(config)
     cfg = get_egtr_cfg()
-    cfg.merge_from_file(get_config_file("Base-EGTR.yaml"), allow_unsafe=False)
+    cfg.merge_from_file(fetch("egtr://configs/Base-EGTR.yaml"), allow_unsafe=False)
     egtr = cfg.MODEL.EGTR
 
     def get(key: str, *default):

@@ -1,6 +1,7 @@
 """From files to batches.
 
-- ``datasets``    readers, writers and names of data sets in every usual format; ``scenes``, drawn by the library
+- ``datasets``    readers, writers and names of datasets in every usual format
+- ``scenes``      the embedded dataset, drawn by the library
 - ``transforms``  DETR's resize rule and the paper's augmentation recipes
 - ``mapper``      one dataset dict to one model input, relations kept right through filtering, flip and crop
 - ``image``       pictures of any format and mode, from files, bytes or arrays, as RGB
@@ -12,54 +13,33 @@
 - ``broken``      going on past pictures that cannot be used, and counting them
 - ``check``       what is wrong with a data set, its pictures included
 - ``build``       loaders, statistics and checks from a configuration
-
-Importing this package registers the built-in data sets under DETECTRON2_DATASETS.
 """
 
-from egtr import _detectron2  # noqa: F401 - says how to install Detectron2 where it is missing
-from egtr.data.build import (
-    build_test_loader,
-    build_train_loader,
-    build_triplet_counts,
-    check_dataset_matches_config,
-    get_order_seed,
-    skip_batches,
-)
-from egtr.data.catalog import get_metadata
-from egtr.data.datasets import (
-    register_builtin_datasets,
-    register_coco_sg,
-    register_dataset,
-    register_egtr_json,
-    register_open_images,
-    register_psg,
-    register_vg_h5,
-)
-from egtr.data.mapper import SceneGraphMapper
-from egtr.data.statistics import count_triplets, load_triplet_counts
-from egtr.data.transforms import DETRResize, build_augmentation, detr_resize_shape
+import lazy_loader
 
-register_builtin_datasets()
-
-__all__ = [
-    "DETRResize",
-    "SceneGraphMapper",
-    "build_augmentation",
-    "build_test_loader",
-    "build_train_loader",
-    "build_triplet_counts",
-    "check_dataset_matches_config",
-    "count_triplets",
-    "detr_resize_shape",
-    "get_metadata",
-    "load_triplet_counts",
-    "register_builtin_datasets",
-    "register_coco_sg",
-    "register_dataset",
-    "register_egtr_json",
-    "register_open_images",
-    "register_psg",
-    "register_vg_h5",
-    "get_order_seed",
-    "skip_batches",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "build": [
+            "build_test_loader",
+            "build_train_loader",
+            "build_triplet_counts",
+            "check_dataset_matches_config",
+            "get_order_seed",
+            "skip_batches",
+        ],
+        "catalog": ["get_metadata"],
+        "datasets": [
+            "register_builtin_datasets",
+            "register_coco_sg",
+            "register_dataset",
+            "register_egtr_json",
+            "register_open_images",
+            "register_psg",
+            "register_vg_h5",
+        ],
+        "mapper": ["SceneGraphMapper"],
+        "statistics": ["count_triplets", "load_triplet_counts"],
+        "transforms": ["DETRResize", "build_augmentation", "detr_resize_shape"],
+    },
+)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
 from detectron2.config import CfgNode
 from detectron2.data import (
     DatasetFromList,
@@ -14,14 +15,15 @@ from detectron2.data.samplers import InferenceSampler, TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
-from egtr.data.broken import SkipBroken
-from egtr.data.catalog import get_metadata
-from egtr.data.datasets.annotations import leaving_out_unsound
-from egtr.data.mapper import SceneGraphMapper
-from egtr.data.resampling import PredicateResampling, check_resampling
-from egtr.data.sampler import ResumableSampler
-from egtr.data.statistics import add_triplet_counts, load_triplet_counts
 from egtr.structures import EGTRError, TripletCounts
+
+from .broken import SkipBroken
+from .catalog import get_metadata
+from .datasets.annotations import leaving_out_unsound
+from .mapper import SceneGraphMapper
+from .resampling import PredicateResampling, check_resampling
+from .sampler import ResumableSampler
+from .statistics import add_triplet_counts, load_triplet_counts
 
 
 def build_train_loader(cfg: CfgNode) -> Any:

@@ -1,9 +1,12 @@
 """What the catalogs know about a data set by its name."""
 
+from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 
-from egtr.data.statistics import load_triplet_counts
+import egtr
 from egtr.structures import EGTRError
+
+from .statistics import load_triplet_counts
 
 
 def get_metadata(dataset_name: str) -> Metadata:
@@ -32,6 +35,7 @@ def check_registered(dataset_name: str) -> None:
     Raises:
         EGTRError: the name is not registered.
     """
+    egtr.register()
     if dataset_name not in DatasetCatalog:
         known = sorted(name for name in DatasetCatalog.list() if _is_scene_graph(name))
         raise EGTRError(

@@ -15,9 +15,10 @@ from rich.table import Table
 from rich.text import Text
 from tqdm import tqdm
 
-from egtr.data.datasets.annotations import ERROR, WARNING, ImageAnnotations, Problem, SceneGraphAnnotations
-from egtr.data.image import BrokenImageError, read_annotated_image
 from egtr.structures import EGTRError
+
+from .annotated_image import BrokenImageError, read_annotated_image
+from .datasets.annotations import ERROR, WARNING, ImageAnnotations, Problem, SceneGraphAnnotations
 
 # Rows of the printed histograms; the report has all of them.
 _SHOWN_NAMES = 10

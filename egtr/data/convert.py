@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from egtr.data.datasets._parsing import parse_fragment
-from egtr.data.datasets.annotations import ERROR, UNKNOWN, SceneGraphAnnotations
-from egtr.data.datasets.formats import FORMATS, get_format
-from egtr.data.datasets.label_studio import read_label_studio
-from egtr.data.datasets.vg_h5_writer import write_vg_h5
-from egtr.data.datasets.writers import write_coco_sg, write_egtr_json
 from egtr.structures import EGTRError
+
+from .datasets._parsing import parse_fragment
+from .datasets.annotations import ERROR, UNKNOWN, SceneGraphAnnotations
+from .datasets.formats import FORMATS, get_format
+from .datasets.label_studio import read_label_studio
+from .datasets.vg_h5_writer import write_vg_h5
+from .datasets.writers import write_coco_sg, write_egtr_json
 
 LABEL_STUDIO = "label_studio"
 SOURCES = (*FORMATS, LABEL_STUDIO)

@@ -2,24 +2,27 @@
 
 import io
 import os
+import sys
 import warnings
 from collections.abc import Iterable
 from glob import glob, has_magic
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard, Union
 
 import numpy as np
-import torch
-from detectron2.data import detection_utils
-from detectron2.utils.file_io import PathManager
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from egtr.structures import EGTRError
 
-ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray | torch.Tensor
+if TYPE_CHECKING:
+    import torch
+
+ImageSource = Union[  # noqa: UP007 - the name of a class that is not imported
+    str, os.PathLike[str], bytes, BinaryIO, Image.Image, np.ndarray, "torch.Tensor"
+]
 
 # What Pillow's decoders report damage by; AVIF's by a RuntimeError.
-_DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, Image.DecompressionBombError)
+DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, Image.DecompressionBombError)
 
 # What Pillow reads without running other programs, as it does for EPS.
 FORMATS = tuple(
@@ -31,77 +34,11 @@ IMAGE_SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".ti
 CHANNEL_ORDERS = ("RGB", "BGR")
 
 
-class BrokenImageError(EGTRError):
-    """A picture of a data set cannot be used.
-
-    Attributes:
-        kind: "missing-image", "truncated-image", "unreadable-image", "too-large", or "size-mismatch" where it is
-            another picture than the one that was annotated.
-    """
-
-    # The message alone is enough, because DataLoader workers send their errors to the main process by it.
-    def __init__(self, message: str, kind: str = "unreadable-image"):
-        super().__init__(message)
-        self.kind = kind
+class TooLargeError(EGTRError):
+    """A file whose header says that it has more pixels than are allowed."""
 
 
-def read_annotated_image(
-    record: dict[str, Any], image_format: str = "RGB", max_pixels: int | None = None
-) -> np.ndarray:
-    """The picture of a dataset dict as training and evaluation read it, its orientation by EXIF applied.
-
-    "RGB" and "BGR" are what :func:`load_image` makes of the file, so that a model sees 16-bit, CMYK and transparent
-    pictures as it will see them in prediction; other formats are left to Detectron2.
-
-    Args:
-        record: its ``file_name`` is read; ``height`` and ``width`` are compared with the picture, or set where
-            they are missing.
-        image_format: "RGB", "BGR" or another one that :func:`detectron2.data.detection_utils.read_image` knows.
-        max_pixels: see :func:`load_image`.
-
-    Returns:
-        (H, W, 3) uint8 where ``image_format`` is "RGB" or "BGR".
-
-    Raises:
-        BrokenImageError: the picture is missing, too large, cannot be decoded to its end, or has another size.
-    """
-    file_name = record["file_name"]
-    try:
-        image = _read(file_name, image_format, max_pixels)
-    except _TooLargeError as error:
-        raise BrokenImageError(str(error), "too-large") from error
-    except FileNotFoundError as error:
-        message = f"{file_name}: cannot be read as a picture: there is no such file. Copy it there."
-        raise BrokenImageError(message, "missing-image") from error
-    except _DECODING_ERRORS as error:
-        truncated = isinstance(error, EOFError) or "truncated" in str(error).lower()
-        message = f"{file_name}: cannot be read as a picture ({_reason(error, file_name)}). Copy it there again."
-        raise BrokenImageError(message, "truncated-image" if truncated else "unreadable-image") from error
-    try:
-        detection_utils.check_image_size(record, image)
-    except detection_utils.SizeMismatchError as error:
-        message = (
-            f"{file_name}: fields height, width are {record['height']}, {record['width']}, but the picture is "
-            f"{image.shape[0]} high and {image.shape[1]} wide. The annotations belong to another copy of it."
-        )
-        raise BrokenImageError(message, "size-mismatch") from error
-    return image
-
-
-def _read(file_name: str, image_format: str, max_pixels: int | None) -> np.ndarray:
-    with PathManager.open(file_name, "rb") as file, _open(file, file_name, max_pixels) as image:
-        pixels = _to_rgb(image, file_name) if image_format in CHANNEL_ORDERS else None
-    if pixels is None:
-        # A copy, since what Pillow hands out is read-only, which torch warns about when fvcore flips it.
-        return np.array(detection_utils.read_image(file_name, format=image_format))
-    return pixels if image_format == "RGB" else np.ascontiguousarray(pixels[:, :, ::-1])
-
-
-class _TooLargeError(EGTRError):
-    pass
-
-
-def _open(source: Any, name: str, max_pixels: int | None) -> Image.Image:
+def open_header(source: Any, name: str, max_pixels: int | None) -> Image.Image:
     """A picture of which only the header has been read: what it says decides whether the rest is."""
     limit = Image.MAX_IMAGE_PIXELS if max_pixels is None else max_pixels
     if max_pixels is not None and Image.MAX_IMAGE_PIXELS is not None:
@@ -111,15 +48,15 @@ def _open(source: Any, name: str, max_pixels: int | None) -> Image.Image:
     try:
         image = Image.open(source, formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _TooLargeError(f"{name}: too large ({error}). {remedy}") from error
+        raise TooLargeError(f"{name}: too large ({error}). {remedy}") from error
     if limit is not None and image.width * image.height > limit:
         size = f"{image.width} x {image.height} pixels"
         image.close()
-        raise _TooLargeError(f"{name}: too large: {size}, more than {limit:,} in all. {remedy}")
+        raise TooLargeError(f"{name}: too large: {size}, more than {limit:,} in all. {remedy}")
     return image
 
 
-def _reason(error: Exception, file_name: str) -> str:
+def describe_error(error: Exception, file_name: str) -> str:
     if not isinstance(error, UnidentifiedImageError):
         return str(error)
     # Pillow's own words name the opened file object.
@@ -149,18 +86,18 @@ def load_image(source: ImageSource, channel_order: str | None = None, max_pixels
     Raises:
         EGTRError: the source is missing, no picture, damaged or too large, or pixels come in another shape or range.
     """
-    if isinstance(source, np.ndarray | torch.Tensor):
+    if isinstance(source, np.ndarray) or is_tensor(source):
         return _from_pixels(source, channel_order)
     if channel_order is not None:
         raise EGTRError("channel_order is for arrays and tensors; files and PIL images say what they hold")
     if isinstance(source, Image.Image):
-        return _to_rgb(source, "PIL image")
+        return to_rgb(source, "PIL image")
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "picture")
     if isinstance(source, bytes):
         source = io.BytesIO(source)
     try:
-        with _open(source, str(name), max_pixels) as image:
-            return _to_rgb(image, str(name))
+        with open_header(source, str(name), max_pixels) as image:
+            return to_rgb(image, str(name))
     except EGTRError:
         raise
     except FileNotFoundError as error:
@@ -169,7 +106,7 @@ def load_image(source: ImageSource, channel_order: str | None = None, max_pixels
         raise EGTRError(f"{name}: is a folder, not a picture") from error
     except UnidentifiedImageError as error:
         raise EGTRError(f"{name}: not a picture in any format that Pillow reads") from error
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         raise EGTRError(f"{name}: cannot be read as a picture ({error}); is the file whole?") from error
 
 
@@ -201,7 +138,7 @@ def find_images(inputs: Iterable[str | os.PathLike[str]]) -> list[str]:
     return list(found)
 
 
-def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
+def to_rgb(image: Image.Image, name: str) -> np.ndarray:
     if min(image.size) < 1:
         raise EGTRError(f"{name}: the picture has no pixels")
     profile = image.info.get("icc_profile")
@@ -243,8 +180,8 @@ def _through_profile(image: Image.Image, profile: Any) -> Image.Image:
         return image
 
 
-def _from_pixels(pixels: np.ndarray | torch.Tensor, channel_order: str | None) -> np.ndarray:
-    if isinstance(pixels, torch.Tensor):
+def _from_pixels(pixels: "np.ndarray | torch.Tensor", channel_order: str | None) -> np.ndarray:
+    if is_tensor(pixels):
         kind, wanted = "tensor", "(3, H, W)"
         # numpy has no bfloat16
         pixels = pixels.float() if pixels.is_floating_point() else pixels
@@ -272,3 +209,9 @@ def _from_pixels(pixels: np.ndarray | torch.Tensor, channel_order: str | None) -
             f"{kind} of pixels: channel_order is {channel_order!r}; say 'RGB', or 'BGR' for what cv2.imread returns"
         )
     return np.ascontiguousarray(array if channel_order == "RGB" else array[:, :, ::-1])
+
+
+def is_tensor(value: Any) -> "TypeGuard[torch.Tensor]":
+    """Tell whether ``value`` is a tensor, without importing torch: where nobody has, there are no tensors."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)

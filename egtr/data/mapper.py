@@ -4,6 +4,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
@@ -11,11 +12,12 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 from fvcore.transforms.transform import HFlipTransform, Transform
 
-from egtr.data.catalog import get_metadata
-from egtr.data.image import read_annotated_image
-from egtr.data.resampling import PredicateResampling
-from egtr.data.transforms import build_augmentation
 from egtr.structures import EGTRError, not_crowd, remap_relations
+
+from .annotated_image import read_annotated_image
+from .catalog import get_metadata
+from .resampling import PredicateResampling
+from .transforms import build_augmentation
 
 # Sides shorter than this many pixels after a crop make an empty box; anything longer is kept, as in DETR.
 _MIN_BOX_SIDE = 1e-5

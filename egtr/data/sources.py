@@ -9,20 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
-from typing import Any
+from typing import Any, Union
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image
 
 from egtr.structures import EGTRError
 
-from .image import IMAGE_SUFFIXES, ImageSource, find_images, load_image
+from .image import IMAGE_SUFFIXES, ImageSource, find_images, is_tensor, load_image
 
 logger = logging.getLogger(__name__)
 
-Source = ImageSource | bytearray | memoryview | int
+Source = Union[ImageSource, bytearray, memoryview, int]  # noqa: UP007 - see ImageSource
 
 # A file that is named outright is a video by one of these; everything else is a picture.
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv")
@@ -109,7 +108,7 @@ class Pictures:
         if isinstance(entry, Integral) or _is_video(entry):
             yield from _read_video(entry)
         else:
-            order = self._channel_order if isinstance(entry, np.ndarray | torch.Tensor) else None
+            order = self._channel_order if isinstance(entry, np.ndarray) or is_tensor(entry) else None
             file_name = get_file_name(entry)
             # A file's own name says enough.
             where = "" if file_name else where
@@ -133,8 +132,8 @@ def read_ahead(function: Callable, items: Iterable, threads: int, depth: int) ->
 
 
 def _is_single(source: Any) -> bool:
-    known = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray, torch.Tensor, Integral)
-    if not isinstance(source, bool) and (isinstance(source, known) or hasattr(source, "read")):
+    known = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray, Integral)
+    if not isinstance(source, bool) and (isinstance(source, known) or is_tensor(source) or hasattr(source, "read")):
         return True
     if isinstance(source, bool | Mapping) or not isinstance(source, Iterable):
         raise EGTRError(

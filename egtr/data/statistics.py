@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
 import numpy as np
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T

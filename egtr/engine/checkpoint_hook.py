@@ -8,10 +8,10 @@ from typing import Any
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
 
+from egtr.checkpoint.checkpointer import EGTRCheckpointer
+from egtr.checkpoint.files import remove_leftovers, remove_old_checkpoints
 from egtr.structures import EGTRError
 
-from .checkpoint_files import remove_leftovers, remove_old_checkpoints
-from .checkpointer import EGTRCheckpointer
 from .random_state import get_random_state, set_random_state
 from .stopping import StopRequest, TrainingStopped
 

@@ -9,11 +9,11 @@ from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 
+from egtr.checkpoint.checkpointer import EGTRCheckpointer, load_checkpoint_file
 from egtr.data.broken import SkipBroken
 from egtr.structures import EGTRError
 
 from .checkpoint_hook import CheckpointHook, EvaluationHook
-from .checkpointer import EGTRCheckpointer, load_checkpoint_file
 from .ema import EMAHook
 from .stopping import EarlyStopped
 

@@ -16,12 +16,13 @@ from detectron2.utils import comm
 from torch import nn
 from torch.multiprocessing import ProcessRaisedException
 
+from egtr.checkpoint.checkpointer import EGTRCheckpointer
+from egtr.config.loading import without_pretrained
 from egtr.data import check_dataset_matches_config
 from egtr.structures import EGTRError
 
-from .checkpointer import EGTRCheckpointer
 from .checks import check_scoring
-from .defaults import setup, without_pretrained
+from .defaults import setup
 from .stopping import TrainingStopped, forwarding_signals
 from .trainer import EGTRTrainer
 from .workers import explaining_dead_workers
@@ -31,7 +32,7 @@ def train_or_evaluate(args: argparse.Namespace) -> dict[str, Any] | None:
     """One process of a training run, or of an evaluation with ``--eval-only``.
 
     Args:
-        args: of :func:`egtr.engine.egtr_argument_parser`.
+        args: of :func:`egtr.config.defaults.egtr_argument_parser`.
 
     Returns:
         The results of the (last) evaluation: task to metric to value, by data set where there are several.
@@ -78,7 +79,7 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
 
     Args:
         main: of one process.
-        args: of :func:`egtr.engine.egtr_argument_parser`. Under torchrun, which knows better, --num-gpus and
+        args: of :func:`egtr.config.defaults.egtr_argument_parser`. Under torchrun, which knows better, --num-gpus and
             --num-machines are 1.
 
     Returns:

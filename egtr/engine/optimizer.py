@@ -75,7 +75,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module, new_parameters: Iterable[str
 
     Args:
         new_parameters: names (as in ``model.named_parameters()``) that the initial checkpoint lacks, see
-            :func:`egtr.engine.find_new_parameters`; empty when training from scratch.
+            :func:`egtr.checkpoint.find_new_parameters`; empty when training from scratch.
 
     Raises:
         EGTRError: SOLVER.OPTIMIZER is not "AdamW", SOLVER.LR_MULTIPLIERS is not usable, or nothing is left to train.

@@ -16,18 +16,18 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
+from egtr.checkpoint.checkpointer import EGTRCheckpointer, find_new_parameters, new_parameter_table
+from egtr.checkpoint.files import describe_write_error, is_full_disk
 from egtr.data import build_test_loader, build_train_loader, build_triplet_counts, get_order_seed, skip_batches
 from egtr.data.build import skipped_by
 from egtr.evaluation import SceneGraphEvaluator
 from egtr.structures import EGTRError
 
-from .checkpoint_files import describe_write_error, is_full_disk
 from .checkpoint_hook import CheckpointHook, EvaluationHook
-from .checkpointer import EGTRCheckpointer, find_new_parameters, new_parameter_table
 from .checks import best_metric, check_best_metric, check_early_stopping, check_frozen, check_scoring
 from .defaults import seed_process
 from .ema import EMAHook
-from .graph_pictures import GraphPictures
+from .graph_images import GraphPictures
 from .hooks import BestCheckpointer, BrokenPictureReporter, EarlyStoppingHook, MetricsHook
 from .metrics_file import cut_metrics
 from .new_parameters import find_declared, is_backbone_alone

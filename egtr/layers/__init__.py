@@ -1,6 +1,7 @@
 """Tensor building blocks without any configuration."""
 
-from .. import _detectron2  # noqa: F401 - says how to install Detectron2 where it is missing
+from egtr import _detectron2  # noqa: F401 - says how to install Detectron2 where it is missing
+
 from .boxes import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh, generalized_box_iou, inverse_sigmoid
 from .deformable_attention import MultiScaleDeformableAttention, multi_scale_deformable_attention
 from .deformable_sampling import DEFORMABLE_ATTENTION_REGISTRY

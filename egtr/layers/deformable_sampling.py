@@ -11,7 +11,8 @@ from detectron2.utils.registry import Registry
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..structures import EGTRError
+from egtr.structures import EGTRError
+
 from .bilinear_rows import LevelTable, SpatialShapes, corner_rows, find_squares, level_table, sample_gradients
 from .chunks import chunks
 

@@ -1,20 +1,24 @@
 """The model: backbone, transformer, relation part, losses and what comes out."""
 
-from .. import _detectron2  # noqa: F401 - says how to install Detectron2 where it is missing
+from egtr import _detectron2  # noqa: F401 - says how to install Detectron2 where it is missing
+
 from .backbone import TimmBackbone, build_timm_backbone
 from .criterion import SetCriterion
 from .egtr import EGTR
 from .matcher import HungarianMatcher
-from .outputs import EGTROutput, Target
-from .relation import (
+from .outputs import EGTROutput
+from .relation.build import (
     CONNECTIVITY_HEAD_REGISTRY,
     PAIR_FUNCTION_REGISTRY,
     RELATION_HEAD_REGISTRY,
     RELATION_TASK_REGISTRY,
-    PairFeatures,
-    RelationTask,
 )
-from .transformer import TRANSFORMER_REGISTRY, DeformableTransformer, DETRTransformer
+from .relation.pair_features import PairFeatures
+from .relation.tasks import RelationTask
+from .target import Target
+from .transformer.build import TRANSFORMER_REGISTRY
+from .transformer.deformable_transformer import DeformableTransformer
+from .transformer.detr_transformer import DETRTransformer
 
 __all__ = [
     "CONNECTIVITY_HEAD_REGISTRY",

@@ -9,8 +9,8 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
 
-from ..layers.norm_folding import fold_batch_norms
-from ..structures import EGTRError
+from egtr.layers.norm_folding import fold_batch_norms
+from egtr.structures import EGTRError
 
 NORMS = ("FrozenBN", "BN")
 

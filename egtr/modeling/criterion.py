@@ -8,12 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import box_cxcywh_to_xyxy, generalized_box_iou
-from ..structures import EGTRError
-from .matcher import HungarianMatcher, Match
+from egtr.layers import box_cxcywh_to_xyxy, generalized_box_iou
+from egtr.structures import EGTRError
+
+from .matcher import HungarianMatcher
 from .normalizer import NORMALIZERS, loss_normalizer
-from .outputs import EGTROutput, Target
-from .relation import RelationTask
+from .outputs import EGTROutput
+from .relation.tasks import RelationTask
+from .target import Match, Target
 
 SAMPLINGS = ("hard", "random", "none")
 RELATION_LOSSES = ("bce", "focal", "logit_adjusted")

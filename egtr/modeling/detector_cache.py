@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .transformer import TransformerOutput
+from .transformer.build import TransformerOutput
 
 logger = logging.getLogger(__name__)
 

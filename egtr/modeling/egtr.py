@@ -9,16 +9,18 @@ from detectron2.structures import ImageList
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 
-from ..layers import box_xyxy_to_cxcywh
-from ..structures import EGTRError, SceneGraph
+from egtr.layers import box_xyxy_to_cxcywh
+from egtr.structures import EGTRError, SceneGraph
+
 from .criterion import SetCriterion
 from .detector_cache import DetectorCache
 from .matcher import HungarianMatcher
 from .names import get_names
-from .outputs import EGTROutput, Target
+from .outputs import EGTROutput
 from .postprocessing import build_instances, build_prediction, build_pruned_prediction, scale_boxes
-from .relation import RelationPart, build_relation_part
-from .transformer import TransformerOutput, build_transformer
+from .relation.part import RelationPart, build_relation_part
+from .target import Target
+from .transformer.build import TransformerOutput, build_transformer
 from .transformer.geometry import valid_pixels
 
 
@@ -47,7 +49,7 @@ class EGTR(nn.Module):
         pixel_mean, pixel_std: per channel, on 0..255.
         input_format: "RGB" or "BGR", for drawing only.
         test_size: short side and limit of the long side, in pixels, that pictures are resized to before they come
-            here in prediction; :class:`egtr.engine.EGTRPredictor` reads it of a model without configuration.
+            here in prediction; :class:`egtr.inference.EGTRPredictor` reads it of a model without configuration.
         aux_loss: detection losses on every decoder layer. Inference asks the heads of every layer then, too: it is so
             little beside the work on the picture's cells that transformers are not told what they are asked for.
         freeze_detector: train the relation part alone.

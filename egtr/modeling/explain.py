@@ -15,8 +15,9 @@ from detectron2.evaluation.evaluator import inference_context
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
-from ..layers import MultiScaleDeformableAttention, QueryKeySelfAttention
-from ..structures import EdgeExplanation, EGTRError, ExplainedObject, Prediction
+from egtr.layers import MultiScaleDeformableAttention, QueryKeySelfAttention
+from egtr.structures import EdgeExplanation, EGTRError, ExplainedObject, Prediction
+
 from .egtr import EGTR
 from .outputs import EGTROutput
 from .postprocessing import scale_boxes

@@ -1,33 +1,19 @@
 """Hungarian matching that also says how good each match is, which adaptive smoothing reads (paper, section 3.3)."""
 
 import math
-from typing import NamedTuple
 
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from ..layers import box_cxcywh_to_xyxy, generalized_box_iou
-from .outputs import Target
+from egtr.layers import box_cxcywh_to_xyxy, generalized_box_iou
+
+from .target import Match, Target
 
 # Inside the logarithms of the class cost; it bounds the cost from below, which smoothing relies on.
 EPS = 1e-8
 # Above any cost of finite output.
 _NO_MATCH = 1e9
-
-
-class Match(NamedTuple):
-    """Matched pairs of one picture, M = min(N, G) of them.
-
-    Attributes:
-        queries: (M,) int64 query indices.
-        objects: (M,) int64 indices of ground-truth objects.
-        costs: (M,) float32 matching costs, without gradient.
-    """
-
-    queries: Tensor
-    objects: Tensor
-    costs: Tensor
 
 
 class HungarianMatcher(nn.Module):

@@ -5,7 +5,7 @@ import logging
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from ..structures import EGTRError
+from egtr.structures import EGTRError
 
 logger = logging.getLogger(__name__)
 

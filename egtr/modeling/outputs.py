@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 if TYPE_CHECKING:  # whose tasks read Target
-    from .relation import PairFeatures
+    from .relation.pair_features import PairFeatures
 
 
 @dataclass
@@ -64,18 +64,3 @@ class EGTROutput:
             proposals=None if self.proposals is None else (single(self.proposals[0]), single(self.proposals[1])),
             tasks={name: single(predicted) for name, predicted in self.tasks.items()},
         )
-
-
-@dataclass
-class Target:
-    """Ground truth of one picture. G objects, T triplets.
-
-    Attributes:
-        classes: (G,) int64.
-        boxes: (G, 4) cxcywh in 0..1.
-        relations: (T, 3) int64, (subject, object, predicate); subject and object index the G objects.
-    """
-
-    classes: Tensor
-    boxes: Tensor
-    relations: Tensor

@@ -7,11 +7,13 @@ import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-from ..layers import box_cxcywh_to_xyxy
-from ..structures import Prediction, all_pairs
-from ..structures.prediction import OBJECT_SCORES
+from egtr.layers import box_cxcywh_to_xyxy
+from egtr.structures import Prediction, all_pairs
+from egtr.structures.prediction import OBJECT_SCORES
+
 from .outputs import EGTROutput
-from .relation import RelationPart, search_best_pairs
+from .relation.part import RelationPart
+from .relation.pruning import search_best_pairs
 
 
 def scale_boxes(boxes: Tensor, height: int, width: int) -> Tensor:

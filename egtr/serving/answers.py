@@ -8,9 +8,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from egtr.engine import EGTRPredictor
-from egtr.engine.explanation import explain_graph
-from egtr.structures import SceneGraph
+from egtr.structures import Predictor, SceneGraph
 from egtr.visualization import draw_scene_graph
 from egtr.visualization.report.picture import MAX_POINTS, encode_picture
 
@@ -20,12 +18,15 @@ from .schema import GraphSelection, Selection
 DPI = 160
 
 
-def predict(predictor: EGTRPredictor, image: np.ndarray, name: str | None, selection: Selection) -> SceneGraph:
+def predict(predictor: Predictor, image: np.ndarray, name: str | None, selection: Selection) -> SceneGraph:
     """The chosen part of the graph of a picture, (H, W, 3) uint8, RGB."""
-    return replace(selection.apply(predictor(image, "RGB")), file_name=name)
+    (result,) = predictor.predict(image, "RGB")
+    if result.error is not None:
+        raise result.error
+    return replace(selection.apply(result.graph), file_name=name)
 
 
-def scene_graph(predictor: EGTRPredictor, image: np.ndarray, name: str | None, selection: GraphSelection) -> bytes:
+def scene_graph(predictor: Predictor, image: np.ndarray, name: str | None, selection: GraphSelection) -> bytes:
     """The graph in the format that is asked for."""
     graph = predict(predictor, image, name, selection)
     if selection.format == "png":
@@ -40,9 +41,12 @@ def scene_graph(predictor: EGTRPredictor, image: np.ndarray, name: str | None, s
 
 
 def explained_graph(
-    predictor: EGTRPredictor, image: np.ndarray, name: str | None, selection: Selection
+    predictor: Predictor, image: np.ndarray, name: str | None, selection: Selection
 ) -> dict[str, Any]:
     """The picture, its graph and the explanations, as :class:`egtr.serving.schema.ExplainedGraph` says."""
+    # Here, because it imports torch.
+    from egtr.inference import explain_graph
+
     graph = predict(predictor, image, name, selection)
     explanations = explain_graph(predictor, image, graph, channel_order="RGB") if len(graph) else []
     return {

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from detectron2.config import CfgNode
-
-from egtr.engine import EGTRPredictor
-from egtr.engine.predictor import read_config
-from egtr.model_zoo import DEFAULT_MODEL
-from egtr.structures import EGTRError
+from egtr.config import DEFAULT_MODEL
+from egtr.structures import EGTRError, Predictor
 
 from .limits import RefusedError
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
 
 class ModelStore:
@@ -30,7 +30,10 @@ class ModelStore:
     """
 
     def __init__(self, models: Sequence[str] = (DEFAULT_MODEL,), opts: Sequence[str] = ()):
-        self._configs: dict[str, CfgNode] = {}
+        # Here and in load(), because they import torch.
+        from egtr.config import read_config
+
+        self._configs: dict[str, "CfgNode"] = {}
         for entry in models:
             file, _, weights = entry.partition("=")
             more = ["MODEL.WEIGHTS", weights] if weights else []
@@ -39,7 +42,7 @@ class ModelStore:
         if not self._configs:
             raise EGTRError("there is no model to serve; name at least one")
         self.names = tuple(self._configs)
-        self._loaded: dict[str, EGTRPredictor] = {}
+        self._loaded: dict[str, Predictor] = {}
         self._failed: set[str] = set()
 
     @property
@@ -57,13 +60,15 @@ class ModelStore:
             raise RefusedError(404, f"there is no model {name!r}; take one of: {', '.join(self.names)}")
         return name or self.default
 
-    def load(self, name: str) -> EGTRPredictor:
+    def load(self, name: str) -> Predictor:
         """The model, which is loaded now unless it has been. To be called by one thread at a time.
 
         Raises:
             EGTRError: it cannot be loaded; the next call tries again.
         """
         if name not in self._loaded:
+            from egtr.inference import EGTRPredictor
+
             self._failed.discard(name)
             try:
                 self._loaded[name] = EGTRPredictor(self._configs[name])
@@ -79,7 +84,7 @@ class ModelStore:
         return "failed" if name in self._failed else "not loaded"
 
 
-def _free_name(stem: str, taken: dict[str, CfgNode]) -> str:
+def _free_name(stem: str, taken: dict[str, "CfgNode"]) -> str:
     number, name = 1, stem
     while name in taken:
         number += 1

@@ -7,6 +7,7 @@ from .boxes import paired_iou, pairwise_iou
 from .errors import EGTRError
 from .explanation import EdgeExplanation, ExplainedObject
 from .ground_truth import GroundTruth
+from .predicted_image import PredictedImage, Predictor
 from .prediction import Prediction, all_pairs
 from .ranking import (
     CandidatePairs,
@@ -28,7 +29,9 @@ __all__ = [
     "EdgeExplanation",
     "ExplainedObject",
     "GroundTruth",
+    "PredictedImage",
     "Prediction",
+    "Predictor",
     "RankedTriplets",
     "SceneGraph",
     "TripletCounts",

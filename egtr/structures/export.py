@@ -13,8 +13,6 @@ from .errors import EGTRError
 if TYPE_CHECKING:
     import networkx
 
-    from .scene_graph import SceneGraph
-
 # Raised when a reader of the former version would misread a file; new fields alone do not raise it.
 FORMAT_VERSION = 1
 # Control characters and the surrogates of file names that are no UTF-8.
@@ -26,46 +24,8 @@ def read_schema() -> dict[str, Any]:
     return json.loads(files(__package__).joinpath("scene_graph.schema.json").read_text("utf-8"))
 
 
-def to_dict(graph: "SceneGraph") -> dict[str, Any]:
-    """See :meth:`egtr.structures.SceneGraph.to_dict`."""
-    height, width = graph.image_size
-    return {
-        "version": FORMAT_VERSION,
-        "source": {
-            "file_name": graph.file_name,
-            "frame": graph.frame,
-            "time": None if graph.time is None else round(graph.time, 3),
-        },
-        "image_size": {"height": int(height), "width": int(width)},
-        "objects": [
-            {
-                "id": i,
-                "class": graph.class_name(i),
-                "class_id": int(graph.classes[i]),
-                "score": round(float(graph.scores[i]), 6),
-                "box": [round(float(v), 2) for v in graph.boxes[i]],
-                "query": int(graph.query_index[i]),
-            }
-            for i in range(len(graph.boxes))
-        ],
-        "relations": [
-            {
-                "subject": s,
-                "object": o,
-                "predicate": graph.predicate_name(p),
-                "predicate_id": p,
-                "score": round(float(graph.triplet_scores[row]), 6),
-                "queries": graph.triplet_queries[row].tolist(),
-            }
-            for row, (s, o, p) in enumerate(graph.triplets.tolist())
-        ],
-        "class_names": list(graph.class_names) if graph.class_names else None,
-        "predicate_names": list(graph.predicate_names) if graph.predicate_names else None,
-    }
-
-
 def from_dict(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of the :class:`~egtr.structures.SceneGraph` that :func:`to_dict` made ``record`` of.
+    """The fields of the :class:`~egtr.structures.SceneGraph` that :meth:`~egtr.structures.SceneGraph.to_dict` made ``record`` of.
 
     Raises:
         EGTRError: a field is missing or malformed, or the version is one that this release does not know.
@@ -113,33 +73,31 @@ def from_dict(record: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def to_networkx(graph: "SceneGraph") -> "networkx.MultiDiGraph":
-    """See :meth:`egtr.structures.SceneGraph.to_networkx`."""
+def to_networkx(record: Mapping[str, Any]) -> "networkx.MultiDiGraph":
+    """See :meth:`egtr.structures.SceneGraph.to_networkx`; ``record`` is what ``to_dict`` returns."""
     # Here, because scoring alone should not have to load it.
     import networkx
 
-    height, width = graph.image_size
-    source = {"file_name": graph.file_name, "frame": graph.frame, "time": graph.time}
-    known = {key: _for_xml(value) for key, value in source.items() if value is not None}
-    result = networkx.MultiDiGraph(width=int(width), height=int(height), **known)
-    for i, box in enumerate(graph.boxes.tolist()):
+    known = {key: _for_xml(value) for key, value in record["source"].items() if value is not None}
+    result = networkx.MultiDiGraph(**record["image_size"], **known)
+    for node in record["objects"]:
         result.add_node(
-            i,
-            label=_for_xml(graph.class_name(i)),
-            class_id=int(graph.classes[i]),
-            score=float(graph.scores[i]),
-            query_index=int(graph.query_index[i]),
-            **dict(zip(("x1", "y1", "x2", "y2"), box, strict=True)),
+            node["id"],
+            label=_for_xml(node["class"]),
+            class_id=node["class_id"],
+            score=node["score"],
+            query_index=node["query"],
+            **dict(zip(("x1", "y1", "x2", "y2"), node["box"], strict=True)),
         )
-    for row, (s, o, p) in enumerate(graph.triplets.tolist()):
-        subject_query, object_query = graph.triplet_queries[row].tolist()
+    for row, relation in enumerate(record["relations"]):
+        subject_query, object_query = relation["queries"]
         result.add_edge(
-            s,
-            o,
+            relation["subject"],
+            relation["object"],
             key=row,
-            label=_for_xml(graph.predicate_name(p)),
-            predicate_id=p,
-            score=float(graph.triplet_scores[row]),
+            label=_for_xml(relation["predicate"]),
+            predicate_id=relation["predicate_id"],
+            score=relation["score"],
             subject_query=subject_query,
             object_query=object_query,
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import EGTRError
-from .export import from_dict, read_schema, to_dict, to_networkx
+from .export import FORMAT_VERSION, from_dict, read_schema, to_networkx
 from .merging import find_representatives
 from .prediction import Prediction
 from .ranking import rank_triplets
@@ -258,8 +258,41 @@ class SceneGraph:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The graph as plain Python values, ready for ``json.dump``; docs/scene_graph_json.md describes it."""
-        return to_dict(self)
+        """Return the graph as plain Python values, ready for ``json.dump``; docs/scene_graph_json.md describes it."""
+        height, width = self.image_size
+        return {
+            "version": FORMAT_VERSION,
+            "source": {
+                "file_name": self.file_name,
+                "frame": self.frame,
+                "time": None if self.time is None else round(self.time, 3),
+            },
+            "image_size": {"height": int(height), "width": int(width)},
+            "objects": [
+                {
+                    "id": i,
+                    "class": self.class_name(i),
+                    "class_id": int(self.classes[i]),
+                    "score": round(float(self.scores[i]), 6),
+                    "box": [round(float(v), 2) for v in self.boxes[i]],
+                    "query": int(self.query_index[i]),
+                }
+                for i in range(len(self.boxes))
+            ],
+            "relations": [
+                {
+                    "subject": s,
+                    "object": o,
+                    "predicate": self.predicate_name(p),
+                    "predicate_id": p,
+                    "score": round(float(self.triplet_scores[row]), 6),
+                    "queries": self.triplet_queries[row].tolist(),
+                }
+                for row, (s, o, p) in enumerate(self.triplets.tolist())
+            ],
+            "class_names": list(self.class_names) if self.class_names else None,
+            "predicate_names": list(self.predicate_names) if self.predicate_names else None,
+        }
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> "SceneGraph":
@@ -284,13 +317,13 @@ class SceneGraph:
         ``object_query``. The graph itself has ``width`` and ``height`` and, where they are known, ``file_name``,
         ``frame`` and ``time``. All values are plain numbers and strings, since most formats know no others.
         """
-        return to_networkx(self)
+        return to_networkx(self.to_dict())
 
     def __str__(self) -> str:
-        return to_text(self)
+        return to_text(self.to_dict())
 
     def __repr__(self) -> str:
-        return f"<{summarize(self)}>"
+        return f"<{summarize(self.to_dict())}>"
 
 
 def _find_ids(chosen: str | int | Iterable[str | int], names: tuple[str, ...] | None, kind: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""Scene graphs as pictures.
+"""Graphs as figures and pages. Nothing here knows a model.
 
 - ``draw``          one sheet: the picture with its objects boxed (``boxes``), the graph beside it (``nodes``)
 - ``sheet``, ``marks``  where both go; letters
@@ -7,33 +7,30 @@
 - ``palette``       colours for readers with and without a colour vision deficiency
 - ``explanation``   one edge, and where it comes from
 - ``ground_truth``  annotations as a graph
-- ``export``        pictures and JSON files of many graphs
-- ``video``         videos, in which ``tracking`` keeps the colours of objects
-- ``window``        the same on a screen
+- ``video``         frames of videos, in which ``tracking`` keeps the colours of objects
 - ``charts``        what the pictures of numbers have in common
 - ``dataset``       random annotated samples of a data set, and how often each class and predicate occurs
 """
 
-from .. import _detectron2  # noqa: F401 - says how to install Detectron2 where it is missing
-from .dataset import draw_histograms, draw_samples
-from .draw import draw_scene_graph, figure_to_array, save_scene_graph
-from .explanation import draw_explanation
-from .export import export_scene_graphs, save_graph
-from .ground_truth import graph_from_annotations
-from .video import VideoDrawer, export_video
-from .window import show_scene_graphs
+import lazy_loader
 
-__all__ = [
-    "VideoDrawer",
-    "draw_explanation",
-    "draw_histograms",
-    "draw_samples",
-    "draw_scene_graph",
-    "export_scene_graphs",
-    "export_video",
-    "figure_to_array",
-    "graph_from_annotations",
-    "save_graph",
-    "save_scene_graph",
-    "show_scene_graphs",
-]
+from egtr import _deprecated
+
+_load, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "dataset": ["draw_histograms", "draw_samples"],
+        "draw": ["draw_scene_graph", "figure_to_array", "save_scene_graph"],
+        "explanation": ["draw_explanation"],
+        "ground_truth": ["graph_from_annotations"],
+        "video": ["VideoDrawer"],
+    },
+)
+__getattr__ = _deprecated.moved(
+    __name__,
+    {
+        name: f"egtr.inference.{name}"
+        for name in ("export_scene_graphs", "export_video", "save_graph", "show_scene_graphs")
+    },
+    _load,
+)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import cycle
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,13 +13,13 @@ from matplotlib.ticker import EngFormatter
 from PIL import Image
 from tqdm.auto import tqdm
 
-from egtr.data.check import Histogram
-from egtr.data.datasets.annotations import SceneGraphAnnotations, to_dataset_dicts
-from egtr.data.image import BrokenImageError, read_annotated_image
-
 from .draw import draw_scene_graph, figure_to_array
 from .ground_truth import graph_from_annotations
 from .palette import BASE_COLORS
+
+if TYPE_CHECKING:
+    from egtr.data.check import Histogram
+    from egtr.data.datasets.annotations import SceneGraphAnnotations
 
 # Pixels between the samples.
 _GAP = 12
@@ -30,7 +31,7 @@ _BAR_HEIGHT, _COLUMN_WIDTH = 0.17, 4.2
 
 
 def draw_samples(
-    annotations: SceneGraphAnnotations, number: int = 16, *, seed: int = 0, columns: int = 4, tile_width: int = 900
+    annotations: "SceneGraphAnnotations", number: int = 16, *, seed: int = 0, columns: int = 4, tile_width: int = 900
 ) -> Image.Image | None:
     """Random pictures with their boxes and graphs, each as :func:`draw_scene_graph` draws it.
 
@@ -59,7 +60,7 @@ def draw_samples(
     return _grid(tiles, columns) if tiles else None
 
 
-def draw_histograms(histograms: Mapping[str, Histogram]) -> Figure:
+def draw_histograms(histograms: Mapping[str, "Histogram"]) -> Figure:
     """Bars of how often each name occurs, the most frequent first, on a logarithmic axis.
 
     Args:
@@ -87,7 +88,11 @@ def draw_histograms(histograms: Mapping[str, Histogram]) -> Figure:
     return figure
 
 
-def _draw_sample(annotations: SceneGraphAnnotations, k: int, tile_width: int) -> Image.Image | None:
+def _draw_sample(annotations: "SceneGraphAnnotations", k: int, tile_width: int) -> Image.Image | None:
+    # Here, because they import torch.
+    from egtr.data.annotated_image import BrokenImageError, read_annotated_image
+    from egtr.data.datasets.annotations import to_dataset_dicts
+
     image = annotations.images[k]
     if not annotations.is_sound(image) or not image.usable().any():
         return None
@@ -120,12 +125,12 @@ def _grid(tiles: list[Image.Image], columns: int) -> Image.Image:
     return sheet
 
 
-def _columns(histogram: Histogram) -> list[np.ndarray]:
+def _columns(histogram: "Histogram") -> list[np.ndarray]:
     order = np.argsort(-histogram.counts, kind="stable")
     return np.array_split(order, max(1, -(-len(order) // _BARS_PER_COLUMN)))
 
 
-def _draw_bars(axes: Axes, histogram: Histogram, order: np.ndarray, rows: int, color: str) -> None:
+def _draw_bars(axes: Axes, histogram: "Histogram", order: np.ndarray, rows: int, color: str) -> None:
     counts = histogram.counts[order]
     # A bar for a count of 1 must be seen as well: the axis begins below it.
     left = 0.5

@@ -12,7 +12,7 @@ import numpy as np
 
 from egtr.data.convert import read_splits, write_dataset
 from egtr.data.datasets.annotations import SceneGraphAnnotations
-from egtr.data.datasets.scenes import prepare_scenes
+from egtr.data.scenes import prepare_scenes
 from egtr.structures import EGTRError
 
 # New name to those of `scenes` that it stands for.

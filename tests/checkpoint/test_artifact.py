@@ -14,8 +14,9 @@ import torch
 from detectron2.modeling import build_model
 from safetensors.torch import save_file
 
-from egtr.checkpoint import convert_artifact, load_reference, read_names
-from egtr.engine import EGTRCheckpointer, EGTRPredictor, load_config
+from egtr.checkpoint import EGTRCheckpointer, convert_artifact, load_reference, read_names
+from egtr.config import load_config
+from egtr.inference import EGTRPredictor
 from egtr.structures import EGTRError
 from tests.checkpoint.artifacts import write_artifact
 from tests.golden_cases import SMALL, GoldenCase

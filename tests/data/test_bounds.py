@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from egtr.config import get_egtr_cfg
+from egtr.config.defaults import get_egtr_cfg
 from egtr.data import SceneGraphMapper
-from egtr.data.image import BrokenImageError, load_image, read_annotated_image
+from egtr.data.annotated_image import BrokenImageError, read_annotated_image
+from egtr.data.image import load_image
 from egtr.structures import EGTRError
 from tests.data.damage import encode, png_header
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from egtr.config import get_egtr_cfg
+from egtr.config.defaults import get_egtr_cfg
 from egtr.data import SceneGraphMapper, build_test_loader, build_train_loader, skip_batches
+from egtr.data.annotated_image import BrokenImageError
 from egtr.data.broken import NUM_NAMED, SkipBroken
 from egtr.data.build import skipped_by
-from egtr.data.image import BrokenImageError
 from egtr.structures import EGTRError
 from tests.data.damage import HEIGHT, WIDTH, write_damaged, write_odd_but_whole
 

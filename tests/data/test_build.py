@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from egtr.config import get_egtr_cfg
+from egtr.config.defaults import get_egtr_cfg
 from egtr.data import (
     build_test_loader,
     build_train_loader,

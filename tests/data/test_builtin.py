@@ -2,10 +2,9 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from egtr.data import register_builtin_datasets
-from egtr.data.datasets.scenes import SCENES_CLASSES, SCENES_PREDICATES
+from egtr.data.scenes import SCENES_CLASSES, SCENES_PREDICATES
 from egtr.structures import EGTRError
-
-from .raw_files import SCENES, WRITERS
+from tests.data.raw_files import SCENES, WRITERS
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ import pytest
 
 from egtr.data.datasets import read_coco_sg, to_dataset_dicts
 from egtr.structures import EGTRError
-
-from .raw_files import write_json
+from tests.data.raw_files import write_json
 
 
 def _content():

@@ -9,13 +9,12 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egtr.config import get_egtr_cfg
+from egtr.config import load_config
+from egtr.config.defaults import get_egtr_cfg
 from egtr.data import get_metadata, register_dataset
 from egtr.data.datasets import FORMATS, read_annotations, register_rows, to_dataset_dicts
-from egtr.engine import load_config
 from egtr.structures import EGTRError
-
-from .raw_files import CLASSES, HEIGHT, PREDICATES, SCENES, WIDTH, WRITERS
+from tests.data.raw_files import CLASSES, HEIGHT, PREDICATES, SCENES, WIDTH, WRITERS
 
 
 def test_every_format_has_files_here():

@@ -4,8 +4,7 @@ import pytest
 
 from egtr.data.datasets import read_open_images, to_dataset_dicts
 from egtr.structures import EGTRError
-
-from .raw_files import write_json
+from tests.data.raw_files import write_json
 
 CATEGORIES = {"obj": ["Man", "Guitar", "Table"], "rel": ["holds", "at"]}
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from egtr.config import get_egtr_cfg
+from egtr.config.defaults import get_egtr_cfg
 from egtr.data import SceneGraphMapper, build_augmentation
 from egtr.data.datasets.annotations import ImageAnnotations, SceneGraphAnnotations, to_dataset_dicts
 from egtr.data.resampling import PredicateResampling

@@ -2,8 +2,7 @@ import pytest
 
 from egtr.data.datasets import read_psg, register_psg, to_dataset_dicts
 from egtr.structures import EGTRError
-
-from .raw_files import write_json
+from tests.data.raw_files import write_json
 
 
 def _picture(image_id, **changes):

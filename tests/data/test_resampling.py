@@ -7,7 +7,7 @@ from detectron2.data import DatasetCatalog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egtr.config import get_egtr_cfg
+from egtr.config.defaults import get_egtr_cfg
 from egtr.data import build_train_loader, skip_batches
 from egtr.data.resampling import PredicateResampling
 from egtr.data.sampler import ResumableSampler

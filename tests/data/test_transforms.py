@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from detectron2.data import transforms as T
 
-from egtr.config import get_egtr_cfg
+from egtr.config import load_config
+from egtr.config.defaults import get_egtr_cfg
 from egtr.data import DETRResize, build_augmentation, detr_resize_shape
 from egtr.data.transforms import RandomSelect
-from egtr.engine import load_config
 from egtr.structures import EGTRError
 
 

@@ -9,8 +9,7 @@ import pytest
 from egtr.data.datasets import read_vg_h5, register_vg_h5, to_dataset_dicts
 from egtr.data.datasets.vg_h5 import CORRUPT_IMAGES
 from egtr.structures import EGTRError
-
-from .raw_files import CLASSES, PREDICATES, write_json, write_vg_h5
+from tests.data.raw_files import CLASSES, PREDICATES, write_json, write_vg_h5
 
 BOX = (0, 0, 20, 20, 0, False)
 

@@ -15,7 +15,8 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 
 import egtr.modeling  # noqa: F401 - registers the architecture
-from egtr.engine import EGTRTrainer, egtr_argument_parser, launch
+from egtr.config import egtr_argument_parser
+from egtr.engine import EGTRTrainer, launch
 from egtr.engine.defaults import setup
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from detectron2.engine import HookBase
 
-from egtr.engine import EGTRCheckpointer, EGTRTrainer
+from egtr.checkpoint import EGTRCheckpointer
+from egtr.engine import EGTRTrainer
 from egtr.structures import EGTRError
 
 

@@ -11,9 +11,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from egtr.checkpoint.checkpointer import EGTRCheckpointer
+from egtr.config import egtr_argument_parser
 from egtr.data import SceneGraphMapper, build_train_loader
-from egtr.engine import EGTRTrainer, egtr_argument_parser, launch, train_or_evaluate
-from egtr.engine.checkpointer import EGTRCheckpointer
+from egtr.engine import EGTRTrainer, launch, train_or_evaluate
 from egtr.structures import EGTRError
 
 SKIP = {"DATALOADER.SKIP_BROKEN": True}

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from egtr.engine import egtr_argument_parser, load_config, setup
+from egtr.config import egtr_argument_parser, load_config
+from egtr.engine import setup
 from egtr.structures import EGTRError
 
 

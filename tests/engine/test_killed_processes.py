@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.runs import children
+from tests.running import children
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from egtr.data.datasets.scenes import prepare_scenes
+from egtr.data.scenes import prepare_scenes
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,7 @@ import torch
 from detectron2.modeling import build_model
 from torch import nn
 
-from egtr.config import get_egtr_cfg
+from egtr.config.defaults import get_egtr_cfg
 from egtr.engine import EGTRTrainer, build_optimizer
 from egtr.engine.optimizer import freeze_parameters
 from egtr.structures import EGTRError

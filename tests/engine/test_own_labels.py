@@ -7,8 +7,8 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
+from egtr.checkpoint import export_weights
 from egtr.data import build_triplet_counts
-from egtr.engine import export_weights
 from egtr.modeling.relation import FrequencyBias
 from egtr.structures import EGTRError
 

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from egtr.engine import egtr_argument_parser, train_or_evaluate
+from egtr.config import egtr_argument_parser
+from egtr.engine import train_or_evaluate
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -9,7 +9,9 @@ import pytest
 import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from egtr.engine import EGTRPredictor, egtr_argument_parser, load_config, train_or_evaluate
+from egtr.config import egtr_argument_parser, load_config
+from egtr.engine import train_or_evaluate
+from egtr.inference import EGTRPredictor
 
 TOOL = Path(__file__).parents[2] / "tools/train_net.py"
 

@@ -12,11 +12,12 @@ import torch
 from detectron2.engine import HookBase
 from detectron2.utils.env import seed_all_rng
 
-from egtr.engine import EGTRTrainer, load_checkpoint_file
+from egtr.checkpoint import load_checkpoint_file
+from egtr.engine import EGTRTrainer
 from egtr.engine.random_state import get_random_state, set_random_state
 from egtr.engine.stopping import StopRequest, TrainingStopped
 from egtr.structures import EGTRError
-from tests.engine.disk import largest_file
+from tests.disk import largest_file
 
 # All that is random: order, size and mirroring of the pictures, dropout, and the drawing of negatives.
 RANDOM = {

@@ -8,9 +8,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from egtr.engine import egtr_argument_parser, launch
+from egtr.config import egtr_argument_parser
+from egtr.engine import launch
 from egtr.structures import EGTRError
-from tests.engine.runs import Run, children
+from tests.running import Run, children
 
 TORCHRUN = ("-m", "torch.distributed.run", "--max-restarts", "2", "--nproc-per-node")
 

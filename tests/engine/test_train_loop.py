@@ -11,7 +11,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 from torch.multiprocessing import ProcessRaisedException
 
-from egtr.config import get_egtr_cfg
+from egtr.config.defaults import get_egtr_cfg
 from egtr.engine import AccumulatingTrainer, build_train_loop, launch
 from egtr.structures import EGTRError
 

@@ -12,16 +12,10 @@ from detectron2.engine import HookBase
 from detectron2.modeling import build_model
 from detectron2.utils.env import seed_all_rng
 
+from egtr.checkpoint import EGTRCheckpointer, export_weights, load_checkpoint_file
+from egtr.config import egtr_argument_parser
 from egtr.data import build_triplet_counts
-from egtr.engine import (
-    BestCheckpointer,
-    EGTRCheckpointer,
-    EGTRTrainer,
-    egtr_argument_parser,
-    export_weights,
-    load_checkpoint_file,
-    train_or_evaluate,
-)
+from egtr.engine import BestCheckpointer, EGTRTrainer, train_or_evaluate
 from egtr.engine.checks import best_metric
 from egtr.modeling.relation import FrequencyBias
 from egtr.structures import EGTRError

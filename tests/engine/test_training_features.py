@@ -10,7 +10,8 @@ from detectron2.modeling import build_model
 from detectron2.utils.env import seed_all_rng
 from torch import nn
 
-from egtr.engine import EGTRTrainer, export_weights, load_checkpoint_file
+from egtr.checkpoint import export_weights, load_checkpoint_file
+from egtr.engine import EGTRTrainer
 from egtr.engine.ema import EMAHook
 from egtr.structures import EGTRError
 

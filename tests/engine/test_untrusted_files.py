@@ -12,13 +12,14 @@ import yaml
 from detectron2.data import MetadataCatalog
 from torch import nn
 
+from egtr.checkpoint import EGTRCheckpointer
+from egtr.config import load_config
+from egtr.config.yaml_file import read_config_file
 from egtr.data import statistics
 from egtr.data.statistics import load_triplet_counts
-from egtr.engine import EGTRCheckpointer, load_config
-from egtr.engine.config_file import read_config_file
-from egtr.engine.sweep import load_sweep
 from egtr.evaluation import read_meta
-from egtr.model_zoo import get_config_file
+from egtr.experiments.sweep.definition import load_sweep
+from egtr.hub.model_zoo import get_config_file
 from egtr.structures import EGTRError
 
 

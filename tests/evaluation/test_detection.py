@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.evaluation_literal import object_ap
 from egtr.evaluation import REFERENCE, Detections, detection_ap, detections_per_query, evaluate
 from egtr.structures import GroundTruth, Prediction
-
-from .literal import object_ap
-from .scenes import A, B, C, predict, two_images
+from tests.evaluation.scenes import A, B, C, predict, two_images
 
 
 def test_object_ap_of_perfect_boxes():

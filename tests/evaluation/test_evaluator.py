@@ -10,17 +10,11 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from egtr.config import get_egtr_cfg
+from egtr.config.defaults import get_egtr_cfg
 from egtr.data import register_egtr_json
-from egtr.evaluation import (
-    SceneGraphEvaluator,
-    evaluate,
-    get_protocol,
-    read_meta,
-)
+from egtr.evaluation import SceneGraphEvaluator, evaluate, get_protocol, read_meta
 from egtr.structures import EGTRError, GroundTruth, TripletCounts
-
-from .evaluator_scenes import (
+from tests.evaluation.evaluator_scenes import (
     CLASS_TRIPLETS,
     NUM_CLASSES,
     NUM_PREDICATES,

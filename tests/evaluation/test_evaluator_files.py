@@ -10,17 +10,10 @@ from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils.events import EventStorage, JSONWriter, TensorboardXWriter
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from egtr.evaluation import (
-    PROTOCOLS,
-    SceneGraphEvaluator,
-    Scorer,
-    read_meta,
-    read_predictions,
-)
+from egtr.evaluation import PROTOCOLS, SceneGraphEvaluator, Scorer, read_meta, read_predictions
 from egtr.evaluation.report import to_percent
 from egtr.structures import EGTRError, GroundTruth, TripletCounts
-
-from .evaluator_scenes import (
+from tests.evaluation.evaluator_scenes import (
     CLASS_TRIPLETS,
     NUM_CLASSES,
     NUM_PREDICATES,

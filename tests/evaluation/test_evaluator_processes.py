@@ -7,16 +7,11 @@ import pytest
 import torch
 from detectron2.utils import comm
 
-from egtr.evaluation import (
-    PROTOCOLS,
-    SceneGraphEvaluator,
-    read_predictions,
-)
+from egtr.evaluation import PROTOCOLS, SceneGraphEvaluator, read_predictions
 from egtr.evaluation.packing import pack, unpack
 from egtr.evaluation.report import to_json
 from egtr.structures import GroundTruth, Prediction, TripletCounts, all_pairs
-
-from .evaluator_scenes import (
+from tests.evaluation.evaluator_scenes import (
     CLASS_TRIPLETS,
     NUM_CLASSES,
     NUM_PREDICATES,

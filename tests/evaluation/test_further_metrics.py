@@ -7,8 +7,7 @@ import pytest
 
 from egtr.evaluation import evaluate
 from egtr.structures import GroundTruth, TripletCounts
-
-from .scenes import A, B, C, nothing, predict, two_images
+from tests.evaluation.scenes import A, B, C, nothing, predict, two_images
 
 
 def counts(triplets, num_predicates=3):

@@ -9,9 +9,8 @@ import pytest
 
 from egtr.evaluation import NEVER, PROTOCOLS, REFERENCE, Scorer, evaluate, first_hits
 from egtr.structures import EGTRError, GroundTruth, TripletCounts, pairwise_iou
-
-from .random_scenes import random_scene
-from .scenes import A, B, nothing, predict, two_images
+from tests.evaluation.random_scenes import random_scene
+from tests.evaluation.scenes import A, B, nothing, predict, two_images
 
 
 def test_recall_with_graph_constraint():

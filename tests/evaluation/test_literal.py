@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
+from benchmarks.evaluation_literal import LiteralScorer
 from egtr.evaluation import Scorer
 from egtr.structures import GroundTruth
-
-from .literal import LiteralScorer
-from .random_scenes import random_scene, random_training_counts
+from tests.evaluation.random_scenes import random_scene, random_training_counts
 
 # (queries, predicates, classes, objects, triplets, pictures): crowded small ones, where hits, ties of class and
 # wrong classes abound, and two of full size.

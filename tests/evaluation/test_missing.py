@@ -7,8 +7,7 @@ from detectron2.utils import comm
 from egtr.evaluation import SceneGraphEvaluator, evaluate, read_predictions
 from egtr.evaluation.missing import nothing_found
 from egtr.structures import EGTRError
-
-from .evaluator_scenes import NUM_CLASSES, NUM_PREDICATES, registered, run, truths_of, without_nan
+from tests.evaluation.evaluator_scenes import NUM_CLASSES, NUM_PREDICATES, registered, run, truths_of, without_nan
 
 BROKEN = (2, 5)
 

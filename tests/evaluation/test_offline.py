@@ -15,8 +15,7 @@ from egtr.evaluation import (
 )
 from egtr.evaluation.comparison import comparison, convention_rows, denominator_rows
 from egtr.structures import EGTRError, GroundTruth, TripletCounts
-
-from .predictions import random_record
+from tests.evaluation.predictions import random_record
 
 IMAGE_IDS = ["b", 7, "a", 12, 3, 10]
 TRAINING = TripletCounts([[0, 1, 0], [1, 1, 2], [2, 0, 3]], [9, 4, 1], num_classes=3, num_predicates=4)

@@ -8,8 +8,7 @@ import pytest
 from egtr.evaluation import evaluate
 from egtr.evaluation.open_images import average_precision
 from egtr.structures import GroundTruth
-
-from .scenes import A, B, nothing, predict
+from tests.evaluation.scenes import A, B, nothing, predict
 
 
 def block(predictions, ground_truth, protocol="reference"):

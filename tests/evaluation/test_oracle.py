@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from egtr.evaluation import PROTOCOLS, Protocol, detections_per_class, evaluate
 from egtr.structures import GroundTruth, Prediction, TripletCounts, all_pairs
-
-from . import oracle
+from tests.evaluation import oracle
 
 NUM_CLASSES = 3
 # Few values, so that exact ties are frequent; powers of two, so that the order of a product's factors, which

@@ -14,8 +14,7 @@ import pytest
 
 from egtr.evaluation import PredictionMeta, PredictionWriter, list_images, read_meta, read_predictions
 from egtr.structures import EGTRError, GroundTruth, Prediction, TripletCounts
-
-from .predictions import random_record
+from tests.evaluation.predictions import random_record
 
 FIELDS = ("logits", "boxes", "pairs", "connectivity", "relation", "image_size")
 TRUTH_FIELDS = ("boxes", "classes", "triplets", "image_id")

@@ -7,8 +7,7 @@ import pytest
 
 from egtr.evaluation import PROTOCOLS, Protocol, evaluate, get_protocol, get_protocols
 from egtr.structures import EGTRError, GroundTruth, Prediction
-
-from .scenes import A, B, C, nothing, predict, two_images
+from tests.evaluation.scenes import A, B, C, nothing, predict, two_images
 
 PLAIN = Protocol("plain")
 HALF = [0, 0, 9, 4]

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from egtr.evaluation import prune_prediction
 from egtr.structures import EGTRError, Prediction, TripletCounts
-
-from .predictions import assert_scored_alike, random_record
+from tests.evaluation.predictions import assert_scored_alike, random_record
 
 TRAINING = TripletCounts([[0, 1, 0], [1, 1, 2], [2, 0, 3]], [9, 4, 1], num_classes=3, num_predicates=4)
 

@@ -12,13 +12,12 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from hypothesis import strategies as st
 
-from egtr.config import get_egtr_cfg
-from egtr.engine import load_config
-from egtr.model_zoo import get_config_file, list_configs
+from egtr.config import load_config
+from egtr.config.defaults import get_egtr_cfg
+from egtr.hub.model_zoo import get_config_file, list_configs
 from egtr.structures import EGTRError
-
-from .fuzzing import fuzz
-from .mutation import ODD_VALUES, mutated_bytes, mutated_json
+from tests.fuzz.fuzzing import fuzz
+from tests.fuzz.mutation import ODD_VALUES, mutated_bytes, mutated_json
 
 BASE, CHILD = "base.yaml", "child.yaml"
 TAGS = [

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from egtr.evaluation import PredictionMeta, PredictionWriter, Scorer, list_images, read_meta, read_predictions
 from egtr.structures import EGTRError, TripletCounts
 from tests.evaluation.predictions import random_record
-
-from .fuzzing import fuzz
-from .mutation import mutated_bytes, mutated_json, odd_values
+from tests.fuzz.fuzzing import fuzz
+from tests.fuzz.mutation import mutated_bytes, mutated_json, odd_values
 
 Members = dict[str, np.ndarray]
 

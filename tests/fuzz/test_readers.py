@@ -13,16 +13,15 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from egtr.data.annotated_image import BrokenImageError, read_annotated_image
 from egtr.data.datasets import FORMATS, to_dataset_dicts
 from egtr.data.datasets.annotations import SceneGraphAnnotations, leaving_out_unsound
 from egtr.data.datasets.label_studio import read_label_studio
-from egtr.data.image import BrokenImageError, read_annotated_image
 from egtr.data.statistics import count_triplets
 from egtr.structures import EGTRError
 from tests.data.raw_files import HEIGHT, SCENES, WIDTH, WRITERS
-
-from .fuzzing import fuzz
-from .mutation import mutated_bytes, mutated_json
+from tests.fuzz.fuzzing import fuzz
+from tests.fuzz.mutation import mutated_bytes, mutated_json
 
 
 class Files(NamedTuple):

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egtr.config import get_egtr_cfg
+from egtr.config.defaults import get_egtr_cfg
 from egtr.layers import (
     DEFORMABLE_ATTENTION_REGISTRY,
     MultiScaleDeformableAttention,

@@ -5,7 +5,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 
 from egtr import get_egtr_cfg
-from egtr.model_zoo import get_config_file
+from egtr.hub.model_zoo import get_config_file
 
 SMALL = [
     "MODEL.DEVICE", "cpu", "MODEL.BACKBONE.FREEZE_AT", 0,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from egtr.engine import EGTRCheckpointer
+from egtr.checkpoint import EGTRCheckpointer
 from egtr.structures import EGTRError
 from tests.modeling.models import picture, small_model
 

@@ -12,8 +12,7 @@ from egtr.modeling import RELATION_HEAD_REGISTRY
 from egtr.modeling.explain import attention_weights, explain_triplets, source_names
 from egtr.modeling.relation import MLPRelationHead
 from egtr.structures import EGTRError
-
-from .models import picture, small_model
+from tests.modeling.models import picture, small_model
 
 RELATION = "MODEL.EGTR.RELATION"
 SOURCE = f"{RELATION}.SOURCE"

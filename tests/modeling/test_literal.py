@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.literal import make_literal
 from tests.golden_cases import SMALL, GoldenCase
 from tests.modeling import test_golden as golden
-from tests.modeling.literal import make_literal
 from tests.modeling.models import picture, small_model
 
 # Pictures of these sizes share one padded batch. Its coarsest map has more cells than one: a group norm over two

@@ -8,14 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.literal import make_literal, rank
 from egtr.modeling import EGTROutput
 from egtr.modeling.postprocessing import build_prediction, build_pruned_prediction
 from egtr.modeling.relation import pruning
 from egtr.structures import candidate_pairs, rank_candidates, rank_triplets
 from egtr.structures.prediction import OBJECT_SCORES
-
-from .literal import make_literal, rank
-from .test_pruning import pictures, sharp_model
+from tests.modeling.test_pruning import pictures, sharp_model
 
 # What rounding may do to a score, and with it to the order of two triplets.
 TOLERANCE = 1e-5

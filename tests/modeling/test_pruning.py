@@ -10,8 +10,7 @@ from egtr.evaluation import PredictionMeta, PredictionWriter, Scorer
 from egtr.modeling.relation import HadamardPairs, MLPRelationHead, pruning, search_best_pairs
 from egtr.structures import EGTRError, GroundTruth, TripletCounts, rank_triplets
 from tests.evaluation.predictions import assert_scored_alike
-
-from .models import picture, small_model
+from tests.modeling.models import picture, small_model
 
 
 def scores_of(kind, rng, *shape):

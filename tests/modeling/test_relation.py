@@ -7,13 +7,7 @@ import torch
 from torch import nn
 
 from egtr.layers import MLP
-from egtr.modeling.relation import (
-    PAIR_FUNCTION_REGISTRY,
-    ConcatPairs,
-    FrequencyBias,
-    RelationSource,
-    pair_features,
-)
+from egtr.modeling.relation import PAIR_FUNCTION_REGISTRY, ConcatPairs, FrequencyBias, RelationSource, pair_features
 from egtr.modeling.relation.pair_features import is_pairwise
 from egtr.structures import EGTRError
 

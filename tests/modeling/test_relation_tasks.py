@@ -6,11 +6,11 @@ import textwrap
 import pytest
 import torch
 
-from egtr.engine import import_extensions
+from egtr.config import import_extensions
 from egtr.modeling import Target
-from egtr.modeling.matcher import Match
 from egtr.modeling.relation import BoxOffsetTask
 from egtr.modeling.relation.tasks import box_offsets, related_pairs
+from egtr.modeling.target import Match
 from egtr.structures import EGTRError
 from tests.modeling.models import picture, small_model
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from egtr.checkpoint import load_checkpoint_file
 from egtr.data.datasets.annotations import ImageAnnotations, SceneGraphAnnotations
-from egtr.data.datasets.scenes import SCENES_CLASSES, SCENES_PREDICATES
-from egtr.engine import load_checkpoint_file
-from egtr.model_zoo import get_weights_file
+from egtr.data.scenes import SCENES_CLASSES, SCENES_PREDICATES
+from egtr.hub.model_zoo import get_weights_file
 from egtr.structures import SceneGraph
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,10 +8,12 @@ import pytest
 from detectron2.modeling import build_model
 
 import egtr.modeling  # noqa: F401 - registers the architecture
+from egtr.checkpoint import EGTRCheckpointer, find_new_parameters
+from egtr.config import load_config
 from egtr.data import register_builtin_datasets
-from egtr.data.datasets.scenes import draw_scene, prepare_scenes
-from egtr.engine import EGTRCheckpointer, EGTRTrainer, find_new_parameters, load_config
-from egtr.model_zoo import get_config_file, get_weights_file, list_weights
+from egtr.data.scenes import draw_scene, prepare_scenes
+from egtr.engine import EGTRTrainer
+from egtr.hub.model_zoo import get_config_file, get_weights_file, list_weights
 
 # Each file, and the configuration of the model that it was saved from.
 CONFIG_OF = {"scenes_detector.pth": "scenes/detector.yaml", "scenes_egtr.pth": "scenes/egtr.yaml"}

@@ -12,9 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from egtr.data.datasets.scenes import draw_scene
-
-from .pictures import encode
+from egtr.data.scenes import draw_scene
+from tests.serving.pictures import encode
 
 ROOT = Path(__file__).resolve().parents[2]
 # A clone that is not installed is found, too.

@@ -10,8 +10,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from tests.browsing import DARK, LIGHT, PATIENCE, watched_page
-
-from .pictures import empty_png
+from tests.serving.pictures import empty_png
 
 # A file as if dragged here, or copied.
 TRANSFER = """([kind, name, text]) => {

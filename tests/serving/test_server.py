@@ -16,9 +16,8 @@ from PIL import Image
 
 from egtr import EGTRPredictor
 from egtr.structures import SceneGraph
-
-from .conftest import MAX_REQUESTS, PATIENCE
-from .pictures import empty_png, encode, noise
+from tests.serving.conftest import MAX_REQUESTS, PATIENCE
+from tests.serving.pictures import empty_png, encode, noise
 
 GRAPH = "api/v1/scene-graph"
 JPEG = encode(noise(40, 60), "JPEG")

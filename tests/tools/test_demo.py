@@ -14,9 +14,10 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 import egtr.modeling  # noqa: F401 - registers the architecture
-from egtr.engine import export_weights, load_config
+from egtr.checkpoint import export_weights
+from egtr.config import load_config
 from egtr.structures import SceneGraph
-from tests.visualization.videos import read_video, write_video
+from tests.inference.videos import read_video, write_video
 
 DEMO = Path(__file__).resolve().parents[2] / "tools" / "demo.py"
 CONFIG = """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from egtr.data.datasets.scenes import prepare_scenes
+from egtr.data.scenes import prepare_scenes
 
 TOOLS = Path(__file__).parents[2] / "tools"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from egtr.engine.sweep import load_sweep
+from egtr.experiments.sweep.definition import load_sweep
 
 ROOT = Path(__file__).parents[2]
 

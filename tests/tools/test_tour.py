@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from egtr.data.datasets.scenes import draw_scene
-from tests.visualization.videos import read_video
+from egtr.data.scenes import draw_scene
+from tests.inference.videos import read_video
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/tour.md").read_text("utf-8")

@@ -13,18 +13,17 @@ import pytest
 from PIL import Image
 
 from egtr.evaluation import PredictionMeta, PredictionWriter, evaluate
+from egtr.inference import pictures_of_predictions
 from egtr.structures import EGTRError, GroundTruth, SceneGraph
 from egtr.visualization.report import (
     ReportWriter,
     assets,
     compare_with_truth,
     encode_picture,
-    pictures_of_predictions,
     read_graph_library,
     to_json,
 )
-
-from .report_scenes import BOXES, CLASSES, EVIL, PREDICATES, make_picture, make_prediction
+from tests.visualization.report_scenes import BOXES, CLASSES, EVIL, PREDICATES, make_picture, make_prediction
 
 TOOL = Path(__file__).resolve().parents[2] / "tools/report.py"
 

@@ -11,8 +11,7 @@ from egtr.structures import SceneGraph
 from egtr.visualization.draw import object_names
 from egtr.visualization.report import ReportWriter
 from tests.browsing import DARK, LIGHT, watched_page
-
-from .report_scenes import EVIL, make_picture
+from tests.visualization.report_scenes import EVIL, make_picture
 
 
 def write(path, pictures):

@@ -11,20 +11,17 @@
 - ``builtin``         names that the library registers
 """
 
-from egtr.data.datasets.annotations import (
-    ImageAnnotations,
-    Problem,
-    SceneGraphAnnotations,
-    to_dataset_dicts,
-)
-from egtr.data.datasets.builtin import register_builtin_datasets
-from egtr.data.datasets.coco_sg import read_coco_sg, register_coco_sg
-from egtr.data.datasets.egtr_json import read_egtr_json, register_egtr_json
-from egtr.data.datasets.formats import FORMATS, Format, get_format, register_dataset, register_rows
-from egtr.data.datasets.open_images import read_open_images, register_open_images
-from egtr.data.datasets.psg import read_psg, register_psg
-from egtr.data.datasets.registration import read_annotations, register_reader
-from egtr.data.datasets.vg_h5 import read_vg_h5, register_vg_h5
+from egtr import _detectron2  # noqa: F401 - says how to install Detectron2 where it is missing
+
+from .annotations import ImageAnnotations, Problem, SceneGraphAnnotations, to_dataset_dicts
+from .builtin import register_builtin_datasets
+from .coco_sg import read_coco_sg, register_coco_sg
+from .egtr_json import read_egtr_json, register_egtr_json
+from .formats import FORMATS, Format, get_format, register_dataset, register_rows
+from .open_images import read_open_images, register_open_images
+from .psg import read_psg, register_psg
+from .registration import read_annotations, register_reader
+from .vg_h5 import read_vg_h5, register_vg_h5
 
 __all__ = [
     "FORMATS",

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from egtr.data.datasets._parsing import is_id, look_up, numbered_names, parse_boxes, parse_picture, require_fields
-from egtr.data.datasets.annotations import UNKNOWN, WARNING, ImageAnnotations, Problem
+from ._parsing import is_id, look_up, numbered_names, parse_boxes, parse_picture, require_fields
+from .annotations import UNKNOWN, WARNING, ImageAnnotations, Problem
 
 
 @dataclass

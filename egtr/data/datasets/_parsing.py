@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from egtr.data.datasets.annotations import UNKNOWN, Problem
 from egtr.structures import EGTRError
+
+from .annotations import UNKNOWN, Problem
 
 # Of a whole file: the names of its fields. Of an entry: all of it.
 _outline = reprlib.Repr()

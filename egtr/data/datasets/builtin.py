@@ -25,9 +25,9 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from egtr.data.datasets.egtr_json import SPLITS
-from egtr.data.datasets.formats import register_dataset
-from egtr.data.datasets.scenes import SCENES_CLASSES, SCENES_PREDICATES
+from ..scenes.generate import SCENES_CLASSES, SCENES_PREDICATES
+from .egtr_json import SPLITS
+from .formats import register_dataset
 
 # Data set: format, annotation file, folder of the pictures, splits, and what else register_dataset takes.
 _DATASETS: dict[str, tuple[str, str, str, tuple[str, ...], dict[str, Any]]] = {
@@ -105,3 +105,6 @@ def register_builtin_datasets(root: str | None = None) -> None:
             remedy = f"{hint} {options['remedy']}"
             path = os.path.join(root, json_file.format(split=split))
             register_dataset(name, format, path, folder, **options | {"remedy": remedy})
+
+
+register_builtin_datasets()

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from egtr.data.datasets._coco import parse_coco, report_unlisted
-from egtr.data.datasets._parsing import is_id, numbered_names, read_json, require_fields
-from egtr.data.datasets.annotations import UNKNOWN, ImageAnnotations, Problem, SceneGraphAnnotations
-from egtr.data.datasets.registration import register_reader
+from ._coco import parse_coco, report_unlisted
+from ._parsing import is_id, numbered_names, read_json, require_fields
+from .annotations import UNKNOWN, ImageAnnotations, Problem, SceneGraphAnnotations
+from .registration import register_reader
 
 LAYOUT = "coco_sg"
 

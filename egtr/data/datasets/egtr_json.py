@@ -15,11 +15,12 @@ Subject and object index the image's annotations in file order; predicates are 1
 import os
 from typing import Any
 
-from egtr.data.datasets._coco import parse_coco
-from egtr.data.datasets._parsing import parse_fragment, parse_relations, read_json, require_names
-from egtr.data.datasets.annotations import WARNING, Problem, SceneGraphAnnotations
-from egtr.data.datasets.registration import register_reader
 from egtr.structures import EGTRError
+
+from ._coco import parse_coco
+from ._parsing import parse_fragment, parse_relations, read_json, require_names
+from .annotations import WARNING, Problem, SceneGraphAnnotations
+from .registration import register_reader
 
 LAYOUT = "egtr_json"
 SPLITS = ("train", "val", "test")

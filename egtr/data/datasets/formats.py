@@ -9,13 +9,14 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from egtr.data.datasets.annotations import SceneGraphAnnotations
-from egtr.data.datasets.coco_sg import read_coco_sg, register_coco_sg
-from egtr.data.datasets.egtr_json import read_egtr_json, register_egtr_json
-from egtr.data.datasets.open_images import read_open_images, register_open_images
-from egtr.data.datasets.psg import read_psg, register_psg
-from egtr.data.datasets.vg_h5 import read_vg_h5, register_vg_h5
 from egtr.structures import EGTRError
+
+from .annotations import SceneGraphAnnotations
+from .coco_sg import read_coco_sg, register_coco_sg
+from .egtr_json import read_egtr_json, register_egtr_json
+from .open_images import read_open_images, register_open_images
+from .psg import read_psg, register_psg
+from .vg_h5 import read_vg_h5, register_vg_h5
 
 # What a row of DATASETS.REGISTER says in its other entries, or the registration by itself.
 _RESERVED = {

@@ -25,18 +25,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from egtr.data.datasets._parsing import is_id, read_json
-from egtr.data.datasets.annotations import (
-    ERROR,
-    UNKNOWN,
-    WARNING,
-    ImageAnnotations,
-    Problem,
-    SceneGraphAnnotations,
-)
-from egtr.data.datasets.label_studio_files import PictureFinder
-from egtr.data.image import BrokenImageError, read_annotated_image
 from egtr.structures import EGTRError
+
+from ..annotated_image import BrokenImageError, read_annotated_image
+from ._parsing import is_id, read_json
+from .annotations import ERROR, UNKNOWN, WARNING, ImageAnnotations, Problem, SceneGraphAnnotations
+from .label_studio_files import PictureFinder
 
 # A rectangle is one entry (tag RectangleLabels), or two with the same id (tags Rectangle and Labels).
 RECTANGLES = ("rectanglelabels", "rectangle", "labels")

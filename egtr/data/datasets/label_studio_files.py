@@ -5,8 +5,9 @@ import re
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from egtr.data.image import IMAGE_SUFFIXES
 from egtr.structures import EGTRError
+
+from ..image import IMAGE_SUFFIXES
 
 # What Label Studio puts before the name of a file that is uploaded to it.
 UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")

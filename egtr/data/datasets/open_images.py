@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from egtr.data.datasets._parsing import is_size, parse_objects, parse_relations, read_json, require_names
-from egtr.data.datasets.annotations import ImageAnnotations, Problem, SceneGraphAnnotations
-from egtr.data.datasets.registration import register_reader
 from egtr.structures import EGTRError
+
+from ._parsing import is_size, parse_objects, parse_relations, read_json, require_names
+from .annotations import ImageAnnotations, Problem, SceneGraphAnnotations
+from .registration import register_reader
 
 LAYOUT = "open_images"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from egtr.data.datasets._parsing import (
+from ._parsing import (
     is_id,
     parse_fragment,
     parse_objects,
@@ -32,8 +32,8 @@ from egtr.data.datasets._parsing import (
     require_fields,
     require_names,
 )
-from egtr.data.datasets.annotations import ImageAnnotations, Problem, SceneGraphAnnotations
-from egtr.data.datasets.registration import register_reader
+from .annotations import ImageAnnotations, Problem, SceneGraphAnnotations
+from .registration import register_reader
 
 LAYOUT = "psg"
 SPLITS = ("train", "test")

@@ -7,8 +7,9 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from egtr.data.datasets.annotations import SceneGraphAnnotations, to_dataset_dicts
 from egtr.structures import EGTRError
+
+from .annotations import SceneGraphAnnotations, to_dataset_dicts
 
 
 def register_reader(

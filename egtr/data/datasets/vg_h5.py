@@ -24,10 +24,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from egtr.data.datasets._parsing import is_id, is_size, parse_fragment, read_json, require_fields
-from egtr.data.datasets.annotations import ImageAnnotations, Problem, SceneGraphAnnotations
-from egtr.data.datasets.registration import register_reader
 from egtr.structures import EGTRError
+
+from ._parsing import is_id, is_size, parse_fragment, read_json, require_fields
+from .annotations import ImageAnnotations, Problem, SceneGraphAnnotations
+from .registration import register_reader
 
 LAYOUT = "vg_h5"
 SPLITS = ("train", "val", "test")

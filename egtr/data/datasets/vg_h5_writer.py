@@ -8,9 +8,10 @@ from dataclasses import replace
 import h5py
 import numpy as np
 
-from egtr.data.datasets.annotations import ImageAnnotations
-from egtr.data.datasets.writers import Splits, check_splits, write_json
 from egtr.structures import EGTRError, remap_relations
+
+from .annotations import ImageAnnotations
+from .writers import Splits, check_splits, write_json
 
 BOX_SCALE = 1024
 # The file tells test pictures from the others; of the others the first are val.

@@ -13,8 +13,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from egtr.data.datasets.annotations import ImageAnnotations, SceneGraphAnnotations
 from egtr.structures import EGTRError
+
+from .annotations import ImageAnnotations, SceneGraphAnnotations
 
 Splits = Mapping[str, SceneGraphAnnotations]
 

@@ -3,7 +3,7 @@
 from detectron2.utils.registry import Registry
 from torch import nn
 
-from ...structures import EGTRError
+from egtr.structures import EGTRError
 
 PAIR_FUNCTION_REGISTRY = Registry("PAIR_FUNCTION")
 PAIR_FUNCTION_REGISTRY.__doc__ = """

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ...structures import EGTRError
+from egtr.structures import EGTRError
 
 KINDS = ("reference", "probability", "none")
 

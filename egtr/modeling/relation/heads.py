@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from ...layers import MLP
+from egtr.layers import MLP
+
 from .build import CONNECTIVITY_HEAD_REGISTRY, RELATION_HEAD_REGISTRY
 from .pair_features import PairFeatures
 

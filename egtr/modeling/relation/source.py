@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from ...structures import EGTRError
+from egtr.structures import EGTRError
+
 from .build import PAIR_FUNCTION_REGISTRY, get_entry
 from .pair_features import PairFeatures
 

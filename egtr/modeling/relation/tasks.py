@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...layers import MLP
-from ..matcher import Match
+from egtr.layers import MLP
+
 from ..normalizer import loss_normalizer
-from ..outputs import Target
+from ..target import Match, Target
 from .build import RELATION_TASK_REGISTRY
 from .heads import hidden_dim
 from .pair_features import PairFeatures

@@ -7,7 +7,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
 from torch import Tensor, nn
 
-from ...structures import EGTRError
+from egtr.structures import EGTRError
 
 TRANSFORMER_REGISTRY = Registry("TRANSFORMER")
 TRANSFORMER_REGISTRY.__doc__ = """

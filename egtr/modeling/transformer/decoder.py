@@ -5,8 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...layers import MultiScaleDeformableAttention, QueryKeySelfAttention, inverse_sigmoid
-from ...layers.deformable_attention import SpatialShapes
+from egtr.layers import MultiScaleDeformableAttention, QueryKeySelfAttention, inverse_sigmoid
+from egtr.layers.deformable_attention import SpatialShapes
+
 from .layer import PostNormLayer
 
 

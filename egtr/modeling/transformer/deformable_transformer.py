@@ -8,9 +8,10 @@ from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
-from ...layers import MLP, MultiScaleDeformableAttention
-from ...layers.deformable_attention import SpatialShapes
-from ...structures import EGTRError
+from egtr.layers import MLP, MultiScaleDeformableAttention
+from egtr.layers.deformable_attention import SpatialShapes
+from egtr.structures import EGTRError
+
 from .build import TRANSFORMER_REGISTRY, TransformerOutput, shared_arguments
 from .decoder import Decoder
 from .encoder import Encoder

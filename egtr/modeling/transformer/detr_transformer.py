@@ -6,8 +6,9 @@ from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
-from ...layers import MLP, QueryKeySelfAttention
-from ...structures import EGTRError
+from egtr.layers import MLP, QueryKeySelfAttention
+from egtr.structures import EGTRError
+
 from .build import TRANSFORMER_REGISTRY, TransformerOutput, shared_arguments
 from .geometry import map_geometry
 from .layer import PostNormLayer

@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from ...layers import MultiScaleDeformableAttention
-from ...layers.bilinear_rows import SpatialShapes, level_sizes
-from ...layers.chunks import chunks
-from ...layers.feed_forward import has_hooks
+from egtr.layers import MultiScaleDeformableAttention
+from egtr.layers.bilinear_rows import SpatialShapes, level_sizes
+from egtr.layers.chunks import chunks
+from egtr.layers.feed_forward import has_hooks
+
 from .layer import PostNormLayer
 
 # Cells at a time, in inference.

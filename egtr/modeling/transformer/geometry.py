@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from detectron2.structures import ImageList
 from torch import Tensor
 
-from ...layers import sine_position_embedding
-from ...layers.deformable_attention import SpatialShapes
+from egtr.layers import sine_position_embedding
+from egtr.layers.deformable_attention import SpatialShapes
+
 from .encoder import encoder_reference_points
 
 

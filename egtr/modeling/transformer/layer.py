@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ...layers.dropout import add_dropped
-from ...layers.feed_forward import feed_forward
+from egtr.layers.dropout import add_dropped
+from egtr.layers.feed_forward import feed_forward
 
 
 class PostNormLayer(nn.Module):

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from ...layers import sine_box_embedding
-from ...layers.deformable_attention import SpatialShapes
-from ...structures import EGTRError
+from egtr.layers import sine_box_embedding
+from egtr.layers.deformable_attention import SpatialShapes
+from egtr.structures import EGTRError
 
 
 def grid_proposals(spatial_shapes: SpatialShapes, valid: Tensor) -> tuple[Tensor, Tensor]:

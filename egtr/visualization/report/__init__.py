@@ -2,15 +2,15 @@
 
 - ``picture``   one picture with its graph, as the record that the page shows
 - ``hits``      a graph held against the annotations, by the code that scores
-- ``sources``   pictures out of folders, data sets and prediction files
 - ``writer``    many pictures to one file
 - ``assets``    the page's own HTML, CSS and JavaScript (folder ``page``), and the graph library
 """
 
+from egtr import _deprecated
+
 from .assets import assemble_page, page_config, read_asset, read_graph_library, to_json
 from .hits import Comparison, compare_with_truth
 from .picture import ReportPicture, encode_picture
-from .sources import pictures_of_dataset, pictures_of_predictions, pictures_of_source
 from .writer import ReportWriter
 
 __all__ = [
@@ -21,10 +21,15 @@ __all__ = [
     "compare_with_truth",
     "encode_picture",
     "page_config",
-    "pictures_of_dataset",
-    "pictures_of_predictions",
-    "pictures_of_source",
     "read_asset",
     "read_graph_library",
     "to_json",
 ]
+
+__getattr__ = _deprecated.moved(
+    __name__,
+    {
+        name: f"egtr.inference.{name}"
+        for name in ("pictures_of_dataset", "pictures_of_predictions", "pictures_of_source")
+    },
+)

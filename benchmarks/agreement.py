@@ -1,0 +1,57 @@
+"""Whether half the precision finds the same relations."""
+
+import statistics
+from itertools import islice
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from tqdm import tqdm
+
+from egtr.data import build_test_loader
+from egtr.evaluation import SceneGraphEvaluator
+from egtr.inference.predictor import EGTRPredictor
+from egtr.structures import SceneGraph
+
+# Triplets of a picture that are compared.
+TOPK = 50
+
+
+def measure_agreement(cfg: CfgNode, pictures: int | None = None) -> dict[str, Any]:
+    """Compare TEST.AMP on and off, with MODEL.WEIGHTS on DATASETS.TEST[0].
+
+    Args:
+        pictures: the first so many alone; None: all.
+
+    Returns:
+        "pictures", their number; "kept", the share of the 50 best float32 triplets (subject query, object query,
+        predicate) that are among the 50 best in bfloat16, mean over pictures; "R@50" of either precision, in percent.
+
+    Raises:
+        EGTRError: weights or data cannot be read.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    models, evaluators = {}, {}
+    name = cfg.DATASETS.TEST[0]
+    for precision, amp in (("float32", False), ("bfloat16", True)):
+        cfg.TEST.AMP = amp
+        models[precision] = EGTRPredictor(cfg).model.eval()
+        evaluators[precision] = SceneGraphEvaluator(name, topk=(TOPK,), distributed=False)
+    kept = []
+    for inputs in tqdm(islice(build_test_loader(cfg, name), pictures), unit="picture", disable=None, leave=False):
+        found = {}
+        for precision, model in models.items():
+            with torch.inference_mode():
+                results = model(inputs)
+            evaluators[precision].process(inputs, results)
+            found[precision] = _best(results[0]["scene_graph"])
+        kept.append(len(found["float32"] & found["bfloat16"]) / max(len(found["float32"]), 1))
+    recall = {precision: evaluator.evaluate()["sgdet"][f"R@{TOPK}"] for precision, evaluator in evaluators.items()}
+    return {"pictures": len(kept), "kept": statistics.mean(kept), f"R@{TOPK}": recall}
+
+
+def _best(graph: SceneGraph) -> set[tuple[int, int, int]]:
+    queries = graph.triplet_queries[:TOPK]
+    predicates = graph.triplets[:TOPK, 2]
+    return {(int(s), int(o), int(p)) for (s, o), p in zip(queries, predicates, strict=True)}

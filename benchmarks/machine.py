@@ -1,0 +1,128 @@
+"""What a processor can do at best, and what a model asks of it."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from egtr.experiments.model_cost import analyze_model
+from egtr.layers import MLP, MultiScaleDeformableAttention
+from egtr.modeling.transformer.layer import PostNormLayer
+
+from .contestants import Case
+from .measure import Contestant, measure_time
+
+# Rows of the activations in a detector of this kind, against two widths of its layers.
+PRODUCT = (12_537, 256, 1024)
+# Large enough to lie in no cache.
+COPY_MB = 400
+
+
+def measure_machine(runs: int) -> dict[str, float]:
+    """Matrix products in GFLOP/s (a multiplication and an addition are two), memory traffic in GB/s.
+
+    Returns:
+        "float32_gflops", "bfloat16_gflops" of a product of (12,537, 256) and (256, 1024); "copy_gb_per_s", bytes read
+        and written.
+    """
+    rows, inner, columns = PRODUCT
+    calls = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        left, right = torch.randn(rows, inner, dtype=dtype), torch.randn(inner, columns, dtype=dtype)
+        out = torch.empty(rows, columns, dtype=dtype)
+        calls[str(dtype).removeprefix("torch.")] = lambda a=left, b=right, c=out: torch.mm(a, b, out=c)
+    source = torch.ones(COPY_MB * 250_000)
+    target = torch.ones_like(source)
+    calls["copy"] = lambda: target.copy_(source)
+    contestants = {name: Contestant(lambda _, call=call: call(), None, None) for name, call in calls.items()}
+    timings = measure_time(contestants, max(runs, 10))
+    flop = 2 * math.prod(PRODUCT)
+    return {
+        "float32_gflops": flop / timings["float32"].seconds / 1e9,
+        "bfloat16_gflops": flop / timings["bfloat16"].seconds / 1e9,
+        "copy_gb_per_s": 2 * COPY_MB / 1e3 / timings["copy"].seconds,
+    }
+
+
+def count_work(case: Case) -> dict[str, dict[str, float]]:
+    """Operations and bytes of one picture, by part, with relations of all pairs.
+
+    Returns:
+        For each of "backbone", "encoder", "decoder" and "relations" the "gflop" of products (a multiplication and an
+        addition are two), and the "mb" that :func:`count_bytes` counts.
+    """
+    flops = {row.name: 2 * row.flops / 1e9 for row in analyze_model(case.cfg(), case.height, case.width)}
+    decoder = flops["transformer.decoder"] + flops.get("transformer.class_heads", 0)
+    decoder += flops.get("transformer.box_heads", 0)
+    gflop = {
+        "backbone": flops["backbone"],
+        "encoder": flops["transformer"] - decoder,
+        "decoder": decoder,
+        "relations": flops.get("relation", 0.0),
+    }
+    mb = dict.fromkeys(gflop, 0.0)
+    model = case.build_model("MODEL.DEVICE", "cpu").eval()
+    images = model.preprocess_image(case.pictures()[:1])
+    for name, count in count_bytes(model, lambda: model.network(images)).items():
+        mb[_part(name)] += count / 1e6
+    return {part: {"gflop": gflop[part], "mb": mb[part]} for part in gflop}
+
+
+def _part(name: str) -> str:
+    first, *rest = name.split(".")
+    if first != "transformer":
+        return "relations" if first == "relation" else "backbone"
+    return "decoder" if rest[0] in ("decoder", "class_heads", "box_heads") else "encoder"
+
+
+@torch.no_grad()
+def count_bytes(model: nn.Module, call: Callable[[], Any]) -> dict[str, int]:
+    """Bytes that the layers of ``model`` read and write at least during ``call()``, as if no cache held them.
+
+    Counted are the inputs, weights and outputs of convolutions, linear layers, layer norms and group norms, and the
+    rows that deformable attention reads. A weight counts once however often its layer is called. The hidden layer of
+    a feed-forward network need not leave the cache and does not count, nor do batch norms, which convolutions do
+    the work of, and whatever can be done in passing, such as activations and residual connections.
+
+    Returns:
+        Bytes by name of the module in ``model``; modules that were not called as such are left out.
+    """
+    found: dict[str, int] = {}
+    hidden_after, hidden_before = set(), set()
+    for module in model.modules():
+        if isinstance(module, PostNormLayer | MLP):
+            first, second = module.layers[-2:] if isinstance(module, MLP) else (module.linear1, module.linear2)
+            hidden_after.add(first)
+            hidden_before.add(second)
+
+    def count(name: str, module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        # Heads and encoder layers work in blocks, with the same weights for each.
+        found.setdefault(name, sum(map(_size, module.parameters())))
+        found[name] += 0 if module in hidden_before else _size(inputs[0])
+        found[name] += 0 if module in hidden_after else _size(output)
+
+    def count_rows(name: str, width: int, module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        # Two offsets a sample; each has four corners, and every one is a row of a head's width.
+        found[name] = found.get(name, 0) + 4 * (output.numel() // 2) * width * output.element_size()
+
+    handles = []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.LayerNorm | nn.GroupNorm):
+            handles.append(module.register_forward_hook(partial(count, name)))
+        if isinstance(module, MultiScaleDeformableAttention):
+            # The encoder asks for some queries at a time and does not call the module, but always its layers.
+            width = module.value_proj.out_features // module.num_heads
+            handles.append(module.sampling_offsets.register_forward_hook(partial(count_rows, name, width)))
+    try:
+        call()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _size(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

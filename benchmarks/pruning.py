@@ -1,0 +1,146 @@
+"""What is gained by working out the relations of promising pairs alone."""
+
+import statistics
+from collections.abc import Sequence
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from egtr.data import build_test_loader
+from egtr.inference.predictor import EGTRPredictor
+from egtr.modeling.outputs import EGTROutput
+from egtr.modeling.postprocessing import build_prediction, build_pruned_prediction
+from egtr.structures import EGTRError, SceneGraph
+
+from .contestants import Case, draw_queries
+from .measure import Contestant, measure_time
+
+# Logits around the first give scores of some percent, as training does where there is no object. With the second on
+# top, one class scores nearly 1, by softmax and by sigmoid.
+UNLIKELY, LIKELY = -5.0, 10.0
+
+
+def measure_pruning(case: Case, queries: Sequence[int], topk: int, sure: float, runs: int) -> dict[str, Any]:
+    """Time of relation part, record and ranking, with the promising pairs and with all of them.
+
+    Args:
+        case: the model; weights, queries and keys are random.
+        queries: numbers of object queries N, at least 2 each, to measure at.
+        topk: K, triplets of the ranking.
+        sure: share of the queries, 0 to 1, that are made sure of their class. Random weights are sure of none, and
+            then most pairs promise about as much.
+        runs: behind a first one; medians are taken.
+
+    Returns:
+        Lists over ``queries``: "pruned_seconds", "dense_seconds" of a batch, and "pair_share", the share of the
+        N * N pairs whose relations were worked out in the pruned one, mean over the batch. It is 1 where pairs are
+        few or many of them promising: then all of them are the cheaper way, and both do the same.
+
+    Raises:
+        EGTRError: relation head or pair function cannot be asked about single pairs, or there is none.
+    """
+    found: dict[str, list] = {"queries": list(queries), "pruned_seconds": [], "dense_seconds": [], "pair_share": []}
+    for number in queries:
+        contestants = build_pruning(case.with_opts("MODEL.EGTR.NUM_QUERIES", number), topk, sure)
+        timings = measure_time(contestants, runs)
+        for name, timing in timings.items():
+            found[f"{name}_seconds"].append(timing.seconds)
+        graphs = contestants["pruned"].step(contestants["pruned"].inputs)
+        found["pair_share"].append(statistics.mean(graph.prediction.pair_share for graph in graphs))
+    return {"topk": topk, "sure": sure, **found}
+
+
+def build_pruning(case: Case, topk: int, sure: float) -> dict[str, Contestant]:
+    """From what a decoder says to ranked graphs, with promising pairs ("pruned") and with all of them ("dense").
+
+    Both have the same weights and inputs; a step returns a list of graphs, one a picture.
+    """
+    model = case.build_model().eval()
+    if model.relation is None or not model.relation.scores_single_pairs:
+        raise EGTRError("benchmark: this model has no relation head that can be asked about single pairs")
+    size = (case.height, case.width)
+    inputs, small = (_draw_inputs(case, model, n, sure) for n in (case.cfg().MODEL.EGTR.NUM_QUERIES, 4))
+    return {
+        name: Contestant(partial(_predict, model, name == "pruned", size, topk), inputs, small)
+        for name in ("pruned", "dense")
+    }
+
+
+def _draw_inputs(case: Case, model: nn.Module, num_queries: int, sure: float) -> tuple:
+    queries, keys, hidden, logits = draw_queries(case, model.device, num_queries)
+    logits = logits + UNLIKELY
+    logits[:, : round(sure * num_queries), 0] += LIKELY
+    generator = torch.Generator().manual_seed(1)
+    boxes = torch.rand(case.batch, num_queries, 4, generator=generator).to(model.device)
+    return queries, keys, hidden, logits, boxes
+
+
+@torch.inference_mode()
+def _predict(
+    model: nn.Module, pruned: bool, size: tuple[int, int], topk: int, inputs: tuple[Any, Any, Tensor, Tensor, Tensor]
+) -> list[SceneGraph]:
+    queries, keys, hidden, logits, boxes = inputs
+    part = model.relation
+    pairs = part.source(queries, keys, hidden)
+    output = EGTROutput(
+        logits=logits,
+        pred_boxes=boxes,
+        relation_logits=None if pruned else part.frequency_bias.adjust(part.relation_logits(pairs, logits)),
+        connectivity_logits=None if part.connectivity_head is None else part.connectivity_head(pairs),
+        hidden_states=[hidden],
+        queries=queries,
+        keys=keys,
+        gates=pairs.gates,
+        memory=hidden,
+        pairs=pairs,
+    )
+    graphs = []
+    for index in range(len(logits)):
+        if pruned:
+            prediction = build_pruned_prediction(output, index, size, part, topk)
+        else:
+            prediction = build_prediction(output, index, size)
+        graphs.append(SceneGraph.from_prediction(prediction, topk=topk))
+    return graphs
+
+
+def measure_pair_share(cfg: CfgNode, topk: Sequence[int], pictures: int | None = None) -> dict[str, Any]:
+    """How many pairs MODEL.WEIGHTS look at for the K best triplets of a picture of DATASETS.TEST[0].
+
+    The model is asked for exactly K triplets; by itself it never asks for less than the 100 that Open Images ranks.
+
+    Args:
+        topk: values of K, at least 1 each.
+        pictures: the first so many alone; None: all.
+
+    Returns:
+        "pictures" and "queries", their numbers; lists over "topk": "pair_share", the share of the pairs whose
+        relations were worked out, mean over pictures, and "dense", the number of pictures in which that was done for
+        all pairs.
+
+    Raises:
+        EGTRError: weights or data cannot be read, or the model has no relation part.
+    """
+    model = EGTRPredictor(cfg).model.eval()
+    if model.relation is None:
+        raise EGTRError("benchmark: MODEL.EGTR.RELATION.ENABLED False leaves no pairs to count")
+    predictions: dict[int, list] = {k: [] for k in topk}
+    loader = build_test_loader(cfg, cfg.DATASETS.TEST[0])
+    for inputs in tqdm(islice(loader, pictures), unit="picture", disable=None, leave=False):
+        for k, found in predictions.items():
+            model.max_rank = model.triplets_per_image = k
+            with torch.inference_mode():
+                found += [result["scene_graph"].prediction for result in model(inputs)]
+    counted = next(iter(predictions.values()))
+    return {
+        "pictures": len(counted),
+        "queries": counted[0].num_queries,
+        "topk": list(predictions),
+        "pair_share": [statistics.mean(p.pair_share for p in found) for found in predictions.values()],
+        "dense": [sum(p.max_rank is None for p in found) for found in predictions.values()],
+    }

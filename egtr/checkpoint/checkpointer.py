@@ -1,0 +1,298 @@
+"""Reading and writing weights."""
+
+import logging
+import os
+import pickle
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.utils.file_io import PathManager
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from tabulate import tabulate
+from torch import nn
+
+from egtr.config.paths import fetch
+from egtr.structures import EGTRError
+
+from .files import check_finite, list_checkpoints, replacing, verify_checkpoint, write_checkpoint
+
+logger = logging.getLogger(__name__)
+
+# What a pickle of arrays is made of. Anything else in a .pkl could run code while it is being read.
+_ARRAY_GLOBALS = {
+    ("collections", "OrderedDict"),
+    ("_codecs", "encode"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "scalar"),
+}
+
+
+class EGTRCheckpointer(DetectionCheckpointer):
+    """Detectron2's checkpointer that also reads ``.safetensors`` and never runs code from a file.
+
+    Weights are matched by name and shape. What does not fit is logged and left as it is in the model; a file
+    of which nothing fits is an error. Half precision weights take the model's precision. A path may be any
+    that Detectron2's ``PathManager`` knows, ``egtr://weights/<file>`` included.
+
+    Attributes:
+        incompatible: what the last :meth:`load` could not match (``missing_keys``, ``unexpected_keys``,
+            ``incorrect_shapes``); None before.
+    """
+
+    def __init__(self, model: nn.Module, save_dir: str = "", *, save_to_disk: bool | None = None, **checkpointables):
+        super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        self.incompatible = None
+
+    def load(self, path: str, *args, **kwargs) -> dict[str, Any]:
+        """As in Detectron2.
+
+        Raises:
+            EGTRError: there is no such file, it is not a checkpoint, or nothing in it fits the model.
+        """
+        if path:
+            # Behind the question mark is what Detectron2 should make of the file.
+            fetch(
+                path.partition("?")[0],
+                "there is no such checkpoint. Set MODEL.WEIGHTS to an existing file, or to '' to start from scratch",
+            )
+        try:
+            return super().load(path, *args, **kwargs)
+        finally:
+            # Detectron2 leaves it set where reading fails and refuses every later load.
+            self._parsed_url_during_load = None
+
+    def check_complete(self, path: str) -> None:
+        """Refuse to use a model of which the file that was just loaded left a part as it was made, at random.
+
+        Args:
+            path: that file, for the message.
+
+        Raises:
+            EGTRError: the file lacks parameters of the model.
+        """
+        missing = find_new_parameters(self.model, self.incompatible)
+        if missing:
+            raise EGTRError(
+                f"{path}: lacks {len(missing)} parameters of the model, or has them in another shape; the first is "
+                f"{missing[0]}. Set MODEL.WEIGHTS to weights that were trained with this configuration, or take "
+                "the configuration that they were trained with"
+            )
+
+    def save(self, name: str, **extra: Any) -> None:
+        """As in Detectron2, but whatever dies meanwhile: the previous checkpoint stays until this one can be read.
+
+        Raises:
+            EGTRError: it cannot be written, such as on a full disk, or holds weights that are not finite.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        check_finite(self.model, f"{name}.pth")
+        state = {key: part.state_dict() for key, part in self.checkpointables.items()}
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        logger.info("Saving checkpoint to %s", path)
+        write_checkpoint(path, {"model": self.model.state_dict(), **state, **extra})
+        self.tag_last_checkpoint(f"{name}.pth")
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """As in Detectron2, but the file is never half written."""
+        with replacing(os.path.join(self.save_dir, "last_checkpoint")) as file:
+            file.write(last_filename_basename.encode())
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint to resume from, be it a damaged one."""
+        return bool(self.save_dir) and bool(list_checkpoints(self.save_dir))
+
+    def get_checkpoint_file(self) -> str:
+        """The checkpoint to resume from: the last one, or the newest before it that is not damaged; "" without any.
+
+        Raises:
+            EGTRError: all of them are damaged.
+        """
+        paths = list_checkpoints(self.save_dir)
+        for path in paths:
+            try:
+                load_checkpoint_file(path)
+            except EGTRError as error:
+                logger.warning("%s. Trying the one before it", error)
+            else:
+                return path
+        if paths:
+            raise EGTRError(
+                f"{self.save_dir}: none of the {len(paths)} checkpoints can be read, {paths[0]} and so on. Restore "
+                "one from a backup, or start anew without --resume"
+            )
+        return ""
+
+    def save_weights(self, name: str, model: nn.Module | None = None, **extra: Any) -> str:
+        """Write a model alone, with ``extra`` plain values beside it, to ``<save_dir>/<name>.pth``.
+
+        Unlike :meth:`save` this does not become the checkpoint from which a run resumes. Returns the path.
+
+        Args:
+            model: one like the checkpointer's own, which None stands for.
+
+        Raises:
+            EGTRError: it cannot be written, such as on a full disk, or holds weights that are not finite.
+        """
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        if self.save_dir and self.save_to_disk:
+            check_finite(model or self.model, f"{name}.pth")
+            write_checkpoint(path, {"model": (model or self.model).state_dict(), **extra})
+        return path
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        if filename.endswith(".pkl"):
+            data = _load_arrays(filename)
+            if "model" in data:
+                return data
+            # A backbone of Caffe2, as Detectron2's model zoo keeps them: its names are translated on loading.
+            blobs = data.get("blobs", data)
+            weights = {name: value for name, value in blobs.items() if not name.endswith("_momentum")}
+            return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
+        if filename.endswith(".pyth"):
+            # Detectron2 reads these by itself, not by _torch_load.
+            raise EGTRError(f"{filename}: files of pycls are not read. Save the weights as .pth: {{'model': ...}}")
+        return super()._load_file(filename)
+
+    def _torch_load(self, filename: str) -> dict[str, Any]:
+        return load_checkpoint_file(filename)
+
+    def _load_model(self, checkpoint: dict[str, Any]):
+        number = len(checkpoint["model"])
+        self.incompatible = incompatible = super()._load_model(checkpoint)
+        refused = len(incompatible.unexpected_keys) + len(incompatible.incorrect_shapes)
+        if number and refused >= number:
+            raise EGTRError(
+                f"None of the {number} tensors of the checkpoint fits the model. It is another model's, or "
+                "the released EGTR code's, whose names egtr.checkpoint.convert_state_dict translates"
+            )
+        logger.info("Loaded %d tensors; %d of the checkpoint were not used", number - refused, refused)
+        return incompatible
+
+
+def load_checkpoint_file(filename: str) -> dict[str, Any]:
+    """The content of a ``.safetensors`` or ``torch.save`` file as a dict with the key ``model``.
+
+    Raises:
+        EGTRError: the file cannot be read as weights.
+    """
+    if filename.endswith(".safetensors"):
+        try:
+            return {"model": load_file(filename)}
+        except SafetensorError as error:
+            raise EGTRError(f"{filename}: not a safetensors file ({error}). Fetch or export it again") from error
+    try:
+        # torch reads numbers that have changed on the disk without a word.
+        verify_checkpoint(filename)
+    except EGTRError as error:
+        raise EGTRError(f"{error}. Fetch or save it again") from error
+    try:
+        data = torch.load(filename, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise EGTRError(
+            f"{filename}: not a plain checkpoint ({str(error).splitlines()[0]}). Only tensors and plain "
+            "Python values are read; save it again as {'model': model.state_dict()}"
+        ) from error
+    except (EOFError, RuntimeError) as error:
+        raise EGTRError(f"{filename}: the file is damaged ({error}). Fetch or save it again") from error
+    if not isinstance(data, Mapping):
+        raise EGTRError(f"{filename}: holds a {type(data).__name__}, expected a dict of tensors")
+    return dict(data) if "model" in data else {"model": dict(data)}
+
+
+def find_new_parameters(model: nn.Module, incompatible: Any) -> list[str]:
+    """Names of the parameters that a checkpoint did not bring, in the model's order.
+
+    Args:
+        incompatible: :attr:`EGTRCheckpointer.incompatible` after loading: a parameter is new when it was
+            missing or had another shape. A shared parameter counts as brought when any of its names was.
+    """
+    absent = {*incompatible.missing_keys, *(name for name, *_ in incompatible.incorrect_shapes)}
+    names: dict[int, list[str]] = defaultdict(list)
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names[id(parameter)].append(name)
+    return [aliases[0] for aliases in names.values() if absent.issuperset(aliases)]
+
+
+def new_parameter_table(model: nn.Module, names: Iterable[str], incompatible: Any) -> str:
+    """What a log says about parameters that a checkpoint did not bring.
+
+    Args:
+        names: of :func:`find_new_parameters`.
+        incompatible: :attr:`EGTRCheckpointer.incompatible` after loading.
+
+    Returns:
+        One line a parameter: name, shape in the model, shape in the checkpoint ("-" where it is not in there).
+    """
+    found = {name: tuple(shape) for name, shape, _ in incompatible.incorrect_shapes}
+    parameters = dict(model.named_parameters())
+    rows = [(name, tuple(parameters[name].shape), found.get(name, "-")) for name in names]
+    return tabulate(rows, headers=["parameter", "shape", "in the checkpoint"])
+
+
+def export_weights(model: nn.Module | Mapping[str, torch.Tensor], path: str | Path, half: bool = False) -> int:
+    """Write a model-only file for sharing.
+
+    Args:
+        model: a model or its state dict.
+        path: ``.safetensors``, or ``.pth`` for a Detectron2 checkpoint, which ``DefaultPredictor`` reads too.
+        half: store the weights of linear, embedding and convolution layers (2-D and 4-D tensors) as float16.
+            Everything else (norm statistics, biases, the frequency table) is small and keeps its precision.
+
+    Returns:
+        Size of the file in bytes.
+
+    Raises:
+        EGTRError: the path ends in something else.
+    """
+    path = Path(path)
+    if path.suffix not in (".safetensors", ".pth"):
+        raise EGTRError(f"{path}: weights are written as .safetensors or .pth; choose one of these endings")
+    state_dict = model.state_dict() if isinstance(model, nn.Module) else model
+    tensors: dict[str, torch.Tensor] = {}
+    written: set[tuple] = set()
+    for name, tensor in state_dict.items():
+        tensor = tensor.detach().cpu()
+        # Shared tensors are written once, under their first name: loading fills all the names.
+        storage = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        if tensor.numel() and storage in written:
+            continue
+        written.add(storage)
+        if half and tensor.dtype == torch.float32 and tensor.ndim in (2, 4):
+            tensor = tensor.half()
+        tensors[name] = tensor.clone(memory_format=torch.contiguous_format)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".safetensors":
+        save_file(tensors, path)
+    else:
+        torch.save({"model": tensors}, path)
+    return path.stat().st_size
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ARRAY_GLOBALS:
+            raise pickle.UnpicklingError(f"{module}.{name} is not an array")
+        return super().find_class(module, name)
+
+
+def _load_arrays(filename: str) -> dict[str, Any]:
+    with PathManager.open(filename, "rb") as f:
+        try:
+            data = _ArrayUnpickler(f, encoding="latin1").load()
+        except (pickle.UnpicklingError, EOFError, UnicodeDecodeError) as error:
+            raise EGTRError(
+                f"{filename}: not a pickle of arrays ({error}). Save it as .pth or .safetensors"
+            ) from error
+    if not isinstance(data, dict):
+        raise EGTRError(f"{filename}: holds a {type(data).__name__}, expected a dict of arrays")
+    return data

@@ -1,0 +1,1 @@
+"""The ``egtr`` command: one file a subcommand. Parsing arguments imports no torch."""

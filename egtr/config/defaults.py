@@ -1,0 +1,272 @@
+"""Every configuration key that EGTR adds to Detectron2's, with its meaning.
+
+What describes the model lives under ``MODEL.EGTR``; a few keys extend Detectron2's own sections (``INPUT``,
+``SOLVER``, ``TEST``) because they do not belong to the model. Keys of Detectron2 that matter here are named in
+comments.
+"""
+
+from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
+from detectron2.config import CfgNode, get_cfg
+
+import egtr
+
+
+def add_egtr_config(cfg: CfgNode) -> None:
+    """Add EGTR's keys to ``cfg`` (in place), with the values of the paper's Visual Genome model.
+
+    It calls :func:`egtr.register` first, so that whatever the keys name can be found.
+    """
+    egtr.register()
+    _add_detector_config(cfg)
+    _add_relation_config(cfg)
+    _add_loss_config(cfg)
+    _add_datasets_config(cfg)
+    _add_input_config(cfg)
+    _add_solver_config(cfg)
+    _add_test_config(cfg)
+
+
+def _add_detector_config(cfg: CfgNode) -> None:
+    cfg.MODEL.EGTR = egtr = CfgNode()
+    # Object classes C (no background class) and predicates R. They must agree with the data set's metadata.
+    egtr.NUM_CLASSES = 150
+    egtr.NUM_PREDICATES = 50
+    # What they are called, in the graphs that the model makes; []: as in the metadata of DATASETS.TEST[0].
+    egtr.CLASS_NAMES = []
+    egtr.PREDICATE_NAMES = []
+    # Object queries N.
+    egtr.NUM_QUERIES = 200
+    # Iterative box refinement: each decoder layer has its own heads and corrects the reference boxes.
+    egtr.WITH_BOX_REFINE = False
+    # Two-stage: the N best encoder proposals take the place of learned queries. Needs WITH_BOX_REFINE.
+    egtr.TWO_STAGE = False
+    # Detection losses on every decoder layer, not only on the last (on for detector pre-training).
+    egtr.AUX_LOSS = False
+    # Train the relation part alone: everything that belongs to the detector keeps its weights and runs in
+    # evaluation mode (no dropout, norms as stored).
+    egtr.FREEZE_DETECTOR = False
+    # With FREEZE_DETECTOR: a folder that keeps what the detector says about each picture, for all runs that name the
+    # folder. Several times faster from the second time on that a picture is seen, so best without augmentation:
+    # each size and each mirrored picture is another one. "": the detector runs anew each time.
+    egtr.DETECTOR_CACHE = ""
+
+    # The timm backbone (MODEL.BACKBONE.NAME "build_timm_backbone"). MODEL.BACKBONE.FREEZE_AT counts stages that are
+    # not trained: 0 none, 1 the stem, 2 the stem and the first stage, ...
+    egtr.BACKBONE = CfgNode()
+    # Any timm model with features_only.
+    egtr.BACKBONE.NAME = "resnet50"
+    # Stages whose maps feed the transformer (timm's out_indices).
+    egtr.BACKBONE.OUT_INDICES = [2, 3, 4]
+    # Let timm fetch its ImageNet weights when the model is built. MODEL.WEIGHTS is loaded afterwards.
+    egtr.BACKBONE.PRETRAINED = False
+    # "FrozenBN": scale, shift and statistics are buffers. "BN": ordinary batch norm, for training
+    # from scratch; that of stages that FREEZE_AT freezes stays as it is.
+    egtr.BACKBONE.NORM = "FrozenBN"
+    # Freeze the norms inside `downsample` branches too, as the paper means. The released code leaves them ordinary
+    # batch norms; its numbers need False.
+    egtr.BACKBONE.FREEZE_DOWNSAMPLE_NORM = True
+    # Widths of the four stages of a timm ResNet; empty: the model's own.
+    egtr.BACKBONE.CHANNELS = []
+
+    egtr.TRANSFORMER = CfgNode()
+    # Entry of TRANSFORMER_REGISTRY: "DeformableTransformer", or "DETRTransformer": dense attention over the last map.
+    egtr.TRANSFORMER.NAME = "DeformableTransformer"
+    egtr.TRANSFORMER.HIDDEN_DIM = 256  # d
+    egtr.TRANSFORMER.NHEADS = 8
+    egtr.TRANSFORMER.ENC_LAYERS = 6
+    egtr.TRANSFORMER.DEC_LAYERS = 6  # L
+    egtr.TRANSFORMER.ENC_FFN_DIM = 1024
+    egtr.TRANSFORMER.DEC_FFN_DIM = 1024
+    egtr.TRANSFORMER.DROPOUT = 0.1
+    # Deformable DETR alone. Levels; those beyond the backbone's maps are made by stride-2 convolutions.
+    egtr.TRANSFORMER.NUM_FEATURE_LEVELS = 4
+    # Sampling points per head and level.
+    egtr.TRANSFORMER.ENC_POINTS = 4
+    egtr.TRANSFORMER.DEC_POINTS = 4
+    # Entry of DEFORMABLE_ATTENTION_REGISTRY: "grid_sample", "gather", "embedding_bag" or "compiled", which compute
+    # the same; "auto": the fastest for the device that needs no compiler.
+    egtr.TRANSFORMER.DEFORMABLE_ATTENTION = "auto"
+
+
+def _add_relation_config(cfg: CfgNode) -> None:
+    cfg.MODEL.EGTR.RELATION = relation = CfgNode()
+    # False: the plain detector, which is how it is pre-trained.
+    relation.ENABLED = True
+    # Entry of RELATION_HEAD_REGISTRY.
+    relation.HEAD = "MLPRelationHead"
+    # Entry of CONNECTIVITY_HEAD_REGISTRY; "" leaves connectivity out (an ablation of the paper).
+    relation.CONNECTIVITY_HEAD = "MLPConnectivityHead"
+    # Entries of RELATION_TASK_REGISTRY: what else is learned about pairs, such as "BoxOffsetTask". Training only.
+    relation.TASKS = []
+    # Hidden width of the heads' MLPs; 0: HIDDEN_DIM.
+    relation.MLP_DIM = 0
+
+    # Where pair features come from (paper, section 3.2).
+    relation.SOURCE = CfgNode()
+    # Decoder layers whose self-attention queries and keys are used, 0-based; [-1]: all of them; []: none.
+    relation.SOURCE.LAYERS = [-1]
+    # Also the last hidden state.
+    relation.SOURCE.LAST_HIDDEN_STATE = True
+    # How a query and a key become a pair feature: entry of PAIR_FUNCTION_REGISTRY. "ConcatPairs" (the paper),
+    # "SumPairs", "HadamardPairs" or "DotProductPairs".
+    relation.SOURCE.PAIR_FUNCTION = "ConcatPairs"
+    # A sigmoid gate per source and pair; False adds the sources up ungated.
+    relation.SOURCE.GATE = True
+
+    # Added to the relation logits in training and inference: "reference" (log-counts, as released), "probability"
+    # (log of the normalised frequency) or "none".
+    relation.FREQUENCY_BIAS = "reference"
+    relation.FREQUENCY_BIAS_EPS = 1e-12
+
+    # Subtract TAU * log(predicate frequency) from the relation logits at inference; never in a loss.
+    relation.LOGIT_ADJUSTMENT = CfgNode()
+    relation.LOGIT_ADJUSTMENT.ENABLED = False
+    relation.LOGIT_ADJUSTMENT.TAU = 0.3
+
+
+def _add_loss_config(cfg: CfgNode) -> None:
+    cfg.MODEL.EGTR.MATCHER = CfgNode()
+    cfg.MODEL.EGTR.MATCHER.COST_CLASS = 2.0
+    cfg.MODEL.EGTR.MATCHER.COST_BBOX = 5.0
+    cfg.MODEL.EGTR.MATCHER.COST_GIOU = 2.0
+
+    cfg.MODEL.EGTR.LOSS = loss = CfgNode()
+    loss.CE_WEIGHT = 2.0
+    loss.BBOX_WEIGHT = 5.0
+    loss.GIOU_WEIGHT = 2.0
+    loss.REL_WEIGHT = 15.0
+    loss.CONNECTIVITY_WEIGHT = 30.0
+    # Of RELATION.TASKS' BoxOffsetTask.
+    loss.BOX_OFFSET_WEIGHT = 1.0
+    # loss_rel: "bce" (the paper), "focal", or "logit_adjusted": BCE of logits + REL_LOSS_TAU * log(frequency).
+    loss.REL_LOSS = "bce"
+    loss.REL_LOSS_TAU = 1.0
+    loss.FOCAL_ALPHA = 0.25
+    loss.FOCAL_GAMMA = 2.0
+    # alpha of adaptive smoothing: uncertainty of a perfect match; 0 switches smoothing off.
+    loss.SMOOTHING_ALPHA = 1e-14
+    # Negatives of loss_rel per true triplet: among matched pairs, and among pairs with an unmatched query. -1: all.
+    loss.K_NEG = 80
+    loss.K_NON = 80
+    # How they are chosen: "hard" (highest score), "random" (Open Images for K_NON) or "none" (all of them).
+    loss.NEG_SAMPLING = "hard"
+    loss.NON_SAMPLING = "hard"
+    # What losses are divided by in distributed training: "global": counts of objects and of chosen entries over all
+    # processes, so that several processes learn what one would from the same batch; "process": each process's own
+    # counts, as in the released code.
+    loss.NORMALIZER = "global"
+
+
+def _add_datasets_config(cfg: CfgNode) -> None:
+    # Detectron2's own: DATASETS.TRAIN and TEST, names of data sets.
+    # Data sets to register when the configuration is loaded: rows of [name, format, file, folder of the pictures], as
+    #   - [mine_train, coco_sg, data/train.json, data/images]
+    #   - [mine_val, coco_sg, data/val.json, data/images, {flip_predicate_pairs: [[left of, right of]]}]
+    # Format: "egtr", "vg_h5", "oiv6", "psg" or "coco_sg" (egtr.data.datasets describes each). Where a file holds
+    # several splits, it is written FILE#split. Relative paths start at the current folder; ~ and $VARIABLES are
+    # expanded. A fifth entry holds options of the format and metadata, such as thing_classes, predicate_classes,
+    # flip_predicate_pairs (predicates that trade places when a picture is mirrored) and one_predicate_per_pair.
+    cfg.DATASETS.REGISTER = []
+
+
+def _add_input_config(cfg: CfgNode) -> None:
+    # Detectron2's own: INPUT.MIN_SIZE_TRAIN, MAX_SIZE_TRAIN, MIN_SIZE_TEST, MAX_SIZE_TEST (sizes by DETR's rule),
+    # RANDOM_FLIP, CROP.ENABLED. With CROP.ENABLED half of the pictures are resized to a short side out of
+    # CROP.PRE_RESIZE and cropped to sides between CROP.SIZE[0] and CROP.SIZE[1] before the usual resize.
+    cfg.INPUT.FORMAT = "RGB"
+    # Height times width above which a picture is refused by its header, before it is decoded: 3 bytes a pixel,
+    # several times as many where colours are converted.
+    cfg.INPUT.MAX_PIXELS = 89_478_485
+    cfg.INPUT.CROP.TYPE = "absolute_range"
+    cfg.INPUT.CROP.SIZE = [384, 600]
+    cfg.INPUT.CROP.PRE_RESIZE = [400, 500, 600]
+    # Several predicates on one pair of objects, in training: "all" of them; "one", drawn at random each time; "auto":
+    # "one" where the data set's metadata say one_predicate_per_pair (as for Open Images), else "all".
+    cfg.INPUT.PREDICATES_PER_PAIR = "auto"
+
+    # Detectron2's own: DATALOADER.NUM_WORKERS, FILTER_EMPTY_ANNOTATIONS, ASPECT_RATIO_GROUPING.
+    # Go on past pictures that are missing or cannot be read, and past pictures with errors in their annotations; the
+    # log names the first ones and counts all. In training another picture takes the place of a broken one. In
+    # evaluation a broken picture counts as one in which nothing was found, so that a broken copy of the data raises
+    # no metric (only the protocol `motifs` leaves it out, as it does with all pictures without prediction); one whose
+    # annotations have errors is left out, there being nothing to score against. False: the first one is an error.
+    cfg.DATALOADER.SKIP_BROKEN = False
+    cfg.DATALOADER.PREDICATE_RESAMPLING = resampling = CfgNode()
+    # "none"; "repeat_factor": a picture comes r times an epoch, the largest r_p = max(1, sqrt(THRESHOLD / f_p)) of
+    # its predicates, where f_p is the share of pictures with predicate p; "bilevel": moreover, each time, relations
+    # of its frequent predicates are left out with probability DROP * (r - r_p) / r, as if not annotated.
+    # An epoch has more iterations then, but SOLVER.MAX_ITER stays; the log says how many pictures it has.
+    resampling.METHOD = "none"
+    resampling.THRESHOLD = 0.07
+    resampling.DROP = 0.7
+
+
+def _add_solver_config(cfg: CfgNode) -> None:
+    # Detectron2's own: SOLVER.BASE_LR (transformer), WEIGHT_DECAY, STEPS, GAMMA, MAX_ITER, IMS_PER_BATCH, AMP, and
+    # CLIP_GRADIENTS with CLIP_TYPE "full_model": the global norm over all parameters, which is what the paper clips.
+    cfg.SOLVER.OPTIMIZER = "AdamW"
+    # Rate of the backbone, reference points and sampling offsets, as a multiple of BASE_LR.
+    cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
+    # Rate of new parameters (those that the initial checkpoint lacks or holds with another shape).
+    cfg.SOLVER.NEW_MULTIPLIER = 1.0
+    # How names of parameters begin that count as new although MODEL.WEIGHTS brings them, such as ["relation."] in a
+    # second stage that goes on with the best weights of a first one at a tenth of all its rates.
+    cfg.SOLVER.NEW_PARAMETERS = []
+    # Rates of one's own, as multiples of BASE_LR, for parameters whose names fit a pattern (* stands for any text):
+    # rows of [pattern, multiple], such as ["*sampling_offsets*", 0.05]. The first row that fits counts, before the
+    # keys above. Multiple 0 freezes; dropout of a frozen part stays on, as do statistics of ordinary batch norms.
+    cfg.SOLVER.LR_MULTIPLIERS = []
+    # Micro-batches of IMS_PER_BATCH whose gradients are averaged before each optimizer step.
+    cfg.SOLVER.ACCUMULATE_STEPS = 1
+    # Steps in succession that may be skipped because a loss or the gradient is NaN or infinite; the log names the
+    # pictures. One more ends the run; 0: the first one does. Weights are never changed by such a step.
+    cfg.SOLVER.SKIP_NON_FINITE = 0
+    # Keep only the outputs of the transformer's layers and compute the rest again in the backward pass: less memory,
+    # a slower step, the same gradients.
+    cfg.SOLVER.ACTIVATION_CHECKPOINTING = False
+    # Share of itself that a moving average of the weights keeps in each step, such as 0.9999; 0: no average. It is
+    # evaluated and kept as model_best in place of the trained weights, and written to model_ema.pth at the end.
+    cfg.SOLVER.EMA_DECAY = 0.0
+    # Checkpoints of SOLVER.CHECKPOINT_PERIOD that stay on the disk, the newest; 0: all. With two or more a run can go
+    # on when the last one is damaged later.
+    cfg.SOLVER.KEEP_CHECKPOINTS = 0
+    # Precision of the forward pass where Detectron2's SOLVER.AMP.ENABLED is on: "bfloat16", "float16" (CUDA only) or
+    # "auto": bfloat16 where the device has it, float16 elsewhere.
+    cfg.SOLVER.AMP.DTYPE = "auto"
+
+
+def _add_test_config(cfg: CfgNode) -> None:
+    # Detectron2's own: TEST.EVAL_PERIOD, TEST.DETECTIONS_PER_IMAGE (of `instances`).
+    # Predict and evaluate with backbone and encoder in bfloat16 (autocast). Decoder, sampling positions, boxes and
+    # relations, which scores are made of, stay float32. Faster with bfloat16 units (CPUs with avx512_bf16 or
+    # amx_bf16, recent GPUs), slower without. A detector that DETECTOR_CACHE keeps is always asked in float32.
+    cfg.TEST.AMP = False
+    cfg.TEST.SCENE_GRAPH = CfgNode()
+    # Triplets that a SceneGraph keeps.
+    cfg.TEST.SCENE_GRAPH.TRIPLETS_PER_IMAGE = 100
+    # Score of an object: "softmax" over the class logits (as the released evaluation) or "sigmoid".
+    cfg.TEST.SCENE_GRAPH.OBJECT_SCORE = "softmax"
+    # Scoring conventions, names in egtr.evaluation.PROTOCOLS. Metrics of the first are called "sgdet/R@50" and so on,
+    # those of others "sgdet_<protocol>/R@50".
+    cfg.TEST.SCENE_GRAPH.PROTOCOLS = ["reference"]
+    # K of R@K and mR@K.
+    cfg.TEST.SCENE_GRAPH.TOPK = [20, 50, 100]
+    # Resamples of the pictures for 95% intervals of R@K and mR@K, such as 1000; 0: no intervals.
+    cfg.TEST.SCENE_GRAPH.BOOTSTRAP = 0
+    # Write what the model predicts to OUTPUT_DIR/predictions_<data set>, where tools/evaluate_predictions.py and
+    # tools/compare_protocols.py score it. A later evaluation puts its own in place of it.
+    cfg.TEST.SCENE_GRAPH.SAVE_PREDICTIONS = False
+    # Pictures of DATASETS.TEST[0] whose graphs TensorBoard shows after each evaluation in training; 0: none.
+    cfg.TEST.SCENE_GRAPH.VIS_IMAGES = 4
+    # The checkpoint with the highest value of this metric is kept as model_best; "" keeps none. "auto": "sgdet/R@K"
+    # for the middle K of TOPK (50), "bbox/AP50" for a detector alone.
+    cfg.TEST.BEST_METRIC = "auto"
+    # Training ends when that metric has not risen in so many evaluations (TEST.EVAL_PERIOD) in succession; 0: never.
+    cfg.TEST.EARLY_STOPPING_PATIENCE = 0
+
+
+def get_egtr_cfg() -> CfgNode:
+    """Detectron2's default configuration with EGTR's keys added."""
+    cfg = get_cfg()
+    add_egtr_config(cfg)
+    return cfg

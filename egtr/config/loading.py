@@ -1,0 +1,151 @@
+"""Loading configurations: defaults, a YAML file, ``KEY VALUE`` pairs, and one clear message for what is wrong with them."""
+
+import difflib
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
+import torch
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
+
+import egtr
+from egtr.structures import EGTRError
+
+from .defaults import get_egtr_cfg
+from .paths import fetch
+from .yaml_file import read_config_file
+
+logger = logging.getLogger(__name__)
+
+
+def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
+    """EGTR's defaults, changed by a YAML file and then by ``KEY VALUE`` pairs.
+
+    Datasets of DATASETS.REGISTER are not registered by it: see :func:`egtr.data.datasets.register_rows`.
+
+    Args:
+        config_file: a path, ``egtr://configs/<name>`` or "" for none.
+        opts: keys and values in turn.
+
+    Returns:
+        The configuration, not frozen.
+
+    Raises:
+        EGTRError: the file is missing or not YAML, a key does not exist (the message suggests the nearest
+            one) or a value has the wrong type.
+    """
+    cfg = get_egtr_cfg()
+    if config_file:
+        _merge_file(cfg, config_file)
+    if opts:
+        _merge_opts(cfg, list(opts))
+    return cfg
+
+
+def read_config(name: str, opts: Sequence[str] = ()) -> CfgNode:
+    """Load the configuration of a shipped model or of a YAML file.
+
+    Args:
+        name: a path, ``egtr://configs/<name>``, or the name of a model or configuration that ships
+            (:func:`egtr.hub.model_zoo.list_models` and ``list_configs``).
+        opts: keys and values in turn, such as ``["MODEL.DEVICE", "cpu"]``.
+
+    Returns:
+        The configuration, not frozen.
+
+    Raises:
+        EGTRError: see :func:`load_config`; the message lists the models where there is none of that name.
+    """
+    if "://" not in name and not os.path.isfile(name):
+        # The hub answers for these paths.
+        egtr.register()
+        name = fetch(f"egtr://models/{name}")
+    return load_config(name, opts)
+
+
+def save_config(cfg: CfgNode) -> None:
+    """Write all keys to OUTPUT_DIR/config.yaml (main process; nothing where OUTPUT_DIR is empty)."""
+    if cfg.OUTPUT_DIR and comm.is_main_process():
+        path = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
+        PathManager.mkdirs(cfg.OUTPUT_DIR)
+        with PathManager.open(path, "w") as f:
+            f.write(cfg.dump())
+        logger.info("The full configuration is in %s", path)
+
+
+def without_pretrained(cfg: CfgNode) -> CfgNode:
+    """A frozen copy whose model fetches no backbone weights: for models that get all weights from a checkpoint.
+
+    Otherwise evaluation and prediction would need the network, for weights that they replace at once.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.EGTR.BACKBONE.PRETRAINED = False
+    cfg.freeze()
+    return cfg
+
+
+def fall_back_to_cpu(cfg: CfgNode) -> None:
+    """Set MODEL.DEVICE to "cpu" (in place) where it is a GPU and there is none, and say so."""
+    wanted = cfg.MODEL.DEVICE
+    if torch.device(wanted).type == "cuda" and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+        logger.info("CUDA is not available: MODEL.DEVICE is cpu instead of %s", wanted)
+
+
+def _merge_file(cfg: CfgNode, config_file: str) -> None:
+    content = read_config_file(config_file)
+    for key in _flatten(content):
+        _check_key(cfg, key, f"{config_file} (or its _BASE_)")
+    if content.get("VERSION", cfg.VERSION) != cfg.VERSION:
+        raise EGTRError(f"{config_file}: VERSION is {content['VERSION']}, but the keys are those of {cfg.VERSION}")
+    try:
+        cfg.merge_from_other_cfg(CfgNode(content))
+    except (ValueError, AssertionError, KeyError, TypeError) as error:
+        raise EGTRError(f"{config_file}: {' '.join(str(error).split())}") from error
+
+
+def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
+    if len(opts) % 2:
+        raise EGTRError(
+            f"Command line: keys and values come in pairs, but there are {len(opts)} words: {' '.join(opts)}"
+        )
+    for key, value in zip(opts[::2], opts[1::2], strict=True):
+        _check_key(cfg, key, "Command line")
+        try:
+            cfg.merge_from_list([key, value])
+        except (ValueError, SyntaxError, AssertionError, KeyError, TypeError, MemoryError, RecursionError) as error:
+            raise EGTRError(f"Command line: {key} {value}: {' '.join(str(error).split())}") from error
+
+
+def _check_key(cfg: CfgNode, key: str, where: str) -> None:
+    node: Any = cfg
+    for part in key.split("."):
+        if not isinstance(node, CfgNode) or part not in node:
+            shown = key if key.isprintable() else repr(key)
+            raise EGTRError(f"{where}: there is no key {shown}.{_suggestion(cfg, key)}")
+        node = node[part]
+
+
+def _suggestion(cfg: CfgNode, key: str) -> str:
+    known = list(_flatten(cfg))
+    near = difflib.get_close_matches(key, known, n=2, cutoff=0.8)
+    # The right key in the wrong section looks too different as a whole.
+    last = key.rpartition(".")[2]
+    near += [k for k in known if k.rpartition(".")[2] == last and k not in near][:2]
+    near = near or difflib.get_close_matches(key, known, n=1)
+    return f" Did you mean {' or '.join(near)}?" if near else " egtr/config/defaults.py lists EGTR's keys."
+
+
+def _flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Full names of all leaves."""
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, f"{name}.")
+        else:
+            yield name

@@ -1,0 +1,80 @@
+"""Images of datasets, as training and evaluation read them."""
+
+from typing import Any
+
+from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
+import numpy as np
+from detectron2.data import detection_utils
+from detectron2.utils.file_io import PathManager
+
+from egtr.structures import EGTRError
+
+from .image import CHANNEL_ORDERS, DECODING_ERRORS, TooLargeError, describe_error, open_header, to_rgb
+
+
+class BrokenImageError(EGTRError):
+    """A picture of a data set cannot be used.
+
+    Attributes:
+        kind: "missing-image", "truncated-image", "unreadable-image", "too-large", or "size-mismatch" where it is
+            another picture than the one that was annotated.
+    """
+
+    # The message alone is enough, because DataLoader workers send their errors to the main process by it.
+    def __init__(self, message: str, kind: str = "unreadable-image"):
+        super().__init__(message)
+        self.kind = kind
+
+
+def read_annotated_image(
+    record: dict[str, Any], image_format: str = "RGB", max_pixels: int | None = None
+) -> np.ndarray:
+    """The picture of a dataset dict as training and evaluation read it, its orientation by EXIF applied.
+
+    "RGB" and "BGR" are what :func:`egtr.data.image.load_image` makes of the file, so that a model sees 16-bit, CMYK and transparent
+    pictures as it will see them in prediction; other formats are left to Detectron2.
+
+    Args:
+        record: its ``file_name`` is read; ``height`` and ``width`` are compared with the picture, or set where
+            they are missing.
+        image_format: "RGB", "BGR" or another one that :func:`detectron2.data.detection_utils.read_image` knows.
+        max_pixels: see :func:`egtr.data.image.load_image`.
+
+    Returns:
+        (H, W, 3) uint8 where ``image_format`` is "RGB" or "BGR".
+
+    Raises:
+        BrokenImageError: the picture is missing, too large, cannot be decoded to its end, or has another size.
+    """
+    file_name = record["file_name"]
+    try:
+        image = _read(file_name, image_format, max_pixels)
+    except TooLargeError as error:
+        raise BrokenImageError(str(error), "too-large") from error
+    except FileNotFoundError as error:
+        message = f"{file_name}: cannot be read as a picture: there is no such file. Copy it there."
+        raise BrokenImageError(message, "missing-image") from error
+    except DECODING_ERRORS as error:
+        truncated = isinstance(error, EOFError) or "truncated" in str(error).lower()
+        message = (
+            f"{file_name}: cannot be read as a picture ({describe_error(error, file_name)}). Copy it there again."
+        )
+        raise BrokenImageError(message, "truncated-image" if truncated else "unreadable-image") from error
+    try:
+        detection_utils.check_image_size(record, image)
+    except detection_utils.SizeMismatchError as error:
+        message = (
+            f"{file_name}: fields height, width are {record['height']}, {record['width']}, but the picture is "
+            f"{image.shape[0]} high and {image.shape[1]} wide. The annotations belong to another copy of it."
+        )
+        raise BrokenImageError(message, "size-mismatch") from error
+    return image
+
+
+def _read(file_name: str, image_format: str, max_pixels: int | None) -> np.ndarray:
+    with PathManager.open(file_name, "rb") as file, open_header(file, file_name, max_pixels) as image:
+        pixels = to_rgb(image, file_name) if image_format in CHANNEL_ORDERS else None
+    if pixels is None:
+        # A copy, since what Pillow hands out is read-only, which torch warns about when fvcore flips it.
+        return np.array(detection_utils.read_image(file_name, format=image_format))
+    return pixels if image_format == "RGB" else np.ascontiguousarray(pixels[:, :, ::-1])

@@ -1,0 +1,9 @@
+"""Studies of models and runs. Nothing but the command line imports this room.
+
+- ``sweep/``             many runs with several seeds, compared
+- ``relation_analysis``  what self-attention says about relations; ``relation_plots`` draws it
+- ``training_curves``    the curves of a run
+- ``model_cost``         parameters and operations of a model
+"""
+
+from egtr import _detectron2  # noqa: F401 - says how to install Detectron2 where it is missing

@@ -1,0 +1,291 @@
+"""Does decoder self-attention encode relations? What the paper's idea (section 3.2) rests on, measured.
+
+:func:`collect_relations` asks a model about the pictures of a data set, :func:`summarize_relations` makes numbers of
+its answers, :mod:`egtr.experiments.relation_plots` pictures.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, build_detection_test_loader
+from detectron2.evaluation.evaluator import inference_context
+from detectron2.structures import Boxes
+from detectron2.structures.boxes import matched_pairwise_iou
+from scipy.stats import rankdata
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from egtr.data import SceneGraphMapper, build_augmentation, check_dataset_matches_config
+from egtr.layers import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh
+from egtr.modeling import EGTR, EGTROutput, Target
+from egtr.modeling.explain import attention_weights
+from egtr.structures import EGTRError
+
+
+@dataclass(frozen=True)
+class ImageRelations:
+    """What a model says about the M annotated objects of one picture that a query was matched to.
+
+    L decoder layers, H heads, S relation sources. In (M, M) arrays the subject comes first, then the object.
+
+    Attributes:
+        image_id, file_name: of the picture.
+        boxes: (M, 4) annotated boxes, cxcywh in 0..1 of the picture.
+        classes: (M,) annotated classes.
+        triplets: (T, 3) annotated (subject, object, predicate); the first two index the M objects.
+        attention: (L, H, M, M) float32, weight that the subject's query gives to the object's; the
+            weights that one query gives to all N queries sum to 1.
+        gates: (S, M, M) in 0..1, or None without a gate.
+        connectivity: (M, M) in 0..1, or None without a connectivity head.
+        uncertainty: (M,) in 0..1, of the match, as adaptive smoothing takes it.
+        iou: (M,) of the predicted with the annotated box.
+    """
+
+    image_id: int | str
+    file_name: str
+    boxes: np.ndarray
+    classes: np.ndarray
+    triplets: np.ndarray
+    attention: np.ndarray
+    gates: np.ndarray | None
+    connectivity: np.ndarray | None
+    uncertainty: np.ndarray
+    iou: np.ndarray
+
+    @property
+    def related(self) -> np.ndarray:
+        """(M, M) bool: whether any predicate is annotated for the pair."""
+        related = np.zeros((len(self.classes),) * 2, dtype=bool)
+        related[self.triplets[:, 0], self.triplets[:, 1]] = True
+        return related
+
+    @property
+    def closeness(self) -> np.ndarray:
+        """(M, M): minus the distance of the centres of two annotated boxes, in sides of the picture."""
+        centres = self.boxes[:, :2]
+        return -np.linalg.norm(centres[:, None] - centres, axis=-1)
+
+    @property
+    def pairs(self) -> np.ndarray:
+        """(M, M) bool: all pairs of two different objects."""
+        return ~np.eye(len(self.classes), dtype=bool)
+
+
+def auc(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Chance that a positive scores higher than a negative; ties count half (area under the ROC curve, by ranks).
+
+    Args:
+        scores: (..., P).
+        labels: (P,) bool.
+
+    Returns:
+        (...) values in 0..1; NaN without a positive or without a negative.
+    """
+    positives = int(labels.sum())
+    negatives = len(labels) - positives
+    if not positives or not negatives:
+        return np.full(np.shape(scores)[:-1], np.nan)
+    ranks = rankdata(scores, axis=-1)[..., labels].sum(-1)
+    return (ranks - positives * (positives + 1) / 2) / (positives * negatives)
+
+
+def collect_relations(
+    cfg: CfgNode, model: EGTR, dataset_name: str, num_images: int | None = None
+) -> list[ImageRelations]:
+    """Ask ``model`` about the first ``num_images`` pictures of a data set (None: all), with a progress bar.
+
+    Args:
+        cfg: the model's; pictures are resized as for evaluation.
+
+    Raises:
+        EGTRError: the data set does not fit the model, has no relations, or cannot be read.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DATASETS.TEST = (dataset_name,)
+    check_dataset_matches_config(cfg, train=False)
+    records = DatasetCatalog.get(dataset_name)[:num_images]
+    if not any(record.get("relations") for record in records):
+        raise EGTRError(f"Data set {dataset_name!r}: its {len(records)} pictures have no relations to look for")
+    mapper = SceneGraphMapper(
+        # As in training, because matching needs instances; but nothing is drawn at random.
+        is_train=True,
+        augmentations=build_augmentation(cfg, is_train=False),
+        image_format=cfg.INPUT.FORMAT,
+    )
+    loader = build_detection_test_loader(records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
+    num_heads = cfg.MODEL.EGTR.TRANSFORMER.NHEADS
+    with inference_context(model), torch.no_grad():
+        return [analyze_image(model, inputs[0], num_heads) for inputs in tqdm(loader, "analyzing", unit="picture")]
+
+
+def analyze_image(model: EGTR, record: dict[str, Any], num_heads: int) -> ImageRelations:
+    """One picture.
+
+    Args:
+        model: in evaluation mode.
+        record: as the model takes it in training, with ``instances`` and ``relations``.
+        num_heads: H, of the decoder's self-attention.
+    """
+    output = model.network(model.preprocess_image([record]))
+    instances = record["instances"].to(model.device)
+    height, width = instances.image_size
+    target = Target(
+        classes=instances.gt_classes,
+        boxes=box_xyxy_to_cxcywh(instances.gt_boxes.tensor) / torch.tensor([width, height] * 2, device=model.device),
+        relations=record["relations"].to(model.device),
+    )
+    return relations_of_output(
+        output, target, model.criterion, num_heads, image_id=record["image_id"], file_name=record["file_name"]
+    )
+
+
+def relations_of_output(
+    output: EGTROutput, target: Target, criterion, num_heads: int, *, image_id: int | str, file_name: str
+) -> ImageRelations:
+    """What dense output for a batch of one picture says about the picture's annotated objects.
+
+    Args:
+        criterion: matches, and knows the uncertainty of a match.
+    """
+    (match,) = criterion.matcher(output.logits, output.pred_boxes, [target])
+    # Objects in the order of their annotations; those that no query is left for drop out, with their relations.
+    order = match.objects.argsort()
+    queries, objects = match.queries[order], match.objects[order]
+    place = torch.full((len(target.classes),), -1, dtype=torch.int64, device=objects.device)
+    place[objects] = torch.arange(len(objects), device=objects.device)
+    ends = place[target.relations[:, :2]]
+    triplets = torch.cat([ends, target.relations[:, 2:]], dim=1)[(ends >= 0).all(1)]
+
+    def among_matched(values: Tensor | None) -> np.ndarray | None:
+        return None if values is None else _numpy(values[..., queries[:, None], queries])
+
+    connectivity = output.connectivity_logits
+    predicted, annotated = output.pred_boxes[0, queries].float(), target.boxes[objects].float()
+    return ImageRelations(
+        image_id=image_id,
+        file_name=file_name,
+        boxes=_numpy(annotated),
+        classes=_numpy(target.classes[objects]),
+        triplets=_numpy(triplets),
+        attention=among_matched(
+            attention_weights([q[0] for q in output.queries], [k[0] for k in output.keys], num_heads)
+        ),
+        gates=among_matched(None if output.gates is None else output.gates[0].float()),
+        connectivity=among_matched(None if connectivity is None else connectivity[0].float().sigmoid()),
+        uncertainty=_numpy(criterion.uncertainty(match.costs[order])),
+        iou=_numpy(matched_pairwise_iou(Boxes(box_cxcywh_to_xyxy(predicted)), Boxes(box_cxcywh_to_xyxy(annotated)))),
+    )
+
+
+def summarize_relations(
+    images: Sequence[ImageRelations], predicate_names: Sequence[str], source_names: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Numbers over all pictures.
+
+    A pair is an ordered pair of two different matched objects of one picture; it is related if any predicate is
+    annotated for it.
+
+    Args:
+        images: at least one, all of the same model.
+        predicate_names: R names.
+        source_names: S names, of :func:`~egtr.modeling.explain.source_names`; read only where there is a gate.
+
+    Returns:
+        Plain numbers, lists and dicts; NaN where there is nothing to measure.
+
+        - num_images, num_objects (matched), num_pairs, num_related.
+        - attention: L lists of H numbers under "auc" (attention of the subject to the object, all pairs of all
+          pictures ranked together), "auc_reversed" (of the object to the subject) and "auc_within_images" (as "auc",
+          but only pairs of one picture are compared; mean over pictures).
+        - others: the same three numbers for scores to compare with: "closeness" of the annotated boxes, the model's
+          "connectivity" (None without that head).
+        - gates: None without a gate; else "sources" (names), mean gates of the S sources over "related" and
+          "unrelated" pairs, and under "predicates" for each name its "count" of triplets and mean "gates" over them.
+        - uncertainty: "pearson" and "spearman" correlation of a match's uncertainty with its IoU. The matching cost
+          behind the uncertainty contains GIoU, so some correlation is there by construction.
+    """
+    labels = np.concatenate([image.related[image.pairs] for image in images])
+    layers, heads = images[0].attention.shape[:2]
+    return {
+        "num_images": len(images),
+        "num_objects": sum(len(image.classes) for image in images),
+        "num_pairs": len(labels),
+        "num_related": int(labels.sum()),
+        "attention": {
+            name: values.reshape(layers, heads).tolist()
+            for name, values in _aucs(images, [np.concatenate(image.attention) for image in images])
+        },
+        "others": {
+            name: None
+            if any(score is None for score in scores)
+            else {kind: values.item() for kind, values in _aucs(images, [score[None] for score in scores])}
+            for name, scores in {
+                "closeness": [image.closeness for image in images],
+                "connectivity": [image.connectivity for image in images],
+            }.items()
+        },
+        "gates": _gates(images, predicate_names, source_names) if images[0].gates is not None else None,
+        "uncertainty": _correlations(
+            np.concatenate([image.uncertainty for image in images]), np.concatenate([image.iou for image in images])
+        ),
+    }
+
+
+def _aucs(images: Sequence[ImageRelations], scores: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
+    """AUCs of K scores: name to (K,), for scores (K, M, M) of each picture."""
+    labels = [image.related[image.pairs] for image in images]
+    forward = [score[:, image.pairs] for image, score in zip(images, scores, strict=True)]
+    reversed_ = [score.swapaxes(1, 2)[:, image.pairs] for image, score in zip(images, scores, strict=True)]
+    within = np.array([auc(*entry) for entry in zip(forward, labels, strict=True)])
+    together = np.concatenate(labels)
+    # Row by row: the ranks of all heads at once would take several times the memory.
+    return [
+        ("auc", np.array([auc(row, together) for row in np.concatenate(forward, axis=1)])),
+        ("auc_reversed", np.array([auc(row, together) for row in np.concatenate(reversed_, axis=1)])),
+        ("auc_within_images", _mean(within[np.isfinite(within).all(1)])),
+    ]
+
+
+def _gates(images: Sequence[ImageRelations], predicate_names: Sequence[str], source_names: Sequence[str]) -> dict:
+    def over(chosen: Sequence[np.ndarray]) -> np.ndarray:
+        """(P, S): gates of the pairs in (M, M) masks."""
+        return np.concatenate([image.gates[:, mask].T for image, mask in zip(images, chosen, strict=True)])
+
+    of_triplets = np.concatenate([image.gates[:, image.triplets[:, 0], image.triplets[:, 1]].T for image in images])
+    predicates = np.concatenate([image.triplets[:, 2] for image in images])
+    return {
+        "sources": list(source_names),
+        "related": _mean(over([image.related & image.pairs for image in images])).tolist(),
+        "unrelated": _mean(over([~image.related & image.pairs for image in images])).tolist(),
+        "predicates": {
+            name: {
+                "count": int((predicates == number).sum()),
+                "gates": _mean(of_triplets[predicates == number]).tolist(),
+            }
+            for number, name in enumerate(predicate_names)
+        },
+    }
+
+
+def _mean(rows: np.ndarray) -> np.ndarray:
+    """Mean of (P, K) over P; NaN without rows, where numpy would warn."""
+    return rows.mean(0) if len(rows) else np.full(rows.shape[1], np.nan)
+
+
+def _correlations(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+    if len(first) < 2 or not np.ptp(first) or not np.ptp(second):
+        return {"pearson": math.nan, "spearman": math.nan}
+    return {
+        "pearson": float(np.corrcoef(first, second)[0, 1]),
+        "spearman": float(np.corrcoef(rankdata(first), rankdata(second))[0, 1]),
+    }
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy()

@@ -1,0 +1,176 @@
+"""What a sweep says: means, deviations and paired differences, as Markdown, CSV and a plot."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from scipy import stats
+from tabulate import tabulate
+
+from egtr.evaluation.report import write_csv
+from egtr.structures import EGTRError
+
+from .definition import RESULT_FILE, Sweep
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One setting, one metric. Everything in the metric's unit, percent; NaN where there are too few seeds.
+
+    Attributes:
+        setting, metric: their names.
+        seeds: finished runs.
+        mean, std: over these; the deviation is the sample's (divisor one less than the number of seeds).
+        pairs: seeds that the baseline has finished too.
+        difference: mean over the pairs of setting minus baseline with the same seed.
+        low, high: 95% interval of the difference by Student's t distribution with ``pairs`` - 1 degrees of freedom.
+    """
+
+    setting: str
+    metric: str
+    seeds: int
+    mean: float
+    std: float
+    pairs: int
+    difference: float
+    low: float
+    high: float
+
+
+def compare_settings(sweep: Sweep) -> list[Comparison]:
+    """Every setting with a finished run and every metric, in the order of the sweep file.
+
+    Raises:
+        EGTRError: a finished run has no such metric.
+    """
+    finished: dict[str, dict[int, dict[str, float]]] = {name: {} for name in sweep.settings}
+    for run in sweep.runs():
+        result = run.result()
+        if result is not None:
+            missing = [metric for metric in sweep.metrics if metric not in result["metrics"]]
+            if missing:
+                raise EGTRError(
+                    f"METRICS: {run.folder / RESULT_FILE} has no {', '.join(missing)}; there are: "
+                    f"{', '.join(result['metrics'])}"
+                )
+            finished[run.setting][run.seed] = result["metrics"]
+    base = finished[sweep.baseline]
+    comparisons = []
+    for setting, by_seed in finished.items():
+        for metric in sweep.metrics if by_seed else ():
+            values = [found[metric] for found in by_seed.values()]
+            paired = [found[metric] - base[seed][metric] for seed, found in by_seed.items() if seed in base]
+            if setting == sweep.baseline:
+                paired = []
+            comparisons.append(
+                Comparison(setting, metric, len(values), *_mean_and_std(values), len(paired), *_interval(paired))
+            )
+    return comparisons
+
+
+def _mean_and_std(values: Sequence[float]) -> tuple[float, float]:
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+
+def _interval(differences: Sequence[float]) -> tuple[float, float, float]:
+    """Mean, and the ends of its interval."""
+    if not differences:
+        return math.nan, math.nan, math.nan
+    mean, std = _mean_and_std(differences)
+    degrees = len(differences) - 1
+    half = stats.t.ppf((1 + LEVEL) / 2, degrees) * std / math.sqrt(len(differences)) if degrees else math.nan
+    return mean, mean - half, mean + half
+
+
+def sweep_table(sweep: Sweep, comparisons: Sequence[Comparison]) -> str:
+    """The comparisons as Markdown: a row for each setting."""
+    rows = []
+    for setting in dict.fromkeys(c.setting for c in comparisons):
+        mine = [c for c in comparisons if c.setting == setting]
+        row = {"setting": f"{setting} (baseline)" if setting == sweep.baseline else setting, "seeds": mine[0].seeds}
+        for c in mine:
+            name = c.metric.rpartition("/")[2]
+            row[name] = f"{c.mean:.2f}" + (f" ± {c.std:.2f}" if math.isfinite(c.std) else "")
+            row[f"Δ {name}"] = _signed(c)
+        rows.append(row)
+    return tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True)
+
+
+def _signed(c: Comparison) -> str:
+    if not c.pairs:
+        return ""
+    interval = f" ({c.low:+.2f} to {c.high:+.2f})" if math.isfinite(c.low) else ""
+    return f"{c.difference:+.2f}{interval}"
+
+
+def explain(sweep: Sweep, comparisons: Sequence[Comparison]) -> str:
+    """How the numbers of the table came about."""
+    settings = len({c.setting for c in comparisons}) - 1
+    return (
+        f"Percent: mean ± standard deviation over seeds. Δ: mean difference to {sweep.baseline!r} of the same seed, "
+        "over the seeds that both have finished, with its 95% interval (Student's t distribution, one degree of "
+        "freedom less than there are pairs). Each interval stands for itself: where nothing differs, one in twenty "
+        f"misses zero all the same, and this table has up to {max(settings, 0) * len(sweep.metrics)}."
+    )
+
+
+def write_sweep_report(sweep: Sweep, comparisons: Sequence[Comparison]) -> list[Path]:
+    """Write ``sweep.md``, ``sweep.csv`` and ``sweep.png`` into the sweep's OUTPUT_DIR; prints the table.
+
+    Returns:
+        The files.
+    """
+    text = f"{sweep_table(sweep, comparisons)}\n\n{explain(sweep, comparisons)}\n"
+    print(text)
+    paths = [sweep.output_dir / f"sweep.{suffix}" for suffix in ("md", "csv", "png")]
+    sweep.output_dir.mkdir(parents=True, exist_ok=True)
+    paths[0].write_text(text, encoding="utf-8")
+    write_csv(paths[1], [vars(c) for c in comparisons])
+    plot_sweep(paths[2], sweep, comparisons)
+    return paths
+
+
+def plot_sweep(path: str | Path, sweep: Sweep, comparisons: Sequence[Comparison]) -> None:
+    """Draw differences to the baseline with their intervals, a panel for each metric.
+
+    Args:
+        path: a PNG, or whatever matplotlib writes by its suffix.
+    """
+    names = [name for name in dict.fromkeys(c.setting for c in comparisons) if name != sweep.baseline]
+    figure = Figure(
+        figsize=(2.5 + 3 * len(sweep.metrics), 1.3 + 0.3 * max(len(names), 1)), dpi=150, layout="constrained"
+    )
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(sweep.metrics), sharey=True, squeeze=False)[0]
+    for axes, metric in zip(panels, sweep.metrics, strict=True):
+        baseline = [c for c in comparisons if c.metric == metric and c.setting == sweep.baseline]
+        shown = [c for c in comparisons if c.metric == metric and c.pairs]
+        for c in shown:
+            sure = math.isfinite(c.low)
+            color = "#0072B2" if sure and (c.low > 0 or c.high < 0) else "0.45"
+            errors = [[c.difference - c.low], [c.high - c.difference]] if sure else None
+            # A ring: one seed, so nothing is known about chance.
+            fill = color if sure else "white"
+            style = {"fmt": "o", "color": color, "markerfacecolor": fill, "markersize": 5, "capsize": 3}
+            axes.errorbar(c.difference, names.index(c.setting), xerr=errors, **style)
+        axes.axvline(0, color="0.2", linewidth=1)
+        axes.grid(axis="x", color="0.9", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        title = metric.rpartition("/")[2] + "".join(f" ({sweep.baseline}: {c.mean:.1f})" for c in baseline)
+        axes.set_title(_literal(title), fontsize=10)
+        axes.set_yticks(range(len(names)), [_literal(name) for name in names])
+        axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
+    figure.supxlabel(_literal(f"difference to {sweep.baseline!r}, points, 95% interval over seeds"), fontsize=10)
+    figure.savefig(path)
+
+
+def _literal(text: str) -> str:
+    """matplotlib reads formulas between dollars."""
+    return text.replace("$", r"\$")

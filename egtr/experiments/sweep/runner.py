@@ -1,0 +1,170 @@
+"""Running what a sweep asks for: resumable, a process for each free slot."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from egtr.structures import EGTRError
+
+from .definition import RESULT_FILE, Run, Sweep, read_json, to_options, write_json
+
+STARTED_FILE, OUTPUT_FILE, LOCK_FILE = "started.json", "output.txt", "lock"
+# Seconds between two looks at the running processes, and those that a stopped process has to end.
+_POLL, _GRACE = 0.2, 10.0
+
+
+def run_sweep(sweep: Sweep, train_script: str | Path, extensions: Sequence[str] = ()) -> list[Run]:
+    """Run what has no result yet; prints a line for each run.
+
+    A run that was interrupted goes on from its last checkpoint. One that fails is reported and does not stop the
+    others; it is tried again when the sweep is started again. An interrupt (Ctrl-C) stops the running processes.
+
+    Args:
+        train_script: ``tools/train_net.py`` or another with its arguments.
+        extensions: for its ``--extension``.
+
+    Returns:
+        The runs that failed.
+    """
+    runs = sweep.runs()
+    waiting = [run for run in runs if run.result() is None]
+    print(
+        f"{len(runs)} runs: {len(runs) - len(waiting)} finished before, {len(waiting)} to do, {sweep.slots} at a time"
+    )
+    command = [sys.executable, str(train_script), "--config-file", sweep.config]
+    command += [word for name in extensions for word in ("--extension", name)]
+    active: list[_Process] = []
+    failed: list[Run] = []
+    done = len(runs) - len(waiting)
+    try:
+        while waiting or active:
+            while waiting and len(active) < sweep.slots:
+                run = waiting.pop(0)
+                try:
+                    active.append(_Process(run, command, sweep))
+                except EGTRError as error:
+                    done += 1
+                    failed.append(run)
+                    print(f"[{done}/{len(runs)}] {run.setting}, seed {run.seed}: FAILED: {error}", flush=True)
+            time.sleep(_POLL)
+            for process in [process for process in active if process.has_ended()]:
+                active.remove(process)
+                done += 1
+                error = process.finish()
+                if error:
+                    failed.append(process.run)
+                outcome = error or ", ".join(f"{m} {process.metrics[m]:.2f}" for m in sweep.metrics)
+                where = f"[{done}/{len(runs)}] {process.run.setting}, seed {process.run.seed}"
+                print(f"{where} ({process.seconds:.0f} s): {outcome}", flush=True)
+    finally:
+        for process in active:
+            process.stop()
+    return failed
+
+
+class _Process:
+    """A run that is running.
+
+    Raises:
+        EGTRError: its folder is in use: by another sweep, or by a run that has outlived a sweep that was killed.
+    """
+
+    def __init__(self, run: Run, command: Sequence[str], sweep: Sweep):
+        self.run, self.wanted = run, sweep.metrics
+        self.metrics: dict[str, float] = {}
+        self.limit = sweep.max_minutes and 60 * sweep.max_minutes
+        self.begin = time.monotonic()
+        run.folder.mkdir(parents=True, exist_ok=True)
+        lock = _lock(run.folder)
+        resumes = read_json(run.folder / STARTED_FILE).get("fingerprint") == run.fingerprint
+        if not resumes:
+            # Metrics are appended to this file, and neither another configuration's nor its end must count.
+            for name in ("metrics.json", "last_checkpoint"):
+                (run.folder / name).unlink(missing_ok=True)
+            write_json(run.folder / STARTED_FILE, {"fingerprint": run.fingerprint})
+        threads = {f"{name}_NUM_THREADS": str(sweep.threads) for name in ("OMP", "MKL", "OPENBLAS")}
+        # The process takes the lock over, and holds it to its end.
+        with lock, (run.folder / OUTPUT_FILE).open("ab" if resumes else "wb") as output:
+            # In a session of its own, so that it can be stopped together with its data workers.
+            self.process = subprocess.Popen(
+                [*command, *(["--resume"] if resumes else []), *to_options(run.overrides)],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **threads},
+                start_new_session=True,
+                pass_fds=[lock.fileno()],
+            )
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.begin
+
+    def has_ended(self) -> bool:
+        return self.process.poll() is not None or self._is_late()
+
+    def _is_late(self) -> bool:
+        return bool(self.limit) and self.seconds > self.limit
+
+    def finish(self) -> str:
+        """Write the result file; returns what went wrong, "" where nothing did."""
+        output = self.run.folder / OUTPUT_FILE
+        if self.process.poll() is None:
+            self.stop()
+            return f"FAILED: stopped after MAX_MINUTES ({self.limit / 60:g}); see {output}"
+        if self.process.returncode:
+            last = output.read_text(errors="replace").strip().rpartition("\n")[2]
+            return f"FAILED: exit status {self.process.returncode}: {last} (see {output})"
+        # A run that a signal stops, such as a cluster's, ends with status 0 as well.
+        if not _has_reached_its_end(self.run.folder):
+            return f"FAILED: stopped before its end; the same command goes on with it; see {output}"
+        self.metrics = _last_evaluation(self.run.folder / "metrics.json")
+        missing = [name for name in self.wanted if name not in self.metrics]
+        if missing:
+            there = ", ".join(self.metrics) or "none"
+            return f"FAILED: no {', '.join(missing)} among its metrics (METRICS); there are: {there}"
+        content = {"setting": self.run.setting, "seed": self.run.seed, "fingerprint": self.run.fingerprint}
+        content |= {"overrides": dict(self.run.overrides), "seconds": round(self.seconds, 1), "metrics": self.metrics}
+        write_json(self.run.folder / RESULT_FILE, content)
+        return ""
+
+    def stop(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self.process.pid, number)
+                self.process.wait(_GRACE)
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                continue
+
+
+def _lock(folder: Path) -> IO:
+    """An open file that no process but this one and those that it passes the file to has locked."""
+    lock = (folder / LOCK_FILE).open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise EGTRError(
+            f"{folder}: a run of another sweep is at work there, perhaps one that was killed. Wait for it or end it"
+        ) from error
+    return lock
+
+
+def _has_reached_its_end(folder: Path) -> bool:
+    last = folder / "last_checkpoint"
+    return last.is_file() and last.read_text().strip() == "model_final.pth"
+
+
+def _last_evaluation(path: Path) -> dict[str, float]:
+    """Metrics of the last evaluation in a ``metrics.json`` of Detectron2: those with a slash in their name."""
+    found: dict[str, float] = {}
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        found = {name: value for name, value in json.loads(line).items() if "/" in name} or found
+    return found

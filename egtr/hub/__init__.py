@@ -1,0 +1,9 @@
+"""From names to models: where configurations and weights lie.
+
+- ``model_zoo``     what ships with the library
+- ``path_handler``  ``egtr://`` paths for Detectron2
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submodules=["model_zoo"])

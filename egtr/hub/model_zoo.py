@@ -1,0 +1,117 @@
+"""Where the configurations and weights that ship with EGTR lie, in a clone and in an installed package alike.
+
+In a clone they are the folders ``configs/``, ``projects/EGTR/configs/`` and ``projects/EGTR/weights/``. The
+wheel carries the same folders inside the package, under ``egtr/_resources/``, so that relative ``_BASE_``
+entries of the YAML files lead to the same neighbours.
+"""
+
+import os
+from pathlib import Path
+
+from egtr.config.arguments import DEFAULT_MODEL
+from egtr.structures.errors import EGTRError
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "MODELS",
+    "get_model_config_file",
+    "get_config_file",
+    "get_weights_file",
+    "list_configs",
+    "list_models",
+    "list_weights",
+]
+
+# Later folders are looked at where the earlier ones do not have the name.
+FOLDERS = {"configs": ("configs", "projects/EGTR/configs"), "weights": ("projects/EGTR/weights",)}
+# Models whose weights come with EGTR, by name: the configuration that predicts with them.
+MODELS = {"scenes": "scenes/egtr.yaml"}
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pkl")
+
+
+def resource_root() -> Path:
+    """The folder that holds ``configs/`` and ``projects/``: in the installed package, or the clone's root."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "_resources"
+    return installed if installed.is_dir() else package.parent
+
+
+def list_models() -> list[str]:
+    """Names of the trained models that come with EGTR, for :func:`egtr.predict`, sorted."""
+    return sorted(MODELS)
+
+
+def list_configs() -> list[str]:
+    """Names that :func:`get_config_file` takes, sorted."""
+    return _list("configs", (".yaml",))
+
+
+def list_weights() -> list[str]:
+    """Names that :func:`get_weights_file` takes, sorted."""
+    return _list("weights", WEIGHT_SUFFIXES)
+
+
+def get_config_file(name: str) -> str:
+    """Path of a configuration that comes with EGTR.
+
+    Args:
+        name: relative to ``configs/`` or ``projects/EGTR/configs/``, for example ``"scenes/egtr.yaml"``.
+
+    Returns:
+        The absolute path of an existing file, fit for ``cfg.merge_from_file``.
+
+    Raises:
+        EGTRError: there is no such configuration; the message lists those that there are.
+    """
+    return _find("configs", name, list_configs())
+
+
+def get_model_config_file(name: str) -> str:
+    """Find the configuration that predicts with a shipped model: what ``egtr://models/<name>`` stands for.
+
+    Args:
+        name: of :func:`list_models`, or of :func:`list_configs`.
+
+    Returns:
+        The absolute path of an existing file.
+
+    Raises:
+        EGTRError: there is neither; the message lists the models.
+    """
+    if name not in MODELS and name not in list_configs():
+        raise EGTRError(
+            f"{name}: is neither a file nor a model that comes with EGTR. Models are: {', '.join(list_models())}. "
+            "egtr.hub.model_zoo.list_configs() lists configurations"
+        )
+    return get_config_file(MODELS.get(name, name))
+
+
+def get_weights_file(name: str) -> str:
+    """Path of a weights file that comes with EGTR: what ``egtr://weights/<name>`` stands for.
+
+    Raises:
+        EGTRError: there is no such file; the message lists those that there are.
+    """
+    return _find("weights", name, list_weights())
+
+
+def _list(kind: str, suffixes: tuple[str, ...]) -> list[str]:
+    names = set()
+    for folder in FOLDERS[kind]:
+        start = resource_root() / folder
+        names.update(p.relative_to(start).as_posix() for p in start.rglob("*") if p.suffix in suffixes)
+    return sorted(names)
+
+
+def _find(kind: str, name: str, available: list[str]) -> str:
+    root = resource_root()
+    for folder in FOLDERS[kind]:
+        # normpath, not resolve: the weights of a clone may be links to another disk.
+        path = Path(os.path.normpath(root / folder / name))
+        if path.is_relative_to(root) and path.is_file():
+            return str(path)
+    raise EGTRError(
+        f"{name}: EGTR comes with no such file under {' or '.join(FOLDERS[kind])}. "
+        f"Take one of: {', '.join(available) or '(none: the folder is empty)'}. "
+        "Your own files are named by their path."
+    )

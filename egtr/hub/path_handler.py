@@ -1,0 +1,79 @@
+"""``egtr://`` paths, which work wherever Detectron2 takes a path.
+
+Importing this module registers their handler with Detectron2's ``PathManager``; :func:`egtr.register` does.
+"""
+
+from typing import Any
+
+from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
+from detectron2.utils.file_io import PathHandler, PathManager
+
+from egtr.structures.errors import EGTRError
+
+from .model_zoo import (
+    FOLDERS,
+    get_config_file,
+    get_model_config_file,
+    get_weights_file,
+    list_configs,
+    list_models,
+    list_weights,
+)
+
+
+class EGTRPathHandler(PathHandler):
+    """Reads ``egtr://configs/<name>``, ``egtr://weights/<file>`` and ``egtr://models/<name>``. Nothing is written there.
+
+    ``..`` in a name is understood as long as it stays among EGTR's own files, because ``_BASE_`` of a YAML
+    file is joined to the name of the file that states it.
+    """
+
+    PREFIX = "egtr://"
+
+    def _get_supported_prefixes(self) -> list[str]:
+        return [self.PREFIX]
+
+    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
+        self._check_kwargs(kwargs)
+        kind, _, name = path[len(self.PREFIX) :].partition("/")
+        if kind == "configs":
+            return get_config_file(name)
+        if kind == "weights":
+            return get_weights_file(name)
+        if kind == "models":
+            return get_model_config_file(name)
+        raise EGTRError(
+            f"{path}: what follows egtr:// must be configs/<name>, weights/<file> or models/<name>, not {kind!r}."
+        )
+
+    def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any):
+        if set(mode) & set("wax+"):
+            raise EGTRError(f"{path}: mode {mode!r}, but egtr:// paths are read-only. Write to an ordinary path.")
+        return open(self._get_local_path(path), mode, buffering, **kwargs)
+
+    def _isfile(self, path: str, **kwargs: Any) -> bool:
+        self._check_kwargs(kwargs)
+        try:
+            self._get_local_path(path)
+        except EGTRError:
+            return False
+        return True
+
+    def _exists(self, path: str, **kwargs: Any) -> bool:
+        return self._isfile(path, **kwargs)
+
+    def _isdir(self, path: str, **kwargs: Any) -> bool:
+        self._check_kwargs(kwargs)
+        return path[len(self.PREFIX) :].rstrip("/") in (*FOLDERS, "models")
+
+    def _ls(self, path: str, **kwargs: Any) -> list[str]:
+        self._check_kwargs(kwargs)
+        lists = {"configs": list_configs, "weights": list_weights, "models": list_models}
+        kind = path[len(self.PREFIX) :].rstrip("/")
+        if kind not in lists:
+            raise EGTRError(f"{path}: only egtr://configs, egtr://weights and egtr://models can be listed.")
+        return lists[kind]()
+
+
+# Overriding makes importlib.reload harmless; the prefix is EGTR's own.
+PathManager.register_handler(EGTRPathHandler(), allow_override=True)

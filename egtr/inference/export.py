@@ -1,0 +1,137 @@
+"""Files of many graphs: a picture of each, and the graph itself as JSON or GraphML beside it."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import chain, count
+from pathlib import Path
+
+import networkx as nx
+from tqdm.auto import tqdm
+
+from egtr.data.image import find_images
+from egtr.data.sources import MEDIA_SUFFIXES, Pictures
+from egtr.structures import EGTRError, Predictor, SceneGraph
+from egtr.visualization.draw import save_scene_graph
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
+GRAPH_SUFFIXES = (".json", ".graphml")
+
+
+def export_scene_graphs(
+    predictor: Predictor,
+    paths: Iterable[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    suffix: str = ".png",
+    graph_suffixes: Collection[str] = (".json",),
+    select: Callable[[SceneGraph], SceneGraph] = SceneGraph.for_display,
+    show_scores: bool = False,
+    batch_size: int = 1,
+    threads: int = 1,
+    progress: bool = True,
+) -> tuple[list[Path], list[EGTRError]]:
+    """Write ``<stem>.png``, the picture with its graph, and ``<stem>.json``, the same graph, for every picture.
+
+    A picture that cannot be read is passed over with one line on standard error. Of pictures with one stem the
+    later ones are called ``<stem>_2`` and so on; frames of a video ``<stem>_frame000012``.
+
+    Args:
+        paths: pictures, folders and patterns, see :func:`egtr.data.image.find_images`.
+        output: folder, made if it does not exist. For a single picture it may be the file to write, by a suffix of
+            PICTURE_SUFFIXES; the files of the graph lie beside it.
+        suffix: of the pictures, one of PICTURE_SUFFIXES.
+        graph_suffixes: of the files of the graph itself, of GRAPH_SUFFIXES.
+        select: returns what of a graph is drawn and written.
+        show_scores: see :func:`egtr.visualization.draw_scene_graph`.
+        batch_size, threads: see :meth:`egtr.inference.EGTRPredictor.predict`.
+        progress: show a progress bar.
+
+    Returns:
+        The pictures written, in order, and an error for each one that could not be read.
+
+    Raises:
+        EGTRError: a suffix is none of these; a file to be written is one of ``paths``; ``output`` is a file, but
+            there are several pictures. Nothing has been written then.
+    """
+    for wrong in {suffix} - {*PICTURE_SUFFIXES} | {*graph_suffixes} - {*GRAPH_SUFFIXES}:
+        raise EGTRError(
+            f"suffix {wrong!r} is none that can be written; pictures are {', '.join(PICTURE_SUFFIXES)}, graphs "
+            f"{', '.join(GRAPH_SUFFIXES)}"
+        )
+    paths = find_images(paths)
+    targets = _choose_targets(paths, Path(output), suffix)
+    _check_targets(paths, targets, graph_suffixes)
+
+    written, errors = [], []
+    pictures = Pictures(paths)
+    results = predictor.predict(pictures, batch_size=batch_size, threads=threads)
+    for result in tqdm(results, total=pictures.total, unit="picture", disable=not progress):
+        if result.error is not None:
+            # through tqdm, or the line lands in the middle of the bar
+            tqdm.write(str(result.error), file=sys.stderr)
+            errors.append(result.error)
+            continue
+        graph = select(result.graph)
+        target = targets[graph.file_name]
+        target = target.with_name(f"{frame_stem(target.stem, graph)}{target.suffix}")
+        save_scene_graph(target, result.image, graph, show_scores=show_scores)
+        for graph_suffix in graph_suffixes:
+            save_graph(target.with_suffix(graph_suffix), graph)
+        written.append(target)
+    return written, errors
+
+
+def save_graph(path: str | os.PathLike[str], graph: SceneGraph) -> None:
+    """Write a graph as ``.json`` (docs/scene_graph_json.md) or ``.graphml`` (yEd, Gephi, Cytoscape, networkx).
+
+    Raises:
+        EGTRError: the suffix is neither.
+    """
+    path = Path(path)
+    if path.suffix == ".json":
+        text = json.dumps(graph.to_dict(), indent=1, ensure_ascii=False) + "\n"
+        # A file name that is no UTF-8 has characters that can be written as escapes alone, JSON's own.
+        path.write_text(text, "utf-8", errors="backslashreplace")
+    elif path.suffix == ".graphml":
+        nx.write_graphml(graph.to_networkx(), path)
+    else:
+        raise EGTRError(f"{path}: graphs are written as {' or '.join(GRAPH_SUFFIXES)}")
+
+
+def _choose_targets(paths: Sequence[str], output: Path, suffix: str) -> dict[str, Path]:
+    suffixes = {*MEDIA_SUFFIXES, *PICTURE_SUFFIXES}
+    if output.suffix.lower() not in suffixes or output.is_dir():
+        return {p: output / f"{stem}{suffix}" for p, stem in zip(paths, unique_stems(paths), strict=True)}
+    if len(paths) != 1:
+        raise EGTRError(f"{output}: is one file, but there are {len(paths)} pictures; give a folder")
+    if output.suffix.lower() not in PICTURE_SUFFIXES:
+        raise EGTRError(f"{output}: pictures are written as {', '.join(PICTURE_SUFFIXES)}; take one of these")
+    return {paths[0]: output}
+
+
+def _check_targets(paths: Iterable[str], targets: dict[str, Path], graph_suffixes: Iterable[str]) -> None:
+    inputs = {os.path.realpath(path) for path in paths}
+    for target in targets.values():
+        for path in (target, *(target.with_suffix(suffix) for suffix in graph_suffixes)):
+            if os.path.realpath(path) in inputs:
+                raise EGTRError(f"{path}: is one of the pictures to read; choose another output folder")
+
+
+def frame_stem(stem: str, graph: SceneGraph) -> str:
+    """The stem itself, or of a frame of a video with its number."""
+    return stem if graph.frame is None else f"{stem}_frame{graph.frame:06d}"
+
+
+def unique_stems(paths: Sequence[str]) -> list[str]:
+    """Names for the results of each path: its stem, with a number where an earlier one has taken that."""
+    stems: list[str] = []
+    taken: set[str] = set()
+    for path in paths:
+        stem = Path(path).stem
+        numbered = chain([stem], (f"{stem}_{n}" for n in count(2)))
+        # some file systems take "Dog" and "dog" for one name
+        stems.append(next(name for name in numbered if name.casefold() not in taken))
+        taken.add(stems[-1].casefold())
+    return stems

@@ -1,0 +1,42 @@
+"""What a predictor is to everything that draws, exports or serves."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from .errors import EGTRError
+from .scene_graph import SceneGraph
+
+
+@dataclass
+class PredictedImage:
+    """One image and what a model found in it.
+
+    Attributes:
+        image: (H, W, 3) uint8, RGB; None where it could not be read.
+        graph: all queries as objects, triplets by descending score; None where the image could not be read.
+        error: why it could not be read, or None.
+    """
+
+    image: np.ndarray | None = None
+    graph: SceneGraph | None = None
+    error: EGTRError | None = None
+
+
+class Predictor(Protocol):
+    """Anything that predicts: :class:`egtr.inference.EGTRPredictor`, or an object of your own with this method."""
+
+    def predict(
+        self, source: Any, channel_order: str | None = None, *, batch_size: int = 1, threads: int = 1
+    ) -> Iterable[PredictedImage]:
+        """Predict the scene graphs of many images, in order; an image that cannot be read does not stop it.
+
+        Args:
+            source: see :class:`egtr.data.sources.Pictures`.
+            channel_order: "RGB" or "BGR"; needed for arrays and tensors with three channels.
+            batch_size: images that may go through the model at once.
+            threads: that read images.
+        """
+        ...

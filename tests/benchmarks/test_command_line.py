@@ -1,0 +1,272 @@
+"""Every part of the benchmark runs, on a model of a few thousand weights, and says what it is asked for."""
+
+import json
+import math
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+import benchmarks as benchmark
+from benchmarks import measure
+from egtr.config import load_config
+from egtr.hub.model_zoo import get_config_file
+
+TOOL = Path(__file__).parents[2] / "tools" / "benchmark.py"
+TINY = [
+    "MODEL.DEVICE", "cpu", "MODEL.EGTR.NUM_CLASSES", "5", "MODEL.EGTR.NUM_PREDICATES", "4",
+    "MODEL.EGTR.NUM_QUERIES", "6", "MODEL.EGTR.BACKBONE.NAME", "resnet10t",
+    "MODEL.EGTR.BACKBONE.CHANNELS", "[8, 8, 8, 16]", "MODEL.EGTR.TRANSFORMER.HIDDEN_DIM", "32",
+    "MODEL.EGTR.TRANSFORMER.ENC_LAYERS", "1", "MODEL.EGTR.TRANSFORMER.DEC_LAYERS", "1",
+]  # fmt: skip
+CASE = ["--size", "96", "128", "--runs", "1"]
+
+
+@pytest.fixture
+def run(tmp_path, capsys, monkeypatch):
+    """Runs the tool; returns its report and the rows of its tables. Memory is measured here, not in new processes."""
+
+    def measure_memory(build, *args, processes=1):
+        return measure.measure_here(build, args)
+
+    monkeypatch.setattr(benchmark, "measure_memory", measure_memory)
+    monkeypatch.setattr(benchmark.growth, "measure_memory", measure_memory)
+    main = runpy.run_path(str(TOOL))["main"]
+
+    def run(*arguments):
+        output = tmp_path / "folder" / "report.json"
+        assert main([*arguments, "--output", str(output)]) == 0
+        report = json.loads(output.read_text())
+        assert report["command"] == arguments[0]
+        assert report["machine"]["threads"] == torch.get_num_threads()
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+        return report, [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+    return run
+
+
+def test_inference(run):
+    report, rows = run("inference", *TINY, *CASE, "--batch", "2", "--contestants", "egtr", "literal")
+    for found in report["contestants"].values():
+        assert found["images_per_second"] == pytest.approx(2 / found["seconds"])
+        assert found["total_mb"] >= found["added_mb"] >= 0
+    assert [row[0] for row in rows[2:4]] == ["egtr", "literal"]
+    assert rows[3][3] == "1.000"  # the literal model's time as share of itself
+    for name, parts in report["parts"].items():
+        assert list(parts) == list(benchmark.PARTS)
+        # What the parts leave over is the last of them.
+        assert parts["detector"] == pytest.approx(parts["backbone"] + parts["encoder"] + parts["decoder"])
+        whole = parts["detector"] + parts["relations and ranking"]
+        assert whole == pytest.approx(report["contestants"][name]["seconds"])
+        assert all(seconds > 0 for seconds in parts.values())
+
+
+def test_training(run):
+    report, rows = run("training", *TINY, *CASE, "--no-memory", "--contestants", "egtr", "literal")
+    assert list(report["contestants"]) == ["egtr", "literal"]
+    assert [row[-2:] for row in rows[2:]] == [["-", "-"], ["-", "-"]]
+
+
+def test_training_of_detectors(run):
+    # transformers cannot share one box head among decoder layers where there is a single one.
+    layers = ["MODEL.EGTR.TRANSFORMER.DEC_LAYERS", "2"]
+    report, rows = run("training", *TINY, *layers, *CASE, "--contestants", "egtr_detector", "transformers")
+    assert [row[0] for row in rows[2:]] == ["egtr_detector", "transformers"]
+    assert all(found["of_literal"] == {} for found in report["contestants"].values())
+
+
+def test_training_counts_what_steps_keep(run):
+    report, rows = run("training", *TINY, *CASE, "--contestants", "egtr")
+    model = build_model(load_config(get_config_file("vg150_egtr.yaml"), TINY))
+    weights = [p for p in model.parameters() if p.requires_grad]
+    # Gradients and AdamW's two averages are as large as the weights, in float32; each weight has a count of steps.
+    expected = sum(3 * 4 * p.numel() + 4 for p in weights) / 1e6
+    found = report["contestants"]["egtr"]
+    assert found["added_with_kept_mb"] - found["added_mb"] == pytest.approx(expected)
+    assert "with gradients and optimizer" in rows[0]
+
+
+def test_the_report_says_what_was_asked_for(run):
+    report, rows = run("inference", *TINY, *CASE, "--contestants", "egtr", "literal", "--no-memory")
+    asked = report["arguments"]
+    assert asked["size"] == [96, 128] and asked["runs"] == 1 and asked["contestants"] == ["egtr", "literal"]
+    assert asked["opts"] == TINY and asked["output"].endswith("report.json")
+    seconds = {name: found["seconds"] for name, found in report["contestants"].items()}
+    share = report["contestants"]["egtr"]["of_literal"]
+    assert share == {"seconds": pytest.approx(seconds["egtr"] / seconds["literal"])}
+    assert float(rows[2][3]) == pytest.approx(share["seconds"], abs=5e-4)
+
+
+def test_relation(run):
+    report, _ = run("relation", *TINY, *CASE)
+    for mode in ("forward", "forward and backward"):
+        assert all(found["seconds"] > 0 for found in report[mode]["contestants"].values())
+
+
+def test_pruning(run):
+    report, rows = run("pruning", *TINY, *CASE, "--queries", "6", "30", "--topk", "3", "--batch", "2")
+    assert report["sure"] == 0.1
+    # A search begins with 2 pairs for each of the 3 triplets. 36 pairs are too few for one; of 900 the best are among
+    # the 9 pairs of the 3 queries that are sure, unless ones of a single sure query come near.
+    assert report["pair_share"][0] == 1
+    assert 6 / 900 <= report["pair_share"][1] < 1 / 4
+    assert all(share > 0 for share in report["time_share"])
+    assert [row[0] for row in rows[2:]] == ["6", "30"]
+    assert rows[2][4] == "1.000"
+
+
+def test_pruning_where_many_pairs_promise_as_much(run):
+    report, _ = run("pruning", *TINY, *CASE, "--queries", "30", "--topk", "3", "--sure", "0")
+    assert report["pair_share"] == [1]
+
+
+def test_pruned_and_dense_are_the_same_ranking():
+    cfg = load_config(get_config_file("vg150_egtr.yaml"), [*TINY, "MODEL.EGTR.NUM_QUERIES", "40"])
+    contestants = benchmark.build_pruning(benchmark.Case.from_config(cfg, 96, 128, batch=2), topk=10, sure=0.1)
+    pruned, dense = (contestant.step(contestant.inputs) for contestant in contestants.values())
+    for few, all_of_them in zip(pruned, dense, strict=True):
+        assert few.prediction.pair_share < 1 / 4 and all_of_them.prediction.pair_share == 1
+        assert len(few.triplets) == 10
+        np.testing.assert_array_equal(few.triplets, all_of_them.triplets)
+        np.testing.assert_array_equal(few.triplet_queries, all_of_them.triplet_queries)
+        np.testing.assert_allclose(few.triplet_scores, all_of_them.triplet_scores, rtol=1e-5)
+        # Four of the forty queries are sure of their class, so that these are the graph.
+        assert few.triplet_queries.max() < 4
+
+
+def test_pruning_needs_a_relation_part(capsys):
+    main = runpy.run_path(str(TOOL))["main"]
+    assert main(["pruning", *CASE, *TINY, "MODEL.EGTR.RELATION.ENABLED", "False"]) == 1
+    assert "single pairs" in capsys.readouterr().err
+
+
+def test_pairs_of_trained_weights(run, tiny_dataset, tmp_path):
+    # 25 queries: their 625 pairs are enough to search for the best triplet, but too few to search for 100.
+    model = [*TINY, "MODEL.EGTR.NUM_QUERIES", "25"]
+    torch.manual_seed(0)
+    built = build_model(load_config(get_config_file("vg150_egtr.yaml"), model))
+    # Untrained, all pairs look alike (logits of 1e-5). Enlarged, few are far more probably related than the others.
+    last = built.relation.connectivity_head.mlp.layers[-1]
+    torch.nn.init.constant_(last.bias, -15)
+    with torch.no_grad():
+        last.weight *= 1e5
+    weights = tmp_path / "weights.pth"
+    torch.save({"model": built.state_dict()}, weights)
+    data = ["DATASETS.TEST", f"('{tiny_dataset.val}',)", "DATALOADER.NUM_WORKERS", "0", "MODEL.WEIGHTS", str(weights)]
+    arguments = ["--config-file", "vg150_egtr.yaml", "--topk", "1", "100", "--pictures", "2"]
+    report, rows = run("pairs", *arguments, *model, *data)
+    assert report["pictures"] == 2 and report["queries"] == 25 and report["topk"] == [1, 100]
+    assert [row[0] for row in rows[2:]] == ["1", "100"]
+    assert report["dense"] == [0, 2]
+    assert 2 / 625 <= report["pair_share"][0] <= 1 / 4 and report["pair_share"][1] == 1
+
+
+@pytest.mark.slow  # compiles
+def test_sampling(run):
+    report, rows = run("sampling", *TINY, *CASE)
+    assert len(report["seconds"]) == 4  # encoder and decoder, with and without gradients
+    assert {"grid_sample", "embedding_bag", "auto"} <= set(next(iter(report["seconds"].values())))
+    assert len(rows[0]) == 5
+
+
+def test_growth(run, tmp_path):
+    plot = tmp_path / "plots" / "growth.png"
+    report, rows = run("growth", "queries", *TINY, *CASE, "--values", "4", "6", "9", "--plot", str(plot))
+    assert report["values"] == [4, 6, 9]
+    assert set(report["series"]) == {"seconds", "product_seconds", "added_mb", "model_total_mb"}
+    assert all(len(series) == 3 for series in report["series"].values())
+    assert [row[0] for row in rows[2:]] == ["4", "6", "9"]
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_growth_of_the_picture(run):
+    report, _ = run("growth", "side", *TINY, *CASE, "--values", "96", "128")
+    assert set(report["series"]) == {"seconds", "added_mb"}
+
+
+def test_machine(run):
+    report, _ = run("machine", *TINY, *CASE)
+    assert min(report["able"].values()) > 0
+    assert list(report["work"]) == ["backbone", "encoder", "decoder", "relations"]
+    assert all(work["gflop"] > 0 and work["mb"] > 0 for work in report["work"].values())
+
+
+def test_pipeline(run, tiny_dataset):
+    options = ["DATASETS.TRAIN", f"('{tiny_dataset.train}',)", "SOLVER.IMS_PER_BATCH", "2"]
+    options += ["DATALOADER.NUM_WORKERS", "1", "INPUT.MIN_SIZE_TRAIN", "(64,)"]
+    report, _ = run("pipeline", "--config-file", "vg150_egtr.yaml", "--iterations", "2", *TINY, *options)
+    assert report["iterations"] == 2 and report["workers"] == 1
+    assert 0 <= report["share"] == pytest.approx(report["waiting"] / report["total"])
+
+
+def test_agreement(run, tiny_dataset, tmp_path):
+    weights = tmp_path / "weights.pth"
+    data = ["DATASETS.TEST", f"('{tiny_dataset.val}',)", "DATALOADER.NUM_WORKERS", "0"]
+    model = build_model(load_config(get_config_file("vg150_egtr.yaml"), TINY))
+    torch.save({"model": model.state_dict()}, weights)
+    report, _ = run(
+        "agreement",
+        "--config-file",
+        "vg150_egtr.yaml",
+        "--pictures",
+        "2",
+        *TINY,
+        *data,
+        "MODEL.WEIGHTS",
+        str(weights),
+    )
+    assert report["pictures"] == 2
+    # All 6 x 5 pairs of the six queries are among the 50 best in either precision, most with the same predicate.
+    assert 0.5 < report["kept"] <= 1
+    assert set(report["R@50"]) == {"float32", "bfloat16"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["inference", "--runs", "0"],
+        ["machine", "--size", "32", "64"],
+        ["pruning", "--queries", "200", "1"],
+        ["pairs", "--topk", "0"],
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as error:
+        runpy.run_path(str(TOOL))["main"](arguments)
+    assert error.value.code == 2
+    assert f"{arguments[1]} must be at least" in capsys.readouterr().err
+
+
+def test_a_wrong_key_is_named(capsys):
+    assert runpy.run_path(str(TOOL))["main"](["machine", "MODEL.EGTR.NUM_QUERY", "3"]) == 1
+    assert "NUM_QUERY" in capsys.readouterr().err
+
+
+def test_the_product_is_where_the_model_is():
+    """Or the growth of a model on a GPU would be held against that of a product on a CPU."""
+    case = benchmark.Case.from_config(
+        load_config(get_config_file("vg150_egtr.yaml"), [*TINY, "MODEL.DEVICE", "meta"]), 96, 96
+    )
+    product = benchmark.growth._smallest_product(case).step(None)
+    assert product.device.type == "meta" and product.shape == (36, 1)
+
+
+def test_growth_is_judged_by_numbers():
+    growth = {
+        "values": [500, 1000],
+        "slopes": {"seconds": 1.954, "product_seconds": 1.9},
+        "series": {"model_total_mb": [1500.0, 1980.4]},
+    }
+    assert benchmark.judge_growth(growth) == (
+        "The relation part's time grows with exponent 1.95, that of its smallest product with 1.90, pairs with 2; "
+        "with 1000 queries the process with the whole model takes 1980 MB of the 4000 MB that 1000 queries may take."
+    )
+
+
+def test_slope_of_a_power_law():
+    # y = 5 x^2 where only the last two of four values count: the first two are far off.
+    assert benchmark.growth.slope([1, 2, 4, 8], [99.0, 99.0, 80.0, 320.0]) == pytest.approx(2)
+    assert math.isnan(benchmark.growth.slope([1, 2], [math.nan, math.nan]))
