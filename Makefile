@@ -21,7 +21,7 @@ help:  ## this list
 setup:  ## environment in .venv: pinned packages, Detectron2, EGTR
 	@$(PYTHON) tools/setup/setup_env.py --venv "$(VENV)" $(if $(filter-out 0,$(HEADLESS)),--opencv-headless)
 
-demo: setup  ## train, evaluate and draw on the embedded data set (at most 15 minutes on 2 cores)
+demo: setup  ## train, evaluate and draw on the embedded dataset (at most 15 minutes on 2 cores)
 	"$(BIN)/python" tools/quickstart.py $(DEMO)
 
 test: setup  ## every test that is not slow
@@ -33,9 +33,11 @@ test-slow: setup  ## the slow tests alone
 test-all: setup  ## every test
 	"$(BIN)/python" -m pytest $(PYTEST)
 
-lint: setup  ## ruff: rules and format
+lint: setup  ## ruff, the contract of imports, and plain English
 	"$(BIN)/python" -m ruff check .
 	"$(BIN)/python" -m ruff format --check .
+	"$(BIN)/lint-imports"
+	"$(BIN)/python" tools/check_english.py
 
 format: setup  ## ruff's formatter, in place
 	"$(BIN)/python" -m ruff format .

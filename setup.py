@@ -96,6 +96,8 @@ setup(
         "networkx>=3.0",
         "tabulate>=0.9",
         "rich>=13.0",
+        "lazy-loader>=0.4",
+        "argcomplete>=3.4",
         "tqdm>=4.66",
         "tensorboard>=2.14",
         "fvcore>=0.1.5,<0.1.6",
@@ -105,8 +107,10 @@ setup(
     extras_require={
         "dev": [
             "build>=1.0",
+            "coverage>=7.10",
             "httpx>=0.27",
             "hypothesis>=6.80",
+            "import-linter>=2.4",
             "jsonschema>=4.20",
             "playwright>=1.40",
             "pytest>=8.0",

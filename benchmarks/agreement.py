@@ -13,19 +13,19 @@ from egtr.evaluation import SceneGraphEvaluator
 from egtr.inference.predictor import EGTRPredictor
 from egtr.structures import SceneGraph
 
-# Triplets of a picture that are compared.
+# Triplets of an image that are compared.
 TOPK = 50
 
 
-def measure_agreement(cfg: CfgNode, pictures: int | None = None) -> dict[str, Any]:
+def measure_agreement(cfg: CfgNode, images: int | None = None) -> dict[str, Any]:
     """Compare TEST.AMP on and off, with MODEL.WEIGHTS on DATASETS.TEST[0].
 
     Args:
-        pictures: the first so many alone; None: all.
+        images: the first so many alone; None: all.
 
     Returns:
-        "pictures", their number; "kept", the share of the 50 best float32 triplets (subject query, object query,
-        predicate) that are among the 50 best in bfloat16, mean over pictures; "R@50" of either precision, in percent.
+        "images", their number; "kept", the share of the 50 best float32 triplets (subject query, object query,
+        predicate) that are among the 50 best in bfloat16, mean over images; "R@50" of either precision, in percent.
 
     Raises:
         EGTRError: weights or data cannot be read.
@@ -37,9 +37,9 @@ def measure_agreement(cfg: CfgNode, pictures: int | None = None) -> dict[str, An
     for precision, amp in (("float32", False), ("bfloat16", True)):
         cfg.TEST.AMP = amp
         models[precision] = EGTRPredictor(cfg).model.eval()
-        evaluators[precision] = SceneGraphEvaluator(name, topk=(TOPK,), distributed=False)
+        evaluators[precision] = SceneGraphEvaluator(name, top_k=(TOPK,), distributed=False)
     kept = []
-    for inputs in tqdm(islice(build_test_loader(cfg, name), pictures), unit="picture", disable=None, leave=False):
+    for inputs in tqdm(islice(build_test_loader(cfg, name), images), unit="image", disable=None, leave=False):
         found = {}
         for precision, model in models.items():
             with torch.inference_mode():
@@ -48,7 +48,7 @@ def measure_agreement(cfg: CfgNode, pictures: int | None = None) -> dict[str, An
             found[precision] = _best(results[0]["scene_graph"])
         kept.append(len(found["float32"] & found["bfloat16"]) / max(len(found["float32"]), 1))
     recall = {precision: evaluator.evaluate()["sgdet"][f"R@{TOPK}"] for precision, evaluator in evaluators.items()}
-    return {"pictures": len(kept), "kept": statistics.mean(kept), f"R@{TOPK}": recall}
+    return {"images": len(kept), "kept": statistics.mean(kept), f"R@{TOPK}": recall}
 
 
 def _best(graph: SceneGraph) -> set[tuple[int, int, int]]:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Time and memory of the model and its parts, beside the formulas written out (benchmarks/literal.py).
 
-Random weights and pictures of noise, unless said otherwise; medians; every contestant in one process, in turn.
+Random weights and images of noise, unless said otherwise; medians; every contestant in one process, in turn.
 Peak memory is that of a fresh process, less what the process had before the call; the median of three processes, in
 growth of one.
 """
@@ -51,8 +51,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
     def add_case(sub: argparse.ArgumentParser, contestants: Sequence[str] = ()) -> None:
         size = {"nargs": 2, "type": int, "default": [600, 1000], "metavar": ("HEIGHT", "WIDTH")}
-        sub.add_argument("--size", **size, help="of the pictures as the network gets them (default: 600 1000)")
-        sub.add_argument("--batch", type=int, default=1, help="pictures in a batch (default: 1)")
+        sub.add_argument("--size", **size, help="of the images as the network gets them (default: 600 1000)")
+        sub.add_argument("--batch", type=int, default=1, help="images in a batch (default: 1)")
         sub.add_argument(
             "--runs", type=int, default=5, help="runs behind a first one; the median counts (default: 5)"
         )
@@ -63,7 +63,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
             )
             sub.add_argument("--no-memory", action="store_true", help="measure time alone")
 
-    add_case(add(inference, "from pictures to scene graphs, and the parts of that"), benchmark.CONTESTANTS)
+    add_case(add(inference, "from images to scene graphs, and the parts of that"), benchmark.CONTESTANTS)
     add_case(add(training, "one step of training"), benchmark.TRAINING)
     add_case(add(relation, "the relation part alone, with dense logits"), ("egtr", "literal"))
     sub = add(pruning, "relation part, record and ranking, with promising pairs and with all")
@@ -76,22 +76,22 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     sub.add_argument(
         "--topk", nargs="+", type=int, default=[20, 50, 100], help="triplets K of the ranking (default: 20 50 100)"
     )
-    sub.add_argument("--pictures", type=int, help="the first so many of DATASETS.TEST alone")
+    sub.add_argument("--images", type=int, help="the first so many of DATASETS.TEST alone")
     add_case(add(sampling, "deformable sampling in each of its implementations"))
-    sub = add(growth, "time and memory over the number of queries or predicates, or over the size of the picture")
+    sub = add(growth, "time and memory over the number of queries or predicates, or over the size of the image")
     sub.add_argument("axis", choices=benchmark.AXES, help="what grows")
     sub.add_argument("--values", nargs="+", type=int, help="where to measure")
     sub.add_argument("--plot", type=Path, metavar="FILE.png", help="draw it")
     add_case(sub)
-    sub = add(pipeline, "share of time that training waits for pictures", config="scenes/detector.yaml")
+    sub = add(pipeline, "share of time that training waits for images", config="scenes/detector.yaml")
     sub.add_argument("--iterations", type=int, default=200, help="default: 200")
     sub = add(agreement, "triplets that float32 and bfloat16 find alike, with trained weights", "scenes/egtr.yaml")
-    sub.add_argument("--pictures", type=int, help="the first so many of DATASETS.TEST alone")
+    sub.add_argument("--images", type=int, help="the first so many of DATASETS.TEST alone")
     add_case(add(machine, "what the processor can do, and what the model asks of it"))
     for sub in commands.choices.values():
         sub.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys of the configuration and their values")
     args = parser.parse_args(arguments)
-    for name, least in (("batch", 1), ("runs", 1), ("iterations", 1), ("pictures", 1), ("topk", 1), ("queries", 2)):
+    for name, least in (("batch", 1), ("runs", 1), ("iterations", 1), ("images", 1), ("top_k", 1), ("queries", 2)):
         value = getattr(args, name, None)
         if value is not None and min(value if isinstance(value, list) else [value]) < least:
             parser.error(f"--{name} must be at least {least}")
@@ -168,11 +168,11 @@ def pruning(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def pairs(args: argparse.Namespace) -> dict[str, Any]:
-    report = benchmark.measure_pair_share(args.cfg, args.topk, args.pictures)
+    report = benchmark.measure_pair_share(args.cfg, args.topk, args.images)
     name, number = args.cfg.DATASETS.TEST[0], report["queries"]
-    print(f"Pairs evaluated of {number} x {number}, mean of {report['pictures']} pictures of {name}:\n")
-    headers = ["K", "pairs evaluated", "pictures with all pairs"]
-    print_table(headers, list(zip(report["topk"], report["pair_share"], report["dense"], strict=True)))
+    print(f"Pairs evaluated of {number} x {number}, mean of {report['images']} images of {name}:\n")
+    headers = ["K", "pairs evaluated", "images with all pairs"]
+    print_table(headers, list(zip(report["top_k"], report["pair_share"], report["dense"], strict=True)))
     return report
 
 
@@ -210,18 +210,18 @@ def pipeline(args: argparse.Namespace) -> dict[str, Any]:
     found = benchmark.measure_waiting(args.cfg, args.iterations)
     workers = args.cfg.DATALOADER.NUM_WORKERS
     print(
-        f"{args.iterations} iterations of {args.cfg.SOLVER.IMS_PER_BATCH} pictures with {workers} worker(s) took "
-        f"{found.total:.1f} s; {found.waiting:.2f} s of it, {found.share:.1%}, were spent waiting for pictures."
+        f"{args.iterations} iterations of {args.cfg.SOLVER.IMS_PER_BATCH} images with {workers} worker(s) took "
+        f"{found.total:.1f} s; {found.waiting:.2f} s of it, {found.share:.1%}, were spent waiting for images."
     )
     return {"iterations": args.iterations, "workers": workers, **found._asdict(), "share": found.share}
 
 
 def agreement(args: argparse.Namespace) -> dict[str, Any]:
-    found = benchmark.measure_agreement(args.cfg, args.pictures)
+    found = benchmark.measure_agreement(args.cfg, args.images)
     recall = found["R@50"]
     print(
         f"Of the 50 best triplets in float32, {found['kept']:.2%} are among the 50 best in bfloat16, mean of "
-        f"{found['pictures']} pictures; R@50 is {recall['float32']:.2f} and {recall['bfloat16']:.2f}."
+        f"{found['images']} images; R@50 is {recall['float32']:.2f} and {recall['bfloat16']:.2f}."
     )
     return found
 
@@ -231,7 +231,7 @@ def machine(args: argparse.Namespace) -> dict[str, Any]:
     print(
         f"Products of matrices run at {able['float32_gflops']:.0f} GFLOP/s in float32, {able['bfloat16_gflops']:.0f} "
         f"in bfloat16; copying moves {able['copy_gb_per_s']:.1f} GB/s, reads and writes together.\n\n"
-        f"What one picture of {args.size[0]} x {args.size[1]} asks for:\n"
+        f"What one image of {args.size[0]} x {args.size[1]} asks for:\n"
     )
     rows = [
         (part, w["gflop"], w["mb"], w["gflop"] / able["float32_gflops"], w["mb"] / 1e3 / able["copy_gb_per_s"])
@@ -268,7 +268,7 @@ def compare(title: str, timings: Mapping, memory: Mapping, batch: int) -> dict[s
         found["of_literal"] = {key: found[key] / base[key] for key in columns if key in found and base.get(key)}
     headers, rows = [""], [[name] for name in report]
     for key, label in columns.items():
-        headers += [label, "pictures/s", "of literal"] if key == "seconds" else [label, "of literal"]
+        headers += [label, "images/s", "of literal"] if key == "seconds" else [label, "of literal"]
         for row, found in zip(rows, report.values(), strict=True):
             speed = [found["images_per_second"]] if key == "seconds" else []
             row += [found.get(key), *speed, found["of_literal"].get(key)]

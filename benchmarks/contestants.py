@@ -22,9 +22,9 @@ from egtr.structures import EGTRError
 from .measure import Contestant, Timing
 from .transformers_detector import build_transformers, infer_transformers, transformers_targets
 
-# Side of the picture with which everything is called once before it is measured.
+# Side of the image with which everything is called once before it is measured.
 SMALL = 96
-# Of a training picture: some more than the average of Visual Genome.
+# Of a training image: some more than the average of Visual Genome.
 OBJECTS, RELATIONS = 12, 8
 # Of inference. "transformers" is the detector alone.
 CONTESTANTS = ("egtr", "egtr_bf16", "literal", "transformers")
@@ -40,8 +40,8 @@ class Case:
 
     Attributes:
         config: the configuration, as YAML.
-        height, width: of the pictures as the network gets them.
-        batch: pictures B.
+        height, width: of the images as the network gets them.
+        batch: images B.
         literal: file that defines ``make_literal(model)``; "" without an oracle.
     """
 
@@ -83,7 +83,7 @@ class Case:
         spec.loader.exec_module(module)
         return module.make_literal(model)
 
-    def pictures(self, small: bool = False) -> list[dict]:
+    def images(self, small: bool = False) -> list[dict]:
         """A batch of noise with annotations."""
         height, width = (SMALL, SMALL) if small else (self.height, self.width)
         egtr = self.cfg().MODEL.EGTR
@@ -108,7 +108,7 @@ class Case:
 
 
 def build_inference(case: Case, names: Sequence[str]) -> dict[str, Contestant]:
-    """From pictures to scene graphs ("transformers": to boxes). All but the last have the same weights."""
+    """From images to scene graphs ("transformers": to boxes). All but the last have the same weights."""
 
     @cache
     def model() -> nn.Module:
@@ -131,7 +131,7 @@ def _build_inference(case: Case, name: str, model: Callable[[], nn.Module]) -> C
             # With the heads behind it, as in the literal model.
             "decoder": (step.transformer, "_decode"),
         }
-    return Contestant(step, case.pictures(), case.pictures(small=True), parts)
+    return Contestant(step, case.images(), case.images(small=True), parts)
 
 
 def split_inference(timing: Timing) -> dict[str, float]:
@@ -162,12 +162,12 @@ def build_training(case: Case, names: Sequence[str]) -> dict[str, Contestant]:
 
 
 def _build_training(case: Case, name: str, trained: Callable) -> Contestant:
-    inputs, small = case.pictures(), case.pictures(small=True)
+    inputs, small = case.images(), case.images(small=True)
     if name == "transformers":
         network = build_transformers(case).train().to(case.cfg().MODEL.DEVICE)
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
         model = case.build_model().eval()
-        inputs, small = (transformers_targets(model, pictures) for pictures in (inputs, small))
+        inputs, small = (transformers_targets(model, images) for images in (inputs, small))
 
         def losses(batch: dict) -> torch.Tensor:
             return network(**batch).loss
@@ -209,7 +209,7 @@ def build_relation(case: Case, names: Sequence[str], training: bool) -> dict[str
 
 
 def draw_queries(case: Case, device: torch.device, num_queries: int, gradient: bool = False) -> tuple:
-    """What a decoder of L layers says about N queries of B pictures, at random, the same each time.
+    """What a decoder of L layers says about N queries of B images, at random, the same each time.
 
     Returns:
         queries and keys, L tensors (B, N, d) each, and hidden states (B, N, d), all of which ask for gradients with

@@ -24,7 +24,7 @@ from egtr.evaluation import PROTOCOLS, Scorer  # noqa: E402
 from egtr.evaluation.report import write_json  # noqa: E402
 
 TESTS = Path(__file__).resolve().parents[1] / "tests" / "evaluation"
-# Pictures in memory at once; every stage goes through them again and again.
+# Images in memory at once; every stage goes through them again and again.
 POOL = 4
 
 
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--queries", type=int, default=200, help="object queries N (%(default)s)")
     parser.add_argument("--predicates", type=int, default=50, help="predicates R (%(default)s)")
     parser.add_argument("--classes", type=int, default=150, help="object classes C (%(default)s)")
-    parser.add_argument("--images", type=int, default=200, help="pictures of the data set (%(default)s)")
+    parser.add_argument("--images", type=int, default=200, help="images of the dataset (%(default)s)")
     parser.add_argument("--runs", type=int, default=5, help="runs after a first one, median taken (%(default)s)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the results as JSON, too")
     args = parser.parse_args(argv)
@@ -43,16 +43,16 @@ def main(argv: list[str] | None = None) -> None:
     report = benchmark(args.queries, args.predicates, args.classes, args.images, args.runs)
     shape = f"{args.queries} queries, {args.predicates} predicates, {args.classes} classes"
     print(
-        f"One core, {shape}, all {args.queries**2} pairs; data set of {args.images} pictures; "
+        f"One core, {shape}, all {args.queries**2} pairs; dataset of {args.images} images; "
         f"median of {args.runs} runs.\n"
     )
     rows = [(name, t["score"], t["summary"], t["score"] + t["summary"]) for name, t in report["ms_per_image"].items()]
-    headers = ("ms a picture", "scoring it", "its share of the summary", "together")
+    headers = ("ms an image", "scoring it", "its share of the summary", "together")
     print(tabulate(rows, headers, tablefmt="pipe", floatfmt=".1f"))
     memory = report["memory"]
     print(
         f"\nA prediction takes {memory['prediction_MB']:.1f} MB, what is kept of it {memory['kept_kB']:.1f} kB. "
-        f"Scoring {args.images} pictures took at most {memory['peak_MB']:.1f} MB, the prediction at hand included."
+        f"Scoring {args.images} images took at most {memory['peak_MB']:.1f} MB, the prediction at hand included."
     )
     if args.output:
         write_json(args.output, {"images": args.images, "runs": args.runs, "shape": shape, **report})
@@ -67,7 +67,7 @@ def benchmark(queries: int, predicates: int, classes: int, images: int, runs: in
     scorer = Scorer("reference", training=training)
     report: dict[str, Any] = {"memory": measure_memory(scorer, scenes, images)}
     scorers = {
-        "reference, R@50 alone": Scorer("reference", topk=(50,)),
+        "reference, R@50 alone": Scorer("reference", top_k=(50,)),
         "reference, every metric": scorer,
         f"all {len(PROTOCOLS)} protocols, every metric": Scorer(tuple(PROTOCOLS), training=training),
         "literal reference, every metric": literal.LiteralScorer(predicates, training=training),
@@ -78,7 +78,7 @@ def benchmark(queries: int, predicates: int, classes: int, images: int, runs: in
 
 
 def measure_time(scorer: Any, scenes: list, images: int, runs: int) -> dict[str, float]:
-    """Milliseconds a picture of ``score`` and of ``summarize``."""
+    """Milliseconds an image of ``score`` and of ``summarize``."""
     records = [scorer.score(*scene) for scene in scenes]
     records = [records[i % len(records)] for i in range(images)]
     return {
@@ -98,10 +98,10 @@ def median_time(call: Any, runs: int) -> float:
 
 
 def measure_memory(scorer: Scorer, scenes: list, images: int) -> dict[str, float]:
-    """Memory of Python and numpy, above that before, while ``images`` pictures come by one after the other."""
+    """Memory of Python and numpy, above that before, while ``images`` images come by one after the other."""
     scorer.score(*scenes[0])
     tracemalloc.start()
-    # Each picture is a copy, so that whatever a record of scores holds on to is counted.
+    # Each image is a copy, so that whatever a record of scores holds on to is counted.
     kept = [scorer.score(*copy.deepcopy(scenes[i % len(scenes)])) for i in range(images)]
     current, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -94,7 +94,7 @@ def mean(values):
 
 
 def mean_of_predicates(recalls, members):
-    """A predicate that no picture has counts 0."""
+    """A predicate that no image has counts 0."""
     return sum(0.0 if math.isnan(recalls[p]) else recalls[p] for p in members) / len(members)
 
 
@@ -103,12 +103,12 @@ class LiteralScorer:
 
     Args:
         num_predicates: R.
-        topk: the K of R@K.
+        top_k: the K of R@K.
         training: TripletCounts of the training set, for zero-shot recall and head, body and tail; or None.
     """
 
-    def __init__(self, num_predicates, topk=(20, 50, 100), training=None):
-        self.num_predicates, self.topk, self.training = num_predicates, topk, training
+    def __init__(self, num_predicates, top_k=(20, 50, 100), training=None):
+        self.num_predicates, self.top_k, self.training = num_predicates, top_k, training
         self.seen = None if training is None else {tuple(row) for row in training.triplets.tolist()}
 
     def score(self, prediction, truth):
@@ -117,7 +117,7 @@ class LiteralScorer:
         scores, classes = object_scores(prediction.logits.astype(np.float64))
         prediction_boxes = prediction.boxes.astype(np.float64)
         array = score_array(prediction, scores)
-        return Picture(
+        return Image(
             truth=truth,
             recalls={
                 prefix: self._recalls(rank(array, graph_constraint), classes, prediction_boxes, truth)
@@ -141,16 +141,16 @@ class LiteralScorer:
         for (name, predicate), part in parts.items():
             if len(part):
                 found = hits(ranked, classes, boxes, truth, part, phrase=name == "phr-R")
-                recalls[name, predicate] = [recall_at(found, len(part), k) for k in self.topk]
+                recalls[name, predicate] = [recall_at(found, len(part), k) for k in self.top_k]
         return recalls
 
-    def summarize(self, pictures):
+    def summarize(self, images):
         """Metric name to fraction; "per_predicate": name of R@K to a list of R."""
         metrics = {"per_predicate": {}}
-        for (column, k), prefix in itertools.product(enumerate(self.topk), ("", "ng-")):
+        for (column, k), prefix in itertools.product(enumerate(self.top_k), ("", "ng-")):
 
             def average(name, predicate=None, prefix=prefix, column=column):
-                recalls = [picture.recalls[prefix].get((name, predicate)) for picture in pictures]
+                recalls = [image.recalls[prefix].get((name, predicate)) for image in images]
                 return mean([recall[column] for recall in recalls if recall is not None])
 
             each = [average("R", predicate) for predicate in range(self.num_predicates)]
@@ -163,15 +163,15 @@ class LiteralScorer:
                 metrics[f"{prefix}zR@{k}"] = average("zR")
                 for group, members in self.training.predicate_groups().items():
                     metrics[f"{prefix}{group}-mR@{k}"] = mean_of_predicates(each, members)
-        truths = [picture.truth for picture in pictures]
-        ap = object_ap([picture.per_class for picture in pictures], truths)
+        truths = [image.truth for image in images]
+        ap = object_ap([image.per_class for image in images], truths)
         metrics |= {name: ap[name] for name in ("AP", "AP50", "AP75")}
-        ap = object_ap([picture.per_query for picture in pictures], truths, plus_one=1.0, first_id=0)
-        return metrics | {f"oi/{name}": value for name, value in (open_images_metrics(pictures) | ap).items()}
+        ap = object_ap([image.per_query for image in images], truths, plus_one=1.0, first_id=0)
+        return metrics | {f"oi/{name}": value for name, value in (open_images_metrics(images) | ap).items()}
 
 
-class Picture(NamedTuple):
-    """What one picture contributes."""
+class Image(NamedTuple):
+    """What one image contributes."""
 
     truth: Any
     recalls: dict
@@ -225,22 +225,22 @@ def claim(kind, subject, object_, predicate, classes, boxes, truth):
     return claimed
 
 
-def open_images_metrics(pictures):
-    num_triplets = [len(picture.truth.triplets) for picture in pictures]
-    num_hits = [len(set().union(*(c.hits for c in picture.candidates[:50]))) for picture in pictures]
+def open_images_metrics(images):
+    num_triplets = [len(image.truth.triplets) for image in images]
+    num_hits = [len(set().union(*(c.hits for c in image.candidates[:50]))) for image in images]
     total = sum(num_triplets)
     metrics = {
         "microR@50": sum(num_hits) / total if total else math.nan,
         "R@50": mean([found / there for found, there in zip(num_hits, num_triplets, strict=True) if there]),
     }
-    counts = Counter(p for picture in pictures for p in picture.truth.triplets[:, 2].tolist())
+    counts = Counter(p for image in images for p in image.truth.triplets[:, 2].tolist())
     for kind in ("rel", "phr"):
         area = 0.0
         for predicate, share in counts.items():
             detections = [
                 (c.score, None if c.claims[kind] is None else (number, c.claims[kind]))
-                for number, picture in enumerate(pictures)
-                for c in picture.candidates
+                for number, image in enumerate(images)
+                for c in image.candidates
                 if c.predicate == predicate
             ]
             area += share * average_precision(detections, share)
@@ -285,8 +285,8 @@ def object_ap(detections, truths, plus_one=0.0, first_id=1):
         built.createIndex()
         return built
 
-    def rows(per_picture, number):
-        for image, (boxes, scores, classes) in enumerate(per_picture):
+    def rows(per_image, number):
+        for image, (boxes, scores, classes) in enumerate(per_image):
             for box, score, label in zip(xywh(boxes), scores, classes, strict=True):
                 yield next(number), image, int(label), box, box[2] * box[3], 0, float(score)
 

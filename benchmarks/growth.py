@@ -1,4 +1,4 @@
-"""How time and memory grow with queries, predicates and the size of the picture."""
+"""How time and memory grow with queries, predicates and the size of the image."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,7 +23,7 @@ MEMORY_GOAL_MB = 4000
 AXES = {
     "queries": ((100, 200, 300, 500, 700, 1000), "object queries N"),
     "predicates": ((50, 100, 200, 500, 1000), "predicates R"),
-    "side": ((400, 600, 800, 1200, 1600), "side of the (square) picture, pixels"),
+    "side": ((400, 600, 800, 1200, 1600), "side of the (square) image, pixels"),
 }
 
 

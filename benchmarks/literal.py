@@ -26,7 +26,7 @@ def make_literal(model: EGTR) -> "LiteralEGTR":
 
 
 class LiteralEGTR(nn.Module):
-    """See :func:`make_literal`. B pictures, N queries, S cells of all levels, d width, K relation sources."""
+    """See :func:`make_literal`. B images, N queries, S cells of all levels, d width, K relation sources."""
 
     def __init__(self, model: EGTR):
         super().__init__()
@@ -49,7 +49,7 @@ class LiteralEGTR(nn.Module):
         return self.criterion(self.unadjusted(self.preprocess_image(inputs)), self.targets(inputs))
 
     def forward(self, inputs: list[dict]) -> dict[str, Tensor] | list[tuple[Tensor, Tensor]]:
-        """Weighted losses in training mode; in evaluation mode the best triplets of each picture (:func:`rank`)."""
+        """Weighted losses in training mode; in evaluation mode the best triplets of each image (:func:`rank`)."""
         if self.training:
             return self.criterion.weighted(self.losses(inputs)[0])
         with torch.no_grad():
@@ -60,8 +60,8 @@ class LiteralEGTR(nn.Module):
         """Dense output before logit adjustment."""
         pixels = images.tensor
         valid = torch.zeros(len(pixels), *pixels.shape[-2:], dtype=torch.bool, device=pixels.device)
-        for picture, (height, width) in enumerate(images.image_sizes):
-            valid[picture, :height, :width] = True
+        for image, (height, width) in enumerate(images.image_sizes):
+            valid[image, :height, :width] = True
         encoded = self.encode(self.extract(pixels), valid)
         decoded = self.decode(encoded)
         logits, boxes = decoded["logits"], decoded["boxes"]
@@ -160,7 +160,7 @@ def encode(t: nn.Module, maps: list[Tensor], valid: Tensor) -> dict:
 
     Args:
         maps: the backbone's, finest first.
-        valid: (B, H, W) bool, True where a picture is.
+        valid: (B, H, W) bool, True where an image is.
 
     Returns:
         What :func:`decode` takes: "memory" (B, S, d), "masks", valid cells of each level (B, H_l, W_l), and "ratios"
@@ -273,7 +273,7 @@ def deformable_attention(
         value: (B, S, d).
         reference: (B, Q, levels, 2 or 4), already times the valid ratios.
         shapes: (height, width) of each level.
-        padding: (B, S) bool, True where no picture is.
+        padding: (B, S) bool, True where no image is.
     """
     batch, queries, width = query.shape
     heads, points = attention.num_heads, attention.num_points
@@ -370,9 +370,9 @@ def relate(part: nn.Module, queries: list[Tensor], keys: list[Tensor], hidden: T
 
 
 def rank(
-    output: EGTROutput, index: int, topk: int, object_score: str, graph_constraint: bool = True
+    output: EGTROutput, index: int, top_k: int, object_score: str, graph_constraint: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """The best triplets of one picture: (K, 3) subject, object, predicate, and (K,) scores; exact ties in that order.
+    """The best triplets of one image: (K, 3) subject, object, predicate, and (K,) scores; exact ties in that order.
 
     With graph constraint each pair has its best predicate alone.
     """
@@ -387,7 +387,7 @@ def rank(
     scores = scores * objects[:, None, None] * objects[:, None]
     scores.diagonal()[:] = -1.0
     count, _, per_pair = scores.shape
-    best = scores.flatten().argsort(descending=True, stable=True)[: min(topk, count * (count - 1) * per_pair)]
+    best = scores.flatten().argsort(descending=True, stable=True)[: min(top_k, count * (count - 1) * per_pair)]
     pairs = best // per_pair
     triplets = torch.stack([pairs // count, pairs % count, predicates.flatten()[best]], dim=1)
     return triplets, scores.flatten()[best]

@@ -48,7 +48,7 @@ def measure_machine(runs: int) -> dict[str, float]:
 
 
 def count_work(case: Case) -> dict[str, dict[str, float]]:
-    """Operations and bytes of one picture, by part, with relations of all pairs.
+    """Operations and bytes of one image, by part, with relations of all pairs.
 
     Returns:
         For each of "backbone", "encoder", "decoder" and "relations" the "gflop" of products (a multiplication and an
@@ -65,7 +65,7 @@ def count_work(case: Case) -> dict[str, dict[str, float]]:
     }
     mb = dict.fromkeys(gflop, 0.0)
     model = case.build_model("MODEL.DEVICE", "cpu").eval()
-    images = model.preprocess_image(case.pictures()[:1])
+    images = model.preprocess_image(case.images()[:1])
     for name, count in count_bytes(model, lambda: model.network(images)).items():
         mb[_part(name)] += count / 1e6
     return {part: {"gflop": gflop[part], "mb": mb[part]} for part in gflop}

@@ -1,4 +1,4 @@
-"""Whether reading and resizing pictures keeps up with training."""
+"""Whether reading and resizing images keeps up with training."""
 
 import time
 from typing import NamedTuple

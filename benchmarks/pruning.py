@@ -25,13 +25,13 @@ from .measure import Contestant, measure_time
 UNLIKELY, LIKELY = -5.0, 10.0
 
 
-def measure_pruning(case: Case, queries: Sequence[int], topk: int, sure: float, runs: int) -> dict[str, Any]:
+def measure_pruning(case: Case, queries: Sequence[int], top_k: int, sure: float, runs: int) -> dict[str, Any]:
     """Time of relation part, record and ranking, with the promising pairs and with all of them.
 
     Args:
         case: the model; weights, queries and keys are random.
         queries: numbers of object queries N, at least 2 each, to measure at.
-        topk: K, triplets of the ranking.
+        top_k: K, triplets of the ranking.
         sure: share of the queries, 0 to 1, that are made sure of their class. Random weights are sure of none, and
             then most pairs promise about as much.
         runs: behind a first one; medians are taken.
@@ -46,19 +46,19 @@ def measure_pruning(case: Case, queries: Sequence[int], topk: int, sure: float, 
     """
     found: dict[str, list] = {"queries": list(queries), "pruned_seconds": [], "dense_seconds": [], "pair_share": []}
     for number in queries:
-        contestants = build_pruning(case.with_opts("MODEL.EGTR.NUM_QUERIES", number), topk, sure)
+        contestants = build_pruning(case.with_opts("MODEL.EGTR.NUM_QUERIES", number), top_k, sure)
         timings = measure_time(contestants, runs)
         for name, timing in timings.items():
             found[f"{name}_seconds"].append(timing.seconds)
         graphs = contestants["pruned"].step(contestants["pruned"].inputs)
         found["pair_share"].append(statistics.mean(graph.prediction.pair_share for graph in graphs))
-    return {"topk": topk, "sure": sure, **found}
+    return {"top_k": top_k, "sure": sure, **found}
 
 
-def build_pruning(case: Case, topk: int, sure: float) -> dict[str, Contestant]:
+def build_pruning(case: Case, top_k: int, sure: float) -> dict[str, Contestant]:
     """From what a decoder says to ranked graphs, with promising pairs ("pruned") and with all of them ("dense").
 
-    Both have the same weights and inputs; a step returns a list of graphs, one a picture.
+    Both have the same weights and inputs; a step returns a list of graphs, one an image.
     """
     model = case.build_model().eval()
     if model.relation is None or not model.relation.scores_single_pairs:
@@ -66,7 +66,7 @@ def build_pruning(case: Case, topk: int, sure: float) -> dict[str, Contestant]:
     size = (case.height, case.width)
     inputs, small = (_draw_inputs(case, model, n, sure) for n in (case.cfg().MODEL.EGTR.NUM_QUERIES, 4))
     return {
-        name: Contestant(partial(_predict, model, name == "pruned", size, topk), inputs, small)
+        name: Contestant(partial(_predict, model, name == "pruned", size, top_k), inputs, small)
         for name in ("pruned", "dense")
     }
 
@@ -82,7 +82,7 @@ def _draw_inputs(case: Case, model: nn.Module, num_queries: int, sure: float) ->
 
 @torch.inference_mode()
 def _predict(
-    model: nn.Module, pruned: bool, size: tuple[int, int], topk: int, inputs: tuple[Any, Any, Tensor, Tensor, Tensor]
+    model: nn.Module, pruned: bool, size: tuple[int, int], top_k: int, inputs: tuple[Any, Any, Tensor, Tensor, Tensor]
 ) -> list[SceneGraph]:
     queries, keys, hidden, logits, boxes = inputs
     part = model.relation
@@ -102,25 +102,25 @@ def _predict(
     graphs = []
     for index in range(len(logits)):
         if pruned:
-            prediction = build_pruned_prediction(output, index, size, part, topk)
+            prediction = build_pruned_prediction(output, index, size, part, top_k)
         else:
             prediction = build_prediction(output, index, size)
-        graphs.append(SceneGraph.from_prediction(prediction, topk=topk))
+        graphs.append(SceneGraph.from_prediction(prediction, top_k=top_k))
     return graphs
 
 
-def measure_pair_share(cfg: CfgNode, topk: Sequence[int], pictures: int | None = None) -> dict[str, Any]:
-    """How many pairs MODEL.WEIGHTS look at for the K best triplets of a picture of DATASETS.TEST[0].
+def measure_pair_share(cfg: CfgNode, top_k: Sequence[int], images: int | None = None) -> dict[str, Any]:
+    """How many pairs MODEL.WEIGHTS look at for the K best triplets of an image of DATASETS.TEST[0].
 
     The model is asked for exactly K triplets; by itself it never asks for less than the 100 that Open Images ranks.
 
     Args:
-        topk: values of K, at least 1 each.
-        pictures: the first so many alone; None: all.
+        top_k: values of K, at least 1 each.
+        images: the first so many alone; None: all.
 
     Returns:
-        "pictures" and "queries", their numbers; lists over "topk": "pair_share", the share of the pairs whose
-        relations were worked out, mean over pictures, and "dense", the number of pictures in which that was done for
+        "images" and "queries", their numbers; lists over "top_k": "pair_share", the share of the pairs whose
+        relations were worked out, mean over images, and "dense", the number of images in which that was done for
         all pairs.
 
     Raises:
@@ -129,18 +129,18 @@ def measure_pair_share(cfg: CfgNode, topk: Sequence[int], pictures: int | None =
     model = EGTRPredictor(cfg).model.eval()
     if model.relation is None:
         raise EGTRError("benchmark: MODEL.EGTR.RELATION.ENABLED False leaves no pairs to count")
-    predictions: dict[int, list] = {k: [] for k in topk}
+    predictions: dict[int, list] = {k: [] for k in top_k}
     loader = build_test_loader(cfg, cfg.DATASETS.TEST[0])
-    for inputs in tqdm(islice(loader, pictures), unit="picture", disable=None, leave=False):
+    for inputs in tqdm(islice(loader, images), unit="image", disable=None, leave=False):
         for k, found in predictions.items():
             model.max_rank = model.triplets_per_image = k
             with torch.inference_mode():
                 found += [result["scene_graph"].prediction for result in model(inputs)]
     counted = next(iter(predictions.values()))
     return {
-        "pictures": len(counted),
+        "images": len(counted),
         "queries": counted[0].num_queries,
-        "topk": list(predictions),
+        "top_k": list(predictions),
         "pair_share": [statistics.mean(p.pair_share for p in found) for found in predictions.values()],
         "dense": [sum(p.max_rank is None for p in found) for found in predictions.values()],
     }

@@ -23,7 +23,7 @@ def build_sampling(case: Case, queries: str, training: bool) -> dict[str, Contes
     Points lie where those of an untrained layer do, in rings around the reference, moved by up to half a cell.
 
     Args:
-        queries: "encoder", every cell is a query; "decoder", NUM_QUERIES anywhere in the picture.
+        queries: "encoder", every cell is a query; "decoder", NUM_QUERIES anywhere in the image.
         training: the gradients of values, locations and weights, too.
     """
     inputs = _draw(case, case.height, case.width, queries)

@@ -51,23 +51,23 @@ def build_transformers(case: "Case") -> nn.Module:
 
 
 def infer_transformers(case: "Case", model: nn.Module) -> Contestant:
-    """From pictures, normalised by ``model``, to logits and boxes."""
+    """From images, normalised by ``model``, to logits and boxes."""
     their = build_transformers(case).eval().to(model.device)
 
     def detect(batch: dict) -> Any:
         with torch.no_grad():
             return their(**batch)
 
-    inputs, small = (_pixels(model, case.pictures(small)) for small in (False, True))
+    inputs, small = (_pixels(model, case.images(small)) for small in (False, True))
     return Contestant(detect, inputs, small)
 
 
-def transformers_targets(model: nn.Module, pictures: list[dict]) -> dict[str, Any]:
-    """What transformers' detector takes in training: pictures, and the objects that ``model`` would learn from."""
-    targets = [{"class_labels": t.classes, "boxes": t.boxes} for t in model._targets(pictures)]
-    return _pixels(model, pictures) | {"labels": targets}
+def transformers_targets(model: nn.Module, images: list[dict]) -> dict[str, Any]:
+    """What transformers' detector takes in training: images, and the objects that ``model`` would learn from."""
+    targets = [{"class_labels": t.classes, "boxes": t.boxes} for t in model._targets(images)]
+    return _pixels(model, images) | {"labels": targets}
 
 
-def _pixels(model: nn.Module, pictures: list[dict]) -> dict[str, torch.Tensor]:
-    pixels = model.preprocess_image(pictures).tensor
+def _pixels(model: nn.Module, images: list[dict]) -> dict[str, torch.Tensor]:
+    pixels = model.preprocess_image(images).tensor
     return {"pixel_values": pixels, "pixel_mask": torch.ones_like(pixels[:, 0], dtype=torch.int64)}

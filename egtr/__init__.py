@@ -3,9 +3,9 @@
 Importing the package is light: each name below loads its part of the library when it is first used, so neither torch
 nor Detectron2 is imported before something needs them. :func:`register` makes the library known to Detectron2.
 
-Where Detectron2 or torch is not installed, ``egtr.structures``, ``egtr.evaluation`` and ``egtr.visualization`` work all
-the same, so that saved predictions can be scored anywhere; every other name raises an ``ImportError`` that says how to
-install what is missing.
+Where Detectron2 or torch is not installed, ``egtr.structures``, ``egtr.evaluation`` and ``egtr.visualization`` work
+all the same, so that saved predictions can be scored anywhere; every other name raises an ``ImportError`` that says
+how to install what is missing.
 """
 
 import importlib

@@ -16,7 +16,7 @@ PROGRAMS = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )
 # Without a sandbox, as containers run as root; without what a browser does on its own account; with a camera that
-# shows a test picture, and that pages may use unasked.
+# shows a test image, and that pages may use unasked.
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a tiny data set on disk, in Visual Genome's JSON layout."""
+"""Fixtures for all tests: a tiny dataset on disk, in Visual Genome's JSON layout."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def make_tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., TinyDataset]]:
-    """A function that writes and registers another tiny data set; takes ``write_tiny_dataset``'s keywords."""
+    """A function that writes and registers another tiny dataset; takes ``write_tiny_dataset``'s keywords."""
     names = []
 
     def make(**options) -> TinyDataset:
@@ -45,7 +45,7 @@ def make_tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call
 
 @pytest.fixture(scope="session")
 def tiny_dataset(make_tiny_dataset: Callable[..., TinyDataset]) -> TinyDataset:
-    """Six pictures of 72 x 96 per split, 5 classes, 4 predicates. Shared: do not write to its files."""
+    """Six images of 72 x 96 per split, 5 classes, 4 predicates. Shared: do not write to its files."""
     return make_tiny_dataset()
 
 

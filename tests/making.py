@@ -24,7 +24,7 @@ from tests.running import Run
 
 @dataclass(frozen=True)
 class TinyDataset:
-    """A data set on disk, registered as ``train``, ``val`` and ``test``."""
+    """A dataset on disk, registered as ``train``, ``val`` and ``test``."""
 
     root: Path
     train: str
@@ -44,8 +44,8 @@ def write_tiny_dataset(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Draw coloured rectangles and write them with relations; returns the class and predicate names.
 
-    Every picture of (height, width) ``size`` has two to four objects, a colour per class, and one to three
-    relations without duplicates. Splits train, val and test differ and have ``num_images`` pictures each.
+    Every image of (height, width) ``size`` has two to four objects, a colour per class, and one to three
+    relations without duplicates. Splits train, val and test differ and have ``num_images`` images each.
     """
     rng = np.random.RandomState(seed)
     height, width = size

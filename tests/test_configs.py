@@ -45,7 +45,7 @@ def test_trains_one_iteration(name, make_tiny_dataset, tmp_path):
     shipped = cfg.MODEL.WEIGHTS.startswith("egtr://")
     cfg.merge_from_list([
         "MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path / "run"),
-        # A fixture data set, batches of one, small pictures, 20 queries unless there are weights
+        # A fixture dataset, batches of one, small images, 20 queries unless there are weights
         "DATASETS.TRAIN", (data.train,), "DATASETS.TEST", (data.val,),
         "SOLVER.IMS_PER_BATCH", 1, "SOLVER.ACCUMULATE_STEPS", min(cfg.SOLVER.ACCUMULATE_STEPS, 2),
         "SOLVER.MAX_ITER", 1, "DATALOADER.NUM_WORKERS", 0, "TEST.SCENE_GRAPH.VIS_IMAGES", 0,
@@ -69,15 +69,15 @@ def load(name):
 
 
 def test_recipes_are_the_papers():
-    """Epochs times iterations, of 57,723 pictures of Visual Genome and 126,368 of Open Images."""
-    for data, pictures in (("vg150", 57_723), ("oiv6", 126_368)):
+    """Epochs times iterations, of 57,723 images of Visual Genome and 126,368 of Open Images."""
+    for data, images in (("vg150", 57_723), ("oiv6", 126_368)):
         # Detector: 8 GPUs x 4, 150 and 50 epochs. EGTR: two of these batches a step, 50 and 25 epochs.
         for step, batch, epochs in (("detector", 32, (150, 50)), ("egtr", 64, (50, 25))):
             first, second = (load(f"{data}_{step}{suffix}.yaml") for suffix in ("", "_finetune"))
             for cfg, number in zip((first, second), epochs, strict=True):
                 assert cfg.SOLVER.IMS_PER_BATCH * cfg.SOLVER.ACCUMULATE_STEPS == batch
-                # Not one picture less than the epochs, and less than an epoch more.
-                assert 0 <= cfg.SOLVER.MAX_ITER * batch - number * pictures < pictures
+                # Not one image less than the epochs, and less than an epoch more.
+                assert 0 <= cfg.SOLVER.MAX_ITER * batch - number * images < images
                 assert cfg.SOLVER.STEPS == ()
             assert second.SOLVER.BASE_LR == pytest.approx(first.SOLVER.BASE_LR / 10)
             assert second.MODEL.WEIGHTS == f"{first.OUTPUT_DIR}/model_best.pth"

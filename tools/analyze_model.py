@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         type=int,
         default=[800, 1333],
         metavar=("HEIGHT", "WIDTH"),
-        help="of the picture as the network gets it (default: 800 1333)",
+        help="of the image as the network gets it (default: 800 1333)",
     )
     add_extension_argument(parser)
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys of the configuration and their values")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Does the decoder's self-attention encode relations? Measures it, for a model and a data set."""
+"""Does the decoder's self-attention encode relations? Measures it, for a model and a dataset."""
 
 import argparse
 import json
@@ -20,17 +20,17 @@ from egtr.structures import EGTRError
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=f"{__doc__} Writes analysis.json, attention_auc.png, gates.png, uncertainty.png, and heat maps "
-        "of the attention between the objects of single pictures."
+        "of the attention between the objects of single images."
     )
     add_model_arguments(parser)
-    parser.add_argument("--dataset", metavar="NAME", help="a registered data set (default: DATASETS.TEST)")
-    parser.add_argument("--num-images", type=int, metavar="N", help="its first N pictures (default: all)")
+    parser.add_argument("--dataset", metavar="NAME", help="a registered dataset (default: DATASETS.TEST)")
+    parser.add_argument("--num-images", type=int, metavar="N", help="its first N images (default: all)")
     parser.add_argument(
         "--image-id",
         nargs="+",
         default=[],
         metavar="ID",
-        help="draw heat maps of these pictures (default: the one with most related pairs)",
+        help="draw heat maps of these images (default: the one with most related pairs)",
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
     args = parser.parse_args(argv)
@@ -49,12 +49,12 @@ def analyze(args: argparse.Namespace) -> None:
     predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
     dataset = args.dataset or (predictor.cfg.DATASETS.TEST or ("",))[0]
     if not dataset:
-        raise EGTRError("DATASETS.TEST is empty: name a data set with --dataset")
+        raise EGTRError("DATASETS.TEST is empty: name a dataset with --dataset")
     images = collect_relations(predictor.cfg, predictor.model, dataset, args.num_images)
     chosen = [image for image in images if str(image.image_id) in args.image_id]
     if len(chosen) < len(args.image_id):
         missing = sorted(set(args.image_id) - {str(image.image_id) for image in chosen})
-        raise EGTRError(f"--image-id: not among the {len(images)} pictures of {dataset!r}: {', '.join(missing)}")
+        raise EGTRError(f"--image-id: not among the {len(images)} images of {dataset!r}: {', '.join(missing)}")
     metadata = get_metadata(dataset)
     summary = summarize_relations(images, metadata.predicate_classes, source_names(predictor.model))
 
@@ -71,13 +71,13 @@ def analyze(args: argparse.Namespace) -> None:
         )
         figure.savefig(args.output / f"attention_{Path(image.file_name).stem}.png")
     print(_text(summary))
-    print(f"\nNumbers and pictures are in {args.output}")
+    print(f"\nNumbers and images are in {args.output}")
 
 
 def _text(summary: dict) -> str:
     attention, others = summary["attention"], summary["others"]
     lines = [
-        f"{summary['num_related']} of {summary['num_pairs']} pairs are related ({summary['num_images']} pictures)",
+        f"{summary['num_related']} of {summary['num_pairs']} pairs are related ({summary['num_images']} images)",
         "AUC of attention, a row for each layer, a column for each head:",
         *(" ".join(f"{value:.3f}" for value in row) for row in attention["auc"]),
         "The same of attention from object to subject:",

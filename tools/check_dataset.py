@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Look through a data set before training on it: its annotations, and every picture decoded to its end."""
+"""Look through a dataset before training on it: its annotations, and every image decoded to its end."""
 
 import argparse
 import sys
@@ -17,17 +17,17 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         epilog="Exit status: 0, or 1 where something would break training. Warnings alone do not count.",
     )
-    parser.add_argument("--dataset", metavar="NAME", help="a registered data set, such as scenes_train")
-    parser.add_argument("--format", choices=sorted(FORMATS), help="of --json, where the data set is not registered")
+    parser.add_argument("--dataset", metavar="NAME", help="a registered dataset, such as scenes_train")
+    parser.add_argument("--format", choices=sorted(FORMATS), help="of --json, where the dataset is not registered")
     parser.add_argument("--json", metavar="FILE[#split]", help="annotations")
-    parser.add_argument("--image-root", metavar="DIR", help="folder of the pictures of --json")
+    parser.add_argument("--image-root", metavar="DIR", help="folder of the images of --json")
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="write report.json, samples.png and histograms.png there"
     )
-    parser.add_argument("--samples", type=int, default=16, metavar="N", help="pictures on samples.png (%(default)s)")
+    parser.add_argument("--samples", type=int, default=16, metavar="N", help="images on samples.png (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="other seeds, other samples (%(default)s)")
-    parser.add_argument("--workers", type=int, metavar="N", help="threads that decode pictures (one for each core)")
-    parser.add_argument("--no-images", action="store_true", help="check annotations alone, and open no picture")
+    parser.add_argument("--workers", type=int, metavar="N", help="threads that decode images (one for each core)")
+    parser.add_argument("--no-images", action="store_true", help="check annotations alone, and open no image")
     args = parser.parse_args(argv)
     given = (args.format, args.json, args.image_root)
     if any(given) if args.dataset else not all(given):
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
             samples = draw_samples(annotations, args.samples, seed=args.seed)
             if samples is not None:
                 samples.save(args.output / "samples.png")
-            print(f"The report and its pictures are in {args.output}")
+            print(f"The report and its images are in {args.output}")
     except (EGTRError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -27,14 +27,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--artifact", required=True, metavar="DIR", help="folder of the released model")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the new files")
     parser.add_argument(
-        "--dataset", default="", metavar="NAME", help="data set with the names of classes and predicates, to score on"
+        "--dataset", default="", metavar="NAME", help="dataset with the names of classes and predicates, to score on"
     )
     parser.add_argument(
         "--names",
         nargs="+",
         default=[],
         metavar="FILE",
-        help="where there is no data set: rel.json and train.json, VG-SGG-dicts.json or categories_dict.json",
+        help="where there is no dataset: rel.json and train.json, VG-SGG-dicts.json or categories_dict.json",
     )
     parser.add_argument(
         "--allow-mismatch", action="store_true", help="go on where weights are unknown, missing or of another shape"

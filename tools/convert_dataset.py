@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Convert the annotations of a data set from one format to another. Pictures stay where they are."""
+"""Convert the annotations of a dataset from one format to another. Images stay where they are."""
 
 import argparse
 import sys
@@ -46,7 +46,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--image-root",
         default="",
         metavar="DIR",
-        help="folder of the pictures, where Label Studio's names are looked up",
+        help="folder of the images, where Label Studio's names are looked up",
     )
     parser.add_argument("--to", required=True, choices=sorted(WRITERS), dest="target", help="format of --output")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the new files")
@@ -55,7 +55,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         nargs="+",
         type=float,
         metavar="SHARE",
-        help="divide the pictures at random into train and val, or train, val and test",
+        help="divide the images at random into train and val, or train, val and test",
     )
     parser.add_argument("--seed", type=int, default=0, help="of --split (default: %(default)s)")
     parser.add_argument(
@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
         (split, len(part.images), sum(len(i.boxes) for i in part.images), sum(len(i.relations) for i in part.images))
         for split, part in splits.items()
     ]
-    print(tabulate(rows, headers=["split", "pictures", "objects", "relations"]))
+    print(tabulate(rows, headers=["split", "images", "objects", "relations"]))
     first = next(iter(splits.values()))
     print(f"\n{len(first.thing_classes)} classes, {len(first.predicate_classes)} predicates; written:", *paths)
     print(f"\nTo use them, write into a configuration:\n\n{registration(args, splits)}")
@@ -114,11 +114,11 @@ def warnings_of(splits: dict) -> list[str]:
 
 
 def registration(args: argparse.Namespace, splits: dict) -> str:
-    """Lines of YAML that register the data set."""
+    """Lines of YAML that register the dataset."""
     lines = ["DATASETS:", "  REGISTER:"]
     for split in splits:
         file = f"VG-SGG.h5#{split}" if args.target == "vg_h5" else f"{split}.json"
-        row = [f"{args.output.name}_{split}", args.target, str(args.output / file), args.image_root or "PICTURES"]
+        row = [f"{args.output.name}_{split}", args.target, str(args.output / file), args.image_root or "IMAGES"]
         lines.append(f"    - {yaml.safe_dump(row, default_flow_style=True, width=1000, allow_unicode=True).strip()}")
     return "\n".join(lines)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Why is this edge in the graph? Draws where the best edges of pictures come from."""
+"""Why is this edge in the graph? Draws where the best edges of images come from."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from egtr.config import add_model_arguments, import_extensions
 from egtr.data.image import find_images
-from egtr.data.sources import Pictures
+from egtr.data.sources import ImageStream
 from egtr.inference import EGTRPredictor, explain_graph
 from egtr.inference.export import frame_stem, unique_stems
 from egtr.structures import EGTRError
@@ -16,7 +16,7 @@ from egtr.visualization import draw_explanation
 
 EPILOG = """
 Each edge becomes NAME_edge0.png and so on, numbered by descending score; NAME_explanations.json has the same numbers.
-egtr.structures.EdgeExplanation says what they are. Exit status: 0, or 1 when a picture could not be read.
+egtr.structures.EdgeExplanation says what they are. Exit status: 0, or 1 when an image could not be read.
 
 example:
   %(prog)s --input photo.jpg --output output/why --top-k 3
@@ -28,9 +28,9 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_model_arguments(parser)
-    parser.add_argument("--input", nargs="+", required=True, help="pictures, folders of them or quoted patterns")
+    parser.add_argument("--input", nargs="+", required=True, help="images, folders of them or quoted patterns")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
-    parser.add_argument("--top-k", type=int, default=3, metavar="K", help="edges of each picture (%(default)s)")
+    parser.add_argument("--top-k", type=int, default=3, metavar="K", help="edges of each image (%(default)s)")
     args = parser.parse_args(argv)
     if args.top_k < 1:
         parser.error(f"--top-k {args.top_k}: give at least 1")
@@ -40,21 +40,21 @@ def main(argv: list[str] | None = None) -> int:
         stems = dict(zip(paths, unique_stems(paths), strict=True))
         predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
         failed = False
-        for result in predictor.predict(Pictures(paths)):
+        for result in predictor.predict(ImageStream(paths)):
             if result.error is not None:
                 print(f"error: {result.error}", file=sys.stderr)
                 failed = True
             else:
                 graph = result.graph.for_display(top_k=args.top_k)
                 target = args.output / frame_stem(stems[graph.file_name], graph)
-                explain_picture(predictor, result.image, graph, target)
+                explain_image(predictor, result.image, graph, target)
     except (EGTRError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return int(failed)
 
 
-def explain_picture(predictor: EGTRPredictor, image, graph, target: Path) -> None:
+def explain_image(predictor: EGTRPredictor, image, graph, target: Path) -> None:
     explanations = explain_graph(predictor, image, graph, channel_order="RGB")
     target.parent.mkdir(parents=True, exist_ok=True)
     if not explanations:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw the embedded data set `scenes`: cartoon pictures with objects and relations, in Visual Genome's layout."""
+"""Draw the embedded dataset `scenes`: cartoon images with objects and relations, in Visual Genome's layout."""
 
 import argparse
 import os
@@ -20,14 +20,14 @@ def main(arguments: list[str] | None = None) -> None:
         metavar="DIR",
         help="where to (default: $DETECTRON2_DATASETS/scenes, else datasets/scenes)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="other seeds, other pictures (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="other seeds, other images (default: %(default)s)")
     parser.add_argument(
         "--sizes",
         type=int,
         nargs=3,
         default=(4000, 400, 400),
         metavar=("TRAIN", "VAL", "TEST"),
-        help="pictures per split (default: 4000 400 400)",
+        help="images per split (default: 4000 400 400)",
     )
     parser.add_argument("--processes", type=int, default=2, help="how many draw at once (default: %(default)s)")
     args = parser.parse_args(arguments)

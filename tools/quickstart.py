@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """EGTR from end to end on the CPU: what ``make demo`` does.
 
-Prepares the embedded data set, trains EGTR on it from the shipped detector weights, evaluates it, draws
-validation pictures with their graphs, and prints a table of metrics and the paths of the pictures.
+Prepares the embedded dataset, trains EGTR on it from the shipped detector weights, evaluates it, draws
+validation images with their graphs, and prints a table of metrics and the paths of the images.
 """
 
 # Before Detectron2, whose import it keeps quiet.
@@ -68,15 +68,15 @@ class QuickstartTrainer(EGTRTrainer):
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[Any]:
         loader = super().build_test_loader(cfg, dataset_name)
-        return progress(loader, desc=f"evaluating on {dataset_name}", unit="picture")
+        return progress(loader, desc=f"evaluating on {dataset_name}", unit="image")
 
 
 def prepare_data(cfg: CfgNode, dataset: str) -> None:
-    """Draw the embedded data set where the run needs it and it is not there yet."""
+    """Draw the embedded dataset where the run needs it and it is not there yet."""
     names = [name for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST, dataset) if name.startswith("scenes_")]
     if names:
         root = Path(get_metadata(names[0]).image_root).parent
-        print(f"\n[1/3] Data set: {root.resolve()}", flush=True)
+        print(f"\n[1/3] Dataset: {root.resolve()}", flush=True)
         if not prepare_scenes(root):
             print("is there already")
 
@@ -93,13 +93,13 @@ def train(cfg: CfgNode) -> tuple[nn.Module, Mapping[str, Mapping[str, float]]]:
 
 
 def draw(model: nn.Module, cfg: CfgNode, dataset: str, number: int, folder: Path) -> list[Path]:
-    """Draw ``number`` pictures, spread evenly over ``dataset``; returns the files."""
-    print(f"\n[3/3] Drawing pictures of {dataset}", flush=True)
+    """Draw ``number`` images, spread evenly over ``dataset``; returns the files."""
+    print(f"\n[3/3] Drawing images of {dataset}", flush=True)
     records = DatasetCatalog.get(dataset)
     chosen = np.linspace(0, len(records) - 1, min(number, len(records))).round().astype(int)
     files = [records[index]["file_name"] for index in chosen]
     paths = []
-    for result in progress(EGTRPredictor(cfg, model).predict(files), total=len(files), desc="drawing", unit="picture"):
+    for result in progress(EGTRPredictor(cfg, model).predict(files), total=len(files), desc="drawing", unit="image"):
         if result.error is not None:
             raise result.error
         path = folder / f"{Path(result.graph.file_name).stem}.png"
@@ -109,19 +109,19 @@ def draw(model: nn.Module, cfg: CfgNode, dataset: str, number: int, folder: Path
     return paths
 
 
-def metrics_table(results: Mapping[str, Any], datasets: Sequence[str], topk: Iterable[int]) -> str:
+def metrics_table(results: Mapping[str, Any], datasets: Sequence[str], top_k: Iterable[int]) -> str:
     """The metrics that papers report, in percent.
 
     Args:
-        results: of training: task to metric to value, by data set where ``datasets`` are several.
+        results: of training: task to metric to value, by dataset where ``datasets`` are several.
     """
     if len(datasets) > 1:
-        return "\n\n".join(f"{name}:\n{metrics_table(results[name], [name], topk)}" for name in datasets)
+        return "\n\n".join(f"{name}:\n{metrics_table(results[name], [name], top_k)}" for name in datasets)
     parts = []
     if "sgdet" in results:  # not there without relation head
         graphs = results["sgdet"]
-        rows = [[f"{kind}@K", *(graphs[f"{kind}@{k}"] for k in topk)] for kind in ("R", "mR", "ng-R", "ng-mR")]
-        parts.append(tabulate(rows, headers=["%", *(f"K = {k}" for k in topk)], floatfmt=".1f"))
+        rows = [[f"{kind}@K", *(graphs[f"{kind}@{k}"] for k in top_k)] for kind in ("R", "mR", "ng-R", "ng-mR")]
+        parts.append(tabulate(rows, headers=["%", *(f"K = {k}" for k in top_k)], floatfmt=".1f"))
     objects = results["bbox"]
     parts.append(f"objects: AP50 {objects['AP50']:.1f}, AP {objects['AP']:.1f}")
     return "\n\n".join(parts)
@@ -147,9 +147,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--dataset",
         default="scenes_val",
         metavar="NAME",
-        help="whose pictures are drawn (default: %(default)s)",
+        help="whose images are drawn (default: %(default)s)",
     )
-    parser.add_argument("--pictures", default=10, type=int, metavar="N", help="how many (default: %(default)s)")
+    parser.add_argument("--images", default=10, type=int, metavar="N", help="how many (default: %(default)s)")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="changes of the configuration, in pairs")
     return parser.parse_args(arguments)
 
@@ -168,14 +168,14 @@ def main(arguments: list[str] | None = None) -> None:
     prepare_data(cfg, args.dataset)
     model, results = train(cfg)
     # A detector alone has no graphs to draw.
-    wanted = args.pictures if cfg.MODEL.EGTR.RELATION.ENABLED else 0
+    wanted = args.images if cfg.MODEL.EGTR.RELATION.ENABLED else 0
     paths = draw(model, cfg, args.dataset, wanted, args.output)
     minutes = (time.perf_counter() - start) / 60
     names = ", ".join(cfg.DATASETS.TEST)
     print(f"\nScene graphs on {names} after {cfg.SOLVER.MAX_ITER} iterations ({minutes:.1f} minutes in all):\n")
     print(metrics_table(results, cfg.DATASETS.TEST, cfg.TEST.SCENE_GRAPH.TOPK))
     if paths:
-        print("\nPictures with their graphs:", *paths, sep="\n  ")
+        print("\nImages with their graphs:", *paths, sep="\n  ")
 
 
 if __name__ == "__main__":

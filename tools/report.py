@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Scene graphs of many pictures as one interactive HTML page, which opens offline in any browser."""
+"""Scene graphs of many images as one interactive HTML page, which opens offline in any browser."""
 
 import argparse
 import sys
@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from tqdm.auto import tqdm
 
 from egtr.config import add_model_arguments, import_extensions
-from egtr.data.sources import Pictures
-from egtr.inference import EGTRPredictor, pictures_of_dataset, pictures_of_predictions, pictures_of_source
+from egtr.data.sources import ImageStream
+from egtr.inference import EGTRPredictor, images_of_dataset, images_of_predictions, images_of_source
 from egtr.structures import EGTRError
-from egtr.visualization.report import ReportPicture, ReportWriter
+from egtr.visualization.report import ReportImage, ReportWriter
 
 EPILOG = """
 examples:
@@ -19,7 +19,7 @@ examples:
   %(prog)s --dataset scenes_val --output report.html
   %(prog)s --predictions output/predictions --dataset scenes_val --output report.html
 
-Exit status: 0, or 1 when a picture could not be read; the page then has the others.
+Exit status: 0, or 1 when an image could not be read; the page then has the others.
 """
 
 
@@ -28,13 +28,13 @@ def get_parser() -> argparse.ArgumentParser:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_model_arguments(parser)
-    parser.add_argument("--input", nargs="+", help="pictures, folders of them, quoted patterns or videos")
-    parser.add_argument("--dataset", metavar="NAME", help="a registered data set, shown beside its annotations")
+    parser.add_argument("--input", nargs="+", help="images, folders of them, quoted patterns or videos")
+    parser.add_argument("--dataset", metavar="NAME", help="a registered dataset, shown beside its annotations")
     parser.add_argument("--predictions", metavar="FILE", help="saved predictions, in place of a model")
     parser.add_argument("--partial", action="store_true", help="accept predictions whose writer was cut short")
     parser.add_argument("--output", required=True, metavar="FILE", help="the HTML file")
     parser.add_argument("--title", default="Scene graphs", help="of the page (default: %(default)s)")
-    parser.add_argument("--top-k", type=int, default=20, metavar="K", help="most triplets a picture (%(default)s)")
+    parser.add_argument("--top-k", type=int, default=20, metavar="K", help="most triplets an image (%(default)s)")
     parser.add_argument("--no-explanations", action="store_true", help="half the time and a smaller page")
     return parser
 
@@ -48,10 +48,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         import_extensions(args.extension)
         report = ReportWriter(args.output, args.title)
-        pictures, total = open_pictures(args, errors.append)
+        images, total = open_images(args, errors.append)
         with report:
-            for picture in tqdm(pictures, unit="picture", total=total):
-                report.add(picture)
+            for image in tqdm(images, unit="image", total=total):
+                report.add(image)
     except (EGTRError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -65,25 +65,25 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def print_size(path: str, report: ReportWriter) -> None:
-    count, size = max(1, report.num_pictures), report.size
-    each = f"{size.images / count / 1e3:.1f} kB picture, {size.records / count / 1e3:.1f} kB graph and explanations"
-    pictures = "1 picture" if report.num_pictures == 1 else f"{report.num_pictures} pictures"
-    print(f"{path}: {pictures}, {size.total / 1e6:.1f} MB; of each {each}")
+    count, size = max(1, report.num_images), report.size
+    each = f"{size.images / count / 1e3:.1f} kB image, {size.records / count / 1e3:.1f} kB graph and explanations"
+    images = "1 image" if report.num_images == 1 else f"{report.num_images} images"
+    print(f"{path}: {images}, {size.total / 1e6:.1f} MB; of each {each}")
 
 
-def open_pictures(
+def open_images(
     args: argparse.Namespace, on_error: Callable[[EGTRError], None]
-) -> tuple[Iterator[ReportPicture], int | None]:
-    """The pictures, and how many there will be where that is known."""
+) -> tuple[Iterator[ReportImage], int | None]:
+    """The images, and how many there will be where that is known."""
     common = {"top_k": args.top_k, "on_error": on_error}
     if args.predictions is not None:
-        return pictures_of_predictions(args.predictions, args.dataset, partial=args.partial, **common), None
+        return images_of_predictions(args.predictions, args.dataset, partial=args.partial, **common), None
     predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
     explain = not args.no_explanations
     if args.dataset is not None:
-        return pictures_of_dataset(predictor, args.dataset, explain=explain, **common), None
-    source = Pictures(args.input)
-    return pictures_of_source(predictor, source, explain=explain, **common), source.total
+        return images_of_dataset(predictor, args.dataset, explain=explain, **common), None
+    source = ImageStream(args.input)
+    return images_of_source(predictor, source, explain=explain, **common), source.total
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""A web page on this machine: drop a picture, see its scene graph; and an HTTP API for programs."""
+"""A web page on this machine: drop an image, see its scene graph; and an HTTP API for programs."""
 
 import argparse
 import sys
@@ -33,7 +33,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="name or address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="0: any that is free (default: %(default)s)")
     parser.add_argument("--max-megabytes", type=float, default=20, metavar="N", help="of a request (%(default)s)")
-    parser.add_argument("--max-megapixels", type=float, default=40, metavar="N", help="of a picture (%(default)s)")
+    parser.add_argument("--max-megapixels", type=float, default=40, metavar="N", help="of an image (%(default)s)")
     parser.add_argument("--max-requests", type=int, default=8, metavar="N", help="at the same time (%(default)s)")
     parser.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="of an answer (%(default)s)")
     add_options_arguments(parser)

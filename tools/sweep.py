@@ -2,8 +2,8 @@
 """Train every setting of a sweep file with every seed, and compare them.
 
 Runs that have finished are skipped, so the same command goes on with an interrupted sweep. In the sweep's OUTPUT_DIR
-each run has its folder; sweep.md, sweep.csv and sweep.png compare the settings. egtr/experiments/sweep/definition.py describes the
-sweep file.
+each run has its folder; sweep.md, sweep.csv and sweep.png compare the settings.
+egtr/experiments/sweep/definition.py describes the sweep file.
 """
 
 # Before Detectron2, whose import it keeps quiet.

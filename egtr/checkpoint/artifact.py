@@ -97,7 +97,7 @@ def convert_artifact(
     Args:
         artifact_dir, strict, unsafe_pickle: see :func:`load_reference`.
         output_dir: folder for the three files; made if missing.
-        dataset: a registered data set, which also becomes DATASETS.TEST.
+        dataset: a registered dataset, which also becomes DATASETS.TEST.
         names_files: see :func:`~egtr.checkpoint.names.read_names`.
 
     Raises:
@@ -243,14 +243,14 @@ def _set_names(cfg: CfgNode, dataset: str, files: Sequence[str | Path]) -> None:
         cfg.DATASETS.TEST = (dataset,)
     if not egtr.RELATION.ENABLED:
         predicates = None
-    where = f"data set {dataset!r}" if dataset else " and ".join(map(str, files))
+    where = f"dataset {dataset!r}" if dataset else " and ".join(map(str, files))
     for key, names, what, number in (
         ("CLASS_NAMES", classes, "classes", egtr.NUM_CLASSES),
         ("PREDICATE_NAMES", predicates, "predicates", egtr.NUM_PREDICATES),
     ):
         if names and len(names) != number:
             raise EGTRError(
-                f"{where}: names {len(names)} {what}, but the model has {number}. Name the data set that it was "
+                f"{where}: names {len(names)} {what}, but the model has {number}. Name the dataset that it was "
                 "trained on"
             )
         if names:

@@ -1,4 +1,4 @@
-"""Names of classes and predicates out of the files that data sets bring."""
+"""Names of classes and predicates out of the files that datasets bring."""
 
 from collections.abc import Sequence
 from pathlib import Path

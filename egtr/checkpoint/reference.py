@@ -166,7 +166,7 @@ def config_from_reference(config: dict[str, Any]) -> CfgNode:
     """
     _check_kinds(config)
     cfg = get_egtr_cfg()
-    cfg.merge_from_file(fetch("egtr://configs/Base-EGTR.yaml"), allow_unsafe=False)
+    cfg.merge_from_file(fetch("egtr://configs/Base-EGTR.yaml", "there is no such file"), allow_unsafe=False)
     egtr = cfg.MODEL.EGTR
 
     def get(key: str, *default):

@@ -28,7 +28,7 @@ def add_egtr_config(cfg: CfgNode) -> None:
 
 def _add_detector_config(cfg: CfgNode) -> None:
     cfg.MODEL.EGTR = egtr = CfgNode()
-    # Object classes C (no background class) and predicates R. They must agree with the data set's metadata.
+    # Object classes C (no background class) and predicates R. They must agree with the dataset's metadata.
     egtr.NUM_CLASSES = 150
     egtr.NUM_PREDICATES = 50
     # What they are called, in the graphs that the model makes; []: as in the metadata of DATASETS.TEST[0].
@@ -45,9 +45,9 @@ def _add_detector_config(cfg: CfgNode) -> None:
     # Train the relation part alone: everything that belongs to the detector keeps its weights and runs in
     # evaluation mode (no dropout, norms as stored).
     egtr.FREEZE_DETECTOR = False
-    # With FREEZE_DETECTOR: a folder that keeps what the detector says about each picture, for all runs that name the
-    # folder. Several times faster from the second time on that a picture is seen, so best without augmentation:
-    # each size and each mirrored picture is another one. "": the detector runs anew each time.
+    # With FREEZE_DETECTOR: a folder that keeps what the detector says about each image, for all runs that name the
+    # folder. Several times faster from the second time on that an image is seen, so best without augmentation:
+    # each size and each mirrored image is another one. "": the detector runs anew each time.
     egtr.DETECTOR_CACHE = ""
 
     # The timm backbone (MODEL.BACKBONE.NAME "build_timm_backbone"). MODEL.BACKBONE.FREEZE_AT counts stages that are
@@ -158,44 +158,44 @@ def _add_loss_config(cfg: CfgNode) -> None:
 
 
 def _add_datasets_config(cfg: CfgNode) -> None:
-    # Detectron2's own: DATASETS.TRAIN and TEST, names of data sets.
-    # Data sets to register when the configuration is loaded: rows of [name, format, file, folder of the pictures], as
+    # Detectron2's own: DATASETS.TRAIN and TEST, names of datasets.
+    # Datasets to register when the configuration is loaded: rows of [name, format, file, folder of the images], as
     #   - [mine_train, coco_sg, data/train.json, data/images]
     #   - [mine_val, coco_sg, data/val.json, data/images, {flip_predicate_pairs: [[left of, right of]]}]
     # Format: "egtr", "vg_h5", "oiv6", "psg" or "coco_sg" (egtr.data.datasets describes each). Where a file holds
     # several splits, it is written FILE#split. Relative paths start at the current folder; ~ and $VARIABLES are
     # expanded. A fifth entry holds options of the format and metadata, such as thing_classes, predicate_classes,
-    # flip_predicate_pairs (predicates that trade places when a picture is mirrored) and one_predicate_per_pair.
+    # flip_predicate_pairs (predicates that trade places when an image is mirrored) and one_predicate_per_pair.
     cfg.DATASETS.REGISTER = []
 
 
 def _add_input_config(cfg: CfgNode) -> None:
     # Detectron2's own: INPUT.MIN_SIZE_TRAIN, MAX_SIZE_TRAIN, MIN_SIZE_TEST, MAX_SIZE_TEST (sizes by DETR's rule),
-    # RANDOM_FLIP, CROP.ENABLED. With CROP.ENABLED half of the pictures are resized to a short side out of
+    # RANDOM_FLIP, CROP.ENABLED. With CROP.ENABLED half of the images are resized to a short side out of
     # CROP.PRE_RESIZE and cropped to sides between CROP.SIZE[0] and CROP.SIZE[1] before the usual resize.
     cfg.INPUT.FORMAT = "RGB"
-    # Height times width above which a picture is refused by its header, before it is decoded: 3 bytes a pixel,
+    # Height times width above which an image is refused by its header, before it is decoded: 3 bytes a pixel,
     # several times as many where colours are converted.
     cfg.INPUT.MAX_PIXELS = 89_478_485
     cfg.INPUT.CROP.TYPE = "absolute_range"
     cfg.INPUT.CROP.SIZE = [384, 600]
     cfg.INPUT.CROP.PRE_RESIZE = [400, 500, 600]
     # Several predicates on one pair of objects, in training: "all" of them; "one", drawn at random each time; "auto":
-    # "one" where the data set's metadata say one_predicate_per_pair (as for Open Images), else "all".
+    # "one" where the dataset's metadata say one_predicate_per_pair (as for Open Images), else "all".
     cfg.INPUT.PREDICATES_PER_PAIR = "auto"
 
     # Detectron2's own: DATALOADER.NUM_WORKERS, FILTER_EMPTY_ANNOTATIONS, ASPECT_RATIO_GROUPING.
-    # Go on past pictures that are missing or cannot be read, and past pictures with errors in their annotations; the
-    # log names the first ones and counts all. In training another picture takes the place of a broken one. In
-    # evaluation a broken picture counts as one in which nothing was found, so that a broken copy of the data raises
-    # no metric (only the protocol `motifs` leaves it out, as it does with all pictures without prediction); one whose
+    # Go on past images that are missing or cannot be read, and past images with errors in their annotations; the
+    # log names the first ones and counts all. In training another image takes the place of a broken one. In
+    # evaluation a broken image counts as one in which nothing was found, so that a broken copy of the data raises
+    # no metric (only the protocol `motifs` leaves it out, as it does with all images without prediction); one whose
     # annotations have errors is left out, there being nothing to score against. False: the first one is an error.
     cfg.DATALOADER.SKIP_BROKEN = False
     cfg.DATALOADER.PREDICATE_RESAMPLING = resampling = CfgNode()
-    # "none"; "repeat_factor": a picture comes r times an epoch, the largest r_p = max(1, sqrt(THRESHOLD / f_p)) of
-    # its predicates, where f_p is the share of pictures with predicate p; "bilevel": moreover, each time, relations
+    # "none"; "repeat_factor": an image comes r times an epoch, the largest r_p = max(1, sqrt(THRESHOLD / f_p)) of
+    # its predicates, where f_p is the share of images with predicate p; "bilevel": moreover, each time, relations
     # of its frequent predicates are left out with probability DROP * (r - r_p) / r, as if not annotated.
-    # An epoch has more iterations then, but SOLVER.MAX_ITER stays; the log says how many pictures it has.
+    # An epoch has more iterations then, but SOLVER.MAX_ITER stays; the log says how many images it has.
     resampling.METHOD = "none"
     resampling.THRESHOLD = 0.07
     resampling.DROP = 0.7
@@ -219,7 +219,7 @@ def _add_solver_config(cfg: CfgNode) -> None:
     # Micro-batches of IMS_PER_BATCH whose gradients are averaged before each optimizer step.
     cfg.SOLVER.ACCUMULATE_STEPS = 1
     # Steps in succession that may be skipped because a loss or the gradient is NaN or infinite; the log names the
-    # pictures. One more ends the run; 0: the first one does. Weights are never changed by such a step.
+    # images. One more ends the run; 0: the first one does. Weights are never changed by such a step.
     cfg.SOLVER.SKIP_NON_FINITE = 0
     # Keep only the outputs of the transformer's layers and compute the rest again in the backward pass: less memory,
     # a slower step, the same gradients.
@@ -251,12 +251,12 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.SCENE_GRAPH.PROTOCOLS = ["reference"]
     # K of R@K and mR@K.
     cfg.TEST.SCENE_GRAPH.TOPK = [20, 50, 100]
-    # Resamples of the pictures for 95% intervals of R@K and mR@K, such as 1000; 0: no intervals.
+    # Resamples of the images for 95% intervals of R@K and mR@K, such as 1000; 0: no intervals.
     cfg.TEST.SCENE_GRAPH.BOOTSTRAP = 0
-    # Write what the model predicts to OUTPUT_DIR/predictions_<data set>, where tools/evaluate_predictions.py and
+    # Write what the model predicts to OUTPUT_DIR/predictions_<dataset>, where tools/evaluate_predictions.py and
     # tools/compare_protocols.py score it. A later evaluation puts its own in place of it.
     cfg.TEST.SCENE_GRAPH.SAVE_PREDICTIONS = False
-    # Pictures of DATASETS.TEST[0] whose graphs TensorBoard shows after each evaluation in training; 0: none.
+    # Images of DATASETS.TEST[0] whose graphs TensorBoard shows after each evaluation in training; 0: none.
     cfg.TEST.SCENE_GRAPH.VIS_IMAGES = 4
     # The checkpoint with the highest value of this metric is kept as model_best; "" keeps none. "auto": "sgdet/R@K"
     # for the middle K of TOPK (50), "bbox/AP50" for a detector alone.

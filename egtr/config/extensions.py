@@ -10,7 +10,7 @@ from egtr.structures import EGTRError
 
 
 def import_extensions(names: Iterable[str]) -> None:
-    """Import Python files or modules, which register heads, pair functions or data sets.
+    """Import Python files or modules, which register heads, pair functions or datasets.
 
     A configuration cannot ask for this: only who types the command decides which code runs.
 

@@ -1,4 +1,4 @@
-"""Loading configurations: defaults, a YAML file, ``KEY VALUE`` pairs, and one clear message for what is wrong with them."""
+"""Loading configurations: defaults, a YAML file, ``KEY VALUE`` pairs, and one clear message for what is wrong."""
 
 import difflib
 import logging
@@ -63,7 +63,7 @@ def read_config(name: str, opts: Sequence[str] = ()) -> CfgNode:
     if "://" not in name and not os.path.isfile(name):
         # The hub answers for these paths.
         egtr.register()
-        name = fetch(f"egtr://models/{name}")
+        name = fetch(f"egtr://models/{name}", "there is no such file")
     return load_config(name, opts)
 
 

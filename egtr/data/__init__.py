@@ -4,14 +4,14 @@
 - ``scenes``      the embedded dataset, drawn by the library
 - ``transforms``  DETR's resize rule and the paper's augmentation recipes
 - ``mapper``      one dataset dict to one model input, relations kept right through filtering, flip and crop
-- ``image``       pictures of any format and mode, from files, bytes or arrays, as RGB
-- ``sources``     folders, videos, cameras, pixels and lists of them as one stream of pictures
-- ``sampler``     the order of training pictures, which a resumed run goes on with
+- ``image``       images of any format and mode, from files, bytes or arrays, as RGB
+- ``sources``     folders, videos, cameras, pixels and lists of them as one stream of images
+- ``sampler``     the order of training images, which a resumed run goes on with
 - ``resampling``  rare predicates more often
 - ``statistics``  triplet counts, for the frequency bias and for scoring, cached beside the annotations
-- ``catalog``     class names of a registered data set
-- ``broken``      going on past pictures that cannot be used, and counting them
-- ``check``       what is wrong with a data set, its pictures included
+- ``catalog``     class names of a registered dataset
+- ``broken``      going on past images that cannot be used, and counting them
+- ``check``       what is wrong with a dataset, its images included
 - ``build``       loaders, statistics and checks from a configuration
 """
 

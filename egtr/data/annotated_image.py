@@ -7,17 +7,17 @@ import numpy as np
 from detectron2.data import detection_utils
 from detectron2.utils.file_io import PathManager
 
-from egtr.structures import EGTRError
+from egtr.structures import DataError
 
 from .image import CHANNEL_ORDERS, DECODING_ERRORS, TooLargeError, describe_error, open_header, to_rgb
 
 
-class BrokenImageError(EGTRError):
-    """A picture of a data set cannot be used.
+class BrokenImageError(DataError):
+    """An image of a dataset cannot be used.
 
     Attributes:
         kind: "missing-image", "truncated-image", "unreadable-image", "too-large", or "size-mismatch" where it is
-            another picture than the one that was annotated.
+            another image than the one that was annotated.
     """
 
     # The message alone is enough, because DataLoader workers send their errors to the main process by it.
@@ -29,13 +29,13 @@ class BrokenImageError(EGTRError):
 def read_annotated_image(
     record: dict[str, Any], image_format: str = "RGB", max_pixels: int | None = None
 ) -> np.ndarray:
-    """The picture of a dataset dict as training and evaluation read it, its orientation by EXIF applied.
+    """The image of a dataset dict as training and evaluation read it, its orientation by EXIF applied.
 
-    "RGB" and "BGR" are what :func:`egtr.data.image.load_image` makes of the file, so that a model sees 16-bit, CMYK and transparent
-    pictures as it will see them in prediction; other formats are left to Detectron2.
+    "RGB" and "BGR" are what :func:`egtr.data.image.load_image` makes of the file, so that a model sees 16-bit, CMYK
+    and transparent images as it will see them in prediction; other formats are left to Detectron2.
 
     Args:
-        record: its ``file_name`` is read; ``height`` and ``width`` are compared with the picture, or set where
+        record: its ``file_name`` is read; ``height`` and ``width`` are compared with the image, or set where
             they are missing.
         image_format: "RGB", "BGR" or another one that :func:`detectron2.data.detection_utils.read_image` knows.
         max_pixels: see :func:`egtr.data.image.load_image`.
@@ -44,7 +44,7 @@ def read_annotated_image(
         (H, W, 3) uint8 where ``image_format`` is "RGB" or "BGR".
 
     Raises:
-        BrokenImageError: the picture is missing, too large, cannot be decoded to its end, or has another size.
+        BrokenImageError: the image is missing, too large, cannot be decoded to its end, or has another size.
     """
     file_name = record["file_name"]
     try:
@@ -52,19 +52,19 @@ def read_annotated_image(
     except TooLargeError as error:
         raise BrokenImageError(str(error), "too-large") from error
     except FileNotFoundError as error:
-        message = f"{file_name}: cannot be read as a picture: there is no such file. Copy it there."
+        message = f"{file_name}: cannot be read as an image: there is no such file. Copy it there."
         raise BrokenImageError(message, "missing-image") from error
     except DECODING_ERRORS as error:
         truncated = isinstance(error, EOFError) or "truncated" in str(error).lower()
         message = (
-            f"{file_name}: cannot be read as a picture ({describe_error(error, file_name)}). Copy it there again."
+            f"{file_name}: cannot be read as an image ({describe_error(error, file_name)}). Copy it there again."
         )
         raise BrokenImageError(message, "truncated-image" if truncated else "unreadable-image") from error
     try:
         detection_utils.check_image_size(record, image)
     except detection_utils.SizeMismatchError as error:
         message = (
-            f"{file_name}: fields height, width are {record['height']}, {record['width']}, but the picture is "
+            f"{file_name}: fields height, width are {record['height']}, {record['width']}, but the image is "
             f"{image.shape[0]} high and {image.shape[1]} wide. The annotations belong to another copy of it."
         )
         raise BrokenImageError(message, "size-mismatch") from error

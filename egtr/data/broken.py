@@ -1,4 +1,4 @@
-"""Going on past pictures that cannot be used (DATALOADER.SKIP_BROKEN), and knowing how many they were."""
+"""Going on past images that cannot be used (DATALOADER.SKIP_BROKEN), and knowing how many they were."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from egtr.structures import EGTRError
 
 logger = logging.getLogger(__name__)
 
-# Pictures named one by one as they turn up; the rest only counts.
+# Images named one by one as they turn up; the rest only counts.
 NUM_NAMED = 10
 
 
@@ -20,18 +20,18 @@ class SkipBroken(Dataset):
     """Mapped records, where a record whose mapping raises :class:`EGTRError` is left out.
 
     What turns out broken is remembered in memory that the workers of a ``DataLoader`` share with the process that
-    made the data set, however they are started.
+    made the dataset, however they are started.
 
     Args:
         records: n dataset dicts.
         mapper: makes of one what the model reads.
-        unsound: pictures that were left out before, for errors in their annotations; for the count.
-        replace: another picture comes in place of a broken one, so that batches stay full. Which one depends on
-            the index alone, so that the order of pictures is the same for any number of workers and for a resumed
+        unsound: images that were left out before, for errors in their annotations; for the count.
+        replace: another image comes in place of a broken one, so that batches stay full. Which one depends on
+            the index alone, so that the order of images is the same for any number of workers and for a resumed
             run. False: None comes in its place.
 
     Raises:
-        EGTRError: on access where ``replace`` finds nothing but broken pictures.
+        EGTRError: on access where ``replace`` finds nothing but broken images.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class SkipBroken(Dataset):
         self.mapper = mapper
         self.unsound = unsound
         self.replace = replace
-        # One byte a record: no lock is needed, and a picture that is met again counts once.
+        # One byte a record: no lock is needed, and an image that is met again counts once.
         self._broken = torch.zeros(len(records), dtype=torch.uint8).share_memory_()
 
     def __len__(self) -> int:
@@ -61,7 +61,7 @@ class SkipBroken(Dataset):
             if mapped is not None:
                 return mapped
         raise EGTRError(
-            f"DATALOADER.SKIP_BROKEN: all {len(self.records)} pictures are broken, so nothing is left to go on with. "
+            f"DATALOADER.SKIP_BROKEN: all {len(self.records)} images are broken, so nothing is left to go on with. "
             f"{self._why(index)}"
         )
 
@@ -70,11 +70,11 @@ class SkipBroken(Dataset):
         return torch.nonzero(self._broken).flatten().tolist()
 
     def describe(self, broken: Sequence[int]) -> str:
-        """How many pictures are left out, and the file names of the first few of ``broken``."""
+        """How many images are left out, and the file names of the first few of ``broken``."""
         names = ", ".join(str(self.records[index].get("file_name")) for index in broken[:NUM_NAMED])
         listed = f": {names}{', ...' if len(broken) > NUM_NAMED else ''}" if broken else ""
         unsound = f"; before that, {self.unsound} with errors in their annotations" if self.unsound else ""
-        return f"{len(broken)} of {len(self)} pictures were broken and left out{listed}{unsound}"
+        return f"{len(broken)} of {len(self)} images were broken and left out{listed}{unsound}"
 
     def _try(self, index: int) -> Any:
         if self._broken[index]:

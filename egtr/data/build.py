@@ -29,23 +29,23 @@ from .statistics import add_triplet_counts, load_triplet_counts
 def build_train_loader(cfg: CfgNode) -> Any:
     """Detectron2's endless training loader over ``cfg.DATASETS.TRAIN`` with :class:`SceneGraphMapper`.
 
-    DATALOADER.FILTER_EMPTY_ANNOTATIONS drops whole pictures without objects; no annotation of a picture that
+    DATALOADER.FILTER_EMPTY_ANNOTATIONS drops whole images without objects; no annotation of an image that
     stays is touched before the mapper, so relation indices hold.
 
-    The order of pictures is a function of SEED (random where that is negative), whatever the number of workers;
-    :func:`skip_batches` lets a loader start further on. DATALOADER.PREDICATE_RESAMPLING repeats pictures in it.
-    With DATALOADER.SKIP_BROKEN other pictures take the places of broken ones (:func:`skipped_by` counts them).
+    The order of images is a function of SEED (random where that is negative), whatever the number of workers;
+    :func:`skip_batches` lets a loader start further on. DATALOADER.PREDICATE_RESAMPLING repeats images in it.
+    With DATALOADER.SKIP_BROKEN other images take the places of broken ones (:func:`skipped_by` counts them).
 
     Returns:
         An iterable over batches, each a list of SOLVER.IMS_PER_BATCH / processes mapped dicts.
 
     Raises:
-        EGTRError: DATASETS.TRAIN is empty, does not match the model or leaves no picture; SOLVER.IMS_PER_BATCH
+        EGTRError: DATASETS.TRAIN is empty, does not match the model or leaves no image; SOLVER.IMS_PER_BATCH
             cannot be shared out among the processes; or a key of INPUT or DATALOADER holds a value that means
             nothing.
     """
     if not cfg.DATASETS.TRAIN:
-        raise EGTRError("DATASETS.TRAIN is empty: name at least one data set to train on, such as ('scenes_train',)")
+        raise EGTRError("DATASETS.TRAIN is empty: name at least one dataset to train on, such as ('scenes_train',)")
     check_resampling(cfg)
     check_dataset_matches_config(cfg)
     images, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
@@ -75,16 +75,16 @@ def build_train_loader(cfg: CfgNode) -> Any:
     sampler = ResumableSampler(sampler, images // processes, groups)
     records = DatasetFromList(records, copy=False)
     if cfg.DATALOADER.SKIP_BROKEN:
-        pictures = SkipBroken(records, arguments["mapper"], unsound=len(unsound))
+        mapped = SkipBroken(records, arguments["mapper"], unsound=len(unsound))
     else:
-        pictures = MapDataset(records, arguments["mapper"])
+        mapped = MapDataset(records, arguments["mapper"])
     arguments |= {"mapper": None, "sampler": None, "aspect_ratio_grouping": False}
-    arguments["dataset"] = ToIterableDataset(pictures, sampler, shard_sampler=False)
+    arguments["dataset"] = ToIterableDataset(mapped, sampler, shard_sampler=False)
     return build_detection_train_loader(**arguments)
 
 
 def get_order_seed(loader: Any) -> int | None:
-    """What the order of pictures of a loader of :func:`build_train_loader` depends on; None for another loader."""
+    """What the order of images of a loader of :func:`build_train_loader` depends on; None for another loader."""
     sampler = getattr(getattr(loader, "dataset", None), "sampler", None)
     return sampler.seed if isinstance(sampler, ResumableSampler) else None
 
@@ -107,15 +107,15 @@ def skip_batches(loader: Any, number: int, seed: int | None = None) -> bool:
 
 
 def skipped_by(loader: Any) -> SkipBroken | None:
-    """What knows the broken pictures of a loader of :func:`build_train_loader`; None without SKIP_BROKEN."""
-    pictures = getattr(getattr(loader, "dataset", None), "dataset", None)
-    return pictures if isinstance(pictures, SkipBroken) else None
+    """What knows the broken images of a loader of :func:`build_train_loader`; None without SKIP_BROKEN."""
+    images = getattr(getattr(loader, "dataset", None), "dataset", None)
+    return images if isinstance(images, SkipBroken) else None
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
-    """Detectron2's test loader over all pictures of ``dataset_name``, in order, one at a time.
+    """Detectron2's test loader over all images of ``dataset_name``, in order, one at a time.
 
-    With DATALOADER.SKIP_BROKEN broken pictures are missing from it.
+    With DATALOADER.SKIP_BROKEN broken images are missing from it.
     """
     with leaving_out_unsound(cfg.DATALOADER.SKIP_BROKEN):
         arguments = build_detection_test_loader.from_config(
@@ -123,9 +123,9 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
         )
     if cfg.DATALOADER.SKIP_BROKEN and isinstance(arguments["sampler"], InferenceSampler):
         records = DatasetFromList(arguments["dataset"], copy=False)
-        pictures = SkipBroken(records, arguments["mapper"], replace=False)
-        # Behind an iterable data set Detectron2 drops what its mapper makes None of.
-        arguments["dataset"] = ToIterableDataset(pictures, arguments["sampler"])
+        mapped = SkipBroken(records, arguments["mapper"], replace=False)
+        # Behind an iterable dataset Detectron2 drops what its mapper makes None of.
+        arguments["dataset"] = ToIterableDataset(mapped, arguments["sampler"])
         arguments |= {"sampler": None, "mapper": _identity}
     return build_detection_test_loader(**arguments)
 
@@ -138,7 +138,7 @@ def build_triplet_counts(cfg: CfgNode) -> TripletCounts:
     """Triplet counts over all of ``cfg.DATASETS.TRAIN``, for the frequency bias and for zero-shot recall.
 
     Raises:
-        EGTRError: DATASETS.TRAIN is empty or does not match the model, or what reading a data set raises.
+        EGTRError: DATASETS.TRAIN is empty or does not match the model, or what reading a dataset raises.
     """
     if not cfg.DATASETS.TRAIN:
         raise EGTRError("DATASETS.TRAIN is empty: there are no triplets to count")
@@ -148,16 +148,16 @@ def build_triplet_counts(cfg: CfgNode) -> TripletCounts:
 
 
 def check_dataset_matches_config(cfg: CfgNode, *, train: bool = True) -> None:
-    """Compare the classes of every configured data set with the model's numbers and with each other.
+    """Compare the classes of every configured dataset with the model's numbers and with each other.
 
     Predicates are compared only where the relation head is there (MODEL.EGTR.RELATION.ENABLED), so that a
-    detector can be trained on any detection data set.
+    detector can be trained on any detection dataset.
 
     Args:
         train: look at DATASETS.TRAIN too, which need not be on the disk for an evaluation.
 
     Raises:
-        EGTRError: numbers disagree, where the message holds both numbers and the key; or two data sets name
+        EGTRError: numbers disagree, where the message holds both numbers and the key; or two datasets name
             their classes differently, so that an id would change its meaning between them.
     """
     egtr = cfg.MODEL.EGTR
@@ -172,18 +172,18 @@ def check_dataset_matches_config(cfg: CfgNode, *, train: bool = True) -> None:
             found = metadata.get(field)
             if not found:
                 raise EGTRError(
-                    f"Data set {name!r} has no relations: its metadata lacks {field}. Train the detector "
-                    "alone with MODEL.EGTR.RELATION.ENABLED False, or register a scene graph data set."
+                    f"Dataset {name!r} has no relations: its metadata lacks {field}. Train the detector "
+                    "alone with MODEL.EGTR.RELATION.ENABLED False, or register a scene graph dataset."
                 )
             if len(found) != number:
                 raise EGTRError(
-                    f"Data set {name!r} has {len(found)} {field}, but MODEL.EGTR.{key} is {number}. "
-                    f"Set MODEL.EGTR.{key} {len(found)}, or choose the data set that the model is meant for."
+                    f"Dataset {name!r} has {len(found)} {field}, but MODEL.EGTR.{key} is {number}. "
+                    f"Set MODEL.EGTR.{key} {len(found)}, or choose the dataset that the model is meant for."
                 )
             first = known[names[0]].get(field)
             differing = next((k for k in range(number) if found[k] != first[k]), None)
             if differing is not None:
                 raise EGTRError(
-                    f"Data sets {names[0]!r} and {name!r} (DATASETS.TRAIN, DATASETS.TEST) differ in {field}: "
+                    f"Datasets {names[0]!r} and {name!r} (DATASETS.TRAIN, DATASETS.TEST) differ in {field}: "
                     f"number {differing} is {first[differing]!r} in one, {found[differing]!r} in the other."
                 )

@@ -1,4 +1,4 @@
-"""What the catalogs know about a data set by its name."""
+"""What the catalogs know about a dataset by its name."""
 
 from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
@@ -10,13 +10,13 @@ from .statistics import load_triplet_counts
 
 
 def get_metadata(dataset_name: str) -> Metadata:
-    """Metadata of a registered data set with its class names.
+    """Metadata of a registered dataset with its class names.
 
     Where registration left the names to the files, they come from the cached statistics if there are any, or else
-    the data set is read.
+    the dataset is read.
 
     Raises:
-        EGTRError: the name is not registered, or the data set has no class names.
+        EGTRError: the name is not registered, or the dataset has no class names.
     """
     check_registered(dataset_name)
     metadata = MetadataCatalog.get(dataset_name)
@@ -26,7 +26,7 @@ def get_metadata(dataset_name: str) -> Metadata:
     elif not metadata.get("thing_classes"):
         DatasetCatalog.get(dataset_name)
     if not metadata.get("thing_classes"):
-        raise EGTRError(f"Data set {dataset_name!r} names no classes: set thing_classes in its metadata.")
+        raise EGTRError(f"Dataset {dataset_name!r} names no classes: set thing_classes in its metadata.")
     return metadata
 
 
@@ -39,8 +39,8 @@ def check_registered(dataset_name: str) -> None:
     if dataset_name not in DatasetCatalog:
         known = sorted(name for name in DatasetCatalog.list() if _is_scene_graph(name))
         raise EGTRError(
-            f"Data set {dataset_name!r} (DATASETS.TRAIN, DATASETS.TEST) is not registered. Known scene graph "
-            f"data sets: {', '.join(known)}. Register your own by DATASETS.REGISTER or egtr.data.register_dataset."
+            f"Dataset {dataset_name!r} (DATASETS.TRAIN, DATASETS.TEST) is not registered. Known scene graph "
+            f"datasets: {', '.join(known)}. Register your own by DATASETS.REGISTER or egtr.data.register_dataset."
         )
 
 

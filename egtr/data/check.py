@@ -1,4 +1,4 @@
-"""What is wrong with a data set, found before a training run stumbles over it."""
+"""What is wrong with a dataset, found before a training run stumbles over it."""
 
 import json
 import os
@@ -31,7 +31,7 @@ class Histogram:
     Attributes:
         names: K names.
         counts: (K,) int64, annotations.
-        images: (K,) int64, pictures that have at least one.
+        images: (K,) int64, images that have at least one.
     """
 
     names: list[str]
@@ -43,7 +43,7 @@ class Histogram:
         self.images = np.zeros(len(self.names), dtype=np.int64)
 
     def add(self, ids: np.ndarray) -> None:
-        """Count one picture's ids, each in 0..K-1."""
+        """Count one image's ids, each in 0..K-1."""
         counts = np.bincount(ids, minlength=len(self.names))
         self.counts += counts
         self.images += counts > 0
@@ -60,13 +60,13 @@ class DatasetReport:
 
     Attributes:
         source: the annotation file.
-        image_root: folder of the pictures.
-        num_images: pictures that the file lists.
+        image_root: folder of the images.
+        num_images: images that the file lists.
         classes: objects of each class, those that training reads: neither crowds nor boxes without area inside
-            the picture nor objects of an unknown class.
+            the image nor objects of an unknown class.
         predicates: relations of each predicate between such objects.
         problems: everything found, in the order of the file.
-        images_read: whether the pictures were opened.
+        images_read: whether the images were opened.
     """
 
     source: str
@@ -118,18 +118,18 @@ class DatasetReport:
 def check_dataset(
     annotations: SceneGraphAnnotations, *, read_images: bool = True, workers: int | None = None
 ) -> DatasetReport:
-    """Look through the annotations and decode every picture to its end, as training would.
+    """Look through the annotations and decode every image to its end, as training would.
 
     Args:
         annotations: of one split.
-        read_images: False leaves the pictures alone, which takes a hundredth of the time.
-        workers: threads that decode pictures; None: one for each core.
+        read_images: False leaves the images alone, which takes a hundredth of the time.
+        workers: threads that decode images; None: one for each core.
 
     Raises:
         EGTRError: ``workers`` is less than 1.
     """
     if workers is not None and workers < 1:
-        raise EGTRError(f"{workers} threads cannot read pictures; ask for at least 1")
+        raise EGTRError(f"{workers} threads cannot read images; ask for at least 1")
     problems = list(annotations.find_problems())
     if read_images:
         problems += _find_broken_images(annotations, workers)
@@ -141,7 +141,7 @@ def check_dataset(
             message = f"{annotations.source}: {what} {histogram.names[k]!r} occurs nowhere; the model cannot learn it"
             problems.append(Problem(f"unused-{what}", message, severity=WARNING))
     if not classes.counts.any():
-        message = f"{annotations.source}: no picture has a usable object, so there is nothing to train on"
+        message = f"{annotations.source}: no image has a usable object, so there is nothing to train on"
         problems.append(Problem("nothing-to-train-on", message))
     return DatasetReport(
         source=annotations.source,
@@ -159,7 +159,7 @@ def print_report(report: DatasetReport, console: Console | None = None, examples
     console = console or Console()
     relations = report.predicates.counts.sum()
     console.print(
-        f"{report.source}: {report.num_images:,} pictures, {report.classes.counts.sum():,} objects of "
+        f"{report.source}: {report.num_images:,} images, {report.classes.counts.sum():,} objects of "
         f"{len(report.classes.names)} classes, {relations:,} relations of {len(report.predicates.names)} predicates",
         **_PLAIN,
     )
@@ -170,11 +170,11 @@ def print_report(report: DatasetReport, console: Console | None = None, examples
     if groups:
         table = Table("problem", "severity")
         table.add_column("count", justify="right")
-        table.add_column("pictures", justify="right")
+        table.add_column("images", justify="right")
         for (severity, kind), problems in groups.items():
             style = "red" if severity == ERROR else "yellow"
-            pictures = f"{len(_image_ids(problems)):,}" if any(p.image_id is not None for p in problems) else ""
-            table.add_row(kind, severity, f"{len(problems):,}", pictures, style=style)
+            images = f"{len(_image_ids(problems)):,}" if any(p.image_id is not None for p in problems) else ""
+            table.add_row(kind, severity, f"{len(problems):,}", images, style=style)
         console.print(table)
     for (severity, kind), problems in groups.items():
         console.print(f"{severity}: {kind}", style="bold", **_PLAIN)
@@ -198,8 +198,8 @@ def _verdict(report: DatasetReport) -> str:
     errors = [problem for problem in report.problems if problem.severity == ERROR]
     verdict = "training on it would fail" if errors else "nothing that would break training"
     if errors and all(problem.image_id is not None for problem in errors):
-        verdict += ", unless DATALOADER.SKIP_BROKEN leaves these pictures out"
-    unread = "" if report.images_read else " (pictures were not read)"
+        verdict += ", unless DATALOADER.SKIP_BROKEN leaves these images out"
+    unread = "" if report.images_read else " (images were not read)"
     numbers = [(len(errors), "error"), (len(report.problems) - len(errors), "warning")]
     counts = ", ".join(f"{number:,} {word}{'' if number == 1 else 's'}" for number, word in numbers)
     return f"{counts}: {verdict}{unread}"
@@ -213,7 +213,7 @@ def _histogram_table(title: str, histogram: Histogram) -> Table:
         head, tail = order[: _SHOWN_NAMES - 3], order[-3:]
     table = Table(title)
     table.add_column("annotations", justify="right")
-    table.add_column("pictures", justify="right")
+    table.add_column("images", justify="right")
     for k in [*head, None, *tail] if len(tail) else head:
         if k is None:
             table.add_row(f"... {len(order) - _SHOWN_NAMES} more", "", "")
@@ -243,14 +243,14 @@ def _find_broken_images(annotations: SceneGraphAnnotations, workers: int | None)
             return Problem(error.kind, message, image.image_id)
         return None
 
-    # Threads, because Pillow decodes without the interpreter's lock. Its warnings are about readable pictures.
+    # Threads, because Pillow decodes without the interpreter's lock. Its warnings are about readable images.
     with ThreadPool(workers) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = tqdm(
             pool.imap(check, annotations.images, chunksize=4),
             total=len(annotations.images),
-            desc="reading pictures",
-            unit="picture",
+            desc="reading images",
+            unit="image",
         )
         return [problem for problem in found if problem is not None]
 

@@ -55,13 +55,13 @@ def read_splits(
     *,
     drop_unsupported: bool = False,
 ) -> dict[str, SceneGraphAnnotations]:
-    """Read the splits of a data set, everything that its files say.
+    """Read the splits of a dataset, everything that its files say.
 
     Args:
         source: one of ``SOURCES``.
         inputs: split name to file.
-        image_root: folder of the pictures.
-        options: further arguments of the format's reader. Unlike training, conversion keeps the pictures of an h5
+        image_root: folder of the images.
+        options: further arguments of the format's reader. Unlike training, conversion keeps the images of an h5
             file that have no relations, unless ``filter_empty_rels`` is given.
         drop_unsupported: leave out what Label Studio has without a label, which is an error otherwise.
 
@@ -92,18 +92,18 @@ def read_splits(
 def divide(
     annotations: SceneGraphAnnotations, shares: Sequence[float], seed: int = 0
 ) -> dict[str, SceneGraphAnnotations]:
-    """Deal the pictures out to train and val, or to train, val and test, at random.
+    """Deal the images out to train and val, or to train, val and test, at random.
 
     Args:
-        annotations: of all pictures.
+        annotations: of all images.
         shares: two or three positive numbers with sum 1.
         seed: another seed, another division.
 
     Returns:
-        Split name to annotations, the pictures in the order that they had.
+        Split name to annotations, the images in the order that they had.
 
     Raises:
-        EGTRError: ``shares`` are not such numbers, or a split gets no picture.
+        EGTRError: ``shares`` are not such numbers, or a split gets no image.
     """
     if len(shares) not in (2, 3) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
         raise EGTRError(f"Shares of train, val (and test) must be positive, with sum 1, not {list(shares)}.")
@@ -112,7 +112,7 @@ def divide(
     parts = np.split(np.random.default_rng(seed).permutation(number), ends[:-1])
     if not all(map(len, parts)):
         sizes = ", ".join(str(len(part)) for part in parts)
-        raise EGTRError(f"{annotations.source}: {number} pictures in shares {list(shares)} make splits of {sizes}.")
+        raise EGTRError(f"{annotations.source}: {number} images in shares {list(shares)} make splits of {sizes}.")
     return {
         split: replace(annotations, images=[annotations.images[k] for k in sorted(part)])
         for split, part in zip(SPLIT_NAMES, parts, strict=False)
@@ -148,7 +148,7 @@ def write_dataset(
     overwrite: bool = False,
     drop_unsupported: bool = False,
 ) -> list[str]:
-    """Write all files of a data set, or none.
+    """Write all files of a dataset, or none.
 
     Args:
         splits: split name to annotations.

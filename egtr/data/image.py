@@ -1,4 +1,4 @@
-"""Pictures of people: any format, mode and orientation, turned into the RGB that models read."""
+"""Images of people: any format, mode and orientation, turned into the RGB that models read."""
 
 import io
 import os
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard, Union
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from egtr.structures import EGTRError
+from egtr.structures import DataError, EGTRError
 
 if TYPE_CHECKING:
     import torch
@@ -34,12 +34,12 @@ IMAGE_SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".ti
 CHANNEL_ORDERS = ("RGB", "BGR")
 
 
-class TooLargeError(EGTRError):
+class TooLargeError(DataError):
     """A file whose header says that it has more pixels than are allowed."""
 
 
 def open_header(source: Any, name: str, max_pixels: int | None) -> Image.Image:
-    """A picture of which only the header has been read: what it says decides whether the rest is."""
+    """An image of which only the header has been read: what it says decides whether the rest is."""
     limit = Image.MAX_IMAGE_PIXELS if max_pixels is None else max_pixels
     if max_pixels is not None and Image.MAX_IMAGE_PIXELS is not None:
         # Pillow has a limit of its own, which a configuration that allows more has to lift in every worker.
@@ -65,12 +65,12 @@ def describe_error(error: Exception, file_name: str) -> str:
 
 
 def load_image(source: ImageSource, channel_order: str | None = None, max_pixels: int | None = None) -> np.ndarray:
-    """A picture as people see it.
+    """An image as people see it.
 
-    Orientation by EXIF is applied. Grayscale, palette, bilevel, CMYK, YCbCr and LAB pictures become RGB (CMYK by
+    Orientation by EXIF is applied. Grayscale, palette, bilevel, CMYK, YCbCr and LAB images become RGB (CMYK by
     its embedded colour profile, if any); transparency is laid on white; 16-bit gray is scaled to 8 bits, and 32-bit
     gray, which has no agreed range, is stretched from its least to its greatest value. Of animations and files of
-    many pages the first picture is taken.
+    many pages the first image is taken.
 
     Args:
         source: a path, the bytes of a file, a file opened in binary mode, a PIL image, or pixels: an array of shape
@@ -84,7 +84,7 @@ def load_image(source: ImageSource, channel_order: str | None = None, max_pixels
         (H, W, 3) uint8, RGB.
 
     Raises:
-        EGTRError: the source is missing, no picture, damaged or too large, or pixels come in another shape or range.
+        EGTRError: the source is missing, no image, damaged or too large, or pixels come in another shape or range.
     """
     if isinstance(source, np.ndarray) or is_tensor(source):
         return _from_pixels(source, channel_order)
@@ -92,7 +92,7 @@ def load_image(source: ImageSource, channel_order: str | None = None, max_pixels
         raise EGTRError("channel_order is for arrays and tensors; files and PIL images say what they hold")
     if isinstance(source, Image.Image):
         return to_rgb(source, "PIL image")
-    name = os.fspath(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "picture")
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "image")
     if isinstance(source, bytes):
         source = io.BytesIO(source)
     try:
@@ -103,22 +103,22 @@ def load_image(source: ImageSource, channel_order: str | None = None, max_pixels
     except FileNotFoundError as error:
         raise EGTRError(f"{name}: there is no such file") from error
     except IsADirectoryError as error:
-        raise EGTRError(f"{name}: is a folder, not a picture") from error
+        raise EGTRError(f"{name}: is a folder, not an image") from error
     except UnidentifiedImageError as error:
-        raise EGTRError(f"{name}: not a picture in any format that Pillow reads") from error
+        raise EGTRError(f"{name}: not an image in any format that Pillow reads") from error
     except DECODING_ERRORS as error:
-        raise EGTRError(f"{name}: cannot be read as a picture ({error}); is the file whole?") from error
+        raise EGTRError(f"{name}: cannot be read as an image ({error}); is the file whole?") from error
 
 
 def find_images(inputs: Iterable[str | os.PathLike[str]]) -> list[str]:
-    """Paths of pictures out of files, folders and patterns.
+    """Paths of images out of files, folders and patterns.
 
-    A folder stands for the pictures directly in it, by suffix; a pattern (``*``, ``?``, ``[...]``, and ``**`` for
-    any depth) for the pictures that match. A name without wildcards stands for itself, whether or not it exists:
+    A folder stands for the images directly in it, by suffix; a pattern (``*``, ``?``, ``[...]``, and ``**`` for
+    any depth) for the images that match. A name without wildcards stands for itself, whether or not it exists:
     reading it says what is wrong. No path comes twice.
 
     Raises:
-        EGTRError: a folder or pattern holds no picture.
+        EGTRError: a folder or pattern holds no image.
     """
     found: dict[str, None] = {}
     for entry in map(os.fspath, inputs):
@@ -133,14 +133,14 @@ def find_images(inputs: Iterable[str | os.PathLike[str]]) -> list[str]:
             continue
         paths = sorted(p for p in paths if p.lower().endswith(IMAGE_SUFFIXES) and os.path.isfile(p))
         if not paths:
-            raise EGTRError(f"{entry}: no picture there; looked for {', '.join(IMAGE_SUFFIXES)}")
+            raise EGTRError(f"{entry}: no image there; looked for {', '.join(IMAGE_SUFFIXES)}")
         found.update(dict.fromkeys(paths))
     return list(found)
 
 
 def to_rgb(image: Image.Image, name: str) -> np.ndarray:
     if min(image.size) < 1:
-        raise EGTRError(f"{name}: the picture has no pixels")
+        raise EGTRError(f"{name}: the image has no pixels")
     profile = image.info.get("icc_profile")
     image = ImageOps.exif_transpose(image)
     if image.mode in ("CMYK", "LAB"):
@@ -166,7 +166,7 @@ def _stretch(values: np.ndarray) -> np.ndarray:
 
 
 def _through_profile(image: Image.Image, profile: Any) -> Image.Image:
-    """To sRGB by the picture's own colour profile; unchanged where there is none or it is broken."""
+    """To sRGB by the image's own colour profile; unchanged where there is none or it is broken."""
     try:
         if image.mode == "LAB":
             source = ImageCms.createProfile("LAB")
@@ -176,7 +176,7 @@ def _through_profile(image: Image.Image, profile: Any) -> Image.Image:
             return image
         return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError) as error:
-        warnings.warn(f"colour profile of a {image.mode} picture is broken ({error}); left out", stacklevel=2)
+        warnings.warn(f"colour profile of a {image.mode} image is broken ({error}); left out", stacklevel=2)
         return image
 
 
@@ -198,7 +198,7 @@ def _from_pixels(pixels: "np.ndarray | torch.Tensor", channel_order: str | None)
         if not (np.issubdtype(array.dtype, np.number) and np.isfinite(array).all()):
             raise EGTRError(f"{kind} of pixels: {array.dtype} with values that are not finite numbers")
         low, high = array.min(), array.max()
-        # A picture in 0..1 would pass as an almost black one.
+        # An image in 0..1 would pass as an almost black one.
         if low < 0 or high > 255 or (np.issubdtype(array.dtype, np.floating) and 0 < high <= 1):
             raise EGTRError(f"{kind} of pixels: values {low:g}..{high:g}, expected 0..255; scale them first")
         array = np.round(array).astype(np.uint8)

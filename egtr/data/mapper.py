@@ -24,14 +24,14 @@ _MIN_BOX_SIDE = 1e-5
 
 
 class SceneGraphMapper:
-    """Read, augment and convert one picture with its objects and relations.
+    """Read, augment and convert one image with its objects and relations.
 
     Called on a dataset dict (see :func:`egtr.data.datasets.to_dataset_dicts`), it returns a new one with
     ``image``, a uint8 tensor of shape (3, H, W) in the channel order of ``image_format``, and all other
     fields kept.
 
     In training ``annotations`` gives way to ``instances`` (``gt_boxes`` XYXY in pixels of the transformed
-    picture, ``gt_classes``), and ``relations`` becomes an int64 tensor of shape (T, 3): subject, object,
+    image, ``gt_classes``), and ``relations`` becomes an int64 tensor of shape (T, 3): subject, object,
     predicate, where subject and object index ``instances``. Crowd annotations and objects that a crop removed
     are dropped, together with their relations; so are duplicate relations. Otherwise annotations and
     relations stay as they are, for the evaluator.
@@ -42,11 +42,11 @@ class SceneGraphMapper:
         is_train: produce ``instances`` and ``relations`` as above.
         augmentations: applied in order.
         image_format: a format that :func:`detectron2.data.detection_utils.read_image` knows.
-        flip_predicates: (R,) predicate ids: entry p is what predicate p becomes when the picture is mirrored.
+        flip_predicates: (R,) predicate ids: entry p is what predicate p becomes when the image is mirrored.
             None: mirroring changes no predicate. Turning upside down never does.
         one_predicate_per_pair: of several predicates on one pair of objects, keep one drawn at random.
         resampling: leaves relations of frequent predicates out; None leaves none out.
-        max_pixels: of a picture, see :func:`egtr.data.image.load_image`.
+        max_pixels: of an image, see :func:`egtr.data.image.load_image`.
     """
 
     @configurable
@@ -71,7 +71,7 @@ class SceneGraphMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
-        # Without relation head the data sets need not have the same predicates, nor does anything read them.
+        # Without relation head the datasets need not have the same predicates, nor does anything read them.
         names = cfg.DATASETS.TRAIN if is_train and cfg.MODEL.EGTR.RELATION.ENABLED else ()
         return {
             "is_train": is_train,
@@ -85,7 +85,7 @@ class SceneGraphMapper:
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         """
         Raises:
-            BrokenImageError: the picture cannot be read or has another size than the annotations say.
+            BrokenImageError: the image cannot be read or has another size than the annotations say.
         """
         if not self.is_train:
             dataset_dict = copy.deepcopy(dataset_dict)
@@ -105,7 +105,7 @@ class SceneGraphMapper:
         return dataset_dict
 
     def _read_and_augment(self, dataset_dict: dict[str, Any]) -> tuple[np.ndarray, Transform]:
-        """Read and transform the picture, (H, W, 3) uint8; add its original size to the dict if missing."""
+        """Read and transform the image, (H, W, 3) uint8; add its original size to the dict if missing."""
         image = read_annotated_image(dataset_dict, self.image_format, self.max_pixels)
         aug_input = T.AugInput(image)
         transforms = self.augmentations(aug_input)
@@ -131,13 +131,13 @@ class SceneGraphMapper:
 
 
 def flip_table(dataset_name: str) -> np.ndarray | None:
-    """Predicate ids after mirroring, (R,), from ``flip_predicate_pairs`` in the data set's metadata.
+    """Predicate ids after mirroring, (R,), from ``flip_predicate_pairs`` in the dataset's metadata.
 
     ``flip_predicate_pairs`` lists pairs of predicate names, such as ("left of", "right of"). They trade places in
-    horizontal flips alone: there is no such list for ("above", "below"). None where the data set names no pairs.
+    horizontal flips alone: there is no such list for ("above", "below"). None where the dataset names no pairs.
 
     Raises:
-        EGTRError: the list has another form, or a name is not a predicate of the data set or in two pairs.
+        EGTRError: the list has another form, or a name is not a predicate of the dataset or in two pairs.
     """
     metadata = get_metadata(dataset_name)
     pairs = metadata.get("flip_predicate_pairs")
@@ -159,19 +159,19 @@ def flip_table(dataset_name: str) -> np.ndarray | None:
 
 
 def _common_flip_table(dataset_names: Sequence[str]) -> np.ndarray | None:
-    """:func:`flip_table` of data sets that are mixed in training, where a predicate has one meaning."""
+    """:func:`flip_table` of datasets that are mixed in training, where a predicate has one meaning."""
     tables = [flip_table(name) for name in dataset_names]
     for name, table in zip(dataset_names, tables, strict=True):
         if not np.array_equal(table, tables[0]):
             raise EGTRError(
-                f"Data sets {dataset_names[0]!r} and {name!r} (DATASETS.TRAIN) differ in the metadata "
+                f"Datasets {dataset_names[0]!r} and {name!r} (DATASETS.TRAIN) differ in the metadata "
                 "flip_predicate_pairs. Set the same pairs for both, or train on one of them."
             )
     return tables[0] if tables else None
 
 
 def _one_predicate_per_pair(choice: str, dataset_names: Sequence[str]) -> bool:
-    """INPUT.PREDICATES_PER_PAIR, "auto" resolved by the metadata of the data sets."""
+    """INPUT.PREDICATES_PER_PAIR, "auto" resolved by the metadata of the datasets."""
     if choice not in ("auto", "all", "one"):
         raise EGTRError(f"INPUT.PREDICATES_PER_PAIR is {choice!r}; take 'auto', 'all' or 'one'.")
     if choice != "auto":
@@ -180,7 +180,7 @@ def _one_predicate_per_pair(choice: str, dataset_names: Sequence[str]) -> bool:
     if len(set(wishes.values())) > 1:
         one, all_ = (next(name for name in wishes if wishes[name] is wish) for wish in (True, False))
         raise EGTRError(
-            f"Data sets {one!r} and {all_!r} (DATASETS.TRAIN) differ in the metadata one_predicate_per_pair, which "
+            f"Datasets {one!r} and {all_!r} (DATASETS.TRAIN) differ in the metadata one_predicate_per_pair, which "
             "only the first one has. Set INPUT.PREDICATES_PER_PAIR to 'one' or 'all'."
         )
     return any(wishes.values())
@@ -218,5 +218,5 @@ def _is_mirrored(transforms: Transform) -> bool:
 
 
 def _to_tensor(image: np.ndarray) -> torch.Tensor:
-    # Not ascontiguousarray, which leaves a flipped picture of one pixel with negative strides.
+    # Not ascontiguousarray, which leaves a flipped image of one pixel with negative strides.
     return torch.from_numpy(image.transpose(2, 0, 1).copy())

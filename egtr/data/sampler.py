@@ -1,4 +1,4 @@
-"""The order of training pictures, as a function of the seed that a resumed run can go on with."""
+"""The order of training images, as a function of the seed that a resumed run can go on with."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from torch.utils.data import Sampler, get_worker_info
 class ResumableSampler(Sampler[int]):
     """Indices of an endless sampler, batch by batch, from any batch on.
 
-    Detectron2 groups pictures by aspect ratio behind the reading of pictures, where skipping a batch costs as much
+    Detectron2 groups images by aspect ratio behind the reading of images, where skipping a batch costs as much
     as loading it, and where the order depends on the number of workers. Here indices are grouped, by the same rule:
     an index waits until ``batch_size`` of its group have come. In a worker of a ``DataLoader`` iterate it directly
     (``shard_sampler=False``): of W workers, number w has every W-th batch from number w on.
@@ -18,7 +18,7 @@ class ResumableSampler(Sampler[int]):
     Args:
         sampler: endless; the indices of this process.
         batch_size: of this process.
-        groups: (number of pictures,) the group of each picture; None makes batches of what comes.
+        groups: (number of images,) the group of each image; None makes batches of what comes.
 
     Attributes:
         skip: batches left out at the beginning. It counts for iterators made afterwards.

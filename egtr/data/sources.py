@@ -1,4 +1,4 @@
-"""Everything that holds pictures - files, folders, videos, cameras, pixels - as one stream of them."""
+"""Everything that holds images - files, folders, videos, cameras, pixels - as one stream of them."""
 
 import logging
 import os
@@ -23,20 +23,20 @@ logger = logging.getLogger(__name__)
 
 Source = Union[ImageSource, bytearray, memoryview, int]  # noqa: UP007 - see ImageSource
 
-# A file that is named outright is a video by one of these; everything else is a picture.
+# A file that is named outright is a video by one of these; everything else is an image.
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv")
 MEDIA_SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
 
 
 @dataclass
-class Picture:
-    """One picture that has not been decoded yet.
+class SourceImage:
+    """One image that has not been decoded yet.
 
     Attributes:
         read: decodes it; (H, W, 3) uint8, RGB. Raises EGTRError where it cannot be read.
-        file_name: the picture or video; None for pixels, bytes and cameras.
-        frame: of a video or camera, counted from 0; None for pictures.
-        time: of the frame, in seconds from the beginning; None for pictures.
+        file_name: the image or video; None for pixels, bytes and cameras.
+        frame: of a video or camera, counted from 0; None for images.
+        time: of the frame, in seconds from the beginning; None for images.
     """
 
     read: Callable[[], np.ndarray]
@@ -45,16 +45,16 @@ class Picture:
     time: float | None = None
 
 
-class Pictures:
-    """The pictures of any source, one after the other.
+class ImageStream:
+    """The images of any source, one after the other.
 
     What a source can be:
 
-    - a path of a picture, of a folder (the pictures directly in it, by name) or a pattern such as ``"*.jpg"``
+    - a path of an image, of a folder (the images directly in it, by name) or a pattern such as ``"*.jpg"``
       (:func:`egtr.data.image.find_images`)
     - a path of a video (by its suffix, VIDEO_SUFFIXES): each of its frames
     - a number: the camera of that index, frame by frame, without end
-    - the bytes of a picture, or a file opened in binary mode
+    - the bytes of an image, or a file opened in binary mode
     - a PIL image; an array (H, W) or (H, W, 3); a tensor (3, H, W)
     - a list or any other iterable of these, which is not looked into before its turn where it is an iterator
 
@@ -66,8 +66,8 @@ class Pictures:
         max_pixels: of a file, see :func:`egtr.data.image.load_image`.
 
     Raises:
-        EGTRError: a source is a URL, of an unknown type, or a folder or pattern without pictures. What turns out
-            later is raised by ``Picture.read`` of the picture that it concerns.
+        EGTRError: a source is a URL, of an unknown type, or a folder or pattern without images. What turns out
+            later is raised by ``SourceImage.read`` of the image that it concerns.
     """
 
     def __init__(
@@ -84,12 +84,12 @@ class Pictures:
 
     @property
     def total(self) -> int | None:
-        """How many pictures there are; an estimate where there are videos, None where nobody knows."""
+        """How many images there are; an estimate where there are videos, None where nobody knows."""
         if isinstance(self._entries, Iterator) or any(isinstance(entry, Integral) for _, entry in self._entries):
             return None
         return sum(_count_frames(entry) if _is_video(entry) else 1 for _, entry in self._entries)
 
-    def __iter__(self) -> Iterator[Picture]:
+    def __iter__(self) -> Iterator[SourceImage]:
         if not isinstance(self._entries, Iterator):
             for where, entry in self._entries:
                 yield from self._open(where, entry)
@@ -99,12 +99,12 @@ class Pictures:
             try:
                 entries = _expand(part)
             except EGTRError as error:
-                yield Picture(partial(_fail, f"{where}{error}"))
+                yield SourceImage(partial(_fail, f"{where}{error}"))
                 continue
             for entry in entries:
                 yield from self._open(where, entry)
 
-    def _open(self, where: str, entry: Source) -> Iterator[Picture]:
+    def _open(self, where: str, entry: Source) -> Iterator[SourceImage]:
         if isinstance(entry, Integral) or _is_video(entry):
             yield from _read_video(entry)
         else:
@@ -112,7 +112,7 @@ class Pictures:
             file_name = get_file_name(entry)
             # A file's own name says enough.
             where = "" if file_name else where
-            yield Picture(partial(_read_picture, entry, order, where, self.max_pixels), file_name)
+            yield SourceImage(partial(_read_image, entry, order, where, self.max_pixels), file_name)
 
 
 def read_ahead(function: Callable, items: Iterable, threads: int, depth: int) -> Iterator:
@@ -137,16 +137,16 @@ def _is_single(source: Any) -> bool:
         return True
     if isinstance(source, bool | Mapping) or not isinstance(source, Iterable):
         raise EGTRError(
-            f"{type(source).__name__} holds no picture. Give a path, folder, pattern, video, camera index, PIL "
+            f"{type(source).__name__} holds no image. Give a path, folder, pattern, video, camera index, PIL "
             "image, array, tensor, bytes or a binary file, or a list of these"
         )
     return False
 
 
 def _expand(source: Any) -> list[Source]:
-    """The pictures and videos that one source stands for."""
+    """The images and videos that one source stands for."""
     if not _is_single(source):
-        raise EGTRError(f"{type(source).__name__} inside a list, which has to hold pictures and videos only")
+        raise EGTRError(f"{type(source).__name__} inside a list, which has to hold images and videos only")
     if isinstance(source, bytearray | memoryview):
         return [bytes(source)]
     # OpenCV takes a negative number for "any camera", and ends the process where there is none.
@@ -165,14 +165,14 @@ def _is_video(entry: Source) -> bool:
 
 
 def get_file_name(source: Source) -> str | None:
-    """The file that a picture comes from, or None."""
+    """The file that an image comes from, or None."""
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
     name = getattr(source, "name", None) or getattr(source, "filename", None)
     return name if isinstance(name, str) and name else None
 
 
-def _read_picture(entry: ImageSource, channel_order: str | None, where: str, max_pixels: int | None) -> np.ndarray:
+def _read_image(entry: ImageSource, channel_order: str | None, where: str, max_pixels: int | None) -> np.ndarray:
     try:
         return load_image(entry, channel_order, max_pixels)
     except EGTRError as error:
@@ -191,13 +191,13 @@ def _count_frames(path: str) -> int:
         video.release()
 
 
-def _read_video(source: str | int) -> Iterator[Picture]:
-    """Frames of a video or camera; one picture that cannot be read where there is none."""
+def _read_video(source: str | int) -> Iterator[SourceImage]:
+    """Frames of a video or camera; one image that cannot be read where there is none."""
     is_file = isinstance(source, str)
     name = source if is_file else f"camera {source}"
     file_name = source if is_file else None
     if is_file and not os.path.isfile(source):
-        yield Picture(partial(_fail, f"{name}: there is no such file"), file_name)
+        yield SourceImage(partial(_fail, f"{name}: there is no such file"), file_name)
         return
     video = cv2.VideoCapture(source if is_file else int(source))
     start = time.monotonic()
@@ -210,12 +210,12 @@ def _read_video(source: str | int) -> Iterator[Picture]:
                 break
             seconds = video.get(cv2.CAP_PROP_POS_MSEC) / 1000 if is_file else time.monotonic() - start
             # OpenCV's frames are BGR, and turned upright.
-            yield Picture(partial(load_image, pixels, "BGR"), file_name, frame, max(0.0, seconds))
+            yield SourceImage(partial(load_image, pixels, "BGR"), file_name, frame, max(0.0, seconds))
             frame += 1
     finally:
         video.release()
     if frame == 0:
         hint = "is it a video, and whole?" if is_file else "is it there, and free?"
-        yield Picture(partial(_fail, f"{name}: no frame can be read; {hint}"), file_name)
+        yield SourceImage(partial(_fail, f"{name}: no frame can be read; {hint}"), file_name)
     elif frame < 0.9 * announced:
         logger.warning("%s: ended after %d of about %d frames; is the file whole?", name, frame, announced)

@@ -1,4 +1,4 @@
-"""Which triplets a data set annotates, and how often: counted once, kept beside the annotations.
+"""Which triplets a dataset annotates, and how often: counted once, kept beside the annotations.
 
 The frequency bias, zero-shot recall and the groups of frequent and rare predicates are made of these counts.
 """
@@ -31,20 +31,20 @@ _DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.err
 
 
 def load_triplet_counts(dataset_name: str) -> TripletCounts:
-    """Counts over a registered data set, from its cache where the annotations are still those that were counted.
+    """Counts over a registered dataset, from its cache where the annotations are still those that were counted.
 
     The cache stands beside the first of the ``annotation_files`` that the metadata list: ``train.statistics.npz``
     by ``train.json``. It holds a hash over the content of all of them, so that it never answers for annotations
     that have changed; it is made anew then, and where it is damaged. Where the folder cannot be written to, counts
-    are kept for this process alone; a data set without ``annotation_files`` is counted each time.
+    are kept for this process alone; a dataset without ``annotation_files`` is counted each time.
 
     With a cache no annotation is parsed, and class names that the metadata lack are taken from it.
 
     Args:
-        dataset_name: a registered data set with relations.
+        dataset_name: a registered dataset with relations.
 
     Raises:
-        EGTRError: the data set has no relations, or what reading it raises.
+        EGTRError: the dataset has no relations, or what reading it raises.
     """
     metadata = MetadataCatalog.get(dataset_name)
     key = _content_key(metadata)
@@ -95,7 +95,7 @@ def count_triplets(dataset_dicts: Iterable[dict[str, Any]], num_classes: int, nu
 
 
 def add_triplet_counts(parts: Sequence[TripletCounts]) -> TripletCounts:
-    """Counts over several data sets together, at least one, with the same classes and predicates."""
+    """Counts over several datasets together, at least one, with the same classes and predicates."""
     rows = np.concatenate([part.triplets for part in parts])
     triplets, inverse = np.unique(rows, axis=0, return_inverse=True)
     counts = np.zeros(len(triplets), dtype=np.int64)
@@ -112,7 +112,7 @@ class _Statistics:
     predicate_classes: list[str]
 
     def fits(self, metadata: Metadata) -> bool:
-        """False where the names differ from those of the registration, which reading the data set complains about."""
+        """False where the names differ from those of the registration, which reading the dataset complains about."""
         return all(list(metadata.get(field, names)) == names for field, names in self._names().items())
 
     def complete(self, metadata: Metadata) -> None:
@@ -133,8 +133,8 @@ def _count(dataset_name: str) -> _Statistics:
     names = [metadata.get("thing_classes"), metadata.get("predicate_classes")]
     if not all(names):
         raise EGTRError(
-            f"Data set {dataset_name!r} has no relations to count: its metadata lack thing_classes or "
-            "predicate_classes. Name a scene graph data set."
+            f"Dataset {dataset_name!r} has no relations to count: its metadata lack thing_classes or "
+            "predicate_classes. Name a scene graph dataset."
         )
     classes, predicates = map(list, names)
     return _Statistics(count_triplets(dataset_dicts, len(classes), len(predicates)), classes, predicates)
@@ -153,7 +153,7 @@ def _content_key(metadata: Metadata) -> str | None:
             with open(path, "rb") as file:
                 key.update(hashlib.file_digest(file, "sha256").digest())
     except OSError:
-        return None  # reading the data set says what is wrong, and how to get the file
+        return None  # reading the dataset says what is wrong, and how to get the file
     return key.hexdigest()
 
 
@@ -207,7 +207,7 @@ def _check_range(ids: np.ndarray, number: int, field: str, names: str, dataset_d
     outside = ids[(ids < 0) | (ids >= number)]
     if len(outside):
         raise EGTRError(
-            f"{_describe(dataset_dict)}: {field} {outside[0]} is not among the data set's {number} {names}, counted "
+            f"{_describe(dataset_dict)}: {field} {outside[0]} is not among the dataset's {number} {names}, counted "
             "from 0. A reader has to make ids contiguous"
         )
 

@@ -12,14 +12,14 @@ from egtr.structures import EGTRError
 
 
 def detr_resize_shape(height: int, width: int, short_side: int, max_size: int) -> tuple[int, int]:
-    """Size of a picture after DETR's resize.
+    """Size of an image after DETR's resize.
 
     The short side becomes exactly ``short_side`` and the long side ``int(short_side * long / short)``. Where
     that exceeds ``max_size``, ``short_side`` becomes ``round(max_size * short / long)`` first. Detectron2's
     own rule rounds differently, which moves boxes by up to a pixel.
 
     Args:
-        height, width: size of the picture, pixels.
+        height, width: size of the image, pixels.
         short_side: the short side wanted, pixels.
         max_size: largest long side allowed, pixels; 0 or less: no limit.
 
@@ -34,7 +34,7 @@ def detr_resize_shape(height: int, width: int, short_side: int, max_size: int) -
 
 
 class DETRResize(T.Augmentation):
-    """Resize by :func:`detr_resize_shape` to a short side drawn anew for every picture.
+    """Resize by :func:`detr_resize_shape` to a short side drawn anew for every image.
 
     Args:
         short_sides: sides to draw from with equal chance, or [least, most] where ``sample_style`` is "range".
@@ -72,8 +72,8 @@ class RandomSelect(T.Augmentation):
         super().__init__()
         self._init({"first": first, "second": second, "prob": prob})
 
-    # Branches may be sequences whose later members depend on what the earlier ones made of the picture, so
-    # the input itself has to go through them: get_transform would see only the original picture.
+    # Branches may be sequences whose later members depend on what the earlier ones made of the image, so
+    # the input itself has to go through them: get_transform would see only the original image.
     def __call__(self, aug_input: T.AugInput) -> Transform:
         chosen = self.first if np.random.rand() < self.prob else self.second
         return chosen(aug_input)
@@ -83,7 +83,7 @@ def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """The augmentations of the paper's recipe (its implementation details).
 
     Training: a flip (INPUT.RANDOM_FLIP), then a resize to a short side out of INPUT.MIN_SIZE_TRAIN. With
-    INPUT.CROP.ENABLED, which the paper uses for the detector only, half of the pictures are first resized to
+    INPUT.CROP.ENABLED, which the paper uses for the detector only, half of the images are first resized to
     a short side out of INPUT.CROP.PRE_RESIZE and cropped to sides in INPUT.CROP.SIZE. Testing: the resize to
     INPUT.MIN_SIZE_TEST alone, or nothing where that is 0.
 

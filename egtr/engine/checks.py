@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from detectron2.config import CfgNode
 
 from egtr.evaluation.protocols import get_protocols
-from egtr.evaluation.scoring import check_topk
+from egtr.evaluation.scoring import check_top_k
 from egtr.structures import EGTRError
 from egtr.structures.prediction import OBJECT_SCORES
 
@@ -18,7 +18,7 @@ def check_scoring(cfg: CfgNode) -> None:
         EGTRError: a key has a value that evaluation does not understand.
     """
     keys = cfg.TEST.SCENE_GRAPH
-    for key, check in (("PROTOCOLS", get_protocols), ("TOPK", check_topk)):
+    for key, check in (("PROTOCOLS", get_protocols), ("TOPK", check_top_k)):
         try:
             check(keys[key])
         except EGTRError as error:
@@ -39,8 +39,8 @@ def best_metric(cfg: CfgNode) -> str:
         return cfg.TEST.BEST_METRIC
     if not cfg.MODEL.EGTR.RELATION.ENABLED:
         return "bbox/AP50"
-    topk = sorted(cfg.TEST.SCENE_GRAPH.TOPK)
-    return f"sgdet/R@{topk[len(topk) // 2]}"
+    top_k = sorted(cfg.TEST.SCENE_GRAPH.TOPK)
+    return f"sgdet/R@{top_k[len(top_k) // 2]}"
 
 
 def check_best_metric(cfg: CfgNode) -> None:
@@ -69,9 +69,9 @@ def check_best_metric(cfg: CfgNode) -> None:
             f"{where}, but with MODEL.EGTR.RELATION.ENABLED False there are no scene graphs to score. "
             "Set TEST.BEST_METRIC auto or bbox/AP50"
         )
-    topk, k = list(cfg.TEST.SCENE_GRAPH.TOPK), name.partition("@")[2]
-    if k.isdecimal() and int(k) not in topk:
-        raise EGTRError(f"{where}, but TEST.SCENE_GRAPH.TOPK is {topk}. Take a K of these, or add {k} to them")
+    top_k, k = list(cfg.TEST.SCENE_GRAPH.TOPK), name.partition("@")[2]
+    if k.isdecimal() and int(k) not in top_k:
+        raise EGTRError(f"{where}, but TEST.SCENE_GRAPH.TOPK is {top_k}. Take a K of these, or add {k} to them")
 
 
 def check_early_stopping(cfg: CfgNode) -> None:

@@ -1,4 +1,4 @@
-"""Validation pictures with their graphs, in TensorBoard, while a model learns."""
+"""Validation images with their graphs, in TensorBoard, while a model learns."""
 
 import logging
 from collections.abc import Callable
@@ -20,12 +20,12 @@ from .checkpoint_hook import EvaluationHook
 logger = logging.getLogger(__name__)
 
 
-class GraphPictures(HookBase):
-    """Draws the graphs of a few pictures after each evaluation, always of the same ones.
+class GraphImages(HookBase):
+    """Draws the graphs of a few images after each evaluation, always of the same ones.
 
-    They come from the first test data set, spread evenly over those of its pictures that have relations. TensorBoard
+    They come from the first test dataset, spread evenly over those of its images that have relations. TensorBoard
     has them as images ``graphs/<name of the file>``, annotations as ``graphs/<name of the file>_annotated``.
-    Register it on the main process, behind ``evaluation`` and before the hook that writes events. A picture that
+    Register it on the main process, behind ``evaluation`` and before the hook that writes events. An image that
     cannot be read is left out with a warning: training goes on.
 
     Args:
@@ -74,7 +74,7 @@ class GraphPictures(HookBase):
         return graph_from_annotations(record, MetadataCatalog.get(self.cfg.DATASETS.TEST[0]))
 
     def _put(self, name: str, image: np.ndarray, graph: SceneGraph, show_scores: bool = True) -> None:
-        # Drawing is a room above this one, and a run without pictures does without it.
+        # Drawing is a room above this one, and a run without images does without it.
         from egtr.visualization import draw_scene_graph, figure_to_array
 
         sheet = figure_to_array(draw_scene_graph(image, graph, show_scores=show_scores), dpi=self.DPI)
@@ -82,7 +82,7 @@ class GraphPictures(HookBase):
 
 
 def choose_records(dataset_name: str, count: int) -> list[dict[str, Any]]:
-    """``count`` records of a data set, or as many as there are, evenly spread over those with relations."""
+    """``count`` records of a dataset, or as many as there are, evenly spread over those with relations."""
     records = [record for record in DatasetCatalog.get(dataset_name) if len(record.get("relations", ()))]
     count = min(count, len(records))
     return [records[index * len(records) // count] for index in range(count)]

@@ -24,7 +24,7 @@ class BestCheckpointer(HookBase):
     """Keeps the weights that scored highest as ``model_best.pth``: the model alone, its iteration and score.
 
     A resumed run competes with the score in that file, a new run overwrites it. Unlike with Detectron2's hook a
-    run never resumes from ``model_best``. Register it behind the evaluation hook. With several test data sets the
+    run never resumes from ``model_best``. Register it behind the evaluation hook. With several test datasets the
     first one decides.
 
     Args:
@@ -48,7 +48,7 @@ class BestCheckpointer(HookBase):
     ):
         self.checkpointer = checkpointer
         self.metric = metric
-        # Results of several data sets carry the name of their data set in front.
+        # Results of several datasets carry the name of their dataset in front.
         self._key = f"{datasets[0]}/{metric}" if len(datasets) > 1 else metric
         self._ema = ema
         self._seen: int | None = None
@@ -186,22 +186,22 @@ class MetricsHook(hooks.PeriodicWriter):
                 writer.close()
 
 
-class BrokenPictureReporter(HookBase):
-    """Says at the end of a run which pictures it has left out (DATALOADER.SKIP_BROKEN).
+class BrokenImageReporter(HookBase):
+    """Says at the end of a run which images it has left out (DATALOADER.SKIP_BROKEN).
 
     Args:
-        pictures: of the training loader, see :func:`egtr.data.build.skipped_by`.
+        images: of the training loader, see :func:`egtr.data.build.skipped_by`.
     """
 
-    def __init__(self, pictures: SkipBroken):
-        self.pictures = pictures
+    def __init__(self, images: SkipBroken):
+        self.images = images
 
     def after_train(self) -> None:
-        broken = self.pictures.broken()
+        broken = self.images.broken()
         # A run that failed may have failed in one process alone: the others must not wait for it.
         if self.trainer.iter >= self.trainer.max_iter:
             broken = sorted(set().union(*comm.all_gather(broken)))
-        if broken or self.pictures.unsound:
-            logger.warning("DATALOADER.SKIP_BROKEN: in training %s", self.pictures.describe(broken))
+        if broken or self.images.unsound:
+            logger.warning("DATALOADER.SKIP_BROKEN: in training %s", self.images.describe(broken))
         else:
-            logger.info("DATALOADER.SKIP_BROKEN: no broken picture was met in training")
+            logger.info("DATALOADER.SKIP_BROKEN: no broken image was met in training")

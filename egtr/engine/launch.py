@@ -35,7 +35,7 @@ def train_or_evaluate(args: argparse.Namespace) -> dict[str, Any] | None:
         args: of :func:`egtr.config.defaults.egtr_argument_parser`.
 
     Returns:
-        The results of the (last) evaluation: task to metric to value, by data set where there are several.
+        The results of the (last) evaluation: task to metric to value, by dataset where there are several.
 
     Raises:
         EGTRError: the configuration, the data or the weights are not usable.
@@ -52,7 +52,7 @@ def train_or_evaluate(args: argparse.Namespace) -> dict[str, Any] | None:
 
 def _evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
     if not cfg.DATASETS.TEST:
-        raise EGTRError("--eval-only: DATASETS.TEST is empty. Name a data set to evaluate on")
+        raise EGTRError("--eval-only: DATASETS.TEST is empty. Name a dataset to evaluate on")
     check_scoring(cfg)
     check_dataset_matches_config(cfg, train=False)
     model = EGTRTrainer.build_model(without_pretrained(cfg))

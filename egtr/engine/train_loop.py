@@ -20,7 +20,7 @@ from egtr.structures import EGTRError
 
 logger = logging.getLogger(__name__)
 
-# Pictures of a step that went wrong which a message names.
+# Images of a step that went wrong which a message names.
 _NUM_NAMED = 20
 
 
@@ -155,7 +155,7 @@ class AccumulatingTrainer(SimpleTrainer):
         return dict(zip([*means, "grad_norm"], values.tolist(), strict=True))
 
     def _refuse_step(self, bad: Sequence[str], parts: Sequence[tuple[Any, Mapping[str, torch.Tensor]]]) -> None:
-        """Say what is not finite, and of which pictures; raise where no more steps may be skipped.
+        """Say what is not finite, and of which images; raise where no more steps may be skipped.
 
         Args:
             bad: names of losses, or "grad_norm".
@@ -177,7 +177,7 @@ class AccumulatingTrainer(SimpleTrainer):
         self.skipped += 1
         if self.skipped > self.skip_non_finite:
             raise EGTRError(
-                f"{message}. Check these pictures and their boxes, lower SOLVER.BASE_LR, lengthen "
+                f"{message}. Check these images and their boxes, lower SOLVER.BASE_LR, lengthen "
                 "SOLVER.WARMUP_ITERS or switch SOLVER.AMP.ENABLED off; SOLVER.SKIP_NON_FINITE goes on past single "
                 "steps. --resume goes on from the last checkpoint"
             )

@@ -27,8 +27,8 @@ from .checkpoint_hook import CheckpointHook, EvaluationHook
 from .checks import best_metric, check_best_metric, check_early_stopping, check_frozen, check_scoring
 from .defaults import seed_process
 from .ema import EMAHook
-from .graph_images import GraphPictures
-from .hooks import BestCheckpointer, BrokenPictureReporter, EarlyStoppingHook, MetricsHook
+from .graph_images import GraphImages
+from .hooks import BestCheckpointer, BrokenImageReporter, EarlyStoppingHook, MetricsHook
 from .metrics_file import cut_metrics
 from .new_parameters import find_declared, is_backbone_alone
 from .optimizer import build_lr_scheduler, build_optimizer, freeze_parameters
@@ -60,7 +60,7 @@ class EGTRTrainer(DefaultTrainer):
     - the statistics behind the frequency bias, counted over the training set. Evaluation and resumed runs use
       those of the checkpoint.
 
-    A resumed run goes on where its last checkpoint was written: with the next pictures, and without workers
+    A resumed run goes on where its last checkpoint was written: with the next images, and without workers
     (DATALOADER.NUM_WORKERS 0) with the same random numbers, as if it had never been interrupted.
 
     Raises:
@@ -198,10 +198,10 @@ class EGTRTrainer(DefaultTrainer):
         logger.info("Relation statistics: %d triplets in %s", counts.counts.sum(), ", ".join(self.cfg.DATASETS.TRAIN))
 
     def _continue_run(self) -> None:
-        """Let a resumed run see the pictures and draw the random numbers that come next."""
+        """Let a resumed run see the images and draw the random numbers that come next."""
         batches = self.start_iter * self.cfg.SOLVER.ACCUMULATE_STEPS
         if not skip_batches(self._trainer.data_loader, batches, self._order_seed):
-            logger.info("The training loader is not EGTR's: its order of pictures begins anew")
+            logger.info("The training loader is not EGTR's: its order of images begins anew")
         # Workers draw from their beginning on: not what they have drawn before.
         seed_process(self.cfg, self.start_iter)
         # Starting a loader draws a number itself, as it did in the run that goes on.
@@ -268,13 +268,13 @@ class EGTRTrainer(DefaultTrainer):
                 all_hooks.append(EarlyStoppingHook(best, patience, evaluation, self._checkpoints))
         draws = cfg.DATASETS.TEST and cfg.TEST.SCENE_GRAPH.VIS_IMAGES and cfg.MODEL.EGTR.RELATION.ENABLED
         if comm.is_main_process() and draws:
-            all_hooks.append(GraphPictures(cfg, self._evaluated_model, evaluation))
+            all_hooks.append(GraphImages(cfg, self._evaluated_model, evaluation))
         if comm.is_main_process():
             all_hooks.append(MetricsHook(writers, evaluation, self._checkpoints))
         all_hooks.append(self._checkpoints)
         skipped = skipped_by(self._trainer.data_loader)
         if skipped is not None:
-            all_hooks.append(BrokenPictureReporter(skipped))
+            all_hooks.append(BrokenImageReporter(skipped))
         return all_hooks
 
     def _evaluate(self) -> dict[str, Any]:

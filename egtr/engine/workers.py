@@ -23,7 +23,7 @@ def explaining_dead_workers(remedy: str) -> Iterator[None]:
         if not str(error).startswith("DataLoader worker (pid"):
             raise
         raise EGTRError(
-            f"{str(error).strip().rstrip('.')}. It is a process that reads pictures; most likely the system ended it "
+            f"{str(error).strip().rstrip('.')}. It is a process that reads images; most likely the system ended it "
             "because memory ran out: that of the machine, of the job, or /dev/shm. Lower DATALOADER.NUM_WORKERS or "
             f"give the job more memory, {remedy}"
         ) from error

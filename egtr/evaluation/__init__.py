@@ -12,7 +12,7 @@ from .prediction_writer import PredictionWriter
 from .protocols import PROTOCOLS, REFERENCE, Protocol, get_protocol, get_protocols
 from .pruning import prune_prediction
 from .recall import PredicateRecall
-from .scoring import Scorer, check_topk, evaluate
+from .scoring import Scorer, check_top_k, evaluate
 
 __all__ = [
     "NEVER",
@@ -28,7 +28,7 @@ __all__ = [
     "Protocol",
     "SceneGraphEvaluator",
     "Scorer",
-    "check_topk",
+    "check_top_k",
     "detection_ap",
     "detections_per_class",
     "detections_per_query",

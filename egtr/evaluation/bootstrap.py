@@ -1,4 +1,4 @@
-"""How far recall may be off because the test set is what it is: percentile bootstrap over pictures."""
+"""How far recall may be off because the test set is what it is: percentile bootstrap over images."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +12,7 @@ from .recall import PREFIXES, TripletTable
 LEVEL = 0.95
 # Draws are the same in each run, so that intervals are too.
 SEED = 0
-# Data sets drawn at once; bounds memory at so many numbers for each picture.
+# Datasets drawn at once; bounds memory at so many numbers for each image.
 CHUNK = 64
 
 
@@ -25,34 +25,34 @@ def check_bootstrap(num_samples: int) -> None:
 
 
 def bootstrap_intervals(
-    table: TripletTable, topk: Sequence[int], absent_predicates_count: bool, num_samples: int
+    table: TripletTable, top_k: Sequence[int], absent_predicates_count: bool, num_samples: int
 ) -> dict[str, tuple[float, float]]:
     """95% intervals of R@K and mR@K, with and without graph constraint.
 
-    As many pictures as have triplets are drawn from them with replacement, ``num_samples`` times, and each draw is
-    scored as a data set of its own. The interval lies between the 2.5th and the 97.5th percentile of the scores.
+    As many images as have triplets are drawn from them with replacement, ``num_samples`` times, and each draw is
+    scored as a dataset of its own. The interval lies between the 2.5th and the 97.5th percentile of the scores.
 
     Args:
-        table: triplets of I pictures.
-        topk: the K of R@K.
+        table: triplets of I images.
+        top_k: the K of R@K.
         absent_predicates_count: see :class:`~egtr.evaluation.protocols.Protocol`; it concerns predicates that
-            no picture of a draw has.
+            no image of a draw has.
         num_samples: B, at least 1. A thousand settle the third digit.
 
     Returns:
         Metric name to (low, high), in 0..1; NaN where there is nothing to be recalled.
     """
-    names = [f"{prefix}{metric}@{k}" for prefix in PREFIXES for metric in ("R", "mR") for k in topk]
+    names = [f"{prefix}{metric}@{k}" for prefix in PREFIXES for metric in ("R", "mR") for k in top_k]
     images, pairs = table.by_image(), table.by_image_and_predicate()
     if len(images.keys) == 0:
         return dict.fromkeys(names, (float("nan"), float("nan")))
     num_predicates = table.num_predicates
-    # Rows of the matrices below are pictures that have triplets.
+    # Rows of the matrices below are images that have triplets.
     rows = np.searchsorted(images.keys, pairs.keys // num_predicates)
     cells = (rows, pairs.keys % num_predicates)
     shape = (len(images.keys), num_predicates)
     present = csr_array((np.ones(len(rows)), cells), shape=shape)
-    hits = {f"{prefix}R@{k}": table.ranks[f"{prefix}R"] < k for prefix in PREFIXES for k in topk}
+    hits = {f"{prefix}R@{k}": table.ranks[f"{prefix}R"] < k for prefix in PREFIXES for k in top_k}
     image_shares = {name: images.shares(hit) for name, hit in hits.items()}
     predicate_shares = {name: csr_array((pairs.shares(hit), cells), shape=shape) for name, hit in hits.items()}
 
@@ -71,7 +71,7 @@ def bootstrap_intervals(
 
 
 def _draws(num_images: int, num_samples: int) -> Iterator[np.ndarray]:
-    """(b, I) float64, how often each draw has each picture; b sums to ``num_samples``."""
+    """(b, I) float64, how often each draw has each image; b sums to ``num_samples``."""
     rng = np.random.default_rng(SEED)
     for start in range(0, num_samples, CHUNK):
         size = min(CHUNK, num_samples - start)

@@ -24,12 +24,12 @@ def scoring_parser(description: str) -> argparse.ArgumentParser:
         "--bootstrap", type=int, default=0, metavar="N", help="95%% intervals out of N resamplings, such as 1000"
     )
     parser.add_argument(
-        "--dataset", metavar="NAME", help="a registered data set with the ground truth (default: that in the file)"
+        "--dataset", metavar="NAME", help="a registered dataset with the ground truth (default: that in the file)"
     )
     parser.add_argument("--format", metavar="NAME", help="format of --json, such as egtr or coco_sg")
     parser.add_argument("--json", metavar="FILE[#split]", help="annotations with the ground truth")
     parser.add_argument(
-        "--partial", action="store_true", help="score what there is where predictions of some pictures are missing"
+        "--partial", action="store_true", help="score what there is where predictions of some images are missing"
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="write the results there, as JSON and CSV")
     return parser
@@ -56,7 +56,7 @@ def score_arguments(args: argparse.Namespace, protocols: Sequence[str]) -> Score
 
     Raises:
         EGTRError: arguments that do not go together; see :func:`~egtr.evaluation.score_predictions`.
-        MissingDetectron2Error: ground truth out of a data set needs Detectron2.
+        MissingDetectron2Error: ground truth out of a dataset needs Detectron2.
     """
     if (args.format is None) != (args.json is None):
         raise EGTRError("--format and --json belong together; give both or neither")

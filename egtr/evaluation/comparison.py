@@ -21,7 +21,7 @@ def convention_rows(protocols: Sequence[str | Protocol]) -> list[dict[str, str]]
 
 
 def denominator_rows(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
-    """How many pictures, triplets and predicates each protocol counts, in the form of :func:`convention_rows`."""
+    """How many images, triplets and predicates each protocol counts, in the form of :func:`convention_rows`."""
     counts = dict.fromkeys(name for metrics in results.values() for name in metrics if name.startswith("num_"))
     return [
         {"counted": name.removeprefix("num_").replace("_", " ")} | {p: _say(m[name]) for p, m in results.items()}

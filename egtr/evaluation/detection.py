@@ -11,15 +11,15 @@ from egtr.structures import GroundTruth, Prediction, top_indices
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 # How object AP is taken everywhere but in the Open Images block: arguments of detection_ap.
 OBJECT_AP = {"plus_one": False, "first_id": 1}
-# Detections of one class in one picture that count.
+# Detections of one class in one image that count.
 MAX_DETECTIONS = 100
 
 
 class Detections(NamedTuple):
-    """D scored boxes of one picture.
+    """D scored boxes of one image.
 
     Attributes:
-        boxes: (D, 4) float32, x1 y1 x2 y2 in pixels of the picture as it lies on disk.
+        boxes: (D, 4) float32, x1 y1 x2 y2 in pixels of the image as it lies on disk.
         scores: (D,) float32.
         classes: (D,) integers, 0-based.
     """
@@ -68,12 +68,12 @@ def detection_ap(
     """COCO's average precision of boxes.
 
     Args:
-        detections: one record a picture; the 100 best of each class are read.
+        detections: one record an image; the 100 best of each class are read.
         ground_truth: its annotated objects, in the same order. Classes without any do not enter the mean.
         plus_one: boxes are taken as w = x2 - x1 + 1, h = y2 - y1 + 1. The area of an annotation, which only
             decides whether it is small, medium or large, is w * h.
         first_id: number of the first annotation. COCO's evaluation takes a match with number 0 for no match, so 0
-            loses one object of the data set.
+            loses one object of the dataset.
 
     Returns:
         "AP" (mean over IoU 0.50:0.95), "AP50", "AP75", "APs", "APm", "APl"; in 0..1, NaN where there is no
@@ -81,8 +81,8 @@ def detection_ap(
     """
     annotations = _Boxes.of([(truth.boxes, truth.classes, None) for truth in ground_truth], plus_one)
     found = _Boxes.of([(d.boxes, d.classes, d.scores) for d in detections], plus_one)
-    # One class at a time: a data set's records as COCO wants them, dicts, would not fit into memory, and most
-    # (picture, class) are empty.
+    # One class at a time: a dataset's records as COCO wants them, dicts, would not fit into memory, and most
+    # (image, class) are empty.
     curves = [
         _precision(annotations.of_class(label, first_id), found.of_class(label, 1))
         for label in np.unique(annotations.classes)
@@ -97,7 +97,7 @@ def detection_ap(
 
 
 class _Boxes(NamedTuple):
-    """Boxes of a data set, one behind the other: pictures (B,), xywh (B, 4), classes (B,), scores (B,) or None."""
+    """Boxes of a dataset, one behind the other: images (B,), xywh (B, 4), classes (B,), scores (B,) or None."""
 
     images: np.ndarray
     boxes: np.ndarray

@@ -21,7 +21,7 @@ from egtr.structures import EGTRError, GroundTruth, Prediction, TripletCounts
 from .bootstrap import check_bootstrap
 from .detection import OBJECT_AP, Detections, detection_ap
 from .missing import nothing_found
-from .packing import ScoredPicture, pack, unpack
+from .packing import ScoredImage, pack, unpack
 from .prediction_format import PredictionMeta
 from .prediction_writer import PredictionWriter
 from .protocols import Protocol, get_protocols
@@ -41,10 +41,10 @@ class SceneGraphEvaluator(DatasetEvaluator):
     score, so that TEST.SCENE_GRAPH.OBJECT_SCORE and TRIPLETS_PER_IMAGE, which shape the graph that people see, change
     no metric. Object AP is that of the model's ``instances`` as COCO takes it, whatever the protocol.
 
-    Only a few numbers of each picture are kept, and only those travel between processes. Where the model returns no
+    Only a few numbers of each image are kept, and only those travel between processes. Where the model returns no
     ``scene_graph`` (a detector in pre-training) objects alone are scored.
 
-    In ``output_dir``, with the name of the data set for ``*``:
+    In ``output_dir``, with the name of the dataset for ``*``:
 
     - ``scene_graph_*.json``: all metrics with the conventions behind them, per predicate too
     - ``scene_graph_*.csv``, ``scene_graph_*_predicates.csv``: the same for a spreadsheet
@@ -58,7 +58,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
         *,
         ground_truth: Mapping[Any, GroundTruth] | None = None,
         protocols: str | Protocol | Sequence[str | Protocol] = "reference",
-        topk: Sequence[int] = (20, 50, 100),
+        top_k: Sequence[int] = (20, 50, 100),
         training: TripletCounts | None = None,
         bootstrap: int = 0,
         predicate_names: Sequence[str] | None = None,
@@ -69,24 +69,24 @@ class SceneGraphEvaluator(DatasetEvaluator):
     ):
         """
         Args:
-            dataset_name: a registered data set, from which ground truth, ``thing_classes`` and ``predicate_classes``
+            dataset_name: a registered dataset, from which ground truth, ``thing_classes`` and ``predicate_classes``
                 are read.
             ground_truth: image id to ground truth, in place of the registered one.
             protocols: scoring conventions of the scene graphs, names or own ones. The first is the headline.
-            topk: the K of R@K and mR@K, positive.
+            top_k: the K of R@K and mR@K, positive.
             training: triplets of the training set; None: no zero-shot recall, no head, body and tail, no plot.
-            bootstrap: resamples of the data set for 95% intervals; 0: no intervals.
+            bootstrap: resamples of the dataset for 95% intervals; 0: no intervals.
             predicate_names: R names, in place of the registered ones.
             output_dir: a folder on this machine; None: nothing is written.
             save_predictions: write what the model predicts, in place of what an earlier evaluation wrote.
-            count_missing: pictures of the ground truth that were never processed, because their files are broken,
-                count as pictures in which nothing was found: a broken copy of the data must not raise any metric.
+            count_missing: images of the ground truth that were never processed, because their files are broken,
+                count as images in which nothing was found: a broken copy of the data must not raise any metric.
                 False: what was processed is scored.
             distributed: gather the results of all processes; False: score what this process saw.
 
         Raises:
-            EGTRError: neither ``dataset_name`` nor ``ground_truth``; unknown protocol; bad ``topk`` or ``bootstrap``;
-                predictions to be saved, but no ``output_dir``.
+            EGTRError: neither ``dataset_name`` nor ``ground_truth``; unknown protocol; bad ``top_k`` or
+                ``bootstrap``; predictions to be saved, but no ``output_dir``.
         """
         if dataset_name is None and ground_truth is None:
             raise EGTRError(
@@ -97,7 +97,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
         check_bootstrap(bootstrap)
         self._dataset_name = dataset_name
         self._protocols = get_protocols(protocols)
-        self._scorer = Scorer(self._protocols, topk, training)
+        self._scorer = Scorer(self._protocols, top_k, training)
         self._training = training
         self._bootstrap = bootstrap
         self._output_dir = output_dir
@@ -109,7 +109,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
             records = (GroundTruth.from_dict(record) for record in DatasetCatalog.get(dataset_name))
             ground_truth = {record.image_id: record for record in records}
         self._ground_truth = ground_truth
-        # Some data sets know their names only once they were read.
+        # Some datasets know their names only once they were read.
         self._class_names = metadata and metadata.get("thing_classes")
         self._predicate_names = predicate_names or (metadata and metadata.get("predicate_classes"))
         self._writer: PredictionWriter | None = None
@@ -119,14 +119,14 @@ class SceneGraphEvaluator(DatasetEvaluator):
     def from_config(
         cls, cfg: CfgNode, dataset_name: str, output_dir: str | None = None, distributed: bool = True
     ) -> "SceneGraphEvaluator":
-        """Evaluator of a registered data set as ``cfg.TEST.SCENE_GRAPH`` and DATALOADER.SKIP_BROKEN want it."""
+        """Evaluator of a registered dataset as ``cfg.TEST.SCENE_GRAPH`` and DATALOADER.SKIP_BROKEN want it."""
         keys = cfg.TEST.SCENE_GRAPH
         has_relations = cfg.MODEL.EGTR.RELATION.ENABLED
         with leaving_out_unsound(cfg.DATALOADER.SKIP_BROKEN):
             return cls(
                 dataset_name,
                 protocols=keys.PROTOCOLS,
-                topk=keys.TOPK,
+                top_k=keys.TOPK,
                 training=_training_triplets(cfg) if has_relations else None,
                 bootstrap=keys.BOOTSTRAP,
                 output_dir=output_dir,
@@ -136,33 +136,33 @@ class SceneGraphEvaluator(DatasetEvaluator):
             )
 
     def reset(self) -> None:
-        self._pictures: dict[Any, ScoredPicture] = {}
+        self._images: dict[Any, ScoredImage] = {}
         if self._writer is not None:
             self._writer.close(complete=False)
             self._writer = None
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-        """Score a batch. A picture that was seen before is passed over.
+        """Score a batch. An image that was seen before is passed over.
 
         Args:
             inputs: dataset dicts; ``image_id`` is read.
             outputs: for each ``instances`` (pred_boxes, scores, pred_classes; pixels of the original
-                picture), and, unless the relation head is off, ``scene_graph`` with its ``prediction``.
+                image), and, unless the relation head is off, ``scene_graph`` with its ``prediction``.
 
         Raises:
-            EGTRError: a picture has no ground truth, or a scene graph came without its prediction or does not fit
-                the data set.
+            EGTRError: an image has no ground truth, or a scene graph came without its prediction or does not fit
+                the dataset.
         """
         for record, output in zip(inputs, outputs, strict=True):
             image_id = record["image_id"]
-            # Samplers repeat pictures to give each process as many.
-            if image_id in self._pictures:
+            # Samplers repeat images to give each process as many.
+            if image_id in self._images:
                 continue
             truth = self._ground_truth.get(image_id)
             if truth is None:
                 raise EGTRError(
                     f"image {image_id!r}: {self._dataset_name or 'ground_truth'} has no such image_id; "
-                    "evaluate the data set that the evaluator was made for"
+                    "evaluate the dataset that the evaluator was made for"
                 )
             prediction = None
             if "scene_graph" in output:
@@ -181,22 +181,22 @@ class SceneGraphEvaluator(DatasetEvaluator):
             scores = self._scorer.score(prediction, truth)
             if self._save_predictions:
                 self._open_writer().write(image_id, prediction, truth)
-        self._pictures[image_id] = ScoredPicture(detections, scores)
+        self._images[image_id] = ScoredImage(detections, scores)
 
     def _score_missing(self) -> None:
         """Score what no process has seen, in the first one."""
-        scores = [p.scores for p in self._pictures.values() if p.scores is not None]
-        mine = (set(self._pictures), [(s.num_classes, s.num_predicates) for s in scores[:1]])
+        scores = [p.scores for p in self._images.values() if p.scores is not None]
+        mine = (set(self._images), [(s.num_classes, s.num_predicates) for s in scores[:1]])
         everywhere = comm.all_gather(mine) if self._distributed else [mine]
         seen = set().union(*(ids for ids, _ in everywhere))
         missing = [image_id for image_id in self._ground_truth if image_id not in seen]
-        name = self._dataset_name or "the data set"
-        broken = f"DATALOADER.SKIP_BROKEN: {len(missing)} of {len(self._ground_truth)} pictures of {name} are broken"
+        name = self._dataset_name or "the dataset"
+        broken = f"DATALOADER.SKIP_BROKEN: {len(missing)} of {len(self._ground_truth)} images of {name} are broken"
         if not seen:
             raise EGTRError(f"{broken}, so there is nothing to evaluate")
         if not missing or (self._distributed and not comm.is_main_process()):
             return
-        logger.warning("%s. They count as pictures in which nothing was found.", broken)
+        logger.warning("%s. They count as images in which nothing was found.", broken)
         columns = next((columns for _, found in everywhere for columns in found), None)
         for image_id in missing:
             self._score(image_id, *nothing_found(columns))
@@ -215,7 +215,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
             meta = PredictionMeta(
                 self._class_names,
                 self._predicate_names,
-                max_rank=max(100, *self._scorer.topk),
+                max_rank=max(100, *self._scorer.top_k),
                 training=self._training,
             )
             process, processes = (comm.get_rank(), comm.get_world_size()) if self._distributed else (0, 1)
@@ -231,7 +231,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
         return self._writer
 
     def evaluate(self) -> OrderedDict:
-        """Metrics of all pictures processed, in percent; empty in every process but the first.
+        """Metrics of all images processed, in percent; empty in every process but the first.
 
         Returns:
             {"sgdet": {"R@K", "mR@K", "ng-R@K", ...} of the first protocol (all that
@@ -240,50 +240,50 @@ class SceneGraphEvaluator(DatasetEvaluator):
             be found. Without scene graphs "bbox" alone.
 
         Raises:
-            EGTRError: with ``count_missing``, no picture at all was processed.
+            EGTRError: with ``count_missing``, no image at all was processed.
         """
         if self._count_missing:
             self._score_missing()
-        # A process that saw no picture at all says so too, or the file would count as cut short.
-        if self._save_predictions and (self._has_scene_graphs(self._pictures) or not self._pictures):
+        # A process that saw no image at all says so too, or the file would count as cut short.
+        if self._save_predictions and (self._has_scene_graphs(self._images) or not self._images):
             self._open_writer().close()
-        pictures = self._gather()
+        images = self._gather()
         if not comm.is_main_process() and self._distributed:
             return OrderedDict()
-        if not pictures:
+        if not images:
             logger.warning("SceneGraphEvaluator did not receive any prediction.")
             return OrderedDict()
-        # In the order of the data set, so that results do not depend on the number of processes.
-        image_ids = [image_id for image_id in self._ground_truth if image_id in pictures]
-        detections = [pictures[i].detections for i in image_ids]
+        # In the order of the dataset, so that results do not depend on the number of processes.
+        image_ids = [image_id for image_id in self._ground_truth if image_id in images]
+        detections = [images[i].detections for i in image_ids]
         ap = detection_ap(detections, [self._ground_truth[i] for i in image_ids], **OBJECT_AP)
         objects = {name: ap[name] for name in _OBJECT_METRICS}
         summary: dict[str, dict[str, Any]] = {}
-        if self._has_scene_graphs(pictures):
-            scores = [pictures[i].scores for i in image_ids if pictures[i].scores is not None]
+        if self._has_scene_graphs(images):
+            scores = [images[i].scores for i in image_ids if images[i].scores is not None]
             summary = self._scorer.summarize(scores, self._bootstrap)
             summary = {name: metrics | objects for name, metrics in summary.items()}
         self._report(summary or {"objects": objects}, len(image_ids))
         return results_by_task(summary, objects)
 
-    def _gather(self) -> dict[Any, ScoredPicture]:
-        """The pictures of all processes, in the first one; nothing in the others."""
+    def _gather(self) -> dict[Any, ScoredImage]:
+        """The images of all processes, in the first one; nothing in the others."""
         if not self._distributed or comm.get_world_size() == 1:
-            return self._pictures
+            return self._images
         comm.synchronize()
-        pictures = {}
-        for packed in comm.gather(pack(self._pictures), dst=0):
-            pictures |= unpack(packed, self._ground_truth)
-        return pictures
+        images = {}
+        for packed in comm.gather(pack(self._images), dst=0):
+            images |= unpack(packed, self._ground_truth)
+        return images
 
     @staticmethod
-    def _has_scene_graphs(pictures: Mapping[Any, ScoredPicture]) -> bool:
-        return any(picture.scores is not None for picture in pictures.values())
+    def _has_scene_graphs(images: Mapping[Any, ScoredImage]) -> bool:
+        return any(image.scores is not None for image in images.values())
 
     def _report(self, results: Results, num_images: int) -> None:
         logger.info(
             "Results on %s, %d images, percent:\n%s",
-            self._dataset_name or "the data set",
+            self._dataset_name or "the dataset",
             num_images,
             summary_table(results),
         )
@@ -301,7 +301,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
                 self._training,
                 dataset=self._dataset_name,
                 num_images=num_images,
-                topk=self._scorer.topk,
+                top_k=self._scorer.top_k,
                 # "AP" of every protocol
                 object_ap={"detections": "instances", **OBJECT_AP},
             )

@@ -1,4 +1,4 @@
-"""Scoring one picture: everything that any metric needs of it, worked out once."""
+"""Scoring one image: everything that any metric needs of it, worked out once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ TASKS = ("sgdet", "sgcls", "predcls")
 
 
 class ObjectScores(NamedTuple):
-    """What object AP needs of one picture's N queries.
+    """What object AP needs of one image's N queries.
 
     Attributes:
         boxes: (N, 4) float32, x1 y1 x2 y2 in pixels.
@@ -54,7 +54,7 @@ class ObjectScores(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageScores:
-    """One picture's part in every metric under some protocols, to be pickled and gathered: 10 kB for 200 queries.
+    """One image's part in every metric under some protocols, to be pickled and gathered: 10 kB for 200 queries.
 
     Attributes:
         ground_truth: T triplets.
@@ -87,7 +87,7 @@ def score_image(
 
     Args:
         prediction: N queries, C classes, R predicates.
-        ground_truth: T triplets; with T = 0 the picture has no influence on any metric of triplets.
+        ground_truth: T triplets; with T = 0 the image has no influence on any metric of triplets.
         protocols: scoring conventions.
         max_rank: largest K of interest; triplets ranked behind it are not looked at.
         task: one of :data:`TASKS`.
@@ -102,10 +102,10 @@ def score_image(
         check_max_rank(prediction, max(max_rank, MAX_CANDIDATES))
     except EGTRError as error:
         raise EGTRError(f"image {ground_truth.image_id!r}: {error}") from error
-    picture = _Picture(prediction, ground_truth, max_rank)
-    ranks = {p.name: picture.ranks(p) for p in protocols}
+    image = _Image(prediction, ground_truth, max_rank)
+    ranks = {p.name: image.ranks(p) for p in protocols}
     if task != "sgdet":
-        ranks = {p.name: {**ranks[p.name], "A": picture.ranks_among_annotated_pairs(p)} for p in protocols}
+        ranks = {p.name: {**ranks[p.name], "A": image.ranks_among_annotated_pairs(p)} for p in protocols}
     kinds = {p.object_score for p in protocols}
     queries, classes, scores = best_classes(prediction)
     return ImageScores(
@@ -114,14 +114,14 @@ def score_image(
         num_predicates=prediction.relation.shape[1],
         has_pairs=bool((prediction.pairs[:, 0] != prediction.pairs[:, 1]).any()),
         ranks=ranks,
-        open_images={p.name: picture.open_images(p) for p in protocols},
+        open_images={p.name: image.open_images(p) for p in protocols},
         objects=ObjectScores(
             boxes=prediction.boxes,
             queries=queries,
             classes=classes,
             scores=scores,
-            query_classes=picture.classes.astype(np.int32),
-            query_scores={kind: picture.object_scores(kind) for kind in kinds},
+            query_classes=image.classes.astype(np.int32),
+            query_scores={kind: image.object_scores(kind) for kind in kinds},
         ),
     )
 
@@ -137,7 +137,7 @@ def check_prediction(prediction: Prediction, ground_truth: GroundTruth, task: st
             noun = "class" if field == "classes" else "predicate"
             raise EGTRError(
                 f"ground truth of {image}: {field} holds {noun} {ids.max()}, but the "
-                f"prediction has only 0..{count - 1}; was the model made for another data set?"
+                f"prediction has only 0..{count - 1}; was the model made for another dataset?"
             )
     try:
         check_values(prediction)
@@ -169,8 +169,8 @@ def check_values(prediction: Prediction) -> None:
         raise EGTRError("boxes holds one that ends before it begins; a box is x1, y1, x2, y2 in pixels")
 
 
-class _Picture:
-    """Intermediate results of one picture, each computed when it is first asked for."""
+class _Image:
+    """Intermediate results of one image, each computed when it is first asked for."""
 
     def __init__(self, prediction: Prediction, ground_truth: GroundTruth, max_rank: int):
         self.prediction, self.truth, self.max_rank = prediction, ground_truth, max_rank

@@ -1,4 +1,4 @@
-"""Pictures that nobody could read: what counts for them in an evaluation."""
+"""Images that nobody could read: what counts for them in an evaluation."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ def nothing_found(columns: tuple[int, int] | None) -> tuple[Detections, Predicti
     Args:
         columns: C and R of the model's other predictions; None: it is a detector alone.
 
-    Its objects and triplets count as not found. Protocols that leave out pictures without predicted pairs
+    Its objects and triplets count as not found. Protocols that leave out images without predicted pairs
     (``skip_images_without_pairs``) do so with these as well.
     """
     detections = Detections(
@@ -28,7 +28,7 @@ def nothing_found(columns: tuple[int, int] | None) -> tuple[Detections, Predicti
         pairs=np.zeros((0, 2)),
         connectivity=np.zeros(0),
         relation=np.zeros((0, num_predicates)),
-        # Of the least picture there is, its own size being unknown; no box is measured by it.
+        # Of the least image there is, its own size being unknown; no box is measured by it.
         image_size=(1, 1),
     )
     return detections, prediction

@@ -12,15 +12,15 @@ from egtr.structures import EGTRError, GroundTruth, Prediction, TripletCounts
 from .bootstrap import check_bootstrap
 from .prediction_file import list_images, read_meta, read_predictions
 from .protocols import Protocol
-from .scoring import Scorer, check_topk
+from .scoring import Scorer, check_top_k
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """Ground truth of a data set.
+    """Ground truth of a dataset.
 
     Attributes:
-        name: of the data set, or of its file.
+        name: of the dataset, or of its file.
         records: image id to ground truth.
         class_names, predicate_names: C and R names.
     """
@@ -32,10 +32,10 @@ class Annotations:
 
     @classmethod
     def of_dataset(cls, name: str) -> "Annotations":
-        """Those of a registered data set. Needs Detectron2.
+        """Those of a registered dataset. Needs Detectron2.
 
         Raises:
-            EGTRError: the data set is unknown, or its files are not as they should be.
+            EGTRError: the dataset is unknown, or its files are not as they should be.
         """
         from egtr.data import get_metadata  # isort: skip - says how to install Detectron2 where it is missing
         from detectron2.data import DatasetCatalog
@@ -45,7 +45,7 @@ class Annotations:
 
     @classmethod
     def of_file(cls, format: str, path: str) -> "Annotations":
-        """Those of an annotation file, also as ``FILE#split``. Needs Detectron2; pictures are not looked at.
+        """Those of an annotation file, also as ``FILE#split``. Needs Detectron2; images are not looked at.
 
         Args:
             format: a key of :data:`egtr.data.datasets.FORMATS`.
@@ -68,7 +68,7 @@ class Annotations:
 def score_predictions(
     path: str | Path,
     protocols: str | Protocol | Sequence[str | Protocol] = "reference",
-    topk: Sequence[int] = (20, 50, 100),
+    top_k: Sequence[int] = (20, 50, 100),
     *,
     annotations: Annotations | None = None,
     training: TripletCounts | None = None,
@@ -76,34 +76,34 @@ def score_predictions(
     partial: bool = False,
     progress: bool = False,
 ) -> dict[str, dict[str, Any]]:
-    """Score a prediction file; memory holds one record and a few numbers of each picture.
+    """Score a prediction file; memory holds one record and a few numbers of each image.
 
     Args:
         path: a prediction file or folder.
         protocols: one or several, by name or own ones.
-        topk: the K of R@K, positive.
+        top_k: the K of R@K, positive.
         annotations: ground truth; None: that of the file itself.
         training: for zero-shot recall and groups of predicates; None: what the file says of it.
         bootstrap: how many resamplings the intervals are made of; 0: no intervals.
-        partial: accept a file whose writer was cut short, and pictures of ``annotations`` without a record.
+        partial: accept a file whose writer was cut short, and images of ``annotations`` without a record.
         progress: show a progress bar.
 
     Returns:
         Protocol name to metrics, see :meth:`~egtr.evaluation.Scorer.summarize`. They do not depend on the order in
-        which pictures were written.
+        which images were written.
 
     Raises:
         EGTRError: see :func:`~egtr.evaluation.read_predictions`; a K that the file's records are too short for;
-            pictures without ground truth, or (unless ``partial``) without a record; names that differ.
+            images without ground truth, or (unless ``partial``) without a record; names that differ.
     """
     check_bootstrap(bootstrap)
-    meta, topk = read_meta(path), check_topk(topk)
-    if meta.max_rank is not None and max(topk) > meta.max_rank:
+    meta, top_k = read_meta(path), check_top_k(top_k)
+    if meta.max_rank is not None and max(top_k) > meta.max_rank:
         raise EGTRError(
-            f"{path}: holds what is needed up to K = {meta.max_rank} (max_rank), but topk asks for {max(topk)}; "
+            f"{path}: holds what is needed up to K = {meta.max_rank} (max_rank), but top_k asks for {max(top_k)}; "
             "ask for less, or predict again with a larger max_rank"
         )
-    scorer = Scorer(protocols, topk, training or meta.training, meta.task)
+    scorer = Scorer(protocols, top_k, training or meta.training, meta.task)
     image_ids = list_images(path, partial)
     if annotations is None:
         _complain([i for i, annotated in image_ids.items() if not annotated], f"{path}: no ground truth in the file")
@@ -127,12 +127,12 @@ def score_predictions(
             scores[image_id] = scorer.score(prediction, truth)
         except EGTRError as error:
             raise EGTRError(f"{path}: {error}") from error
-    # The order decides between equal scores of different pictures, and which of them a resampling draws.
+    # The order decides between equal scores of different images, and which of them a resampling draws.
     return scorer.summarize([scores[image_id] for image_id in order], bootstrap)
 
 
 def _check_counts(image_id: int | str, prediction: Prediction, annotations: Annotations | None) -> None:
-    """Of a file that names neither classes nor predicates, every record could be of another data set."""
+    """Of a file that names neither classes nor predicates, every record could be of another dataset."""
     if annotations is None:
         return
     for field, found, names in (

@@ -9,7 +9,7 @@ from egtr.structures import GroundTruth, RankedTriplets, paired_iou
 
 from .matching import match_triplets, same_names, union_boxes
 
-# Candidates of a picture: at most so many, each with a score above the least.
+# Candidates of an image: at most so many, each with a score above the least.
 MAX_CANDIDATES = 100
 MIN_SCORE = 1e-5
 # A pair, (i, i) included, enters with so many of its predicates.
@@ -21,7 +21,7 @@ SCORE_WEIGHTS = (0.4, 0.4, 0.2)
 
 
 class OpenImagesHits(NamedTuple):
-    """What is kept of one picture with K candidates and T ground-truth triplets.
+    """What is kept of one image with K candidates and T ground-truth triplets.
 
     Attributes:
         hit: (T,) bool, triplets hit by the first 50 candidates.
@@ -45,7 +45,7 @@ def score_candidates(
     object_matches: np.ndarray,
     plus_one: bool,
 ) -> OpenImagesHits:
-    """Hold the candidates of one picture against its ground truth.
+    """Hold the candidates of one image against its ground truth.
 
     Args:
         ranked: the best triplets, each pair with :data:`PREDICATES_PER_PAIR` predicates.
@@ -106,8 +106,8 @@ def weighted_map(hits: Sequence[OpenImagesHits], gt_predicates: Sequence[np.ndar
     """AP of each predicate, weighted by its share of the ground-truth triplets.
 
     Args:
-        hits: one record a picture.
-        gt_predicates: (T,) predicates of each picture's triplets; -1: the triplet does not count and is never
+        hits: one record an image.
+        gt_predicates: (T,) predicates of each image's triplets; -1: the triplet does not count and is never
             claimed.
         kind: "rel" or "phr".
 
@@ -120,7 +120,7 @@ def weighted_map(hits: Sequence[OpenImagesHits], gt_predicates: Sequence[np.ndar
         return float("nan")
     predicates = np.concatenate([h.predicates for h in hits])
     scores = np.concatenate([h.scores for h in hits])
-    # Ground truth is numbered through the data set, so that a claim names a triplet by itself.
+    # Ground truth is numbered through the dataset, so that a claim names a triplet by itself.
     offsets = np.cumsum([0, *(len(p) for p in gt_predicates)])[:-1]
     targets = np.concatenate(
         [np.where(h.targets[kind] >= 0, h.targets[kind] + o, -1) for h, o in zip(hits, offsets, strict=True)]
@@ -144,13 +144,13 @@ def open_images_metrics(
     """The metrics of relations in the Open Images block.
 
     Args:
-        hits: one record a picture.
-        gt_predicates: (T,) predicates of each picture's triplets, -1 where one does not count.
+        hits: one record an image.
+        gt_predicates: (T,) predicates of each image's triplets, -1 where one does not count.
         recall: the R@50 that enters the score, "micro" or "image".
 
     Returns:
-        Fractions in 0..1, NaN without ground truth. "microR@50": triplets hit over triplets, of all pictures;
-        "R@50": mean over pictures with triplets of the share hit; "wmAP_rel", "wmAP_phr"; "score" = 0.4 wmAP_rel +
+        Fractions in 0..1, NaN without ground truth. "microR@50": triplets hit over triplets, of all images;
+        "R@50": mean over images with triplets of the share hit; "wmAP_rel", "wmAP_phr"; "score" = 0.4 wmAP_rel +
         0.4 wmAP_phr + 0.2 R@50.
     """
     found = [int(h.hit[p >= 0].sum()) for h, p in zip(hits, gt_predicates, strict=True)]

@@ -1,4 +1,4 @@
-"""What travels between the processes of an evaluation: a few kB for each picture."""
+"""What travels between the processes of an evaluation: a few kB for each image."""
 
 import pickle
 import zlib
@@ -12,31 +12,31 @@ from .detection import Detections
 from .image_scores import ImageScores
 
 
-class ScoredPicture(NamedTuple):
-    """What is kept of one picture.
+class ScoredImage(NamedTuple):
+    """What is kept of one image.
 
     Attributes:
         detections: what the model found.
-        scores: the picture's part in all metrics of its scene graph; None where the model returns none.
+        scores: the image's part in all metrics of its scene graph; None where the model returns none.
     """
 
     detections: Detections
     scores: ImageScores | None
 
 
-def pack(pictures: Mapping[Any, ScoredPicture]) -> bytes:
-    """Pictures by image id, without their ground truth, which every process has."""
+def pack(images: Mapping[Any, ScoredImage]) -> bytes:
+    """Images by image id, without their ground truth, which every process has."""
     records = [
         (image_id, detections, scores and replace(scores, ground_truth=None))
-        for image_id, (detections, scores) in pictures.items()
+        for image_id, (detections, scores) in images.items()
     ]
     # Boxes of detections repeat those of the queries, so that this halves them.
     return zlib.compress(pickle.dumps(records), level=1)
 
 
-def unpack(packed: bytes, ground_truth: Mapping[Any, GroundTruth]) -> dict[Any, ScoredPicture]:
+def unpack(packed: bytes, ground_truth: Mapping[Any, GroundTruth]) -> dict[Any, ScoredImage]:
     """Inverse of :func:`pack`, given the ground truth by image id. It unpickles, so never feed it foreign data."""
     return {
-        image_id: ScoredPicture(detections, scores and replace(scores, ground_truth=ground_truth[image_id]))
+        image_id: ScoredImage(detections, scores and replace(scores, ground_truth=ground_truth[image_id]))
         for image_id, detections, scores in pickle.loads(zlib.decompress(packed))
     }

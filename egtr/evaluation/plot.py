@@ -31,13 +31,13 @@ def plot_predicate_recall(path: str | Path, rows: Rows, metric: str = "R@50", ti
     """Draw each predicate's recall over its number of training triplets, on a logarithmic axis.
 
     The frequent, middle and rare third have a band each, with the mean of those drawn. Predicates whose recall is NaN
-    (no scored picture has them) are left out and named below.
+    (no scored image has them) are left out and named below.
 
     Args:
         path: a PNG, or whatever matplotlib writes by its suffix.
         rows: of :func:`~egtr.evaluation.report.predicate_rows`, made with ``training``.
         metric: which of their recalls, in percent.
-        title: what was scored, such as the name of the data set.
+        title: what was scored, such as the name of the dataset.
 
     Raises:
         EGTRError: the rows have no training counts, or no such metric.
@@ -53,7 +53,7 @@ def plot_predicate_recall(path: str | Path, rows: Rows, metric: str = "R@50", ti
     shown = [row for row in rows if np.isfinite(row[metric])]
     if len(shown) < len(rows):
         absent = ", ".join(row["predicate"] for row in rows if not np.isfinite(row[metric]))
-        note = f"not in the scored pictures: {absent}"
+        note = f"not in the scored images: {absent}"
         figure.supxlabel(_literal(note), x=0.99, ha="right", fontsize=8, color="0.35", wrap=True)
     _draw_groups(axes, rows, metric)
     _draw_labels(figure, axes, shown, metric)

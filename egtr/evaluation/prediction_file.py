@@ -50,11 +50,11 @@ def read_predictions(
 
     Args:
         path: a ``.npz`` file or a folder of them.
-        partial: accept a file whose writer was cut short, with the pictures that there are.
+        partial: accept a file whose writer was cut short, with the images that there are.
 
     Returns:
         An iterator of (image id, prediction, ground truth or None), in the order in which they were written, process
-        by process. A picture that two processes wrote, as distributed samplers make them do, comes once.
+        by process. An image that two processes wrote, as distributed samplers make them do, comes once.
 
     Raises:
         EGTRError: at once: there is no such file, it is damaged, foreign, of a newer version or cut short, or

@@ -42,7 +42,7 @@ class PredictionWriter:
             path: a file that ends in ``.npz``, or a folder. Missing parent folders are made.
             meta: what holds for all records, the same in every process; None: nothing but the defaults.
             process, num_processes: which process this is, 0..num_processes - 1, of how many.
-            records_per_part: pictures in a part of a folder.
+            records_per_part: images in a part of a folder.
             overwrite: remove the predictions of an earlier run. Every process removes what it is about to write
                 anew, process 0 also those of processes that are no more.
 
@@ -61,7 +61,7 @@ class PredictionWriter:
         self._open_part()
 
     def write(self, image_id: int | str, prediction: Prediction, ground_truth: GroundTruth | None = None) -> None:
-        """Write one picture, pruned to ``meta.max_rank``.
+        """Write one image, pruned to ``meta.max_rank``.
 
         Raises:
             EGTRError: the record holds NaN or disagrees with ``meta``, or the image was written before. Nothing of it
@@ -100,7 +100,7 @@ class PredictionWriter:
         """Finish the open part.
 
         Args:
-            complete: False where pictures are missing, because the run was cut short.
+            complete: False where images are missing, because the run was cut short.
         """
         if self._zip is not None:
             self._finish_part(last=complete)

@@ -31,14 +31,14 @@ class Protocol:
             "triplet": each row, but each (subject, object, predicate) once, so that repeating a triplet gains
             nothing. "all": each row, as triplet queries give them. Where every pair is listed once, as EGTR
             does, the three are the same.
-        skip_images_without_pairs: pictures for which no pair of two objects was predicted are left out of all
+        skip_images_without_pairs: images for which no pair of two objects was predicted are left out of all
             metrics of triplets, because some loops pass over empty outputs; otherwise they score 0.
-        deduplicate_ground_truth: a triplet that a picture lists twice counts once; otherwise an annotator who
+        deduplicate_ground_truth: a triplet that an image lists twice counts once; otherwise an annotator who
             repeats himself weighs more.
-        absent_predicates_count: predicates that no picture of the test set has count 0 in means over
+        absent_predicates_count: predicates that no image of the test set has count 0 in means over
             predicates, because a fixed divisor R makes test sets comparable; otherwise they are left out.
-        oi_recall: the R@50 that enters the Open Images score. "micro": hits over triplets of the whole data
-            set, as the challenge's code has it, or "image": mean over pictures, as R@K is.
+        oi_recall: the R@50 that enters the Open Images score. "micro": hits over triplets of the whole
+            dataset, as the challenge's code has it, or "image": mean over images, as R@K is.
         oi_plus_one: in the Open Images block the pixel of ``iou_plus_one`` is added where its released code
             adds it: to intersections but not to areas in wmAP, and to the sides of boxes in its object AP.
         oi_first_id: number of the first annotation in the object AP of that block. The released code counts

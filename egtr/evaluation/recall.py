@@ -1,4 +1,4 @@
-"""Recall of a data set out of the ranks at which its ground-truth triplets are hit."""
+"""Recall of a dataset out of the ranks at which its ground-truth triplets are hit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,10 +40,10 @@ class Grouping(NamedTuple):
 
 @dataclass(frozen=True)
 class TripletTable:
-    """The T ground-truth triplets of a data set that a protocol counts, with the ranks at which they are hit.
+    """The T ground-truth triplets of a dataset that a protocol counts, with the ranks at which they are hit.
 
     Attributes:
-        images: (T,) int64, number of the picture, from 0.
+        images: (T,) int64, number of the image, from 0.
         classes: (T, 3) int64, (subject class, object class, predicate).
         ranks: (T,) int32 from 0 for each kind of hit, :data:`~egtr.evaluation.matching.NEVER` where there is none.
             "R" and "ng-R": of both objects, with and without graph constraint; "phr-R" and "ng-phr-R": of the box
@@ -69,9 +69,9 @@ class PredicateRecall(NamedTuple):
 
     Attributes:
         num_triplets: (R,) int64, ground-truth triplets with that predicate.
-        num_images: (R,) int64, pictures that have at least one.
+        num_images: (R,) int64, images that have at least one.
         recall: metric name ("R@20", "ng-R@20", ...) to (R,) float64 in 0..1; NaN for a predicate that no
-            picture has.
+            image has.
     """
 
     num_triplets: np.ndarray
@@ -79,15 +79,15 @@ class PredicateRecall(NamedTuple):
     recall: dict[str, np.ndarray]
 
 
-def predicate_recall(table: TripletTable, topk: Sequence[int]) -> PredicateRecall:
-    """For every predicate: recall of the ground truth restricted to it, mean over the pictures that have it."""
+def predicate_recall(table: TripletTable, top_k: Sequence[int]) -> PredicateRecall:
+    """For every predicate: recall of the ground truth restricted to it, mean over the images that have it."""
     num_predicates = table.num_predicates
     groups = table.by_image_and_predicate()
     predicates = groups.keys % max(num_predicates, 1)
     num_images = np.bincount(predicates, minlength=num_predicates)
     recall = {}
     for prefix in PREFIXES:
-        for k in topk:
+        for k in top_k:
             shares = groups.shares(table.ranks[f"{prefix}R"] < k)
             total = np.bincount(predicates, weights=shares, minlength=num_predicates)
             recall[f"{prefix}R@{k}"] = _divide(total, num_images)
@@ -95,7 +95,7 @@ def predicate_recall(table: TripletTable, topk: Sequence[int]) -> PredicateRecal
 
 
 def mean_over_predicates(recall: np.ndarray, absent_predicates_count: bool) -> float:
-    """Mean of (R,) recalls, NaN for predicates that no picture has.
+    """Mean of (R,) recalls, NaN for predicates that no image has.
 
     Args:
         recall: of all predicates, or of some.
@@ -113,23 +113,23 @@ def mean_over_predicates(recall: np.ndarray, absent_predicates_count: bool) -> f
 def recall_metrics(
     table: TripletTable,
     protocol: Protocol,
-    topk: Sequence[int],
+    top_k: Sequence[int],
     training: TripletCounts | None = None,
     zero_shot: TripletCounts | None = None,
 ) -> dict[str, Any]:
-    """Every recall of a data set.
+    """Every recall of a dataset.
 
     Args:
         table: made under ``protocol``.
         protocol: its ``absent_predicates_count`` is read here.
-        topk: the K of R@K.
+        top_k: the K of R@K.
         training: what training showed: triplets that are not new, and the groups of predicates.
         zero_shot: the triplets that are new, in place of all that ``training`` does not hold.
 
     Returns:
         See :func:`~egtr.evaluation.scoring.evaluate`; "per_predicate" and the denominators among it.
     """
-    per_predicate = predicate_recall(table, topk)
+    per_predicate = predicate_recall(table, top_k)
     groups = {} if training is None else training.predicate_groups()
     images = table.by_image()
     unseen = None
@@ -142,7 +142,7 @@ def recall_metrics(
     for prefix in PREFIXES:
         ranks = table.ranks[f"{prefix}R"]
         named = {f"{prefix}{name}@": {} for name in ("R", "mR", "zR", "F1", "phr-R", "head-mR", "body-mR", "tail-mR")}
-        for k in topk:
+        for k in top_k:
             each = per_predicate.recall[f"{prefix}R@{k}"]
             recall = _mean(images.shares(ranks < k))
             mean_recall = mean_over_predicates(each, protocol.absent_predicates_count)
@@ -157,7 +157,7 @@ def recall_metrics(
                 named[f"{prefix}{group}-mR@"][k] = mean_of_group
         metrics |= {f"{name}{k}": value for name, values in named.items() for k, value in values.items()}
     if "A" in table.ranks:
-        metrics |= {f"A@{k}": _mean(table.ranks["A"] < k) for k in topk}
+        metrics |= {f"A@{k}": _mean(table.ranks["A"] < k) for k in top_k}
     metrics |= {
         "per_predicate": per_predicate,
         "num_images_with_triplets": len(images.keys),

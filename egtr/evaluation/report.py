@@ -110,11 +110,11 @@ def predicate_rows(
         per_predicate: of one protocol.
         predicate_names: R names; None: "predicate 3".
         training: annotated triplets of the training set. It adds "group" (head, body or tail) and
-            "training_triplets", and decides what is frequent; otherwise the scored pictures do.
+            "training_triplets", and decides what is frequent; otherwise the scored images do.
 
     Returns:
         dicts with "predicate", with ``training`` "group" and "training_triplets", then "triplets" and "images" (of
-        the scored data set) and the recalls ("R@20", "ng-R@20", ...) in percent.
+        the scored dataset) and the recalls ("R@20", "ng-R@20", ...) in percent.
     """
     names = predicate_names or [f"predicate {p}" for p in range(len(per_predicate.num_triplets))]
     groups: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""From predictions to metrics, at once or picture by picture."""
+"""From predictions to metrics, at once or image by image."""
 
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
@@ -19,14 +19,14 @@ from .recall import TripletTable, recall_metrics
 class Scorer:
     """Every metric under one or several protocols, in two steps.
 
-    :meth:`score` turns one picture into a compact record, as soon as it is predicted and wherever that happens;
-    :meth:`summarize` turns the records of a data set into metrics.
+    :meth:`score` turns one image into a compact record, as soon as it is predicted and wherever that happens;
+    :meth:`summarize` turns the records of a dataset into metrics.
     """
 
     def __init__(
         self,
         protocols: str | Protocol | Sequence[str | Protocol] = "reference",
-        topk: Sequence[int] = (20, 50, 100),
+        top_k: Sequence[int] = (20, 50, 100),
         training: TripletCounts | None = None,
         task: str = "sgdet",
         zero_shot: TripletCounts | None = None,
@@ -34,25 +34,25 @@ class Scorer:
         """
         Args:
             protocols: scoring conventions, by name or own ones.
-            topk: the K of R@K and its kin, positive.
+            top_k: the K of R@K and its kin, positive.
             training: triplets of the training set, for zero-shot recall and groups of predicates.
-            task: what the model was given: "sgdet" the picture alone, "sgcls" also the boxes of all objects,
+            task: what the model was given: "sgdet" the image alone, "sgcls" also the boxes of all objects,
                 "predcls" also their classes.
             zero_shot: the triplets of zero-shot recall, for comparison with numbers that were made with a fixed
                 list; None: all that ``training`` does not hold.
 
         Raises:
-            EGTRError: unknown protocol or task; bad ``topk``.
+            EGTRError: unknown protocol or task; bad ``top_k``.
         """
         self.protocols = get_protocols(protocols)
-        self.topk = check_topk(topk)
+        self.top_k = check_top_k(top_k)
         self.training, self.zero_shot = training, zero_shot
         if task not in TASKS:
             raise EGTRError(f"task {task!r} is unknown, choose one of {', '.join(TASKS)}")
         self.task = task
 
     def score(self, prediction: Prediction, ground_truth: GroundTruth) -> ImageScores:
-        """One picture's part in every metric.
+        """One image's part in every metric.
 
         Raises:
             EGTRError: see :func:`~egtr.evaluation.image_scores.score_image`; the prediction has other numbers of
@@ -64,15 +64,15 @@ class Scorer:
                 raise EGTRError(
                     f"image {ground_truth.image_id!r}: {name} has triplets of {counts.num_classes} classes and "
                     f"{counts.num_predicates} predicates, the prediction has {found[0]} and {found[1]}; give those "
-                    "of the data set that the model was trained on"
+                    "of the dataset that the model was trained on"
                 )
-        return score_image(prediction, ground_truth, self.protocols, max(self.topk), self.task)
+        return score_image(prediction, ground_truth, self.protocols, max(self.top_k), self.task)
 
     def summarize(self, scores: Sequence[ImageScores], bootstrap: int = 0) -> dict[str, dict[str, Any]]:
-        """Metrics of a data set.
+        """Metrics of a dataset.
 
         Args:
-            scores: one record a picture, made by :meth:`score` of this scorer or one like it.
+            scores: one record an image, made by :meth:`score` of this scorer or one like it.
             bootstrap: draws for the intervals, such as 1000; 0: no intervals.
 
         Returns:
@@ -101,7 +101,7 @@ class Scorer:
         counted = [_counted_triplets(record.ground_truth, protocol) for record in relevant]
         table = self._table(protocol, relevant, counted, num_predicates)
         metrics = {"num_images": len(scores)}
-        metrics |= recall_metrics(table, protocol, self.topk, self.training, self.zero_shot)
+        metrics |= recall_metrics(table, protocol, self.top_k, self.training, self.zero_shot)
         metrics |= {name: average_precision.of_classes()[name] for name in ("AP", "AP50", "AP75")}
         gt_predicates = [
             np.where(count, record.ground_truth.triplets[:, 2], -1)
@@ -113,7 +113,7 @@ class Scorer:
         block |= average_precision.of_queries(protocol)
         metrics |= {f"oi/{name}": value for name, value in block.items()}
         if bootstrap:
-            metrics["intervals"] = bootstrap_intervals(table, self.topk, protocol.absent_predicates_count, bootstrap)
+            metrics["intervals"] = bootstrap_intervals(table, self.top_k, protocol.absent_predicates_count, bootstrap)
         return metrics
 
     def _table(
@@ -150,7 +150,7 @@ class Scorer:
 
 
 class _AveragePrecision:
-    """Object AP of a data set, each kind computed when it is first asked for and shared between protocols."""
+    """Object AP of a dataset, each kind computed when it is first asked for and shared between protocols."""
 
     def __init__(self, scores: Sequence[ImageScores]):
         self._scores = scores
@@ -174,7 +174,7 @@ class _AveragePrecision:
 
 
 def _counted_triplets(ground_truth: GroundTruth, protocol: Protocol) -> np.ndarray:
-    """(T,) bool, the triplets of a picture that count: all, or of equal ones the first."""
+    """(T,) bool, the triplets of an image that count: all, or of equal ones the first."""
     triplets = ground_truth.triplets
     if not protocol.deduplicate_ground_truth:
         return np.ones(len(triplets), dtype=bool)
@@ -187,22 +187,22 @@ def evaluate(
     predictions: Iterable[Prediction],
     ground_truth: Iterable[GroundTruth],
     protocol: str | Protocol = "reference",
-    topk: Sequence[int] = (20, 50, 100),
+    top_k: Sequence[int] = (20, 50, 100),
     *,
     training: TripletCounts | None = None,
     task: str = "sgdet",
     bootstrap: int = 0,
     zero_shot: TripletCounts | None = None,
 ) -> dict[str, Any]:
-    """Score a data set: saved predictions will do, no model is run.
+    """Score a dataset: saved predictions will do, no model is run.
 
     Both iterables are read once and in step, so that predictions may be streamed: a few kB of each are kept.
 
     Args:
-        predictions: one record a picture.
-        ground_truth: the same pictures in the same order.
+        predictions: one record an image.
+        ground_truth: the same images in the same order.
         protocol: name of a protocol in :data:`~egtr.evaluation.protocols.PROTOCOLS`, or an own one.
-        topk: the K of R@K and its kin, positive.
+        top_k: the K of R@K and its kin, positive.
         training: triplets of the training set, for zero-shot recall and groups of predicates.
         task: "sgdet", "sgcls" or "predcls", see :class:`Scorer`.
         bootstrap: draws for the intervals; 0: no intervals.
@@ -211,14 +211,14 @@ def evaluate(
     Returns:
         Fractions in 0..1, NaN where there is nothing to be found. For every K, and with the prefix "ng-" for the
         ranking without graph constraint:
-        "R@K": mean over pictures with triplets of the share of their triplets that the first K predictions hit;
+        "R@K": mean over images with triplets of the share of their triplets that the first K predictions hit;
         "mR@K": for every predicate the same for the ground truth restricted to it, mean over predicates;
         "F1@K": harmonic mean of the two; "phr-R@K": R@K where the box around subject and object has to overlap
         instead of both;
         with ``training`` or ``zero_shot`` "zR@K": R@K of the triplets of classes that training never showed;
         with ``training`` "head-mR@K", "body-mR@K", "tail-mR@K": mR@K over its frequent, middle and rare third of
         predicates.
-        In other tasks than "sgdet" "A@K": triplets hit over triplets, of all pictures, where only annotated pairs are
+        In other tasks than "sgdet" "A@K": triplets hit over triplets, of all images, where only annotated pairs are
         ranked, with graph constraint.
         "AP", "AP50", "AP75" of objects as COCO takes them, out of the 100 best (query, class) by sigmoid score,
         whatever the protocol.
@@ -232,25 +232,25 @@ def evaluate(
     Raises:
         EGTRError: the iterables differ in length; two predictions, or one and ``training``, differ in their numbers
             of classes or predicates; the ground truth holds a class or predicate that the prediction does not know; a
-            prediction holds NaN, infinity or what is no probability; unknown protocol or task; bad ``topk`` or
+            prediction holds NaN, infinity or what is no probability; unknown protocol or task; bad ``top_k`` or
             ``bootstrap``.
     """
     check_bootstrap(bootstrap)
-    scorer = Scorer(protocol, topk, training, task, zero_shot)
+    scorer = Scorer(protocol, top_k, training, task, zero_shot)
     scores = [scorer.score(p, t) for p, t in zip_in_step(predictions, ground_truth)]
     (metrics,) = scorer.summarize(scores, bootstrap).values()
     return metrics
 
 
-def check_topk(topk: Sequence[int]) -> tuple[int, ...]:
-    """``topk`` as ascending integers without repetition.
+def check_top_k(top_k: Sequence[int]) -> tuple[int, ...]:
+    """``top_k`` as ascending integers without repetition.
 
     Raises:
         EGTRError: it is empty, or holds something that is not a positive integer.
     """
-    values = tuple(topk)
+    values = tuple(top_k)
     if not values or any(int(k) != k or k < 1 for k in values):
-        raise EGTRError(f"topk is {values}; give at least one positive integer, such as (20, 50, 100)")
+        raise EGTRError(f"top_k is {values}; give at least one positive integer, such as (20, 50, 100)")
     return tuple(sorted({int(k) for k in values}))
 
 
@@ -266,5 +266,5 @@ def zip_in_step(predictions: Iterable[Prediction], ground_truth: Iterable[Ground
             short, long = (
                 ("predictions", "ground_truth") if prediction is missing else ("ground_truth", "predictions")
             )
-            raise EGTRError(f"{short} ends after {index} pictures, but {long} goes on; give both for every picture")
+            raise EGTRError(f"{short} ends after {index} images, but {long} goes on; give both for every image")
         yield prediction, truth

@@ -1,4 +1,4 @@
-"""How large a model is and what one picture costs."""
+"""How large a model is and what one image costs."""
 
 import math
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class ModelPart:
         name: of the submodule, such as "transformer" or "transformer.encoder"; "total" for all.
         parameters: numbers that are learned or counted from data; frozen norms not.
         trained: those that training changes by gradients.
-        flops: of one picture; a multiplication with its addition is one.
+        flops: of one image; a multiplication with its addition is one.
     """
 
     name: str
@@ -35,11 +35,11 @@ def analyze_model(cfg: CfgNode, height: int, width: int) -> list[ModelPart]:
 
     A tensor that several parts share counts once, in the total and in the first of them. The frequency tables count
     as parameters, as in the paper's 42.5 M. Operations are counted by fvcore: convolutions, matrix products,
-    attention, norms, sampling. Left out are element-wise operations and what no output of one picture depends on,
+    attention, norms, sampling. Left out are element-wise operations and what no output of one image depends on,
     such as the class heads' work on all decoder layers but the last.
 
     Args:
-        height, width: size of the picture as the network gets it.
+        height, width: size of the image as the network gets it.
 
     Returns:
         The total, then each part, followed by its own parts.

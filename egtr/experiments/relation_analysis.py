@@ -1,7 +1,7 @@
 """Does decoder self-attention encode relations? What the paper's idea (section 3.2) rests on, measured.
 
-:func:`collect_relations` asks a model about the pictures of a data set, :func:`summarize_relations` makes numbers of
-its answers, :mod:`egtr.experiments.relation_plots` pictures.
+:func:`collect_relations` asks a model about the images of a dataset, :func:`summarize_relations` makes numbers of
+its answers, :mod:`egtr.experiments.relation_plots` images.
 """
 
 import math
@@ -29,13 +29,13 @@ from egtr.structures import EGTRError
 
 @dataclass(frozen=True)
 class ImageRelations:
-    """What a model says about the M annotated objects of one picture that a query was matched to.
+    """What a model says about the M annotated objects of one image that a query was matched to.
 
     L decoder layers, H heads, S relation sources. In (M, M) arrays the subject comes first, then the object.
 
     Attributes:
-        image_id, file_name: of the picture.
-        boxes: (M, 4) annotated boxes, cxcywh in 0..1 of the picture.
+        image_id, file_name: of the image.
+        boxes: (M, 4) annotated boxes, cxcywh in 0..1 of the image.
         classes: (M,) annotated classes.
         triplets: (T, 3) annotated (subject, object, predicate); the first two index the M objects.
         attention: (L, H, M, M) float32, weight that the subject's query gives to the object's; the
@@ -66,7 +66,7 @@ class ImageRelations:
 
     @property
     def closeness(self) -> np.ndarray:
-        """(M, M): minus the distance of the centres of two annotated boxes, in sides of the picture."""
+        """(M, M): minus the distance of the centres of two annotated boxes, in sides of the image."""
         centres = self.boxes[:, :2]
         return -np.linalg.norm(centres[:, None] - centres, axis=-1)
 
@@ -97,13 +97,13 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def collect_relations(
     cfg: CfgNode, model: EGTR, dataset_name: str, num_images: int | None = None
 ) -> list[ImageRelations]:
-    """Ask ``model`` about the first ``num_images`` pictures of a data set (None: all), with a progress bar.
+    """Ask ``model`` about the first ``num_images`` images of a dataset (None: all), with a progress bar.
 
     Args:
-        cfg: the model's; pictures are resized as for evaluation.
+        cfg: the model's; images are resized as for evaluation.
 
     Raises:
-        EGTRError: the data set does not fit the model, has no relations, or cannot be read.
+        EGTRError: the dataset does not fit the model, has no relations, or cannot be read.
     """
     cfg = cfg.clone()
     cfg.defrost()
@@ -111,7 +111,7 @@ def collect_relations(
     check_dataset_matches_config(cfg, train=False)
     records = DatasetCatalog.get(dataset_name)[:num_images]
     if not any(record.get("relations") for record in records):
-        raise EGTRError(f"Data set {dataset_name!r}: its {len(records)} pictures have no relations to look for")
+        raise EGTRError(f"Dataset {dataset_name!r}: its {len(records)} images have no relations to look for")
     mapper = SceneGraphMapper(
         # As in training, because matching needs instances; but nothing is drawn at random.
         is_train=True,
@@ -121,11 +121,11 @@ def collect_relations(
     loader = build_detection_test_loader(records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
     num_heads = cfg.MODEL.EGTR.TRANSFORMER.NHEADS
     with inference_context(model), torch.no_grad():
-        return [analyze_image(model, inputs[0], num_heads) for inputs in tqdm(loader, "analyzing", unit="picture")]
+        return [analyze_image(model, inputs[0], num_heads) for inputs in tqdm(loader, "analyzing", unit="image")]
 
 
 def analyze_image(model: EGTR, record: dict[str, Any], num_heads: int) -> ImageRelations:
-    """One picture.
+    """One image.
 
     Args:
         model: in evaluation mode.
@@ -148,7 +148,7 @@ def analyze_image(model: EGTR, record: dict[str, Any], num_heads: int) -> ImageR
 def relations_of_output(
     output: EGTROutput, target: Target, criterion, num_heads: int, *, image_id: int | str, file_name: str
 ) -> ImageRelations:
-    """What dense output for a batch of one picture says about the picture's annotated objects.
+    """What dense output for a batch of one image says about the image's annotated objects.
 
     Args:
         criterion: matches, and knows the uncertainty of a match.
@@ -186,9 +186,9 @@ def relations_of_output(
 def summarize_relations(
     images: Sequence[ImageRelations], predicate_names: Sequence[str], source_names: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Numbers over all pictures.
+    """Numbers over all images.
 
-    A pair is an ordered pair of two different matched objects of one picture; it is related if any predicate is
+    A pair is an ordered pair of two different matched objects of one image; it is related if any predicate is
     annotated for it.
 
     Args:
@@ -201,8 +201,8 @@ def summarize_relations(
 
         - num_images, num_objects (matched), num_pairs, num_related.
         - attention: L lists of H numbers under "auc" (attention of the subject to the object, all pairs of all
-          pictures ranked together), "auc_reversed" (of the object to the subject) and "auc_within_images" (as "auc",
-          but only pairs of one picture are compared; mean over pictures).
+          images ranked together), "auc_reversed" (of the object to the subject) and "auc_within_images" (as "auc",
+          but only pairs of one image are compared; mean over images).
         - others: the same three numbers for scores to compare with: "closeness" of the annotated boxes, the model's
           "connectivity" (None without that head).
         - gates: None without a gate; else "sources" (names), mean gates of the S sources over "related" and
@@ -238,7 +238,7 @@ def summarize_relations(
 
 
 def _aucs(images: Sequence[ImageRelations], scores: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
-    """AUCs of K scores: name to (K,), for scores (K, M, M) of each picture."""
+    """AUCs of K scores: name to (K,), for scores (K, M, M) of each image."""
     labels = [image.related[image.pairs] for image in images]
     forward = [score[:, image.pairs] for image, score in zip(images, scores, strict=True)]
     reversed_ = [score.swapaxes(1, 2)[:, image.pairs] for image, score in zip(images, scores, strict=True)]

@@ -1,4 +1,4 @@
-"""Pictures of what :mod:`egtr.experiments.relation_analysis` measures; pyplot does not know of them: nothing to close."""
+"""Figures of what :mod:`egtr.experiments.relation_analysis` measures. pyplot does not know them: nothing to close."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,18 +30,18 @@ def draw_attention_auc(summary: Mapping[str, Any]) -> Figure:
     titles = ("subject attends to object", "object attends to subject")
     for axes, values, title in zip(panels, (forward, reversed_), titles, strict=True):
         # White is 0.5, where attention says nothing.
-        picture = heat_map(axes, values, "RdBu_r", 0.0, 1.0)
+        drawn = heat_map(axes, values, "RdBu_r", 0.0, 1.0)
         axes.set_title(title, loc="left", fontsize=10)
         axes.set_xticks(range(heads), range(heads))
         axes.set_yticks(range(layers), range(layers))
         axes.set_xlabel("head")
     panels[0].set_ylabel("decoder layer")
-    figure.colorbar(picture, ax=panels, shrink=0.9, label="AUC")
+    figure.colorbar(drawn, ax=panels, shrink=0.9, label="AUC")
     others = {"closeness of the boxes": "closeness", "connectivity head": "connectivity"}
     known = {label: summary["others"][name] for label, name in others.items() if summary["others"][name]}
     figure.suptitle(
         f"Attention weight as a score for “this pair has a relation”\n{summary['num_related']:,} of "
-        f"{summary['num_pairs']:,} pairs in {summary['num_images']:,} pictures; for comparison, "
+        f"{summary['num_pairs']:,} pairs in {summary['num_images']:,} images; for comparison, "
         + ", ".join(f"{label} {scores['auc']:.2f}" for label, scores in known.items()),
         x=0.01, ha="left", fontsize=10,
     )  # fmt: skip
@@ -61,13 +61,13 @@ def draw_gates(gates: Mapping[str, Any]) -> Figure:
     sources = gates["sources"]
     figure = new_figure(1.1 * len(sources) + 3.2, 0.27 * len(rows) + 1.5)
     axes = figure.subplots()
-    picture = heat_map(axes, np.array(rows), "viridis", 0.0, 1.0)
+    drawn = heat_map(axes, np.array(rows), "viridis", 0.0, 1.0)
     axes.axhline(1.5, color="white", linewidth=4)
     axes.set_xticks(range(len(sources)), sources)
     axes.set_yticks(range(len(rows)), [shorten(label) for label in labels])
     plain(axes.get_yticklabels())
     axes.set_title("Mean gate of each source, by predicate (triplets)", loc="left", fontsize=10)
-    figure.colorbar(picture, ax=axes, label="gate")
+    figure.colorbar(drawn, ax=axes, label="gate")
     return figure
 
 
@@ -84,7 +84,7 @@ def draw_uncertainty(images: Sequence[ImageRelations], correlations: Mapping[str
     # Good matches differ by orders of magnitude; without smoothing every uncertainty is 0, which has no logarithm.
     is_logarithmic = uncertainty.min() > 0
     lowest = np.log10(uncertainty.min()) - 0.1 if is_logarithmic else 0.0
-    picture = axes.hexbin(
+    drawn = axes.hexbin(
         iou,
         uncertainty,
         gridsize=(30, 18),
@@ -94,8 +94,8 @@ def draw_uncertainty(images: Sequence[ImageRelations], correlations: Mapping[str
         cmap="viridis",
         mincnt=1,
     )
-    picture.set_clim(1, max(10, picture.get_array().max()))
-    bar = figure.colorbar(picture, ax=axes, label="objects, logarithmic", format=StrMethodFormatter("{x:,.0f}"))
+    drawn.set_clim(1, max(10, drawn.get_array().max()))
+    bar = figure.colorbar(drawn, ax=axes, label="objects, logarithmic", format=StrMethodFormatter("{x:,.0f}"))
     bar.minorticks_off()
     axes.set(xlabel="IoU of predicted and annotated box", ylabel="uncertainty", xlim=(-0.02, 1.02))
     axes.spines[["top", "right"]].set_visible(False)
@@ -111,15 +111,15 @@ def draw_uncertainty(images: Sequence[ImageRelations], correlations: Mapping[str
 def draw_attention_maps(
     pixels: np.ndarray, image: ImageRelations, class_names: Sequence[str], predicate_names: Sequence[str]
 ) -> Figure:
-    """A picture with its objects, and beside it who attends to whom, for each layer and head.
+    """An image with its objects, and beside it who attends to whom, for each layer and head.
 
     Rows of a map are subjects, columns objects. A cell is the darker, the higher the weight is, compared with the
     highest between two different objects in the same map. Framed cells are annotated relations.
 
     Args:
         pixels: (H, W, 3) uint8, RGB.
-        image: of the same picture; without objects there are no maps.
-        class_names, predicate_names: of the data set.
+        image: of the same image; without objects there are no maps.
+        class_names, predicate_names: of the dataset.
     """
     layers, heads, count = image.attention.shape[:3]
     side, width = 1.35, 4.8

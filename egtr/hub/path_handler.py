@@ -22,7 +22,7 @@ from .model_zoo import (
 
 
 class EGTRPathHandler(PathHandler):
-    """Reads ``egtr://configs/<name>``, ``egtr://weights/<file>`` and ``egtr://models/<name>``. Nothing is written there.
+    """Reads ``egtr://configs/<name>``, ``egtr://weights/<file>`` and ``egtr://models/<name>``; it writes nothing.
 
     ``..`` in a name is understood as long as it stays among EGTR's own files, because ``_BASE_`` of a YAML
     file is joined to the name of the file that states it.

@@ -5,7 +5,8 @@
 - ``export``         files of many graphs; ``video`` the same for videos, ``window`` on a screen
 - ``report_images``  images of a report out of folders, datasets and prediction files
 
-All but the first two take any object with a method ``predict()`` (:class:`egtr.structures.Predictor`), and import no torch.
+All but the first two take any object with a method ``predict()`` (:class:`egtr.structures.Predictor`) and import no
+torch.
 """
 
 import lazy_loader
@@ -16,7 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "explanation": ["explain", "explain_graph"],
         "export": ["export_scene_graphs", "save_graph"],
         "predictor": ["EGTRPredictor", "predict"],
-        "report_images": ["pictures_of_dataset", "pictures_of_predictions", "pictures_of_source"],
+        "report_images": ["images_of_dataset", "images_of_predictions", "images_of_source"],
         "video": ["export_video"],
         "window": ["show_scene_graphs"],
     },

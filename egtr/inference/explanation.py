@@ -10,7 +10,7 @@ import torch
 from detectron2.config import CfgNode
 
 from egtr.data.image import ImageSource, load_image
-from egtr.data.sources import Picture
+from egtr.data.sources import SourceImage
 from egtr.modeling.explain import explain_triplets
 from egtr.structures import EdgeExplanation, EGTRError, SceneGraph
 
@@ -37,12 +37,12 @@ def explain(
 
     Args:
         model: that made the graph, as :meth:`EGTRPredictor.create` takes it.
-        image, channel_order: the picture of the graph, see :func:`egtr.data.image.load_image`.
+        image, channel_order: the image of the graph, see :func:`egtr.data.image.load_image`.
         graph: filtered, merged or read from a file as well: its ``triplet_queries`` say which queries are meant.
         edge: row of ``graph.triplets``.
 
     Raises:
-        EGTRError: there is no such edge, or the graph is another model's or another picture's.
+        EGTRError: there is no such edge, or the graph is another model's or another image's.
     """
     return explain_graph(model, image, graph, [edge], channel_order)[0]
 
@@ -64,11 +64,11 @@ def explain_graph(
     for edge in edges:
         if not 0 <= edge < len(graph):
             raise EGTRError(f"There is no edge {edge}: the graph has {len(graph)}, counted from 0")
-    record, _ = predictor.prepare(Picture(partial(load_image, image, channel_order)))
+    record, _ = predictor.prepare(SourceImage(partial(load_image, image, channel_order)))
     if (record["height"], record["width"]) != tuple(graph.image_size):
         raise EGTRError(
-            f"The graph is of a picture of {graph.image_size[1]} x {graph.image_size[0]} pixels, this one has "
-            f"{record['width']} x {record['height']}: give the picture that the graph was made of"
+            f"The graph is of an image of {graph.image_size[1]} x {graph.image_size[0]} pixels, this one has "
+            f"{record['width']} x {record['height']}: give the image that the graph was made of"
         )
     triplets = np.concatenate([graph.triplet_queries[edges], graph.triplets[edges, 2:]], axis=1)
     explanations = explain_triplets(
@@ -86,6 +86,6 @@ def explain_graph(
             raise EGTRError(
                 f"Edge {edge} has the score {graph.triplet_scores[edge]:.3f} in the graph, but for this model "
                 f"{explanation.subject.name} - {explanation.predicate} - {explanation.object.name} has "
-                f"{explanation.score:.3f}: give the model and the picture that the graph was made of"
+                f"{explanation.score:.3f}: give the model and the image that the graph was made of"
             )
     return explanations

@@ -1,4 +1,4 @@
-"""Files of many graphs: a picture of each, and the graph itself as JSON or GraphML beside it."""
+"""Files of many graphs: an image of each, and the graph itself as JSON or GraphML beside it."""
 
 import json
 import os
@@ -11,11 +11,11 @@ import networkx as nx
 from tqdm.auto import tqdm
 
 from egtr.data.image import find_images
-from egtr.data.sources import MEDIA_SUFFIXES, Pictures
+from egtr.data.sources import MEDIA_SUFFIXES, ImageStream
 from egtr.structures import EGTRError, Predictor, SceneGraph
 from egtr.visualization.draw import save_scene_graph
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
 GRAPH_SUFFIXES = (".json", ".graphml")
 
 
@@ -32,16 +32,16 @@ def export_scene_graphs(
     threads: int = 1,
     progress: bool = True,
 ) -> tuple[list[Path], list[EGTRError]]:
-    """Write ``<stem>.png``, the picture with its graph, and ``<stem>.json``, the same graph, for every picture.
+    """Write ``<stem>.png``, the image with its graph, and ``<stem>.json``, the same graph, for every image.
 
-    A picture that cannot be read is passed over with one line on standard error. Of pictures with one stem the
+    An image that cannot be read is passed over with one line on standard error. Of images with one stem the
     later ones are called ``<stem>_2`` and so on; frames of a video ``<stem>_frame000012``.
 
     Args:
-        paths: pictures, folders and patterns, see :func:`egtr.data.image.find_images`.
-        output: folder, made if it does not exist. For a single picture it may be the file to write, by a suffix of
-            PICTURE_SUFFIXES; the files of the graph lie beside it.
-        suffix: of the pictures, one of PICTURE_SUFFIXES.
+        paths: images, folders and patterns, see :func:`egtr.data.image.find_images`.
+        output: folder, made if it does not exist. For a single image it may be the file to write, by a suffix of
+            IMAGE_SUFFIXES; the files of the graph lie beside it.
+        suffix: of the images, one of IMAGE_SUFFIXES.
         graph_suffixes: of the files of the graph itself, of GRAPH_SUFFIXES.
         select: returns what of a graph is drawn and written.
         show_scores: see :func:`egtr.visualization.draw_scene_graph`.
@@ -49,15 +49,15 @@ def export_scene_graphs(
         progress: show a progress bar.
 
     Returns:
-        The pictures written, in order, and an error for each one that could not be read.
+        The images written, in order, and an error for each one that could not be read.
 
     Raises:
         EGTRError: a suffix is none of these; a file to be written is one of ``paths``; ``output`` is a file, but
-            there are several pictures. Nothing has been written then.
+            there are several images. Nothing has been written then.
     """
-    for wrong in {suffix} - {*PICTURE_SUFFIXES} | {*graph_suffixes} - {*GRAPH_SUFFIXES}:
+    for wrong in {suffix} - {*IMAGE_SUFFIXES} | {*graph_suffixes} - {*GRAPH_SUFFIXES}:
         raise EGTRError(
-            f"suffix {wrong!r} is none that can be written; pictures are {', '.join(PICTURE_SUFFIXES)}, graphs "
+            f"suffix {wrong!r} is none that can be written; images are {', '.join(IMAGE_SUFFIXES)}, graphs "
             f"{', '.join(GRAPH_SUFFIXES)}"
         )
     paths = find_images(paths)
@@ -65,9 +65,9 @@ def export_scene_graphs(
     _check_targets(paths, targets, graph_suffixes)
 
     written, errors = [], []
-    pictures = Pictures(paths)
-    results = predictor.predict(pictures, batch_size=batch_size, threads=threads)
-    for result in tqdm(results, total=pictures.total, unit="picture", disable=not progress):
+    images = ImageStream(paths)
+    results = predictor.predict(images, batch_size=batch_size, threads=threads)
+    for result in tqdm(results, total=images.total, unit="image", disable=not progress):
         if result.error is not None:
             # through tqdm, or the line lands in the middle of the bar
             tqdm.write(str(result.error), file=sys.stderr)
@@ -101,13 +101,13 @@ def save_graph(path: str | os.PathLike[str], graph: SceneGraph) -> None:
 
 
 def _choose_targets(paths: Sequence[str], output: Path, suffix: str) -> dict[str, Path]:
-    suffixes = {*MEDIA_SUFFIXES, *PICTURE_SUFFIXES}
+    suffixes = {*MEDIA_SUFFIXES, *IMAGE_SUFFIXES}
     if output.suffix.lower() not in suffixes or output.is_dir():
         return {p: output / f"{stem}{suffix}" for p, stem in zip(paths, unique_stems(paths), strict=True)}
     if len(paths) != 1:
-        raise EGTRError(f"{output}: is one file, but there are {len(paths)} pictures; give a folder")
-    if output.suffix.lower() not in PICTURE_SUFFIXES:
-        raise EGTRError(f"{output}: pictures are written as {', '.join(PICTURE_SUFFIXES)}; take one of these")
+        raise EGTRError(f"{output}: is one file, but there are {len(paths)} images; give a folder")
+    if output.suffix.lower() not in IMAGE_SUFFIXES:
+        raise EGTRError(f"{output}: images are written as {', '.join(IMAGE_SUFFIXES)}; take one of these")
     return {paths[0]: output}
 
 
@@ -116,7 +116,7 @@ def _check_targets(paths: Iterable[str], targets: dict[str, Path], graph_suffixe
     for target in targets.values():
         for path in (target, *(target.with_suffix(suffix) for suffix in graph_suffixes)):
             if os.path.realpath(path) in inputs:
-                raise EGTRError(f"{path}: is one of the pictures to read; choose another output folder")
+                raise EGTRError(f"{path}: is one of the images to read; choose another output folder")
 
 
 def frame_stem(stem: str, graph: SceneGraph) -> str:

@@ -1,4 +1,4 @@
-"""From any picture to its scene graph, in one call."""
+"""From any image to its scene graph, in one call."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ from egtr.config.loading import fall_back_to_cpu, read_config, without_pretraine
 from egtr.data import build_augmentation, get_metadata
 from egtr.data.datasets import register_rows
 from egtr.data.image import ImageSource, load_image
-from egtr.data.sources import Picture, Pictures, Source, get_file_name, read_ahead
+from egtr.data.sources import ImageStream, Source, SourceImage, get_file_name, read_ahead
 from egtr.hub.model_zoo import list_models
 from egtr.modeling import EGTR
 from egtr.modeling.names import get_names
@@ -36,9 +36,9 @@ logger = logging.getLogger(__name__)
 
 
 class EGTRPredictor:
-    """A trained model, ready for pictures.
+    """A trained model, ready for images.
 
-    Unlike Detectron2's ``DefaultPredictor`` it takes pictures in any form, resizes them by the rule the model was
+    Unlike Detectron2's ``DefaultPredictor`` it takes images in any form, resizes them by the rule the model was
     evaluated with and returns the graph alone, with names.
 
     Args:
@@ -124,51 +124,51 @@ class EGTRPredictor:
         return predictor
 
     def __call__(self, source: ImageSource, channel_order: str | None = None) -> SceneGraph:
-        """The scene graph of one picture: all queries, and triplets by descending score.
+        """The scene graph of one image: all queries, and triplets by descending score.
 
         Args:
             source, channel_order: see :func:`egtr.data.image.load_image`.
 
         Returns:
-            A graph with boxes in pixels of the picture turned upright and with its ``prediction``.
+            A graph with boxes in pixels of the image turned upright and with its ``prediction``.
             ``graph.filter(...)`` and ``graph.for_display()`` leave what is worth reading.
 
         Raises:
-            EGTRError: the picture cannot be read, or the model has no relation part.
+            EGTRError: the image cannot be read, or the model has no relation part.
         """
         read = partial(load_image, source, channel_order, self.cfg.INPUT.MAX_PIXELS)
-        picture = Picture(read, get_file_name(source))
-        record, _ = self.prepare(picture)
-        return self._predict([record], [picture])[0]
+        image = SourceImage(read, get_file_name(source))
+        record, _ = self.prepare(image)
+        return self._predict([record], [image])[0]
 
     def predict(
         self,
-        source: Source | Iterable[Source] | Pictures,
+        source: Source | Iterable[Source] | ImageStream,
         channel_order: str | None = None,
         *,
         batch_size: int = 1,
         threads: int = 1,
     ) -> Iterator[PredictedImage]:
-        """The scene graphs of many pictures, one by one and in order; a broken picture does not stop it.
+        """The scene graphs of many images, one by one and in order; a broken image does not stop it.
 
-        Pictures are read ahead while the model computes, a few at a time, so that any number of them fits in memory.
+        Images are read ahead while the model computes, a few at a time, so that any number of them fits in memory.
 
         Args:
-            source, channel_order: see :class:`egtr.data.sources.Pictures`.
-            batch_size: pictures that may go through the model at once. Those of a batch that differ in size go one
+            source, channel_order: see :class:`egtr.data.sources.ImageStream`.
+            batch_size: images that may go through the model at once. Those of a batch that differ in size go one
                 after the other, because padding would change their graphs a little.
-            threads: that read and resize pictures.
+            threads: that read and resize images.
 
         Raises:
-            EGTRError: at once, for sources that can hold no picture or a number below 1; while iterating, where the
+            EGTRError: at once, for sources that can hold no image or a number below 1; while iterating, where the
                 model has no relation part.
         """
         for name, value in (("batch_size", batch_size), ("threads", threads)):
             if value < 1:
                 raise EGTRError(f"{name} is {value}; it has to be 1 or more")
-        pictures = source if isinstance(source, Pictures) else Pictures(source, channel_order)
-        pictures.max_pixels = pictures.max_pixels or self.cfg.INPUT.MAX_PIXELS
-        return self._stream(pictures, batch_size, threads)
+        images = source if isinstance(source, ImageStream) else ImageStream(source, channel_order)
+        images.max_pixels = images.max_pixels or self.cfg.INPUT.MAX_PIXELS
+        return self._stream(images, batch_size, threads)
 
     def stream(self, *args: Any, **kwargs: Any) -> Iterator[PredictedImage]:
         """The old name of :meth:`predict`, for one release."""
@@ -176,30 +176,30 @@ class EGTRPredictor:
         warnings.warn(message, DeprecationWarning, stacklevel=2)
         return self.predict(*args, **kwargs)
 
-    def _stream(self, pictures: Pictures, batch_size: int, threads: int) -> Iterator[PredictedImage]:
-        prepared = read_ahead(self._try_to_prepare, pictures, threads, batch_size + threads)
+    def _stream(self, images: ImageStream, batch_size: int, threads: int) -> Iterator[PredictedImage]:
+        prepared = read_ahead(self._try_to_prepare, images, threads, batch_size + threads)
         while batch := list(islice(prepared, batch_size)):
-            sound = [(record, picture) for record, picture, result in batch if result.error is None]
+            sound = [(record, source) for record, source, result in batch if result.error is None]
             graphs = iter(self._predict(*zip(*sound, strict=True)) if sound else ())
             for _, _, result in batch:
                 if result.error is None:
                     result.graph = next(graphs)
                 yield result
 
-    def _try_to_prepare(self, picture: Picture) -> tuple[dict[str, Any] | None, Picture, PredictedImage]:
+    def _try_to_prepare(self, source: SourceImage) -> tuple[dict[str, Any] | None, SourceImage, PredictedImage]:
         try:
-            record, image = self.prepare(picture)
+            record, image = self.prepare(source)
         except EGTRError as error:
-            return None, picture, PredictedImage(error=error)
-        return record, picture, PredictedImage(image)
+            return None, source, PredictedImage(error=error)
+        return record, source, PredictedImage(image)
 
-    def prepare(self, picture: Picture) -> tuple[dict[str, Any], np.ndarray]:
-        """The input record of the model, resized, and the picture itself, (H, W, 3) uint8, RGB.
+    def prepare(self, source: SourceImage) -> tuple[dict[str, Any], np.ndarray]:
+        """The input record of the model, resized, and the image itself, (H, W, 3) uint8, RGB.
 
         Raises:
             EGTRError: it cannot be read.
         """
-        image = picture.read()
+        image = source.read()
         height, width = image.shape[:2]
         aug_input = T.AugInput(np.ascontiguousarray(image[:, :, ::-1] if self.cfg.INPUT.FORMAT == "BGR" else image))
         self.augmentations(aug_input)
@@ -207,7 +207,7 @@ class EGTRPredictor:
         return {"image": pixels, "height": height, "width": width}, image
 
     @torch.no_grad()
-    def _predict(self, records: Sequence[dict[str, Any]], pictures: Sequence[Picture]) -> list[SceneGraph]:
+    def _predict(self, records: Sequence[dict[str, Any]], sources: Sequence[SourceImage]) -> list[SceneGraph]:
         by_size: dict[torch.Size, list[int]] = {}
         for index, record in enumerate(records):
             by_size.setdefault(record["image"].shape, []).append(index)
@@ -223,11 +223,11 @@ class EGTRPredictor:
                 result["scene_graph"],
                 class_names=result["scene_graph"].class_names or self.class_names,
                 predicate_names=result["scene_graph"].predicate_names or self.predicate_names,
-                file_name=picture.file_name,
-                frame=picture.frame,
-                time=picture.time,
+                file_name=source.file_name,
+                frame=source.frame,
+                time=source.time,
             )
-            for result, picture in zip(results, pictures, strict=True)
+            for result, source in zip(results, sources, strict=True)
         ]
 
 
@@ -240,9 +240,9 @@ def predict(
     threads: int = 1,
     on_error: Callable[[EGTRError], Any] | None = None,
 ) -> Iterator[SceneGraph]:
-    """The scene graphs of any pictures, with any model: ``for graph in egtr.predict("scenes", "photos/"): ...``
+    """The scene graphs of any images, with any model: ``for graph in egtr.predict("scenes", "photos/"): ...``
 
-    Always an iterator, which computes a graph when it is asked for the next one; of a single picture,
+    Always an iterator, which computes a graph when it is asked for the next one; of a single image,
     ``next(egtr.predict(...))`` is the graph. The model is loaded by the call itself: to call more than once, make it
     first, ``model = EGTRPredictor.create("scenes")``.
 
@@ -250,19 +250,19 @@ def predict(
         model: the name of a shipped model (:func:`egtr.hub.model_zoo.list_models`), a YAML file or configuration with
             MODEL.WEIGHTS, an :class:`EGTRPredictor`, or a built :class:`~egtr.modeling.EGTR`.
         source: a path, folder, pattern, video, camera index, PIL image, array, tensor, bytes or binary file, or an
-            iterable of these: see :class:`egtr.data.sources.Pictures`.
+            iterable of these: see :class:`egtr.data.sources.ImageStream`.
         channel_order: "RGB" or "BGR"; needed for arrays and tensors with three channels.
         batch_size, threads: see :meth:`EGTRPredictor.predict`.
-        on_error: called with the error of each picture that cannot be read, which is then left out, such as ``print``
+        on_error: called with the error of each image that cannot be read, which is then left out, such as ``print``
             or a list's ``append``. None: the error is raised.
 
     Yields:
-        Graphs in the order of the pictures, with all queries as objects, where they came from (``file_name``,
+        Graphs in the order of the images, with all queries as objects, where they came from (``file_name``,
         ``frame``, ``time``), and without the raw record (``prediction`` is None), so that a list of many stays small.
 
     Raises:
-        EGTRError: at once, for a model that cannot be loaded or a source that can hold no picture; while iterating,
-            for a picture that cannot be read.
+        EGTRError: at once, for a model that cannot be loaded or a source that can hold no image; while iterating,
+            for an image that cannot be read.
     """
     results = EGTRPredictor.create(model).predict(source, channel_order, batch_size=batch_size, threads=threads)
     return _graphs(results, on_error)
@@ -292,7 +292,7 @@ def _load_model(cfg: CfgNode) -> torch.nn.Module:
 
 
 def _read_names(dataset_name: str) -> None:
-    """Prediction needs no data set; names are all that is missing where there is none."""
+    """Prediction needs no dataset; names are all that is missing where there is none."""
     try:
         get_metadata(dataset_name)
     except EGTRError as error:

@@ -1,4 +1,4 @@
-"""Pictures of a report out of folders, data sets and prediction files."""
+"""Images of a report out of folders, datasets and prediction files."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -6,58 +6,58 @@ from pathlib import Path
 from typing import Any
 
 from egtr.data.image import load_image
-from egtr.data.sources import Pictures, Source
+from egtr.data.sources import ImageStream, Source
 from egtr.evaluation import read_meta, read_predictions
 from egtr.structures import EGTRError, GroundTruth, PredictedImage, Predictor, SceneGraph
 from egtr.visualization.report.hits import compare_with_truth
-from egtr.visualization.report.picture import ReportPicture
+from egtr.visualization.report.image import ReportImage
 
 OnError = Callable[[EGTRError], Any]
 
 
-def pictures_of_source(
+def images_of_source(
     predictor: Predictor,
-    source: Source | Iterable[Source] | Pictures,
+    source: Source | Iterable[Source] | ImageStream,
     *,
     top_k: int = 20,
     explain: bool = True,
     on_error: OnError | None = None,
-) -> Iterator[ReportPicture]:
-    """Whatever holds pictures, predicted.
+) -> Iterator[ReportImage]:
+    """Whatever holds images, predicted.
 
     Args:
         predictor: the model.
-        source: see :class:`egtr.data.sources.Pictures`.
-        top_k: triplets of each picture, after duplicates are merged.
+        source: see :class:`egtr.data.sources.ImageStream`.
+        top_k: triplets of each image, after duplicates are merged.
         explain: with an explanation of each triplet, which takes about as long again as the prediction.
-        on_error: called with the error of each picture that cannot be read, which is then left out; None: raised.
+        on_error: called with the error of each image that cannot be read, which is then left out; None: raised.
     """
     for number, result in enumerate(predictor.predict(source)):
         if result.error is not None:
             _report(result.error, on_error)
             continue
         graph = result.graph.for_display(top_k=top_k)
-        yield ReportPicture(
+        yield ReportImage(
             _name(graph, number), result.image, graph, _explain(predictor, result.image, graph, explain)
         )
 
 
-def pictures_of_dataset(
+def images_of_dataset(
     predictor: Predictor,
     dataset_name: str,
     *,
     top_k: int = 20,
     explain: bool = True,
     on_error: OnError | None = None,
-) -> Iterator[ReportPicture]:
-    """The pictures of a registered data set, predicted and held against their annotations.
+) -> Iterator[ReportImage]:
+    """The images of a registered dataset, predicted and held against their annotations.
 
     Args:
         dataset_name: such as "scenes_val".
-        predictor, top_k, explain, on_error: see :func:`pictures_of_source`.
+        predictor, top_k, explain, on_error: see :func:`images_of_source`.
 
     Raises:
-        EGTRError: there is no such data set; the model was made for other classes; or see ``on_error``.
+        EGTRError: there is no such dataset; the model was made for other classes; or see ``on_error``.
     """
     metadata, records = _load_dataset(dataset_name)
     _check_names(predictor, metadata, dataset_name)
@@ -69,25 +69,25 @@ def pictures_of_dataset(
             _report(error, on_error)
 
 
-def pictures_of_predictions(
+def images_of_predictions(
     path: str | os.PathLike[str],
     dataset_name: str | None = None,
     *,
     partial: bool = False,
     top_k: int = 20,
     on_error: OnError | None = None,
-) -> Iterator[ReportPicture]:
+) -> Iterator[ReportImage]:
     """Saved predictions, of any system, held against annotations. No model is run, so nothing is explained.
 
     Args:
         path: see :func:`egtr.evaluation.read_predictions`.
-        dataset_name: a registered data set with the pictures and annotations; None: the annotations in the file,
-            and boxes without pictures.
+        dataset_name: a registered dataset with the images and annotations; None: the annotations in the file,
+            and boxes without images.
         partial: accept a file whose writer was cut short.
-        top_k, on_error: see :func:`pictures_of_source`.
+        top_k, on_error: see :func:`images_of_source`.
 
     Raises:
-        EGTRError: there is no such file or data set; a picture is in one but not in the other; or see ``on_error``.
+        EGTRError: there is no such file or dataset; an image is in one but not in the other; or see ``on_error``.
     """
     meta = read_meta(path)
     class_names, predicate_names = meta.class_names, meta.predicate_names
@@ -102,7 +102,7 @@ def pictures_of_predictions(
             if dataset_name is not None:
                 if image_id not in records:
                     raise EGTRError(
-                        f"{path}: image {image_id!r} is not in the data set {dataset_name}; name the right one"
+                        f"{path}: image {image_id!r} is not in the dataset {dataset_name}; name the right one"
                     )
                 record = records[image_id]
                 name, truth = Path(record["file_name"]).name, GroundTruth.from_dict(record)
@@ -113,12 +113,12 @@ def pictures_of_predictions(
         except EGTRError as error:
             _report(error, on_error)
             continue
-        yield ReportPicture(name, image, graph, comparison=comparison)
+        yield ReportImage(name, image, graph, comparison=comparison)
 
 
 def _compared(
     predictor: Predictor, record: dict[str, Any], result: PredictedImage, top_k: int, explain: bool
-) -> ReportPicture:
+) -> ReportImage:
     if result.error is not None:
         raise result.error
     size = (record["height"], record["width"])
@@ -130,7 +130,7 @@ def _compared(
     graph = result.graph.for_display(top_k=top_k)
     comparison = compare_with_truth(graph, result.graph.prediction, GroundTruth.from_dict(record))
     explanations = _explain(predictor, result.image, graph, explain)
-    return ReportPicture(Path(record["file_name"]).name, result.image, graph, explanations, comparison)
+    return ReportImage(Path(record["file_name"]).name, result.image, graph, explanations, comparison)
 
 
 def _explain(predictor: Predictor, image, graph: SceneGraph, explain: bool):
@@ -158,12 +158,12 @@ def _check_names(predictor: Predictor, metadata, dataset_name: str) -> None:
         if own is not None and tuple(own) != tuple(others):
             raise EGTRError(
                 f"{dataset_name}: its {kind} ({', '.join(others[:3])}, ...) are not the model's "
-                f"({', '.join(own[:3])}, ...); name the data set that the model was trained for"
+                f"({', '.join(own[:3])}, ...); name the dataset that the model was trained for"
             )
 
 
 def _name(graph: SceneGraph, number: int) -> str:
-    name = Path(graph.file_name).name if graph.file_name else f"picture {number + 1}"
+    name = Path(graph.file_name).name if graph.file_name else f"image {number + 1}"
     return name if graph.frame is None else f"{name}, frame {graph.frame}"
 
 

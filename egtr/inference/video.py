@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
-from egtr.data.sources import Pictures
+from egtr.data.sources import ImageStream
 from egtr.structures import EGTRError, Predictor, SceneGraph
 from egtr.visualization.video import VideoDrawer
 
@@ -90,7 +90,7 @@ def export_video(
         raise EGTRError(f"{source}: there is no such file")
     if not is_camera and os.path.realpath(source) == os.path.realpath(path):
         raise EGTRError(f"{path}: is the video to read; choose another file")
-    pictures = Pictures(source)
+    images = ImageStream(source)
     rate = CAMERA_RATE if is_camera else _read_rate(source)
     drawer = VideoDrawer(show_scores=show_scores)
     drawn = written = 0
@@ -99,8 +99,8 @@ def export_video(
         lines = None
         # Ctrl-C is how a recording ends.
         stack.enter_context(suppress(KeyboardInterrupt) if is_camera else nullcontext())
-        results = predictor.predict(pictures, batch_size=batch_size, threads=threads)
-        for result in tqdm(results, total=pictures.total, unit="frame", disable=not progress):
+        results = predictor.predict(images, batch_size=batch_size, threads=threads)
+        for result in tqdm(results, total=images.total, unit="frame", disable=not progress):
             if result.error is not None:
                 raise result.error
             graph = select(result.graph)

@@ -21,7 +21,7 @@ def show_scene_graphs(
     select: Callable[[SceneGraph], SceneGraph] = SceneGraph.for_display,
     show_scores: bool = False,
 ) -> list[EGTRError]:
-    """Show one picture with its graph after the other: any key leads to the next one, Esc, q or Ctrl-C ends.
+    """Show one image with its graph after the other: any key leads to the next one, Esc, q or Ctrl-C ends.
 
     Frames of videos and cameras follow one another by themselves.
 
@@ -30,7 +30,7 @@ def show_scene_graphs(
         select, show_scores: see :func:`egtr.inference.export_scene_graphs`.
 
     Returns:
-        An error for each picture that could not be read.
+        An error for each image that could not be read.
 
     Raises:
         EGTRError: there is no screen, or OpenCV comes without windows.

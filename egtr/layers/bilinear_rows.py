@@ -50,7 +50,7 @@ def level_sizes(spatial_shapes: SpatialShapes, like: Tensor) -> Tensor:
 
 
 def level_table(spatial_shapes: SpatialShapes, locations: Tensor) -> LevelTable:
-    """The table for sampling locations (B, Q, M, L, P, 2), kept for further layers and pictures of this size."""
+    """The table for sampling locations (B, Q, M, L, P, 2), kept for further layers and images of this size."""
     heads, points = locations.shape[2], locations.shape[4]
     return _level_table(_hashable(spatial_shapes), heads, points, locations.dtype, locations.device)
 

@@ -72,7 +72,7 @@ class MultiScaleDeformableAttention(nn.Module):
         super().__init__()
         if dim % num_heads:
             raise ValueError(f"dim {dim} is not divisible by num_heads {num_heads}")
-        # A wrong name is an error when the model is built, not when it first sees a picture.
+        # A wrong name is an error when the model is built, not when it first sees an image.
         sampling_function(implementation, torch.device("cpu"))
         self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, num_points
         self.implementation = implementation

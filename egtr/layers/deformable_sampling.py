@@ -92,7 +92,7 @@ def compiled(
 ) -> Tensor:
     """embedding_bag with its index arithmetic compiled by torch.compile.
 
-    The first call waits some ten seconds for the compiler, so "auto" never chooses it; all sizes of pictures share
+    The first call waits some ten seconds for the compiler, so "auto" never chooses it; all sizes of images share
     what is compiled. Where that does not work, the log says so, once, and the arithmetic runs uncompiled.
     """
     return sample_rows(value, spatial_shapes, sampling_locations, attention_weights, CompiledBagsOfRows)
@@ -208,7 +208,7 @@ def sample_rows(
     table = level_table(shapes, locations)
     heads, head_dim = value.shape[2:]
     sums = locations.new_empty(*locations.shape[:2], heads * head_dim)
-    # Picture by picture and some queries at a time, to keep memory low.
+    # Image by image and some queries at a time, to keep memory low.
     for b, source in enumerate(value.flatten(1, 2)):
         for part in chunks(locations.shape[1], QUERIES):
             found = method.find(locations[b, part], attention_weights[b, part], table)

@@ -15,10 +15,10 @@ def _sine(values: Tensor, dim: int, temperature: float) -> Tensor:
 
 
 def sine_position_embedding(valid: Tensor, dim: int, temperature: float = 10000.0) -> Tensor:
-    """Embedding of each cell of a map, measured over the valid part of the picture (DETR, appendix A.4).
+    """Embedding of each cell of a map, measured over the valid part of the image (DETR, appendix A.4).
 
     Args:
-        valid: (B, H, W) bool, True where the picture is, False where padding is.
+        valid: (B, H, W) bool, True where the image is, False where padding is.
         dim: width d of the result; half of it describes y, half x.
 
     Returns:

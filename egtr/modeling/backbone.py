@@ -98,7 +98,7 @@ class TimmBackbone(Backbone):
                 self.model.add_module(name, _freeze_norms(part, keep_downsample=False))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """(B, 3, H, W) normalised pictures to {"c3": (B, width, H / 8, W / 8), ...}, finest first."""
+        """(B, 3, H, W) normalised images to {"c3": (B, width, H / 8, W / 8), ...}, finest first."""
         if x.device.type == "cpu":
             # Convolutions and pooling of CPUs are faster so; measured in docs/performance.md.
             x = x.contiguous(memory_format=torch.channels_last)

@@ -103,7 +103,7 @@ class SetCriterion(nn.Module):
         In evaluation mode it is the mean over all entries.
 
         Args:
-            output: dense output for B pictures, without logit adjustment.
+            output: dense output for B images, without logit adjustment.
             targets: B records.
 
         Returns:
@@ -229,7 +229,7 @@ class SetCriterion(nn.Module):
 
     @torch.no_grad()
     def _negatives(self, scores: Tensor, queries: Tensor, entries: Tensor) -> Tensor:
-        """Positions, in the flattened scores, of the sampled negatives of one picture.
+        """Positions, in the flattened scores, of the sampled negatives of one image.
 
         Args:
             scores: (N, N, R) relation logits.

@@ -1,4 +1,4 @@
-"""What a frozen detector said about pictures, kept on disk, so that many runs ask it once."""
+"""What a frozen detector said about images, kept on disk, so that many runs ask it once."""
 
 import hashlib
 import logging
@@ -18,18 +18,18 @@ logger = logging.getLogger(__name__)
 
 
 class DetectorCache:
-    """A folder with a file for each picture that a frozen detector has seen.
+    """A folder with a file for each image that a frozen detector has seen.
 
-    Nearly all time of training the relation part alone goes into the detector, whose answer to the same picture never
-    changes. The name of a file is a hash of the picture's normalised pixels and of the detector's weights, so that a
-    folder may serve several data sets, sizes and detectors, and several processes at once.
+    Nearly all time of training the relation part alone goes into the detector, whose answer to the same image never
+    changes. The name of a file is a hash of the image's normalised pixels and of the detector's weights, so that a
+    folder may serve several datasets, sizes and detectors, and several processes at once.
 
     Settings that change the answer but no weight (TRANSFORMER.NHEADS is one) need folders of their own. Weights may
     be loaded, replaced or changed at any time, but in place through ``.data``, of which PyTorch keeps no record.
 
     A damaged file is made anew. Numbers in a sound one are believed: let nobody else write into the folder.
 
-    A picture is seen by itself, in float32: no padding and no mixed precision, just as in evaluation on one device.
+    An image is seen by itself, in float32: no padding and no mixed precision, just as in evaluation on one device.
 
     Args:
         folder: is made with the first file.
@@ -47,8 +47,8 @@ class DetectorCache:
         """The detector's output for a batch, read from the folder as far as it is there.
 
         Args:
-            images: B normalised pictures.
-            detect: makes the output of one picture, a (3, H, W) tensor.
+            images: B normalised images.
+            detect: makes the output of one image, a (3, H, W) tensor.
 
         Returns:
             ``logits``, ``pred_boxes`` and ``hidden_states`` of the last layer alone, all ``queries`` and ``keys``, an
@@ -88,7 +88,7 @@ class DetectorCache:
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         self.folder.mkdir(parents=True, exist_ok=True)
-        # Another process may read or write the same picture at this moment.
+        # Another process may read or write the same image at this moment.
         part = path.with_suffix(f".{os.getpid()}.part")
         save_file(tensors, part)
         os.replace(part, path)

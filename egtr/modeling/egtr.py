@@ -28,14 +28,14 @@ from .transformer.geometry import valid_pixels
 class EGTR(nn.Module):
     """Deformable DETR whose decoder self-attention tells the relations between objects (Im et al., CVPR 2024).
 
-    Input, one dict a picture:
+    Input, one dict an image:
 
     - image: (3, H, W) tensor, channels in the order of ``input_format``, values 0..255.
     - height, width: size that boxes are wanted in; the image's own if absent.
     - instances (training): Instances with gt_boxes (xyxy in pixels of ``image``) and gt_classes.
     - relations (training): (T, 3) int64 of subject, object, predicate; the first two index ``instances``.
 
-    In training mode the result is a dict of weighted losses. In evaluation mode it is one dict a picture:
+    In training mode the result is a dict of weighted losses. In evaluation mode it is one dict an image:
     "instances" (the best (query, class) by sigmoid, with ``query_index``) and, unless the relation part is disabled,
     "scene_graph" (:class:`~egtr.structures.SceneGraph`, whose ``prediction`` is the raw record, less the pairs that
     no ranking of ``max_rank`` triplets needs, where relation head and pair function can be asked about single pairs
@@ -48,10 +48,10 @@ class EGTR(nn.Module):
         criterion: measures losses.
         pixel_mean, pixel_std: per channel, on 0..255.
         input_format: "RGB" or "BGR", for drawing only.
-        test_size: short side and limit of the long side, in pixels, that pictures are resized to before they come
+        test_size: short side and limit of the long side, in pixels, that images are resized to before they come
             here in prediction; :class:`egtr.inference.EGTRPredictor` reads it of a model without configuration.
         aux_loss: detection losses on every decoder layer. Inference asks the heads of every layer then, too: it is so
-            little beside the work on the picture's cells that transformers are not told what they are asked for.
+            little beside the work on the image's cells that transformers are not told what they are asked for.
         freeze_detector: train the relation part alone.
         detector_cache: folder for what a frozen detector says, see :class:`DetectorCache`; "" keeps nothing.
         amp: backbone and transformer run under bfloat16 autocast in evaluation mode.
@@ -187,12 +187,12 @@ class EGTR(nn.Module):
             self.relation.frequency_bias.set_counts(triplet_counts.to(self.device))
 
     def preprocess_image(self, inputs: list[dict]) -> ImageList:
-        """Normalise and pad right and bottom with zeros to the largest picture of the batch."""
+        """Normalise and pad right and bottom with zeros to the largest image of the batch."""
         images = [(x["image"].to(self.device).float() - self.pixel_mean) / self.pixel_std for x in inputs]
         return ImageList.from_tensors(images, self.backbone.size_divisibility)
 
     def network(self, images: ImageList) -> EGTROutput:
-        """Dense output for normalised, padded pictures; logit adjustment, if on, in evaluation mode only."""
+        """Dense output for normalised, padded images; logit adjustment, if on, in evaluation mode only."""
         output = self._network(images)
         if not self.training and output.relation_logits is not None:
             output.relation_logits = self.relation.frequency_bias.adjust(output.relation_logits)
@@ -202,7 +202,7 @@ class EGTR(nn.Module):
         """:meth:`network` before logit adjustment, which no loss may see.
 
         Args:
-            images: normalised, padded pictures.
+            images: normalised, padded images.
             with_tasks: auxiliary tasks too, which only losses need.
             with_relations: False leaves out relation logits, for those who ask about single pairs afterwards.
         """
@@ -272,7 +272,7 @@ class EGTR(nn.Module):
 
     @torch.no_grad()
     def inference(self, inputs: list[dict]) -> list[dict]:
-        """Results of each picture, boxes in its ``height`` and ``width``."""
+        """Results of each image, boxes in its ``height`` and ``width``."""
         images = self.preprocess_image(inputs)
         # Who overrides network() is asked for all pairs.
         pruned = (
@@ -293,7 +293,7 @@ class EGTR(nn.Module):
                     prediction,
                     self.class_names,
                     self.predicate_names,
-                    topk=self.triplets_per_image,
+                    top_k=self.triplets_per_image,
                     object_score=self.object_score,
                 )
             results.append(result)

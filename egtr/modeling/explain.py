@@ -1,6 +1,6 @@
 """Why a model draws an edge: what it says about single pairs of queries, taken apart (paper, section 3.2).
 
-Training and prediction pass nothing of this: a model is asked once more about one picture.
+Training and prediction pass nothing of this: a model is asked once more about one image.
 """
 
 import inspect
@@ -58,11 +58,11 @@ def explain_triplets(
     class_names: Sequence[str] | None = None,
     predicate_names: Sequence[str] | None = None,
 ) -> list[EdgeExplanation]:
-    """Take triplets of one picture apart, out of one forward pass.
+    """Take triplets of one image apart, out of one forward pass.
 
     Args:
         model: is asked in evaluation mode, and left in the mode in which it was.
-        record: the picture as the model takes it: "image", and "height" and "width" of what boxes and points are
+        record: the image as the model takes it: "image", and "height" and "width" of what boxes and points are
             wanted in.
         triplets: E rows of subject query, object query and predicate.
         class_names, predicate_names: None: the model's own.
@@ -86,7 +86,7 @@ def explain_triplets(
         rows = _check_triplets(triplets, output)
         shares = _logit_shares(model, output, rows)
         attention, attention_back = _attention(model, output, rows)
-        picture = _Picture(model, output, images, record, calls, class_names or model.class_names)
+        image = _Image(model, output, images, record, calls, class_names or model.class_names)
     predicate_names = predicate_names or model.predicate_names
     explanations = []
     for index, (subject, object_, predicate) in enumerate(rows.tolist()):
@@ -101,7 +101,7 @@ def explain_triplets(
         if output.connectivity_logits is not None:
             connectivity_logit = output.connectivity_logits[0, subject, object_].item()
             connectivity = _sigmoid(connectivity_logit)
-        ends = picture.explained(subject), picture.explained(object_)
+        ends = image.explained(subject), image.explained(object_)
         factors = (_sigmoid(logit), 1.0 if connectivity is None else connectivity, ends[0].score, ends[1].score)
         explanations.append(
             EdgeExplanation(
@@ -157,7 +157,7 @@ def _logit_shares(model: EGTR, output: EGTROutput, rows: Tensor) -> _LogitShares
     def of_ends(tensor: Tensor) -> Tensor:
         return tensor[0, ends].float()
 
-    # Each pair as a picture of two queries, the subject first: as heads see it, and without all the other pairs.
+    # Each pair as an image of two queries, the subject first: as heads see it, and without all the other pairs.
     pairs = part.source(
         [of_ends(q) for q in output.queries], [of_ends(k) for k in output.keys], of_ends(output.hidden_states[-1])
     )
@@ -194,8 +194,8 @@ def _attention(model: EGTR, output: EGTROutput, rows: Tensor) -> tuple[Tensor, T
     return between(rows[:, 0], rows[:, 1]), between(rows[:, 1], rows[:, 0])
 
 
-class _Picture:
-    """The objects of the explained picture, each looked at once."""
+class _Image:
+    """The objects of the explained image, each looked at once."""
 
     def __init__(self, model: EGTR, output: EGTROutput, images: ImageList, record, calls, class_names):
         resized = images.image_sizes[0]
@@ -210,7 +210,7 @@ class _Picture:
         )
         self.scores, self.classes = prediction.object_scores(model.object_score)
         self.boxes, self.class_names, self.calls = prediction.boxes, class_names, calls
-        # Points lie in 0..1 of the padded picture.
+        # Points lie in 0..1 of the padded image.
         padded = images.tensor.shape[-2:]
         self.scale = np.array([padded[1] * width / resized[1], padded[0] * height / resized[0]])
 
@@ -235,7 +235,7 @@ class _Picture:
 
 
 class _CrossAttentionCall(NamedTuple):
-    """What one layer's deformable attention to the picture was asked."""
+    """What one layer's deformable attention to the image was asked."""
 
     attention: MultiScaleDeformableAttention
     query: Tensor
@@ -243,7 +243,7 @@ class _CrossAttentionCall(NamedTuple):
     spatial_shapes: Sequence[tuple[int, int]]
 
     def points_of(self, query: int) -> tuple[Tensor, Tensor]:
-        """Locations (H, F, P, 2) in 0..1 of the padded picture and weights (H, F, P) of one query."""
+        """Locations (H, F, P, 2) in 0..1 of the padded image and weights (H, F, P) of one query."""
         locations, weights = self.attention.sampling_points(
             self.query[:, [query]], self.reference_points[:, [query]], self.spatial_shapes
         )

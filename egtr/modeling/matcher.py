@@ -43,7 +43,7 @@ class HungarianMatcher(nn.Module):
 
     @torch.no_grad()
     def cost_matrix(self, logits: Tensor, boxes: Tensor, target: Target) -> Tensor:
-        """Costs of one picture.
+        """Costs of one image.
 
         Args:
             logits: (N, C).
@@ -64,7 +64,7 @@ class HungarianMatcher(nn.Module):
 
     @torch.no_grad()
     def forward(self, logits: Tensor, boxes: Tensor, targets: list[Target]) -> list[Match]:
-        """Match each picture of a batch.
+        """Match each image of a batch.
 
         Args:
             logits: (B, N, C).

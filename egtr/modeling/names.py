@@ -9,7 +9,7 @@ from egtr.structures import EGTRError
 
 logger = logging.getLogger(__name__)
 
-# Key of the configuration, field of a data set's metadata, key of the number.
+# Key of the configuration, field of a dataset's metadata, key of the number.
 _SOURCES = (
     ("CLASS_NAMES", "thing_classes", "NUM_CLASSES"),
     ("PREDICATE_NAMES", "predicate_classes", "NUM_PREDICATES"),
@@ -37,7 +37,7 @@ def get_names(cfg: CfgNode) -> tuple[tuple[str, ...] | None, tuple[str, ...] | N
         names = own or getattr(metadata, field, None)
         if names and len(names) != wanted:
             logger.warning(
-                "Data set %r (DATASETS.TEST) has %d %s, but the model has %d: they stay without names",
+                "Dataset %r (DATASETS.TEST) has %d %s, but the model has %d: they stay without names",
                 metadata.name, len(names), field, wanted,
             )  # fmt: skip
             names = None

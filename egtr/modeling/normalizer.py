@@ -11,10 +11,10 @@ def loss_normalizer(count: int | Tensor, device: torch.device, kind: str = "glob
     """What a sum of losses is divided by; never 0.
 
     Distributed training takes the mean of all processes' gradients. With "global" counts that is the gradient of one
-    process that sees all their pictures. With "process" a picture weighs more the less its process has to count.
+    process that sees all their images. With "process" an image weighs more the less its process has to count.
 
     Args:
-        count: of objects or entries in the pictures of this process.
+        count: of objects or entries in the images of this process.
         device: of the result, and where processes exchange their counts.
         kind: "global": all processes' counts together, divided by the number of processes, all of which must call
             together; "process": this process's own count. The same in one process.

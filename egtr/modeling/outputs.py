@@ -11,11 +11,11 @@ if TYPE_CHECKING:  # whose tasks read Target
 
 @dataclass
 class EGTROutput:
-    """Dense output for a batch. B pictures, N queries, C classes, R predicates, L decoder layers, d width.
+    """Dense output for a batch. B images, N queries, C classes, R predicates, L decoder layers, d width.
 
     Attributes:
         logits: (B, N, C) class logits, sigmoid, no background class.
-        pred_boxes: (B, N, 4) cxcywh in 0..1 of each picture without its padding.
+        pred_boxes: (B, N, 4) cxcywh in 0..1 of each image without its padding.
         relation_logits: (B, N, N, R), subject first, frequency bias included (and logit adjustment, if on, in
             evaluation mode); None without the relation part.
         connectivity_logits: (B, N, N); None without a connectivity head.

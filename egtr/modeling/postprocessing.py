@@ -17,13 +17,13 @@ from .relation.pruning import search_best_pairs
 
 
 def scale_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
-    """(N, 4) cxcywh in 0..1 to xyxy in pixels of a height x width picture."""
+    """(N, 4) cxcywh in 0..1 to xyxy in pixels of a height x width image."""
     x1, y1, x2, y2 = box_cxcywh_to_xyxy(boxes.float()).unbind(-1)
     return torch.stack([x1 * width, y1 * height, x2 * width, y2 * height], dim=-1)
 
 
-def build_instances(logits: Tensor, boxes: Tensor, image_size: tuple[int, int], topk: int) -> Instances:
-    """The ``topk`` best (query, class) by sigmoid, as Detectron2's evaluators read detections.
+def build_instances(logits: Tensor, boxes: Tensor, image_size: tuple[int, int], top_k: int) -> Instances:
+    """The ``top_k`` best (query, class) by sigmoid, as Detectron2's evaluators read detections.
 
     Args:
         logits: (N, C).
@@ -34,7 +34,7 @@ def build_instances(logits: Tensor, boxes: Tensor, image_size: tuple[int, int], 
         Instances with pred_boxes, scores (descending), pred_classes and query_index, (K,) each.
     """
     scores = logits.float().sigmoid().flatten()
-    scores, best = scores.topk(min(topk, len(scores)))
+    scores, best = scores.topk(min(top_k, len(scores)))
     instances = Instances(image_size)
     instances.query_index = torch.div(best, logits.shape[-1], rounding_mode="floor")
     instances.pred_boxes = Boxes(boxes[instances.query_index])
@@ -44,7 +44,7 @@ def build_instances(logits: Tensor, boxes: Tensor, image_size: tuple[int, int], 
 
 
 def build_prediction(output: EGTROutput, index: int, image_size: tuple[int, int]) -> Prediction:
-    """Picture ``index`` of a batch as a record, every pair of queries in it.
+    """Image ``index`` of a batch as a record, every pair of queries in it.
 
     Args:
         output: dense output; without relation part the record has no pairs.
@@ -78,7 +78,7 @@ def build_pruned_prediction(
     """
     objects = _build_objects(output, index, image_size)
     num_queries, connectivity = objects.num_queries, _connectivity(output, index)
-    pairs, classes = output.pairs.of_picture(index), output.logits[index].argmax(-1)
+    pairs, classes = output.pairs.of_image(index), output.logits[index].argmax(-1)
 
     def evaluate(rows: np.ndarray) -> np.ndarray:
         ends = torch.from_numpy(np.stack(np.divmod(rows, num_queries))).to(classes.device)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass
 class Target:
-    """Ground truth of one picture. G objects, T triplets.
+    """Ground truth of one image. G objects, T triplets.
 
     Attributes:
         classes: (G,) int64.
@@ -22,7 +22,7 @@ class Target:
 
 
 class Match(NamedTuple):
-    """Matched pairs of one picture, M = min(N, G) of them.
+    """Matched pairs of one image, M = min(N, G) of them.
 
     Attributes:
         queries: (M,) int64 query indices.

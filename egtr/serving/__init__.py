@@ -1,12 +1,12 @@
-"""A small web application: drop a picture, see its scene graph; and the same as an HTTP API.
+"""A small web application: drop an image, see its scene graph; and the same as an HTTP API.
 
 - ``limits``    what a request may ask for, and what is refused
-- ``upload``    a picture out of the body of a request
+- ``upload``    an image out of the body of a request
 - ``models``    checkpoints, loaded when they are first asked for
 - ``worker``    the thread that they compute in
 - ``security``  which pages may ask, and what answers forbid a browser
 - ``schema``    the API in the words of OpenAPI
-- ``answers``   what it says about a picture
+- ``answers``   what it says about an image
 - ``app``       the routes
 - ``server``    the application on a port, until it is told to end
 

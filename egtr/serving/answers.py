@@ -1,4 +1,4 @@
-"""What the API says about a picture. These run in the worker's thread."""
+"""What the API says about an image. These run in the worker's thread."""
 
 import io
 import json
@@ -10,7 +10,7 @@ import numpy as np
 
 from egtr.structures import Predictor, SceneGraph
 from egtr.visualization import draw_scene_graph
-from egtr.visualization.report.picture import MAX_POINTS, encode_picture
+from egtr.visualization.report.image import MAX_POINTS, encode_image
 
 from .schema import GraphSelection, Selection
 
@@ -19,7 +19,7 @@ DPI = 160
 
 
 def predict(predictor: Predictor, image: np.ndarray, name: str | None, selection: Selection) -> SceneGraph:
-    """The chosen part of the graph of a picture, (H, W, 3) uint8, RGB."""
+    """The chosen part of the graph of an image, (H, W, 3) uint8, RGB."""
     (result,) = predictor.predict(image, "RGB")
     if result.error is not None:
         raise result.error
@@ -43,7 +43,7 @@ def scene_graph(predictor: Predictor, image: np.ndarray, name: str | None, selec
 def explained_graph(
     predictor: Predictor, image: np.ndarray, name: str | None, selection: Selection
 ) -> dict[str, Any]:
-    """The picture, its graph and the explanations, as :class:`egtr.serving.schema.ExplainedGraph` says."""
+    """The image, its graph and the explanations, as :class:`egtr.serving.schema.ExplainedGraph` says."""
     # Here, because it imports torch.
     from egtr.inference import explain_graph
 
@@ -51,7 +51,7 @@ def explained_graph(
     explanations = explain_graph(predictor, image, graph, channel_order="RGB") if len(graph) else []
     return {
         "name": name,
-        "image": f"data:image/webp;base64,{encode_picture(image)}",
+        "image": f"data:image/webp;base64,{encode_image(image)}",
         "graph": graph.to_dict(),
         "explanations": [explanation.to_dict(MAX_POINTS) for explanation in explanations],
     }

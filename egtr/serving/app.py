@@ -18,8 +18,8 @@ from .limits import RefusedError
 from .models import ModelStore
 from .schema import (
     FORMATS,
-    PICTURE_BODY,
-    PICTURE_PROBLEMS,
+    IMAGE_BODY,
+    IMAGE_PROBLEMS,
     SCENE_GRAPH_ANSWER,
     ExplainedGraph,
     GraphSelection,
@@ -29,7 +29,7 @@ from .schema import (
     add_scene_graph_schema,
 )
 from .security import SameOrigin
-from .upload import decode_picture, open_picture, read_upload
+from .upload import decode_image, open_image, read_upload
 from .worker import Worker
 
 
@@ -45,7 +45,7 @@ def create_app(store: ModelStore, worker: Worker, *, only_loopback: bool = True)
         EGTRError: the page cannot be put together, see :func:`egtr.visualization.report.read_graph_library`.
     """
     # FastAPI's own documentation pages load their code from elsewhere.
-    app = FastAPI(title="EGTR: scene graphs of pictures", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(title="EGTR: scene graphs of images", version=__version__, docs_url=None, redoc_url=None)
     app.add_middleware(SameOrigin, only_loopback=only_loopback)
     _add_error_handlers(app)
     add_scene_graph_schema(app)
@@ -73,20 +73,20 @@ def create_app(store: ModelStore, worker: Worker, *, only_loopback: bool = True)
         with worker.place():
             data, name = await read_upload(request, worker.limits)
             model = store.find(selection.model)
-            picture = await asyncio.to_thread(open_picture, data, worker.limits.max_pixels)
-            return await worker.run(lambda: compute(store.load(model), decode_picture(picture), name, selection))
+            image = await asyncio.to_thread(open_image, data, worker.limits.max_pixels)
+            return await worker.run(lambda: compute(store.load(model), decode_image(image), name, selection))
 
-    route = {"openapi_extra": {"requestBody": PICTURE_BODY}}
+    route = {"openapi_extra": {"requestBody": IMAGE_BODY}}
 
-    @app.post("/api/v1/scene-graph", responses={**SCENE_GRAPH_ANSWER, **PICTURE_PROBLEMS}, **route)
+    @app.post("/api/v1/scene-graph", responses={**SCENE_GRAPH_ANSWER, **IMAGE_PROBLEMS}, **route)
     async def scene_graph(request: Request, selection: Annotated[GraphSelection, Query()]) -> Response:
-        """The scene graph of a picture: of the body itself, or of the file in a form."""
+        """The scene graph of an image: of the body itself, or of the file in a form."""
         content = await answer(request, selection, answers.scene_graph)
         return Response(content, media_type=FORMATS[selection.format])
 
-    @app.post("/api/v1/explanations", response_model=ExplainedGraph, responses=PICTURE_PROBLEMS, **route)
+    @app.post("/api/v1/explanations", response_model=ExplainedGraph, responses=IMAGE_PROBLEMS, **route)
     async def explanations(request: Request, selection: Annotated[Selection, Query()]) -> Response:
-        """The scene graph of a picture, and where each of its relations comes from."""
+        """The scene graph of an image, and where each of its relations comes from."""
         return JSONResponse(await answer(request, selection, answers.explained_graph))
 
     return app

@@ -14,9 +14,9 @@ class Limits:
 
     Attributes:
         max_bytes: of the body of a request; counted while it arrives, never more of it is kept.
-        max_pixels: of a picture, read from its header before it is decoded. Pillow itself refuses pictures of more
+        max_pixels: of an image, read from its header before it is decoded. Pillow itself refuses images of more
             than twice ``PIL.Image.MAX_IMAGE_PIXELS`` (about 179 million pixels).
-        max_requests: pictures that are uploaded, wait or are computed at the same time.
+        max_requests: images that are uploaded, wait or are computed at the same time.
         timeout: seconds, for the upload and again for the answer.
 
     Raises:

@@ -33,7 +33,7 @@ class ModelStore:
         # Here and in load(), because they import torch.
         from egtr.config import read_config
 
-        self._configs: dict[str, "CfgNode"] = {}
+        self._configs: dict[str, CfgNode] = {}
         for entry in models:
             file, _, weights = entry.partition("=")
             more = ["MODEL.WEIGHTS", weights] if weights else []

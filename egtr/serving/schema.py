@@ -9,20 +9,20 @@ from egtr.structures import SceneGraph
 
 FORMATS = {"json": "application/json", "graphml": "application/graphml+xml", "png": "image/png"}
 ERRORS = {
-    400: "There is no picture in the request.",
+    400: "There is no image in the request.",
     403: "A page of another site asked.",
     404: "There is no such model.",
     408: "The upload took too long.",
-    413: "The picture has too many bytes or pixels.",
-    415: "Not a picture, or not in a format that is read.",
+    413: "The image has too many bytes or pixels.",
+    415: "Not an image, or not in a format that is read.",
     421: "The server was called by a name that is not of this machine alone.",
-    422: "The picture is damaged, or a parameter has a wrong value.",
+    422: "The image is damaged, or a parameter has a wrong value.",
     500: "The model could not be loaded or failed.",
-    503: "Too many pictures are waiting; the header Retry-After says for how many seconds to stay away.",
+    503: "Too many images are waiting; the header Retry-After says for how many seconds to stay away.",
     504: "The answer took too long.",
 }
 SCENE_GRAPH = {"$ref": "#/components/schemas/SceneGraph"}
-PICTURE_BODY = {
+IMAGE_BODY = {
     "required": True,
     "content": {
         "multipart/form-data": {
@@ -48,7 +48,7 @@ class Selection(BaseModel):
         None,
         ge=0,
         le=1,
-        description="Least score of a relation. By default a twentieth of the picture's best one, at least 0.001.",
+        description="Least score of a relation. By default a twentieth of the image's best one, at least 0.001.",
     )
     top_k: int = Field(20, ge=0, le=10_000, description="At most so many relations, the best.")
     merge: bool = Field(True, description="Whether objects of one class whose boxes nearly coincide become one.")
@@ -60,7 +60,7 @@ class Selection(BaseModel):
 
 class GraphSelection(Selection):
     format: Literal["json", "graphml", "png"] = Field(
-        "json", description="json: SceneGraph; graphml: for graph programs; png: the picture with its graph, drawn."
+        "json", description="json: SceneGraph; graphml: for graph programs; png: the image with its graph, drawn."
     )
 
 
@@ -88,14 +88,14 @@ class ExplainedGraph(BaseModel):
     """What the page shows."""
 
     name: str | None = Field(description="Of the uploaded file.")
-    image: str = Field(description="The picture, upright and at most 640 pixels a side, as a data: address (WebP).")
+    image: str = Field(description="The image, upright and at most 640 pixels a side, as a data: address (WebP).")
     graph: dict[str, Any]
     explanations: list[dict[str, Any]] = Field(
         description="Where each relation of the graph comes from, as egtr.structures.EdgeExplanation says."
     )
 
 
-PICTURE_PROBLEMS = {status: {"model": Problem, "description": text} for status, text in ERRORS.items()}
+IMAGE_PROBLEMS = {status: {"model": Problem, "description": text} for status, text in ERRORS.items()}
 SCENE_GRAPH_ANSWER = {
     200: {
         "description": "The scene graph.",

@@ -1,4 +1,4 @@
-"""A picture out of the body of a request: held in memory, never written to a disk."""
+"""An image out of the body of a request: held in memory, never written to a disk."""
 
 import asyncio
 import io
@@ -23,18 +23,18 @@ MAX_NAME = 200
 
 
 async def read_upload(request: Request, limits: Limits) -> tuple[bytes, str | None]:
-    """The bytes of a picture and the name of its file, if the client says one.
+    """The bytes of an image and the name of its file, if the client says one.
 
-    The body is the picture itself, or a form (multipart/form-data) with one file.
+    The body is the image itself, or a form (multipart/form-data) with one file.
 
     Raises:
-        RefusedError: 400 no picture in it, 408 too slow, 413 too large.
+        RefusedError: 400 no image in it, 408 too slow, 413 too large.
     """
     try:
         async with asyncio.timeout(limits.timeout):
             body = await _read_body(request, limits.max_bytes)
     except TimeoutError as error:
-        message = f"the upload took longer than {limits.timeout:g} s; send a smaller picture"
+        message = f"the upload took longer than {limits.timeout:g} s; send a smaller image"
         raise RefusedError(408, message) from error
     except ClientDisconnect as error:
         raise RefusedError(400, "the upload was broken off") from error
@@ -42,12 +42,12 @@ async def read_upload(request: Request, limits: Limits) -> tuple[bytes, str | No
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         body, name = await _read_form(request, body)
     if not body:
-        raise RefusedError(400, "there is no picture: send one as the body of the request, or in a form as `file`")
+        raise RefusedError(400, "there is no image: send one as the body of the request, or in a form as `file`")
     return body, name
 
 
 async def _read_body(request: Request, max_bytes: int) -> bytes:
-    too_large = RefusedError(413, f"the upload has more than {max_bytes / MEGABYTE:g} MB; scale the picture down")
+    too_large = RefusedError(413, f"the upload has more than {max_bytes / MEGABYTE:g} MB; scale the image down")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes:
         raise too_large
@@ -82,17 +82,17 @@ def _clean_name(name: str | None) -> str | None:
     return "".join(filter(str.isprintable, name))[-MAX_NAME:] or None
 
 
-def open_picture(data: bytes, max_pixels: int) -> Image.Image:
-    """A picture of which only the header has been read.
+def open_image(data: bytes, max_pixels: int) -> Image.Image:
+    """An image of which only the header has been read.
 
     Raises:
-        RefusedError: 413 too many pixels, 415 no picture or of a format that is not accepted, 422 damaged.
+        RefusedError: 413 too many pixels, 415 no image or of a format that is not accepted, 422 damaged.
     """
-    too_large = f"the picture has more than {max_pixels / MEGAPIXEL:g} megapixels; scale it down"
+    too_large = f"the image has more than {max_pixels / MEGAPIXEL:g} megapixels; scale it down"
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
-        message = f"this is no picture in a format that is read here; send one of {', '.join(FORMATS)}"
+        message = f"this is no image in a format that is read here; send one of {', '.join(FORMATS)}"
         raise RefusedError(415, message) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RefusedError(413, too_large) from error
@@ -103,7 +103,7 @@ def open_picture(data: bytes, max_pixels: int) -> Image.Image:
     return image
 
 
-def decode_picture(image: Image.Image) -> np.ndarray:
+def decode_image(image: Image.Image) -> np.ndarray:
     """(H, W, 3) uint8, RGB, turned upright: see :func:`egtr.data.image.load_image`.
 
     Raises:
@@ -119,4 +119,4 @@ def decode_picture(image: Image.Image) -> np.ndarray:
 
 
 def _damaged(error: Exception) -> RefusedError:
-    return RefusedError(422, f"the picture is damaged ({error}); is the file whole?")
+    return RefusedError(422, f"the image is damaged ({error}); is the file whole?")

@@ -1,4 +1,4 @@
-"""The thread in which pictures are decoded, computed and drawn, one at a time."""
+"""The thread in which images are decoded, computed and drawn, one at a time."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -24,13 +24,13 @@ class Worker:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """A place among those whose pictures are held in memory.
+        """A place among those whose images are held in memory.
 
         Raises:
             RefusedError: 503, all are taken.
         """
         if self._present >= self.limits.max_requests:
-            message = f"{self._present} pictures are waiting already; try again in {RETRY_AFTER} s"
+            message = f"{self._present} images are waiting already; try again in {RETRY_AFTER} s"
             raise RefusedError(503, message, {"Retry-After": str(RETRY_AFTER)})
         self._present += 1
         try:
@@ -50,7 +50,7 @@ class Worker:
         try:
             return await asyncio.wait_for(result, self.limits.timeout)
         except TimeoutError as error:
-            message = f"no answer within {self.limits.timeout:g} s; try a smaller picture, or later"
+            message = f"no answer within {self.limits.timeout:g} s; try a smaller image, or later"
             raise RefusedError(504, message) from error
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future:

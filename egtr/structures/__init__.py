@@ -4,7 +4,7 @@ Plain numpy: this room needs neither torch nor Detectron2.
 """
 
 from .boxes import paired_iou, pairwise_iou
-from .errors import EGTRError
+from .errors import ConfigurationError, DataError, EGTRError, PredictionError, WeightsError, WriteError
 from .explanation import EdgeExplanation, ExplainedObject
 from .ground_truth import GroundTruth
 from .predicted_image import PredictedImage, Predictor
@@ -25,16 +25,21 @@ from .triplet_counts import TripletCounts
 
 __all__ = [
     "CandidatePairs",
+    "ConfigurationError",
+    "DataError",
     "EGTRError",
     "EdgeExplanation",
     "ExplainedObject",
     "GroundTruth",
     "PredictedImage",
     "Prediction",
+    "PredictionError",
     "Predictor",
     "RankedTriplets",
     "SceneGraph",
     "TripletCounts",
+    "WeightsError",
+    "WriteError",
     "all_pairs",
     "best_pairs",
     "candidate_pairs",

@@ -1,4 +1,15 @@
-"""The one error type that bad input raises, and the one for a missing Detectron2."""
+"""Errors that bad input raises, by what is bad. Catch the kind that you can do something about::
+
+EGTRError
+├── ConfigurationError    a key, a value, an argument or an extension
+├── DataError             a dataset, an annotation file or an image
+│   ├── BrokenImageError  an image of a dataset that cannot be used (egtr.data.annotated_image)
+│   └── TooLargeError     an image with more pixels than are allowed (egtr.data.image)
+├── WeightsError          a weight file, or weights that do not fit the model
+├── PredictionError       a prediction, a graph or a prediction file
+└── WriteError            a file that cannot be written: no folder, no permission, no space
+MissingDetectron2Error    an ImportError: Detectron2, or torch below it, is not installed
+"""
 
 
 class EGTRError(ValueError):
@@ -9,5 +20,25 @@ class EGTRError(ValueError):
     """
 
 
+class ConfigurationError(EGTRError):
+    """A configuration cannot be used: a key, a value, a command-line argument or an extension."""
+
+
+class DataError(EGTRError):
+    """A dataset cannot be used: its annotations, its images or its name."""
+
+
+class WeightsError(EGTRError):
+    """Weights cannot be used: the file is missing, damaged or foreign, or does not fit the model."""
+
+
+class PredictionError(EGTRError):
+    """A prediction cannot be used: a record, a graph, or a file of saved predictions."""
+
+
+class WriteError(EGTRError):
+    """A file cannot be written: its folder is missing, closed or full."""
+
+
 class MissingDetectron2Error(ImportError):
-    """Detectron2, or torch below it, is missing. Models and data sets need it; structures and scoring do not."""
+    """Detectron2, or torch below it, is missing. Models and datasets need it; structures and scoring do not."""

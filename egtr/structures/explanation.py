@@ -14,9 +14,9 @@ class ExplainedObject:
         query: which object query it is.
         class_id, name: its class; "class 3" where names are unknown.
         score: of that class, 0..1.
-        box: (4,) x1 y1 x2 y2 in pixels of the picture.
-        points: (L, H, F, P, 2) x and y in pixels of the picture, where the query's cross-attention reads (outside of
-            the picture it reads zeros). None where attention is dense, as in DETR.
+        box: (4,) x1 y1 x2 y2 in pixels of the image.
+        points: (L, H, F, P, 2) x and y in pixels of the image, where the query's cross-attention reads (outside of
+            the image it reads zeros). None where attention is dense, as in DETR.
         point_weights: (L, H, F, P), how much each point counts; they sum to 1 for each layer and head. Or None.
     """
 
@@ -60,7 +60,7 @@ class EdgeExplanation:
         connectivity: that any predicate joins the two, 0..1; None without a connectivity head.
         connectivity_logit: of which it is the sigmoid, or None.
         logit: of the predicate.
-        head_logit: the relation head's part, from the picture.
+        head_logit: the relation head's part, from the image.
         frequency_bias: what the training set says of these two classes; 0 where it is off.
         logit_adjustment: what logit adjustment adds; 0 where it is off.
         sources: S names of relation sources, such as "layer 0" and "last state".

@@ -25,7 +25,7 @@ def read_schema() -> dict[str, Any]:
 
 
 def from_dict(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of the :class:`~egtr.structures.SceneGraph` that :meth:`~egtr.structures.SceneGraph.to_dict` made ``record`` of.
+    """Return the fields of the :class:`~egtr.structures.SceneGraph` whose ``to_dict`` made ``record``.
 
     Raises:
         EGTRError: a field is missing or malformed, or the version is one that this release does not know.

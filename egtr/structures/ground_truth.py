@@ -1,4 +1,4 @@
-"""What the annotators say about one picture."""
+"""What the annotators say about one image."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ XYWH_ABS = 1
 
 @dataclass
 class GroundTruth:
-    """Annotated objects and triplets of one picture, against which evaluators hold a ``Prediction``.
+    """Annotated objects and triplets of one image, against which evaluators hold a ``Prediction``.
 
     G is the number of annotated objects and T of annotated triplets (both may be 0).
 
     Attributes:
-        boxes: (G, 4) float32 boxes, x1 y1 x2 y2 in pixels of the picture as it lies on disk.
+        boxes: (G, 4) float32 boxes, x1 y1 x2 y2 in pixels of the image as it lies on disk.
         classes: (G,) int64 object classes, 0-based.
         triplets: (T, 3) int64, (subject, object, predicate); subject and object index ``boxes``, predicate is
             0-based. Repeated rows are kept: what they count is a matter of the scoring protocol.
-        image_id: names the picture in messages.
+        image_id: names the image in messages.
 
     Raises:
         EGTRError: a field has another shape, a box is NaN, infinite or ends before it begins, a class or predicate is

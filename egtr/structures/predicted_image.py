@@ -34,7 +34,7 @@ class Predictor(Protocol):
         """Predict the scene graphs of many images, in order; an image that cannot be read does not stop it.
 
         Args:
-            source: see :class:`egtr.data.sources.Pictures`.
+            source: see :class:`egtr.data.sources.ImageStream`.
             channel_order: "RGB" or "BGR"; needed for arrays and tensors with three channels.
             batch_size: images that may go through the model at once.
             threads: that read images.

@@ -1,4 +1,4 @@
-"""What a model says about one picture, before anything is ranked or named."""
+"""What a model says about one image, before anything is ranked or named."""
 
 from dataclasses import dataclass
 
@@ -23,19 +23,19 @@ def all_pairs(num_queries: int) -> np.ndarray:
 
 @dataclass
 class Prediction:
-    """Raw output for one picture: the record that evaluators read.
+    """Raw output for one image: the record that evaluators read.
 
     N is the number of object queries, C of object classes, M of pairs for which relations are kept (dense:
     M = N * N) and R of predicates.
 
     Attributes:
         logits: (N, C) float32 class logits; there is no background class.
-        boxes: (N, 4) float32 boxes, x1 y1 x2 y2 in pixels of the picture as it lies on disk.
+        boxes: (N, 4) float32 boxes, x1 y1 x2 y2 in pixels of the image as it lies on disk.
         pairs: (M, 2) int64, (subject query, object query) of each row of the next two.
         connectivity: (M,) float32 in 0..1, probability that any relation joins the pair; ones where a model has no
             connectivity head.
         relation: (M, R) float32 in 0..1, probability of each predicate *before* connectivity is multiplied in.
-        image_size: (height, width) of the picture in pixels.
+        image_size: (height, width) of the image in pixels.
         max_rank: where pairs were left out, the largest K of a ranking that comes out as with all of them; None: the
             record is whole, as far as it knows.
     """

@@ -9,7 +9,7 @@ from .prediction import Prediction
 
 
 class RankedTriplets(NamedTuple):
-    """K triplets of one picture, best first.
+    """K triplets of one image, best first.
 
     Attributes:
         subjects, objects: (K,) int64 query indices.
@@ -24,7 +24,7 @@ class RankedTriplets(NamedTuple):
 
 
 class CandidatePairs(NamedTuple):
-    """The Q pairs of a picture that can hold one of its best triplets, by (subject, object).
+    """The Q pairs of an image that can hold one of its best triplets, by (subject, object).
 
     Attributes:
         subjects, objects: (Q,) int64 query indices; where they are equal the row is of a query with itself.
@@ -38,39 +38,39 @@ class CandidatePairs(NamedTuple):
     pair_scores: np.ndarray
 
 
-def top_indices(scores: np.ndarray, topk: int) -> np.ndarray:
-    """Indices of the ``topk`` highest scores (all, if there are fewer), descending, ties by position.
+def top_indices(scores: np.ndarray, top_k: int) -> np.ndarray:
+    """Indices of the ``top_k`` highest scores (all, if there are fewer), descending, ties by position.
 
     Args:
         scores: (S,) float.
-        topk: 0 or more.
+        top_k: 0 or more.
 
     Returns:
-        (min(topk, S),) int64. For a small ``topk`` this is much faster than sorting all scores.
+        (min(top_k, S),) int64. For a small ``top_k`` this is much faster than sorting all scores.
     """
-    topk = min(topk, len(scores))
-    if topk == 0:
+    top_k = min(top_k, len(scores))
+    if top_k == 0:
         return np.zeros(0, dtype=np.int64)
-    if topk < len(scores):
+    if top_k < len(scores):
         # All that tie with the last kept score stay in: which of them are kept is decided by position below.
-        threshold = np.partition(scores, len(scores) - topk)[len(scores) - topk]
+        threshold = np.partition(scores, len(scores) - top_k)[len(scores) - top_k]
         candidates = np.flatnonzero(scores >= threshold)
     else:
         candidates = np.arange(len(scores))
-    return candidates[np.argsort(-scores[candidates], kind="stable")][:topk]
+    return candidates[np.argsort(-scores[candidates], kind="stable")][:top_k]
 
 
-def best_pairs(relation: np.ndarray, pair_scores: np.ndarray, topk: int, rows: np.ndarray) -> np.ndarray:
-    """Where in ``rows`` the pairs are that can hold one of the ``topk`` best triplets, in order.
+def best_pairs(relation: np.ndarray, pair_scores: np.ndarray, top_k: int, rows: np.ndarray) -> np.ndarray:
+    """Where in ``rows`` the pairs are that can hold one of the ``top_k`` best triplets, in order.
 
     The score of triplet (pair, p) is relation[pair, p] * pair_scores[pair]. A pair's best triplet bounds its
-    others, so a pair that falls behind the ``topk`` best pairs cannot contribute. Reading all of ``relation``
+    others, so a pair that falls behind the ``top_k`` best pairs cannot contribute. Reading all of ``relation``
     row by row is what costs time, hence most pairs are ruled out by ``pair_scores`` alone.
 
     Args:
         relation: (M, R) float, not negative.
         pair_scores: (M,) float, not negative.
-        topk: number of triplets wanted.
+        top_k: number of triplets wanted.
         rows: (P,) int, the pairs to choose from.
 
     Returns:
@@ -83,33 +83,33 @@ def best_pairs(relation: np.ndarray, pair_scores: np.ndarray, topk: int, rows: n
         return np.arange(len(rows))
     bound = pair_scores[rows] * relation.max()
     _check_finite(bound)
-    if len(rows) <= topk:
+    if len(rows) <= top_k:
         return np.arange(len(rows))
-    if topk == 0:
+    if top_k == 0:
         return np.zeros(0, dtype=np.int64)
 
     def best_score(positions: np.ndarray) -> np.ndarray:
         return relation[rows[positions]].max(axis=1) * pair_scores[rows[positions]]
 
-    # More than topk pairs are probed, since those of the highest bound need not be the best ones: the threshold
+    # More than top_k pairs are probed, since those of the highest bound need not be the best ones: the threshold
     # gets sharper.
-    probe = min(4 * topk, len(rows))
+    probe = min(4 * top_k, len(rows))
     scores = best_score(np.argpartition(bound, len(bound) - probe)[len(bound) - probe :])
-    inside = np.flatnonzero(bound >= np.partition(scores, probe - topk)[probe - topk])
+    inside = np.flatnonzero(bound >= np.partition(scores, probe - top_k)[probe - top_k])
     scores = best_score(inside)
-    return inside[scores >= np.partition(scores, len(scores) - topk)[len(scores) - topk]]
+    return inside[scores >= np.partition(scores, len(scores) - top_k)[len(scores) - top_k]]
 
 
-def candidate_pairs(prediction: Prediction, object_scores: np.ndarray, topk: int) -> CandidatePairs:
-    """The pairs that :func:`rank_candidates` needs for any ranking of up to ``topk`` triplets.
+def candidate_pairs(prediction: Prediction, object_scores: np.ndarray, top_k: int) -> CandidatePairs:
+    """The pairs that :func:`rank_candidates` needs for any ranking of up to ``top_k`` triplets.
 
     Args:
-        prediction: one picture's record, N queries, R predicates.
+        prediction: one image's record, N queries, R predicates.
         object_scores: (N,) float32 in 0..1, see :meth:`Prediction.object_scores`.
-        topk: length of the longest ranking.
+        top_k: length of the longest ranking.
 
     Returns:
-        The pairs of two queries that can hold one of the best ``topk`` triplets, and all pairs of a query with
+        The pairs of two queries that can hold one of the best ``top_k`` triplets, and all pairs of a query with
         itself.
 
     Raises:
@@ -120,7 +120,7 @@ def candidate_pairs(prediction: Prediction, object_scores: np.ndarray, topk: int
     _check_finite(pair_scores)
     related = subjects != objects
     rows = np.flatnonzero(related)
-    rows = np.concatenate([rows[best_pairs(prediction.relation, pair_scores, topk, rows)], np.flatnonzero(~related)])
+    rows = np.concatenate([rows[best_pairs(prediction.relation, pair_scores, top_k, rows)], np.flatnonzero(~related)])
     rows = rows[np.lexsort((objects[rows], subjects[rows]))]
     relation = prediction.relation[rows]
     # best_pairs has not seen the pairs (i, i).
@@ -129,13 +129,13 @@ def candidate_pairs(prediction: Prediction, object_scores: np.ndarray, topk: int
 
 
 def rank_candidates(
-    candidates: CandidatePairs, topk: int, predicates_per_pair: int | None = None, self_pairs: bool = False
+    candidates: CandidatePairs, top_k: int, predicates_per_pair: int | None = None, self_pairs: bool = False
 ) -> RankedTriplets:
-    """The ``topk`` highest-scoring triplets of some pairs.
+    """The ``top_k`` highest-scoring triplets of some pairs.
 
     Args:
-        candidates: of one picture, made for this ``topk`` or a larger one.
-        topk: number of triplets wanted; fewer come back where there are fewer.
+        candidates: of one image, made for this ``top_k`` or a larger one.
+        top_k: number of triplets wanted; fewer come back where there are fewer.
         predicates_per_pair: a pair enters with so many of its predicates, the best ones; None: with all.
         self_pairs: a query may be related to itself.
 
@@ -150,7 +150,7 @@ def rank_candidates(
     width = num_predicates if predicates_per_pair is None else min(predicates_per_pair, num_predicates)
     predicates = _best_columns(relation, width)
     scores = np.take_along_axis(relation, predicates, axis=1) * candidates.pair_scores[rows, None]
-    best = top_indices(scores.reshape(-1), topk)
+    best = top_indices(scores.reshape(-1), top_k)
     rows = rows[best // max(width, 1)]
     return RankedTriplets(
         candidates.subjects[rows],
@@ -173,12 +173,12 @@ def _best_columns(values: np.ndarray, count: int) -> np.ndarray:
     return np.sort(columns, axis=1)
 
 
-def check_max_rank(prediction: Prediction, topk: int) -> None:
-    """Raise EGTRError where a record keeps too few pairs for rankings of ``topk`` triplets."""
-    if prediction.max_rank is not None and topk > prediction.max_rank:
+def check_max_rank(prediction: Prediction, top_k: int) -> None:
+    """Raise EGTRError where a record keeps too few pairs for rankings of ``top_k`` triplets."""
+    if prediction.max_rank is not None and top_k > prediction.max_rank:
         raise EGTRError(
-            f"Prediction: its pairs suffice for rankings of {prediction.max_rank} triplets, not of {topk}; "
-            f"add {topk} to TEST.SCENE_GRAPH.TOPK before the model is built"
+            f"Prediction: its pairs suffice for rankings of {prediction.max_rank} triplets, not of {top_k}; "
+            f"add {top_k} to TEST.SCENE_GRAPH.TOPK before the model is built"
         )
 
 
@@ -191,16 +191,16 @@ def _check_finite(scores: np.ndarray) -> None:
 
 
 def rank_triplets(
-    prediction: Prediction, topk: int = 100, graph_constraint: bool = True, object_score: str = "softmax"
+    prediction: Prediction, top_k: int = 100, graph_constraint: bool = True, object_score: str = "softmax"
 ) -> RankedTriplets:
-    """The ``topk`` highest-scoring triplets of a picture (paper, section 3.4: "inference").
+    """The ``top_k`` highest-scoring triplets of an image (paper, section 3.4: "inference").
 
     score(i, j, p) = relation[i, j, p] * connectivity[i, j] * score_i * score_j. A query is never related to
     itself.
 
     Args:
-        prediction: one picture's record.
-        topk: number of triplets wanted; fewer come back where there are fewer.
+        prediction: one image's record.
+        top_k: number of triplets wanted; fewer come back where there are fewer.
         graph_constraint: True: each pair enters with its best predicate alone. False: every predicate of
             every pair.
         object_score: "softmax" or "sigmoid", see :meth:`Prediction.object_scores`.
@@ -209,9 +209,9 @@ def rank_triplets(
         Triplets by descending score; exact ties by (subject, object, predicate).
 
     Raises:
-        EGTRError: a score is NaN or infinite; the record keeps too few pairs for this ``topk``.
+        EGTRError: a score is NaN or infinite; the record keeps too few pairs for this ``top_k``.
     """
-    check_max_rank(prediction, topk)
+    check_max_rank(prediction, top_k)
     object_scores, _ = prediction.object_scores(object_score)
-    candidates = candidate_pairs(prediction, object_scores, topk)
-    return rank_candidates(candidates, topk, predicates_per_pair=1 if graph_constraint else None)
+    candidates = candidate_pairs(prediction, object_scores, top_k)
+    return rank_candidates(candidates, top_k, predicates_per_pair=1 if graph_constraint else None)

@@ -20,7 +20,7 @@ def remap_relations(relations: Any, kept: Any, where: str = "scene graph") -> np
         relations: (T, 3) integers, (subject, object, predicate); subject and object index A objects. May be an
             empty list.
         kept: (A,) bool, which objects stay. They keep their order.
-        where: begins the message of the error: file or picture that the relations come from.
+        where: begins the message of the error: file or image that the relations come from.
 
     Returns:
         (U, 3) int64 in the same order, U <= T, subject and object indexing the objects that stay. Never a view of

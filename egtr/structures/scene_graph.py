@@ -19,7 +19,7 @@ from .text import summarize, to_text
 if TYPE_CHECKING:
     import networkx
 
-# What for_display leaves out by itself: triplets below this share of their picture's best score, or below the least.
+# What for_display leaves out by itself: triplets below this share of their image's best score, or below the least.
 SHARE_OF_BEST = 0.05
 LEAST_SCORE = 0.001
 
@@ -46,7 +46,7 @@ class SceneGraph:
         query_index: (N,) int64, the query that found each object. Annotations count as queries. By default 0..N-1.
         triplet_queries: (K, 2) int64, the subject and object query that each triplet's score is of. Only merging
             makes them differ from the query_index of the triplet's objects. By default those.
-        file_name: the picture or video, or None.
+        file_name: the image or video, or None.
         frame: of a video or camera, counted from 0, or None.
         time: of this frame, in seconds from the beginning, or None.
 
@@ -106,12 +106,12 @@ class SceneGraph:
         prediction: Prediction,
         class_names: Sequence[str] | None = None,
         predicate_names: Sequence[str] | None = None,
-        topk: int = 100,
+        top_k: int = 100,
         object_score: str = "softmax",
     ) -> "SceneGraph":
-        """All queries as objects and the ``topk`` best triplets, one predicate a pair."""
+        """All queries as objects and the ``top_k`` best triplets, one predicate a pair."""
         scores, classes = prediction.object_scores(object_score)
-        ranked = rank_triplets(prediction, topk, graph_constraint=True, object_score=object_score)
+        ranked = rank_triplets(prediction, top_k, graph_constraint=True, object_score=object_score)
         return cls(
             boxes=prediction.boxes,
             classes=classes,
@@ -229,8 +229,8 @@ class SceneGraph:
     ) -> "SceneGraph":
         """The part of a graph that a person wants to see: duplicates merged, the best triplets, not too many.
 
-        A triplet's score is a product of four probabilities, so that how high good ones reach differs from picture to
-        picture and from model to model (with 150 classes, few exceed 0.1). By default they are therefore chosen by
+        A triplet's score is a product of four probabilities, so that how high good ones reach differs from image to
+        image and from model to model (with 150 classes, few exceed 0.1). By default they are therefore chosen by
         rank: the ``top_k`` best ones, less those below a twentieth of the best one's score or below 0.001.
 
         Args:

@@ -11,7 +11,7 @@ GROUPS = ("head", "body", "tail")
 
 @dataclass(frozen=True)
 class TripletCounts:
-    """Triplets of classes that a data set annotates. C is the number of object classes, R of predicates.
+    """Triplets of classes that a dataset annotates. C is the number of object classes, R of predicates.
 
     Attributes:
         triplets: (S, 3) int64, distinct rows (subject class, object class, predicate) in ascending order.

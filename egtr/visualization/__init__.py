@@ -1,6 +1,6 @@
 """Graphs as figures and pages. Nothing here knows a model.
 
-- ``draw``          one sheet: the picture with its objects boxed (``boxes``), the graph beside it (``nodes``)
+- ``draw``          one sheet: the image with its objects boxed (``boxes``), the graph beside it (``nodes``)
 - ``sheet``, ``marks``  where both go; letters
 - ``layout``        where nodes, edges and edge labels go; ``layout_cost`` says what is a bad place
 - ``placement``     labels that do not overlap
@@ -8,8 +8,8 @@
 - ``explanation``   one edge, and where it comes from
 - ``ground_truth``  annotations as a graph
 - ``video``         frames of videos, in which ``tracking`` keeps the colours of objects
-- ``charts``        what the pictures of numbers have in common
-- ``dataset``       random annotated samples of a data set, and how often each class and predicate occurs
+- ``charts``        what the images of numbers have in common
+- ``dataset``       random annotated samples of a dataset, and how often each class and predicate occurs
 """
 
 import lazy_loader

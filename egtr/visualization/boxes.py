@@ -1,4 +1,4 @@
-"""The picture's half of a sheet: objects boxed, with labels that do not overlap."""
+"""The image's half of a sheet: objects boxed, with labels that do not overlap."""
 
 import cv2
 import numpy as np
@@ -15,9 +15,9 @@ from .sheet import Sheet
 LABEL_SIZE = 12.0
 
 
-def draw_picture(axes: Axes, sheet: Sheet, image: np.ndarray) -> None:
-    """Draw the picture, (H, W, 3) uint8, RGB, into ``sheet.picture``."""
-    x1, y1, x2, y2 = sheet.picture
+def draw_image(axes: Axes, sheet: Sheet, image: np.ndarray) -> None:
+    """Draw the image, (H, W, 3) uint8, RGB, into ``sheet.image``."""
+    x1, y1, x2, y2 = sheet.image
     # More pixels than a print of the sheet has (300 dpi) only cost time and memory.
     width, height = (max(1, round(side * 300 / 72)) for side in (x2 - x1, y2 - y1))
     if image.shape[0] > height or image.shape[1] > width:
@@ -29,9 +29,9 @@ def draw_picture(axes: Axes, sheet: Sheet, image: np.ndarray) -> None:
 def draw_boxes(
     axes: Axes, sheet: Sheet, graph: SceneGraph, names: list[str], colors: np.ndarray, show_scores: bool
 ) -> None:
-    """Draw frames and labels of all objects over the picture."""
+    """Draw frames and labels of all objects over the image."""
     height, width = graph.image_size
-    origin, extent = sheet.picture[:2], sheet.picture[2:] - sheet.picture[:2]
+    origin, extent = sheet.image[:2], sheet.image[2:] - sheet.image[:2]
     per_pixel = extent / np.array([width, height], dtype=np.float64)
     boxes = np.clip(graph.boxes.astype(np.float64), 0, (width, height, width, height))
     boxes = (boxes.reshape(-1, 2, 2) * per_pixel + origin).reshape(-1, 4)
@@ -66,7 +66,7 @@ def _place_box_labels(
     """Corners (N, 2), sizes (N, 2) and font size of the labels; None where they do not fit."""
     # those of small boxes first: theirs can be mistaken most easily
     order = np.argsort(areas, kind="stable")
-    narrow = (sheet.picture[2:] - sheet.picture[:2]).min() < 120
+    narrow = (sheet.image[2:] - sheet.image[:2]).min() < 120
     font_size = LABEL_SIZE
     while font_size >= SMALLEST_FONT:
         sizes = np.array([label_size(text, font_size) for text in texts]).reshape(-1, 2)
@@ -74,7 +74,7 @@ def _place_box_labels(
         small = areas < 8 * (sizes.prod(axis=1).mean() if len(sizes) else 0)
         avoid = np.where(small[:, None], boxes, 0.0)
         candidates = [_box_label_candidates(boxes[i], sizes[i]) for i in order]
-        for bounds in (sheet.cell,) if narrow else (sheet.picture, sheet.cell):
+        for bounds in (sheet.cell,) if narrow else (sheet.image, sheet.cell):
             placed = place_labels(sizes[order], candidates, bounds, avoid=avoid[order])
             if placed is not None:
                 corners = np.zeros_like(sizes)

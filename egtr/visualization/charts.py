@@ -24,15 +24,15 @@ def new_figure(width: float, height: float) -> Figure:
 
 def heat_map(axes: Axes, values: np.ndarray, cmap: str, low: float, high: float) -> AxesImage:
     """A heat map with its numbers; gray where they are NaN."""
-    picture = axes.imshow(np.ma.masked_invalid(values), cmap=with_gray(cmap), vmin=low, vmax=high, aspect="auto")
+    image = axes.imshow(np.ma.masked_invalid(values), cmap=with_gray(cmap), vmin=low, vmax=high, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
-            color = text_color(np.array(picture.cmap(picture.norm(value))[:3]))
+            color = text_color(np.array(image.cmap(image.norm(value))[:3]))
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=color)
     axes.tick_params(length=0, labelsize=8)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    return picture
+    return image
 
 
 def with_gray(name: str):

@@ -1,4 +1,4 @@
-"""Pictures of a data set: random annotated samples on one sheet, and how often each name occurs."""
+"""Images of a dataset: random annotated samples on one sheet, and how often each name occurs."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -33,23 +33,23 @@ _BAR_HEIGHT, _COLUMN_WIDTH = 0.17, 4.2
 def draw_samples(
     annotations: "SceneGraphAnnotations", number: int = 16, *, seed: int = 0, columns: int = 4, tile_width: int = 900
 ) -> Image.Image | None:
-    """Random pictures with their boxes and graphs, each as :func:`draw_scene_graph` draws it.
+    """Random images with their boxes and graphs, each as :func:`draw_scene_graph` draws it.
 
-    Pictures that training could not use (unsound annotations, no object, unreadable) are passed over.
+    Images that training could not use (unsound annotations, no object, unreadable) are passed over.
 
     Args:
         annotations: of one split.
         number: of samples, fewer where there are not so many.
-        seed: other seeds, other pictures.
+        seed: other seeds, other images.
         columns: samples side by side.
         tile_width: of one sample, in pixels.
 
     Returns:
-        The sheet, or None where no picture can be drawn.
+        The sheet, or None where no image can be drawn.
     """
     tiles = []
     order = np.random.default_rng(seed).permutation(len(annotations.images))
-    with tqdm(total=min(max(number, 0), len(order)), desc="drawing samples", unit="picture") as progress:
+    with tqdm(total=min(max(number, 0), len(order)), desc="drawing samples", unit="image") as progress:
         for k in order:
             if len(tiles) >= number:
                 break

@@ -1,4 +1,4 @@
-"""A picture with its objects boxed, and its scene graph beside it, on one sheet.
+"""An image with its objects boxed, and its scene graph beside it, on one sheet.
 
 Detectron2's Visualizer draws boxes, too, but its labels cover one another, and it has no place for a graph.
 """
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from egtr.structures import EGTRError, SceneGraph
 
-from .boxes import draw_boxes, draw_picture
+from .boxes import draw_boxes, draw_image
 from .marks import INK, shorten, write
 from .nodes import draw_graph
 from .palette import object_colors
@@ -22,7 +22,7 @@ from .sheet import MARGIN, Sheet, check_image, plan_sheet
 def draw_scene_graph(
     image: np.ndarray, graph: SceneGraph, *, title: str | None = None, show_scores: bool = False
 ) -> Figure:
-    """Draw a picture and its graph side by side (one above the other where the picture is wide).
+    """Draw an image and its graph side by side (one above the other where the image is wide).
 
     An object has one colour in both halves, from a palette for colour-blind readers; where a class occurs
     more than once, its objects are numbered from left to right. Edges have their subject's colour, and are the
@@ -31,7 +31,7 @@ def draw_scene_graph(
 
     Args:
         image: (H, W, 3) uint8, RGB, of any size.
-        graph: boxes are in pixels of ``graph.image_size``; ``image`` may be a scaled copy of that picture.
+        graph: boxes are in pixels of ``graph.image_size``; ``image`` may be a scaled copy of that image.
         title: a line above both.
         show_scores: add scores, two digits, to the labels of boxes and edges.
 
@@ -73,7 +73,7 @@ def draw_sheet(
     axes = figure.add_axes((0, 0, 1, 1))
     if title is not None:
         write(axes, MARGIN, MARGIN + 8, title, 14.0, INK, weight="bold", ha="left")
-    draw_picture(axes, sheet, image)
+    draw_image(axes, sheet, image)
     draw_boxes(axes, sheet, graph, names, colors, show_scores)
     centers = draw_graph(axes, sheet, graph, names, colors, show_scores, start)
     # last: imshow sets limits of its own
@@ -105,7 +105,7 @@ def save_scene_graph(
     figure = draw_scene_graph(image, graph, title=title, show_scores=show_scores)
     known = sorted(figure.canvas.get_supported_filetypes())
     if path.suffix[1:].lower() not in known:
-        raise EGTRError(f"{path}: suffix {path.suffix!r} is no format of pictures; take {', '.join(known)}")
+        raise EGTRError(f"{path}: suffix {path.suffix!r} is no format of images; take {', '.join(known)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=dpi)
 

@@ -17,12 +17,12 @@ _MUTED = "0.55"
 def draw_explanation(image: np.ndarray, explanation: EdgeExplanation) -> Figure:
     """Draw where an edge comes from.
 
-    On the left the picture with subject and object and the points that their queries read in cross-attention, in all
+    On the left the image with subject and object and the points that their queries read in cross-attention, in all
     decoder layers, by weight; on the right the gate of each relation source, what the predicate's logit is made of,
     and the attention between the two queries for each layer and head of the decoder, in both directions.
 
     Args:
-        image: (H, W, 3) uint8, RGB, the picture that was explained, of the size that boxes are in.
+        image: (H, W, 3) uint8, RGB, the image that was explained, of the size that boxes are in.
 
     Returns:
         A matplotlib figure that pyplot does not know of: nothing to close.
@@ -41,14 +41,14 @@ def draw_explanation(image: np.ndarray, explanation: EdgeExplanation) -> Figure:
         f"{names[0]}  –  {predicate}  –  {names[1]}", fontsize=15, weight="bold", x=0.003, ha="left", parse_math=False
     )
     left, right = figure.subfigures(1, 2, width_ratios=(5, 7))
-    _draw_picture(left.subplots(), image, explanation, names, colors)
+    _draw_image(left.subplots(), image, explanation, names, colors)
     upper, lower = right.subfigures(2, 1, height_ratios=(bars + 4, layers + 4))
     _draw_logit(upper, explanation)
     _draw_attention(lower, explanation)
     return figure
 
 
-def _draw_picture(axes: Axes, image: np.ndarray, explanation: EdgeExplanation, names: list[str], colors) -> None:
+def _draw_image(axes: Axes, image: np.ndarray, explanation: EdgeExplanation, names: list[str], colors) -> None:
     height, width = image.shape[:2]
     axes.imshow(image)
     for end, name, color in zip((explanation.subject, explanation.object), names, colors, strict=True):
@@ -68,9 +68,9 @@ def _draw_picture(axes: Axes, image: np.ndarray, explanation: EdgeExplanation, n
     product = " × ".join(f"{shorten(word, 24)} {factor:.2f}" for word, factor in zip(words, factors, strict=True))
     has_points = explanation.subject.points is not None
     note = (
-        "dots: where the two queries read the picture, all layers, by weight"
+        "dots: where the two queries read the image, all layers, by weight"
         if has_points
-        else ("attention to the picture is dense: there are no sampling points")
+        else ("attention to the image is dense: there are no sampling points")
     )
     axes.set_title(
         f"score {explanation.score:.2f} = {product}", loc="left", fontsize=9.5, color=INK, parse_math=False

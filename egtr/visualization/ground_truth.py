@@ -10,7 +10,7 @@ from egtr.structures.ground_truth import GroundTruth
 
 
 def graph_from_annotations(dataset_dict: Mapping[str, Any], metadata: Any = None) -> SceneGraph:
-    """The annotated objects and relations of one picture; every score is 1.
+    """The annotated objects and relations of one image; every score is 1.
 
     Args:
         dataset_dict: Detectron2's, with ``height``, ``width``, ``annotations`` and ``relations`` (see
@@ -24,7 +24,7 @@ def graph_from_annotations(dataset_dict: Mapping[str, Any], metadata: Any = None
     for field in ("height", "width"):
         if field not in dataset_dict:
             where = dataset_dict.get("file_name", "dataset dict")
-            raise EGTRError(f"{where}: field {field} is missing; give the size of the picture in pixels")
+            raise EGTRError(f"{where}: field {field} is missing; give the size of the image in pixels")
     class_names = getattr(metadata, "thing_classes", None)
     predicate_names = getattr(metadata, "predicate_classes", None)
     image_size = (int(dataset_dict["height"]), int(dataset_dict["width"]))

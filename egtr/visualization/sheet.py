@@ -18,12 +18,12 @@ ROOMY = 90
 class Sheet:
     """Where things lie: (x1, y1, x2, y2) in points, y downwards.
 
-    ``picture`` is the picture itself, ``cell`` the part of the sheet that belongs to it and its labels.
+    ``image`` is the image itself, ``cell`` the part of the sheet that belongs to it and its labels.
     """
 
     width: float
     height: float
-    picture: np.ndarray
+    image: np.ndarray
     cell: np.ndarray
     graph: np.ndarray
 
@@ -45,10 +45,10 @@ def check_image(image: np.ndarray, caller: str) -> np.ndarray:
 
 
 def plan_sheet(height: int, width: int, names: Sequence[str], titled: bool = False) -> Sheet:
-    """Picture and graph side by side, or one above the other where the picture is wide.
+    """Image and graph side by side, or one above the other where the image is wide.
 
     Args:
-        height, width: of the picture.
+        height, width: of the image.
         names: of the objects that are drawn.
         titled: whether there is a line above.
     """
@@ -60,17 +60,17 @@ def plan_sheet(height: int, width: int, names: Sequence[str], titled: bool = Fal
     inner = sheet_width - 2 * MARGIN
     aspect = width / height
     if aspect <= 2.2:
-        picture_height = min(500.0 * scale, 0.52 * inner / aspect)
-        picture_width = picture_height * aspect
-        cell_width, cell_height = max(picture_width, 170.0), max(picture_height, 380.0 * scale)
+        image_height = min(500.0 * scale, 0.52 * inner / aspect)
+        image_width = image_height * aspect
+        cell_width, cell_height = max(image_width, 170.0), max(image_height, 380.0 * scale)
         cell = np.array([MARGIN, top, MARGIN + cell_width, top + cell_height])
         graph = np.array([cell[2] + 1.5 * MARGIN, cell[1], sheet_width - MARGIN, cell[3]])
         bottom = cell[3]
     else:
-        picture_width, picture_height = inner, inner / aspect
-        cell = np.array([MARGIN, top, MARGIN + inner, top + max(picture_height, 120.0)])
+        image_width, image_height = inner, inner / aspect
+        cell = np.array([MARGIN, top, MARGIN + inner, top + max(image_height, 120.0)])
         graph = np.array([MARGIN, cell[3] + MARGIN, MARGIN + inner, cell[3] + MARGIN + 360.0 * scale])
         bottom = graph[3]
-    center, half = (cell[:2] + cell[2:]) / 2, np.array([picture_width, picture_height]) / 2
-    picture = np.concatenate([center - half, center + half])
-    return Sheet(sheet_width, bottom + MARGIN, picture, cell, graph)
+    center, half = (cell[:2] + cell[2:]) / 2, np.array([image_width, image_height]) / 2
+    image = np.concatenate([center - half, center + half])
+    return Sheet(sheet_width, bottom + MARGIN, image, cell, graph)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw a second `scenes` data set whose labels are others: merged, renamed, and in another order; written as COCO-SG.
+"""Draw a second `scenes` dataset whose labels are others: merged, renamed, and in another order; written as COCO-SG.
 
 It stands in for data of one's own where a model with other labels is to be fine-tuned (configs/own_labels.yaml).
 """
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("output/own_labels"), metavar="DIR", help="(%(default)s)")
     parser.add_argument("--sizes", type=int, nargs=3, default=(400, 100, 100), metavar=("TRAIN", "VAL", "TEST"))
-    parser.add_argument("--seed", type=int, default=1, help="not the 0 of the data set `scenes` (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="not the 0 of the dataset `scenes` (%(default)s)")
     args = parser.parse_args(argv)
     try:
         prepare_scenes(args.output / "drawn", args.seed, tuple(args.sizes))

@@ -125,7 +125,7 @@ def test_pruning_where_many_pairs_promise_as_much(run):
 
 def test_pruned_and_dense_are_the_same_ranking():
     cfg = load_config(get_config_file("vg150_egtr.yaml"), [*TINY, "MODEL.EGTR.NUM_QUERIES", "40"])
-    contestants = benchmark.build_pruning(benchmark.Case.from_config(cfg, 96, 128, batch=2), topk=10, sure=0.1)
+    contestants = benchmark.build_pruning(benchmark.Case.from_config(cfg, 96, 128, batch=2), top_k=10, sure=0.1)
     pruned, dense = (contestant.step(contestant.inputs) for contestant in contestants.values())
     for few, all_of_them in zip(pruned, dense, strict=True):
         assert few.prediction.pair_share < 1 / 4 and all_of_them.prediction.pair_share == 1
@@ -156,9 +156,9 @@ def test_pairs_of_trained_weights(run, tiny_dataset, tmp_path):
     weights = tmp_path / "weights.pth"
     torch.save({"model": built.state_dict()}, weights)
     data = ["DATASETS.TEST", f"('{tiny_dataset.val}',)", "DATALOADER.NUM_WORKERS", "0", "MODEL.WEIGHTS", str(weights)]
-    arguments = ["--config-file", "vg150_egtr.yaml", "--topk", "1", "100", "--pictures", "2"]
+    arguments = ["--config-file", "vg150_egtr.yaml", "--topk", "1", "100", "--images", "2"]
     report, rows = run("pairs", *arguments, *model, *data)
-    assert report["pictures"] == 2 and report["queries"] == 25 and report["topk"] == [1, 100]
+    assert report["images"] == 2 and report["queries"] == 25 and report["top_k"] == [1, 100]
     assert [row[0] for row in rows[2:]] == ["1", "100"]
     assert report["dense"] == [0, 2]
     assert 2 / 625 <= report["pair_share"][0] <= 1 / 4 and report["pair_share"][1] == 1
@@ -182,7 +182,7 @@ def test_growth(run, tmp_path):
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
-def test_growth_of_the_picture(run):
+def test_growth_of_the_image(run):
     report, _ = run("growth", "side", *TINY, *CASE, "--values", "96", "128")
     assert set(report["series"]) == {"seconds", "added_mb"}
 
@@ -211,14 +211,14 @@ def test_agreement(run, tiny_dataset, tmp_path):
         "agreement",
         "--config-file",
         "vg150_egtr.yaml",
-        "--pictures",
+        "--images",
         "2",
         *TINY,
         *data,
         "MODEL.WEIGHTS",
         str(weights),
     )
-    assert report["pictures"] == 2
+    assert report["images"] == 2
     # All 6 x 5 pairs of the six queries are among the 50 best in either precision, most with the same predicate.
     assert 0.5 < report["kept"] <= 1
     assert set(report["R@50"]) == {"float32", "bfloat16"}

@@ -1,4 +1,4 @@
-"""The benchmark runs, and what it says of memory holds: nothing of a picture's pairs is kept."""
+"""The benchmark runs, and what it says of memory holds: nothing of an image's pairs is kept."""
 
 import importlib.util
 import json

@@ -258,7 +258,7 @@ def test_broken_folders_give_one_line(case, tmp_path, break_it, message):
 
 @pytest.fixture
 def vg_files(tmp_path):
-    """11 class names and 7 predicate names, as data sets bring them; the two that disagree are told apart."""
+    """11 class names and 7 predicate names, as datasets bring them; the two that disagree are told apart."""
     classes, predicates = [f"c{k}" for k in range(11)], [f"p{k}" for k in range(7)]
     contents = {
         "rel.json": {"rel_categories": ["__background__", *predicates], "train": {}},

@@ -56,7 +56,7 @@ def write_damaged(folder: Path) -> dict[str, str]:
 
 
 def write_odd_but_whole(folder: Path) -> list[str]:
-    """Names of pictures of 48 x 64 pixels in forms that training reads all the same."""
+    """Names of images of 48 x 64 pixels in forms that training reads all the same."""
     folder.mkdir(parents=True, exist_ok=True)
     whole = Image.fromarray(PIXELS)
     exif = Image.Exif()

@@ -17,7 +17,7 @@ def flatten(transforms: Iterable[Transform]) -> Iterator[Transform]:
 
 
 def follow_box(box: Sequence[float], transforms: Iterable[Transform], size: tuple[int, int]) -> list[Fraction] | None:
-    """x1 y1 x2 y2 through flat ``transforms``, cut at the picture (height, width) and at every crop; None if gone."""
+    """x1 y1 x2 y2 through flat ``transforms``, cut at the image (height, width) and at every crop; None if gone."""
     height, width = size
     x1, y1, x2, y2 = map(Fraction, box)
     for step in [CropTransform(0, 0, width, height), *transforms]:
@@ -42,7 +42,7 @@ def follow_box(box: Sequence[float], transforms: Iterable[Transform], size: tupl
 
 
 def trace_back(point: Sequence[float], transforms: Sequence[Transform]) -> tuple[float, float]:
-    """Where in the original picture a point (x, y) of the transformed one comes from."""
+    """Where in the original image a point (x, y) of the transformed one comes from."""
     x, y = point
     for step in reversed(transforms):
         match step:

@@ -13,7 +13,7 @@ file_names = st.sampled_from(["a.jpg", "ein Bild.png", "写真/1.jpg", "images/.
 
 @st.composite
 def image_annotations(draw, image_id, num_classes, num_predicates, *, crowds=True, flat_boxes=True):
-    """One picture: boxes at sixteenths of a pixel, inside and outside it, and any relations between them."""
+    """One image: boxes at sixteenths of a pixel, inside and outside it, and any relations between them."""
     height, width = draw(
         st.tuples(st.integers(1, 40), st.integers(1, 40)) | st.sampled_from([(1, 3000), (768, 1024)])
     )
@@ -44,7 +44,7 @@ def image_annotations(draw, image_id, num_classes, num_predicates, *, crowds=Tru
 
 @st.composite
 def scene_graph_annotations(draw, ids=None, class_names=None, predicate_names=None, **options):
-    """A split: pictures with ids in any order, with gaps, numbers or texts; annotation ids likewise, or none."""
+    """A split: images with ids in any order, with gaps, numbers or texts; annotation ids likewise, or none."""
     classes = draw(st.lists(names, min_size=1, max_size=4, unique=True)) if class_names is None else class_names
     predicates = draw(st.lists(names, max_size=3, unique=True)) if predicate_names is None else predicate_names
     if ids is None:
@@ -60,7 +60,7 @@ def scene_graph_annotations(draw, ids=None, class_names=None, predicate_names=No
 
 
 def assert_same(actual, expected, pixels=1e-7):
-    """The same pictures, objects and relations in the same order; boxes to ``pixels``."""
+    """The same images, objects and relations in the same order; boxes to ``pixels``."""
     assert list(actual.thing_classes) == list(expected.thing_classes)
     assert list(actual.predicate_classes) == list(expected.predicate_classes)
     assert [image.image_id for image in actual.images] == [image.image_id for image in expected.images]

@@ -1,7 +1,7 @@
 """Annotation files of every format, written without the library's writers.
 
 A scene is a dict with ``id``, ``objects``, a list of (x1, y1, x2, y2, class, crowd), and ``relations``, a list of
-(subject, object, predicate), all 0-based. Pictures are 1024 x 512, so that the h5 file's scale is that of pixels.
+(subject, object, predicate), all 0-based. Images are 1024 x 512, so that the h5 file's scale is that of pixels.
 """
 
 import json

@@ -18,7 +18,7 @@ from egtr.structures import EGTRError
 
 
 def make_image(**changes):
-    """A sound picture of 100 x 50 with two objects and one relation."""
+    """A sound image of 100 x 50 with two objects and one relation."""
     fields = {
         "image_id": 7,
         "file_name": "a.jpg",
@@ -40,7 +40,7 @@ def found(annotations):
     return [(problem.kind, problem.severity) for problem in annotations.find_problems()]
 
 
-def test_a_sound_picture():
+def test_a_sound_image():
     annotations = make(make_image())
     assert found(annotations) == []
     assert annotations.first_error() is None
@@ -71,7 +71,7 @@ def test_errors(changes, kind, words):
 @pytest.mark.parametrize(
     "changes, kind, words, num_objects",
     [
-        # A box that ends before it begins, one that leaves the picture at the right, one wholly below it.
+        # A box that ends before it begins, one that leaves the image at the right, one wholly below it.
         ({"boxes": [[20, 10, 10, 20], [30, 10, 40, 20]]}, "empty-box", "annotation 0: box .* has no area", 1),
         ({"boxes": [[10, 10, 20, 20], [90, 10, 101, 20]]}, "box-outside", "annotation 1: .*100 x 50.* is clipped", 2),
         ({"boxes": [[10, 10, 20, 20], [30, 50, 40, 60]]}, "box-outside", "nothing of it is inside", 1),
@@ -92,7 +92,7 @@ def test_warnings_do_not_keep_from_training(changes, kind, words, num_objects):
 def test_repeated_image_ids():
     annotations = make(make_image(), make_image(file_name="b.jpg"), make_image(image_id=8))
     assert found(annotations) == [("repeated-image-id", ERROR)]
-    with pytest.raises(EGTRError, match="image id 7 stands for 2 pictures"):
+    with pytest.raises(EGTRError, match="image id 7 stands for 2 images"):
         to_dataset_dicts(annotations)
 
 
@@ -114,7 +114,7 @@ def test_what_the_reader_explained_is_not_said_twice():
     )
     problem = Problem("bad-annotation", "file.json: image id 7, annotation id 12 is odd", 7)
     assert list(make(image, problems=[problem]).find_problems()) == [problem]
-    # A warning explains nothing, nor does an error of another picture.
+    # A warning explains nothing, nor does an error of another image.
     for other in (Problem("odd", "x", 7, WARNING), Problem("odd", "x", 8)):
         kinds = [kind for kind, _ in found(make(image, problems=[other]))]
         assert kinds == ["odd", "bad-size", "unknown-category", "bad-box", "missing-object"]
@@ -141,7 +141,7 @@ def _images(draw, image_id):
 
 
 @given(st.data())
-def test_an_unsound_picture_always_has_a_problem(data):
+def test_an_unsound_image_always_has_a_problem(data):
     ids = data.draw(st.lists(st.integers(0, 2), max_size=3))
     images = [data.draw(_images(image_id)) for image_id in ids]
     problems = data.draw(st.lists(st.builds(Problem, st.just("odd"), st.just("x"), st.integers(0, 2), severities)))

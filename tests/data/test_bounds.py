@@ -1,4 +1,4 @@
-"""Pictures that would take any amount of memory are refused by their header."""
+"""Images that would take any amount of memory are refused by their header."""
 
 import io
 import resource
@@ -23,7 +23,7 @@ def peak() -> int:
 
 
 @pytest.mark.parametrize("side", [10_000, 20_000, 2**31 - 1])
-def test_a_large_picture_is_refused_before_it_is_decoded(tmp_path, side):
+def test_a_large_image_is_refused_before_it_is_decoded(tmp_path, side):
     """10,000 x 10,000 is what Pillow itself only warns about; 20,000 x 20,000 would take 1.2 GB."""
     (tmp_path / "huge.png").write_bytes(png_header(side, side))
     before = peak()
@@ -52,7 +52,7 @@ def test_the_limit_is_a_key(tmp_path, monkeypatch, image_format):
     assert SceneGraphMapper(cfg, is_train=False)(dict(record))["height"] == 12
 
 
-def test_text_in_a_picture_that_grows_when_it_is_read(tmp_path):
+def test_text_in_a_image_that_grows_when_it_is_read(tmp_path):
     """100 MB of zeros in 100 kB; Pillow stops at 1 MB of text."""
     text = PngInfo()
     text.add(b"zTXt", b"comment\0\0" + zlib.compress(bytes(10**8)))
@@ -66,11 +66,11 @@ def test_text_in_a_picture_that_grows_when_it_is_read(tmp_path):
 def test_formats_that_run_other_programs_are_none(tmp_path):
     """Pillow reads EPS by running Ghostscript."""
     (tmp_path / "a.jpg").write_bytes(encode(Image.new("RGB", (4, 4)), "EPS"))
-    with pytest.raises(EGTRError, match="not a picture in any format"):
+    with pytest.raises(EGTRError, match="not an image in any format"):
         load_image(tmp_path / "a.jpg")
 
 
-def test_a_picture_of_one_pixel(tmp_path):
+def test_a_image_of_one_pixel(tmp_path):
     """It goes through training's mapper, whatever the resizing; its object is the pixel."""
     (tmp_path / "one.png").write_bytes(encode(Image.fromarray(np.full((1, 1, 3), 9, dtype=np.uint8)), "PNG"))
     cfg = get_egtr_cfg()

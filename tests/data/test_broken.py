@@ -1,4 +1,4 @@
-"""Damaged pictures: what the error says, and how training goes on past them."""
+"""Damaged images: what the error says, and how training goes on past them."""
 
 import itertools
 import logging
@@ -39,13 +39,13 @@ def test_messages_say_what_is_the_matter(tmp_path):
         "zero.jpg": "the file is empty",
         "text.jpg": "not in any format that Pillow reads",
         "nowhere.jpg": "there is no such file",
-        "small.png": "height, width are 48, 64, but the picture is 24 high and 32 wide",
+        "small.png": "height, width are 48, 64, but the image is 24 high and 32 wide",
     }.items():
         with pytest.raises(BrokenImageError, match=words):
             mapper(record(tmp_path, name))
 
 
-def test_odd_pictures_are_no_broken_ones(tmp_path):
+def test_odd_images_are_no_broken_ones(tmp_path):
     mapper = SceneGraphMapper(True, augmentations=[])
     for name in write_odd_but_whole(tmp_path):
         image = mapper(record(tmp_path, name))["image"]
@@ -73,11 +73,11 @@ def skipping(number, broken, **options):
     return SkipBroken(records, mapper, **options)
 
 
-def test_another_picture_takes_the_place_and_always_the_same():
+def test_another_image_takes_the_place_and_always_the_same():
     broken = {1, 2, 5}
     dataset = skipping(8, broken)
     seen = [dataset[k] for k in range(8)]
-    # Whole pictures are themselves.
+    # Whole images are themselves.
     assert [k for k in range(8) if seen[k] == k] == [0, 3, 4, 6, 7]
     assert not set(seen) & broken
     assert dataset.broken() == [1, 2, 5]
@@ -87,8 +87,8 @@ def test_another_picture_takes_the_place_and_always_the_same():
     assert [dataset[k] for k in range(8)] == seen
 
 
-def test_replacements_are_spread_over_the_whole_pictures():
-    # A copy that stopped half way: the last 300 of 600 are missing. Were the next whole picture taken each time,
+def test_replacements_are_spread_over_the_whole_images():
+    # A copy that stopped half way: the last 300 of 600 are missing. Were the next whole image taken each time,
     # number 0 would come 301 times. At random each of the 300 whole ones replaces one on average (Poisson), and the
     # chance that one of them replaces more than seven is 300 * 1e-5.
     dataset = skipping(600, range(300, 600))
@@ -103,7 +103,7 @@ def test_without_replacement_there_is_nothing():
 
 
 def test_a_hopeless_set_ends_with_an_error():
-    with pytest.raises(EGTRError, match=r"all 4 pictures are broken.*2\.jpg: is broken"):
+    with pytest.raises(EGTRError, match=r"all 4 images are broken.*2\.jpg: is broken"):
         skipping(4, range(4))[2]
 
 
@@ -117,10 +117,10 @@ def test_only_the_first_few_are_named_and_each_once(caplog):
     assert len(lines) == len(set(lines)) == NUM_NAMED
     assert "leaves out" in lines[0] and lines[-1].endswith("further ones are only counted")
     names = ", ".join(f"{k}.jpg" for k in range(NUM_NAMED))
-    assert dataset.describe(dataset.broken()) == f"30 of 40 pictures were broken and left out: {names}, ..."
+    assert dataset.describe(dataset.broken()) == f"30 of 40 images were broken and left out: {names}, ..."
     dataset.unsound = 2
     assert dataset.describe([3]) == (
-        "1 of 40 pictures were broken and left out: 3.jpg; before that, 2 with errors in their annotations"
+        "1 of 40 images were broken and left out: 3.jpg; before that, 2 with errors in their annotations"
     )
 
 
@@ -142,7 +142,7 @@ def image_ids(loader, number):
 
 @pytest.fixture
 def cfg(make_tiny_dataset):
-    """Nine pictures, two of them in another orientation, three of them missing."""
+    """Nine images, two of them in another orientation, three of them missing."""
     lying, upright = make_tiny_dataset(num_images=7, seed=6), make_tiny_dataset(num_images=2, size=(96, 72), seed=7)
     for number in (2, 3, 6):
         (lying.root / "images" / f"{number:06d}.png").unlink()
@@ -171,7 +171,7 @@ def test_batches_stay_full_and_in_the_order_of_the_seed(cfg):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_test_loader_leaves_broken_pictures_out(cfg, workers):
+def test_test_loader_leaves_broken_images_out(cfg, workers):
     cfg.DATALOADER.NUM_WORKERS = workers
     loaded = list(itertools.chain.from_iterable(build_test_loader(cfg, cfg.DATASETS.TEST[0])))
     assert sorted(mapped["image_id"] for mapped in loaded) == [1, 4, 5, 7]

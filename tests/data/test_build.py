@@ -27,7 +27,7 @@ def _cfg(dataset, num_classes=5, num_predicates=4):
     return cfg
 
 
-def test_train_loader_yields_batches_of_mapped_pictures(tiny_dataset):
+def test_train_loader_yields_batches_of_mapped_images(tiny_dataset):
     batches = list(itertools.islice(build_train_loader(_cfg(tiny_dataset)), 4))
     assert [len(batch) for batch in batches] == [3, 3, 3, 3]
     records = {record["image_id"]: record for record in DatasetCatalog.get(tiny_dataset.train)}
@@ -36,7 +36,7 @@ def test_train_loader_yields_batches_of_mapped_pictures(tiny_dataset):
         assert classes == [a["category_id"] for a in record["annotations"]]
         assert mapped["relations"].tolist() == record["relations"]
         assert min(mapped["image"].shape[1:]) in (48, 60)
-    # Two epochs of six pictures: each comes twice.
+    # Two epochs of six images: each comes twice.
     assert sorted(m["image_id"] for batch in batches for m in batch) == sorted([*records, *records])
 
 
@@ -77,7 +77,7 @@ def test_nothing_to_train_on(tiny_dataset, key, value, message):
         build_train_loader(cfg)
 
 
-def test_test_loader_yields_every_picture_in_order_with_its_ground_truth(tiny_dataset):
+def test_test_loader_yields_every_image_in_order_with_its_ground_truth(tiny_dataset):
     records = DatasetCatalog.get(tiny_dataset.val)
     loaded = list(itertools.chain.from_iterable(build_test_loader(_cfg(tiny_dataset), tiny_dataset.val)))
     assert [m["image_id"] for m in loaded] == [record["image_id"] for record in records]
@@ -87,7 +87,7 @@ def test_test_loader_yields_every_picture_in_order_with_its_ground_truth(tiny_da
 
 
 @pytest.mark.parametrize("filter_empty", [True, False])
-def test_pictures_without_objects_are_filtered_as_configured(make_tiny_dataset, filter_empty):
+def test_images_without_objects_are_filtered_as_configured(make_tiny_dataset, filter_empty):
     dataset = make_tiny_dataset(num_images=3)
     content = json.loads((dataset.root / "train.json").read_text())
     emptied = content["images"][1]["id"]
@@ -150,7 +150,7 @@ def test_test_sets_are_compared_too(tiny_dataset, make_tiny_dataset):
 
 @pytest.fixture
 def renamed(tiny_dataset):
-    """The tiny data set's metadata under other class names; a plain detection data set without predicates."""
+    """The tiny dataset's metadata under other class names; a plain detection dataset without predicates."""
     classes = list(tiny_dataset.thing_classes)
     DatasetCatalog.register("renamed", list)
     MetadataCatalog.get("renamed").set(

@@ -9,7 +9,7 @@ from tests.data.raw_files import SCENES, WRITERS
 
 @pytest.fixture
 def builtin_elsewhere(tmp_path, monkeypatch):
-    """The built-in data sets registered under tmp_path, and back where they were afterwards."""
+    """The built-in datasets registered under tmp_path, and back where they were afterwards."""
     with monkeypatch.context() as patch:
         patch.setenv("DETECTRON2_DATASETS", str(tmp_path))
         register_builtin_datasets()

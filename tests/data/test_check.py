@@ -1,4 +1,4 @@
-"""A data set with one of everything that can be wrong, from the library and from the command line."""
+"""A dataset with one of everything that can be wrong, from the library and from the command line."""
 
 import json
 import os
@@ -24,7 +24,7 @@ DAMAGED = ("nowhere.jpg", "cut.jpg", "zero.jpg", "text.jpg", "small.png")
 
 
 def write(folder, annotations, relations, names):
-    """EGTR's JSON: the boxes (class id, x, y, width, height) and relations of each picture, numbered from 1."""
+    """EGTR's JSON: the boxes (class id, x, y, width, height) and relations of each image, numbered from 1."""
     images = [{"id": k + 1, "file_name": name, "height": HEIGHT, "width": WIDTH} for k, name in enumerate(names)]
     rows = [(k + 1, row) for k, boxes in enumerate(annotations) for row in boxes]
     content = {
@@ -51,7 +51,7 @@ def damaged(tmp_path_factory):
     cat = (1, 4, 4, 20, 20)
     annotations = [
         [cat, (2, 30, 10, 12, 30)],
-        # leaves the picture of 64 x 48 on the right; without area; beside the picture altogether
+        # leaves the image of 64 x 48 on the right; without area; beside the image altogether
         [(1, 50, 10, 30, 20), (2, 10, 10, 0, 20), (2, 70, 10, 20, 20)],
         [cat, (9, 30, 10, 12, 30)],
         [],
@@ -80,7 +80,7 @@ def warned(tmp_path_factory):
     return folder
 
 
-# kind: severity, count, image ids. Pictures 5 to 10 have no relation, picture 4 not even an object.
+# kind: severity, count, image ids. Images 5 to 10 have no relation, image 4 not even an object.
 EXPECTED = {
     "unknown-category": ("error", 1, [3]),
     "missing-object": ("error", 1, [3]),
@@ -131,13 +131,13 @@ def test_damaged_set_from_the_command_line(damaged, tmp_path):
     # Errors come first, and the most frequent of them before others.
     severities = [p["severity"] for p in report["problems"]]
     assert severities == sorted(severities) and report["problems"][0]["kind"] == "unreadable-image"
-    # Cats: one each in pictures 1 to 3 and 5 to 10. Dogs: one in picture 1; those of picture 2 are left out.
+    # Cats: one each in images 1 to 3 and 5 to 10. Dogs: one in image 1; those of image 2 are left out.
     assert report["classes"] == [
         {"name": "cat", "count": 9, "images": 9},
         {"name": "[red]dog", "count": 1, "images": 1},
         {"name": "yeti", "count": 0, "images": 0},
     ]
-    # "on": twice in picture 1 and once, to itself, in picture 2. "near": once in picture 1.
+    # "on": twice in image 1 and once, to itself, in image 2. "near": once in image 1.
     assert report["predicates"] == [
         {"name": "on", "count": 3, "images": 2},
         {"name": "near", "count": 1, "images": 1},
@@ -151,14 +151,14 @@ def test_damaged_set_from_the_command_line(damaged, tmp_path):
 
     assert "\x1b[" not in answer.stdout
     for words in (
-        "10 pictures, 10 objects of 3 classes, 4 relations of 3 predicates",
+        "10 images, 10 objects of 3 classes, 4 relations of 3 predicates",
         "[red]dog",
-        f"{damaged / 'images' / 'nowhere.jpg'}: cannot be read as a picture: there is no such file",
+        f"{damaged / 'images' / 'nowhere.jpg'}: cannot be read as an image: there is no such file",
         "... and 3 more",
-        "8 errors, 14 warnings: training on it would fail, unless DATALOADER.SKIP_BROKEN leaves these pictures out",
+        "8 errors, 14 warnings: training on it would fail, unless DATALOADER.SKIP_BROKEN leaves these images out",
     ):
         assert words in answer.stdout, words
-    assert "reading pictures: 100%" in answer.stderr
+    assert "reading images: 100%" in answer.stderr
 
 
 def test_warnings_alone_are_no_failure(warned, monkeypatch, capfd):
@@ -171,7 +171,7 @@ def test_registered_set_and_no_images(tiny_dataset, tmp_path, monkeypatch, capfd
     options = ("--no-images", "--samples", "0", "--output", tmp_path / "report")
     assert run_here(monkeypatch, "--dataset", tiny_dataset.train, *options) == 0
     output = capfd.readouterr().out
-    assert "6 pictures" in output and "(pictures were not read)" in output
+    assert "6 images" in output and "(images were not read)" in output
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["histograms.png", "report.json"]
 
 
@@ -204,7 +204,7 @@ def test_without_any_object_there_is_nothing_to_train_on(damaged):
 
 
 def test_counts_are_those_of_training(tiny_dataset):
-    """Over a sound data set they equal the dataset dicts'."""
+    """Over a sound dataset they equal the dataset dicts'."""
     records = read(tiny_dataset.root)
     report = check_dataset(records, read_images=False)
     assert report.num_errors == 0 and not report.images_read
@@ -215,10 +215,10 @@ def test_counts_are_those_of_training(tiny_dataset):
         check_dataset(records, workers=0)
 
 
-def test_samples_are_whole_pictures_by_the_seed(damaged):
+def test_samples_are_whole_images_by_the_seed(damaged):
     annotations = read(damaged)
     sheet = draw_samples(annotations, 16, tile_width=300)
-    # Pictures 1, 2 and 5; picture 3 is unsound, 4 empty, the others are damaged. Three tiles with gaps of 12.
+    # Images 1, 2 and 5; image 3 is unsound, 4 empty, the others are damaged. Three tiles with gaps of 12.
     assert sheet.width == 3 * 300 + 4 * 12
     assert sheet.tobytes() == draw_samples(annotations, 16, tile_width=300).tobytes()
     one = draw_samples(annotations, 1, tile_width=300)

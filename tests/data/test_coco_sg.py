@@ -9,7 +9,7 @@ from tests.data.raw_files import write_json
 
 
 def _content():
-    """Two pictures whose annotations alternate; ids of everything have gaps and are out of order."""
+    """Two images whose annotations alternate; ids of everything have gaps and are out of order."""
     return {
         "images": [
             {"id": 30, "file_name": "a.jpg", "height": 50, "width": 100},
@@ -117,7 +117,7 @@ def test_reads_objects_and_relations(tmp_path):
     ],
 )
 def test_malformed_entries_are_problems(tmp_path, damage, kind, image_id, words):
-    """Named with file, image and field; the other pictures are read as before, and training is refused."""
+    """Named with file, image and field; the other images are read as before, and training is refused."""
     content = _content()
     damage(content)
     annotations = _read(tmp_path, content)
@@ -133,7 +133,7 @@ def test_malformed_entries_are_problems(tmp_path, damage, kind, image_id, words)
         to_dataset_dicts(annotations)
 
 
-def test_a_picture_that_is_taken_out_leaves_its_objects_and_relations_behind(tmp_path):
+def test_a_image_that_is_taken_out_leaves_its_objects_and_relations_behind(tmp_path):
     """Which is a warning: people shorten "images" alone."""
     content = _content()
     (gone,) = (entry for entry in content["images"] if entry["id"] == "b")

@@ -13,7 +13,7 @@ from tests.data.random_annotations import assert_same
 
 
 def annotations(number=10, classes=("cup", "table"), predicates=("in", "on"), first=0):
-    """``number`` pictures with a cup on a table each, and ids from ``first`` on."""
+    """``number`` images with a cup on a table each, and ids from ``first`` on."""
     images = [
         ImageAnnotations(k, f"{k}.jpg", 10, 20, [[1, 1, 2, 2], [0, 2, 9, 9]], [0, 1], [0, 0], [[0, 1, 1]])
         for k in range(first, first + number)
@@ -66,8 +66,8 @@ def test_shares_that_do_not_add_up(shares):
         divide(annotations(), shares)
 
 
-def test_too_few_pictures():
-    with pytest.raises(EGTRError, match=r"2 pictures in shares \[0.8, 0.1, 0.1\] make splits of 2, 0, 0"):
+def test_too_few_images():
+    with pytest.raises(EGTRError, match=r"2 images in shares \[0.8, 0.1, 0.1\] make splits of 2, 0, 0"):
         divide(annotations(2), (0.8, 0.1, 0.1))
 
 
@@ -95,7 +95,7 @@ def test_writes_all_or_nothing(tmp_path):
     before = {path: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(EGTRError, match="val.json: there already; --overwrite"):
         write_dataset({"val": annotations(3)}, "coco_sg", folder)
-    with pytest.raises(EGTRError, match="2 pictures are not named|differ"):
+    with pytest.raises(EGTRError, match="2 images are not named|differ"):
         write_dataset({"train": splits["train"], "val": annotations(1, ["mug"])}, "egtr", folder, overwrite=True)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     write_dataset({"val": annotations(3)}, "coco_sg", folder, overwrite=True)
@@ -128,7 +128,7 @@ def test_reading_lists_errors(tmp_path):
     assert len(lines) == 12 and lines[0].endswith("has errors:") and lines[-1] == "... and 2 more"
 
 
-def test_an_h5_file_keeps_pictures_without_relations(tmp_path):
+def test_an_h5_file_keeps_images_without_relations(tmp_path):
     whole = annotations(3)
     whole.images[1].relations = np.zeros((0, 3), dtype=np.int64)
     write_dataset({"train": whole, "val": annotations(2, first=5)}, "vg_h5", tmp_path)

@@ -27,7 +27,7 @@ def _coco():
         _annotation(1, 11, 3, [10, 10, 20, 20]),  # 0 -> 0
         _annotation(2, 11, 5, [0, 0, 50, 50], iscrowd=1),  # 1, dropped: crowd
         _annotation(3, 12, 9, [5, 5, 5, 5]),  # the other image's, in between
-        _annotation(4, 11, 5, [90, 40, 30, 30]),  # 2 -> 1, reaches beyond the picture
+        _annotation(4, 11, 5, [90, 40, 30, 30]),  # 2 -> 1, reaches beyond the image
         _annotation(5, 11, 5, [30, 30, 0, 10]),  # 3, dropped: no width
         _annotation(6, 11, 9, [100, 10, 5, 5]),  # 4, dropped: outside
         _annotation(7, 11, 9, [-5, -5, 10.5, 10]),  # 5 -> 2
@@ -62,7 +62,7 @@ def test_reads_boxes_classes_and_relations(tmp_path):
     assert (first["image_id"], first["height"], first["width"]) == (11, 50, 100)
     assert [(a["category_id"], a["bbox"]) for a in first["annotations"]] == [
         (0, [10.0, 10.0, 30.0, 30.0]),
-        (1, [90.0, 40.0, 100.0, 50.0]),  # clipped to the 100 x 50 picture
+        (1, [90.0, 40.0, 100.0, 50.0]),  # clipped to the 100 x 50 image
         (2, [0.0, 0.0, 5.5, 5.0]),
     ]
     assert {a["bbox_mode"] for a in first["annotations"]} == {BoxMode.XYXY_ABS}
@@ -76,7 +76,7 @@ def test_reads_boxes_classes_and_relations(tmp_path):
 def test_a_dropped_crowd_annotation_does_not_shift_the_others(tmp_path):
     coco = _coco()
     with_crowd = _load(*_write(tmp_path, coco))[0]
-    # The same picture written without annotation 1 and with every relation renumbered by hand.
+    # The same image written without annotation 1 and with every relation renumbered by hand.
     del coco["annotations"][1]
     rel = _rel()
     rel["train"]["11"] = [[0, 1, 1], [4, 1, 2], [4, 0, 1], [4, 0, 1]]
@@ -212,7 +212,7 @@ def test_split_and_relation_file_by_name(tmp_path):
         _load(json_file, image_root, **options)
 
 
-def test_missing_pictures_folder(tmp_path, registered):
+def test_missing_images_folder(tmp_path, registered):
     _write(tmp_path)
     (tmp_path / "images").rmdir()
     with pytest.raises(EGTRError, match="images is missing.*Fetch it"):

@@ -1,4 +1,4 @@
-"""What holds for every format, and how formats and data sets get their names."""
+"""What holds for every format, and how formats and datasets get their names."""
 
 import tempfile
 from pathlib import Path
@@ -27,7 +27,7 @@ _xs, _ys = (st.integers(-20, (side + 40) // 2).map(lambda k: 2 * k) for side in 
 
 @st.composite
 def _scenes(draw):
-    """Pictures whose objects all have different classes, by which one recognises them in whatever place."""
+    """Images whose objects all have different classes, by which one recognises them in whatever place."""
     scenes = []
     for image_id in draw(st.lists(st.integers(1, 10**6), min_size=1, max_size=3, unique=True)):
         labels = draw(st.permutations(range(len(CLASSES))))[: draw(st.integers(0, len(CLASSES)))]
@@ -99,7 +99,7 @@ def test_registered_by_the_name_of_the_format(tmp_path, forget, format):
         with pytest.raises(EGTRError, match=Path(file).name):
             DatasetCatalog.get("by_name")
         Path(file).unlink()
-        with pytest.raises(EGTRError, match=f"{Path(file).name} is missing, which data set 'by_name' needs"):
+        with pytest.raises(EGTRError, match=f"{Path(file).name} is missing, which dataset 'by_name' needs"):
             DatasetCatalog.get("by_name")
         Path(file).write_bytes(content)
     assert DatasetCatalog.get("by_name")[0] == first
@@ -113,7 +113,13 @@ def test_annotations_of_a_data_set_of_another_library():
 def _load(rows, tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump({"DATASETS": {"REGISTER": rows}}))
-    return load_config(str(path))
+    return _load_and_register(str(path))
+
+
+def _load_and_register(path="", opts=()):
+    cfg = load_config(path, opts)
+    register_rows(cfg.DATASETS.REGISTER)
+    return cfg
 
 
 def test_register_in_yaml(tmp_path, forget, monkeypatch):
@@ -135,11 +141,11 @@ def test_register_in_yaml(tmp_path, forget, monkeypatch):
 
     # What a run saves, or another process loads, registers the same once more: nothing changes.
     (tmp_path / "saved.yaml").write_text(cfg.dump())
-    load_config(str(tmp_path / "saved.yaml"))
+    _load_and_register(str(tmp_path / "saved.yaml"))
     assert MetadataCatalog.get("yaml_set") is metadata
     # Unless its variable has got another value.
     monkeypatch.setenv("MY_DATA", "elsewhere")
-    load_config(str(tmp_path / "saved.yaml"))
+    _load_and_register(str(tmp_path / "saved.yaml"))
     assert MetadataCatalog.get("yaml_set").json_file == "elsewhere/train.json"
     # Another configuration may say something else by the same name.
     monkeypatch.chdir(tmp_path)
@@ -152,7 +158,7 @@ def test_register_in_yaml(tmp_path, forget, monkeypatch):
 
 
 def test_register_on_the_command_line(forget):
-    load_config(opts=["DATASETS.REGISTER", "[['typed_set', 'psg', 'psg.json#test', 'coco']]"])
+    _load_and_register(opts=["DATASETS.REGISTER", "[['typed_set', 'psg', 'psg.json#test', 'coco']]"])
     assert MetadataCatalog.get("typed_set").json_file == "psg.json"
     assert MetadataCatalog.get("typed_set").reader_options == {"split": "test"}
 
@@ -164,7 +170,7 @@ def test_nothing_is_registered_by_default():
 @pytest.mark.parametrize(
     "rows, message",
     [
-        ([["bad", "coco_sgg", "a", "b"]], r"\['bad', .*no data set format 'coco_sgg'. Did you mean 'coco_sg'\?"),
+        ([["bad", "coco_sgg", "a", "b"]], r"\['bad', .*no dataset format 'coco_sgg'. Did you mean 'coco_sg'\?"),
         ([["bad", 7, "a", "b"]], r"row \['bad', 7, .*write \[name, format, json_file, image_root\]"),
         ([["bad", "psg", "a#val", "b"]], r"row \['bad', .*: a: there is no split 'val'; take one of train, test"),
         ([["bad", "psg", "a"]], "write"),
@@ -177,7 +183,7 @@ def test_nothing_is_registered_by_default():
         ([["bad", "psg", "a", "b", {1: "c"}]], "1 is no key"),
         ([["bad", "psg", "a", "b", {"thing_classes": 5}]], "thing_classes is 5; give a list of names"),
         ([["bad", "psg", "a", "b", {"predicate_classes": "on"}]], "predicate_classes is 'on'; give a list of names"),
-        ([["scenes_val", "psg", "a", "b"]], "'scenes_val' is the name of another data set. Take another name"),
+        ([["scenes_val", "psg", "a", "b"]], "'scenes_val' is the name of another dataset. Take another name"),
     ],
 )
 def test_bad_rows(rows, message, tmp_path):
@@ -206,7 +212,7 @@ def test_a_row_that_its_owner_changes_is_another_row(forget):
 
 def test_a_row_that_names_no_format_leaves_the_old_one(forget):
     register_rows([["kept", "psg", "a", "b"]])
-    with pytest.raises(EGTRError, match="no data set format"):
+    with pytest.raises(EGTRError, match="no dataset format"):
         register_rows([["kept", "???", "a", "b"]])
     assert MetadataCatalog.get("kept").image_root == "b"
 

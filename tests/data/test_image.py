@@ -1,4 +1,4 @@
-"""Pictures of every mode, read from real files, come out as people see them."""
+"""Images of every mode, read from real files, come out as people see them."""
 
 import io
 import struct
@@ -31,12 +31,12 @@ def assert_looks_like(image, expected, tolerance=0):
 
 
 def test_rgb_in_common_formats(tmp_path):
-    picture = Image.fromarray(RGB)
+    image = Image.fromarray(RGB)
     for name in ("a.png", "a.bmp", "a.tif", "a.ppm"):
-        assert_looks_like(load_image(save(tmp_path, picture, name)), RGB)
-    assert_looks_like(load_image(save(tmp_path, picture, "a.webp", lossless=True)), RGB)
+        assert_looks_like(load_image(save(tmp_path, image, name)), RGB)
+    assert_looks_like(load_image(save(tmp_path, image, "a.webp", lossless=True)), RGB)
     # JPEG at its best quality, without thinning out colour, is off by a few steps
-    assert_looks_like(load_image(save(tmp_path, picture, "a.jpg", quality=100, subsampling=0)), RGB, tolerance=6)
+    assert_looks_like(load_image(save(tmp_path, image, "a.jpg", quality=100, subsampling=0)), RGB, tolerance=6)
 
 
 def test_gray_palette_and_bilevel(tmp_path):
@@ -203,8 +203,8 @@ def test_bad_files(tmp_path):
     (tmp_path / "empty.png").write_bytes(b"")
     for name, message in (
         ("half.jpg", "is the file whole"),
-        ("text.jpg", "not a picture"),
-        ("empty.png", "not a picture"),
+        ("text.jpg", "not an image"),
+        ("empty.png", "not an image"),
         ("none.png", "no such file"),
         ("", "is a folder"),
     ):
@@ -241,5 +241,5 @@ def test_find_images(tmp_path):
     assert names("missing.png", "a.jpg", "", "a.*") == ["missing.png", "a.jpg", "b.PNG", "odd[1].png"]
     for empty in ("*.gif", "empty"):
         (tmp_path / "empty").mkdir(exist_ok=True)
-        with pytest.raises(EGTRError, match="no picture there"):
+        with pytest.raises(EGTRError, match="no image there"):
             names("a.jpg", empty)

@@ -11,7 +11,7 @@ from egtr.data.datasets.annotations import ERROR, WARNING
 from egtr.data.datasets.label_studio import read_label_studio
 from egtr.structures import EGTRError
 
-# Pictures of 200 x 100 pixels: one percent is 2 pixels across and 1 pixel down.
+# Images of 200 x 100 pixels: one percent is 2 pixels across and 1 pixel down.
 SIZE = {"original_width": 200, "original_height": 100, "image_rotation": 0}
 
 
@@ -154,7 +154,7 @@ def test_several_labels_on_a_box(read):
     [
         ([box("a", "x"), relation("a", "gone", "on")], "missing-object", "there is no box gone"),
         ([box("a", "x"), relation("a", "a", "on", direction="up")], "bad-direction", "'up'"),
-        ([box("a", "x", image_rotation=90)], "turned-picture", "turned"),
+        ([box("a", "x", image_rotation=90)], "turned-image", "turned"),
         ([box("a", "x"), box("b", "x", original_width=201)], "bad-size", "201"),
         ([box("a", "x", width="wide")], "bad-box", "'wide'"),
         ([box("a", "x", width=None)], "bad-box", "None"),
@@ -194,14 +194,14 @@ def test_exports_without_relations_are_refused(tmp_path, content):
         read_label_studio(tmp_path / "export.json")
 
 
-def test_pictures_on_which_nothing_is_drawn(read, tmp_path):
+def test_images_on_which_nothing_is_drawn(read, tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((30, 40, 3), dtype=np.uint8))
-    (tmp_path / "b.png").write_text("no picture")
+    (tmp_path / "b.png").write_text("no image")
     annotations = read(task(1, image="a.png"), task(2, image="b.png"), image_root=tmp_path)
     (image,) = annotations.images
     assert (image.height, image.width, image.boxes.shape, image.relations.shape) == (30, 40, (0, 4), (0, 3))
     (problem,) = annotations.problems
-    assert problem.kind == "broken-picture" and "b.png" in problem.message
+    assert problem.kind == "broken-image" and "b.png" in problem.message
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_pictures_on_which_nothing_is_drawn(read, tmp_path):
         ("absent.jpg", "absent.jpg", None),
     ],
 )
-def test_names_of_pictures(read, tmp_path, reference, without_folder, in_folder):
+def test_names_of_images(read, tmp_path, reference, without_folder, in_folder):
     root = tmp_path / "photos"
     (root / "shelf").mkdir(parents=True)
     names = ("photo.jpg", "11111111-kept.jpg", "0f6142fb-twice.jpg", "my photo (1).jpg", "küche.jpg", "shelf/cup.jpg")
@@ -233,7 +233,7 @@ def test_names_of_pictures(read, tmp_path, reference, without_folder, in_folder)
     assert read(task(1, box("a", "x"), image=reference)).images[0].file_name == without_folder
     annotations = read(task(1, box("a", "x"), image=reference), image_root=root)
     assert [image.file_name for image in annotations.images] == ([] if in_folder is None else [in_folder])
-    assert kinds(annotations, ERROR) == ([] if in_folder else ["missing-picture"])
+    assert kinds(annotations, ERROR) == ([] if in_folder else ["missing-image"])
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_names_that_lead_elsewhere_are_refused(read, tmp_path, reference):
     (tmp_path / "photos").mkdir()
     (tmp_path / "secret.jpg").touch()
     annotations = read(task(1, box("a", "x"), image=reference), image_root=tmp_path / "photos")
-    assert annotations.images == [] and kinds(annotations, ERROR) == ["missing-picture"]
+    assert annotations.images == [] and kinds(annotations, ERROR) == ["missing-image"]
 
 
 def test_an_absolute_name_stays_in_the_folder(read, tmp_path):
@@ -265,18 +265,18 @@ def test_an_absolute_name_stays_in_the_folder(read, tmp_path):
     assert read(task(1, box("a", "x"), image=reference), image_root=root).images == []
 
 
-def test_the_field_that_names_the_picture(read):
+def test_the_field_that_names_the_image(read):
     renamed = task(1, box("a", "x"))
-    renamed["data"] = {"photo": "/data/upload/1/0f6142fb-photo.JPG?size=1", "note": "no picture"}
+    renamed["data"] = {"photo": "/data/upload/1/0f6142fb-photo.JPG?size=1", "note": "no image"}
     assert read(renamed).images[0].file_name == "photo.JPG"
     renamed["data"]["second"] = "b.png"
-    assert kinds(read(renamed), ERROR) == ["missing-picture"]
+    assert kinds(read(renamed), ERROR) == ["missing-image"]
 
 
-def test_two_tasks_with_one_picture(read):
+def test_two_tasks_with_one_image(read):
     annotations = read(task(1, box("a", "x")), task(2, box("a", "x"), image="/data/upload/1/11111111-photo.jpg"))
-    assert kinds(annotations, ERROR) == ["repeated-picture"]
-    assert "2 tasks mean the picture photo.jpg" in annotations.problems[0].message
+    assert kinds(annotations, ERROR) == ["repeated-image"]
+    assert "2 tasks mean the image photo.jpg" in annotations.problems[0].message
 
 
 def test_rectangles_without_ids_are_two(read):

@@ -119,7 +119,7 @@ def test_every_relation_still_joins_the_same_two_objects(tmp_path_factory, scene
     assert mapped["relations"].shape == (len(surviving), 3) and mapped["relations"].dtype == torch.int64
     assert [(classes[s], classes[o], p) for s, o, p in mapped["relations"].tolist()] == surviving
 
-    # The picture moved along: the middle of a box shows its object's colour.
+    # The image moved along: the middle of a box shows its object's colour.
     for (x0, y0, x1, y1), label in zip(instances.gt_boxes.tensor.tolist(), classes, strict=True):
         if x1 - x0 >= 8 and y1 - y0 >= 8:
             shown = mapped["image"][:, int((y0 + y1) / 2), int((x0 + x1) / 2)].numpy().astype(int)
@@ -129,7 +129,7 @@ def test_every_relation_still_joins_the_same_two_objects(tmp_path_factory, scene
 def _record(tmp_path, pixels=None, **more):
     if pixels is None:
         pixels = np.zeros((20, 30, 3), dtype=np.uint8)
-    file_name = tmp_path / "picture.png"
+    file_name = tmp_path / "image.png"
     Image.fromarray(pixels).save(file_name)
     annotations = [
         {"bbox": [2, 4, 10, 8], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 3},
@@ -155,11 +155,11 @@ def test_test_time_leaves_annotations_and_duplicates_alone(tmp_path):
     assert (mapped["height"], mapped["width"]) == (20, 30)
     assert mapped["annotations"] == record["annotations"] and mapped["relations"] == record["relations"]
     assert "instances" not in mapped
-    mapped["annotations"][0]["bbox"][0] = -1  # a copy: the data set stays as it is
+    mapped["annotations"][0]["bbox"][0] = -1  # a copy: the dataset stays as it is
     assert record["annotations"][0]["bbox"][0] == 2
 
 
-def test_picture_without_annotations(tmp_path):
+def test_image_without_annotations(tmp_path):
     mapped = SceneGraphMapper(True, augmentations=[])(_record(tmp_path, annotations=[], relations=[]))
     assert len(mapped["instances"]) == 0 and mapped["instances"].gt_boxes.tensor.shape == (0, 4)
     assert mapped["instances"].gt_classes.dtype == torch.int64
@@ -172,10 +172,10 @@ def test_all_objects_cropped_away(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1"])
-def test_pictures_of_every_mode_become_rgb(tmp_path, mode):
+def test_images_of_every_mode_become_rgb(tmp_path, mode):
     record = _record(tmp_path)
-    picture = Image.new("RGB", (30, 20), (255, 0, 0) if mode in ("RGB", "RGBA", "P") else (255, 255, 255))
-    picture.convert(mode).save(record["file_name"])
+    drawn = Image.new("RGB", (30, 20), (255, 0, 0) if mode in ("RGB", "RGBA", "P") else (255, 255, 255))
+    drawn.convert(mode).save(record["file_name"])
     image = SceneGraphMapper(True, augmentations=[])(record)["image"]
     assert image.shape == (3, 20, 30) and image.dtype == torch.uint8
     assert image[:, 0, 0].tolist() == ([255, 0, 0] if mode in ("RGB", "RGBA", "P") else [255, 255, 255])
@@ -197,22 +197,22 @@ def test_size_is_added_where_the_dict_lacks_it(tmp_path):
 
 def test_messages_name_the_file(tmp_path):
     mapper = SceneGraphMapper(True, augmentations=[])
-    with pytest.raises(EGTRError, match=r"picture\.png: fields height, width are 20, 99, but .* 20 high and 30 wide"):
+    with pytest.raises(EGTRError, match=r"image\.png: fields height, width are 20, 99, but .* 20 high and 30 wide"):
         mapper(_record(tmp_path, width=99))
-    with pytest.raises(EGTRError, match=r"picture\.png \(image id 5\): field relations .* 2 annotations"):
+    with pytest.raises(EGTRError, match=r"image\.png \(image id 5\): field relations .* 2 annotations"):
         mapper(_record(tmp_path, relations=[[0, 2, 0]]))
     record = _record(tmp_path)
-    (tmp_path / "picture.png").write_bytes(b"no picture")
-    with pytest.raises(EGTRError, match=r"picture\.png: cannot be read as a picture"):
+    (tmp_path / "image.png").write_bytes(b"no image")
+    with pytest.raises(EGTRError, match=r"image\.png: cannot be read as an image"):
         mapper(record)
-    (tmp_path / "picture.png").unlink()
-    with pytest.raises(EGTRError, match=r"picture\.png: cannot be read as a picture"):
+    (tmp_path / "image.png").unlink()
+    with pytest.raises(EGTRError, match=r"image\.png: cannot be read as an image"):
         mapper(record)
 
 
 @pytest.fixture
 def sided():
-    """Metadata of a data set with predicates that know left from right."""
+    """Metadata of a dataset with predicates that know left from right."""
     metadata = MetadataCatalog.get("sided")
     metadata.set(thing_classes=["thing"] * 4, predicate_classes=["left of", "on", "right of"])
     DatasetCatalog.register("sided", list)
@@ -299,7 +299,7 @@ def test_all_predicates_of_a_pair_are_the_default_and_draw_nothing(tmp_path):
     np.random.seed(0)
     mapped = SceneGraphMapper(True, augmentations=[])(record)
     assert mapped["relations"].tolist() == [[0, 1, 2], [1, 0, 0], [0, 1, 1], [1, 1, 0], [0, 1, 0]]
-    # The draws of augmentations are those of a data set without such predicates.
+    # The draws of augmentations are those of a dataset without such predicates.
     drawn = np.random.rand()
     np.random.seed(0)
     assert drawn == np.random.rand()
@@ -320,7 +320,7 @@ def test_predicates_per_pair_as_the_data_set_or_the_configuration_says(sided, ti
     assert mapper("one", tiny_dataset.train, "sided")
     with pytest.raises(EGTRError, match="INPUT.PREDICATES_PER_PAIR is 'two'; take 'auto', 'all' or 'one'"):
         mapper("two", "sided")
-    # A detector alone reads no relations, so that its data sets need not agree.
+    # A detector alone reads no relations, so that its datasets need not agree.
     cfg.MODEL.EGTR.RELATION.ENABLED = False
     assert not mapper("auto", tiny_dataset.train, "sided")
 

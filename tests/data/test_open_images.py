@@ -62,7 +62,7 @@ def test_categories_from_another_place(tmp_path):
         (lambda r: r["bbox"].__setitem__(1, [1, 2, 3]), 'annotation 1, field "bbox": expected four finite numbers'),
         (lambda r: r["det_labels"].__setitem__(2, "Man"), 'annotation 2, field "det_labels": expected the number'),
         (lambda r: r["det_labels"].__setitem__(2, 3), "annotation 2: there is no class 3; classes are numbered 0..2"),
-        (lambda r: r["rel"].append([0, 3, 0]), "relation 4 = [0, 3, 0]: object 3 is not among the picture's 3"),
+        (lambda r: r["rel"].append([0, 3, 0]), "relation 4 = [0, 3, 0]: object 3 is not among the image's 3"),
         (lambda r: r["rel"].append([0, 2, 2]), "relation 4 = [0, 2, 2]: predicates are numbered 0..1"),
         (lambda r: r["rel"].append([0, 2, -1]), "relation 4 = [0, 2, -1]"),
         (lambda r: r["rel"].append([0, 2]), 'field "rel": expected a list of [subject, object, predicate]'),
@@ -81,7 +81,7 @@ def test_malformed_entries(tmp_path, damage, words):
     assert len(annotations.images) == 2
 
 
-def test_an_entry_that_names_no_picture(tmp_path):
+def test_an_entry_that_names_no_image(tmp_path):
     annotations = _read(tmp_path, [*_content(), {"img_fn": 5}, "x"])
     assert [p.kind for p in annotations.problems] == ["bad-image", "bad-image"]
     assert 'vrd-val-anno.json: entry 2: field "img_fn"' in annotations.problems[0].message
@@ -91,7 +91,7 @@ def test_an_entry_that_names_no_picture(tmp_path):
 @pytest.mark.parametrize(
     "content, categories, words",
     [
-        ({}, CATEGORIES, r"vrd-val-anno\.json: expected a list of pictures, got \{\}"),
+        ({}, CATEGORIES, r"vrd-val-anno\.json: expected a list of images, got \{\}"),
         ([], {"obj": ["Man"]}, r'categories_dict\.json: field "rel" is missing'),
         ([], {"obj": [1], "rel": []}, r'categories_dict\.json: field "obj" must be a list of names'),
         ([], [], r'categories_dict\.json: field "obj" is missing'),

@@ -22,7 +22,7 @@ from tests.data.exact_transforms import flatten, follow_box, trace_back
 PREDICATES = ["left of", "right of", "on", "above", "below"]
 MIRRORED = [1, 0, 2, 3, 4]  # above and below are a pair as well, but not one of mirroring
 NUM_CLASSES = 7
-# Chances of boxes inside the picture, partly or wholly outside, without area, and of two in one place.
+# Chances of boxes inside the image, partly or wholly outside, without area, and of two in one place.
 PLACES = (0.5, 0.2, 0.1, 0.1, 0.1)
 
 
@@ -89,7 +89,7 @@ def configurations(draw) -> CfgNode:
 
 @dataclass
 class Mapped:
-    """What the mapper made of a scene, and what happened to the picture."""
+    """What the mapper made of a scene, and what happened to the image."""
 
     record: dict
     steps: list
@@ -103,7 +103,7 @@ class Mapped:
 
 
 def run_mapper(folder, scene: ImageAnnotations, cfg: CfgNode, seed: int, resampling=None) -> Mapped:
-    """Through the reader's last step and the mapper of the configuration, on a picture on disk."""
+    """Through the reader's last step and the mapper of the configuration, on an image on disk."""
     # The colour of a pixel says where it was: red its column, green its row.
     pixels = np.zeros((scene.height, scene.width, 3), dtype=np.uint8)
     pixels[..., 0], pixels[..., 1] = 2 * np.arange(scene.width), 2 * np.arange(scene.height)[:, None]
@@ -144,7 +144,7 @@ def surviving_relations(scene: ImageAnnotations, mapped: Mapped) -> list[tuple[i
 
 
 def coarsest_pixels(steps: list) -> tuple[float, float]:
-    """Width and height of a pixel, in pixels of the original, where the picture is coarsest on its way."""
+    """Width and height of a pixel, in pixels of the original, where the image is coarsest on its way."""
     scales = [(1.0, 1.0)]
     for step in steps:
         if isinstance(step, T.ResizeTransform):
@@ -166,7 +166,7 @@ def test_relations_stay_with_their_objects(tmp_path_factory, scene, cfg, seed):
     assert mapped.classes == list(expected)
     np.testing.assert_allclose(mapped.boxes, np.array(list(expected.values())).reshape(-1, 4), atol=1e-3)
 
-    # The picture moved along with the boxes.
+    # The image moved along with the boxes.
     (height, width), coarseness = mapped.size, coarsest_pixels(mapped.steps)
     for x1, y1, x2, y2 in mapped.boxes.tolist():
         column, row = min(int((x1 + x2) / 2), width - 1), min(int((y1 + y2) / 2), height - 1)
@@ -194,7 +194,7 @@ def test_resampling_only_leaves_out_frequent_predicates(tmp_path_factory, scene,
     mapped = run_mapper(tmp_path_factory.getbasetemp(), scene, cfg, seed, resampling)
     rows = surviving_relations(scene, mapped)
     assert [row for row in rows if row in mapped.relations] == mapped.relations
-    # The picture is worth its rarest predicate, also where a crop took that one's objects; reading took those without
+    # The image is worth its rarest predicate, also where a crop took that one's objects; reading took those without
     # area. Left and right are worth the same, so that mirroring makes no difference.
     usable = scene.usable()
     most = max((worth[p] for s, o, p in scene.relations if usable[s] and usable[o]), default=1.0)

@@ -5,7 +5,7 @@ from egtr.structures import EGTRError
 from tests.data.raw_files import write_json
 
 
-def _picture(image_id, **changes):
+def _image(image_id, **changes):
     return {
         "image_id": image_id,
         "file_name": f"val2017/{image_id}.jpg",
@@ -24,9 +24,9 @@ def _picture(image_id, **changes):
     }
 
 
-def _content(*pictures, **changes):
+def _content(*images, **changes):
     return {
-        "data": list(pictures),
+        "data": list(images),
         "thing_classes": ["person", "bench"],
         "stuff_classes": ["sky", "grass"],
         "predicate_classes": ["on", "over"],
@@ -41,7 +41,7 @@ def _read(tmp_path, content, fragment="", **options):
 
 
 def test_reads_objects_and_relations(tmp_path):
-    annotations = _read(tmp_path, _content(_picture("1")))
+    annotations = _read(tmp_path, _content(_image("1")))
     assert annotations.thing_classes == ["person", "bench", "sky", "grass"]
     assert annotations.predicate_classes == ["on", "over"]
     (record,) = to_dataset_dicts(annotations)
@@ -57,7 +57,7 @@ def test_reads_objects_and_relations(tmp_path):
 
 @pytest.mark.parametrize("split, expected", [("train", ["1", 4]), ("test", ["2", "3"]), (None, ["1", "2", "3", 4])])
 def test_splits(tmp_path, split, expected):
-    content = _content(*map(_picture, ["1", "2", "3", 4]))
+    content = _content(*map(_image, ["1", "2", "3", 4]))
     assert [image.image_id for image in _read(tmp_path, content, split=split).images] == expected
     if split:
         assert [image.image_id for image in _read(tmp_path, content, f"#{split}").images] == expected
@@ -87,24 +87,24 @@ def test_no_such_split(tmp_path, split):
             {"annotations": [{"bbox": [0, 0, 9, 9], "category_id": 4}], "relations": []},
             "annotation 0: there is no class 4; classes are numbered 0..3",
         ),
-        ({"relations": [[0, 3, 0]]}, "relation 0 = [0, 3, 0]: object 3 is not among the picture's 3 annotations"),
+        ({"relations": [[0, 3, 0]]}, "relation 0 = [0, 3, 0]: object 3 is not among the image's 3 annotations"),
         ({"relations": [[0, 2, 2]]}, "relation 0 = [0, 2, 2]: predicates are numbered 0..1"),
         ({"relations": [[0, 2, 1.5]]}, 'field "relations": expected a list of [subject, object, predicate]'),
         ({"relations": None}, 'field "relations"'),
     ],
 )
 def test_malformed_entries(tmp_path, changes, words):
-    annotations = _read(tmp_path, _content(_picture("1"), _picture("5", **changes)))
+    annotations = _read(tmp_path, _content(_image("1"), _image("5", **changes)))
     with pytest.raises(EGTRError) as error:
         to_dataset_dicts(annotations)
     assert f"{tmp_path}/psg.json: image id 5, " in str(error.value) and words in str(error.value)
-    # A check sees the picture all the same, and the sound one untouched.
+    # A check sees the image all the same, and the sound one untouched.
     assert [annotations.is_sound(image) for image in annotations.images][0]
     assert len(annotations.images) == 2
 
 
-def test_an_entry_that_names_no_picture(tmp_path):
-    annotations = _read(tmp_path, _content(_picture(None), _picture("1")), split="train")
+def test_an_entry_that_names_no_image(tmp_path):
+    annotations = _read(tmp_path, _content(_image(None), _image("1")), split="train")
     assert [problem.kind for problem in annotations.problems] == ["bad-image"]
     assert 'psg.json: entry 0 of "data": field "image_id"' in annotations.problems[0].message
     assert [image.image_id for image in annotations.images] == ["1"]

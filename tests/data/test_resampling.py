@@ -13,7 +13,7 @@ from egtr.data.resampling import PredicateResampling
 from egtr.data.sampler import ResumableSampler
 from egtr.structures import EGTRError
 
-# Ten pictures. Predicate 0 is on all but the last, which has none; 1 is on one picture, where it stands twice and
+# Ten images. Predicate 0 is on all but the last, which has none; 1 is on one image, where it stands twice and
 # counts once; 2 on none; 3 on four. Shares: 0.9, 0.1, 0, 0.4.
 RECORDS = [
     {"relations": [[0, 1, 0], [1, 2, 1], [2, 1, 1]]},
@@ -29,7 +29,7 @@ def test_repetitions_by_hand():
     np.testing.assert_allclose(resampling.predicate_repeats, [1, 3, 1, 1.5])
     repeats = [resampling.repeats(record["relations"]) for record in RECORDS]
     np.testing.assert_allclose(repeats, [3, 1.5, 1.5, 1.5, 1.5, 1, 1, 1, 1, 1])
-    # At a lower threshold frequent predicates are worth one picture, never less: sqrt(0.4 / 0.9) < 1.
+    # At a lower threshold frequent predicates are worth one image, never less: sqrt(0.4 / 0.9) < 1.
     resampling = PredicateResampling.from_dataset_dicts(RECORDS, threshold=0.4)
     np.testing.assert_allclose(resampling.predicate_repeats, [1, 2, 1, 1])
 
@@ -41,10 +41,10 @@ def test_a_set_without_relations_repeats_nothing():
     assert resampling.thin_out(np.zeros((0, 3), dtype=np.int64), 1.0).shape == (0, 3)
 
 
-def test_pictures_come_as_often_as_they_are_worth():
+def test_images_come_as_often_as_they_are_worth():
     resampling = PredicateResampling.from_dataset_dicts(RECORDS, threshold=0.9)
     sampler = resampling.build_sampler(RECORDS, seed=0)
-    # An epoch has 3 + 4 * 1.5 + 5 * 1 = 14 pictures in the mean; count over about 500 of them.
+    # An epoch has 3 + 4 * 1.5 + 5 * 1 = 14 images in the mean; count over about 500 of them.
     seen = np.bincount(list(itertools.islice(sampler, 7000)), minlength=10) / 500
     # Whole factors are kept in every epoch. A factor of 1.5 comes once or twice, at even odds: its mean over 500
     # epochs has a standard deviation of 0.5 / sqrt(500) = 0.022; and the last epoch is cut short.
@@ -62,10 +62,10 @@ def test_relations_of_frequent_predicates_are_left_out_as_often_as_they_should()
         left = resampling.thin_out(relations, 3.0)
         assert left.tolist() == [row for row in relations.tolist() if row in left.tolist()]  # the order is kept
         stayed += [row in left.tolist() for row in relations.tolist()]
-    # On a picture that comes 3 times, predicate 0 goes with 0.6 * (3 - 1) / 3 = 0.4, predicate 3 with
-    # 0.6 * (3 - 1.5) / 3 = 0.3 and the rarest, to which the picture owes its 3, never. Standard deviation 0.011.
+    # On an image that comes 3 times, predicate 0 goes with 0.6 * (3 - 1) / 3 = 0.4, predicate 3 with
+    # 0.6 * (3 - 1.5) / 3 = 0.3 and the rarest, to which the image owes its 3, never. Standard deviation 0.011.
     np.testing.assert_allclose(stayed / 2000, [0.6, 1, 1, 0.7], atol=0.035)
-    # A picture that is not repeated keeps everything.
+    # An image that is not repeated keeps everything.
     frequent = relations[[0, 0]]
     assert resampling.thin_out(frequent, 1.0).tolist() == frequent.tolist()
     # 2 * (3 - 1) / 3 and 2 * (3 - 1.5) / 3 are at least 1: certain.
@@ -91,7 +91,7 @@ def test_the_order_goes_on_from_any_batch(predicates_of, threshold, groups, skip
     resumed = make()
     resumed.skip = skip
     assert list(itertools.islice(resumed, 20)) == whole[2 * skip :]
-    # Batches do not mix the groups (pictures upright and lying).
+    # Batches do not mix the groups (images upright and lying).
     assert all(groups[first] == groups[second] for first, second in zip(whole[::2], whole[1::2], strict=True))
 
 
@@ -116,7 +116,7 @@ def _seen(loader, number):
 def test_repeat_factor_in_the_loader(tiny_dataset):
     cfg = _cfg(tiny_dataset, METHOD="repeat_factor", THRESHOLD=1.0)
     records = DatasetCatalog.get(tiny_dataset.train)
-    # The factors anew, picture by picture.
+    # The factors anew, image by image.
     predicates_of = {record["image_id"]: {p for _, _, p in record["relations"]} for record in records}
     share = {p: sum(p in own for own in predicates_of.values()) / len(records) for p in range(4)}
     worth = {image_id: max(math.sqrt(1 / share[p]) for p in own) for image_id, own in predicates_of.items()}
@@ -150,7 +150,7 @@ def test_bilevel_in_the_loader(tiny_dataset):
     dropped = 0
     for image_id, relations in itertools.chain.from_iterable(seen):
         rows = records[image_id]
-        # DROP is so high that of relations more frequent than the rarest of the picture only those close to it may
+        # DROP is so high that of relations more frequent than the rarest of the image only those close to it may
         # stay, and the rarest always does.
         assert [row for row in relations if share[row[2]] == rarest[image_id]] == [
             row for row in rows if share[row[2]] == rarest[image_id]

@@ -11,7 +11,7 @@ from egtr.data.sampler import ResumableSampler
 
 
 def test_by_hand():
-    # Pictures 1 and 3 are of the other group: 0 waits for 2, 1 for 3; of the second round 0 for 2 again.
+    # Images 1 and 3 are of the other group: 0 waits for 2, 1 for 3; of the second round 0 for 2 again.
     def make():
         return ResumableSampler([0, 1, 2, 3, 4, 0, 1, 2, 3, 4], batch_size=2, groups=[0, 1, 0, 1, 0])
 
@@ -30,7 +30,7 @@ def test_batches_are_detectron2s_from_any_batch_on(groups, batch_size, skip, see
     sampler = ResumableSampler(TrainingSampler(len(groups), seed=seed), batch_size, groups)
     sampler.skip = skip
     ours = list(itertools.islice(sampler, 3 * batch_size))
-    # Detectron2's own grouping of the same pictures, as wide or as high as their group says, after they were read.
-    pictures = ({"width": 1 + groups[k], "height": 1.5, "id": k} for k in TrainingSampler(len(groups), seed=seed))
-    batches = itertools.islice(AspectRatioGroupedDataset(pictures, batch_size), skip, skip + 3)
-    assert ours == [picture["id"] for batch in batches for picture in batch]
+    # Detectron2's own grouping of the same images, as wide or as high as their group says, after they were read.
+    images = ({"width": 1 + groups[k], "height": 1.5, "id": k} for k in TrainingSampler(len(groups), seed=seed))
+    batches = itertools.islice(AspectRatioGroupedDataset(images, batch_size), skip, skip + 3)
+    assert ours == [image["id"] for batch in batches for image in batch]

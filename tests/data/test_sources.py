@@ -1,4 +1,4 @@
-"""What counts as a source of pictures, in which order they come, and what is said about those that fail."""
+"""What counts as a source of images, in which order they come, and what is said about those that fail."""
 
 import io
 import threading
@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from egtr.data import sources
-from egtr.data.sources import Pictures, read_ahead
+from egtr.data.sources import ImageStream, read_ahead
 from egtr.structures import EGTRError
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -22,7 +22,7 @@ def folder(tmp_path):
     """a.png (red, 6 wide and 4 high), b.png (blue), notes.txt."""
     for name, color in (("a.png", RED), ("b.png", BLUE)):
         Image.new("RGB", (6, 4), color).save(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     return tmp_path
 
 
@@ -37,11 +37,11 @@ def write_video(path, num_frames=5):
 
 
 def read(source, channel_order=None):
-    """First pixel of each picture, or the message of its error."""
+    """First pixel of each image, or the message of its error."""
     found = []
-    for picture in Pictures(source, channel_order):
+    for image in ImageStream(source, channel_order):
         try:
-            found.append(tuple(picture.read()[0, 0].tolist()))
+            found.append(tuple(image.read()[0, 0].tolist()))
         except EGTRError as error:
             found.append(str(error))
     return found
@@ -59,7 +59,7 @@ def read(source, channel_order=None):
     lambda path: (str(path),),
     lambda path: iter([path]),
 ])  # fmt: skip
-def test_a_picture_in_any_form(folder, make):
+def test_a_image_in_any_form(folder, make):
     assert read(make(folder / "a.png")) == [RED]
 
 
@@ -74,26 +74,26 @@ def test_pixels_need_their_order():
 
 def test_folders_and_patterns(folder):
     assert read(folder) == read(str(folder / "*.png")) == [RED, BLUE]
-    assert Pictures(folder).total == 2
-    names = [Path(picture.file_name).name for picture in Pictures([folder / "b.png", folder])]
+    assert ImageStream(folder).total == 2
+    names = [Path(image.file_name).name for image in ImageStream([folder / "b.png", folder])]
     # a list is what its parts are: nothing is left out of it
     assert names == ["b.png", "a.png", "b.png"]
     assert read([np.zeros((4, 6), np.uint8), folder / "b.png"], "RGB") == [(0, 0, 0), BLUE]
 
 
-def test_where_pictures_come_from(folder):
-    (picture,) = Pictures(str(folder / "a.png"))
-    assert (picture.file_name, picture.frame, picture.time) == (str(folder / "a.png"), None, None)
+def test_where_images_come_from(folder):
+    (image,) = ImageStream(str(folder / "a.png"))
+    assert (image.file_name, image.frame, image.time) == (str(folder / "a.png"), None, None)
     with open(folder / "a.png", "rb") as file:
-        assert [picture.file_name for picture in Pictures(file)] == [str(folder / "a.png")]
-    assert [picture.file_name for picture in Pictures((folder / "a.png").read_bytes())] == [None]
+        assert [image.file_name for image in ImageStream(file)] == [str(folder / "a.png")]
+    assert [image.file_name for image in ImageStream((folder / "a.png").read_bytes())] == [None]
 
 
 def test_frames_of_a_video(folder):
     path = str(write_video(folder / "CLIP.AVI"))
-    pictures = Pictures([folder / "a.png", path])
-    assert pictures.total == 6
-    _, *frames = pictures
+    images = ImageStream([folder / "a.png", path])
+    assert images.total == 6
+    _, *frames = images
     assert [(frame.file_name, frame.frame) for frame in frames] == [(path, i) for i in range(5)]
     assert [frame.time for frame in frames] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
     # read after all of them were decoded, so none is kept in the decoder's own memory; JPEG is not exact
@@ -136,7 +136,7 @@ def test_a_video_that_ends_early_is_named(folder, monkeypatch, caplog):
     monkeypatch.setattr(sources.cv2, "VideoCapture", Cut)
     for name, number in (("cut.avi", 17), ("near.mov", 18)):
         (folder / name).touch()
-        assert len(list(Pictures(folder / name))) == number
+        assert len(list(ImageStream(folder / name))) == number
     (message,) = caplog.messages
     assert "cut.avi: ended after 17 of about 20 frames" in message
 
@@ -162,15 +162,15 @@ class Camera:
 def test_camera(monkeypatch):
     monkeypatch.setattr(sources.cv2, "VideoCapture", Camera)
     monkeypatch.setattr(Camera, "released", 0)
-    assert Pictures(1).total is None
-    frames = list(Pictures(1))
+    assert ImageStream(1).total is None
+    frames = list(ImageStream(1))
     assert [(frame.file_name, frame.frame) for frame in frames] == [(None, 0), (None, 1), (None, 2)]
     assert 0 <= frames[0].time <= frames[2].time < 60
     assert tuple(frames[0].read()[0, 0].tolist()) == RED
     assert read(np.int64(2)) == ["camera 2: no frame can be read; is it there, and free?"]
     assert Camera.released == 2
     # whoever stops early frees the camera as well
-    stream = iter(Pictures(1))
+    stream = iter(ImageStream(1))
     next(stream)
     stream.close()
     assert Camera.released == 3
@@ -179,32 +179,32 @@ def test_camera(monkeypatch):
 @pytest.mark.parametrize(("source", "message"), [
     ("https://host/a.png", "https://host/a.png: is a URL, and nothing is fetched"),
     (["a.png", "file:///a.png"], "is a URL"),
-    ({"a.png": 1}, "dict holds no picture"),
-    (None, "NoneType holds no picture"),
-    (True, "bool holds no picture"),
-    ([3.5], "float holds no picture"),
+    ({"a.png": 1}, "dict holds no image"),
+    (None, "NoneType holds no image"),
+    (True, "bool holds no image"),
+    ([3.5], "float holds no image"),
     ([[0, 255], [255, 0]], "list inside a list"),
-    ("none*.png", "no picture there"),
+    ("none*.png", "no image there"),
     # OpenCV would end the process
     (-1, "camera -1: cameras are counted from 0"),
     ([-2], "camera -2: cameras are counted from 0"),
 ])  # fmt: skip
 def test_refused_at_once(source, message):
     with pytest.raises(EGTRError, match=message):
-        Pictures(source)
+        ImageStream(source)
 
 
 def test_an_iterator_is_asked_one_by_one(folder):
     asked = []
 
     def generate():
-        for part in (folder / "a.png", "https://host/a.png", b"no picture", [folder], folder / "none.png", folder):
+        for part in (folder / "a.png", "https://host/a.png", b"no image", [folder], folder / "none.png", folder):
             asked.append(part)
             yield part
 
-    pictures = Pictures(generate())
-    assert pictures.total is None and not asked
-    stream = iter(pictures)
+    images = ImageStream(generate())
+    assert images.total is None and not asked
+    stream = iter(images)
     next(stream)
     assert len(asked) == 1
     messages = []
@@ -213,11 +213,11 @@ def test_an_iterator_is_asked_one_by_one(folder):
             next(stream).read()
         messages.append(str(caught.value))
     assert messages[0].startswith("source 1: https://host/a.png: is a URL")
-    assert messages[1].startswith("source 2: picture: not a picture")
+    assert messages[1].startswith("source 2: image: not an image")
     assert messages[2].startswith("source 3: list inside a list")
     # a file's name says where
     assert messages[3] == f"{folder / 'none.png'}: there is no such file"
-    assert [tuple(picture.read()[0, 0].tolist()) for picture in stream] == [RED, BLUE]
+    assert [tuple(image.read()[0, 0].tolist()) for image in stream] == [RED, BLUE]
 
 
 def test_read_ahead_keeps_order_and_distance():

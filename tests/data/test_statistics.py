@@ -13,7 +13,7 @@ from egtr.structures import EGTRError, TripletCounts
 
 def _record(classes, relations, crowd=()):
     annotations = [{"category_id": label, "iscrowd": int(k in crowd)} for k, label in enumerate(classes)]
-    return {"file_name": "picture.png", "image_id": 7, "annotations": annotations, "relations": relations}
+    return {"file_name": "image.png", "image_id": 7, "annotations": annotations, "relations": relations}
 
 
 def test_hand_counted():
@@ -44,10 +44,10 @@ def test_no_triplets_at_all():
 @pytest.mark.parametrize(
     "record, words",
     [
-        (_record([0, 5], [[0, 1, 0]]), ["picture.png", "image id 7", "category_id 5", "3 thing_classes"]),
-        (_record([0, 1], [[0, 1, 4]]), ["picture.png", "image id 7", "relations 4", "2 predicate_classes"]),
+        (_record([0, 5], [[0, 1, 0]]), ["image.png", "image id 7", "category_id 5", "3 thing_classes"]),
+        (_record([0, 1], [[0, 1, 4]]), ["image.png", "image id 7", "relations 4", "2 predicate_classes"]),
         (_record([0, 1], [[0, 1, -1]]), ["relations -1", "2 predicate_classes"]),
-        (_record([0, 1], [[0, 2, 0]]), ["picture.png", "image id 7", "object 2", "2 annotations"]),
+        (_record([0, 1], [[0, 2, 0]]), ["image.png", "image id 7", "object 2", "2 annotations"]),
     ],
 )
 def test_ids_that_are_not_there_are_refused(record, words):
@@ -209,7 +209,7 @@ def nameless(dataset):
 def test_class_names_come_from_the_cache_too(dataset, nameless, new_process, no_parsing):
     load_triplet_counts(dataset.train)
     new_process()
-    with pytest.raises(EGTRError, match="5 thing_classes, but data set 'misnamed' was registered with 2"):
+    with pytest.raises(EGTRError, match="5 thing_classes, but dataset 'misnamed' was registered with 2"):
         load_triplet_counts("misnamed")
     no_parsing()
     metadata = get_metadata("nameless")

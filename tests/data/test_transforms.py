@@ -24,7 +24,7 @@ from egtr.structures import EGTRError
         ((427, 800), 600, 1333, (600, 1124)),
         # Exactly at the limit: 800 * 1333 / 800, nothing to shorten.
         ((800, 1333), 800, 1333, (800, 1333)),
-        # Pictures of Visual Genome. 1024 * 480 / 768 = 640; 1280 * 736 / 853 = 1104.4; 1024 * 800 / 375 = 2184.5 is
+        # Images of Visual Genome. 1024 * 480 / 768 = 640; 1280 * 736 / 853 = 1104.4; 1024 * 800 / 375 = 2184.5 is
         # too long, so 1333 * 375 / 1024 = 488.2 and 1024 * 488 / 375 = 1332.6.
         ((768, 1024), 480, 1333, (480, 640)),
         ((1280, 853), 736, 1333, (1104, 736)),
@@ -46,7 +46,7 @@ def test_detr_resize_rule(size, short_side, max_size, expected):
     assert detr_resize_shape(*size, short_side, max_size) == expected
 
 
-def test_resize_scales_picture_and_boxes_together():
+def test_resize_scales_image_and_boxes_together():
     aug_input = T.AugInput(np.zeros((48, 64, 3), dtype=np.uint8), boxes=np.array([[16.0, 12.0, 64.0, 48.0]]))
     DETRResize(80, 1333)(aug_input)
     # 64 * 80 / 48 = 106.67 -> 106 columns: x scales by 106 / 64, y by 80 / 48.
@@ -82,7 +82,7 @@ def _output_sizes(cfg, is_train, count, shape=(50, 60, 3)):
     return sizes, kinds
 
 
-def test_plain_recipe_flips_half_of_the_pictures_and_resizes_all():
+def test_plain_recipe_flips_half_of_the_images_and_resizes_all():
     np.random.seed(0)
     sizes, kinds = _output_sizes(_cfg(), True, 200)
     assert set(sizes) == {(64, 76)}  # 60 * 64 / 50 = 76.8
@@ -91,7 +91,7 @@ def test_plain_recipe_flips_half_of_the_pictures_and_resizes_all():
     assert not any("CropTransform" in kind for kind in kinds)
 
 
-def test_crop_recipe_crops_half_of_the_pictures():
+def test_crop_recipe_crops_half_of_the_images():
     np.random.seed(0)
     cfg = _cfg(INPUT__CROP__ENABLED=True, INPUT__CROP__PRE_RESIZE=[40, 50], INPUT__CROP__SIZE=[30, 45])
     sizes, kinds = _output_sizes(cfg, True, 200)
@@ -99,15 +99,15 @@ def test_crop_recipe_crops_half_of_the_pictures():
     assert 70 < sum(cropped) < 130
     for size, was_cropped in zip(sizes, cropped, strict=True):
         assert min(size) == 64 if was_cropped else size == (64, 76)
-    # Crops are 30..45 on either side, so their aspect differs from the picture's 50:60.
+    # Crops are 30..45 on either side, so their aspect differs from the image's 50:60.
     assert len({size for size, was_cropped in zip(sizes, cropped, strict=True) if was_cropped}) > 10
 
 
-def test_a_crop_larger_than_the_picture_takes_what_there_is():
+def test_a_crop_larger_than_the_image_takes_what_there_is():
     np.random.seed(0)
     cfg = _cfg(INPUT__CROP__ENABLED=True, INPUT__CROP__PRE_RESIZE=[40], INPUT__CROP__SIZE=[384, 600])
     sizes, kinds = _output_sizes(cfg, True, 20)
-    # 40 x 48 before the crop, which is below its least side: the whole picture, 48 * 64 / 40 = 76.8.
+    # 40 x 48 before the crop, which is below its least side: the whole image, 48 * 64 / 40 = 76.8.
     assert set(sizes) == {(64, 76)}
     assert any("CropTransform" in kind for kind in kinds)
 

@@ -32,7 +32,7 @@ def _ids(path, split=None, **options):
 
 
 def test_objects_and_relations_by_hand(tmp_path):
-    """Two pictures; the second, 500 wide and 250 high, has the boxes 1 and 2 of the file and its relation 1."""
+    """Two images; the second, 500 wide and 250 high, has the boxes 1 and 2 of the file and its relation 1."""
     write_json(
         tmp_path / "VG-SGG-dicts-with-attri.json",
         {
@@ -67,17 +67,17 @@ def test_objects_and_relations_by_hand(tmp_path):
     assert first.boxes.tolist() == [[75, 150, 125, 250]]
     assert (first.file_name, first.height, first.width) == ("31.jpg", 1024, 768)
     assert first.relations.tolist() == [[0, 0, 0]]
-    # Scaled by 500 / 1024: the whole picture, and (117.5, 32, 138.5, 96) / 2.048.
+    # Scaled by 500 / 1024: the whole image, and (117.5, 32, 138.5, 96) / 2.048.
     expected = [[0, 0, 500, 250], [117.5 / 2.048, 15.625, 138.5 / 2.048, 46.875]]
     np.testing.assert_allclose(second.boxes, expected, rtol=1e-12)
     assert second.classes.tolist() == [1, 0]
-    # Box 2 of the file is the second of this picture.
+    # Box 2 of the file is the second of this image.
     assert second.relations.tolist() == [[1, 0, 0]]
     assert [image.image_id for image in read_vg_h5(f"{path}#test", "images").images] == [8]
 
 
 def test_splits(tmp_path):
-    """Val are the first pictures of train that have relations; train has the rest, and no empty picture counts."""
+    """Val are the first images of train that have relations; train has the rest, and no empty image counts."""
     scenes = [
         _scene(10, related=False),
         _scene(11),
@@ -97,9 +97,9 @@ def test_splits(tmp_path):
     assert _ids(path, "train", **everything) == [10, 13, 15]
     assert _ids(path, "test", **everything) == [11, 16]
     assert _ids(path, **everything) == [10, 11, 12, 13, 14, 15, 16]
-    # Of 5,000 val pictures, which is what papers take, there are only three here.
+    # Of 5,000 val images, which is what papers take, there are only three here.
     assert _ids(path, "val") == [12, 14, 15] and _ids(path, "train") == []
-    with pytest.raises(EGTRError, match="num_val is -1; give the number of val pictures"):
+    with pytest.raises(EGTRError, match="num_val is -1; give the number of val images"):
         _ids(path, num_val=-1)
     with pytest.raises(EGTRError, match="there is no split 'valid'; take one of train, val, test"):
         _ids(f"{path}#valid")
@@ -115,14 +115,14 @@ def test_corrupt_images_are_left_out_where_the_list_has_them(tmp_path):
     write_json(tmp_path / "image_data.json", [kept[0], *corrupt[:2], kept[1], *corrupt[2:], kept[2]])
     assert _ids(path, num_val=0) == [1591, 1593, 4618]
     write_json(tmp_path / "image_data.json", [*kept[:2], *corrupt])
-    with pytest.raises(EGTRError, match=r"image_data\.json: lists 6 pictures, 2 without the four .*SGG\.h5 has 3"):
+    with pytest.raises(EGTRError, match=r"image_data\.json: lists 6 images, 2 without the four .*SGG\.h5 has 3"):
         _ids(path)
     # In data of one's own these are ids like any others.
     own = tmp_path / "own"
     assert _ids(write_vg_h5(own, [_scene(1592), _scene(1)]), num_val=0) == [1592, 1]
 
 
-def test_pictures_in_one_folder_or_as_downloaded(tmp_path):
+def test_images_in_one_folder_or_as_downloaded(tmp_path):
     path = write_vg_h5(tmp_path, [_scene(1), _scene(2), _scene(3)])
     names = [image.file_name for image in read_vg_h5(path, str(tmp_path / "images")).images]
     assert names == ["1.jpg", "2.jpg", "3.jpg"]
@@ -155,7 +155,7 @@ def test_names_of_the_files_beside(tmp_path):
         ({"labels": [[1], [1], [1], [7]]}, "image id 2, annotation 1: there is no class 7"),
         ({"predicates": [[1], [4]]}, "image id 2, relation 0 = [0, 1, 4]: predicates are numbered 1..3"),
         ({"predicates": [[0], [1]]}, "image id 1, relation 0 = [0, 1, 0]"),
-        # The second picture's relation names box 1 of the file, which is the first picture's.
+        # The second image's relation names box 1 of the file, which is the first image's.
         ({"relationships": [[0, 1], [2, 1]]}, "image id 2, relation 0 = [0, -1, 1]: object -1 is not among"),
         ({"relationships": [[0, 2], [2, 3]]}, "image id 1, relation 0 = [0, 2, 1]: object 2 is not among"),
         ({"img_to_last_box": [1, 4]}, "image id 2, img_to_first_box and img_to_last_box at 1 do not name rows"),

@@ -19,7 +19,7 @@ from tests.data.random_annotations import assert_same, names, scene_graph_annota
 
 
 def image(number=3, **changes):
-    """A cup (class 1) on a table (class 0) in a picture of 200 x 100 pixels."""
+    """A cup (class 1) on a table (class 0) in an image of 200 x 100 pixels."""
     fields = {
         "image_id": number,
         "file_name": f"{number}.jpg",
@@ -97,7 +97,7 @@ def test_h5_by_hand(tmp_path):
         kinds = {name: file[name].dtype.kind for name in file}
     # 200 pixels are 1024: factor 5.12. The table is centred at (100, 75) -> (512, 384), 200 x 50 -> 1024 x 256. The
     # cup spans 20.5..80 and 20..60.25: centre (257.28, 205.44), sides (304.64, 206.08).
-    # In the tall picture the factor is 2: centre (21, 40.2), sides (2, 0.4), of which no side is let vanish.
+    # In the tall image the factor is 2: centre (21, 40.2), sides (2, 0.4), of which no side is let vanish.
     table, cup = [512, 384, 1024, 256], [257, 205, 305, 206]
     assert content == {
         # val first, then train, of which one has no objects, then test
@@ -222,7 +222,7 @@ WRITERS = (write_egtr_json, write_coco_sg, write_vg_h5)
             "predicate_classes.*order",
         ),
         ({"train": annotations(image(relations=[[0, 2, 0]]))}, "image id 3.*2 is not among"),
-        ({"train": annotations(image(), image())}, "image id 3 stands for 2 pictures"),
+        ({"train": annotations(image(), image())}, "image id 3 stands for 2 images"),
         ({"train": annotations(image(boxes=[[0, 0, 1, np.nan]] * 2))}, "image id 3, annotation 0"),
         ({"train": annotations(image(), problems=[Problem("x", "the reader's words")])}, "the reader's words"),
     ],
@@ -253,25 +253,25 @@ def test_ids_that_are_the_same_as_text(tmp_path):
     [
         ({"train": annotations(image()), "extra": annotations(image(4))}, "not extra"),
         ({"train": annotations(image("a"), image("b"), image(3))}, "2 image ids are not integers.*'a'"),
-        ({"train": annotations(image()), "val": annotations(image())}, "2 pictures share their image id.*3"),
+        ({"train": annotations(image()), "val": annotations(image())}, "2 images share their image id.*3"),
         (
             {"train": annotations(image(file_name="x/3.jpg"), image(4))},
-            "1 pictures are not named.*'x/3.jpg', image id 3",
+            "1 images are not named.*'x/3.jpg', image id 3",
         ),
-        ({"train": annotations(image(file_name="../../3.jpg"))}, "outside of the folder of pictures, 'images'"),
-        ({"val": annotations(image(), image(4, relations=[]))}, "1 val pictures have no relations.*image id 4"),
+        ({"train": annotations(image(file_name="../../3.jpg"))}, "outside of the folder of images, 'images'"),
+        ({"val": annotations(image(), image(4, relations=[]))}, "1 val images have no relations.*image id 4"),
         (
             {"train": annotations(image(crowd=[0, 1]))},
-            "1 pictures have crowds.*annotation 1 of image id 3.*--drop-uns",
+            "1 images have crowds.*annotation 1 of image id 3.*--drop-uns",
         ),
         (
             {"train": annotations(image(boxes=[[1, 2, 1, 9]] * 2))},
-            "1 pictures have crowds.*annotation 0 of image id 3",
+            "1 images have crowds.*annotation 0 of image id 3",
         ),
         # At a long side of 1024 that is 10^10 pixels, which int32 does not hold.
         (
             {"train": annotations(image(boxes=[[1, 2, 3, 9], [0, 0, 2e9, 9]]))},
-            "1 pictures have boxes so far outside.*annotation 1 of image id 3",
+            "1 images have boxes so far outside.*annotation 1 of image id 3",
         ),
     ],
 )

@@ -58,7 +58,7 @@ def take_entries_of_relations(annotations, relations):
     relations.clear()
 
 
-def keep_relations_of_one_picture(annotations, relations):
+def keep_relations_of_one_image(annotations, relations):
     for image_id in list(relations)[1:]:
         relations[image_id] = []
 
@@ -70,11 +70,11 @@ def keep_relations_of_one_picture(annotations, relations):
         (take_relations, 0, {}),
         (take_entries_of_relations, 0, {"MODEL.EGTR.LOSS.REL_LOSS": "focal"}),
         (take_relations, 0, {"MODEL.EGTR.LOSS.REL_LOSS": "logit_adjusted"}),
-        (keep_relations_of_one_picture, 1, {}),
+        (keep_relations_of_one_image, 1, {}),
     ],
 )
 def test_steps_without_relations(make_cfg, make_tiny_dataset, change, with_relations, options):
-    """The three steps see each of the six pictures once: a batch without relations has nothing to learn of them."""
+    """The three steps see each of the six images once: a batch without relations has nothing to learn of them."""
     dataset = make_tiny_dataset(num_images=6, seed=11)
     change_files(dataset, change)
     sets = {"DATASETS.TRAIN": (dataset.train,), "DATASETS.TEST": (dataset.val,)}
@@ -96,7 +96,7 @@ def test_steps_without_relations(make_cfg, make_tiny_dataset, change, with_relat
 
 
 class OneBadBatch(EGTRTrainer):
-    """Pixels of the ``bad``-th batch are infinite, as a mapper of one's own might make them of pictures of floats."""
+    """Pixels of the ``bad``-th batch are infinite, as a mapper of one's own might make them of images of floats."""
 
     bad = 1
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-# All that is random: order, size and mirroring of the pictures, dropout, and the drawing of negatives.
+# All that is random: order, size and mirroring of the images, dropout, and the drawing of negatives.
 RANDOM = {
     "INPUT.MIN_SIZE_TRAIN": (40, 48, 56),
     "INPUT.RANDOM_FLIP": "horizontal",

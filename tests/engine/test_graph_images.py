@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from egtr.engine import EGTRTrainer
 from egtr.engine.checkpoint_hook import EvaluationHook
-from egtr.engine.graph_images import GraphPictures, choose_records
+from egtr.engine.graph_images import GraphImages, choose_records
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def train(make_cfg):
     return run
 
 
-def test_scalars_and_pictures(train, tiny_dataset):
+def test_scalars_and_images(train, tiny_dataset):
     events, metrics = train({})
     tags = events.Tags()
     written = {"total_loss", "loss_rel", "loss_connectivity", "uncertainty", "rel_gate_0", "rel_gate_1", "sgdet/R@50"}
@@ -45,7 +45,7 @@ def test_scalars_and_pictures(train, tiny_dataset):
     recall = {event.step: event.value for event in events.Scalars("sgdet/R@50")}
     assert 4 in recall and all(0 <= value <= 100 for value in recall.values())
 
-    # The picture after each of the two evaluations, and its annotations once.
+    # The image after each of the two evaluations, and its annotations once.
     chosen = [Path(record["file_name"]).stem for record in choose_records(tiny_dataset.val, 1)]
     assert sorted(tags["images"]) == sorted(f"graphs/{stem}{end}" for stem in chosen for end in ("", "_annotated"))
     for stem in chosen:
@@ -59,23 +59,23 @@ def test_scalars_and_pictures(train, tiny_dataset):
 
 
 @pytest.mark.parametrize("changes", [{"TEST.SCENE_GRAPH.VIS_IMAGES": 0}, {"MODEL.EGTR.RELATION.ENABLED": False}, {}])
-def test_when_there_are_pictures(make_cfg, make_trainer, changes):
+def test_when_there_are_images(make_cfg, make_trainer, changes):
     trainer = make_trainer(make_cfg({"TEST.SCENE_GRAPH.VIS_IMAGES": 1} | changes))
     order = [
         kind
         for hook in trainer._hooks
-        for kind in (EvaluationHook, GraphPictures, hooks.PeriodicWriter)
+        for kind in (EvaluationHook, GraphImages, hooks.PeriodicWriter)
         if isinstance(hook, kind)
     ]
     # Behind the evaluation, before what writes the events.
-    pictures = [] if changes else [GraphPictures]
-    assert order == [EvaluationHook, *pictures, hooks.PeriodicWriter]
+    images = [] if changes else [GraphImages]
+    assert order == [EvaluationHook, *images, hooks.PeriodicWriter]
 
 
-def test_a_picture_that_cannot_be_read_is_left_out(train, make_tiny_dataset, tiny_dataset, caplog):
+def test_a_image_that_cannot_be_read_is_left_out(train, make_tiny_dataset, tiny_dataset, caplog):
     dataset = make_tiny_dataset(num_images=2)
     records = DatasetCatalog.get(dataset.val)
-    Path(records[0]["file_name"]).write_text("no picture")
+    Path(records[0]["file_name"]).write_text("no image")
     caplog.set_level("WARNING")
     changes = {
         "DATASETS.TEST": (dataset.val,),

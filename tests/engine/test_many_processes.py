@@ -19,17 +19,17 @@ CANVAS = 320
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of the embedded data set on canvases of one size: padding to that of a batch then is none."""
+    """Images of the embedded dataset on canvases of one size: padding to that of a batch then is none."""
     folder = tmp_path_factory.mktemp("scenes")
     prepare_scenes(folder, sizes=(24, 1, 1), processes=1)
     annotations = json.loads((folder / "train.json").read_text())
-    for picture in annotations["images"]:
-        file = str(folder / "images" / picture["file_name"])
+    for image in annotations["images"]:
+        file = str(folder / "images" / image["file_name"])
         pixels = cv2.imread(file)
         canvas = np.zeros((CANVAS, CANVAS, 3), dtype=np.uint8)
         canvas[: len(pixels), : len(pixels[0])] = pixels
         cv2.imwrite(file, canvas)
-        picture["height"] = picture["width"] = CANVAS
+        image["height"] = image["width"] = CANVAS
     (folder / "train.json").write_text(json.dumps(annotations))
     return folder
 

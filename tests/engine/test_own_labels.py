@@ -12,7 +12,7 @@ from egtr.data import build_triplet_counts
 from egtr.modeling.relation import FrequencyBias
 from egtr.structures import EGTRError
 
-# The tiny data set has 5 classes and 4 predicates.
+# The tiny dataset has 5 classes and 4 predicates.
 OTHER_LABELS = {"MODEL.EGTR.NUM_CLASSES": 9, "MODEL.EGTR.NUM_PREDICATES": 7}
 HEADS = [
     "transformer.class_heads.0.weight",

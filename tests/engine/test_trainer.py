@@ -297,7 +297,7 @@ def test_resumed_run_sees_what_the_uninterrupted_one_sees(make_cfg, make_tiny_da
     }
     seed_all_rng(1)
     whole = record_images(make_cfg(changes | {"OUTPUT_DIR": str(tmp_path / "whole")}))
-    # 14 batches of two are more than two rounds of the 11 pictures.
+    # 14 batches of two are more than two rounds of the 11 images.
     assert len(whole) == 14 and len({image for batch in whole for image in batch}) == 11
     seed_all_rng(2)
     assert record_images(make_cfg(changes), kill_at=5) == whole[:10]

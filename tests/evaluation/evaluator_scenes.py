@@ -74,7 +74,7 @@ CLASS_TRIPLETS = sorted(
 
 @contextmanager
 def registered(name) -> Iterator[tuple]:
-    """Eight scenes as a registered data set: (name, scenes)."""
+    """Eight scenes as a registered dataset: (name, scenes)."""
     scenes = [random_scene(seed) for seed in range(8)]
     DatasetCatalog.register(name, lambda: [record for record, _ in scenes])
     MetadataCatalog.get(name).set(predicate_classes=list(PREDICATES), thing_classes=list("abcd"))

@@ -1,4 +1,4 @@
-"""The scoring rules of every convention written down literally, one picture, one pair, one triplet at a time.
+"""The scoring rules of every convention written down literally, one image, one pair, one triplet at a time.
 
 Plain Python, for tiny scenes; nothing here is shared with the library: it is what the fast code is held against.
 """
@@ -110,7 +110,7 @@ def hits(triplets, ranked, prediction, truth, protocol, phrase=False):
 
 
 def counted_scenes(predictions, ground_truth, protocol):
-    """Prediction, ground truth and its triplets, of the pictures that a protocol looks at."""
+    """Prediction, ground truth and its triplets, of the images that a protocol looks at."""
     scenes = []
     for prediction, truth in zip(predictions, ground_truth, strict=True):
         triplets = [tuple(t) for t in truth.triplets.tolist()]
@@ -131,7 +131,7 @@ def mean_of_predicates(means, protocol):
     return sum(present) / count if present else math.nan
 
 
-def evaluate(predictions, ground_truth, topk, protocol, training, task="sgdet"):
+def evaluate(predictions, ground_truth, top_k, protocol, training, task="sgdet"):
     """Every metric but object AP, and under "R@K of each predicate" lists."""
     scenes = counted_scenes(predictions, ground_truth, protocol)
     num_predicates = predictions[0].relation.shape[1]
@@ -141,7 +141,7 @@ def evaluate(predictions, ground_truth, topk, protocol, training, task="sgdet"):
     rankings = {c: [ranking(prediction, protocol, c) for prediction, _, _ in scenes] for c in (True, False)}
 
     def recall(k, graph_constraint, wanted=lambda triplet: True, phrase=False):
-        """Mean over pictures of the recall of the wanted (subject class, object class, predicate)."""
+        """Mean over images of the recall of the wanted (subject class, object class, predicate)."""
         recalls = []
         for (prediction, truth, triplets), ranked in zip(scenes, rankings[graph_constraint], strict=True):
             part = [t for t in triplets if wanted((truth.classes[t[0]], truth.classes[t[1]], t[2]))]
@@ -150,7 +150,7 @@ def evaluate(predictions, ground_truth, topk, protocol, training, task="sgdet"):
         return mean(recalls)
 
     for prefix, graph_constraint in (("", True), ("ng-", False)):
-        for k in topk:
+        for k in top_k:
             means = [recall(k, graph_constraint, lambda t, p=p: t[2] == p) for p in range(num_predicates)]
             r, mr = recall(k, graph_constraint), mean_of_predicates(means, protocol)
             metrics[f"{prefix}R@{k} of each predicate"] = means
@@ -161,7 +161,7 @@ def evaluate(predictions, ground_truth, topk, protocol, training, task="sgdet"):
             for group, members in training.predicate_groups().items():
                 metrics[f"{prefix}{group}-mR@{k}"] = mean_of_predicates([means[p] for p in members], protocol)
     if task != "sgdet":
-        for k in topk:
+        for k in top_k:
             found = []
             for prediction, truth, triplets in scenes:
                 ranked = ranking(prediction, protocol, True, only_pairs={t[:2] for t in triplets})

@@ -41,16 +41,16 @@ def random_record(seed, num_queries=6, num_classes=3, num_predicates=4, image_id
     return prediction, truth
 
 
-def assert_scored_alike(whole, pruned, truths, topk, training):
+def assert_scored_alike(whole, pruned, truths, top_k, training):
     """Two lists of records have every metric in common, under every protocol.
 
     Args:
-        whole, pruned: predictions of the same pictures.
+        whole, pruned: predictions of the same images.
         truths: their annotations.
-        topk: the K of R@K.
+        top_k: the K of R@K.
         training: triplets of the training set.
     """
-    scorer = Scorer(list(PROTOCOLS), topk, training)
+    scorer = Scorer(list(PROTOCOLS), top_k, training)
     wanted, found = (
         scorer.summarize([scorer.score(p, t) for p, t in zip(records, truths, strict=True)])
         for records in (whole, pruned)

@@ -87,7 +87,7 @@ def test_all_six_numbers_are_those_of_pycocotools(seed, plus_one, first_id):
         gt_boxes, gt_classes = random_boxes(rng, num_objects), rng.randint(0, num_classes, num_objects)
         boxes, classes = random_boxes(rng, num_detections), rng.randint(0, num_classes, num_detections)
         if num_objects:
-            # Most lie about an object; few scores, so that ties within and across pictures occur.
+            # Most lie about an object; few scores, so that ties within and across images occur.
             target, near = rng.randint(0, num_objects, num_detections), rng.rand(num_detections) < 0.7
             boxes[near] = (gt_boxes[target] + rng.randint(-3, 4, (num_detections, 4)))[near]
             boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)

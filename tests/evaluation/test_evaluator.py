@@ -39,8 +39,8 @@ def test_results_are_those_of_evaluate_in_percent(dataset):
     training = TripletCounts.from_class_triplets(
         [*CLASS_TRIPLETS[2:], CLASS_TRIPLETS[-1]], NUM_CLASSES, NUM_PREDICATES
     )
-    results = run(SceneGraphEvaluator(name, topk=(3, 10), training=training), scenes)
-    expected = evaluate([p for _, p in scenes], truths_of(scenes), topk=(3, 10), training=training)
+    results = run(SceneGraphEvaluator(name, top_k=(3, 10), training=training), scenes)
+    expected = evaluate([p for _, p in scenes], truths_of(scenes), top_k=(3, 10), training=training)
     assert isinstance(results, OrderedDict)
     assert list(results) == ["sgdet", "open_images", "bbox"]
     kinds = ("R", "mR", "zR", "F1", "phr-R", "head-mR", "body-mR", "tail-mR")
@@ -63,15 +63,15 @@ def test_results_are_those_of_evaluate_in_percent(dataset):
 def test_several_protocols_at_once_are_each_what_it_is_alone(dataset):
     name, scenes = dataset
     own = replace(get_protocol("strict"), name="own", iou_threshold=0.9)
-    results = run(SceneGraphEvaluator(name, protocols=["motifs", "reference", own], topk=(3,)), scenes)
+    results = run(SceneGraphEvaluator(name, protocols=["motifs", "reference", own], top_k=(3,)), scenes)
     assert list(results) == ["sgdet", "sgdet_reference", "sgdet_own", "open_images", "bbox"]
     tasks = {"motifs": "sgdet", "reference": "sgdet_reference", own: "sgdet_own"}
     for protocol, task in tasks.items():
-        alone = run(SceneGraphEvaluator(name, protocols=protocol, topk=(3,)), scenes)
+        alone = run(SceneGraphEvaluator(name, protocols=protocol, top_k=(3,)), scenes)
         assert results[task] == alone["sgdet"]
         assert results["bbox"] == alone["bbox"]
     # The block is that of the first.
-    first = run(SceneGraphEvaluator(name, protocols="motifs", topk=(3,)), scenes)
+    first = run(SceneGraphEvaluator(name, protocols="motifs", top_k=(3,)), scenes)
     assert without_nan(results["open_images"]) == without_nan(first["open_images"])
     # A stricter overlap costs recall, so that the tasks were not all scored alike.
     assert results["sgdet_own"]["R@3"] < results["sgdet_reference"]["R@3"]
@@ -135,7 +135,7 @@ def test_without_relation_head_objects_alone_are_scored(dataset, tmp_path, caplo
     assert not (tmp_path / f"predictions_{name}").exists()
 
 
-def test_reset_forgets_and_a_picture_seen_twice_counts_once(dataset):
+def test_reset_forgets_and_a_image_seen_twice_counts_once(dataset):
     name, scenes = dataset
     evaluator = SceneGraphEvaluator(name)
     run(evaluator, scenes)

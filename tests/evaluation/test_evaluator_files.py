@@ -38,7 +38,7 @@ def test_results_in_log_and_files(dataset, tmp_path, caplog):
     evaluator = SceneGraphEvaluator(
         name,
         protocols=["reference", "strict"],
-        topk=(3,),
+        top_k=(3,),
         training=training,
         bootstrap=20,
         output_dir=str(tmp_path / "new"),
@@ -54,7 +54,7 @@ def test_results_in_log_and_files(dataset, tmp_path, caplog):
         f"{stem}_predicates.png",
     ]
     report = json.loads((tmp_path / "new" / f"{stem}.json").read_text(), parse_constant=pytest.fail)
-    assert report["num_images"] == 8 and report["topk"] == [3] and report["dataset"] == name
+    assert report["num_images"] == 8 and report["top_k"] == [3] and report["dataset"] == name
     assert list(report["protocols"]) == ["reference", "strict"]
     reference = report["protocols"]["reference"]
     assert reference["conventions"]["name"] == "reference" and reference["conventions"]["iou_plus_one"] is True
@@ -70,7 +70,7 @@ def test_results_in_log_and_files(dataset, tmp_path, caplog):
         "metrics"
     ].items()
     rows = reference["per_predicate"]
-    # 8 pictures with one 0 ("on") and one 1 ("under") each, and seed % 3 on top: 3 x 0, 3 x 1, 2 x 2. In training
+    # 8 images with one 0 ("on") and one 1 ("under") each, and seed % 3 on top: 3 x 0, 3 x 1, 2 x 2. In training
     # "near" is the most frequent one and "under" does not occur.
     assert [(row["predicate"], row["training_triplets"], row["triplets"], row["images"]) for row in rows] == [
         ("near", 2, 2, 2),
@@ -87,7 +87,7 @@ def test_results_in_log_and_files(dataset, tmp_path, caplog):
 
 def test_names_of_metrics_reach_metrics_json_and_tensorboard(dataset, tmp_path):
     name, scenes = dataset
-    results = run(SceneGraphEvaluator(name, protocols=["reference", "strict"], topk=(3,)), scenes)
+    results = run(SceneGraphEvaluator(name, protocols=["reference", "strict"], top_k=(3,)), scenes)
     with EventStorage() as storage:
         # What Detectron2's hook for evaluation does.
         storage.put_scalars(**flatten_results_dict(results), smoothing_hint=False)
@@ -109,7 +109,7 @@ def test_a_predicate_that_does_not_occur_is_null_in_the_file(tmp_path):
     record, prediction = random_scene(0)
     record["relations"] = [[0, 1, 0]]
     evaluator = SceneGraphEvaluator(
-        ground_truth={100: GroundTruth.from_dict(record)}, topk=(3,), output_dir=str(tmp_path)
+        ground_truth={100: GroundTruth.from_dict(record)}, top_k=(3,), output_dir=str(tmp_path)
     )
     run(evaluator, [(record, prediction)])
     # Nothing is known of training, so there is nothing to plot against.
@@ -124,7 +124,7 @@ def test_saved_predictions_score_as_the_evaluator_did(dataset, tmp_path):
     name, scenes = dataset
     training = TripletCounts.from_class_triplets(CLASS_TRIPLETS[2:], NUM_CLASSES, NUM_PREDICATES)
     protocols = list(PROTOCOLS)
-    options = {"protocols": protocols, "topk": (3, 10), "training": training}
+    options = {"protocols": protocols, "top_k": (3, 10), "training": training}
     evaluator = SceneGraphEvaluator(name, output_dir=str(tmp_path), save_predictions=True, **options)
     # Twice: the second evaluation takes the place of the first.
     for part in (scenes[:2], scenes):

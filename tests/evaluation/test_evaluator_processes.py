@@ -46,15 +46,15 @@ def test_only_compact_records_travel(protocols, limit):
     evaluator = SceneGraphEvaluator(ground_truth=ground_truth, protocols=protocols)
     evaluator.process([{"image_id": i} for i in ground_truth], outputs)
     assert prediction.relation.nbytes == 8_000_000
-    packed = pack(evaluator._pictures)
+    packed = pack(evaluator._images)
     assert len(packed) / len(ground_truth) < limit
     # Nothing was lost on the way.
     alone = without_nan(evaluator.evaluate())
-    evaluator._pictures = unpack(packed, ground_truth)
+    evaluator._images = unpack(packed, ground_truth)
     assert without_nan(evaluator.evaluate()) == alone
 
 
-# Pictures of each process: uneven shares, in another order than the data set's, and pictures that come twice, as
+# Images of each process: uneven shares, in another order than the dataset's, and images that come twice, as
 # samplers fill up.
 SHARES = {2: ((5, 6, 7), (0, 1, 2, 3, 4, 5)), 3: ((7, 7), (), (0, 1, 2, 3, 4, 5, 6, 7))}
 
@@ -84,7 +84,7 @@ def _evaluator_of_all(folder):
     evaluator = SceneGraphEvaluator(
         ground_truth={record["image_id"]: GroundTruth.from_dict(record) for record, _ in scenes},
         protocols=["reference", "strict"],
-        topk=(3, 10),
+        top_k=(3, 10),
         training=TripletCounts.from_class_triplets(CLASS_TRIPLETS[2:], NUM_CLASSES, NUM_PREDICATES),
         bootstrap=10,
         output_dir=str(folder),

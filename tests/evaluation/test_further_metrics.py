@@ -15,7 +15,7 @@ def counts(triplets, num_predicates=3):
 
 
 def test_f1_is_the_harmonic_mean():
-    metrics = evaluate(*two_images(), topk=(1, 3))
+    metrics = evaluate(*two_images(), top_k=(1, 3))
     # R@3 = (2/3 + 0) / 2 = 1/3, mR@3 = (1/2 + 0 + 1) / 3 = 1/2: 2 * 1/3 * 1/2 / (5/6) = 2/5.
     assert metrics["F1@3"] == pytest.approx(2 / 5)
     # Without graph constraint R@3 = (2/3 + 1) / 2 = 5/6, mR@3 = 2/3: 2 * 5/6 * 2/3 / (9/6) = 20/27.
@@ -25,44 +25,44 @@ def test_f1_is_the_harmonic_mean():
 
 
 def test_zero_shot_recall():
-    # Triplets by class: picture 1 (0, 1, 0), (0, 1, 1), (1, 0, 2), picture 2 (0, 1, 0). Training knows (0, 1, 0).
-    # Picture 2 has nothing new and is left out. With graph constraint A1B is never found, B2C is third: 1 of 2.
+    # Triplets by class: image 1 (0, 1, 0), (0, 1, 1), (1, 0, 2), image 2 (0, 1, 0). Training knows (0, 1, 0).
+    # Image 2 has nothing new and is left out. With graph constraint A1B is never found, B2C is third: 1 of 2.
     # Without it A1B is third and B2C fourth.
-    metrics = evaluate(*two_images(), topk=(2, 3, 4), training=counts([[0, 1, 0]]))
+    metrics = evaluate(*two_images(), top_k=(2, 3, 4), training=counts([[0, 1, 0]]))
     assert [metrics[f"zR@{k}"] for k in (2, 3, 4)] == [0.0, 0.5, 0.5]
     assert [metrics[f"ng-zR@{k}"] for k in (2, 3, 4)] == [0.0, 0.5, 1.0]
     assert metrics["num_zero_shot_triplets"] == 2
     # The same with another subject class or predicate is another triplet.
-    metrics = evaluate(*two_images(), topk=(3,), training=counts([[1, 1, 0], [0, 1, 2]]))
+    metrics = evaluate(*two_images(), top_k=(3,), training=counts([[1, 1, 0], [0, 1, 2]]))
     assert metrics["zR@3"] == metrics["R@3"]
 
 
-def test_zero_shot_recall_is_a_mean_over_pictures():
-    # New are: of picture 1 A1B and B2C (one found), of picture 2 its A0B (not found): (1/2 + 0) / 2. Training knows
-    # (0, 1, 0) no more, so A0B of picture 1 (found) is new as well: (2/3 + 0) / 2.
-    metrics = evaluate(*two_images(), topk=(3,), training=counts([[1, 0, 0]]))
+def test_zero_shot_recall_is_a_mean_over_images():
+    # New are: of image 1 A1B and B2C (one found), of image 2 its A0B (not found): (1/2 + 0) / 2. Training knows
+    # (0, 1, 0) no more, so A0B of image 1 (found) is new as well: (2/3 + 0) / 2.
+    metrics = evaluate(*two_images(), top_k=(3,), training=counts([[1, 0, 0]]))
     assert metrics["zR@3"] == pytest.approx(1 / 3)
 
 
 def test_zero_shot_recall_of_a_fixed_list():
-    # Only (1, 0, 2), picture 1's B2C, is on the list: third with graph constraint, whatever training knows. Groups of
+    # Only (1, 0, 2), image 1's B2C, is on the list: third with graph constraint, whatever training knows. Groups of
     # predicates need training.
     fixed = counts([[1, 0, 2], [1, 1, 1]])
     for training in (None, counts([[1, 0, 2]])):
-        metrics = evaluate(*two_images(), topk=(2, 3), training=training, zero_shot=fixed)
+        metrics = evaluate(*two_images(), top_k=(2, 3), training=training, zero_shot=fixed)
         assert [metrics["zR@2"], metrics["zR@3"]] == [0.0, 1.0]
         assert ("head-mR@2" in metrics) == (training is not None)
 
 
 def test_zero_shot_recall_without_anything_new():
     training = counts([[0, 1, 0], [0, 1, 1], [1, 0, 2]])
-    metrics = evaluate(*two_images(), topk=(3,), training=training)
+    metrics = evaluate(*two_images(), top_k=(3,), training=training)
     assert math.isnan(metrics["zR@3"]) and metrics["num_zero_shot_triplets"] == 0
-    assert not {"zR@3", "num_zero_shot_triplets"} & set(evaluate(*two_images(), topk=(3,)))
+    assert not {"zR@3", "num_zero_shot_triplets"} & set(evaluate(*two_images(), top_k=(3,)))
 
 
 def test_zero_shot_triplets_are_counted_as_the_protocol_counts():
-    # Picture 1 lists its new triplet A1B twice.
+    # Image 1 lists its new triplet A1B twice.
     predictions, truths = two_images()
     truths[0].triplets = truths[0].triplets[[0, 1, 1, 2]]
     training = counts([[0, 1, 0]])
@@ -77,7 +77,7 @@ def test_head_body_and_tail():
     # Training has predicate 2 three times, 0 twice, 1 once: head {2}, body {0}, tail {1}. Recalls with graph
     # constraint at 3: 0: 1/2, 1: 0, 2: 1; without: 1, 1, 0.
     training = counts([[0, 0, 2]] * 3 + [[0, 0, 0]] * 2 + [[0, 0, 1]])
-    metrics = evaluate(*two_images(), topk=(3,), training=training)
+    metrics = evaluate(*two_images(), top_k=(3,), training=training)
     assert [metrics[f"{group}-mR@3"] for group in ("head", "body", "tail")] == [1.0, 0.5, 0.0]
     assert [metrics[f"ng-{group}-mR@3"] for group in ("head", "body", "tail")] == [0.0, 1.0, 1.0]
 
@@ -97,14 +97,14 @@ def test_phrase_recall():
     # against 0..29: with +1 20 of 30 columns.
     prediction = predict([[10, 0, 19, 9], B], [0, 1], {(0, 1): (1.0, [0.9, 0.8, 0])})
     truth = GroundTruth([A, B], [0, 1], [[0, 1, 0], [0, 1, 1]])
-    metrics = evaluate([prediction], [truth], topk=(1, 2))
+    metrics = evaluate([prediction], [truth], top_k=(1, 2))
     assert metrics["R@2"] == 0.0
     # The second predicate of the pair is found without graph constraint alone.
     assert [metrics["phr-R@1"], metrics["phr-R@2"]] == [0.5, 0.5]
     assert [metrics["ng-phr-R@1"], metrics["ng-phr-R@2"]] == [0.5, 1.0]
     # Classes have to agree too.
     other = GroundTruth([A, B], [1, 1], [[0, 1, 0]])
-    assert evaluate([prediction], [other], topk=(1,))["phr-R@1"] == 0.0
+    assert evaluate([prediction], [other], top_k=(1,))["phr-R@1"] == 0.0
 
 
 def test_phrase_recall_does_not_ask_for_both_boxes():
@@ -118,7 +118,7 @@ def test_phrase_recall_does_not_ask_for_both_boxes():
 @pytest.fixture
 def annotated_objects():
     # Queries are the annotated objects. By score: B0C (.9, not annotated), A1B (.8, predicate wrong), C0A (.7,
-    # right). Picture 1 has A0B and C0A; picture 2, with the same prediction, C0A alone.
+    # right). Image 1 has A0B and C0A; image 2, with the same prediction, C0A alone.
     prediction = predict(
         [A, B, C],
         [0, 1, 0],
@@ -131,10 +131,10 @@ def annotated_objects():
 
 @pytest.mark.parametrize("task", ["sgcls", "predcls"])
 def test_accuracy_of_annotated_pairs(annotated_objects, task):
-    metrics = evaluate(*annotated_objects, task=task, topk=(1, 2, 3))
+    metrics = evaluate(*annotated_objects, task=task, top_k=(1, 2, 3))
     # All pairs are ranked for recall: C0A comes third.
     assert [metrics[f"R@{k}"] for k in (1, 2, 3)] == [0.0, 0.0, (1 / 2 + 1) / 2]
-    # Annotated pairs alone: picture 1 A1B, C0A; picture 2 C0A. Hits over triplets, of both pictures:
+    # Annotated pairs alone: image 1 A1B, C0A; image 2 C0A. Hits over triplets, of both images:
     # K = 1: (0 + 1) / 3, from K = 2: (1 + 1) / 3.
     assert [metrics[f"A@{k}"] for k in (1, 2, 3)] == pytest.approx([1 / 3, 2 / 3, 2 / 3])
 
@@ -143,10 +143,10 @@ def test_accuracy_is_none_of_sgdet(annotated_objects):
     assert not any(name.startswith("A@") for name in evaluate(*annotated_objects))
 
 
-def test_accuracy_of_a_picture_without_predicted_pairs(annotated_objects):
+def test_accuracy_of_a_image_without_predicted_pairs(annotated_objects):
     predictions, truths = annotated_objects
     predictions = [predictions[0], predict([A, B, C], [0, 1, 0], {})]
-    # Picture 1 hits 1 of 2, picture 2 none of 1; a protocol that skips picture 2 has 1 of 2.
+    # Image 1 hits 1 of 2, image 2 none of 1; a protocol that skips image 2 has 1 of 2.
     assert evaluate(predictions, truths, task="predcls")["A@20"] == pytest.approx(1 / 3)
     assert evaluate(predictions, truths, "motifs", task="predcls")["A@20"] == pytest.approx(1 / 2)
 
@@ -169,10 +169,10 @@ def test_nothing_to_find():
         assert len(metrics) > 50 and all(math.isnan(value) for value in metrics.values())
 
 
-def test_intervals_of_pictures_that_are_alike_are_points():
-    # Every draw is the same data set.
+def test_intervals_of_images_that_are_alike_are_points():
+    # Every draw is the same dataset.
     predictions, truths = two_images()
-    metrics = evaluate(predictions[:1] * 5, truths[:1] * 5, topk=(1, 3), bootstrap=50)
+    metrics = evaluate(predictions[:1] * 5, truths[:1] * 5, top_k=(1, 3), bootstrap=50)
     names = {f"{prefix}{name}@{k}" for prefix in ("", "ng-") for name in ("R", "mR") for k in (1, 3)}
     assert set(metrics["intervals"]) == names
     for name in names:
@@ -180,33 +180,33 @@ def test_intervals_of_pictures_that_are_alike_are_points():
 
 
 def test_intervals_are_those_of_the_binomial_distribution():
-    # 100 pictures with one triplet each, of which 30 are found: the number found in a draw is binomial(100, .3),
+    # 100 images with one triplet each, of which 30 are found: the number found in a draw is binomial(100, .3),
     # whose 2.5th and 97.5th percentiles are 21 and 39.
     found = predict([A, B], [0, 1], {(0, 1): (1.0, [0.9, 0, 0])})
     truth = GroundTruth([A, B], [0, 1], [[0, 1, 0]])
     predictions = [found] * 30 + [nothing()] * 70
-    metrics = evaluate(predictions, [truth] * 100, "strict", topk=(1,), bootstrap=4000)
+    metrics = evaluate(predictions, [truth] * 100, "strict", top_k=(1,), bootstrap=4000)
     low, high = metrics["intervals"]["R@1"]
     assert low == pytest.approx(0.21, abs=0.011) and high == pytest.approx(0.39, abs=0.011)
     # One predicate: its mean recall is the recall.
     assert metrics["intervals"]["mR@1"] == metrics["intervals"]["R@1"]
     # Two of three predicates are absent and count 0.
-    assert evaluate(predictions, [truth] * 100, topk=(1,), bootstrap=4000)["intervals"]["mR@1"] == pytest.approx(
+    assert evaluate(predictions, [truth] * 100, top_k=(1,), bootstrap=4000)["intervals"]["mR@1"] == pytest.approx(
         (low / 3, high / 3)
     )
 
 
 def test_intervals_score_each_draw_as_a_data_set():
-    # Two pictures: the first with predicate 0, found, the second with predicate 1, not found. A draw has either both
+    # Two images: the first with predicate 0, found, the second with predicate 1, not found. A draw has either both
     # (R = 1/2; mR over present predicates 1/2), or one of them twice (1, 0): both bounds are reached.
     found = predict([A, B], [0, 1], {(0, 1): (1.0, [0.9, 0, 0])})
     truths = [GroundTruth([A, B], [0, 1], [[0, 1, 0]]), GroundTruth([A, B], [0, 1], [[0, 1, 1]])]
-    # A picture without triplets takes no part.
+    # An image without triplets takes no part.
     scene = [found, found, nothing()], [*truths, GroundTruth([A], [0], [])]
-    intervals = evaluate(*scene, "strict", topk=(1,), bootstrap=200)["intervals"]
+    intervals = evaluate(*scene, "strict", top_k=(1,), bootstrap=200)["intervals"]
     assert intervals["R@1"] == intervals["mR@1"] == (0.0, 1.0)
-    # Where absent predicates count, a draw of the first picture alone has (1 + 0 + 0) / 3.
-    assert evaluate(*scene, topk=(1,), bootstrap=200)["intervals"]["mR@1"] == pytest.approx((0.0, 1 / 3))
+    # Where absent predicates count, a draw of the first image alone has (1 + 0 + 0) / 3.
+    assert evaluate(*scene, top_k=(1,), bootstrap=200)["intervals"]["mR@1"] == pytest.approx((0.0, 1 / 3))
 
 
 def test_intervals_are_the_same_in_each_run():

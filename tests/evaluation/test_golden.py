@@ -1,4 +1,4 @@
-"""The released implementation's numbers for 60 pictures of raw predictions."""
+"""The released implementation's numbers for 60 images of raw predictions."""
 
 import json
 from pathlib import Path
@@ -53,7 +53,7 @@ def golden():
 @pytest.fixture(scope="module")
 def metrics(golden):
     _, predictions, ground_truth = golden
-    return evaluate(predictions, ground_truth, protocol="reference", topk=(20, 50, 100))
+    return evaluate(predictions, ground_truth, protocol="reference", top_k=(20, 50, 100))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tests.evaluation.scenes import A, B, nothing, predict, two_images
 
 
 def test_recall_with_graph_constraint():
-    metrics = evaluate(*two_images(), topk=(1, 3))
+    metrics = evaluate(*two_images(), top_k=(1, 3))
     # R@1: image 1 finds 1 of 3, image 2 none of 1. R@3: 2 of 3, none of 1.
     assert metrics["R@1"] == pytest.approx((1 / 3 + 0) / 2)
     assert metrics["R@3"] == pytest.approx((2 / 3 + 0) / 2)
@@ -30,7 +30,7 @@ def test_recall_with_graph_constraint():
 
 
 def test_recall_without_graph_constraint():
-    metrics = evaluate(*two_images(), topk=(1, 3, 4))
+    metrics = evaluate(*two_images(), top_k=(1, 3, 4))
     # Image 2's entries: A1B (.7), A0B (.3, hit): found from K = 2 on.
     assert metrics["ng-R@1"] == pytest.approx((1 / 3 + 0) / 2)
     assert metrics["ng-R@3"] == pytest.approx((2 / 3 + 1) / 2)
@@ -43,12 +43,12 @@ def test_recall_without_graph_constraint():
 def test_predicates_that_no_image_has():
     predictions = [predict([A, B], [0, 1], {(0, 1): (1.0, [0.9, 0.1, 0.1])})]
     ground_truth = [GroundTruth([A, B], [0, 1], [[0, 1, 0]])]
-    metrics = evaluate(predictions, ground_truth, topk=(1,))
+    metrics = evaluate(predictions, ground_truth, top_k=(1,))
     # Predicate 0 has recall 1; the two others do not occur and count 0 among 3.
     assert metrics["mR@1"] == pytest.approx(1 / 3)
     assert np.isnan(metrics["per_predicate"].recall["R@1"][1:]).all()
     present = replace(REFERENCE, name="present", absent_predicates_count=False)
-    assert evaluate(predictions, ground_truth, present, topk=(1,))["mR@1"] == 1.0
+    assert evaluate(predictions, ground_truth, present, top_k=(1,))["mR@1"] == 1.0
 
 
 def test_duplicate_ground_truth_counts_once():
@@ -64,23 +64,23 @@ def test_one_prediction_may_hit_several_triplets():
     # Two annotated objects in the same place with the same class: one predicted triplet stands for both.
     predictions = [predict([A, B], [0, 1], {(0, 1): (1.0, [0.9, 0.1, 0.1])})]
     ground_truth = [GroundTruth([A, A, B], [0, 0, 1], [[0, 2, 0], [1, 2, 0]])]
-    assert evaluate(predictions, ground_truth, topk=(1,))["R@1"] == 1.0
+    assert evaluate(predictions, ground_truth, top_k=(1,))["R@1"] == 1.0
 
 
 def test_images_without_triplets_are_skipped_and_without_predictions_score_zero():
     predictions, ground_truth = two_images()
     empty = GroundTruth([A], [0], [])
     # Only image 1 (R@3 = 2/3), image 2 (0) and the one without prediction (0) count.
-    metrics = evaluate([*predictions, nothing(), nothing()], [*ground_truth, empty, ground_truth[0]], topk=(3,))
+    metrics = evaluate([*predictions, nothing(), nothing()], [*ground_truth, empty, ground_truth[0]], top_k=(3,))
     assert metrics["R@3"] == pytest.approx((2 / 3 + 0 + 0) / 3)
     skip = replace(REFERENCE, name="skip", skip_images_without_pairs=True)
-    metrics = evaluate([*predictions, nothing()], [*ground_truth, ground_truth[0]], skip, topk=(3,))
+    metrics = evaluate([*predictions, nothing()], [*ground_truth, ground_truth[0]], skip, top_k=(3,))
     assert metrics["R@3"] == pytest.approx((2 / 3 + 0) / 2)
 
 
 def test_nothing_to_recall():
     for predictions, ground_truth in (([], []), ([nothing()], [GroundTruth([], [], [])])):
-        metrics = evaluate(predictions, ground_truth, topk=(20,))
+        metrics = evaluate(predictions, ground_truth, top_k=(20,))
         assert metrics["num_images"] == len(predictions)
         assert all(math.isnan(metrics[name]) for name in ("R@20", "mR@20", "ng-R@20", "ng-mR@20", "AP"))
 
@@ -91,7 +91,7 @@ def test_ties_go_by_subject_object_and_predicate():
     predictions = [predict([A, B], [0, 1], {(1, 0): (1.0, [0.5, 0.5]), (0, 1): (1.0, [0.5, 0.5])}, 2)]
 
     def recall(triplet, name, k):
-        return evaluate(predictions, [GroundTruth([A, B], [0, 1], [triplet])], topk=(k,))[f"{name}@{k}"]
+        return evaluate(predictions, [GroundTruth([A, B], [0, 1], [triplet])], top_k=(k,))[f"{name}@{k}"]
 
     assert [recall([0, 1, 0], "R", 1), recall([1, 0, 0], "R", 1), recall([1, 0, 0], "R", 2)] == [1, 0, 1]
     # Without, the order is (0, 1, 0), (0, 1, 1), (1, 0, 0), (1, 0, 1).
@@ -121,14 +121,14 @@ def test_first_hits():
 
 def test_bad_input_is_named():
     predictions, ground_truth = two_images()
-    with pytest.raises(EGTRError, match="predictions ends after 1 pictures"):
+    with pytest.raises(EGTRError, match="predictions ends after 1 images"):
         evaluate(predictions[:1], ground_truth)
-    with pytest.raises(EGTRError, match="ground_truth ends after 1 pictures"):
+    with pytest.raises(EGTRError, match="ground_truth ends after 1 images"):
         evaluate(predictions, ground_truth[:1])
     with pytest.raises(EGTRError, match="'stirct' is unknown, choose one of reference"):
         evaluate(predictions, ground_truth, protocol="stirct")
-    with pytest.raises(EGTRError, match="topk"):
-        evaluate(predictions, ground_truth, topk=(0, 20))
+    with pytest.raises(EGTRError, match="top_k"):
+        evaluate(predictions, ground_truth, top_k=(0, 20))
     with pytest.raises(EGTRError, match=r"prediction 1 \(image None\): relation has 2 predicates"):
         evaluate([predictions[0], nothing(2)], ground_truth)
     with pytest.raises(EGTRError, match="image 7: classes holds class 5, but the prediction has only 0..1"):
@@ -189,12 +189,12 @@ def test_fewer_predictions_than_k_are_all_looked_at():
     # One entry, which hits one of two triplets; R@100 asks for no more.
     predictions = [predict([A, B], [0, 1], {(0, 1): (1.0, [0.9, 0.1, 0.1])})]
     truth = [GroundTruth([A, B], [0, 1], [[0, 1, 0], [1, 0, 0]])]
-    assert evaluate(predictions, truth, topk=(1, 100))["R@100"] == 0.5
+    assert evaluate(predictions, truth, top_k=(1, 100))["R@100"] == 0.5
 
 
 def test_denominators_are_stated():
     predictions, ground_truth = two_images()
-    # Three pictures, two with triplets: three (one of them listed twice) and one. Predicates 0, 1 and 2 occur.
+    # Three images, two with triplets: three (one of them listed twice) and one. Predicates 0, 1 and 2 occur.
     ground_truth[0].triplets = ground_truth[0].triplets[[0, 1, 2, 0]]
     counts = ("num_images", "num_images_with_triplets", "num_triplets", "num_predicates_present")
     metrics = evaluate([*predictions, nothing()], [*ground_truth, GroundTruth([A], [0], [])])
@@ -205,11 +205,11 @@ def test_denominators_are_stated():
 
 def test_protocols_together_are_protocols_alone():
     predictions, ground_truth = two_images()
-    scorer = Scorer(list(PROTOCOLS), topk=(1, 3))
+    scorer = Scorer(list(PROTOCOLS), top_k=(1, 3))
     together = scorer.summarize([scorer.score(*scene) for scene in zip(predictions, ground_truth, strict=True)])
     assert list(together) == list(PROTOCOLS)
     for name, metrics in together.items():
-        alone = evaluate(predictions, ground_truth, name, topk=(1, 3))
+        alone = evaluate(predictions, ground_truth, name, top_k=(1, 3))
         del metrics["per_predicate"]
         assert metrics == {name: pytest.approx(alone[name], rel=0, abs=0, nan_ok=True) for name in metrics}
 

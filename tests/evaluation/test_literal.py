@@ -1,4 +1,4 @@
-"""The scorer equals the literal evaluation on random pictures of realistic shape, metric by metric."""
+"""The scorer equals the literal evaluation on random images of realistic shape, metric by metric."""
 
 import numpy as np
 import pytest
@@ -8,25 +8,25 @@ from egtr.evaluation import Scorer
 from egtr.structures import GroundTruth
 from tests.evaluation.random_scenes import random_scene, random_training_counts
 
-# (queries, predicates, classes, objects, triplets, pictures): crowded small ones, where hits, ties of class and
+# (queries, predicates, classes, objects, triplets, images): crowded small ones, where hits, ties of class and
 # wrong classes abound, and two of full size.
 SHAPES = [(24, 6, 5, 6, 8, 40), (60, 10, 8, 10, 20, 15), (200, 50, 150, 20, 30, 2)]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"N{shape[0]}")
 def test_every_metric_equals_the_literal_one(shape):
-    queries, predicates, classes, objects, triplets, pictures = shape
+    queries, predicates, classes, objects, triplets, images = shape
     rng = np.random.RandomState(0)
-    scenes = [random_scene(rng, queries, predicates, classes, objects, triplets, i) for i in range(pictures)]
-    # A picture without relations counts in object AP and nowhere else.
+    scenes = [random_scene(rng, queries, predicates, classes, objects, triplets, i) for i in range(images)]
+    # An image without relations counts in object AP and nowhere else.
     prediction, truth = scenes[-1]
     scenes.append((prediction, GroundTruth(truth.boxes, truth.classes, [], "no relations")))
     training = random_training_counts(rng, predicates, classes, num_triplets=10 * predicates)
-    topk = (5, 20, 50, 100)
+    top_k = (5, 20, 50, 100)
 
-    literal = LiteralScorer(predicates, topk, training)
+    literal = LiteralScorer(predicates, top_k, training)
     expected = literal.summarize([literal.score(*scene) for scene in scenes])
-    scorer = Scorer("reference", topk, training=training)
+    scorer = Scorer("reference", top_k, training=training)
     metrics = scorer.summarize([scorer.score(*scene) for scene in scenes])["reference"]
 
     for name, values in expected.pop("per_predicate").items():

@@ -1,4 +1,4 @@
-"""Pictures that could not be read must not raise any metric."""
+"""Images that could not be read must not raise any metric."""
 
 import numpy as np
 import pytest
@@ -14,21 +14,21 @@ BROKEN = (2, 5)
 
 @pytest.fixture
 def dataset():
-    with registered("evaluation_with_broken_pictures") as name_and_scenes:
+    with registered("evaluation_with_broken_images") as name_and_scenes:
         yield name_and_scenes
 
 
-def test_broken_pictures_are_pictures_in_which_nothing_was_found(dataset, tmp_path, caplog):
+def test_broken_images_are_images_in_which_nothing_was_found(dataset, tmp_path, caplog):
     name, scenes = dataset
     readable = [scene for k, scene in enumerate(scenes) if k not in BROKEN]
-    options = {"topk": (3, 10), "protocols": ("reference", "strict")}
+    options = {"top_k": (3, 10), "protocols": ("reference", "strict")}
     evaluator = SceneGraphEvaluator(
         name, count_missing=True, output_dir=str(tmp_path), save_predictions=True, **options
     )
     results = run(evaluator, readable)
-    assert f"2 of 8 pictures of {name} are broken" in caplog.text
+    assert f"2 of 8 images of {name} are broken" in caplog.text
 
-    # Recall is a mean over pictures: six of eight contribute. Left out, the two would raise it to that of the six.
+    # Recall is a mean over images: six of eight contribute. Left out, the two would raise it to that of the six.
     six = run(SceneGraphEvaluator(name, **options), readable)
     for task in ("sgdet", "sgdet_strict"):
         for metric in ("R@3", "R@10", "ng-R@10", "phr-R@10"):
@@ -37,7 +37,7 @@ def test_broken_pictures_are_pictures_in_which_nothing_was_found(dataset, tmp_pa
 
     nothing = nothing_found((NUM_CLASSES, NUM_PREDICATES))[1]
     predictions = [nothing if k in BROKEN else scene[1] for k, scene in enumerate(scenes)]
-    expected = evaluate(predictions, truths_of(scenes), topk=(3, 10))
+    expected = evaluate(predictions, truths_of(scenes), top_k=(3, 10))
     for metric, value in results["sgdet"].items():
         assert value == pytest.approx(100 * expected[metric], nan_ok=True), metric
     # What is saved scores the same.
@@ -60,8 +60,8 @@ def test_nothing_changes_where_nothing_is_broken(dataset, caplog):
     assert "broken" not in caplog.text
 
 
-def test_all_pictures_broken(dataset):
-    with pytest.raises(EGTRError, match="8 of 8 pictures.*are broken, so there is nothing to evaluate"):
+def test_all_images_broken(dataset):
+    with pytest.raises(EGTRError, match="8 of 8 images.*are broken, so there is nothing to evaluate"):
         SceneGraphEvaluator(dataset[0], count_missing=True).evaluate()
 
 
@@ -70,15 +70,15 @@ def test_what_another_process_has_seen_is_not_missing(dataset, monkeypatch, capl
     other = {record["image_id"] for record, _ in scenes[6:]}
     monkeypatch.setattr(comm, "all_gather", lambda mine: [mine, (other, [(NUM_CLASSES, NUM_PREDICATES)])])
     run(SceneGraphEvaluator(name, count_missing=True), scenes[:5])
-    assert f"1 of 8 pictures of {name} are broken" in caplog.text
+    assert f"1 of 8 images of {name} are broken" in caplog.text
 
 
 def test_ground_truth_without_names_of_classes(dataset):
     # How many classes there are is known by the predictions alone.
     _, scenes = dataset
     truths = {record["image_id"]: truth for (record, _), truth in zip(scenes, truths_of(scenes), strict=True)}
-    results = run(SceneGraphEvaluator(ground_truth=truths, topk=(10,), count_missing=True), scenes[:4])
-    four = run(SceneGraphEvaluator(ground_truth=truths, topk=(10,)), scenes[:4])
+    results = run(SceneGraphEvaluator(ground_truth=truths, top_k=(10,), count_missing=True), scenes[:4])
+    four = run(SceneGraphEvaluator(ground_truth=truths, top_k=(10,)), scenes[:4])
     assert results["sgdet"]["R@10"] == pytest.approx(four["sgdet"]["R@10"] / 2) and results["sgdet"]["R@10"] > 0
 
 

@@ -23,7 +23,7 @@ CLASSES, PREDICATES = ("person", "dog", "tree"), ("on", "near", "holds", "under"
 
 
 def record(image_id):
-    # rounded scores, so that the order of pictures decides between equal ones
+    # rounded scores, so that the order of images decides between equal ones
     return random_record(IMAGE_IDS.index(image_id), num_queries=14, image_id=image_id, digits=1)
 
 
@@ -101,7 +101,7 @@ def test_what_is_missing_is_counted_and_named(tmp_path):
         score_predictions(path, annotations=annotations_of(["a", "b", 10, 12]))
 
 
-def test_pictures_without_a_prediction_need_partial(tmp_path):
+def test_images_without_a_prediction_need_partial(tmp_path):
     path = write(tmp_path / "p", IMAGE_IDS[:4])
     annotations = annotations_of(IMAGE_IDS)
     with pytest.raises(EGTRError, match=r"p: no prediction \(--partial scores the others\) for 2 images: 3, 10"):
@@ -112,15 +112,15 @@ def test_pictures_without_a_prediction_need_partial(tmp_path):
 
 def test_what_does_not_go_together(tmp_path):
     path = write(tmp_path / "p", class_names=CLASSES, predicate_names=PREDICATES, max_rank=20)
-    with pytest.raises(EGTRError, match=r"p: holds what is needed up to K = 20 \(max_rank\), but topk asks for 50"):
-        score_predictions(path, topk=(20, 50))
-    assert "R@20" in score_predictions(path, topk=(10, 20))["reference"]
+    with pytest.raises(EGTRError, match=r"p: holds what is needed up to K = 20 \(max_rank\), but top_k asks for 50"):
+        score_predictions(path, top_k=(20, 50))
+    assert "R@20" in score_predictions(path, top_k=(10, 20))["reference"]
     swapped = annotations_of(IMAGE_IDS, classes=("person", "tree", "dog"))
     with pytest.raises(EGTRError, match="p: class_names 1 is 'dog', but 'tree' in my_set"):
-        score_predictions(path, topk=(20,), annotations=swapped)
+        score_predictions(path, top_k=(20,), annotations=swapped)
     fewer = annotations_of(IMAGE_IDS, predicates=PREDICATES[:3])
     with pytest.raises(EGTRError, match="p: predicate_names has 4 names, my_set has 3"):
-        score_predictions(path, topk=(20,), annotations=fewer)
+        score_predictions(path, top_k=(20,), annotations=fewer)
 
 
 def test_what_the_scorer_refuses_is_named_with_the_file(tmp_path):
@@ -148,7 +148,7 @@ def test_conventions_that_differ_and_denominators():
     assert "iou_threshold" not in {row["convention"] for row in rows}
     assert convention_rows(["reference"]) == []
 
-    # One picture with a triplet annotated twice: counted once, or twice under "motifs".
+    # One image with a triplet annotated twice: counted once, or twice under "motifs".
     prediction, truth = random_record(0)
     truth = GroundTruth(truth.boxes, truth.classes, [[0, 1, 2], [0, 1, 2]])
     scorer = Scorer(["reference", "motifs"])

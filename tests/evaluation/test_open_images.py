@@ -81,8 +81,8 @@ def test_open_images_without_anything():
     assert [metrics[name] for name in ("microR@50", "wmAP_rel", "wmAP_phr", "score")] == [0, 0, 0, 0]
 
 
-def test_open_images_recall_of_all_pictures_and_of_each():
-    # Picture 1: one triplet of two found. Picture 2: its only one is found. Micro: 2 of 3. Mean: (1/2 + 1) / 2.
+def test_open_images_recall_of_all_images_and_of_each():
+    # Image 1: one triplet of two found. Image 2: its only one is found. Micro: 2 of 3. Mean: (1/2 + 1) / 2.
     found = {(0, 1): (1.0, [0.9, 0, 0])}
     predictions = [predict([A, B], [0, 1], found), predict([A, B], [0, 1], found), nothing()]
     ground_truth = [

@@ -69,14 +69,14 @@ def data_set(draw):
     return draw(st.lists(scene(num_predicates), min_size=1, max_size=4))
 
 
-def compare(scenes, topk, protocol, seed, task="sgdet"):
+def compare(scenes, top_k, protocol, seed, task="sgdet"):
     predictions, ground_truth = zip(*scenes, strict=True)
     num_predicates = predictions[0].relation.shape[1]
     rng = np.random.RandomState(seed)
     known = np.stack([rng.randint(0, n, 8) for n in (NUM_CLASSES, NUM_CLASSES, num_predicates)], axis=1)
     training = TripletCounts.from_class_triplets(known, NUM_CLASSES, num_predicates)
-    expected = oracle.evaluate(predictions, ground_truth, topk, protocol, training, task)
-    metrics = evaluate(predictions, ground_truth, protocol, topk, training=training, task=task)
+    expected = oracle.evaluate(predictions, ground_truth, top_k, protocol, training, task)
+    metrics = evaluate(predictions, ground_truth, protocol, top_k, training=training, task=task)
     each = metrics.pop("per_predicate").recall
     compared = set()
     for name, value in expected.items():
@@ -109,8 +109,8 @@ def compare(scenes, topk, protocol, seed, task="sgdet"):
     ),
     st.integers(0, 2**32 - 1),
 )
-def test_every_convention_equals_the_literal_rules(scenes, topk, protocol, seed):
-    compare(scenes, topk, protocol, seed)
+def test_every_convention_equals_the_literal_rules(scenes, top_k, protocol, seed):
+    compare(scenes, top_k, protocol, seed)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)

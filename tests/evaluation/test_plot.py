@@ -55,15 +55,15 @@ def test_fifty_predicates_are_all_named_and_no_name_lies_on_another(drawn):
     counts = (1e5 * 0.84 ** np.arange(50)).astype(int)
     recall = np.where(np.arange(50) < 25, np.linspace(0.8, 0, 50), 0.0)
     rows = make_rows(counts, recall, [f"predicate no. {p}" for p in range(50)])
-    figure, path = drawn(rows, title="a data set")
+    figure, path = drawn(rows, title="a dataset")
     names, boxes = labels(figure, rows)
     assert sorted(names) == sorted(row["predicate"] for row in rows)
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     inside = figure.axes[0].get_window_extent()
     assert all(inside.x0 <= b.x0 and b.x1 <= inside.x1 and inside.y0 <= b.y0 and b.y1 <= inside.y1 for b in boxes)
-    assert figure.axes[0].get_title(loc="left") == "a data set"
-    with Image.open(path) as picture:
-        assert picture.size == (1500, 900) and len(picture.getcolors(1 << 20)) > 100
+    assert figure.axes[0].get_title(loc="left") == "a dataset"
+    with Image.open(path) as image:
+        assert image.size == (1500, 900) and len(image.getcolors(1 << 20)) > 100
 
 
 def test_markers_stand_at_count_and_recall_and_groups_at_their_mean(drawn):
@@ -80,7 +80,7 @@ def test_markers_stand_at_count_and_recall_and_groups_at_their_mean(drawn):
 def test_predicates_that_cannot_be_drawn_are_named_below(drawn):
     rows = make_rows([30, 20, 10], [0.5, np.nan, 0.0], ["on", "under", "costs 5$ or 6$"])
     figure, _ = drawn(rows)
-    assert figure.get_supxlabel() == "not in the scored pictures: under"
+    assert figure.get_supxlabel() == "not in the scored images: under"
     # Dollars would be read as a formula.
     assert labels(figure, [{"predicate": "on"}, {"predicate": r"costs 5\$ or 6\$"}])[0] == ["on", r"costs 5\$ or 6\$"]
 

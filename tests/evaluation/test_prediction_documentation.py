@@ -16,7 +16,7 @@ BOXES = np.array([[10, 10, 60, 200], [80, 120, 160, 200], [300, 20, 330, 50]])
 
 
 def my_model(image_id):
-    # In the first picture person (0) holds ball (2), in the second the model prefers "beside".
+    # In the first image person (0) holds ball (2), in the second the model prefers "beside".
     best = 0 if image_id == "0001.jpg" else 1
     relation = np.array([[0.1, 0.2], [0.4, 0.4]])
     relation[1, best] = 0.9
@@ -34,7 +34,7 @@ def test_numpy_example_makes_a_file_that_is_scored(tmp_path, monkeypatch):
     meta = read_meta("predictions.npz")
     assert (meta.class_names, meta.predicate_names) == (("person", "dog", "ball"), ("holds", "beside"))
     metrics = score_predictions("predictions.npz")["reference"]
-    # With graph constraint (0, 2) enters as "beside" in the second picture and misses; without, "holds" is there too.
+    # With graph constraint (0, 2) enters as "beside" in the second image and misses; without, "holds" is there too.
     assert (metrics["num_images"], metrics["R@20"], metrics["ng-R@20"]) == (2, 0.5, 1.0)
 
 

@@ -15,7 +15,7 @@ HALF = [0, 0, 9, 4]
 
 def score(name, scene, **switches):
     """One metric of ``scene``, (predictions, ground truth), under a plain protocol with some switches set."""
-    return evaluate(*scene, replace(PLAIN, **switches), topk=(1, 3))[name]
+    return evaluate(*scene, replace(PLAIN, **switches), top_k=(1, 3))[name]
 
 
 def one(prediction, truth):
@@ -93,7 +93,7 @@ def repeated_pair():
     ],
 )
 def test_entries(repeated_pair, entries, name, recalls):
-    metrics = evaluate(*repeated_pair, replace(PLAIN, entries=entries), topk=(1, 2, 3, 4))
+    metrics = evaluate(*repeated_pair, replace(PLAIN, entries=entries), top_k=(1, 2, 3, 4))
     assert [metrics[f"{name}@{k}"] * 3 for k in (1, 2, 3, 4)] == pytest.approx(recalls)
 
 
@@ -107,18 +107,18 @@ def test_entries_of_open_images(repeated_pair):
 
 def test_entries_are_the_same_where_pairs_are_listed_once():
     for entries in ("pair", "triplet", "all"):
-        metrics = evaluate(*two_images(), replace(PLAIN, entries=entries), topk=(1, 3))
+        metrics = evaluate(*two_images(), replace(PLAIN, entries=entries), top_k=(1, 3))
         assert [metrics["R@1"], metrics["R@3"], metrics["ng-R@3"]] == pytest.approx([1 / 6, 1 / 3, 5 / 6])
 
 
 def test_skip_images_without_pairs():
-    # R@3: 2/3 and 0; a third picture has triplets and no prediction.
+    # R@3: 2/3 and 0; a third image has triplets and no prediction.
     predictions, ground_truth = two_images()
     scene = [*predictions, nothing()], [*ground_truth, ground_truth[0]]
     assert score("R@3", scene) == pytest.approx((2 / 3 + 0 + 0) / 3)
     assert score("R@3", scene, skip_images_without_pairs=True) == pytest.approx((2 / 3 + 0) / 2)
-    # Open Images, 50 candidates with two predicates a pair: A0B, C0A, A1B, B2C, B1C: all 3 triplets of picture 1;
-    # picture 2: A1B, A0B: its one. Of 4 triplets, or of 7 with picture 3.
+    # Open Images, 50 candidates with two predicates a pair: A0B, C0A, A1B, B2C, B1C: all 3 triplets of image 1;
+    # image 2: A1B, A0B: its one. Of 4 triplets, or of 7 with image 3.
     assert score("oi/microR@50", scene) == pytest.approx(4 / 7)
     assert score("oi/microR@50", scene, skip_images_without_pairs=True) == 1.0
     # A query paired with itself is no pair.
@@ -144,7 +144,7 @@ def test_absent_predicates_count():
 
 
 def test_oi_recall():
-    # Picture 1: 1 of 2 triplets, picture 2: 1 of 1. Micro 2/3, mean 3/4; both wmAP: predicate 0 (2 of 3 triplets)
+    # Image 1: 1 of 2 triplets, image 2: 1 of 1. Micro 2/3, mean 3/4; both wmAP: predicate 0 (2 of 3 triplets)
     # AP 1, predicate 2 AP 0.
     found = predict([A, B], [0, 1], {(0, 1): (1.0, [0.9, 0, 0])})
     ground_truth = [GroundTruth([A, B], [0, 1], [[0, 1, 0], [1, 0, 2]]), GroundTruth([A, B], [0, 1], [[0, 1, 0]])]
@@ -211,7 +211,7 @@ def test_named_protocols_on_one_scene(repeated_pair):
     predictions, (truth,) = repeated_pair
     predictions[0].boxes[0] = HALF
     truth.triplets = truth.triplets[[0, 0, 1, 2]]
-    recalls = {name: evaluate(predictions, [truth], name, topk=(2,))["R@2"] for name in PROTOCOLS}
+    recalls = {name: evaluate(predictions, [truth], name, top_k=(2,))["R@2"] for name in PROTOCOLS}
     expected = {"reference": 2 / 3, "motifs": 3 / 4, "iou0": 0, "no_pair_dedup": 2 / 4, "strict": 0}
     assert recalls == pytest.approx(expected)
 
@@ -241,5 +241,5 @@ def test_rows_of_repeated_pairs_may_come_in_any_order(repeated_pair):
     )
     for entries in ("pair", "triplet", "all"):
         protocol = replace(PLAIN, entries=entries)
-        first, second = (evaluate([p], truths, protocol, topk=(1, 2, 3)) for p in (prediction, shuffled))
+        first, second = (evaluate([p], truths, protocol, top_k=(1, 2, 3)) for p in (prediction, shuffled))
         assert [first[f"R@{k}"] for k in (1, 2, 3)] == [second[f"R@{k}"] for k in (1, 2, 3)]

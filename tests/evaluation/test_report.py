@@ -23,7 +23,7 @@ from egtr.evaluation.report import (
 from egtr.structures import TripletCounts
 
 NAN = float("nan")
-# Three predicates; no scored picture has the second.
+# Three predicates; no scored image has the second.
 PER_PREDICATE = PredicateRecall(
     num_triplets=np.array([3, 0, 5]),
     num_images=np.array([2, 0, 4]),
@@ -154,7 +154,7 @@ def test_predicate_table():
 
 
 def test_nothing_to_say_of_no_predicate(tmp_path):
-    # An empty data set has no predictions that would say how many there are.
+    # An empty dataset has no predictions that would say how many there are.
     results = {"reference": evaluate([], [])}
     assert predicate_table(predicate_rows(results["reference"]["per_predicate"])) == "(no predicates)"
     training = TripletCounts.from_class_triplets(np.zeros((0, 3)), num_classes=1, num_predicates=0)

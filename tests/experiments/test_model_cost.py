@@ -32,7 +32,7 @@ def test_parts_add_up():
     assert heads.flops == 6 * 64 * 5
 
 
-def test_operations_grow_with_the_picture_and_parameters_do_not():
+def test_operations_grow_with_the_image_and_parameters_do_not():
     small, large = (by_name(analyze_model(small_cfg(), *size)) for size in [(64, 64), (128, 128)])
     assert large["total"].parameters == small["total"].parameters
     # Convolutions: four times the pixels, four times the work.

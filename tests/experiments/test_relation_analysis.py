@@ -73,7 +73,7 @@ def test_attention_weights_are_those_of_the_decoder():
 
 
 def make_output(layers, boxes=BOXES, classes=(3, 1, 0, 2), gates=None, connectivity=None):
-    """Output for one picture whose query n finds class ``classes[n]`` in ``boxes[n]``; in layer l the attention of
+    """Output for one image whose query n finds class ``classes[n]`` in ``boxes[n]``; in layer l the attention of
     query i is the softmax of ``layers[l][i]``."""
     count = len(boxes)
     # With keys that pick a coordinate each, products are what the queries say, times 1/sqrt(count).
@@ -103,7 +103,7 @@ def make_target(objects, relations):
 def relations(output, target, num_heads=1, image_id=1):
     weights = {"loss_ce": 1, "loss_bbox": 1, "loss_giou": 1, "loss_rel": 1, "loss_connectivity": 1}
     criterion = SetCriterion(matcher=HungarianMatcher(), weights=weights)
-    return relations_of_output(output, target, criterion, num_heads, image_id=image_id, file_name="picture.png")
+    return relations_of_output(output, target, criterion, num_heads, image_id=image_id, file_name="image.png")
 
 
 @pytest.fixture
@@ -153,22 +153,22 @@ def test_gates_by_predicate(known):
     assert gates["unrelated"] == [7 / 32, 23 / 32]
 
 
-def test_pictures_are_ranked_together_and_one_by_one():
+def test_images_are_ranked_together_and_one_by_one():
     high, other = np.zeros((4, 4)), np.zeros((4, 4))
     high[2, 0], other[0, 2] = 2.0, 9.0
-    pictures = [
+    images = [
         relations(make_output([high]), make_target((2, 0), [(0, 1, 0)])),
         relations(make_output([other]), make_target((2, 0), [])),
     ]
-    attention = summarize_relations(pictures, ["on"])["attention"]
-    # The related pair has 0.71, the way back 1/4; in the picture without relations the pairs have 1/4 and nearly 1.
+    attention = summarize_relations(images, ["on"])["attention"]
+    # The related pair has 0.71, the way back 1/4; in the image without relations the pairs have 1/4 and nearly 1.
     assert attention["auc"] == [[2 / 3]]
-    # That picture has nothing to be ranked first, so it is not in this mean.
+    # That image has nothing to be ranked first, so it is not in this mean.
     assert attention["auc_within_images"] == [[1.0]]
 
 
 def test_nothing_to_measure():
-    """Pictures without objects and without relations, and a model that is a detector alone."""
+    """Images without objects and without relations, and a model that is a detector alone."""
     empty = relations(make_output([np.zeros((4, 4))]), make_target((), []))
     bare = relations(make_output([np.zeros((4, 4))]), make_target((1, 2), []))
     summary = summarize_relations([empty, bare], ["on"])
@@ -203,7 +203,7 @@ def test_correlation_of_uncertainty():
     assert correlations["uncertainty"]["pearson"] == pytest.approx(-0.42 / math.sqrt(0.3875 * 0.5))
 
 
-def test_pictures(known, tmp_path):
+def test_images(known, tmp_path):
     names = ["on", "costs $5 or $6", "near"]
     summary = summarize_relations([known], names, ["layer 0", "last state"])
     pixels = np.full((40, 60, 3), 200, dtype=np.uint8)
@@ -252,7 +252,7 @@ def test_tool(make_cfg, tiny_dataset, tmp_path, capsys):
     assert list(analysis["gates"]["predicates"]) == list(tiny_dataset.predicate_classes)
     assert "AUC of attention" in capsys.readouterr().out
     assert main([*arguments, "--image-id", "no such"]) == 1
-    assert "not among the 6 pictures" in capsys.readouterr().err
+    assert "not among the 6 images" in capsys.readouterr().err
 
 
 def test_detector_alone(make_cfg, tiny_dataset):

@@ -194,7 +194,8 @@ def test_a_damaged_result_is_named(make_sweep, tmp_path):
 def test_two_runs_never_share_a_folder(make_sweep, tmp_path, capsys):
     """A sweep that is killed, as by a lack of memory, leaves its runs: the next sweep must not join them."""
     sweep = make_sweep(SETTINGS={"base": {"MODEL.WEIGHTS": "hangs"}, "bold": {"SOLVER.BASE_LR": 1.0}}, SEEDS=[1])
-    command = "import sys; from egtr.experiments.sweep.definition import load_sweep; from egtr.experiments.sweep.runner import run_sweep; "
+    command = "import sys; from egtr.experiments.sweep.definition import load_sweep; "
+    command += "from egtr.experiments.sweep.runner import run_sweep; "
     command += "run_sweep(load_sweep(sys.argv[1]), sys.argv[2])"
     first = subprocess.Popen([sys.executable, "-c", command, str(tmp_path / "sweep.yaml"), str(FAKE)])
     pid = tmp_path / "sweep/base/seed1/pid"

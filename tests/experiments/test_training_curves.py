@@ -1,4 +1,4 @@
-"""Curves out of metrics.json: what resumed, killed and broken runs leave in it, and the picture of them."""
+"""Curves out of metrics.json: what resumed, killed and broken runs leave in it, and the image of them."""
 
 import json
 import math
@@ -129,8 +129,8 @@ def test_tool(tmp_path, capsys):
     main = runpy.run_path(str(TOOL))["main"]
     assert main([str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'curves.png'}\n"
-    with Image.open(tmp_path / "curves.png") as picture:
-        assert picture.width > 600
+    with Image.open(tmp_path / "curves.png") as image:
+        assert image.width > 600
     assert main([str(tmp_path / "metrics.json"), "--output", str(tmp_path / "new/loss.svg")]) == 0
     assert (tmp_path / "new/loss.svg").read_text().startswith("<?xml")
     assert main([str(tmp_path / "elsewhere")]) == 1

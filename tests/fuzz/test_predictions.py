@@ -23,7 +23,7 @@ Members = dict[str, np.ndarray]
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory) -> Path:
-    """A sound file of two pictures, one of them without annotations."""
+    """A sound file of two images, one of them without annotations."""
     path = tmp_path_factory.mktemp("predictions") / "predictions.npz"
     training = TripletCounts(np.array([[0, 1, 2]]), np.array([3]), 3, 4)
     meta = PredictionMeta(("person", "dog", "tree"), ("on", "near", "holds", "under"), training=training)

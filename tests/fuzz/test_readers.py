@@ -1,4 +1,4 @@
-"""Readers of data sets: whatever the files hold, there is an EGTRError or something to train on."""
+"""Readers of datasets: whatever the files hold, there is an EGTRError or something to train on."""
 
 import json
 import math
@@ -25,7 +25,7 @@ from tests.fuzz.mutation import mutated_bytes, mutated_json
 
 
 class Files(NamedTuple):
-    """A data set: its format, the name of the file to read, the content of all files, and how it is read."""
+    """A dataset: its format, the name of the file to read, the content of all files, and how it is read."""
 
     format: str
     main: str
@@ -48,7 +48,7 @@ def _label_studio_tasks() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory) -> list[Files]:
-    """One sound data set of each format."""
+    """One sound dataset of each format."""
     found = []
     for name, write in WRITERS.items():
         folder = tmp_path_factory.mktemp(name)
@@ -164,7 +164,7 @@ def _check_records(records: list[dict[str, Any]], annotations: SceneGraphAnnotat
         for subject, object_, predicate in record["relations"]:
             assert 0 <= subject < number and 0 <= object_ < number and 0 <= predicate < num_predicates
         path = os.path.normpath(record["file_name"])
-        assert not root or path.startswith(root + os.sep), "a picture outside of the folder of pictures"
+        assert not root or path.startswith(root + os.sep), "an image outside of the folder of images"
         with pytest.raises(BrokenImageError):  # none is there
             read_annotated_image(record)
     count_triplets(records, num_classes, num_predicates)

@@ -58,7 +58,7 @@ def test_unknown_names_list_what_there_is(resources):
         model_zoo.get_config_file("no.yaml")
     with pytest.raises(EGTRError, match=r"no\.pth.*small\.pth"):
         PathManager.get_local_path("egtr://weights/no.pth")
-    with pytest.raises(EGTRError, match="egtr://other/x.*configs/<name> or weights/<file>"):
+    with pytest.raises(EGTRError, match="egtr://other/x.*configs/<name>, weights/<file> or models/<name>"):
         PathManager.get_local_path("egtr://other/x")
 
 

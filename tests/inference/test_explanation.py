@@ -64,10 +64,10 @@ def test_an_edge_that_is_none(predictor, image, graph, edge):
         explain(predictor, image, graph, edge, channel_order="RGB")
 
 
-def test_another_picture(predictor, image, graph):
-    with pytest.raises(EGTRError, match="give the picture that the graph was made of"):
+def test_another_image(predictor, image, graph):
+    with pytest.raises(EGTRError, match="give the image that the graph was made of"):
         explain(predictor, image[:-2], graph, 0, channel_order="RGB")
-    with pytest.raises(EGTRError, match="Edge 0 has the score .* give the model and the picture"):
+    with pytest.raises(EGTRError, match="Edge 0 has the score .* give the model and the image"):
         explain(predictor, np.zeros_like(image), graph, 0, channel_order="RGB")
     other = replace(graph, triplet_scores=graph.triplet_scores / 2)
     with pytest.raises(EGTRError, match="Edge 0 has the score"):
@@ -76,7 +76,7 @@ def test_another_picture(predictor, image, graph):
 
 def test_tool(image, tmp_path, capsys):
     Image.fromarray(image).save(tmp_path / "scene.png")
-    (tmp_path / "broken.png").write_text("no picture")
+    (tmp_path / "broken.png").write_text("no image")
     main = runpy.run_path(str(TOOL))["main"]
     assert main(["--input", str(tmp_path), "--output", str(tmp_path / "out"), "--top-k", "1"]) == 1
     written = capsys.readouterr()
@@ -107,7 +107,7 @@ def test_tool_keeps_results_of_one_name_apart(image, tmp_path):
 
 
 def test_tool_says_where_nothing_is_to_be_explained(predictor, image, graph, tmp_path, capsys):
-    explain_picture = runpy.run_path(str(TOOL))["explain_picture"]
-    explain_picture(predictor, image, graph.filter(top_k=0), tmp_path / "out/scene")
+    explain_image = runpy.run_path(str(TOOL))["explain_image"]
+    explain_image(predictor, image, graph.filter(top_k=0), tmp_path / "out/scene")
     assert capsys.readouterr().out == f"{tmp_path / 'out/scene'}: no relations\n"
     assert (tmp_path / "out/scene_explanations.json").read_text("utf-8") == "[]\n"

@@ -1,4 +1,4 @@
-"""Pictures and JSON files of many graphs, with a predictor that needs no model."""
+"""Images and JSON files of many graphs, with a predictor that needs no model."""
 
 import json
 from dataclasses import replace
@@ -16,7 +16,7 @@ from tests.inference.videos import write_video
 
 
 def predict(image):
-    """Two duplicate dogs near a tree as high as the picture; the upper left pixel's red share is the best score."""
+    """Two duplicate dogs near a tree as high as the image; the upper left pixel's red share is the best score."""
     height, width = image.shape[:2]
     score = image[0, 0, 0] / 255
     return SceneGraph(
@@ -35,8 +35,8 @@ predictor = FakePredictor(predict)
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Two pictures, wholly and hardly red, between them a text file that claims to be one."""
+def images(tmp_path):
+    """Two images, wholly and hardly red, between them a text file that claims to be one."""
     folder = tmp_path / "in"
     folder.mkdir()
     for name, red, size in (("a.png", 255, (20, 16)), ("c.jpg", 51, (24, 12))):
@@ -49,11 +49,11 @@ def read(path):
     return SceneGraph.from_dict(json.loads(path.read_text("utf-8")))
 
 
-def test_goes_on_past_what_cannot_be_read(pictures, tmp_path, capfd):
-    paths = [str(pictures / name) for name in ("a.png", "b.png", "c.jpg")]
+def test_goes_on_past_what_cannot_be_read(images, tmp_path, capfd):
+    paths = [str(images / name) for name in ("a.png", "b.png", "c.jpg")]
     select = partial(SceneGraph.for_display, min_score=0.15)
     written, errors = export_scene_graphs(predictor, paths, tmp_path / "new" / "out", select=select)
-    assert [str(error) for error in errors] == [f"{paths[1]}: not a picture in any format that Pillow reads"]
+    assert [str(error) for error in errors] == [f"{paths[1]}: not an image in any format that Pillow reads"]
     assert written == [tmp_path / "new" / "out" / name for name in ("a.png", "c.png")]
     assert sorted(p.name for p in written[0].parent.iterdir()) == ["a.json", "a.png", "c.json", "c.png"]
     for path in written:
@@ -61,7 +61,7 @@ def test_goes_on_past_what_cannot_be_read(pictures, tmp_path, capfd):
             assert image.width == 2133  # 13.33 inches at 160 dpi
     errors = capfd.readouterr().err
     assert [line for line in errors.splitlines() if "b.png" in line] == [
-        f"{paths[1]}: not a picture in any format that Pillow reads"
+        f"{paths[1]}: not an image in any format that Pillow reads"
     ]
     assert "3/3" in errors  # the progress bar
 
@@ -74,8 +74,8 @@ def test_goes_on_past_what_cannot_be_read(pictures, tmp_path, capfd):
     assert len(read(written[1].with_suffix(".json"))) == 1
 
 
-def test_formats(pictures, tmp_path, capfd):
-    paths = [str(pictures / "a.png")]
+def test_formats(images, tmp_path, capfd):
+    paths = [str(images / "a.png")]
     keep_all = partial(SceneGraph.for_display, top_k=2, merge_iou=None)
     options = {"suffix": ".svg", "graph_suffixes": (".json", ".graphml"), "select": keep_all, "progress": False}
     written, _ = export_scene_graphs(predictor, paths, tmp_path, **options)
@@ -95,13 +95,13 @@ def test_names_of_files_that_are_no_utf8(tmp_path):
     assert r'"\udcffä.png"' in text and read(tmp_path / "a.json").file_name == graph.file_name
 
 
-def test_one_picture_into_one_file(pictures, tmp_path):
+def test_one_image_into_one_file(images, tmp_path):
     target = tmp_path / "new" / "v1.2.pdf"
-    written, _ = export_scene_graphs(predictor, [str(pictures / "a.png")], target, progress=False)
+    written, _ = export_scene_graphs(predictor, [str(images / "a.png")], target, progress=False)
     assert written == [target] and target.read_bytes().startswith(b"%PDF")
     assert [path.name for path in sorted(target.parent.iterdir())] == ["v1.2.json", "v1.2.pdf"]
-    several = [str(pictures / "a.png"), str(pictures / "c.jpg")]
-    with pytest.raises(EGTRError, match="one file, but there are 2 pictures; give a folder"):
+    several = [str(images / "a.png"), str(images / "c.jpg")]
+    with pytest.raises(EGTRError, match="one file, but there are 2 images; give a folder"):
         export_scene_graphs(predictor, several, target, progress=False)
 
 
@@ -114,28 +114,28 @@ def test_frames_of_a_video_have_their_number(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"suffix": ".docx"}, {"graph_suffixes": [".docx"]}])
-def test_unknown_format(pictures, tmp_path, options):
+def test_unknown_format(images, tmp_path, options):
     with pytest.raises(EGTRError, match="docx.*graphml"):
-        export_scene_graphs(predictor, [str(pictures / "a.png")], tmp_path / "out", progress=False, **options)
+        export_scene_graphs(predictor, [str(images / "a.png")], tmp_path / "out", progress=False, **options)
     assert not (tmp_path / "out").exists()
     with pytest.raises(EGTRError, match="a.docx.*graphml"):
         save_graph(tmp_path / "a.docx", predict(np.zeros((9, 9, 3), np.uint8)))
 
 
-def test_same_names(pictures, tmp_path):
+def test_same_names(images, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     for name in ("A.webp", "a_2.png"):
         Image.new("RGB", (9, 9)).save(other / name)
-    paths = [str(p) for p in (pictures / "a.png", other / "A.webp", other / "a_2.png")]
+    paths = [str(p) for p in (images / "a.png", other / "A.webp", other / "a_2.png")]
     written, errors = export_scene_graphs(predictor, paths, tmp_path / "out", progress=False)
     assert [path.name for path in written] == ["a.png", "A_2.png", "a_2_2.png"]
     assert not errors and len(list((tmp_path / "out").iterdir())) == 6
 
 
-def test_never_overwrites_what_it_reads(pictures):
-    paths = [str(pictures / name) for name in ("c.jpg", "a.png")]
-    before = (pictures / "a.png").read_bytes()
+def test_never_overwrites_what_it_reads(images):
+    paths = [str(images / name) for name in ("c.jpg", "a.png")]
+    before = (images / "a.png").read_bytes()
     with pytest.raises(EGTRError, match="a.png.*another output folder"):
-        export_scene_graphs(predictor, paths, pictures, progress=False)
-    assert (pictures / "a.png").read_bytes() == before and not (pictures / "c.json").exists()
+        export_scene_graphs(predictor, paths, images, progress=False)
+    assert (images / "a.png").read_bytes() == before and not (images / "c.json").exists()

@@ -11,7 +11,7 @@ from PIL import Image
 import egtr
 from egtr.checkpoint import EGTRCheckpointer
 from egtr.data.scenes import draw_scene
-from egtr.data.sources import Pictures
+from egtr.data.sources import ImageStream
 from egtr.inference import EGTRPredictor
 from egtr.structures import EGTRError
 
@@ -23,7 +23,7 @@ def predictor(make_cfg):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Five pictures of noise in three sizes, the third one broken: 0.png to 4.png."""
+    """Five images of noise in three sizes, the third one broken: 0.png to 4.png."""
     random = np.random.RandomState(0)
     for i, size in enumerate([(40, 60), (60, 40), (40, 60), (40, 60), (50, 50)]):
         Image.fromarray(random.randint(0, 255, (*size, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
@@ -43,7 +43,7 @@ def test_graphs_of_a_folder(predictor, folder):
     failed = []
     graphs = list(egtr.predict(predictor, folder, on_error=failed.append))
     assert names(graphs) == ["0.png", "1.png", "3.png", "4.png"]
-    assert [str(error) for error in failed] == [f"{folder / '2.png'}: not a picture in any format that Pillow reads"]
+    assert [str(error) for error in failed] == [f"{folder / '2.png'}: not an image in any format that Pillow reads"]
     for graph in graphs:
         assert content(graph) == content(predictor(graph.file_name))
         # the raw record of N * N pairs would fill the memory of whoever keeps many graphs
@@ -53,7 +53,7 @@ def test_graphs_of_a_folder(predictor, folder):
 def test_without_a_handler_the_error_is_raised_in_its_turn(predictor, folder):
     graphs = egtr.predict(predictor, folder)
     assert names([next(graphs), next(graphs)]) == ["0.png", "1.png"]
-    with pytest.raises(EGTRError, match="2.png: not a picture"):
+    with pytest.raises(EGTRError, match="2.png: not an image"):
         next(graphs)
 
 
@@ -69,12 +69,12 @@ def test_batches_and_threads_change_nothing(predictor, folder, batch_size, threa
         assert result.graph.file_name == wanted.graph.file_name
         assert np.array_equal(result.image, wanted.image)
         assert np.array_equal(result.image, np.asarray(Image.open(result.graph.file_name)))
-        # a batch is added up in another order than one picture
+        # a batch is added up in another order than one image
         np.testing.assert_allclose(result.graph.boxes, wanted.graph.boxes, atol=1e-3)
         np.testing.assert_allclose(result.graph.triplet_scores, wanted.graph.triplet_scores, rtol=1e-4)
 
 
-def test_pictures_of_one_size_share_a_batch(predictor, folder):
+def test_images_of_one_size_share_a_batch(predictor, folder):
     sizes = []
     predictor.model.register_forward_pre_hook(lambda module, args: sizes.append([x["height"] for x in args[0]]))
     assert len(list(predictor.predict(folder, batch_size=5))) == 5
@@ -87,9 +87,9 @@ def test_frames_know_their_place(predictor, tmp_path):
     for level in (0, 100, 200):
         video.write(np.full((48, 64, 3), level, np.uint8))
     video.release()
-    pictures = Pictures(path)
-    graphs = [result.graph for result in predictor.predict(pictures, batch_size=2)]
-    assert pictures.total == len(graphs) == 3
+    images = ImageStream(path)
+    graphs = [result.graph for result in predictor.predict(images, batch_size=2)]
+    assert images.total == len(graphs) == 3
     assert [(graph.file_name, graph.frame) for graph in graphs] == [(path, 0), (path, 1), (path, 2)]
     assert [graph.time for graph in graphs] == pytest.approx([0, 0.1, 0.2])
 

@@ -1,4 +1,4 @@
-"""Any picture in, a scene graph out."""
+"""Any image in, a scene graph out."""
 
 import cv2
 import numpy as np
@@ -30,7 +30,7 @@ def content(graph):
 
 
 def test_same_as_the_evaluated_model(make_cfg, weights, tiny_dataset):
-    """A picture read by the predictor goes through the model exactly as in evaluation."""
+    """An image read by the predictor goes through the model exactly as in evaluation."""
     path, model = weights
     cfg = make_cfg({"MODEL.WEIGHTS": path})
     predictor = EGTRPredictor(cfg)
@@ -68,7 +68,7 @@ def test_any_size(make_cfg, weights, size):
     draw_scene_graph(np.zeros((*size, 3), np.uint8), shown)
 
 
-def test_boxes_are_in_the_upright_picture(make_cfg, weights, tmp_path):
+def test_boxes_are_in_the_upright_image(make_cfg, weights, tmp_path):
     predictor = EGTRPredictor(make_cfg(), model=weights[1])
     upright = Image.fromarray(np.random.RandomState(0).randint(0, 255, (40, 60, 3), dtype=np.uint8))
     exif = Image.Exif()

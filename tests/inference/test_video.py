@@ -54,7 +54,7 @@ def test_colours_and_places_stay():
         first, *others = [find(frame, color) for frame in (*frames[:2], frames[3])]
         for place in others:
             assert np.abs(place - first).max() < 1.5
-    # The picture's half does change: the dog moves.
+    # The image's half does change: the dog moves.
     assert (frames[0] != frames[1]).any()
 
 

@@ -44,7 +44,7 @@ def select(graph):
     return graph.for_display(min_object_score=0.5)
 
 
-def test_pictures_wait_for_a_key(screen, tmp_path):
+def test_images_wait_for_a_key(screen, tmp_path):
     for k in range(4):
         Image.new("RGB", (20, 16), (255, 0, 0)).save(tmp_path / f"{k}.png")
     (tmp_path / "1.png").write_text("hello")
@@ -52,7 +52,7 @@ def test_pictures_wait_for_a_key(screen, tmp_path):
     errors = show_scene_graphs(stream(tmp_path), select=select)
     # 0, then 2 behind the broken one; q ends before 3
     assert [delay for _, delay in screen.shown] == [0, 0] and screen.closed
-    assert len(errors) == 1 and "1.png: not a picture" in str(errors[0])
+    assert len(errors) == 1 and "1.png: not an image" in str(errors[0])
     # OpenCV wants BGR: red comes last
     assert (screen.shown[0][0] == (0, 0, 255)).all(axis=2).sum() > 1000
 

@@ -137,7 +137,7 @@ def test_sums_may_be_changed_in_place(name, training):
 
 
 @pytest.mark.parametrize("name", EAGER)
-def test_no_pictures(name):
+def test_no_images(name):
     assert_same(name, SHAPES, *random_inputs(batch=0))
 
 
@@ -241,7 +241,7 @@ def test_threads():
 
 
 def test_all_sizes_share_what_is_compiled(graphs):
-    """Encoders, of as many queries as cells, and a decoder of 30, on ten sizes of pictures."""
+    """Encoders, of as many queries as cells, and a decoder of 30, on ten sizes of images."""
     torch._dynamo.reset()
     graphs.clear()
     for side in range(7, 17):

@@ -116,7 +116,7 @@ def test_copies_are_independent(duplicate):
 
 
 def other_convolution(model):
-    """As for pictures of four channels."""
+    """As for images of four channels."""
     model.conv1[0] = nn.Conv2d(3, model.conv1[0].out_channels, 3, stride=2, padding=1)
     return model
 

@@ -31,7 +31,7 @@ def small_model(*options):
     return build_model(small_cfg(*options))
 
 
-def picture(
+def image(
     height=48,
     width=64,
     boxes=((4, 4, 24, 30), (20, 10, 60, 40), (30, 5, 50, 25)),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.modeling.models import picture, small_model
+from tests.modeling.models import image, small_model
 
 AMP = ("TEST.AMP", True)
 
@@ -33,9 +33,9 @@ def seen_types(model, inputs):
 def test_what_is_rounded():
     low, full = torch.bfloat16, torch.float32
     expected = {"backbone": low, "encoder": low, "residual": full, "decoder": full, "classes": full}
-    seen = seen_types(small_model(*AMP).eval(), [picture()])
+    seen = seen_types(small_model(*AMP).eval(), [image()])
     assert {name: seen[name] for name in expected} == expected
-    assert set(seen_types(small_model().eval(), [picture()]).values()) == {full}
+    assert set(seen_types(small_model().eval(), [image()]).values()) == {full}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_what_is_rounded():
 def test_close_to_float32(options):
     exact, rounded = small_model(*options).eval(), small_model(*options, *AMP).eval()
     torch.manual_seed(1)
-    inputs = [picture(64, 96), picture(48, 64)]
+    inputs = [image(64, 96), image(48, 64)]
     expected, ours = (model.network(model.preprocess_image(inputs)) for model in (exact, rounded))
     for name in ("logits", "pred_boxes", "relation_logits", "connectivity_logits"):
         one, other = getattr(ours, name), getattr(expected, name)
@@ -58,7 +58,7 @@ def test_close_to_float32(options):
 
 def test_training_is_not_touched():
     torch.manual_seed(1)
-    inputs = [picture()]
+    inputs = [image()]
     losses = [small_model(*options).train()(inputs) for options in ((), AMP)]
     for name, value in losses[0].items():
         torch.testing.assert_close(losses[1][name], value, rtol=0, atol=0)
@@ -67,7 +67,7 @@ def test_training_is_not_touched():
 @torch.no_grad()
 def test_a_cached_detector_stays_exact(tmp_path):
     options = ("MODEL.EGTR.FREEZE_DETECTOR", True, "MODEL.EGTR.DETECTOR_CACHE", str(tmp_path))
-    inputs = [picture()]
+    inputs = [image()]
     ours, expected = (
         model.network(model.preprocess_image(inputs))
         for model in (small_model(*options, *AMP).eval(), small_model().eval())

@@ -5,7 +5,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from egtr.modeling import TimmBackbone
 from egtr.structures import EGTRError
-from tests.modeling.models import picture, small_model
+from tests.modeling.models import image, small_model
 
 
 def make(**options):
@@ -105,7 +105,7 @@ def test_families_forward_and_backward(name, out_indices, norm):
         "MODEL.EGTR.BACKBONE.NAME", name, "MODEL.EGTR.BACKBONE.OUT_INDICES", list(out_indices),
         "MODEL.EGTR.BACKBONE.NORM", norm, "MODEL.EGTR.BACKBONE.CHANNELS", [],
     ).train()  # fmt: skip
-    sum(model([picture(224, 224)]).values()).backward()
+    sum(model([image(224, 224)]).values()).backward()
     stages = [name.split(".")[1] for name, _ in model.backbone.named_parameters()]
     reached = {
         name.split(".")[1] for name, p in model.backbone.named_parameters() if p.grad is not None and p.grad.any()

@@ -216,7 +216,7 @@ def test_sampled_negatives_are_the_hardest_and_never_true(num_queries, num_tripl
 
 
 def relation_loss(**options):
-    """loss_rel in training mode of one picture with two objects, both matched without uncertainty, one triplet.
+    """loss_rel in training mode of one image with two objects, both matched without uncertainty, one triplet.
 
     Relation logits are 0 but for one false one of 2; one predicate in four triplets is the second one.
     """

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from egtr import EGTRError
-from tests.modeling.models import picture, small_model
+from tests.modeling.models import image, small_model
 
 FROZEN = ("MODEL.EGTR.FREEZE_DETECTOR", True)
 
@@ -24,8 +24,8 @@ def refuse(*args):
 
 def test_losses_and_gradients_are_the_same_and_the_detector_is_asked_once(models, tmp_path):
     plain, cached = models
-    # Of one size, so that no picture is padded in the batch of the plain model.
-    inputs = [picture(), picture()]
+    # Of one size, so that no image is padded in the batch of the plain model.
+    inputs = [image(), image()]
     expected, _ = plain.losses(inputs)
     for asked in (True, False):
         if not asked:
@@ -42,9 +42,9 @@ def test_losses_and_gradients_are_the_same_and_the_detector_is_asked_once(models
             torch.testing.assert_close(parameter.grad, wanted.grad, atol=1e-5, rtol=1e-4)
 
 
-def test_predictions_of_pictures_of_all_sizes(models):
+def test_predictions_of_images_of_all_sizes(models):
     plain, cached = (model.eval() for model in models)
-    inputs = [picture(48, 64), picture(40, 80)]
+    inputs = [image(48, 64), image(40, 80)]
     expected = [plain([record])[0]["scene_graph"].prediction for record in inputs]
     cached([inputs[1]])
     for found, wanted in zip(cached(inputs), expected, strict=True):
@@ -56,7 +56,7 @@ def test_predictions_of_pictures_of_all_sizes(models):
 
 def test_mixed_precision_is_kept_out(models):
     plain, cached = (model.eval() for model in models)
-    images = plain.preprocess_image([picture()])
+    images = plain.preprocess_image([image()])
     with torch.no_grad():
         expected = plain.network(images).logits
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -65,9 +65,9 @@ def test_mixed_precision_is_kept_out(models):
     torch.testing.assert_close(found, expected)
 
 
-def test_other_weights_and_other_pictures_have_files_of_their_own(models, tmp_path):
+def test_other_weights_and_other_images_have_files_of_their_own(models, tmp_path):
     _, cached = models
-    first = picture()
+    first = image()
     darker = first | {"image": first["image"] // 2}
     cached.losses([first])
     cached.losses([darker])
@@ -86,7 +86,7 @@ def test_other_weights_and_other_pictures_have_files_of_their_own(models, tmp_pa
 
 def test_replaced_weights_are_other_weights(models, tmp_path):
     """Assigned tensors start at version 0 again, and ``data`` takes others without counting."""
-    (_, cached), record = models, picture()
+    (_, cached), record = models, image()
     name = "transformer.reference_points.bias"
     state = {key: tensor.clone() for key, tensor in cached.state_dict().items()}
     for count in (1, 2, 3):
@@ -110,7 +110,7 @@ class Malicious:
 @pytest.mark.parametrize("damage", ["pickle", "torch", "cut", "empty"])
 def test_a_damaged_file_runs_no_code_and_is_made_anew(models, tmp_path, caplog, damage):
     _, cached = models
-    record = picture()
+    record = image()
     expected, _ = cached.losses([record])
     [path] = (tmp_path / "cache").iterdir()
     sound = path.read_bytes()

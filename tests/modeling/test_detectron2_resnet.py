@@ -9,7 +9,7 @@ import torch
 
 from egtr.checkpoint import EGTRCheckpointer
 from egtr.structures import EGTRError
-from tests.modeling.models import picture, small_model
+from tests.modeling.models import image, small_model
 
 RESNET = [
     "MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.BACKBONE.FREEZE_AT", 2,
@@ -39,7 +39,7 @@ def model():
 
 def test_forward_and_backward(model):
     model.train()
-    losses = model([picture(64, 64)])
+    losses = model([image(64, 64)])
     sum(losses.values()).backward()
     backbone = dict(model.backbone.named_parameters())
     assert backbone["res5.0.conv1.weight"].grad.any()
@@ -80,7 +80,7 @@ def test_a_file_that_would_run_code_is_refused(model, tmp_path, capsys):
 
 
 def test_channels_are_blue_first(model):
-    """A red picture is bright in the last channel, where the mean of red is taken off."""
+    """A red image is bright in the last channel, where the mean of red is taken off."""
     red = torch.zeros(3, 32, 32, dtype=torch.uint8)
     red[2] = 255
     pixels = model.preprocess_image([{"image": red}]).tensor[0, :, 0, 0]

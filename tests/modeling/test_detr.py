@@ -7,14 +7,14 @@ from torch import nn
 from egtr.modeling import TRANSFORMER_REGISTRY
 from egtr.modeling.transformer import DETRTransformer, TransformerOutput
 from egtr.structures import EGTRError
-from tests.modeling.models import picture, small_model
+from tests.modeling.models import image, small_model
 
 DETR = ("MODEL.EGTR.TRANSFORMER.NAME", "DETRTransformer")
 
 
 def test_shapes_and_what_is_handed_out():
     model = small_model(*DETR).eval()
-    output = model.network(model.preprocess_image([picture(), picture(40, 80)]))
+    output = model.network(model.preprocess_image([image(), image(40, 80)]))
     # 6 queries, 5 classes, 4 predicates, width 64, 2 decoder layers; the last map of 48 x 80 is 2 x 3.
     assert output.logits.shape == (2, 6, 5) and output.pred_boxes.shape == (2, 6, 4)
     assert output.relation_logits.shape == (2, 6, 6, 4) and output.connectivity_logits.shape == (2, 6, 6)
@@ -56,7 +56,7 @@ def test_padding_has_no_influence():
 
 def test_training_reaches_every_parameter_and_learns():
     model = small_model(*DETR, "MODEL.EGTR.AUX_LOSS", True).train()
-    inputs = [picture(), picture(40, 80)]
+    inputs = [image(), image(40, 80)]
     losses = model(inputs)
     assert {"loss_ce", "loss_ce_0", "loss_bbox_0", "loss_rel", "loss_connectivity"} <= set(losses)
     sum(losses.values()).backward()
@@ -95,7 +95,7 @@ def test_a_transformer_of_ones_own():
             out.pred_boxes = [boxes * 0.5 for boxes in out.pred_boxes]
             return out
 
-    inputs = [picture()]
+    inputs = [image()]
     plain, halved = small_model(*DETR).eval(), small_model("MODEL.EGTR.TRANSFORMER.NAME", "HalvedBoxes").eval()
     images = plain.preprocess_image(inputs)
     torch.testing.assert_close(halved.network(images).pred_boxes, plain.network(images).pred_boxes * 0.5)

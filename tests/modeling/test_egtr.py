@@ -9,12 +9,12 @@ from torch import nn
 
 from egtr import RELATION_HEAD_REGISTRY, EGTRError
 from egtr.modeling import EGTR
-from tests.modeling.models import picture, small_cfg, small_model
+from tests.modeling.models import image, small_cfg, small_model
 
 
 def test_inference_returns_instances_and_a_graph():
     model = small_model().eval()
-    inputs = [picture(48, 64), picture(40, 80)]
+    inputs = [image(48, 64), image(40, 80)]
     inputs[0]["height"], inputs[0]["width"] = 96, 128
     results = model(inputs)
     for result, size in zip(results, [(96, 128), (40, 80)], strict=True):
@@ -36,7 +36,7 @@ def test_inference_returns_instances_and_a_graph():
 
 def test_a_graph_triplet_scores_what_the_dense_tensors_say():
     model = small_model().eval()
-    inputs = [picture()]
+    inputs = [image()]
     graph = model(inputs)[0]["scene_graph"]
     with torch.no_grad():
         output = model.network(model.preprocess_image(inputs))
@@ -47,10 +47,10 @@ def test_a_graph_triplet_scores_what_the_dense_tensors_say():
     assert float(score * best[subject] * best[obj]) == pytest.approx(float(graph.triplet_scores[0]), rel=1e-4)
 
 
-def test_padding_changes_nothing_for_the_largest_picture_and_little_else():
-    """A picture alone and beside a larger one in a batch: the same answer up to the borders of convolutions."""
+def test_padding_changes_nothing_for_the_largest_image_and_little_else():
+    """An image alone and beside a larger one in a batch: the same answer up to the borders of convolutions."""
     model = small_model().eval()
-    small, large = picture(48, 64), picture(64, 96)
+    small, large = image(48, 64), image(64, 96)
     with torch.no_grad():
         alone = model.network(model.preprocess_image([large]))
         both = model.network(model.preprocess_image([large, small]))
@@ -61,7 +61,7 @@ def test_padding_changes_nothing_for_the_largest_picture_and_little_else():
 def test_training_returns_weighted_losses_and_logs_the_rest():
     model = small_model("MODEL.EGTR.AUX_LOSS", True).train()
     with EventStorage() as storage:
-        losses = model([picture(), picture()])
+        losses = model([image(), image()])
         assert {"uncertainty", "cardinality_error", "rel_gate_0", "rel_gate_2"} <= set(storage.latest())
     assert set(losses) == {
         "loss_ce",
@@ -80,15 +80,15 @@ def test_training_returns_weighted_losses_and_logs_the_rest():
 
 def test_plain_detector():
     model = small_model("MODEL.EGTR.RELATION.ENABLED", False)
-    assert set(model.train()([picture()])) == {"loss_ce", "loss_bbox", "loss_giou"}
-    assert set(model.eval()([picture()])[0]) == {"instances"}
+    assert set(model.train()([image()])) == {"loss_ce", "loss_bbox", "loss_giou"}
+    assert set(model.eval()([image()])[0]) == {"instances"}
 
 
 def test_frozen_detector_trains_the_relation_part_alone():
     model = small_model("MODEL.EGTR.FREEZE_DETECTOR", True, "MODEL.EGTR.BACKBONE.NORM", "BN").train()
     assert not model.backbone.training and not model.transformer.training and model.relation.training
     statistics = {name: value.clone() for name, value in model.backbone.named_buffers()}
-    sum(model([picture()]).values()).backward()
+    sum(model([image()]).values()).backward()
     trained = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
     assert trained == {"relation"}
     for name, value in model.backbone.named_buffers():
@@ -102,7 +102,7 @@ def test_logit_adjustment_acts_at_inference_only():
     for model in (plain, adjusted):
         model.relation.frequency_bias.predicate_frequency.copy_(torch.tensor([0.7, 0.1, 0.1, 0.1]))
     torch.manual_seed(1)
-    inputs = [picture()]
+    inputs = [image()]
     with torch.no_grad():
         images = plain.preprocess_image(inputs)
         a, b = plain.eval().network(images), adjusted.eval().network(images)
@@ -115,15 +115,15 @@ def test_logit_adjustment_acts_at_inference_only():
 
 def test_without_connectivity_head():
     model = small_model("MODEL.EGTR.RELATION.CONNECTIVITY_HEAD", "")
-    assert "loss_connectivity" not in model.train()([picture()])
-    prediction = model.eval()([picture()])[0]["scene_graph"].prediction
+    assert "loss_connectivity" not in model.train()([image()])
+    prediction = model.eval()([image()])[0]["scene_graph"].prediction
     assert (prediction.connectivity == 1).all()
 
 
 @pytest.mark.parametrize("name", ["SumPairs", "HadamardPairs", "DotProductPairs"])
 def test_every_pair_function_trains(name):
     model = small_model("MODEL.EGTR.RELATION.SOURCE.PAIR_FUNCTION", name).train()
-    sum(model([picture()]).values()).backward()
+    sum(model([image()]).values()).backward()
     assert all(p.grad is not None for p in model.relation.parameters())
 
 
@@ -133,7 +133,7 @@ def test_every_pair_function_trains(name):
 ])  # fmt: skip
 def test_detector_options_train(options):
     model = small_model(*options).train()
-    losses = model([picture(), picture(56, 40)])
+    losses = model([image(), image(56, 40)])
     sum(losses.values()).backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
     if "MODEL.EGTR.TWO_STAGE" in options:
@@ -143,7 +143,7 @@ def test_detector_options_train(options):
 def test_bfloat16_autocast_keeps_positions_and_losses_exact():
     """Boxes and losses are computed in float32; only features lose digits, which moves losses by little."""
     torch.manual_seed(0)
-    model, inputs = small_model("MODEL.EGTR.BACKBONE.NORM", "BN").train(), [picture(), picture()]
+    model, inputs = small_model("MODEL.EGTR.BACKBONE.NORM", "BN").train(), [image(), image()]
     exact = model.losses(inputs)[0]
     with torch.autocast("cpu", torch.bfloat16):
         losses = model.losses(inputs)[0]
@@ -169,9 +169,9 @@ def test_a_relation_head_of_ones_own():
             return self.linear(pairs.dense().square())
 
     model = small_model("MODEL.EGTR.RELATION.HEAD", "BilinearOfDense")
-    sum(model.train()([picture()]).values()).backward()
+    sum(model.train()([image()]).values()).backward()
     assert model.relation.relation_head.linear.weight.grad.abs().sum() > 0
-    assert len(model.eval()([picture()])[0]["scene_graph"]) == 30
+    assert len(model.eval()([image()])[0]["scene_graph"]) == 30
 
 
 def test_network_of_a_subclass_makes_the_predictions():
@@ -181,7 +181,7 @@ def test_network_of_a_subclass_makes_the_predictions():
             output.relation_logits.zero_()
             return output
 
-    [result] = Undecided(small_cfg()).eval()([picture()])
+    [result] = Undecided(small_cfg()).eval()([image()])
     assert (result["scene_graph"].prediction.relation == 0.5).all()
 
 

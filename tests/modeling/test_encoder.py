@@ -14,7 +14,7 @@ CELLS = 5 * 7 + 3 * 4
 @pytest.mark.parametrize("cells", [1, 10, CELLS, 1000])
 @pytest.mark.parametrize("amp", [False, True])
 def test_parts_of_the_cells_are_as_good_as_all_at_once(monkeypatch, cells, amp):
-    """Two pictures, of which the second is padded; positions of one picture serve both."""
+    """Two images, of which the second is padded; positions of one image serve both."""
     torch.manual_seed(0)
     layer = {"dim": 32, "num_heads": 4, "num_levels": 2, "num_points": 3, "ffn_dim": 48, "dropout": 0.1}
     stack = Encoder(2, **layer).eval()

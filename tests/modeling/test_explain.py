@@ -12,7 +12,7 @@ from egtr.modeling import RELATION_HEAD_REGISTRY
 from egtr.modeling.explain import attention_weights, explain_triplets, source_names
 from egtr.modeling.relation import MLPRelationHead
 from egtr.structures import EGTRError
-from tests.modeling.models import picture, small_model
+from tests.modeling.models import image, small_model
 
 RELATION = "MODEL.EGTR.RELATION"
 SOURCE = f"{RELATION}.SOURCE"
@@ -53,7 +53,7 @@ def network(model, record):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_numbers_are_the_models_and_add_up(name):
-    model, record = make_model(*VARIANTS[name]), picture()
+    model, record = make_model(*VARIANTS[name]), image()
     explanations = explain_triplets(model, record, TRIPLETS)
     assert model.training
     output = network(model, record)
@@ -93,7 +93,7 @@ def test_numbers_are_the_models_and_add_up(name):
 
 
 def test_contributions_by_hand():
-    model, record = make_model(), picture()
+    model, record = make_model(), image()
     explanations = explain_triplets(model, record, TRIPLETS)
     output = network(model, record)
     part = model.relation
@@ -120,7 +120,7 @@ def test_without_biases_there_is_no_constant(name):
     model = make_model(*VARIANTS[name])
     for layer in model.relation.relation_head.mlp.layers:
         nn.init.zeros_(layer.bias)
-    for found in explain_triplets(model, picture(), TRIPLETS):
+    for found in explain_triplets(model, image(), TRIPLETS):
         assert found.constant == pytest.approx(0, abs=1e-5)
         assert abs(found.contributions).max() > 1e-3
 
@@ -140,7 +140,7 @@ def read_by_hand(feature, x, y):
 
 @pytest.mark.parametrize("name", ["paper", "box refinement"])
 def test_points_reproduce_cross_attention(name, monkeypatch):
-    """In pixels of a picture of twice the size, and through padding."""
+    """In pixels of an image of twice the size, and through padding."""
     model = make_model(*VARIANTS[name])
     # 50 x 64 pixels become 64 x 64.
     monkeypatch.setattr(type(model.backbone), "size_divisibility", 32)
@@ -148,7 +148,7 @@ def test_points_reproduce_cross_attention(name, monkeypatch):
         if isinstance(module, MultiScaleDeformableAttention):
             nn.init.normal_(module.sampling_offsets.weight, std=0.1)
             nn.init.normal_(module.attention_weights.weight, std=0.1)
-    record = picture(height=50, width=64) | {"height": 100, "width": 128}
+    record = image(height=50, width=64) | {"height": 100, "width": 128}
     seen = []
     layers = [layer.cross_attn for layer in model.transformer.decoder.layers]
     handles = [layer.register_forward_hook(lambda _, args, out: seen.append((args[2:], out))) for layer in layers]
@@ -170,7 +170,7 @@ def test_points_reproduce_cross_attention(name, monkeypatch):
                 height, width = shapes[level]
                 cells = maps[level].reshape(4, 16, height, width)[head]
                 x, y = end.points[index, head, level, point]
-                # 2 pixels of the picture are one of what the model saw.
+                # 2 pixels of the image are one of what the model saw.
                 sample = read_by_hand(cells, x / 2 / 64 * width, y / 2 / 64 * height)
                 attended[head] += end.point_weights[index, head, level, point] * sample
             with torch.no_grad():
@@ -179,7 +179,7 @@ def test_points_reproduce_cross_attention(name, monkeypatch):
 
 
 def test_inside_inference_mode():
-    model, record = make_model(), picture()
+    model, record = make_model(), image()
     (expected,) = explain_triplets(model, record, TRIPLETS[:1])
     with torch.inference_mode():
         (found,) = explain_triplets(model, record, TRIPLETS[:1])
@@ -196,7 +196,7 @@ def test_a_head_that_looks_at_other_pairs():
 
     try:
         model = make_model(f"{RELATION}.HEAD", "HeadOfAllPairs")
-        (found,) = explain_triplets(model, picture(), TRIPLETS[:1])
+        (found,) = explain_triplets(model, image(), TRIPLETS[:1])
     finally:
         del RELATION_HEAD_REGISTRY._obj_map["HeadOfAllPairs"]
     assert found.contributions is None
@@ -205,7 +205,7 @@ def test_a_head_that_looks_at_other_pairs():
 
 
 def test_names():
-    model, record = make_model(), picture()
+    model, record = make_model(), image()
     classes, predicates = list("abcde"), list("wxyz")
     (plain,) = explain_triplets(model, record, TRIPLETS[:1])
     (named,) = explain_triplets(model, record, TRIPLETS[:1], classes, predicates)
@@ -216,13 +216,13 @@ def test_names():
 @pytest.mark.parametrize("triplet", [(6, 0, 0), (0, -1, 0), (0, 1, 4)])
 def test_a_triplet_that_is_none(triplet):
     with pytest.raises(EGTRError, match="the model has 6 queries and 4 predicates"):
-        explain_triplets(make_model(), picture(), [(0, 1, 0), triplet])
+        explain_triplets(make_model(), image(), [(0, 1, 0), triplet])
 
 
 def test_no_triplets():
-    assert explain_triplets(make_model(), picture(), []) == []
+    assert explain_triplets(make_model(), image(), []) == []
 
 
 def test_a_detector_alone():
     with pytest.raises(EGTRError, match="none can be explained"):
-        explain_triplets(small_model(f"{RELATION}.ENABLED", False), picture(), TRIPLETS)
+        explain_triplets(small_model(f"{RELATION}.ENABLED", False), image(), TRIPLETS)

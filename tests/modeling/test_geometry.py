@@ -1,4 +1,4 @@
-"""What positions and masks a batch has, and what is kept of them from one picture to the next."""
+"""What positions and masks a batch has, and what is kept of them from one image to the next."""
 
 import pytest
 import torch
@@ -6,14 +6,14 @@ from detectron2.structures import ImageList
 
 from egtr.modeling.transformer import geometry
 from egtr.modeling.transformer.geometry import map_geometry, valid_pixels
-from tests.modeling.models import picture, small_model
+from tests.modeling.models import image, small_model
 
 CPU = torch.device("cpu")
 SHAPES = [(4, 6), (2, 3)]
 
 
 def valid(*sizes):
-    """Pictures of these sizes in a batch of 16 x 24 pixels."""
+    """Images of these sizes in a batch of 16 x 24 pixels."""
     mask = torch.zeros(len(sizes), 16, 24, dtype=torch.bool)
     for index, (height, width) in enumerate(sizes):
         mask[index, :height, :width] = True
@@ -21,7 +21,7 @@ def valid(*sizes):
 
 
 def test_by_hand():
-    """Of 6 columns 3 are picture: (0.5, 1.5, 2.5) / 3 of the valid part, and the valid part is half of the map."""
+    """Of 6 columns 3 are image: (0.5, 1.5, 2.5) / 3 of the valid part, and the valid part is half of the map."""
     found = map_geometry(valid((16, 24), (16, 12)), SHAPES, 8, CPU)
     torch.testing.assert_close(found.valid_ratios[1], torch.tensor([[0.5, 1.0], [2 / 3, 1.0]]))
     # The first row of the first level, read on the first level. Column 0: 0.5 / (0.5 * 6) * 0.5.
@@ -55,7 +55,7 @@ def test_valid_pixels():
     assert valid_pixels(ImageList(padded, [(16, 24), (16, 24)])) is None
     assert torch.equal(valid_pixels(ImageList(padded, [(16, 24), (8, 8)])), valid((16, 24), (8, 8)))
     assert valid_pixels(ImageList(padded, torch.tensor([[16, 24], [16, 24]]).unbind())) is None
-    # A backbone that wants multiples of 32, say, pads a single picture too.
+    # A backbone that wants multiples of 32, say, pads a single image too.
     assert torch.equal(valid_pixels(ImageList(padded[:1], [(15, 24)])), valid((15, 24)))
 
 
@@ -63,7 +63,7 @@ def test_valid_pixels():
 @torch.no_grad()
 def test_positions_of_a_shape_are_made_once(name, monkeypatch):
     model = small_model("MODEL.EGTR.TRANSFORMER.NAME", name).eval()
-    first, second = (model.preprocess_image(inputs) for inputs in ([picture()], [picture(), picture()]))
+    first, second = (model.preprocess_image(inputs) for inputs in ([image()], [image(), image()]))
     model.network(first)
     monkeypatch.setattr(geometry, "sine_position_embedding", None)
     model.network(second)
@@ -74,7 +74,7 @@ def test_positions_of_a_shape_are_made_once(name, monkeypatch):
 )
 def test_a_model_trains_after_inference(options):
     """What inference keeps must not be a tensor of the inference mode, which no gradient may pass."""
-    model, inputs = small_model(*options), [picture(56, 72)]  # a size of this test alone
+    model, inputs = small_model(*options), [image(56, 72)]  # a size of this test alone
     with torch.inference_mode():
         model.eval()(inputs)
     sum(model.train()(inputs).values()).backward()
@@ -85,7 +85,7 @@ def test_a_model_trains_after_inference(options):
 def test_answers_of_earlier_layers_only_for_auxiliary_losses(name):
     options = ("MODEL.EGTR.TRANSFORMER.NAME", name)
     plain, auxiliary = small_model(*options), small_model(*options, "MODEL.EGTR.AUX_LOSS", True)
-    images = plain.preprocess_image([picture()])
+    images = plain.preprocess_image([image()])
     with torch.no_grad():
         last, every = (model.eval()._detect(images) for model in (plain, auxiliary))
     assert [len(x) for x in (last.logits, last.pred_boxes, every.logits, every.pred_boxes)] == [1, 1, 2, 2]
@@ -95,9 +95,9 @@ def test_answers_of_earlier_layers_only_for_auxiliary_losses(name):
 
 @pytest.mark.parametrize("name", ["DeformableTransformer", "DETRTransformer"])
 @torch.no_grad()
-def test_a_batch_without_padding_equals_its_pictures(name):
+def test_a_batch_without_padding_equals_its_images(name):
     model = small_model("MODEL.EGTR.TRANSFORMER.NAME", name).eval()
-    inputs = [picture(), picture()]
+    inputs = [image(), image()]
     both = model.network(model.preprocess_image(inputs))
     for index in range(2):
         alone = model.network(model.preprocess_image(inputs[index : index + 1]))

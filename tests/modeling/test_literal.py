@@ -7,9 +7,9 @@ import torch
 from benchmarks.literal import make_literal
 from tests.golden_cases import SMALL, GoldenCase
 from tests.modeling import test_golden as golden
-from tests.modeling.models import picture, small_model
+from tests.modeling.models import image, small_model
 
-# Pictures of these sizes share one padded batch. Its coarsest map has more cells than one: a group norm over two
+# Images of these sizes share one padded batch. Its coarsest map has more cells than one: a group norm over two
 # channels of a single cell divides by their difference, however small, and makes any rounding large.
 SIZES = [(96, 128), (128, 80), (65, 113)]
 VARIANTS = {
@@ -74,7 +74,7 @@ def model(request):
 @pytest.fixture(scope="module")
 def inputs():
     torch.manual_seed(2)
-    return [picture(*size, boxes=((2, 2, 20, 25), (10, 5, 30, 30), (5, 8, 33, 20))) for size in SIZES]
+    return [image(*size, boxes=((2, 2, 20, 25), (10, 5, 30, 30), (5, 8, 33, 20))) for size in SIZES]
 
 
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
@@ -104,13 +104,13 @@ def test_gradients_are_the_model_s(box_refine):
 
     In double precision, since in single a ReLU whose input rounding moves across zero changes a gradient by half a
     percent. What is left are position embeddings, which are of single precision in both: about 1e-6 of a parameter's
-    largest gradient. The pictures have 2,720 cells, more than the model's own gradients go through in one chunk.
+    largest gradient. The images have 2,720 cells, more than the model's own gradients go through in one chunk.
     """
     few = ("MODEL.EGTR.LOSS.K_NEG", 3, "MODEL.EGTR.LOSS.K_NON", 3)
     model = random_model("MODEL.EGTR.AUX_LOSS", True, "MODEL.EGTR.WITH_BOX_REFINE", box_refine, *few).double().train()
     torch.manual_seed(2)
     boxes = ((2, 2, 100, 125), (60, 45, 150, 150), (15, 28, 93, 120))
-    inputs = [picture(*size, boxes=boxes) for size in ((256, 192), (180, 250))]
+    inputs = [image(*size, boxes=boxes) for size in ((256, 192), (180, 250))]
     images, targets = model.preprocess_image(inputs), model._targets(inputs)
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
     ours, literal = (

@@ -46,7 +46,7 @@ VARIANTS = {
     "two_stage": {"with_box_refine": True, "two_stage": True},
     "two_stage_wide": {"with_box_refine": True, "two_stage": True, "d_model": 256},
 }
-# Pictures of these sizes are padded to 96 x 128 together.
+# Images of these sizes are padded to 96 x 128 together.
 SIZES = [(96, 80), (64, 128), (50, 70)]
 
 
@@ -69,7 +69,7 @@ def theirs(variant: str):
                 fan_in = value[0].numel() if value.ndim > 1 else 10
                 value.normal_(0.5 if name.endswith("norm.weight") else 0.0, fan_in**-0.5, generator=generator)
         if config.two_stage:
-            # Cells outside the picture all give the same proposal. By chance it could be the best.
+            # Cells outside the image all give the same proposal. By chance it could be the best.
             blank = model.model.enc_output_norm(model.model.enc_output.bias)
             model.model.decoder.class_embed[-1].weight[0] -= blank / blank.norm()
     return model.eval()
@@ -92,11 +92,11 @@ def models(request, tmp_path_factory):
     return their, our.eval()
 
 
-@pytest.mark.parametrize("sizes", [SIZES, SIZES[1:2]], ids=["padded_batch", "one_picture"])
+@pytest.mark.parametrize("sizes", [SIZES, SIZES[1:2]], ids=["padded_batch", "one_image"])
 @torch.no_grad()
 def test_outputs(models, sizes):
     their, our = models
-    # Pictures whose best proposals of two-stage models are told apart: rounding decides the order of equal ones.
+    # Images whose best proposals of two-stage models are told apart: rounding decides the order of equal ones.
     generator = torch.Generator().manual_seed(8)
     inputs = [{"image": torch.randint(0, 256, (3, *size), generator=generator)} for size in sizes]
     images = our.preprocess_image(inputs)

@@ -14,7 +14,7 @@ from egtr.modeling.postprocessing import build_prediction, build_pruned_predicti
 from egtr.modeling.relation import pruning
 from egtr.structures import candidate_pairs, rank_candidates, rank_triplets
 from egtr.structures.prediction import OBJECT_SCORES
-from tests.modeling.test_pruning import pictures, sharp_model
+from tests.modeling.test_pruning import images, sharp_model
 
 # What rounding may do to a score, and with it to the order of two triplets.
 TOLERANCE = 1e-5
@@ -59,8 +59,8 @@ def assert_dense_order(ranked, triplets, scores):
     ids=["plain", "logit_adjustment"],
 )
 def test_rankings_are_those_of_the_literal_model(options):
-    """A padded batch of two pictures, with and without graph constraint, for both scores of objects."""
-    model, inputs = twin_model(*options), pictures(2)
+    """A padded batch of two images, with and without graph constraint, for both scores of objects."""
+    model, inputs = twin_model(*options), images(2)
     with torch.no_grad():
         output = make_literal(model).network(model.preprocess_image(inputs))
     for index, result in enumerate(model(inputs)):
@@ -70,8 +70,8 @@ def test_rankings_are_those_of_the_literal_model(options):
             for graph_constraint in (True, False):
                 everything = rank(output, index, 10**6, object_score, graph_constraint)
                 # 98 ends amid four that tie.
-                for topk in (98, 100):
-                    ranked = rank_triplets(prediction, topk, graph_constraint, object_score)
+                for top_k in (98, 100):
+                    ranked = rank_triplets(prediction, top_k, graph_constraint, object_score)
                     assert_dense_order(ranked, *everything)
                     tied = np.flatnonzero(np.diff(ranked.scores) == 0)
                     assert len(tied) > 50
@@ -107,7 +107,7 @@ ROUNDED = [("nearly equal", "nearly equal", "saturated"), ("products of three di
 
 
 def adversarial_records(seed, num_queries, max_rank, kinds):
-    """The same picture with the pairs that a search finds, and with all of them."""
+    """The same image with the pairs that a search finds, and with all of them."""
     rng = np.random.default_rng(seed)
     shapes = [(num_queries, 3), (num_queries, num_queries), (num_queries, num_queries, 3)]
     objects, connectivity, relation = (
@@ -131,7 +131,7 @@ def adversarial_records(seed, num_queries, max_rank, kinds):
         keys=[],
         gates=None,
         memory=None,
-        pairs=SimpleNamespace(of_picture=lambda index: None),
+        pairs=SimpleNamespace(of_image=lambda index: None),
     )
     return build_pruned_prediction(output, 0, (9, 9), part, max_rank), build_prediction(output, 0, (9, 9))
 
@@ -157,17 +157,20 @@ def test_rankings_are_those_of_all_pairs(monkeypatch):
         monkeypatch.setattr(pruning, "_WORTH_WHILE", worth_while)
         pruned, whole = adversarial_records(seed, num_queries, max_rank, kinds)
         shares.append(pruned.pair_share)
-        for topk in {1, (max_rank + 1) // 2, max_rank}:
+        for top_k in {1, (max_rank + 1) // 2, max_rank}:
             for object_score in OBJECT_SCORES:
                 for graph_constraint, per_pair in ((True, 1), (False, None)):
                     ours, wanted = (
-                        rank_triplets(record, topk, graph_constraint, object_score) for record in (pruned, whole)
+                        rank_triplets(record, top_k, graph_constraint, object_score) for record in (pruned, whole)
                     )
                     assert_equal_rankings(ours, wanted)
                     # Queries related to themselves, which some evaluators let in.
                     ours, wanted = (
                         rank_candidates(
-                            candidate_pairs(record, record.object_scores(object_score)[0], topk), topk, per_pair, True
+                            candidate_pairs(record, record.object_scores(object_score)[0], top_k),
+                            top_k,
+                            per_pair,
+                            True,
                         )
                         for record in (pruned, whole)
                     )

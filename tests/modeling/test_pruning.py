@@ -10,7 +10,7 @@ from egtr.evaluation import PredictionMeta, PredictionWriter, Scorer
 from egtr.modeling.relation import HadamardPairs, MLPRelationHead, pruning, search_best_pairs
 from egtr.structures import EGTRError, GroundTruth, TripletCounts, rank_triplets
 from tests.evaluation.predictions import assert_scored_alike
-from tests.modeling.models import picture, small_model
+from tests.modeling.models import image, small_model
 
 
 def scores_of(kind, rng, *shape):
@@ -36,10 +36,10 @@ KINDS = ["random", "equal", "zero", "saturated", "tiny", "few values"]
 @given(
     seed=st.integers(0, 10**6),
     num_queries=st.integers(0, 24),
-    topk=st.sampled_from([1, 2, 5, 20, 50]),
+    top_k=st.sampled_from([1, 2, 5, 20, 50]),
     kinds=st.tuples(*[st.sampled_from(KINDS)] * 3),
 )
-def test_every_pair_of_the_best_is_found(seed, num_queries, topk, kinds):
+def test_every_pair_of_the_best_is_found(seed, num_queries, top_k, kinds):
     """Against sorting all pairs by their best triplet, in float64, ties and all; all may be asked about."""
     rng = np.random.default_rng(seed)
     num_pairs = num_queries**2
@@ -54,10 +54,10 @@ def test_every_pair_of_the_best_is_found(seed, num_queries, topk, kinds):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pruning, "_WORTH_WHILE", 1.0)
-        found = search_best_pairs(pair_scores, related, topk, evaluate)
+        found = search_best_pairs(pair_scores, related, top_k, evaluate)
     assert len(set(asked)) == len(asked)
     # 2 pairs for each triplet are the first step, and less than a fifth of all.
-    assert (found is None) == (10 * topk > num_pairs)
+    assert (found is None) == (10 * top_k > num_pairs)
     if found is None:
         return
     rows, values = found
@@ -66,7 +66,7 @@ def test_every_pair_of_the_best_is_found(seed, num_queries, topk, kinds):
     for bounds in pair_scores:
         scores = relation.max(1) * bounds
         for among in (np.flatnonzero(related), np.arange(num_pairs)):
-            last = np.sort(scores[among])[::-1][: topk + 1][topk - 1]
+            last = np.sort(scores[among])[::-1][: top_k + 1][top_k - 1]
             assert set(among[scores[among] >= last]) <= set(rows)
 
 
@@ -126,10 +126,10 @@ def predict_dense(model, inputs):
         return predict(model, inputs)
 
 
-def pictures(count=4):
+def images(count=4):
     generator = torch.Generator().manual_seed(2)
     sizes = [(48, 64), (64, 40), (32, 96), (56, 56)]
-    inputs = [picture(*sizes[k % 4]) for k in range(count)]
+    inputs = [image(*sizes[k % 4]) for k in range(count)]
     for record in inputs:
         record["image"] = torch.randint(0, 256, record["image"].shape, dtype=torch.uint8, generator=generator)
     return inputs
@@ -147,9 +147,9 @@ OPTIONS = [
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(map(str, options[-1:])))
 def test_the_model_ranks_as_if_all_pairs_were_there(options, monkeypatch):
-    """A batch of pictures of different sizes; every ranking agrees in score and, but for near ties, in triplets."""
+    """A batch of images of different sizes; every ranking agrees in score and, but for near ties, in triplets."""
     monkeypatch.setattr(pruning, "_WORTH_WHILE", 1.0)
-    model, inputs = sharp_model(*options), pictures()
+    model, inputs = sharp_model(*options), images()
     pruned, dense = predict(model, inputs), predict_dense(model, inputs)
     for ours, whole in zip(pruned, dense, strict=True):
         assert whole.prediction.max_rank is None and whole.prediction.pair_share == 1
@@ -171,7 +171,7 @@ def test_the_model_ranks_as_if_all_pairs_were_there(options, monkeypatch):
 def test_every_metric_of_every_protocol_is_the_same(monkeypatch):
     """Annotations are the model's own best triplets and some that it would not give."""
     monkeypatch.setattr(pruning, "_WORTH_WHILE", 1.0)
-    model, inputs = sharp_model(), pictures()
+    model, inputs = sharp_model(), images()
     pruned, dense = predict(model, inputs), predict_dense(model, inputs)
     truths = []
     for index, graph in enumerate(dense):
@@ -190,7 +190,7 @@ def test_every_metric_of_every_protocol_is_the_same(monkeypatch):
 def test_in_bfloat16(monkeypatch):
     """Under autocast, half of the digits: scores agree as far as these go."""
     monkeypatch.setattr(pruning, "_WORTH_WHILE", 1.0)
-    model, inputs = sharp_model(), pictures(1)
+    model, inputs = sharp_model(), images(1)
     with torch.autocast("cpu", torch.bfloat16):
         (ours,), (whole,) = predict(model, inputs), predict_dense(model, inputs)
     assert ours.prediction.pair_share < 1
@@ -202,17 +202,17 @@ def test_a_pair_function_that_does_not_separate_is_asked_about_all_pairs(monkeyp
     monkeypatch.setattr(pruning, "_WORTH_WHILE", 1.0)
     monkeypatch.setattr(HadamardPairs, "pairwise", True, raising=False)
     model = sharp_model("MODEL.EGTR.RELATION.SOURCE.PAIR_FUNCTION", "HadamardPairs")
-    assert predict(model, pictures(1))[0].prediction.pair_share == 1
+    assert predict(model, images(1))[0].prediction.pair_share == 1
 
 
 def test_untrained_models_look_at_all_pairs_side_by_side():
-    graphs = predict(small_model("MODEL.EGTR.NUM_QUERIES", 40).eval(), pictures(1))
+    graphs = predict(small_model("MODEL.EGTR.NUM_QUERIES", 40).eval(), images(1))
     assert graphs[0].prediction.max_rank is None and graphs[0].prediction.pair_share == 1
 
 
 def test_longer_rankings_than_the_model_was_made_for_are_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(pruning, "_WORTH_WHILE", 1.0)
-    (graph,) = predict(sharp_model(), pictures(1))
+    (graph,) = predict(sharp_model(), images(1))
     truth = GroundTruth(graph.boxes[:1], graph.classes[:1], [], 7)
     with pytest.raises(EGTRError, match=r"rankings of 100 triplets, not of 101; add 101 to TEST.SCENE_GRAPH.TOPK"):
         rank_triplets(graph.prediction, 101)
@@ -223,5 +223,5 @@ def test_longer_rankings_than_the_model_was_made_for_are_refused(monkeypatch, tm
     with PredictionWriter(tmp_path / "whole.npz", PredictionMeta(max_rank=None)) as writer:
         with pytest.raises(EGTRError, match="image 7: pairs are left out"):
             writer.write(7, graph.prediction)
-    (graph,) = predict(sharp_model("TEST.SCENE_GRAPH.TOPK", [20, 150]), pictures(1))
+    (graph,) = predict(sharp_model("TEST.SCENE_GRAPH.TOPK", [20, 150]), images(1))
     assert graph.prediction.max_rank == len(rank_triplets(graph.prediction, 150).scores) == 150

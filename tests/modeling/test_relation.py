@@ -81,12 +81,12 @@ def test_chosen_pairs_equal_their_rows_of_all_pairs(name, with_gate):
     mlp = MLP(pairs.width(4), 6, 2).double()
     features = pairs(subjects, objects, nn.Linear(pairs.width(4), 1).double() if with_gate else None)
     chosen = torch.tensor([[0, 4], [3, 3], [4, 0], [0, 4]])
-    for picture in range(2):
-        selected = features.of_picture(picture).select(*chosen.T)
-        expected = mlp(features.dense())[picture, chosen[:, 0], chosen[:, 1]]
+    for image in range(2):
+        selected = features.of_image(image).select(*chosen.T)
+        expected = mlp(features.dense())[image, chosen[:, 0], chosen[:, 1]]
         torch.testing.assert_close(mlp.after_first(selected.linear(mlp.layers[0])), expected)
         torch.testing.assert_close(selected.apply(mlp.layers[0], mlp.after_first), expected)
-    none = features.of_picture(0).select(*chosen[:0].T)
+    none = features.of_image(0).select(*chosen[:0].T)
     assert mlp.after_first(none.linear(mlp.layers[0])).shape == (0, 2)
 
 

@@ -12,7 +12,7 @@ from egtr.modeling.relation import BoxOffsetTask
 from egtr.modeling.relation.tasks import box_offsets, related_pairs
 from egtr.modeling.target import Match
 from egtr.structures import EGTRError
-from tests.modeling.models import picture, small_model
+from tests.modeling.models import image, small_model
 
 TASKS = "MODEL.EGTR.RELATION.TASKS"
 
@@ -45,14 +45,14 @@ def test_loss_by_hand():
 
 def test_no_relations_no_loss_but_a_gradient():
     model = small_model(TASKS, ["BoxOffsetTask"]).train()
-    losses, _ = model.losses([picture(relations=())])
+    losses, _ = model.losses([image(relations=())])
     assert losses["loss_box_offset"].item() == 0
     losses["loss_box_offset"].backward()
 
 
 def test_the_task_is_learned():
     model = small_model(TASKS, ["BoxOffsetTask"], "MODEL.EGTR.LOSS.BOX_OFFSET_WEIGHT", 3.0).train()
-    inputs = [picture()]
+    inputs = [image()]
     unweighted, _ = model.losses(inputs)
     torch.testing.assert_close(model(inputs)["loss_box_offset"], 3 * unweighted["loss_box_offset"])
     optimizer = torch.optim.Adam(model.relation.parameters(), lr=0.01)
@@ -72,7 +72,7 @@ def test_inference_does_without_tasks(monkeypatch):
         raise AssertionError("computed at inference")
 
     monkeypatch.setattr(BoxOffsetTask, "forward", fail)
-    assert len(model([picture()])) == 1
+    assert len(model([image()])) == 1
 
 
 def test_a_task_of_ones_own(tmp_path):
@@ -108,7 +108,7 @@ def test_a_task_of_ones_own(tmp_path):
     )
     import_extensions([str(path)])
     model = small_model(TASKS, ["BoxOffsetTask", "ClosenessTask"]).train()
-    losses = model([picture()])
+    losses = model([image()])
     assert {"loss_box_offset", "loss_closeness"} <= set(losses)
     sum(losses.values()).backward()
     linear = model.relation.tasks["closeness"].linear

@@ -1,4 +1,4 @@
-"""Between a picture's way to the device and its results' way back, nobody waits for the device."""
+"""Between an image's way to the device and its results' way back, nobody waits for the device."""
 
 from contextlib import contextmanager, nullcontext
 
@@ -76,5 +76,5 @@ def test_a_model_does_not_wait(options, sizes, monkeypatch):
     model.network(images)
     with no_waiting():
         output = model.network(images)
-        build_instances(output.logits[0], scale_boxes(output.pred_boxes[0], *sizes[0]), sizes[0], topk=10)
+        build_instances(output.logits[0], scale_boxes(output.pred_boxes[0], *sizes[0]), sizes[0], top_k=10)
     assert output.relation_logits.shape == (len(sizes), 6, 6, 4)

@@ -1,4 +1,4 @@
-"""The shipped weights on a second drawn data set whose labels are others, from its pictures to a named graph."""
+"""The shipped weights on a second drawn dataset whose labels are others, from its images to a named graph."""
 
 import json
 import re
@@ -82,9 +82,9 @@ def test_from_drawing_to_a_graph(script, tmp_path):
     # Three steps at 1e-5.
     torch.testing.assert_close(after[name], before[name].float(), rtol=0, atol=1e-3)
 
-    (picture,) = (tmp_path / "output/own_labels/drawn/images").glob("test_00000.png")
+    (image,) = (tmp_path / "output/own_labels/drawn/images").glob("test_00000.png")
     run(
-        ROOT / "tools/demo.py", "--config-file", config, "--input", picture, "--output", "graphs",
+        ROOT / "tools/demo.py", "--config-file", config, "--input", image, "--output", "graphs",
         "--confidence-threshold", 0, "--opts", "MODEL.WEIGHTS", training / "model_final.pth", "MODEL.DEVICE", "cpu",
     )  # fmt: skip
     graph = SceneGraph.from_dict(json.loads((tmp_path / "graphs/test_00000.json").read_text()))

@@ -52,8 +52,8 @@ def test_a_file_fills_its_model(name):
 
 @pytest.fixture
 def scenes_test(tmp_path):
-    """The default data set's 400 test pictures, registered in place of those under DETECTRON2_DATASETS."""
-    # A picture depends on seed, split and number alone: the other splits need not be drawn.
+    """The default dataset's 400 test images, registered in place of those under DETECTRON2_DATASETS."""
+    # An image depends on seed, split and number alone: the other splits need not be drawn.
     prepare_scenes(tmp_path / "scenes", sizes=(1, 1, 400))
     register_builtin_datasets(str(tmp_path))
     yield tmp_path / "scenes"

@@ -1,4 +1,4 @@
-"""A server as people start it, in a process of its own, and pictures to send."""
+"""A server as people start it, in a process of its own, and images to send."""
 
 import os
 import re
@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from egtr.data.scenes import draw_scene
-from tests.serving.pictures import encode
+from tests.serving.images import encode
 
 ROOT = Path(__file__).resolve().parents[2]
 # A clone that is not installed is found, too.
@@ -73,5 +73,5 @@ def client(server):
 
 @pytest.fixture(scope="session")
 def scene():
-    """A picture that the shipped model was made for, as PNG."""
+    """An image that the shipped model was made for, as PNG."""
     return encode(draw_scene(0, "test", 0)[0], "PNG")

@@ -15,7 +15,7 @@ import pytest
 from egtr.serving import Limits, ModelStore, Worker, create_app
 from egtr.structures import EGTRError
 from tests.serving.conftest import ENVIRONMENT, ROOT
-from tests.serving.pictures import encode, noise
+from tests.serving.images import encode, noise
 
 PNG = encode(noise(20, 30), "PNG")
 GRAPH = "/api/v1/scene-graph"

@@ -1,4 +1,4 @@
-"""The server's page in a real browser: a picture by every way in, what is shown of it, and every way out."""
+"""The server's page in a real browser: an image by every way in, what is shown of it, and every way out."""
 
 import base64
 import io
@@ -10,7 +10,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from tests.browsing import DARK, LIGHT, PATIENCE, watched_page
-from tests.serving.pictures import empty_png
+from tests.serving.images import empty_png
 
 # A file as if dragged here, or copied.
 TRANSFER = """([kind, name, text]) => {
@@ -38,7 +38,7 @@ def give(page, scene, name="street.png"):
     return page.locator(".triplets li")
 
 
-def test_a_chosen_picture_is_shown_with_explanations(page, scene):
+def test_a_chosen_image_is_shown_with_explanations(page, scene):
     with page.expect_file_chooser() as chooser:
         page.click("#drop")
     chooser.value.set_files({"name": "my <b>street</b>.png", "mimeType": "image/png", "buffer": scene})
@@ -60,8 +60,8 @@ def test_a_chosen_picture_is_shown_with_explanations(page, scene):
 def test_dropping_and_pasting(page, scene, kind):
     page.evaluate(TRANSFER, [kind, f"{kind}.png", base64.b64encode(scene).decode()])
     expect(page.locator("#name")).to_contain_text(f"{kind}.png")
-    image = page.locator("[data-panel=prediction] .picture img")
-    # Of the copy that the server sends: the picture of 243 x 220 pixels is not made smaller.
+    image = page.locator("[data-panel=prediction] .image img")
+    # Of the copy that the server sends: the image of 243 x 220 pixels is not made smaller.
     assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 243
 
 
@@ -129,9 +129,9 @@ def test_what_goes_wrong_is_said_and_can_be_mended(browser, server, scene):
         expect(page.locator("#problem")).to_contain_text("more than 40 megapixels; scale it down")
         give(page, scene)
         expect(page.locator("#problem")).to_have_text("")
-        # What is refused takes the place of nothing: the former picture is shown, and saved.
-        page.set_input_files("#file", {"name": "b.png", "mimeType": "image/png", "buffer": b"no picture"})
-        expect(page.locator("#problem")).to_contain_text("no picture in a format that is read here")
+        # What is refused takes the place of nothing: the former image is shown, and saved.
+        page.set_input_files("#file", {"name": "b.png", "mimeType": "image/png", "buffer": b"no image"})
+        expect(page.locator("#problem")).to_contain_text("no image in a format that is read here")
         expect(page.locator("#name")).to_contain_text("street.png")
         with page.expect_download() as download:
             page.click("[data-format=json]")

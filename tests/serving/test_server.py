@@ -17,7 +17,7 @@ from PIL import Image
 from egtr import EGTRPredictor
 from egtr.structures import SceneGraph
 from tests.serving.conftest import MAX_REQUESTS, PATIENCE
-from tests.serving.pictures import empty_png, encode, noise
+from tests.serving.images import empty_png, encode, noise
 
 GRAPH = "api/v1/scene-graph"
 JPEG = encode(noise(40, 60), "JPEG")
@@ -71,7 +71,7 @@ def test_parameters(client, scene):
 
 def test_forms_and_formats(client, scene):
     def ask(**parameters):
-        answer = client.post(GRAPH, files={"file": ("C:\\pictures/my street.png", scene)}, params=parameters)
+        answer = client.post(GRAPH, files={"file": ("C:\\images/my street.png", scene)}, params=parameters)
         assert answer.status_code == 200
         return answer
 
@@ -98,7 +98,7 @@ def test_explanations_go_with_the_graph(client, scene):
     assert client.post("api/v1/explanations", content=scene, params={"top_k": 0}).json()["explanations"] == []
 
 
-def test_pictures_are_turned_upright(client):
+def test_images_are_turned_upright(client):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
     answer = client.post(GRAPH, content=encode(noise(40, 60), "JPEG", exif=exif))
@@ -117,21 +117,21 @@ def test_odd_sizes(client, size):
 
 
 REFUSED = {
-    "empty": (b"", 400, "there is no picture"),
+    "empty": (b"", 400, "there is no image"),
     "bomb": (empty_png(20_000, 20_000), 413, "more than 40 megapixels"),
     "large header": (empty_png(5_000, 9_000), 413, "more than 40 megapixels; scale it down: it is 9000 x 5000"),
     "many bytes": (bytes(LARGE + 1), 413, "more than 20 MB"),
-    "text": (b"hello", 415, "no picture"),
-    "SVG": (b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", 415, "no picture"),
-    "PDF": (encode(noise(9, 9), "PDF"), 415, "no picture"),
-    "icon": (encode(noise(16, 16), "ICO"), 415, "no picture"),
+    "text": (b"hello", 415, "no image"),
+    "SVG": (b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", 415, "no image"),
+    "PDF": (encode(noise(9, 9), "PDF"), 415, "no image"),
+    "icon": (encode(noise(16, 16), "ICO"), 415, "no image"),
     "truncated": (JPEG[: len(JPEG) // 2], 422, "damaged"),
     "nothing inside": (empty_png(50, 50), 422, "damaged"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_no_picture_or_too_large(client, case):
+def test_what_is_no_image_or_too_large(client, case):
     content, status, text = REFUSED[case]
     answer = client.post(GRAPH, content=content)
     assert (answer.status_code, list(answer.json())) == (status, ["detail"])
@@ -151,7 +151,7 @@ def test_bytes_are_counted_while_they_arrive(client):
     ("request_", "status", "text"),
     [
         ({"params": {"model": "nobody"}}, 404, "there is no model 'nobody'; take one of: scenes, scenes_egtr"),
-        ({"params": {"topk": 3}}, 422, "topk: Extra inputs are not permitted"),
+        ({"params": {"top_k": 3}}, 422, "top_k: Extra inputs are not permitted"),
         ({"params": {"min_score": 3}}, 422, "min_score: Input should be less than or equal to 1"),
         ({"params": {"min_score": "nan"}}, 422, "min_score"),
         (

@@ -28,7 +28,7 @@ def random_prediction(num_queries, num_predicates, seed):
     return Prediction(logits, np.zeros((num_queries, 4)), pairs, connectivity, relation, image_size=(1, 1))
 
 
-def literal(prediction, topk, graph_constraint):
+def literal(prediction, top_k, graph_constraint):
     triplets = []
     for (i, j), connectivity, relation in zip(
         prediction.pairs.tolist(), prediction.connectivity.tolist(), prediction.relation.tolist(), strict=True
@@ -36,15 +36,15 @@ def literal(prediction, topk, graph_constraint):
         if i != j:
             chosen = [relation.index(max(relation))] if graph_constraint else range(len(relation))
             triplets += [(-relation[p] * connectivity, i, j, p) for p in chosen]
-    return sorted(triplets)[:topk]
+    return sorted(triplets)[:top_k]
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 12), st.integers(1, 4), st.integers(0, 2**32 - 1), st.integers(0, 60), st.booleans())
-def test_order_is_that_of_sorting_everything(num_queries, num_predicates, seed, topk, graph_constraint):
+def test_order_is_that_of_sorting_everything(num_queries, num_predicates, seed, top_k, graph_constraint):
     prediction = random_prediction(num_queries, num_predicates, seed)
-    expected = literal(prediction, topk, graph_constraint)
-    ranked = rank_triplets(prediction, topk, graph_constraint)
+    expected = literal(prediction, top_k, graph_constraint)
+    ranked = rank_triplets(prediction, top_k, graph_constraint)
     got = zip(-ranked.scores, ranked.subjects, ranked.objects, ranked.predicates, strict=True)
     assert [tuple(row) for row in got] == expected
 
@@ -65,13 +65,13 @@ def test_nan_of_a_query_with_itself_cannot_be_ranked():
         candidate_pairs(prediction, np.ones(1, dtype=np.float32), 5)
 
 
-@pytest.mark.parametrize("topk", [1, 3, 100])
-def test_one_list_of_pairs_serves_every_ranking(topk):
-    prediction = random_prediction(8, 3, seed=topk)
+@pytest.mark.parametrize("top_k", [1, 3, 100])
+def test_one_list_of_pairs_serves_every_ranking(top_k):
+    prediction = random_prediction(8, 3, seed=top_k)
     candidates = candidate_pairs(prediction, prediction.object_scores()[0], 100)
     for per_pair, graph_constraint in ((1, True), (None, False)):
-        expected = rank_triplets(prediction, topk, graph_constraint)
-        for got, wanted in zip(rank_candidates(candidates, topk, per_pair), expected, strict=True):
+        expected = rank_triplets(prediction, top_k, graph_constraint)
+        for got, wanted in zip(rank_candidates(candidates, top_k, per_pair), expected, strict=True):
             assert got.tolist() == wanted.tolist()
 
 

@@ -61,7 +61,7 @@ def test_sigmoid_scores_do_not_overflow():
 
 def make_graph(**options):
     return SceneGraph.from_prediction(
-        make_prediction(**options), ["cat", "dog", "hat", "tree"], ["on", "near"], topk=100
+        make_prediction(**options), ["cat", "dog", "hat", "tree"], ["on", "near"], top_k=100
     )
 
 
@@ -187,7 +187,7 @@ def test_an_empty_graph_survives_everything():
     graph = make_graph().filter(min_score=2.0)
     assert len(graph) == 0 and len(graph.boxes) == 0 and graph.triplets.shape == (0, 3)
     assert len(SceneGraph.from_dict(graph.to_dict())) == 0
-    assert str(graph) == "SceneGraph of a picture (100 x 80): 0 objects, 0 relations"
+    assert str(graph) == "SceneGraph of an image (100 x 80): 0 objects, 0 relations"
 
 
 def test_text_for_the_terminal():
@@ -202,7 +202,7 @@ def test_text_for_the_terminal():
         predicate_names=("on", "near"),
     )
     assert str(graph) == (
-        "SceneGraph of a picture (100 x 80): 2 objects, 1 relation\n"
+        "SceneGraph of an image (100 x 80): 2 objects, 1 relation\n"
         "     score  subject  predicate  object\n"
         "  1  0.500  cat (0)  near       dog (1)"
     )
@@ -211,7 +211,7 @@ def test_text_for_the_terminal():
 
 
 def test_text_says_where_the_graph_comes_from():
-    assert repr(make_zoo()) == "<SceneGraph of a picture (20 x 20): 4 objects, 4 relations>"
+    assert repr(make_zoo()) == "<SceneGraph of an image (20 x 20): 4 objects, 4 relations>"
     assert repr(make_zoo(file_name="a/b.png")) == "<SceneGraph of a/b.png (20 x 20): 4 objects, 4 relations>"
     assert "of frame 7 of clip.mp4 (" in repr(make_zoo(file_name="clip.mp4", frame=7, time=0.2))
     assert "of frame 7 of a camera (" in repr(make_zoo(frame=7, time=0.2))

@@ -39,15 +39,15 @@ def test_the_example_through_all_formats(convert, tmp_path, capsys):
 
     files = [mine / f"{split}.json" for split in ("train", "val", "test")]
     originals = {path.stem: read_coco_sg(str(path), "photos") for path in files}
-    pictures = [image.file_name for part in originals.values() for image in part.images]
-    assert sorted(pictures) == sorted(path.name for path in EXAMPLE.glob("photos/*"))
+    images = [image.file_name for part in originals.values() for image in part.images]
+    assert sorted(images) == sorted(path.name for path in EXAMPLE.glob("photos/*"))
     assert convert("--from", "coco_sg", "--input", *files, "--to", "egtr", "--output", tmp_path / "egtr") == 0
     for split, original in originals.items():
         assert_same(read_egtr_json(str(tmp_path / f"egtr/{split}.json"), "photos"), original)
 
-    # An h5 file wants pictures that are named by their ids.
+    # An h5 file wants images that are named by their ids.
     assert convert("--from", "coco_sg", "--input", *files, "--to", "vg_h5", "--output", tmp_path / "h5") == 1
-    assert "5 pictures are not named <image id>.jpg" in capsys.readouterr().err
+    assert "5 images are not named <image id>.jpg" in capsys.readouterr().err
     for path in files:
         content = json.loads(path.read_text())
         for image in content["images"]:
@@ -123,7 +123,7 @@ def test_what_the_guide_names_exists():
 def test_the_guide_for_data_of_ones_own(tmp_path):
     """The commands of docs/datasets.md, with a short training."""
     guide = (ROOT / "docs/datasets.md").read_text(encoding="utf-8")
-    section = guide[guide.index("## Data of your own") : guide.index("## Data sets that the library knows")]
+    section = guide[guide.index("## Data of your own") : guide.index("## Datasets that the library knows")]
     commands = re.findall(r"^    python ((?:.*\\\n)*.*)", section, re.MULTILINE)
     tools = [command.split()[0] for command in commands]
     assert tools == [f"tools/{name}.py" for name in ("convert_dataset", "check_dataset", "train_net", "demo")]

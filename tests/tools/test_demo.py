@@ -49,8 +49,8 @@ def config(tiny_dataset, tmp_path_factory):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    folder = tmp_path / "pictures"
+def images(tmp_path):
+    folder = tmp_path / "images"
     folder.mkdir()
     random = np.random.RandomState(0)
     Image.fromarray(random.randint(0, 255, (40, 60, 3), dtype=np.uint8)).save(folder / "colour.png")
@@ -66,10 +66,10 @@ def run(monkeypatch, *arguments):
     return stop.value.code or 0
 
 
-def test_folder(config, pictures, tiny_dataset, tmp_path, monkeypatch, capfd):
+def test_folder(config, images, tiny_dataset, tmp_path, monkeypatch, capfd):
     output = tmp_path / "out"
     status = run(
-        monkeypatch, "--config-file", config, "--input", pictures, "--output", output,
+        monkeypatch, "--config-file", config, "--input", images, "--output", output,
         "--confidence-threshold", "0", "--top-k", "7", "--opts", "TEST.SCENE_GRAPH.OBJECT_SCORE", "sigmoid",
     )  # fmt: skip
     assert status == 0
@@ -80,23 +80,23 @@ def test_folder(config, pictures, tiny_dataset, tmp_path, monkeypatch, capfd):
         assert 1 <= len(graph) <= 7
         with Image.open(output / f"{stem}.png") as image:
             assert image.width >= 2000 and len(image.convert("RGB").getcolors(1 << 24)) > 50
-    assert f"2 of 2 pictures drawn to {output}" in capfd.readouterr().out
+    assert f"2 of 2 images drawn to {output}" in capfd.readouterr().out
 
 
-def test_unreadable_picture_is_passed_over(config, pictures, tmp_path, monkeypatch, capfd):
-    (pictures / "broken.png").write_text("hello")
-    inputs = [pictures / "broken.png", pictures / "missing.png", pictures / "gr*.png"]
+def test_unreadable_image_is_passed_over(config, images, tmp_path, monkeypatch, capfd):
+    (images / "broken.png").write_text("hello")
+    inputs = [images / "broken.png", images / "missing.png", images / "gr*.png"]
     status = run(monkeypatch, "--config-file", config, "--input", *inputs, "--output", tmp_path / "out")
     assert status == 1
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["gray.json", "gray.png"]
     out, err = capfd.readouterr()
-    assert "1 of 3 pictures" in out
-    assert "broken.png: not a picture" in err and "missing.png: there is no such file" in err
+    assert "1 of 3 images" in out
+    assert "broken.png: not an image" in err and "missing.png: there is no such file" in err
 
 
-def test_formats_batches_and_threads(config, pictures, tmp_path, monkeypatch):
+def test_formats_batches_and_threads(config, images, tmp_path, monkeypatch):
     status = run(
-        monkeypatch, "--config-file", config, "--input", pictures, "--output", tmp_path / "out", "--format", "svg",
+        monkeypatch, "--config-file", config, "--input", images, "--output", tmp_path / "out", "--format", "svg",
         "--graphs", "graphml", "--confidence-threshold", "0", "--batch-size", "2", "--threads", "2",
     )  # fmt: skip
     assert status == 0
@@ -105,9 +105,9 @@ def test_formats_batches_and_threads(config, pictures, tmp_path, monkeypatch):
     assert len(nx.read_graphml(tmp_path / "out" / "gray.graphml").edges) >= 1
 
 
-def test_one_file_and_no_graph(config, pictures, tmp_path, monkeypatch):
+def test_one_file_and_no_graph(config, images, tmp_path, monkeypatch):
     target = tmp_path / "figure.pdf"
-    arguments = ["--input", pictures / "gray.png", "--output", target, "--graphs", "--config-file", config]
+    arguments = ["--input", images / "gray.png", "--output", target, "--graphs", "--config-file", config]
     assert run(monkeypatch, *arguments) == 0
     assert target.read_bytes().startswith(b"%PDF") and not target.with_suffix(".json").exists()
 
@@ -137,30 +137,30 @@ def test_a_file_that_cannot_be_written_becomes_no_folder(
     assert not target.exists()
 
 
-def test_window(config, pictures, monkeypatch, capfd):
+def test_window(config, images, monkeypatch, capfd):
     """Without --output; OpenCV's functions are replaced, as machines that run tests have no screen."""
     shown = []
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(cv2, "imshow", lambda title, pixels: shown.append(pixels.shape))
     monkeypatch.setattr(cv2, "waitKey", lambda delay: ord(" "))
     monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
-    (pictures / "broken.png").write_text("hello")
-    assert run(monkeypatch, "--config-file", config, "--input", pictures) == 1
-    assert len(shown) == 2 and "broken.png: not a picture" in capfd.readouterr().err
+    (images / "broken.png").write_text("hello")
+    assert run(monkeypatch, "--config-file", config, "--input", images) == 1
+    assert len(shown) == 2 and "broken.png: not an image" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--config-file", "{config}", "--video-input", "none.mp4"], "none.mp4: there is no such file"),
-        (["--config-file", "none.yaml", "--input", "{pictures}"], "none.yaml"),
-        (["--config-file", "{config}", "--input", "{pictures}/*.gif"], "no picture there"),
-        (["--config-file", "{config}", "--input", "{pictures}", "--opts", "MODEL.WEIGHTS", "none.pth"], "none.pth"),
-        (["--config-file", "{config}", "--input", "{pictures}", "--opts", "MODEL.WEIGHT", "x"], "MODEL.WEIGHTS"),
+        (["--config-file", "none.yaml", "--input", "{images}"], "none.yaml"),
+        (["--config-file", "{config}", "--input", "{images}/*.gif"], "no image there"),
+        (["--config-file", "{config}", "--input", "{images}", "--opts", "MODEL.WEIGHTS", "none.pth"], "none.pth"),
+        (["--config-file", "{config}", "--input", "{images}", "--opts", "MODEL.WEIGHT", "x"], "MODEL.WEIGHTS"),
     ],
 )
-def test_one_clear_line(config, pictures, tmp_path, monkeypatch, capfd, arguments, message):
-    arguments = [a.format(config=config, pictures=pictures) for a in arguments]
+def test_one_clear_line(config, images, tmp_path, monkeypatch, capfd, arguments, message):
+    arguments = [a.format(config=config, images=images) for a in arguments]
     assert run(monkeypatch, "--output", tmp_path / "out", *arguments) == 1
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("error: ") and message in line

@@ -30,7 +30,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.fixture(scope="module")
 def predictions(tmp_path_factory):
-    """Two pictures. In both, objects 0 and 1 are found and (0, 1) is predicted as predicate 0, which is annotated in
+    """Two images. In both, objects 0 and 1 are found and (0, 1) is predicted as predicate 0, which is annotated in
     the first; in the second it is predicate 1, which comes second."""
     path = tmp_path_factory.mktemp("predictions") / "saved"
     training = TripletCounts([[0, 1, 0], [1, 0, 1]], [8, 2], num_classes=2, num_predicates=3)
@@ -54,8 +54,8 @@ def test_evaluate_predictions_without_torch_and_detectron2(predictions, tmp_path
     output = tmp_path / "new" / "out"
     done = run_blocked("evaluate_predictions.py", "--predictions", predictions, *arguments, "--output", output)
     assert done.returncode == 0, done.stderr
-    # With graph constraint one picture of two is right, without it both. mR of three predicates: near 1, holds 0 and
-    # under, which no picture has, 0 or left out.
+    # With graph constraint one image of two is right, without it both. mR of three predicates: near 1, holds 0 and
+    # under, which no image has, 0 or left out.
     rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in done.stdout.splitlines() if "|" in line}
     cells = {name: [cell.strip() for cell in row] for name, row in rows.items()}
     assert cells["percent"] == ["strict", "iou0"]
@@ -109,7 +109,7 @@ def test_a_data_set_needs_detectron2(predictions):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--topk", "200"], "saved: holds what is needed up to K = 100 (max_rank), but topk asks for 200"),
+        (["--topk", "200"], "saved: holds what is needed up to K = 100 (max_rank), but top_k asks for 200"),
         (["--json", "val.json"], "--format and --json belong together; give both or neither"),
         (["--dataset", "a", "--format", "egtr", "--json", "b"], "--dataset and --json both name ground truth"),
         (["--dataset", "no_such_set"], "no_such_set"),
@@ -139,6 +139,6 @@ def test_ground_truth_of_an_annotation_file(tiny_dataset, tmp_path, capsys):
     assert tool(list(map(str, arguments))) == 1
     assert f"for 1 images: {image_ids[0]}" in capsys.readouterr().err
     assert tool([*map(str, arguments), "--partial", "--per-predicate"]) == 0
-    # Nothing was predicted; names are the data set's.
+    # Nothing was predicted; names are the dataset's.
     printed = capsys.readouterr().out
     assert "5 images" in printed and "| R@20 / 50 / 100" in printed and "| predicate0" in printed

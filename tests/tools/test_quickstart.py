@@ -1,4 +1,4 @@
-"""What `make demo` runs, on a tiny data set and a tiny model."""
+"""What `make demo` runs, on a tiny dataset and a tiny model."""
 
 import importlib.util
 import json
@@ -38,16 +38,16 @@ def quickstart():
 def test_trains_evaluates_draws_and_reports(quickstart, tiny_dataset, tmp_path, capsys):
     data = f"DATASETS.TRAIN ('{tiny_dataset.train}',)  DATASETS.TEST ('{tiny_dataset.test}',)"
     options = ["--config-file", "egtr://configs/Base-EGTR.yaml", "--output", str(tmp_path / "demo")]
-    options += ["--dataset", tiny_dataset.val, "--pictures", "3"]
+    options += ["--dataset", tiny_dataset.val, "--images", "3"]
     quickstart.main([*options, *TINY_MODEL.split(), *data.split()])
 
     text = capsys.readouterr().out
     assert (tmp_path / "demo/training/config.yaml").is_file()
-    pictures = sorted((tmp_path / "demo").glob("*.png"))
-    assert len(pictures) == 3
-    for path in pictures:
+    images = sorted((tmp_path / "demo").glob("*.png"))
+    assert len(images) == 3
+    for path in images:
         assert str(path) in text
-        # The graph beside the picture makes a sheet wider than high, much larger than the 72 x 96 original.
+        # The graph beside the image makes a sheet wider than high, much larger than the 72 x 96 original.
         height, width = cv2.imread(str(path)).shape[:2]
         assert width > height > 72
     assert "R@K" in text and "K = 50" in text and "AP50" in text

@@ -24,7 +24,7 @@ def run_tool(*arguments, **options):
 
 @pytest.fixture
 def write_sweep(tiny_dataset, tmp_path):
-    """A function from changes to a sweep file: a tiny model on the tiny data set, two settings, two seeds."""
+    """A function from changes to a sweep file: a tiny model on the tiny dataset, two settings, two seeds."""
     root = tiny_dataset.root
     rows = [
         [f"sweep_{split}", "egtr", str(root / f"{split}.json"), str(root / "images")] for split in ("train", "val")

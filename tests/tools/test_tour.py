@@ -1,4 +1,4 @@
-"""docs/tour.md: its commands do what it says, and its pictures are there and small."""
+"""docs/tour.md: its commands do what it says, and its images are there and small."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ from tests.inference.videos import read_video
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/tour.md").read_text("utf-8")
 COMMANDS = re.findall(r"^    (python (?:.*\\\n)*.*)", TEXT, re.MULTILINE)
-# Those have tests of their own, and need the whole data set.
+# Those have tests of their own, and need the whole dataset.
 ELSEWHERE = ("tools/prepare_scenes.py", "tools/report.py")
 
 
@@ -34,10 +34,10 @@ def run_code(code):
 
 @pytest.fixture
 def clone(tmp_path, monkeypatch):
-    """A folder with the picture that the tour speaks of."""
-    pictures = tmp_path / "datasets/scenes/images"
-    pictures.mkdir(parents=True)
-    Image.fromarray(draw_scene(0, "test", 19)[0]).save(pictures / "test_00019.png")
+    """A folder with the image that the tour speaks of."""
+    images = tmp_path / "datasets/scenes/images"
+    images.mkdir(parents=True)
+    Image.fromarray(draw_scene(0, "test", 19)[0]).save(images / "test_00019.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -74,10 +74,10 @@ def test_python(clone):
     assert frames.shape == (30, 216, 180, 3) and rate == 10
 
 
-def test_links_and_pictures():
+def test_links_and_images():
     for link in re.findall(r"\]\(([^)#]+)", TEXT):
         assert (ROOT / "docs" / link).exists(), link
-    pictures = re.findall(r"\((images/[^)]+)\)", TEXT)
-    assert len(pictures) == 4
-    for picture in pictures:
-        assert (ROOT / "docs" / picture).stat().st_size < 150_000
+    images = re.findall(r"\((images/[^)]+)\)", TEXT)
+    assert len(images) == 4
+    for image in images:
+        assert (ROOT / "docs" / image).stat().st_size < 150_000

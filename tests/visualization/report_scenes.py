@@ -1,9 +1,9 @@
-"""Hand-made pictures for reports."""
+"""Hand-made images for reports."""
 
 import numpy as np
 
 from egtr.structures import EdgeExplanation, ExplainedObject, GroundTruth, Prediction, SceneGraph
-from egtr.visualization.report import ReportPicture, compare_with_truth
+from egtr.visualization.report import ReportImage, compare_with_truth
 
 # Names that would break a page that takes them for HTML, and a script element that holds them as they are.
 EVIL = "</script><img src=x onerror=alert(1)>"
@@ -26,12 +26,12 @@ def make_prediction(boxes=BOXES):
     return Prediction(logits, boxes, pairs, np.ones(9), relation, image_size=(100, 160))
 
 
-def make_picture(name="street.jpg", explained=True, annotated=True, color=(200, 220, 240)):
+def make_image(name="street.jpg", explained=True, annotated=True, color=(200, 220, 240)):
     """Two edges are shown. Annotated are the first of them, and "horse near man", which no prediction has."""
     prediction = make_prediction()
     graph = SceneGraph.from_prediction(prediction, CLASSES, PREDICATES).for_display()
     truth = GroundTruth(BOXES, np.arange(3), np.array([[0, 1, 0], [1, 0, 1]]))
-    return ReportPicture(
+    return ReportImage(
         name,
         np.full((100, 160, 3), color, dtype=np.uint8),
         graph,

@@ -1,4 +1,4 @@
-"""Sheets of picture and graph: size, colours, and sense at the extremes."""
+"""Sheets of image and graph: size, colours, and sense at the extremes."""
 
 import warnings
 
@@ -71,7 +71,7 @@ def test_every_sheet_has_its_size_its_colours_and_all_names(objects, relations, 
     assert 960 <= width <= 960 * 1.81 and 0.35 < height / width < 0.85
     assert pixels.dtype == np.uint8
     count = count_colors(pixels)
-    assert count((90 / 255,) * 3) > 50  # the picture itself
+    assert count((90 / 255,) * 3) > 50  # the image itself
     # margins: nothing touches the edge of the sheet
     frame = np.concatenate([pixels[:6].reshape(-1, 3), pixels[-6:].reshape(-1, 3), pixels[:, :6].reshape(-1, 3)])
     assert (frame == 255).all() and (pixels[:, -6:] == 255).all()
@@ -82,7 +82,7 @@ def test_every_sheet_has_its_size_its_colours_and_all_names(objects, relations, 
         number = int((graph.classes == CLASSES.index(name)).sum())
         wanted = [name] if number == 1 else [f"{name} {k + 1}" for k in range(number)]
         for label in wanted:
-            assert shown.count(label) == 2  # once in the picture, once in the graph
+            assert shown.count(label) == 2  # once in the image, once in the graph
     for predicate in PREDICATES:
         assert shown.count(predicate) == (graph.triplets[:, 2] == PREDICATES.index(predicate)).sum()
     assert ("no relations" in shown) == (relations == 0 and objects > 0)
@@ -103,7 +103,7 @@ def test_texts_lie_on_the_sheet_and_do_not_overlap():
 
 
 def test_boxes_land_where_the_objects_are():
-    """The right half of a picture is boxed: the frame runs around that half of the picture's place on the sheet."""
+    """The right half of an image is boxed: the frame runs around that half of the image's place on the sheet."""
     image, graph = np.zeros((100, 200, 3), np.uint8), make_graph(1, 0, (100, 200))
     graph.boxes = np.array([[100, 0, 200, 100]], dtype=np.float32)
     empty = figure_to_array(draw_scene_graph(image, make_graph(0, 0, (100, 200))), dpi=72)
@@ -121,7 +121,7 @@ def test_boxes_land_where_the_objects_are():
     # a side is 2.4 wide, half of it on either side of the object's edge
     assert abs(columns.min() - (left + right) / 2) <= 2 and abs(columns.max() - right) <= 2
     assert abs(rows.min() - top) <= 2 and abs(rows.max() - bottom) <= 2
-    # a scaled copy of the picture is boxed at the same place
+    # a scaled copy of the image is boxed at the same place
     smaller = where_framed(image[::2, ::2])
     assert np.array_equal(smaller[0], columns) and np.array_equal(smaller[1], rows)
 
@@ -166,7 +166,7 @@ def test_settings_of_the_user_change_nothing():
 
 @pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")])
 def test_files(tmp_path, suffix, start):
-    path = tmp_path / "new" / "folder" / f"picture{suffix}"
+    path = tmp_path / "new" / "folder" / f"image{suffix}"
     save_scene_graph(path, np.full((90, 120, 3), 90, np.uint8), make_graph(3, 2), dpi=150)
     assert path.read_bytes().startswith(start)
     if suffix == ".png":
@@ -193,8 +193,8 @@ def test_bad_image(shape, dtype):
 
 
 def test_bad_suffix(tmp_path):
-    with pytest.raises(EGTRError, match="picture.docx.*png"):
-        save_scene_graph(tmp_path / "picture.docx", np.zeros((9, 9, 3), np.uint8), make_graph(1, 0))
+    with pytest.raises(EGTRError, match="image.docx.*png"):
+        save_scene_graph(tmp_path / "image.docx", np.zeros((9, 9, 3), np.uint8), make_graph(1, 0))
     assert not list(tmp_path.iterdir())
 
 

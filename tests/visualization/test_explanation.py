@@ -47,8 +47,8 @@ def panels(explanation):
     figure = draw_explanation(IMAGE, explanation)
     # Drawing is what finds texts that are no formulas.
     figure.canvas.draw()
-    picture, gates, logit, forward, back = figure.axes
-    return figure, picture, gates, logit, forward, back
+    image, gates, logit, forward, back = figure.axes
+    return figure, image, gates, logit, forward, back
 
 
 def bars(axes):
@@ -57,10 +57,10 @@ def bars(axes):
 
 def test_everything_is_there():
     explanation = make_explanation()
-    figure, picture, gates, logit, forward, back = panels(explanation)
+    figure, image, gates, logit, forward, back = panels(explanation)
     assert figure.get_suptitle() == "$cost$  –  near  –  tree"
-    assert picture.get_title(loc="left") == "score 0.05 = $cost$ 0.50 × near 0.50 × tree 0.80 × connected 0.25"
-    dots = [c for c in picture.collections if isinstance(c, PathCollection)]
+    assert image.get_title(loc="left") == "score 0.05 = $cost$ 0.50 × near 0.50 × tree 0.80 × connected 0.25"
+    dots = [c for c in image.collections if isinstance(c, PathCollection)]
     assert [len(c.get_offsets()) for c in dots] == [48, 48]
     np.testing.assert_allclose(dots[1].get_offsets(), explanation.object.points.reshape(-1, 2))
     assert [width for _, width in bars(gates)] == [0.25, 1.0]
@@ -78,15 +78,15 @@ def test_a_model_without_all_that():
     bare = make_explanation(gates=None, contributions=None, connectivity=None, connectivity_logit=None)
     no_points = {"points": None, "point_weights": None}
     ends = {name: ExplainedObject(**vars(getattr(bare, name)) | no_points) for name in ("subject", "object")}
-    _, picture, gates, logit, _, _ = panels(EdgeExplanation(**vars(bare) | ends))
-    assert "connected" not in picture.get_title(loc="left")
-    assert "dense" in picture.get_xlabel()
-    assert not picture.collections and not gates.patches
+    _, image, gates, logit, _, _ = panels(EdgeExplanation(**vars(bare) | ends))
+    assert "connected" not in image.get_title(loc="left")
+    assert "dense" in image.get_xlabel()
+    assert not image.collections and not gates.patches
     assert [label.get_text() for label in logit.get_yticklabels()][0] == "relation head"
     assert bars(logit)[0] == (0, -2)
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), dtype=np.uint8)])
-def test_no_picture(image):
+def test_no_image(image):
     with pytest.raises(EGTRError, match="draw_explanation: image is"):
         draw_explanation(image, make_explanation())

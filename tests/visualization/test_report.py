@@ -13,17 +13,17 @@ import pytest
 from PIL import Image
 
 from egtr.evaluation import PredictionMeta, PredictionWriter, evaluate
-from egtr.inference import pictures_of_predictions
+from egtr.inference import images_of_predictions
 from egtr.structures import EGTRError, GroundTruth, SceneGraph
 from egtr.visualization.report import (
     ReportWriter,
     assets,
     compare_with_truth,
-    encode_picture,
+    encode_image,
     read_graph_library,
     to_json,
 )
-from tests.visualization.report_scenes import BOXES, CLASSES, EVIL, PREDICATES, make_picture, make_prediction
+from tests.visualization.report_scenes import BOXES, CLASSES, EVIL, PREDICATES, make_image, make_prediction
 
 TOOL = Path(__file__).resolve().parents[2] / "tools/report.py"
 
@@ -34,7 +34,7 @@ def read_element(page, name):
 
 
 def test_hits_ranks_and_twins():
-    comparison = make_picture().comparison
+    comparison = make_image().comparison
     # "man rides horse" is hit at the first place, "horse near man" by nothing.
     assert comparison.hits == ((0,), ())
     assert comparison.ranks == (1, None)
@@ -68,23 +68,23 @@ def test_json_cannot_leave_its_element():
     assert json.loads(text) == {"name": EVIL, "more": "<!-- & -->"}
 
 
-def test_pictures_become_small_webp():
-    picture = Image.open(io.BytesIO(base64.b64decode(encode_picture(np.zeros((900, 1600, 3), dtype=np.uint8)))))
-    assert (picture.format, picture.size) == ("WEBP", (640, 360))
-    small = Image.open(io.BytesIO(base64.b64decode(encode_picture(np.zeros((30, 40, 3), dtype=np.uint8)))))
+def test_images_become_small_webp():
+    image = Image.open(io.BytesIO(base64.b64decode(encode_image(np.zeros((900, 1600, 3), dtype=np.uint8)))))
+    assert (image.format, image.size) == ("WEBP", (640, 360))
+    small = Image.open(io.BytesIO(base64.b64decode(encode_image(np.zeros((30, 40, 3), dtype=np.uint8)))))
     assert small.size == (40, 30)
 
 
 def test_written_page(tmp_path):
     path = tmp_path / "new folder" / "report.html"
     with ReportWriter(path, title="A & <b> {{data}}") as report:
-        report.add(make_picture())
-        report.add(make_picture("plain.jpg", explained=False, annotated=False))
+        report.add(make_image())
+        report.add(make_image("plain.jpg", explained=False, annotated=False))
     page = path.read_text("utf-8")
     assert page.startswith("<!doctype html>") and page.endswith("</html>\n")
     assert "<title>A &amp; &lt;b&gt; {{data}}</title>" in page
-    # Pictures stand in the body, before the code that reads them.
-    assert page.index('<div class="page">') < page.index('id="record-0"') < page.index("class PictureIndex")
+    # Images stand in the body, before the code that reads them.
+    assert page.index('<div class="page">') < page.index('id="record-0"') < page.index("class ImageIndex")
     # Names stand in the page as data only.
     assert EVIL not in page and "onerror" in page
     record = json.loads(read_element(page, "record-0"))
@@ -93,32 +93,32 @@ def test_written_page(tmp_path):
     assert record["comparison"]["recall"] == {"20": 0.5, "50": 0.5, "100": 0.5}
     assert json.loads(read_element(page, "record-1"))["comparison"] is None
     index = json.loads(read_element(page, "index"))
-    names, (first, second) = index["names"], index["pictures"]
+    names, (first, second) = index["names"], index["images"]
     assert [[names[i] for i in edge[:3]] for edge in first["edges"]] == [
         ["man", "rides", "horse"],
         [EVIL, PREDICATES[1], "man"],
     ]
     assert first["recall"] == 0.5 and "recall" not in second
-    # The second picture has no annotations, so that the mean is the first one's.
+    # The second image has no annotations, so that the mean is the first one's.
     assert report.mean_recall() == {20: 0.5, 50: 0.5, 100: 0.5}
     assert report.size.total == path.stat().st_size
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]
 
 
-def test_an_interrupted_report_has_the_pictures_so_far(tmp_path):
+def test_an_interrupted_report_has_the_images_so_far(tmp_path):
     with pytest.raises(KeyboardInterrupt), ReportWriter(tmp_path / "report.html") as report:
-        report.add(make_picture())
+        report.add(make_image())
         raise KeyboardInterrupt
-    assert len(json.loads(read_element((tmp_path / "report.html").read_text("utf-8"), "index"))["pictures"]) == 1
+    assert len(json.loads(read_element((tmp_path / "report.html").read_text("utf-8"), "index"))["images"]) == 1
     with pytest.raises(KeyboardInterrupt), ReportWriter(tmp_path / "empty.html"):
         raise KeyboardInterrupt
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_a_report_without_pictures_is_not_written(tmp_path):
+def test_a_report_without_images_is_not_written(tmp_path):
     (tmp_path / "report.html").write_text("of last week")
     with (
-        pytest.raises(EGTRError, match=r"report\.html: is not written.*no picture"),
+        pytest.raises(EGTRError, match=r"report\.html: is not written.*no image"),
         ReportWriter(tmp_path / "report.html"),
     ):
         pass
@@ -138,7 +138,7 @@ def test_the_library_cannot_end_its_element():
 
 @pytest.fixture
 def predictions(tmp_path):
-    """Three saved pictures: one as annotated, one that finds nothing, one without annotated triplets."""
+    """Three saved images: one as annotated, one that finds nothing, one without annotated triplets."""
     truth = np.array([[0, 1, 0], [1, 0, 1]])
     records = [
         (make_prediction(), GroundTruth(BOXES, np.arange(3), truth)),
@@ -154,8 +154,8 @@ def predictions(tmp_path):
 def test_recall_is_that_of_evaluation(predictions, tmp_path):
     path, records = predictions
     with ReportWriter(tmp_path / "report.html") as report:
-        for picture in pictures_of_predictions(path):
-            report.add(picture)
+        for image in images_of_predictions(path):
+            report.add(image)
     expected = evaluate(*zip(*records, strict=True))
     # One of two triplets, none of one, and nothing to be found.
     assert expected["R@20"] == 0.25
@@ -169,27 +169,27 @@ def test_tool_of_predictions(predictions, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(TOOL), run_name="__main__")
     assert end.value.code == 0
-    assert "3 pictures" in (out := capsys.readouterr().out) and "R@20 25.00" in out
+    assert "3 images" in (out := capsys.readouterr().out) and "R@20 25.00" in out
     assert json.loads(read_element((tmp_path / "report.html").read_text("utf-8"), "record-2"))["name"] == "image 2"
 
 
 def test_predictions_of_another_data_set_are_refused(predictions, tiny_dataset):
     path, _ = predictions
     errors = []
-    assert list(pictures_of_predictions(path, tiny_dataset.val, on_error=errors.append)) == []
+    assert list(images_of_predictions(path, tiny_dataset.val, on_error=errors.append)) == []
     assert len(errors) == 3 and tiny_dataset.val in str(errors[0])
 
 
-def test_tool_of_a_folder_with_a_broken_picture(tmp_path, monkeypatch, capsys):
+def test_tool_of_a_folder_with_a_broken_image(tmp_path, monkeypatch, capsys):
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (96, 64), "gray").save(tmp_path / "photos/gray.png")
-    (tmp_path / "photos/broken.png").write_bytes(b"no picture")
+    (tmp_path / "photos/broken.png").write_bytes(b"no image")
     command = [str(TOOL), "--input", str(tmp_path / "photos"), "--output", str(tmp_path / "report.html")]
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(TOOL), run_name="__main__")
     assert end.value.code == 1
     captured = capsys.readouterr()
-    assert "broken.png" in captured.err and "1 picture," in captured.out
+    assert "broken.png" in captured.err and "1 image," in captured.out
     record = json.loads(read_element((tmp_path / "report.html").read_text("utf-8"), "record-0"))
     assert record["name"] == "gray.png" and len(record["explanations"]) == len(record["graph"]["relations"])

@@ -11,25 +11,25 @@ from egtr.structures import SceneGraph
 from egtr.visualization.draw import object_names
 from egtr.visualization.report import ReportWriter
 from tests.browsing import DARK, LIGHT, watched_page
-from tests.visualization.report_scenes import EVIL, make_picture
+from tests.visualization.report_scenes import EVIL, make_image
 
 
-def write(path, pictures):
+def write(path, images):
     with ReportWriter(path) as report:
-        for picture in pictures:
-            report.add(picture)
+        for image in images:
+            report.add(image)
     return path.as_uri()
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """Three pictures: annotated ones with a recall of a half, and one from elsewhere, without explanations."""
-    pictures = [
-        make_picture("b street.jpg"),
-        make_picture("a <i>beach</i>.jpg", color=(250, 200, 120)),
-        make_picture("c plain.jpg", explained=False, annotated=False),
+    """Three images: annotated ones with a recall of a half, and one from elsewhere, without explanations."""
+    images = [
+        make_image("b street.jpg"),
+        make_image("a <i>beach</i>.jpg", color=(250, 200, 120)),
+        make_image("c plain.jpg", explained=False, annotated=False),
     ]
-    return write(tmp_path_factory.mktemp("report") / "report.html", pictures)
+    return write(tmp_path_factory.mktemp("report") / "report.html", images)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def point_of_edge(page, row):
 
 
 def test_what_is_there(page):
-    expect(page.locator("#summary")).to_have_text("3 pictures · R@20 50.0% · R@50 50.0% · R@100 50.0%")
+    expect(page.locator("#summary")).to_have_text("3 images · R@20 50.0% · R@50 50.0% · R@100 50.0%")
     expect(page.locator("#facts")).to_have_text("R@20 50% · R@50 50% · R@100 50%")
     expect(page.locator(".row")).to_have_count(3)
     expect(prediction(page).locator(".triplets li")).to_have_count(2)
@@ -91,12 +91,12 @@ def test_hits_and_misses(page):
     expect(page.locator(".explanation")).to_contain_text("Missed")
 
 
-@pytest.mark.parametrize("part", ["list", "picture", "graph"])
+@pytest.mark.parametrize("part", ["list", "image", "graph"])
 @pytest.mark.slow
 def test_hovering_an_edge_lights_its_boxes_and_explains_it(page, part):
     if part == "list":
         prediction(page).locator(".triplets button").nth(0).hover()
-    elif part == "picture":
+    elif part == "image":
         prediction(page).locator(".overlay [data-row='0'] .reach").hover()
     else:
         page.mouse.move(*point_of_edge(page, 0))
@@ -193,18 +193,18 @@ def test_filters(page):
     page.locator("#predicate").select_option('is "near" & <b>')
     expect(prediction(page).locator(".triplets li:visible")).to_contain_text(["near"])
     expect(truth(page).locator(".triplets li:visible")).to_have_count(1)
-    expect(page.locator("#count")).to_have_text("3 of 3 pictures")
+    expect(page.locator("#count")).to_have_text("3 of 3 images")
 
 
 @pytest.mark.slow
 def test_search(page):
     page.keyboard.press("/")
     page.keyboard.type("<I>bea RIDES")
-    expect(page.locator("#count")).to_have_text("1 of 3 pictures")
+    expect(page.locator("#count")).to_have_text("1 of 3 images")
     expect(page.locator("#name")).to_have_text("a <i>beach</i>.jpg")
     page.locator("#search").fill("zebra")
     expect(page.locator(".row")).to_have_count(0)
-    expect(page.locator("#count")).to_contain_text("No picture fits. Clear the search")
+    expect(page.locator("#count")).to_contain_text("No image fits. Clear the search")
     page.keyboard.press("Escape")
     expect(page.locator(".row")).to_have_count(3)
 
@@ -292,9 +292,9 @@ def tap_point(page):
 
 
 @pytest.mark.slow
-def test_many_pictures_are_decoded_near_the_visible_part_alone(browser, tmp_path):
-    names = [f"picture {number:03}.jpg" for number in range(500)]
-    address = write(tmp_path / "many.html", (make_picture(name, explained=False) for name in names))
+def test_many_images_are_decoded_near_the_visible_part_alone(browser, tmp_path):
+    names = [f"image {number:03}.jpg" for number in range(500)]
+    address = write(tmp_path / "many.html", (make_image(name, explained=False) for name in names))
     with watched_page(browser, address) as page:
         seen = set()
         for place in range(0, 500, 5):
@@ -306,5 +306,5 @@ def test_many_pictures_are_decoded_near_the_visible_part_alone(browser, tmp_path
             seen.update(page.locator(".row .name").all_inner_texts())
         assert seen == set(names)
         page.locator("#search").fill("499")
-        expect(page.locator("#count")).to_have_text("1 of 500 pictures")
-        expect(page.locator("#name")).to_have_text("picture 499.jpg")
+        expect(page.locator("#count")).to_have_text("1 of 500 images")
+        expect(page.locator("#name")).to_have_text("image 499.jpg")

@@ -1,4 +1,4 @@
-"""Readers of data sets, one module per format, and the names of those that the library knows.
+"""Readers of datasets, one module per format, and the names of those that the library knows.
 
 - ``annotations``     what an annotation file says, untouched, what is wrong with it, and what training reads of it
 - ``egtr_json``       EGTR's JSON layout, such as Visual Genome 150

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ._parsing import is_id, look_up, numbered_names, parse_boxes, parse_picture, require_fields
+from ._parsing import is_id, look_up, numbered_names, parse_boxes, parse_image, require_fields
 from .annotations import UNKNOWN, WARNING, ImageAnnotations, Problem
 
 
 @dataclass
 class CocoContent:
-    """Pictures, as yet without relations, and classes of a COCO detection file.
+    """ImageStream, as yet without relations, and classes of a COCO detection file.
 
     ``class_names`` maps the file's category ids to names, in the order of the 0-based classes.
     """
@@ -27,7 +27,7 @@ class CocoContent:
 def parse_coco(coco: Any, path: str, layout: str) -> CocoContent:
     """Read "images", "annotations" and "categories".
 
-    Annotations keep their order within a picture.
+    Annotations keep their order within an image.
 
     Raises:
         EGTRError: a list is missing, or "categories" are malformed.
@@ -48,7 +48,7 @@ def parse_coco(coco: Any, path: str, layout: str) -> CocoContent:
 
 
 def report_unlisted(what: str, image_ids: Sequence[int | str], path: str, problems: list[Problem]) -> None:
-    """Add a warning where ``what``, such as "annotations", is of pictures that the file does not list."""
+    """Add a warning where ``what``, such as "annotations", is of images that the file does not list."""
     if image_ids:
         text = f'{what} of {len(image_ids)} images that "images" does not list (such as id {image_ids[0]!r})'
         problems.append(Problem("unlisted-image", f"{path}: {text} are ignored.", severity=WARNING))
@@ -72,7 +72,7 @@ def _parse_image(record: Any, path: str, problems: list[Problem]) -> ImageAnnota
         problems.append(Problem("bad-image", f"{where}: {text}"))
         return None
     image_id = record["id"]
-    file_name, height, width = parse_picture(record, f"{where}, image id {image_id}", image_id, problems)
+    file_name, height, width = parse_image(record, f"{where}, image id {image_id}", image_id, problems)
     return ImageAnnotations(image_id, file_name, height, width, [], [], [], [])
 
 
@@ -83,7 +83,7 @@ def _add_objects(
     path: str,
     problems: list[Problem],
 ) -> None:
-    # All pictures in one go: numpy's calls cost more than what they do for one picture.
+    # All images in one go: numpy's calls cost more than what they do for one image.
     groups = [annotations_of.get(image.image_id, []) for image in images]
     records = [record for group in groups for record in group]
     boxes = parse_boxes([record.get("bbox") for record in records])

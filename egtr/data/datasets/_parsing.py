@@ -87,7 +87,7 @@ def is_id(value: Any) -> bool:
     return isinstance(value, int | str)
 
 
-def parse_picture(
+def parse_image(
     record: Mapping[str, Any], where: str, image_id: int | str, problems: list[Problem]
 ) -> tuple[str, int, int]:
     """Fields "file_name", "height" and "width"; "" and 0, with a problem, where one is malformed."""
@@ -100,7 +100,7 @@ def parse_picture(
             sizes[-1] = 0
     file_name = record.get("file_name")
     if not isinstance(file_name, str) or not file_name:
-        text = f'field "file_name" is missing or no name: {file_name!r}. Write the path within the picture folder.'
+        text = f'field "file_name" is missing or no name: {file_name!r}. Write the path within the image folder.'
         problems.append(Problem("bad-file-name", f"{where}, {text}", image_id))
         file_name = ""
     return file_name, sizes[0], sizes[1]

@@ -2,7 +2,7 @@
 
 Readers make :class:`SceneGraphAnnotations`, writers take them, checks look through them, and
 :func:`to_dataset_dicts` makes of them what training and evaluation read. Nothing is lost or repaired on the way in:
-a box outside its picture or a relation to an object that does not exist stays as it is, so that a check can show it
+a box outside its image or a relation to an object that does not exist stays as it is, so that a check can show it
 and a conversion keeps it.
 """
 
@@ -35,7 +35,7 @@ class Problem:
     Attributes:
         kind: what, in a few words with hyphens, such as "unknown-category"; reports count by it.
         message: one line that names file, image id, field and remedy.
-        image_id: the picture; None where it concerns the whole file.
+        image_id: the image; None where it concerns the whole file.
         severity: "error" where training on it would be wrong or impossible, "warning" where training goes on,
             with what the message says left out.
     """
@@ -48,11 +48,11 @@ class Problem:
 
 @dataclass
 class ImageAnnotations:
-    """One picture as its file describes it, with A objects and T relations.
+    """One image as its file describes it, with A objects and T relations.
 
     Attributes:
         image_id: as in the file.
-        file_name: of the picture, relative to ``image_root``.
+        file_name: of the image, relative to ``image_root``.
         height, width: as the file states them, in pixels.
         boxes: (A, 4) float64, x1 y1 x2 y2 in pixels, not clipped; NaN where the file has no usable box.
         classes: (A,) int64, 0-based, or ``UNKNOWN``.
@@ -80,24 +80,24 @@ class ImageAnnotations:
         self.relations = np.asarray(self.relations, dtype=np.int64).reshape(-1, 3)
 
     def clipped_boxes(self) -> np.ndarray:
-        """(A, 4) boxes within the picture; those outside come out without area."""
+        """(A, 4) boxes within the image; those outside come out without area."""
         return np.clip(self.boxes, 0, (self.width, self.height, self.width, self.height))
 
     def usable(self) -> np.ndarray:
-        """(A,) bool: annotations that name a single object with some area inside the picture."""
+        """(A,) bool: annotations that name a single object with some area inside the image."""
         x1, y1, x2, y2 = self.clipped_boxes().T
         return (x2 > x1) & (y2 > y1) & ~self.crowd
 
 
 @dataclass
 class SceneGraphAnnotations:
-    """A split of a data set as its files describe it.
+    """A split of a dataset as its files describe it.
 
     Attributes:
-        images: the pictures, in the order of the file.
+        images: the images, in the order of the file.
         thing_classes: C object class names.
         predicate_classes: R predicate names, without background.
-        image_root: folder of the pictures.
+        image_root: folder of the images.
         source: the file, for messages.
         problems: what the reader could not make sense of.
         relation_source: in messages about relations, the file (and field) that they come from; None: ``source``.
@@ -117,13 +117,13 @@ class SceneGraphAnnotations:
     category_ids: Sequence[int] | None = None
 
     def find_problems(self) -> Iterator[Problem]:
-        """What is wrong: the reader's problems, then those of each picture. No picture is opened."""
+        """What is wrong: the reader's problems, then those of each image. No image is opened."""
         yield from self.problems
         # UNKNOWN and its like come with a problem of the reader, who knows what the file says.
         explained = {problem.image_id for problem in self.problems if problem.severity == ERROR}
         for image_id, count in Counter(image.image_id for image in self.images).items():
             if count > 1:
-                message = f"{self.source}: image id {image_id} stands for {count} pictures; number them anew"
+                message = f"{self.source}: image id {image_id} stands for {count} images; number them anew"
                 yield Problem("repeated-image-id", message, image_id)
         for image in self.images:
             yield from self._object_problems(image, image.image_id in explained)
@@ -136,8 +136,8 @@ class SceneGraphAnnotations:
             return Problem(kind, f"{where}, {text}", image.image_id, severity)
 
         if _leads_out(self.image_root, image.file_name):
-            text = f"{image.file_name!r} is outside of the folder of pictures, {self.image_root!r}"
-            yield problem("outside-folder", f"the file name {text}; move the picture, or name a folder above both")
+            text = f"{image.file_name!r} is outside of the folder of images, {self.image_root!r}"
+            yield problem("outside-folder", f"the file name {text}; move the image, or name a folder above both")
         if min(image.height, image.width) <= 0 and not explained:
             size = f"{image.height}, {image.width}"
             yield problem("bad-size", f"fields height and width are {size}; they must be positive")
@@ -160,7 +160,7 @@ class SceneGraphAnnotations:
             inside = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
             for k in np.flatnonzero(finite & ~flat & (image.boxes != clipped).any(axis=1)):
                 rest = "it is clipped" if inside[k] else "nothing of it is inside, so it is left out"
-                text = f"annotation {k}: box {image.boxes[k].tolist()} leaves the picture of "
+                text = f"annotation {k}: box {image.boxes[k].tolist()} leaves the image of "
                 yield problem("box-outside", f"{text}{image.width} x {image.height} pixels; {rest}", WARNING)
         if len(image.boxes) == 0 and not explained:
             yield problem("no-objects", "there are no objects", WARNING)
@@ -177,7 +177,7 @@ class SceneGraphAnnotations:
             row = f"relation {k} = {[subject, object_, predicate + first]}"
             for end, value in (("subject", subject), ("object", object_)):
                 if not 0 <= value < len(image.boxes) and not (explained and value == UNKNOWN):
-                    text = f"{end} {value} is not among the picture's {len(image.boxes)} annotations"
+                    text = f"{end} {value} is not among the image's {len(image.boxes)} annotations"
                     hint = "counted from 0. Do the relations belong to these annotations?"
                     yield problem("missing-object", f"{row}: {text}, {hint}")
             if not 0 <= predicate <= last - first and not (explained and predicate == UNKNOWN):
@@ -192,7 +192,7 @@ class SceneGraphAnnotations:
             yield problem("no-relations", "there are no relations", WARNING)
 
     def is_sound(self, *images: ImageAnnotations) -> bool:
-        """Whether pictures have no problem of severity "error" of their own: quicker than naming them."""
+        """Whether images have no problem of severity "error" of their own: quicker than naming them."""
         if not images:
             return True
         boxes, classes, relations = (
@@ -221,7 +221,7 @@ class SceneGraphAnnotations:
 
 
 def _leads_out(folder: str, file_name: str) -> bool:
-    """Whether a name in a file, which may come from anywhere, means no picture in the folder of pictures."""
+    """Whether a name in a file, which may come from anywhere, means no image in the folder of images."""
     if "\0" in file_name:
         return True
     if not os.path.isabs(file_name) and ".." not in file_name:
@@ -233,7 +233,7 @@ def _leads_out(folder: str, file_name: str) -> bool:
 def to_dataset_dicts(annotations: SceneGraphAnnotations) -> list[dict[str, Any]]:
     """Detectron2's dataset dicts, with relations.
 
-    Boxes are clipped to the picture. Crowd annotations and boxes of which nothing is left are dropped, together
+    Boxes are clipped to the image. Crowd annotations and boxes of which nothing is left are dropped, together
     with the relations that touch them; the indices of all other relations are renumbered accordingly. The reader's
     warnings are logged.
 
@@ -258,7 +258,7 @@ def to_dataset_dicts(annotations: SceneGraphAnnotations) -> list[dict[str, Any]]
             logger.warning(problem.message)
     if not images:
         return []
-    # All boxes in one go: numpy's calls cost more than what they do for one picture.
+    # All boxes in one go: numpy's calls cost more than what they do for one image.
     sizes = np.repeat([(i.width, i.height) * 2 for i in images], [len(i.boxes) for i in images], axis=0)
     clipped = np.clip(np.concatenate([image.boxes for image in images]), 0, sizes)
     usable = (clipped[:, 2:] > clipped[:, :2]).all(axis=1) & ~np.concatenate([image.crowd for image in images])
@@ -288,19 +288,19 @@ def to_dataset_dicts(annotations: SceneGraphAnnotations) -> list[dict[str, Any]]
     return dataset_dicts
 
 
-# Data sets are read by the name that they are registered under, where no argument reaches the reader.
+# Datasets are read by the name that they are registered under, where no argument reaches the reader.
 _left_out: ContextVar[list[Problem] | None] = ContextVar("left_out", default=None)
 
 
 @contextmanager
 def leaving_out_unsound(enabled: bool = True) -> Iterator[list[Problem]]:
-    """Data sets read in this context lose the pictures whose annotations have errors, where they would raise.
+    """Datasets read in this context lose the images whose annotations have errors, where they would raise.
 
     Args:
         enabled: False changes nothing, so that a configuration key can be passed.
 
     Yields:
-        A list that fills with one problem of each picture left out.
+        A list that fills with one problem of each image left out.
     """
     left_out: list[Problem] = []
     token = _left_out.set(left_out if enabled else None)
@@ -320,7 +320,7 @@ def _sound_images(annotations: SceneGraphAnnotations, left_out: list[Problem]) -
     left_out += errors.values()
     examples = "\n".join(f"  {problem.message}" for problem in list(errors.values())[:10])
     logger.warning(
-        "%s: %d of %d pictures have errors in their annotations and are left out. The first ones:\n%s",
+        "%s: %d of %d images have errors in their annotations and are left out. The first ones:\n%s",
         annotations.source,
         len(errors),
         len(annotations.images),

@@ -1,4 +1,4 @@
-"""Names of the data sets that the library knows, registered when ``egtr`` is imported.
+"""Names of the datasets that the library knows, registered when ``egtr`` is imported.
 
 They live under the folder that the environment variable DETECTRON2_DATASETS names (default ``./datasets``)::
 
@@ -8,13 +8,13 @@ They live under the folder that the environment variable DETECTRON2_DATASETS nam
       images/  train.json  val.json  test.json  rel.json                  vg150_train, vg150_val, vg150_test
     vg150_h5/     Visual Genome 150 as HDF5
       VG-SGG-with-attri.h5  VG-SGG-dicts-with-attri.json  image_data.json
-      images/     the pictures, or VG_100K/ and VG_100K_2/                vg150_h5_train, vg150_h5_val, vg150_h5_test
+      images/     the images, or VG_100K/ and VG_100K_2/                vg150_h5_train, vg150_h5_val, vg150_h5_test
     oiv6/         Open Images V6
       annotations/  vrd-{train,val,test}-anno.json  categories_dict.json
       images/                                                             oiv6_train, oiv6_val, oiv6_test
     psg/          Panoptic Scene Graph
       psg.json
-    coco/         its pictures
+    coco/         its images
       train2017/  val2017/                                                psg_train, psg_test
 
 The modules of this package named after the formats describe the files.
@@ -29,7 +29,7 @@ from ..scenes.generate import SCENES_CLASSES, SCENES_PREDICATES
 from .egtr_json import SPLITS
 from .formats import register_dataset
 
-# Data set: format, annotation file, folder of the pictures, splits, and what else register_dataset takes.
+# Dataset: format, annotation file, folder of the images, splits, and what else register_dataset takes.
 _DATASETS: dict[str, tuple[str, str, str, tuple[str, ...], dict[str, Any]]] = {
     "scenes": (
         "egtr",
@@ -39,7 +39,7 @@ _DATASETS: dict[str, tuple[str, str, str, tuple[str, ...], dict[str, Any]]] = {
         {
             "thing_classes": SCENES_CLASSES,
             "predicate_classes": SCENES_PREDICATES,
-            "remedy": "Draw the data set with `python tools/prepare_scenes.py`.",
+            "remedy": "Draw the dataset with `python tools/prepare_scenes.py`.",
         },
     ),
     "vg150": (
@@ -59,7 +59,7 @@ _DATASETS: dict[str, tuple[str, str, str, tuple[str, ...], dict[str, Any]]] = {
         SPLITS,
         {
             "remedy": "Put VG-SGG-with-attri.h5, VG-SGG-dicts-with-attri.json and image_data.json, as "
-            "Scene-Graph-Benchmark publishes them, into that folder, and Visual Genome's pictures into images/."
+            "Scene-Graph-Benchmark publishes them, into that folder, and Visual Genome's images into images/."
         },
     ),
     "oiv6": (
@@ -83,7 +83,7 @@ _DATASETS: dict[str, tuple[str, str, str, tuple[str, ...], dict[str, Any]]] = {
 
 
 def register_builtin_datasets(root: str | None = None) -> None:
-    """Register the data sets above; calling it again changes nothing unless ``root`` is another folder.
+    """Register the datasets above; calling it again changes nothing unless ``root`` is another folder.
 
     Args:
         root: parent folder of ``scenes``, ``vg150``, ...; None: DETECTRON2_DATASETS, or ``./datasets``.
@@ -91,7 +91,7 @@ def register_builtin_datasets(root: str | None = None) -> None:
     setting = os.environ.get("DETECTRON2_DATASETS")
     where = f"is {setting!r}" if setting else "is not set, so ./datasets is taken"
     hint = (
-        f"Data sets of the library are looked for under the environment variable DETECTRON2_DATASETS, which {where}."
+        f"Datasets of the library are looked for under the environment variable DETECTRON2_DATASETS, which {where}."
     )
     root = os.path.expanduser(root or setting or "datasets")
     for dataset, (format, json_file, image_root, splits, options) in _DATASETS.items():

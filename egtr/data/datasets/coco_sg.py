@@ -28,7 +28,7 @@ def read_coco_sg(json_file: str, image_root: str) -> SceneGraphAnnotations:
 
     Args:
         json_file: the file.
-        image_root: folder of the pictures.
+        image_root: folder of the images.
 
     Raises:
         EGTRError: the file cannot be read or lacks a list.

@@ -1,8 +1,8 @@
 """EGTR's JSON layout, in which Visual Genome 150 is published for EGTR.
 
-A data set is one folder::
+A dataset is one folder::
 
-    images/                            the pictures
+    images/                            the images
     train.json, val.json, test.json    COCO detection (bbox: x, y, width, height in pixels)
     rel.json                           {"train": {"<image id>": [[subject, object, predicate], ...]},
                                         "val": ..., "test": ...,
@@ -33,7 +33,7 @@ def read_egtr_json(
 
     Args:
         json_file: COCO detection file of the split, also as ``FILE#split``.
-        image_root: folder of the pictures.
+        image_root: folder of the images.
         split: key of the relations in ``rel_file``; None: the stem of ``json_file``.
         rel_file: None: ``rel.json`` beside ``json_file``.
 

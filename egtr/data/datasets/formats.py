@@ -62,18 +62,18 @@ def get_format(name: str) -> Format:
     if name not in FORMATS:
         near = difflib.get_close_matches(str(name), FORMATS, n=1, cutoff=0.4)
         hint = f"Did you mean {near[0]!r}? " if near else ""
-        raise EGTRError(f"There is no data set format {name!r}. {hint}Formats: {', '.join(FORMATS)}.")
+        raise EGTRError(f"There is no dataset format {name!r}. {hint}Formats: {', '.join(FORMATS)}.")
     return FORMATS[name]
 
 
 def register_dataset(name: str, format: str, json_file: str, image_root: str, **metadata: Any) -> None:
-    """Register a data set whose format is given by name.
+    """Register a dataset whose format is given by name.
 
     Args:
-        name: of the data set.
+        name: of the dataset.
         format: a key of ``FORMATS``.
         json_file: its annotation file, also as ``FILE#split``.
-        image_root: folder of its pictures.
+        image_root: folder of its images.
         metadata: further arguments of the format's ``register_<format>``, and metadata.
 
     Raises:
@@ -122,7 +122,7 @@ def register_rows(rows: Sequence[Any]) -> None:
         if former == resolved:
             continue
         if name in DatasetCatalog and former is None:
-            raise EGTRError(f"{where}: {name!r} is the name of another data set. Take another name.")
+            raise EGTRError(f"{where}: {name!r} is the name of another dataset. Take another name.")
         options = {"remedy": f"DATASETS.REGISTER names it, in {row!r}."} | metadata
         try:
             get_format(format)

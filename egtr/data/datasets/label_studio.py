@@ -1,6 +1,6 @@
 """Label Studio's own JSON export: boxes and relations that people drew in a browser.
 
-The export named "JSON" is a list of tasks, one per picture ("JSON-MIN" and "COCO" have no relations). Of a task, this
+The export named "JSON" is a list of tasks, one per image ("JSON-MIN" and "COCO" have no relations). Of a task, this
 is read::
 
     {"id": 7,
@@ -11,7 +11,7 @@ is read::
         {"id": "b", ...},
         {"type": "relation", "from_id": "a", "to_id": "b", "direction": "right", "labels": ["on"]}]}]}
 
-x, y, width and height are percentages of the picture; a rectangle is turned about its corner x, y by ``rotation``
+x, y, width and height are percentages of the image; a rectangle is turned about its corner x, y by ``rotation``
 degrees, clockwise. A relation goes from ``from_id`` to ``to_id`` ("right"), back ("left") or both ways ("bi").
 """
 
@@ -30,7 +30,7 @@ from egtr.structures import EGTRError
 from ..annotated_image import BrokenImageError, read_annotated_image
 from ._parsing import is_id, read_json
 from .annotations import ERROR, UNKNOWN, WARNING, ImageAnnotations, Problem, SceneGraphAnnotations
-from .label_studio_files import PictureFinder
+from .label_studio_files import ImageFinder
 
 # A rectangle is one entry (tag RectangleLabels), or two with the same id (tags Rectangle and Labels).
 RECTANGLES = ("rectanglelabels", "rectangle", "labels")
@@ -44,14 +44,14 @@ def read_label_studio(
 ) -> SceneGraphAnnotations:
     """Read an export.
 
-    Classes and predicates are the labels that occur, in alphabetical order. Of several annotations of a picture the
-    one marked as ground truth is taken, else the latest; cancelled ones never. Pictures without any are left out. A
+    Classes and predicates are the labels that occur, in alphabetical order. Of several annotations of an image the
+    one marked as ground truth is taken, else the latest; cancelled ones never. Images without any are left out. A
     turned rectangle becomes the box around it. Image ids are the ids of the tasks.
 
     Args:
         path: of the export.
-        image_root: folder of the pictures, in which their names are looked up; "": they are derived from the export
-            alone. See :class:`egtr.data.datasets.label_studio_files.PictureFinder`.
+        image_root: folder of the images, in which their names are looked up; "": they are derived from the export
+            alone. See :class:`egtr.data.datasets.label_studio_files.ImageFinder`.
         drop_unlabelled: leave out boxes and relations without a label, and relations to what is left out, which are
             errors otherwise.
 
@@ -59,21 +59,21 @@ def read_label_studio(
         EGTRError: the file is missing or no such export. Everything else is a problem in the result.
     """
     path, image_root = os.fspath(path), os.fspath(image_root)
-    reader = _Reader(path, PictureFinder(image_root), drop_unlabelled)
+    reader = _Reader(path, ImageFinder(image_root), drop_unlabelled)
     tasks = tqdm(_read_tasks(path), desc=f"reading {os.path.basename(path)}", unit="task", disable=None)
-    pictures = [picture for picture in map(reader.read, tasks) if picture is not None]
-    classes = sorted({name for picture in pictures for name in picture["classes"]} - {None})
-    predicates = sorted({name for picture in pictures for *_, name in picture["relations"]} - {None})
+    records = [record for record in map(reader.read, tasks) if record is not None]
+    classes = sorted({name for record in records for name in record["classes"]} - {None})
+    predicates = sorted({name for record in records for *_, name in record["relations"]} - {None})
     class_ids = {name: k for k, name in enumerate(classes)} | {None: UNKNOWN}
     predicate_ids = {name: k for k, name in enumerate(predicates)} | {None: UNKNOWN}
-    for picture in pictures:
-        picture["classes"] = [class_ids[name] for name in picture["classes"]]
-        picture["relations"] = [(*ends, predicate_ids[name]) for *ends, name in picture["relations"]]
-    images = [ImageAnnotations(**picture, crowd=[False] * len(picture["classes"])) for picture in pictures]
+    for record in records:
+        record["classes"] = [class_ids[name] for name in record["classes"]]
+        record["relations"] = [(*ends, predicate_ids[name]) for *ends, name in record["relations"]]
+    images = [ImageAnnotations(**record, crowd=[False] * len(record["classes"])) for record in records]
     for name, count in Counter(image.file_name for image in images).items():
         if count > 1:
-            text = f"{path}: {count} tasks mean the picture {name}; give --image-root, or delete all but one of them"
-            reader.problems.append(Problem("repeated-picture", text))
+            text = f"{path}: {count} tasks mean the image {name}; give --image-root, or delete all but one of them"
+            reader.problems.append(Problem("repeated-image", text))
     return SceneGraphAnnotations(images, classes, predicates, image_root, path, reader.problems)
 
 
@@ -95,7 +95,7 @@ class _Skip(Exception):
 class _Reader:
     """Reads one task after the other and collects the problems."""
 
-    def __init__(self, path: str, finder: PictureFinder, drop_unlabelled: bool):
+    def __init__(self, path: str, finder: ImageFinder, drop_unlabelled: bool):
         self.path = path
         self.finder = finder
         self.drop_unlabelled = drop_unlabelled
@@ -127,7 +127,7 @@ class _Reader:
         try:
             file_name = self.finder.find(task.get("data"))
         except EGTRError as error:
-            raise _Skip("missing-picture", str(error)) from error
+            raise _Skip("missing-image", str(error)) from error
         regions, relations = self._sort(annotation.get("result"))
         height, width = self._size(regions, file_name)
         indices, boxes, classes = {}, [], []
@@ -175,11 +175,11 @@ class _Reader:
         return regions, relations
 
     def _size(self, regions: dict[Any, list[Entry]], file_name: str) -> tuple[int, int]:
-        """Height and width out of the export, or of the picture where nothing is drawn on it."""
+        """Height and width out of the export, or of the image where nothing is drawn on it."""
         entries = [entry for entries in regions.values() for entry in entries]
         if any(entry.get("image_rotation") for entry in entries):
             raise _Skip(
-                "turned-picture", "the picture was turned while it was annotated; turn it back and check its boxes"
+                "turned-image", "the image was turned while it was annotated; turn it back and check its boxes"
             )
         stated = [(entry.get("original_height"), entry.get("original_width")) for entry in entries]
         sizes = {size for size in stated if isinstance(size[0], int) and isinstance(size[1], int)}
@@ -188,13 +188,11 @@ class _Reader:
         if sizes:
             return sizes.pop()
         if not self.finder.image_root:
-            raise _Skip(
-                "unknown-size", "the export does not say its size; give --image-root, where the picture tells"
-            )
+            raise _Skip("unknown-size", "the export does not say its size; give --image-root, where the image tells")
         try:
             return read_annotated_image({"file_name": os.path.join(self.finder.image_root, file_name)}).shape[:2]
         except BrokenImageError as error:
-            raise _Skip("broken-picture", str(error)) from error
+            raise _Skip("broken-image", str(error)) from error
 
     def _label(self, number: str, entries: list[Entry]) -> str | None:
         labels = [name for entry in entries for name in _labels(entry["value"], "rectanglelabels", "labels")]

@@ -1,4 +1,4 @@
-"""Which picture a Label Studio export means: it knows an address or the name of a copy, not the file of yours."""
+"""Which image a Label Studio export means: it knows an address or the name of a copy, not the file of yours."""
 
 import os
 import re
@@ -13,17 +13,17 @@ from ..image import IMAGE_SUFFIXES
 UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
 
 
-class PictureFinder:
-    """Turns ``data`` of a task into the name of a picture, relative to a folder, out of which it never leads.
+class ImageFinder:
+    """Turns ``data`` of a task into the name of an image, relative to a folder, out of which it never leads.
 
-    - Uploaded pictures (``/data/upload/1/0f6142fb-photo.jpg``): the eight hexadecimal digits and "-" are cut off. In
+    - Uploaded images (``/data/upload/1/0f6142fb-photo.jpg``): the eight hexadecimal digits and "-" are cut off. In
       a folder, the name with them will do too, and so will one in which Label Studio replaced blanks by "_" and left
       out brackets and the like.
     - Local files (``/data/local-files/?d=shelf/photo.jpg``): the path after ``d=``; in a folder, also its end alone.
     - Other addresses: the last part; in a folder, also with the parts before it.
 
     Args:
-        image_root: folder in which the picture must exist; "": nothing is looked up, the first name is taken.
+        image_root: folder in which the image must exist; "": nothing is looked up, the first name is taken.
 
     Raises:
         EGTRError: there is no such folder.
@@ -32,11 +32,11 @@ class PictureFinder:
     def __init__(self, image_root: str):
         self.image_root = image_root
         if image_root and not os.path.isdir(image_root):
-            raise EGTRError(f"{image_root}: there is no such folder of pictures (--image-root).")
+            raise EGTRError(f"{image_root}: there is no such folder of images (--image-root).")
         self._stored = {_name_in_storage(name): name for name in os.listdir(image_root)} if image_root else {}
 
     def find(self, data: Any) -> str:
-        """Name of the picture, with "/" between folders.
+        """Name of the image, with "/" between folders.
 
         Raises:
             EGTRError: it names none, leads out of the folder, or does not exist in it.
@@ -56,10 +56,10 @@ def _reference(data: Any) -> str:
     texts = {key: value for key, value in data.items() if isinstance(value, str)} if isinstance(data, dict) else {}
     if "image" in texts:
         return texts["image"]
-    pictures = [text for text in texts.values() if text.lower().partition("?")[0].endswith(IMAGE_SUFFIXES)]
-    if len(pictures) != 1:
-        raise EGTRError(f'field "data" has neither "image" nor exactly one name of a picture: {sorted(texts)}')
-    return pictures[0]
+    images = [text for text in texts.values() if text.lower().partition("?")[0].endswith(IMAGE_SUFFIXES)]
+    if len(images) != 1:
+        raise EGTRError(f'field "data" has neither "image" nor exactly one name of an image: {sorted(texts)}')
+    return images[0]
 
 
 def _candidates(reference: str) -> list[str]:
@@ -72,7 +72,7 @@ def _candidates(reference: str) -> list[str]:
     path = (local[0] if local else unquote(url.path)).replace("\\", "/")
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if not parts or ".." in parts or "\0" in path:
-        raise EGTRError(f"{reference!r} names no picture inside a folder")
+        raise EGTRError(f"{reference!r} names no image inside a folder")
     if local:
         return ["/".join(parts[k:]) for k in range(len(parts))]
     if "upload" in parts[:-1] and UPLOAD_PREFIX.match(parts[-1]):

@@ -33,7 +33,7 @@ def read_open_images(json_file: str, image_root: str, *, categories_file: str | 
 
     Args:
         json_file: ``vrd-<split>-anno.json``.
-        image_root: folder of the pictures. Names in the file without the suffix of a picture get ".jpg".
+        image_root: folder of the images. Names in the file without the suffix of an image get ".jpg".
         categories_file: None: ``categories_dict.json`` beside ``json_file``.
 
     Raises:
@@ -45,7 +45,7 @@ def read_open_images(json_file: str, image_root: str, *, categories_file: str | 
     predicates = require_names(categories, categories_file, LAYOUT, "rel")
     if not isinstance(records, list):
         raise EGTRError(
-            f"{json_file}: expected a list of pictures, got {reprlib.repr(records)}. "
+            f"{json_file}: expected a list of images, got {reprlib.repr(records)}. "
             f"egtr/data/datasets/{LAYOUT}.py describes the layout."
         )
     problems: list[Problem] = []
@@ -59,7 +59,7 @@ def register_open_images(
 ) -> None:
     """Register one split; arguments as of :func:`read_open_images` and :func:`~.registration.register_reader`.
 
-    ``one_predicate_per_pair`` is set in the metadata, as the data set is trained on everywhere: of several
+    ``one_predicate_per_pair`` is set in the metadata, as the dataset is trained on everywhere: of several
     predicates on one pair one is drawn at random each time.
     """
     categories_file = categories_file or _categories_file(json_file)
@@ -75,7 +75,7 @@ def _categories_file(json_file: str) -> str:
 def _parse_image(record: Any, number: int, path: str, problems: list[Problem]) -> ImageAnnotations | None:
     image_id = record.get("img_fn") if isinstance(record, dict) else None
     if not isinstance(image_id, str) or not image_id:
-        text = f'field "img_fn" is missing or not a name in {reprlib.repr(record)}. Name the picture.'
+        text = f'field "img_fn" is missing or not a name in {reprlib.repr(record)}. Name the image.'
         problems.append(Problem("bad-image", f"{path}: entry {number}: {text}"))
         return None
     where = f"{path}: image id {image_id}"

@@ -10,10 +10,10 @@ The file::
      "test_image_ids": ["107902", ...]}
 
 The classes are thing_classes and, behind them, stuff_classes. All numbers count from 0; subject and object index
-"annotations". Pictures lie where COCO keeps them, ``train2017/`` and ``val2017/``. Crowd segments are objects like
+"annotations". Images lie where COCO keeps them, ``train2017/`` and ``val2017/``. Crowd segments are objects like
 others, since relations name them.
 
-There are two splits: test, the pictures of "test_image_ids", and train, the others. PSG has no val split of its own;
+There are two splits: test, the images of "test_image_ids", and train, the others. PSG has no val split of its own;
 its authors' configurations evaluate on test while they train.
 """
 
@@ -25,8 +25,8 @@ import numpy as np
 from ._parsing import (
     is_id,
     parse_fragment,
+    parse_image,
     parse_objects,
-    parse_picture,
     parse_relations,
     read_json,
     require_fields,
@@ -40,7 +40,7 @@ SPLITS = ("train", "test")
 
 
 def read_psg(json_file: str, image_root: str, *, split: str | None = None) -> SceneGraphAnnotations:
-    """Read one split, or all pictures.
+    """Read one split, or all images.
 
     Args:
         json_file: the file, also as ``FILE#split``.
@@ -62,7 +62,7 @@ def read_psg(json_file: str, image_root: str, *, split: str | None = None) -> Sc
     for number, record in enumerate(content["data"]):
         image_id = record.get("image_id") if isinstance(record, dict) else None
         if not is_id(image_id):
-            text = f'field "image_id" is missing or not an id in {reprlib.repr(record)}. Name the picture.'
+            text = f'field "image_id" is missing or not an id in {reprlib.repr(record)}. Name the image.'
             problems.append(Problem("bad-image", f'{json_file}: entry {number} of "data": {text}'))
         elif split is None or (str(image_id) in test_ids) == (split == "test"):
             images.append(_parse_image(record, json_file, problems))
@@ -78,7 +78,7 @@ def register_psg(name: str, json_file: str, image_root: str, *, split: str | Non
 def _parse_image(record: dict[str, Any], path: str, problems: list[Problem]) -> ImageAnnotations:
     image_id = record["image_id"]
     where = f"{path}: image id {image_id}"
-    file_name, height, width = parse_picture(record, where, image_id, problems)
+    file_name, height, width = parse_image(record, where, image_id, problems)
     objects = record.get("annotations")
     if not isinstance(objects, list) or not all(isinstance(entry, dict) for entry in objects):
         text = f'field "annotations": expected a list of {{"bbox", "category_id"}}, got {reprlib.repr(objects)}.'

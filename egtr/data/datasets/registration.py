@@ -1,4 +1,4 @@
-"""What Detectron2's catalogs hold about a scene graph data set, and how it is read by its name."""
+"""What Detectron2's catalogs hold about a scene graph dataset, and how it is read by its name."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -24,22 +24,22 @@ def register_reader(
     remedy: str = "",
     **metadata: Any,
 ) -> None:
-    """Register a data set with ``DatasetCatalog`` and ``MetadataCatalog``; the base of all ``register_<format>``.
+    """Register a dataset with ``DatasetCatalog`` and ``MetadataCatalog``; the base of all ``register_<format>``.
 
-    Nothing is read before the data set is first loaded. Class names that are not given here come from the files
+    Nothing is read before the dataset is first loaded. Class names that are not given here come from the files
     then; names that are given must agree with the files.
 
     Args:
-        name: name of the data set, for ``cfg.DATASETS.TRAIN`` and ``TEST``.
+        name: name of the dataset, for ``cfg.DATASETS.TRAIN`` and ``TEST``.
         read: called as ``read(annotation_files[0], image_root, **options)``.
         annotation_files: all files that decide what is read.
-        image_root: folder of the pictures.
+        image_root: folder of the images.
         options: further arguments of ``read``, such as the split.
         thing_classes: the C object class names.
         predicate_classes: the R predicate names, without background.
         remedy: one sentence for the error about a missing file: how one gets the data.
         metadata: further metadata. The library reads ``flip_predicate_pairs=[("left of", "right of")]``, the
-            predicates that trade places when a picture is mirrored, and ``one_predicate_per_pair=True``: of several
+            predicates that trade places when an image is mirrored, and ``one_predicate_per_pair=True``: of several
             predicates on one pair, training draws one at random each time.
 
     Raises:
@@ -48,7 +48,7 @@ def register_reader(
     options = dict(options or {})
     for key, names in (("thing_classes", thing_classes), ("predicate_classes", predicate_classes)):
         if names is not None and not (isinstance(names, list | tuple) and all(isinstance(n, str) for n in names)):
-            raise EGTRError(f"Data set {name!r}: {key} is {names!r}; give a list of names.")
+            raise EGTRError(f"Dataset {name!r}: {key} is {names!r}; give a list of names.")
     DatasetCatalog.register(name, partial(load_registered, name))
     metadata.update(
         evaluator_type="scene_graph",
@@ -67,23 +67,23 @@ def register_reader(
 
 
 def load_registered(name: str) -> list[dict[str, Any]]:
-    """Dataset dicts of a registered data set: what ``DatasetCatalog.get(name)`` returns."""
+    """Dataset dicts of a registered dataset: what ``DatasetCatalog.get(name)`` returns."""
     return to_dataset_dicts(read_annotations(name))
 
 
 def read_annotations(name: str) -> SceneGraphAnnotations:
-    """What the files of a registered data set say, untouched; its class names go into the metadata.
+    """What the files of a registered dataset say, untouched; its class names go into the metadata.
 
     Raises:
-        EGTRError: the data set was not registered by this library, a file is missing or has not the frame of its
+        EGTRError: the dataset was not registered by this library, a file is missing or has not the frame of its
             format, or class names differ from those of the registration.
     """
     metadata = MetadataCatalog.get(name)
     if metadata.get("reader") is None:
-        raise EGTRError(f"Data set {name!r} was not registered by egtr.data, so its files cannot be read by name.")
+        raise EGTRError(f"Dataset {name!r} was not registered by egtr.data, so its files cannot be read by name.")
     for path in (*metadata.annotation_files, metadata.image_root):
         if not os.path.exists(path):
-            message = f"{os.path.abspath(path)} is missing, which data set {name!r} needs. {metadata.remedy}"
+            message = f"{os.path.abspath(path)} is missing, which dataset {name!r} needs. {metadata.remedy}"
             raise EGTRError(message.rstrip())
     annotations = metadata.reader()
     _set_names(name, "thing_classes", annotations.thing_classes, annotations.source)
@@ -103,7 +103,7 @@ def _set_names(dataset_name: str, key: str, names: list[str], source: str) -> No
         differing = next((pair for pair in zip(known, names, strict=False) if pair[0] != pair[1]), None)
         detail = f"{differing[1]!r} where {differing[0]!r} is expected" if differing else "the others agree"
         raise EGTRError(
-            f"{source}: {len(names)} {key}, but data set {dataset_name!r} was registered with {len(known)} "
-            f"({detail}). Was the folder written by another version, or for another data set?"
+            f"{source}: {len(names)} {key}, but dataset {dataset_name!r} was registered with {len(known)} "
+            f"({detail}). Was the folder written by another version, or for another dataset?"
         )
     metadata.set(**{key: names})

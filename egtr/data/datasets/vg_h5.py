@@ -1,4 +1,4 @@
-"""Visual Genome 150 as most scene graph code keeps it: an HDF5 file, a dictionary of names and a list of pictures.
+"""Visual Genome 150 as most scene graph code keeps it: an HDF5 file, a dictionary of names and a list of images.
 
 The folder::
 
@@ -8,13 +8,13 @@ The folder::
     image_data.json                      [{"image_id", "width", "height", ...}, ...], in the order of the HDF5 file
     images/                              <image_id>.jpg, or the folders VG_100K and VG_100K_2 as they are downloaded
 
-The HDF5 file has, for I pictures, A objects and T relations: ``split`` (I,), 0 train and 2 test; ``labels`` (A, 1),
-from 1; ``boxes_1024`` (A, 4), centre x, centre y, width, height of the picture scaled to a long side of 1024;
+The HDF5 file has, for I images, A objects and T relations: ``split`` (I,), 0 train and 2 test; ``labels`` (A, 1),
+from 1; ``boxes_1024`` (A, 4), centre x, centre y, width, height of the image scaled to a long side of 1024;
 ``relationships`` (T, 2), subject and object among the A; ``predicates`` (T, 1), from 1; and ``img_to_first_box``,
-``img_to_last_box``, ``img_to_first_rel``, ``img_to_last_rel``, (I,) each, the last ones inclusive, -1 where a picture
+``img_to_last_box``, ``img_to_first_rel``, ``img_to_last_rel``, (I,) each, the last ones inclusive, -1 where an image
 has none. Attributes are not read.
 
-Four pictures of Visual Genome cannot be decoded. ``image_data.json`` may list them, the HDF5 file has never had them.
+Four images of Visual Genome cannot be decoded. ``image_data.json`` may list them, the HDF5 file has never had them.
 """
 
 import os
@@ -37,7 +37,7 @@ BOX_SCALE = 1024
 NUM_VAL = 5000
 # Visual Genome's largest array has 100 MB.
 _MAX_BYTES = 2**31
-PICTURE_FOLDERS = ("VG_100K", "VG_100K_2")
+IMAGE_FOLDERS = ("VG_100K", "VG_100K_2")
 
 # What each array runs over, and the number of its columns.
 _ARRAYS = {
@@ -63,23 +63,23 @@ def read_vg_h5(
     dicts_file: str | None = None,
     image_data_file: str | None = None,
 ) -> SceneGraphAnnotations:
-    """Read one split, or all pictures.
+    """Read one split, or all images.
 
-    The file knows train and test alone: val are the first ``num_val`` of its train pictures that have relations.
+    The file knows train and test alone: val are the first ``num_val`` of its train images that have relations.
 
     Args:
         h5_file: the HDF5 file, also as ``FILE#split``.
-        image_root: folder of the pictures, or of ``VG_100K`` and ``VG_100K_2``.
+        image_root: folder of the images, or of ``VG_100K`` and ``VG_100K_2``.
         split: "train", "val" or "test"; None: all.
-        num_val: number of val pictures; None: the attribute ``num_val`` of the HDF5 file, which conversion writes,
+        num_val: number of val images; None: the attribute ``num_val`` of the HDF5 file, which conversion writes,
             else 5,000.
-        filter_empty_rels: leave out pictures without relations, as all published results do: 57,723 pictures
+        filter_empty_rels: leave out images without relations, as all published results do: 57,723 images
             remain in train, 5,000 in val and 26,446 in test.
         dicts_file: None: beside ``h5_file``, ``VG-SGG-dicts<rest>.json`` for ``VG-SGG<rest>.h5``.
         image_data_file: None: ``image_data.json`` beside ``h5_file``.
 
     Raises:
-        EGTRError: a file cannot be read or lacks a part, ``image_data.json`` is of other pictures, or there is no
+        EGTRError: a file cannot be read or lacks a part, ``image_data.json`` is of other images, or there is no
             such split.
     """
     h5_file, split = parse_fragment(h5_file, split, SPLITS)
@@ -89,7 +89,7 @@ def read_vg_h5(
     records = _read_image_data(image_data_file, len(arrays["split"]), h5_file)
     num_val = _read_num_val(h5_file) if num_val is None else num_val
     if not isinstance(num_val, int) or num_val < 0:
-        raise EGTRError(f"{h5_file}: num_val is {num_val!r}; give the number of val pictures, 0 or more.")
+        raise EGTRError(f"{h5_file}: num_val is {num_val!r}; give the number of val images, 0 or more.")
     chosen = _choose(arrays, split, num_val, filter_empty_rels, h5_file)
     problems: list[Problem] = []
     return SceneGraphAnnotations(
@@ -179,16 +179,16 @@ def _read_num_val(h5_file: str) -> int:
 
 
 def _read_image_data(path: str, number: int, h5_file: str) -> list[Any]:
-    """The entries of the file in the order of the HDF5 file's pictures, of which there are ``number``."""
+    """The entries of the file in the order of the HDF5 file's images, of which there are ``number``."""
     records = read_json(path)
     if not isinstance(records, list):
-        raise EGTRError(f"{path}: expected a list of pictures, got {reprlib.repr(records)}.")
+        raise EGTRError(f"{path}: expected a list of images, got {reprlib.repr(records)}.")
     if len(records) == number:
         return records
     decodable = [r for r in records if not isinstance(r, dict) or r.get("image_id") not in CORRUPT_IMAGES]
     if len(decodable) != number:
         raise EGTRError(
-            f"{path}: lists {len(records)} pictures, {len(decodable)} without the four that cannot be decoded, but "
+            f"{path}: lists {len(records)} images, {len(decodable)} without the four that cannot be decoded, but "
             f"{h5_file} has {number}. The two files do not belong together."
         )
     return decodable
@@ -219,7 +219,7 @@ def read_dict_names(dicts: Any, field: str, path: str) -> list[str]:
 def _choose(
     arrays: dict[str, np.ndarray], split: str | None, num_val: int, filter_empty_rels: bool, h5_file: str
 ) -> np.ndarray:
-    """Indices of the pictures of a split."""
+    """Indices of the images of a split."""
     is_test = arrays["split"] == 2
     strangers = arrays["split"][~is_test & (arrays["split"] != 0)]
     if len(strangers):
@@ -248,7 +248,7 @@ def _make_images(
     relation_ranges = _ranges(arrays["img_to_first_rel"], arrays["img_to_last_rel"], len(relations))
     folder_of = {
         name: folder
-        for folder in PICTURE_FOLDERS
+        for folder in IMAGE_FOLDERS
         if os.path.isdir(os.path.join(image_root, folder))
         for name in os.listdir(os.path.join(image_root, folder))
     }
@@ -285,7 +285,7 @@ def _parse_record(record: Any, number: int, path: str, problems: list[Problem]) 
     """Image id, height and width of an entry of ``image_data.json``; sizes 0 where they are malformed."""
     image_id = record.get("image_id") if isinstance(record, dict) else None
     if not is_id(image_id):
-        text = f'field "image_id" is missing or not an id in {reprlib.repr(record)}. Name the picture.'
+        text = f'field "image_id" is missing or not an id in {reprlib.repr(record)}. Name the image.'
         problems.append(Problem("bad-image", f"{path}: entry {number}: {text}"))
         return None
     height, width = record.get("height"), record.get("width")
@@ -297,7 +297,7 @@ def _parse_record(record: Any, number: int, path: str, problems: list[Problem]) 
 
 
 def _ranges(first: np.ndarray, last: np.ndarray, number: int) -> list[slice | None]:
-    """Rows of each picture: empty where there are none, None where the numbers cannot be right."""
+    """Rows of each image: empty where there are none, None where the numbers cannot be right."""
     empty = (first < 0) & (last < 0)
     right = (first >= 0) & (first <= last) & (last < number)
     pairs = zip(first.tolist(), last.tolist(), empty.tolist(), right.tolist(), strict=True)

@@ -14,7 +14,7 @@ from .annotations import ImageAnnotations
 from .writers import Splits, check_splits, write_json
 
 BOX_SCALE = 1024
-# The file tells test pictures from the others; of the others the first are val.
+# The file tells test images from the others; of the others the first are val.
 SPLIT_NUMBERS = {"val": 0, "train": 0, "test": 2}
 FOLDERS = ("", "VG_100K", "VG_100K_2")
 
@@ -22,8 +22,8 @@ FOLDERS = ("", "VG_100K", "VG_100K_2")
 def write_vg_h5(splits: Splits, folder: str | os.PathLike[str], drop_unsupported: bool = False) -> list[str]:
     """Write ``VG-SGG.h5``, ``VG-SGG-dicts.json`` and ``image_data.json``.
 
-    Boxes are rounded to whole pixels of the picture scaled to a long side of 1024, so each side moves by at most one
-    such pixel. Val pictures come first, then train, then test. Ids of annotations are not part of the format.
+    Boxes are rounded to whole pixels of the image scaled to a long side of 1024, so each side moves by at most one
+    such pixel. Val images come first, then train, then test. Ids of annotations are not part of the format.
 
     Args:
         splits: "train", "val" and "test", or some of them, to annotations; all with the same class and predicate
@@ -36,8 +36,8 @@ def write_vg_h5(splits: Splits, folder: str | os.PathLike[str], drop_unsupported
 
     Raises:
         EGTRError: see :func:`egtr.data.datasets.writers.check_splits`; or there is something that the format cannot
-            hold: another split, image ids that are no integers or stand in two splits, pictures that are not named
-            ``<image id>.jpg``, val pictures without relations, crowds or boxes without area, boxes beyond 32 bits.
+            hold: another split, image ids that are no integers or stand in two splits, images that are not named
+            ``<image id>.jpg``, val images without relations, crowds or boxes without area, boxes beyond 32 bits.
     """
     check_splits(splits)
     strangers = sorted(set(splits) - set(SPLIT_NUMBERS))
@@ -50,19 +50,19 @@ def write_vg_h5(splits: Splits, folder: str | os.PathLike[str], drop_unsupported
         images = [_without(image, _unsupported(image)) for image in images]
     _refuse(
         (image for image in images if _unsupported(image).any()),
-        "pictures have crowds or boxes without area",
+        "images have crowds or boxes without area",
         lambda image: f"annotation {_unsupported(image).argmax()} of image id {image.image_id}",
         "--drop-unsupported leaves them out, with their relations, as training does",
     )
     _refuse(
         (image for image in images if _too_far_outside(image).any()),
-        "pictures have boxes so far outside that 32 bits do not hold their coordinates",
+        "images have boxes so far outside that 32 bits do not hold their coordinates",
         lambda image: f"annotation {_too_far_outside(image).argmax()} of image id {image.image_id}",
         "Correct these boxes",
     )
     _refuse(
         (image for image in splits["val"].images if not len(image.relations)) if "val" in splits else (),
-        "val pictures have no relations, but val is said to be the first pictures with relations",
+        "val images have no relations, but val is said to be the first images with relations",
         lambda image: f"image id {image.image_id}",
         "Take them out, or convert them as train or test",
     )
@@ -86,18 +86,18 @@ def _check_images(images: list[ImageAnnotations]) -> None:
         (image for image in images if not isinstance(image.image_id, int | np.integer)),
         "image ids are not integers",
         lambda image: repr(image.image_id),
-        "Number the pictures first",
+        "Number the images first",
     )
     counts = Counter(image.image_id for image in images)
     _refuse(
         (image for image in images if counts[image.image_id] > 1),
-        "pictures share their image id with one of another split",
+        "images share their image id with one of another split",
         lambda image: f"image id {image.image_id}",
-        "Give each picture an id of its own",
+        "Give each image an id of its own",
     )
     _refuse(
         (image for image in images if os.path.split(image.file_name) not in _names(image)),
-        "pictures are not named <image id>.jpg",
+        "images are not named <image id>.jpg",
         lambda image: f"{image.file_name!r}, image id {image.image_id}",
         "Save them under such names first, and change the names in the annotations",
     )
@@ -123,7 +123,7 @@ def _unsupported(image: ImageAnnotations) -> np.ndarray:
 
 
 def _scaled_corners(image: ImageAnnotations) -> np.ndarray:
-    """(A, 4) boxes of the picture scaled to a long side of 1024."""
+    """(A, 4) boxes of the image scaled to a long side of 1024."""
     return image.boxes * (BOX_SCALE / max(image.height, image.width))
 
 
@@ -139,7 +139,7 @@ def _without(image: ImageAnnotations, dropped: np.ndarray) -> ImageAnnotations:
 
 
 def _arrays(images: list[ImageAnnotations]) -> dict[str, np.ndarray]:
-    """The datasets of the file apart from ``split``: boxes and relations of all pictures, one after the other."""
+    """The datasets of the file apart from ``split``: boxes and relations of all images, one after the other."""
     num_boxes = np.array([len(image.boxes) for image in images], dtype=np.int64)
     num_relations = np.array([len(image.relations) for image in images], dtype=np.int64)
     corners = np.concatenate([_scaled_corners(image) for image in images] or [np.zeros((0, 4))])
@@ -164,7 +164,7 @@ def _arrays(images: list[ImageAnnotations]) -> dict[str, np.ndarray]:
 
 
 def _spans(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and last row of each picture, -1 where it has none."""
+    """First and last row of each image, -1 where it has none."""
     ends = np.cumsum(counts)
     empty = counts == 0
     return np.where(empty, -1, ends - counts).astype(np.int32), np.where(empty, -1, ends - 1).astype(np.int32)

@@ -1,7 +1,7 @@
 """Writing annotations in the formats that people exchange: EGTR's JSON and COCO-SG. ``vg_h5_writer`` has the third.
 
-A writer takes all splits of a data set, name to annotations, because some formats keep them in one file. It writes
-what the annotations say, untouched: crowds, boxes outside their picture and empty ones included.
+A writer takes all splits of a dataset, name to annotations, because some formats keep them in one file. It writes
+what the annotations say, untouched: crowds, boxes outside their image and empty ones included.
 """
 
 import itertools
@@ -46,7 +46,7 @@ def write_egtr_json(splits: Splits, folder: str | os.PathLike[str]) -> list[str]
         }
         if len({str(image.image_id) for image in annotations.images}) < len(annotations.images):
             raise EGTRError(
-                f"{annotations.source}: two image ids are the same text, and rel.json knows pictures by their id as "
+                f"{annotations.source}: two image ids are the same text, and rel.json knows images by their id as "
                 "text. Give one of them another id."
             )
         path = os.path.join(folder, f"{split}.json")
@@ -110,7 +110,7 @@ def check_splits(splits: Splits, reserved: Iterable[str] = ()) -> None:
                 differing = sorted(set(names) ^ set(others)) or "the order alone"
                 raise EGTRError(
                     f"{annotations.source} and {first.source} differ in their {kind} ({len(names)} and "
-                    f"{len(others)} names; differing: {differing}). Splits of one data set need the same."
+                    f"{len(others)} names; differing: {differing}). Splits of one dataset need the same."
                 )
         error = annotations.first_error()
         if error is not None:

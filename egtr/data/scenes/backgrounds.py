@@ -23,7 +23,7 @@ def _gradient(canvas: Canvas, top: int, bottom: int, first: Color, last: Color) 
     span = max(bottom - top - 1, 1)
     for step in range(0, bottom - top, 6):
         color = [(a * (span - step) + b * step) // span for a, b in zip(first, last, strict=True)]
-        canvas.image[top + step + MARGIN : min(top + step + 6, bottom) + MARGIN] = color
+        canvas.padded[top + step + MARGIN : min(top + step + 6, bottom) + MARGIN] = color
 
 
 def _speckle(
@@ -117,7 +117,7 @@ def paint_background(canvas: Canvas, setting: str, horizon: int, rng: np.random.
         kerb = horizon + (canvas.height - horizon) * 40 // 100
         _gradient(canvas, horizon, kerb, (206, 200, 192), (190, 184, 178))
         _gradient(canvas, kerb, bottom, (120, 120, 130), (104, 104, 114))
-        canvas.image[kerb + MARGIN : kerb + MARGIN + 3] = (228, 224, 218)
+        canvas.padded[kerb + MARGIN : kerb + MARGIN + 3] = (228, 224, 218)
         middle = (kerb + canvas.height) // 2
         layer = canvas.layer()
         for x in range(-rng.randint(30), canvas.width, 44):
@@ -127,8 +127,8 @@ def paint_background(canvas: Canvas, setting: str, horizon: int, rng: np.random.
 
 def _paint_room(canvas: Canvas, horizon: int, rng: np.random.RandomState) -> None:
     paper = _PAPER[rng.randint(5)]
-    canvas.image[: horizon + MARGIN] = paper
-    stripes = canvas.image[: horizon + MARGIN, MARGIN:]
+    canvas.padded[: horizon + MARGIN] = paper
+    stripes = canvas.padded[: horizon + MARGIN, MARGIN:]
     if rng.randint(2):
         for x in range(0, canvas.width, 24):
             stripes[:, x : x + 10] = shade(paper, 94)
@@ -141,8 +141,8 @@ def _paint_room(canvas: Canvas, horizon: int, rng: np.random.RandomState) -> Non
     wood = ((206, 164, 116), (182, 140, 104), (216, 186, 148))[rng.randint(3)]
     _gradient(canvas, horizon, canvas.height + MARGIN, shade(wood, 94), wood)
     for y in range(horizon, canvas.height, 16):
-        canvas.image[y + MARGIN] = shade(wood, 82)
-    canvas.image[horizon + MARGIN - 6 : horizon + MARGIN + 1] = shade(paper, 150)
+        canvas.padded[y + MARGIN] = shade(wood, 82)
+    canvas.padded[horizon + MARGIN - 6 : horizon + MARGIN + 1] = shade(paper, 150)
     if rng.randint(2):
         layer = canvas.layer()
         rug = ((198, 112, 108), (110, 140, 176), (150, 160, 110), (214, 170, 90))[rng.randint(4)]

@@ -1,6 +1,6 @@
-"""Integer drawing primitives of the embedded data set ``scenes``.
+"""Integer drawing primitives of the embedded dataset ``scenes``.
 
-Pictures must be identical on every machine, so nothing here is anti-aliased, scaled or computed in floating point:
+Images must be identical on every machine, so nothing here is anti-aliased, scaled or computed in floating point:
 polygons and thin lines go through OpenCV's integer rasteriser, discs, ovals and limbs through exact integer tests.
 """
 
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 INK = (46, 40, 54)
-# Figures may stick out of the picture; the margin keeps OpenCV's clipping code (which changed between its versions)
+# Figures may stick out of the image; the margin keeps OpenCV's clipping code (which changed between its versions)
 # away from visible pixels.
 MARGIN = 64
 _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
@@ -27,9 +27,9 @@ def shade(color: Color, percent: int) -> Color:
 
 
 class Layer:
-    """A transparent sheet of the picture's size plus :data:`MARGIN` on each side, on which one figure is drawn.
+    """A transparent sheet of the image's size plus :data:`MARGIN` on each side, on which one figure is drawn.
 
-    All coordinates are integer picture pixels: x to the right, y down, (0, 0) the top left pixel of the picture.
+    All coordinates are integer image pixels: x to the right, y down, (0, 0) the top left pixel of the image.
 
     Attributes:
         color: (H + 2 MARGIN, W + 2 MARGIN, 3) uint8, RGB.
@@ -113,17 +113,17 @@ class Layer:
 
 
 class Canvas:
-    """The picture under construction and, for each pixel, the number of the figure that is seen there.
+    """The image under construction and, for each pixel, the number of the figure that is seen there.
 
     Attributes:
-        image: (H + 2 MARGIN, W + 2 MARGIN, 3) uint8, RGB.
+        padded: (H + 2 MARGIN, W + 2 MARGIN, 3) uint8, RGB.
         owner: (H, W) int16 view: the index of the visible figure, -1 for the background.
     """
 
     def __init__(self, height: int, width: int):
         self.height, self.width = height, width
-        self.image = np.zeros((height + 2 * MARGIN, width + 2 * MARGIN, 3), np.uint8)
-        self._owner = np.full(self.image.shape[:2], -1, np.int16)
+        self.padded = np.zeros((height + 2 * MARGIN, width + 2 * MARGIN, 3), np.uint8)
+        self._owner = np.full(self.padded.shape[:2], -1, np.int16)
 
     def layer(self) -> Layer:
         return Layer(self.height, self.width)
@@ -132,20 +132,20 @@ class Canvas:
         """Paint something that is no object (background, waves, a kite's string): owners stay as they are."""
         x, y, w, h = cv2.boundingRect(layer.mask)
         area = (slice(y, y + h), slice(x, x + w))
-        cv2.copyTo(layer.color[area], layer.mask[area], self.image[area])
+        cv2.copyTo(layer.color[area], layer.mask[area], self.padded[area])
 
     def paste(self, layer: Layer, index: int) -> tuple[np.ndarray, int, np.ndarray]:
         """Paint a figure with an ink outline over everything before.
 
         Returns:
-            the figure's mask inside the picture, (H, W) bool; its number of pixels with those outside of the picture;
+            the figure's mask inside the image, (H, W) bool; its number of pixels with those outside of the image;
             how many pixels it covered of each figure, indexed by that figure (short where the last ones have none).
         """
         x, y, w, h = cv2.boundingRect(layer.mask)
         area = (slice(max(y - 1, 0), y + h + 1), slice(max(x - 1, 0), x + w + 1))
-        cv2.copyTo(layer.color[area], layer.mask[area], self.image[area])
+        cv2.copyTo(layer.color[area], layer.mask[area], self.padded[area])
         grown = cv2.dilate(layer.mask[area], _CROSS)
-        self.image[area][(grown - layer.mask[area]).view(bool)] = INK
+        self.padded[area][(grown - layer.mask[area]).view(bool)] = INK
         owner, outlined = self._owner[area], grown.view(bool)
         covered = np.bincount(owner[outlined] + 1)[1:]
         owner[outlined] = index
@@ -158,9 +158,9 @@ class Canvas:
         return self._crop(self._owner)
 
     @property
-    def picture(self) -> np.ndarray:
-        """The finished picture, (H, W, 3) uint8, RGB."""
-        return np.ascontiguousarray(self._crop(self.image))
+    def image(self) -> np.ndarray:
+        """The finished image, (H, W, 3) uint8, RGB."""
+        return np.ascontiguousarray(self._crop(self.padded))
 
     def _crop(self, array: np.ndarray) -> np.ndarray:
         return array[MARGIN : MARGIN + self.height, MARGIN : MARGIN + self.width]

@@ -30,7 +30,7 @@ SCENES_PREDICATES = (
     "near", "has", "wearing", "on", "behind", "in front of", "above", "in",
     "holding", "beside", "riding", "under", "flying", "chasing", "kicking",
 )  # fmt: skip
-# Raise it with every change that alters a pixel or an annotation: data sets on disk are then drawn anew.
+# Raise it with every change that alters a pixel or an annotation: datasets on disk are then drawn anew.
 GENERATOR_VERSION = 1
 STAMP_FILE = "scenes.stamp.json"
 _JSON_FILES = (*(f"{split}.json" for split in SPLITS), "rel.json")
@@ -43,8 +43,8 @@ def paint(scene: Scene) -> tuple[np.ndarray, list[np.ndarray], list[int], np.nda
     """Paint ``scene`` from back to front.
 
     Returns:
-        the picture, (H, W, 3) uint8 RGB; for each figure its mask, (H, W) bool; for each figure its number of pixels,
-        those outside of the picture included; the index of the figure seen at each pixel, (H, W) int16, -1 for the
+        the image, (H, W, 3) uint8 RGB; for each figure its mask, (H, W) bool; for each figure its number of pixels,
+        those outside of the image included; the index of the figure seen at each pixel, (H, W) int16, -1 for the
         background; and the number of pixels that one figure hides of another, {(front, back): count}.
     """
     canvas = Canvas(scene.height, scene.width)
@@ -66,11 +66,11 @@ def paint(scene: Scene) -> tuple[np.ndarray, list[np.ndarray], list[int], np.nda
         for back in np.flatnonzero(hidden):
             pair = (figure.parent or figure, scene.figures[back].parent or scene.figures[back])
             covered[pair] = covered.get(pair, 0) + int(hidden[back])
-    return canvas.picture, masks, totals, canvas.owner, covered
+    return canvas.image, masks, totals, canvas.owner, covered
 
 
 def draw_scene(seed: int, split: str, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Draw picture ``index`` of a split; it depends on nothing but the three arguments.
+    """Draw image ``index`` of a split; it depends on nothing but the three arguments.
 
     Returns:
         image: (H, W, 3) uint8, RGB; H and W in 208..288.
@@ -90,7 +90,7 @@ def draw_scene(seed: int, split: str, index: int) -> tuple[np.ndarray, np.ndarra
         image, masks, totals, owner, covered = paint(scene)
         sights = look_at(masks, totals, scene, owner)
         relations = relate(scene, sights, covered)
-        # A dull or crowded picture is thrown away and composed anew.
+        # A dull or crowded image is thrown away and composed anew.
         if 3 <= len(sights) <= 13 and relations:
             break
     order = rng.permutation(len(sights))
@@ -125,23 +125,23 @@ def _write_scene(root: str, seed: int, split: str, index: int) -> tuple[dict, li
 def prepare_scenes(
     root: str | Path, seed: int = 0, sizes: tuple[int, int, int] = (4000, 400, 400), processes: int = 2
 ) -> bool:
-    """Write the data set to ``root`` in Visual Genome's layout, unless exactly that is there already.
+    """Write the dataset to ``root`` in Visual Genome's layout, unless exactly that is there already.
 
     Args:
         root: folder that receives ``images/``, ``train.json``, ``val.json``, ``test.json`` and ``rel.json``.
-        seed: 0..2**32 - 1; other seeds give other pictures of the same kind.
-        sizes: number of training, validation and test pictures.
+        seed: 0..2**32 - 1; other seeds give other images of the same kind.
+        sizes: number of training, validation and test images.
         processes: how many draw at the same time; the result does not depend on it.
 
     Returns:
         whether anything had to be drawn.
 
     Raises:
-        EGTRError: an argument is out of range, or ``root`` holds another data set.
+        EGTRError: an argument is out of range, or ``root`` holds another dataset.
     """
     root, sizes = Path(root), tuple(sizes)
     if len(sizes) != len(SPLITS) or not all(0 < size < _ID_STRIDE for size in sizes):
-        raise EGTRError(f"sizes {sizes}: give three numbers of pictures, for {', '.join(SPLITS)}, each at least 1")
+        raise EGTRError(f"sizes {sizes}: give three numbers of images, for {', '.join(SPLITS)}, each at least 1")
     if not 0 <= seed < 1 << 32:
         raise EGTRError(f"seed {seed}: give an integer in 0..{(1 << 32) - 1}")
     if processes < 1:
@@ -153,18 +153,18 @@ def prepare_scenes(
             return False
     elif any((root / name).exists() for name in (*_JSON_FILES, "images")):
         raise EGTRError(
-            f"{root}: holds a data set that was not drawn here ({STAMP_FILE} is missing); "
+            f"{root}: holds a dataset that was not drawn here ({STAMP_FILE} is missing); "
             "choose another folder, or delete this one"
         )
     (root / "images").mkdir(parents=True, exist_ok=True)
-    # An interrupted run must neither be taken for a complete data set nor for somebody else's.
+    # An interrupted run must neither be taken for a complete dataset nor for somebody else's.
     stamp_file.write_text(_UNFINISHED)
     for split in SPLITS:
         for stale in (root / "images").glob(f"{split}_*.png"):
             stale.unlink()
     relations: dict = {}
     categories = [{"id": i + 1, "name": name} for i, name in enumerate(SCENES_CLASSES)]
-    # OpenCV's own threads gain nothing on pictures of this size, and a forked process must not inherit them.
+    # OpenCV's own threads gain nothing on images of this size, and a forked process must not inherit them.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -172,7 +172,7 @@ def prepare_scenes(
             for split, size in zip(SPLITS, sizes, strict=True):
                 work = pool.map(partial(_write_scene, str(root), seed, split), range(size), chunksize=16)
                 images, annotations, relations[split] = [], [], {}
-                for record, objects, triplets in tqdm(work, f"drawing {split}", size, unit="picture"):
+                for record, objects, triplets in tqdm(work, f"drawing {split}", size, unit="image"):
                     images.append(record)
                     relations[split][str(record["id"])] = triplets
                     annotations += [{"id": i, **entry} for i, entry in enumerate(objects, len(annotations) + 1)]
@@ -188,5 +188,5 @@ def prepare_scenes(
 
 def _is_complete(root: Path, sizes: tuple[int, ...]) -> bool:
     """Whether no file has been lost since the stamp was written."""
-    pictures = [len(list((root / "images").glob(f"{split}_*.png"))) for split in SPLITS]
-    return pictures == list(sizes) and all((root / name).is_file() for name in _JSON_FILES)
+    images = [len(list((root / "images").glob(f"{split}_*.png"))) for split in SPLITS]
+    return images == list(sizes) and all((root / name).is_file() for name in _JSON_FILES)

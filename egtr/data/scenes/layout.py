@@ -68,7 +68,7 @@ def _back_row(scene: Scene, k: int) -> None:
         house = add_house(scene, scene.between(size * 2 // 5, scene.width - size * 2 // 5), y, size)
         if scene.chance(50):
             side = -1 if scene.chance(50) else 1
-            # A tree whose foot is higher up in the picture stands behind the house, a lower one in front of it.
+            # A tree whose foot is higher up in the image stands behind the house, a lower one in front of it.
             offset, shift = (-4, 36) if scene.chance(66) else (scene.between(8, 14), 44)
             add_tree(scene, house.x + side * size * shift // 100, y + offset, scene.between(112, 136) * k // 100)
     else:
@@ -78,9 +78,9 @@ def _back_row(scene: Scene, k: int) -> None:
 
 
 def compose(rng: np.random.RandomState) -> Scene:
-    """Pick a setting, the picture's size (H and W in 208..288 pixels) and the cast, and place everybody.
+    """Pick a setting, the image's size (H and W in 208..288 pixels) and the cast, and place everybody.
 
-    Sizes of figures share the factor ``k``, in percent, so that the figures of one picture fit together.
+    Sizes of figures share the factor ``k``, in percent, so that the figures of one image fit together.
     """
     long_side, short_side = int(rng.randint(240, 289)), int(rng.randint(208, 241))
     width, height = (long_side, short_side) if rng.randint(100) < 62 else (short_side, long_side)

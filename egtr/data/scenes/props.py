@@ -41,7 +41,7 @@ def hold(scene: Scene, person: Figure, item: str) -> None:
 
 
 def perch(scene: Scene, host: Figure, spot: Point, percent: int) -> None:
-    """Maybe set a bird on something, unless the picture's upper border would cut it."""
+    """Maybe set a bird on something, unless the image's upper border would cut it."""
     if spot[1] > 30 and scene.chance(percent):
         bird = scene.add("bird", spot, scene.between(22, 30), host.depth + 5, support=host)
         scene.stage(bird, "on", host)

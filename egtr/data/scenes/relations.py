@@ -119,12 +119,12 @@ def relate(
 
 
 def look_at(masks: list[np.ndarray], totals: list[int], scene: Scene, owner: np.ndarray) -> list[Sight]:
-    """The figures that are seen well enough to be annotated: at least 40% of what lies inside the picture is not
+    """The figures that are seen well enough to be annotated: at least 40% of what lies inside the image is not
     hidden, at least 55% of the figure lies inside, and the box has sides of at least 11 pixels.
 
     Args:
-        masks: for each figure its drawn pixels inside the picture, (H, W) bool.
-        totals: its drawn pixels, those outside of the picture included.
+        masks: for each figure its drawn pixels inside the image, (H, W) bool.
+        totals: its drawn pixels, those outside of the image included.
         owner: (H, W) index of the figure seen at each pixel, -1 for the background.
     """
     position = {id(figure): i for i, figure in enumerate(scene.figures)}

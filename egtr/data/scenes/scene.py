@@ -54,13 +54,13 @@ class Figure:
 
 @dataclass
 class Scene:
-    """A picture before it is painted.
+    """An image before it is painted.
 
     Attributes:
-        width, height: of the picture, in pixels.
+        width, height: of the image, in pixels.
         setting: one of :data:`~egtr.data.scenes.backgrounds.SETTINGS`.
         horizon: the row where sky or wall end and the ground begins.
-        rng: the picture's only source of randomness.
+        rng: the image's only source of randomness.
         figures: all objects, in the order of their creation.
         staged: relations that come with the staging: (subject, predicate, object).
         strokes: strings and waves, which are no objects: (depth, pixels, colour).

@@ -50,7 +50,7 @@ class FrequencyBias(nn.Module):
         if tuple(triplet_counts.shape) != wanted:
             raise EGTRError(
                 f"triplet counts have shape {tuple(triplet_counts.shape)}, the model expects {wanted}: "
-                f"MODEL.EGTR.NUM_CLASSES or NUM_PREDICATES disagrees with the data set"
+                f"MODEL.EGTR.NUM_CLASSES or NUM_PREDICATES disagrees with the dataset"
             )
         counts = triplet_counts.double()
         total = counts.sum(-1, keepdim=True)
@@ -61,7 +61,7 @@ class FrequencyBias(nn.Module):
         self.table.zero_()
         self.table[:-1, :-1] = table.to(self.table)
         frequency = counts.sum((0, 1))
-        # A data set without any relation says nothing: uniform.
+        # A dataset without any relation says nothing: uniform.
         frequency = frequency + (frequency.sum() == 0)
         self.predicate_frequency.copy_((frequency / frequency.sum()).to(self.predicate_frequency))
 

@@ -30,7 +30,7 @@ _BLOCK_ELSEWHERE = 384
 class PairFeatures(ABC):
     """R[i, j] of every pair, ready to be multiplied by a matrix.
 
-    B pictures, N queries, S sources, d width of a source, D width of a pair feature.
+    B images, N queries, S sources, d width of a source, D width of a pair feature.
 
     Args:
         subjects: (B, S, N, d) projected queries Q'.
@@ -71,8 +71,8 @@ class PairFeatures(ABC):
         """
         return rest(self.linear(layer))
 
-    def of_picture(self, index: int) -> "PairFeatures":
-        """Those of one picture of the batch, as a batch of one."""
+    def of_image(self, index: int) -> "PairFeatures":
+        """Those of one image of the batch, as a batch of one."""
         one = copy.copy(self)
         one.subjects, one.objects = self.subjects[index : index + 1], self.objects[index : index + 1]
         one.gates = None if self.gates is None else self.gates[index : index + 1]
@@ -129,17 +129,17 @@ class SeparablePairs(PairFeatures):
         if torch.is_grad_enabled() or not is_pairwise(type(self)):
             return super().apply(layer, rest)
         subjects, objects = self.project(layer.weight)
-        pictures, _, queries, _ = subjects.shape
+        images, _, queries, _ = subjects.shape
         parts = -(-queries // _BLOCK.get(subjects.device.type, _BLOCK_ELSEWHERE))
         edges = [queries * part // max(parts, 1) for part in range(parts + 1)]
         blocks = [slice(*ends) for ends in itertools.pairwise(edges)]
         out = None
-        for picture, some, others in itertools.product(range(pictures), blocks, blocks):
-            gates = None if self.gates is None else self.gates[picture, :, some, others]
-            found = rest(self._linear_of_block(gates, subjects[picture, :, some], objects[picture, :, others], layer))
+        for image, some, others in itertools.product(range(images), blocks, blocks):
+            gates = None if self.gates is None else self.gates[image, :, some, others]
+            found = rest(self._linear_of_block(gates, subjects[image, :, some], objects[image, :, others], layer))
             if out is None:
-                out = found.new_empty(pictures, queries, queries, *found.shape[2:])
-            out[picture, some, others] = found
+                out = found.new_empty(images, queries, queries, *found.shape[2:])
+            out[image, some, others] = found
         return super().apply(layer, rest) if out is None else out
 
     @staticmethod
@@ -155,12 +155,12 @@ class SeparablePairs(PairFeatures):
         return total if layer.bias is None else total.add_(layer.bias)
 
     def select(self, subjects: Tensor, objects: Tensor) -> "SelectedPairs":
-        """Chosen pairs of a batch of one picture; subjects and objects (P,) int64 are queries."""
+        """Chosen pairs of a batch of one image; subjects and objects (P,) int64 are queries."""
         return SelectedPairs(self, subjects, objects)
 
 
 class SelectedPairs:
-    """Features of P pairs of a picture, for heads that treat each pair on its own.
+    """Features of P pairs of an image, for heads that treat each pair on its own.
 
     To them it is what :class:`PairFeatures` is, but that results are (P, ...) in place of (B, N, N, ...).
     """

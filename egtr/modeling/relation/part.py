@@ -47,7 +47,7 @@ class RelationPart(nn.Module):
         """Predicate probabilities of chosen pairs, for inference: logit adjustment, if on, included.
 
         Args:
-            pairs: of one picture; ``scores_single_pairs`` is True.
+            pairs: of one image; ``scores_single_pairs`` is True.
             classes: (N,) int64, of the queries.
             subjects, objects: (P,) int64 queries.
 

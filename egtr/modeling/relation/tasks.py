@@ -38,13 +38,13 @@ class RelationTask(nn.Module, ABC):
 
         Args:
             predicted: what ``forward`` returned, in float32.
-            targets: ground truth of the B pictures.
-            matches: which query stands for which annotated object, one record a picture.
+            targets: ground truth of the B images.
+            matches: which query stands for which annotated object, one record an image.
         """
 
 
 def related_pairs(target: Target, match: Match) -> tuple[Tensor, Tensor]:
-    """Pairs of a picture that any relation joins and of which both objects are matched, each once.
+    """Pairs of an image that any relation joins and of which both objects are matched, each once.
 
     Returns:
         queries (P, 2) and objects (P, 2), both (subject, object); objects index ``target``.

@@ -15,19 +15,19 @@ What detects, from the backbone's maps to classes and boxes (MODEL.EGTR.TRANSFOR
 
 An entry is an ``nn.Module`` class that is called as ``transformer(cfg, input_shape)``, input_shape being the
 backbone's ``{name: ShapeSpec}``, finest map first. Its forward takes the maps and ``valid``, (B, H, W) bool, True
-where the padded batch holds picture, or None where all of it does, and returns :class:`TransformerOutput`. Whatever
+where the padded batch holds image, or None where all of it does, and returns :class:`TransformerOutput`. Whatever
 the detector is, its decoder hands out the queries and keys of its self-attention: relations are read from them.
 """
 
 
 @dataclass
 class TransformerOutput:
-    """What the detector says. B pictures, N queries, C classes, S encoder cells, d width, L decoder layers.
+    """What the detector says. B images, N queries, C classes, S encoder cells, d width, L decoder layers.
 
     Attributes:
         logits: tensors (B, N, C), one per decoder layer with MODEL.EGTR.AUX_LOSS; the last is the answer, and without
             auxiliary losses all that is needed.
-        pred_boxes: tensors (B, N, 4), as many, cxcywh in 0..1 of the valid picture.
+        pred_boxes: tensors (B, N, 4), as many, cxcywh in 0..1 of the valid image.
         hidden_states: L tensors (B, N, d).
         queries, keys: L tensors (B, N, d), by-products of decoder self-attention, the query not yet scaled.
         memory: (B, S, d) encoder output.

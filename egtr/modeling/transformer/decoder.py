@@ -27,7 +27,7 @@ class DecoderOutput(NamedTuple):
 
 
 class DecoderLayer(PostNormLayer):
-    """Self-attention among queries, deformable attention to the picture, feed-forward network; post-norm."""
+    """Self-attention among queries, deformable attention to the image, feed-forward network; post-norm."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ def apply_box_delta(delta: Tensor, reference: Tensor) -> Tensor:
     Returns:
         (..., 4) cxcywh in 0..1.
     """
-    # In full precision whatever autocast says: bfloat16 knows only some 256 positions across a picture.
+    # In full precision whatever autocast says: bfloat16 knows only some 256 positions across an image.
     anchor = inverse_sigmoid(reference.float())
     if reference.shape[-1] == 2:
         anchor = torch.cat([anchor, torch.zeros_like(anchor)], dim=-1)
@@ -114,7 +114,7 @@ class Decoder(nn.Module):
 
         Args:
             x, position: (B, N, d), content and position half of the queries.
-            reference: (B, N, 2 or 4) in 0..1 of the valid picture.
+            reference: (B, N, 2 or 4) in 0..1 of the valid image.
             memory: (B, S, d), encoded cells.
             spatial_shapes: (height, width) of each level.
             valid_ratios, padding_mask: as in :class:`~egtr.modeling.transformer.geometry.MapGeometry`.

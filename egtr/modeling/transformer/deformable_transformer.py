@@ -147,7 +147,7 @@ class DeformableTransformer(nn.Module):
 
         Args:
             features: the backbone's maps, finest first.
-            valid: (B, H, W) bool over the padded batch, True where a picture is; None without padding.
+            valid: (B, H, W) bool over the padded batch, True where an image is; None without padding.
         """
         cells, spatial_shapes = [], []
         maps = list(features.values())

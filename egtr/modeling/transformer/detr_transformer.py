@@ -142,7 +142,7 @@ class DETRTransformer(nn.Module):
 
         Args:
             features: the backbone's maps, finest first.
-            valid: (B, H, W) bool over the padded batch, True where a picture is; None without padding.
+            valid: (B, H, W) bool over the padded batch, True where an image is; None without padding.
         """
         cells = self.input_proj(list(features.values())[-1])
         height, width = (int(size) for size in cells.shape[-2:])
@@ -163,6 +163,6 @@ class DETRTransformer(nn.Module):
             out.keys.append(keys)
             if self.aux_loss or layer is self.decoder[-1]:
                 out.logits.append(self.class_head(hidden))
-                # In full precision whatever autocast says: bfloat16 knows only some 256 positions across a picture.
+                # In full precision whatever autocast says: bfloat16 knows only some 256 positions across an image.
                 out.pred_boxes.append(self.box_head(hidden).float().sigmoid())
         return out

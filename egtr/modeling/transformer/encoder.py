@@ -19,7 +19,7 @@ def encoder_reference_points(spatial_shapes: SpatialShapes, valid_ratios: Tensor
 
     Args:
         spatial_shapes: (height, width) of the L levels; S cells in all.
-        valid_ratios: (B, L, 2), share of each padded map's width and height that is picture.
+        valid_ratios: (B, L, 2), share of each padded map's width and height that is image.
 
     Returns:
         (B, S, L, 2): pixel centres as shares of the valid part, times the valid ratios of the level that is read.

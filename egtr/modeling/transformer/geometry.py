@@ -1,4 +1,4 @@
-"""Where the cells of feature maps lie in the picture."""
+"""Where the cells of feature maps lie in the image."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -15,12 +15,12 @@ from .encoder import encoder_reference_points
 
 
 class MapGeometry(NamedTuple):
-    """Positions of the S cells of L levels. B pictures, or 1 where it is the same for all of a batch.
+    """Positions of the S cells of L levels. B images, or 1 where it is the same for all of a batch.
 
     Attributes:
         positions: sine embedding of each level's cells, (B, height * width, d) float32.
         reference_points: (B, S, L, 2), see :func:`encoder_reference_points`.
-        valid_ratios: (B, L, 2), share of each padded map's width and height that is picture.
+        valid_ratios: (B, L, 2), share of each padded map's width and height that is image.
         padding_mask: (B, S) bool, True at padding; None without any.
     """
 
@@ -31,7 +31,7 @@ class MapGeometry(NamedTuple):
 
 
 def valid_pixels(images: ImageList) -> Tensor | None:
-    """(B, H, W) bool, True where the padded batch holds picture; None where all of it does.
+    """(B, H, W) bool, True where the padded batch holds image; None where all of it does.
 
     Sizes are known without a look at the pixels, so nothing waits for the device.
     """
@@ -53,7 +53,7 @@ def map_geometry(
     """The geometry of a batch; that of the last few shapes without padding is kept.
 
     Args:
-        valid: (B, H, W) bool over the padded batch, True where a picture is; None without padding.
+        valid: (B, H, W) bool over the padded batch, True where an image is; None without padding.
         spatial_shapes: (height, width) of the levels.
         dim: width d of the embedding.
         device: of the result, and of ``valid``.

@@ -84,7 +84,7 @@ class TwoStage(nn.Module):
         coordinates = box_head(memory).float() + proposals
         if logits.shape[1] < self.num_queries:
             raise EGTRError(
-                f"MODEL.EGTR.NUM_QUERIES is {self.num_queries}, but pictures of this size give only "
+                f"MODEL.EGTR.NUM_QUERIES is {self.num_queries}, but images of this size give only "
                 f"{logits.shape[1]} proposals: enlarge INPUT.MIN_SIZE_* or ask for fewer queries"
             )
         # Proposals are class-agnostic: their loss calls every object class 0.

@@ -1,4 +1,4 @@
-// The server's page: a picture from anywhere, sent once for each change that needs the model, shown by the viewer.
+// The server's page: an image from anywhere, sent once for each change that needs the model, shown by the viewer.
 
 const viewer = new Viewer(byId("viewer"), readConfig());
 // What was asked for last, and what is shown: the file itself, kept for other models and for downloads.
@@ -48,9 +48,9 @@ function show() {
   viewer.show(record);
 }
 
-async function post(route, picture, parameters, signal) {
+async function post(route, image, parameters, signal) {
   const form = new FormData();
-  form.append("file", picture, picture.name);
+  form.append("file", image, image.name);
   const address = `api/v1/${route}?${new URLSearchParams(parameters)}`;
   const response = await fetch(address, { method: "POST", body: form, signal });
   if (response.ok) return response;
@@ -67,7 +67,7 @@ async function download(format) {
   try {
     const blob = await (await post("scene-graph", file, parameters)).blob();
     const address = URL.createObjectURL(blob);
-    element("a", { href: address, download: `${file.name.replace(/\.[^.]*$/, "") || "picture"}_graph.${format}` }).click();
+    element("a", { href: address, download: `${file.name.replace(/\.[^.]*$/, "") || "image"}_graph.${format}` }).click();
     setTimeout(() => URL.revokeObjectURL(address), 60_000);
   } catch (error) {
     complain(error);
@@ -104,10 +104,10 @@ function applyFilter() {
 }
 
 function openTransferred(event, transfer) {
-  const picture = [...(transfer?.files ?? [])][0];
-  if (!picture) return;
+  const image = [...(transfer?.files ?? [])][0];
+  if (!image) return;
   event.preventDefault();
-  open(picture);
+  open(image);
 }
 
 async function openCamera() {

@@ -1,8 +1,8 @@
 """Scene graphs as one interactive HTML page: a single file that opens offline, without a server.
 
-- ``picture``   one picture with its graph, as the record that the page shows
+- ``image``   one image with its graph, as the record that the page shows
 - ``hits``      a graph held against the annotations, by the code that scores
-- ``writer``    many pictures to one file
+- ``writer``    many images to one file
 - ``assets``    the page's own HTML, CSS and JavaScript (folder ``page``), and the graph library
 """
 
@@ -10,16 +10,16 @@ from egtr import _deprecated
 
 from .assets import assemble_page, page_config, read_asset, read_graph_library, to_json
 from .hits import Comparison, compare_with_truth
-from .picture import ReportPicture, encode_picture
+from .image import ReportImage, encode_image
 from .writer import ReportWriter
 
 __all__ = [
     "Comparison",
-    "ReportPicture",
+    "ReportImage",
     "ReportWriter",
     "assemble_page",
     "compare_with_truth",
-    "encode_picture",
+    "encode_image",
     "page_config",
     "read_asset",
     "read_graph_library",
@@ -28,8 +28,5 @@ __all__ = [
 
 __getattr__ = _deprecated.moved(
     __name__,
-    {
-        name: f"egtr.inference.{name}"
-        for name in ("pictures_of_dataset", "pictures_of_predictions", "pictures_of_source")
-    },
+    {name: f"egtr.inference.{name}" for name in ("images_of_dataset", "images_of_predictions", "images_of_source")},
 )

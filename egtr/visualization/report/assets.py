@@ -18,7 +18,7 @@ from ..palette import object_colors, text_color
 VIEWER_SCRIPTS = (
     "dom.js",
     "graph_model.js",
-    "picture_view.js",
+    "image_view.js",
     "network_view.js",
     "explanation_view.js",
     "viewer.js",

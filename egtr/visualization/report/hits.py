@@ -14,7 +14,7 @@ TOPK = (20, 50, 100)
 
 
 def slim_graph(graph: SceneGraph) -> dict[str, Any]:
-    """The graph as :meth:`SceneGraph.to_dict` has it, less what would tell of the disk or repeat in every picture."""
+    """The graph as :meth:`SceneGraph.to_dict` has it, less what would tell of the disk or repeat in every image."""
     record = graph.to_dict()
     return {key: record[key] for key in ("image_size", "objects", "relations")}
 
@@ -37,7 +37,7 @@ class Comparison:
     twins: tuple[int | None, ...]
 
     def recall(self, k: int) -> float | None:
-        """R@k of this picture in 0..1, or None where nothing is annotated."""
+        """R@k of this image in 0..1, or None where nothing is annotated."""
         if not self.ranks:
             return None
         return sum(rank is not None and rank <= k for rank in self.ranks) / len(self.ranks)
@@ -56,7 +56,7 @@ class Comparison:
 def compare_with_truth(
     graph: SceneGraph, prediction: Prediction, truth: GroundTruth, task: str = "sgdet"
 ) -> Comparison:
-    """Find the hits and misses of one picture, under the protocol ``reference``.
+    """Find the hits and misses of one image, under the protocol ``reference``.
 
     A shown triplet is judged by the two queries that its score was read from, also where the graph merges
     duplicates: evaluation counts queries.

@@ -1,4 +1,4 @@
-"""Many pictures to one HTML file, one after the other, so that memory holds a single one."""
+"""Many images to one HTML file, one after the other, so that memory holds a single one."""
 
 import os
 from pathlib import Path
@@ -9,14 +9,14 @@ from egtr.structures import EGTRError, SceneGraph
 
 from .assets import VIEWER_SCRIPTS, VIEWER_STYLES, assemble_page, read_asset, to_json
 from .hits import TOPK
-from .picture import ReportPicture, encode_picture
+from .image import ReportImage, encode_image
 
-REPORT_SCRIPTS = (*VIEWER_SCRIPTS, "index.js", "picture_list.js", "report.js")
+REPORT_SCRIPTS = (*VIEWER_SCRIPTS, "index.js", "image_list.js", "report.js")
 REPORT_STYLES = (*VIEWER_STYLES, "report.css")
 
 
 class ReportSize(NamedTuple):
-    """Bytes of a written page: all of it, its pictures, and the records of its graphs."""
+    """Bytes of a written page: all of it, its images, and the records of its graphs."""
 
     total: int
     images: int
@@ -26,30 +26,30 @@ class ReportSize(NamedTuple):
 class ReportWriter:
     """Writes a report; the file appears when the ``with`` block ends.
 
-    It appears as well, with the pictures that were added, when the block ends by an exception: what was computed is
+    It appears as well, with the images that were added, when the block ends by an exception: what was computed is
     not lost.
 
     ::
 
         with ReportWriter("report.html") as report:
-            for picture in pictures_of_source(predictor, "photos/"):
-                report.add(picture)
+            for image in images_of_source(predictor, "photos/"):
+                report.add(image)
 
     Args:
         path: of the HTML file; its folder is made if it does not exist.
         title: of the page.
 
     Attributes:
-        num_pictures: added so far.
+        num_images: added so far.
         size: in bytes, once it is written.
 
     Raises:
-        EGTRError: at once, where pyvis is missing; at the end, where no picture was added.
+        EGTRError: at once, where pyvis is missing; at the end, where no image was added.
     """
 
     def __init__(self, path: str | os.PathLike[str], title: str = "Scene graphs"):
         self.path = Path(path)
-        self.num_pictures = 0
+        self.num_images = 0
         self.size = ReportSize(0, 0, 0)
         self._names: dict[str, int] = {}
         self._index: list[dict[str, Any]] = []
@@ -67,30 +67,30 @@ class ReportWriter:
         self._file.write(self._head)
         return self
 
-    def add(self, picture: ReportPicture) -> None:
-        """Write one picture."""
-        number = self.num_pictures
-        if picture.image is not None:
-            self._write("image", number, "text/plain", encode_picture(picture.image))
-        self._write("record", number, "application/json", to_json(picture.to_dict()))
-        self._index.append(self._summarize(picture))
-        self.num_pictures += 1
+    def add(self, image: ReportImage) -> None:
+        """Write one image."""
+        number = self.num_images
+        if image.image is not None:
+            self._write("image", number, "text/plain", encode_image(image.image))
+        self._write("record", number, "application/json", to_json(image.to_dict()))
+        self._index.append(self._summarize(image))
+        self.num_images += 1
 
     def mean_recall(self) -> dict[int, float]:
-        """R@K over the pictures that have annotated triplets; empty where none has."""
+        """R@K over the images that have annotated triplets; empty where none has."""
         return {k: sum(values) / len(values) for k, values in self._recall.items() if values}
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._file as file:
-            index = {"names": list(self._names), "pictures": self._index, "recall": self.mean_recall()}
+            index = {"names": list(self._names), "images": self._index, "recall": self.mean_recall()}
             file.write(f'<script type="application/json" id="index">{to_json(index)}</script>\n')
             file.write(self._foot)
-        if not self.num_pictures:
+        if not self.num_images:
             self._part.unlink()
             if error is None:
-                raise EGTRError(f"{self.path}: is not written, since there is no picture to show")
+                raise EGTRError(f"{self.path}: is not written, since there is no image to show")
             return
         os.replace(self._part, self.path)
         self.size = ReportSize(self.path.stat().st_size, self._bytes["image"], self._bytes["record"])
@@ -99,14 +99,14 @@ class ReportWriter:
         self._bytes[kind] += len(text.encode(errors="backslashreplace"))
         self._file.write(f'<script type="{media_type}" id="{kind}-{number}">{text}</script>\n')
 
-    def _summarize(self, picture: ReportPicture) -> dict[str, Any]:
-        """What the list of pictures needs, so that records are read only when they are shown."""
-        summary: dict[str, Any] = {"name": picture.name, "edges": self._edges(picture.graph, with_scores=True)}
-        if picture.comparison is not None:
-            summary["truth"] = self._edges(picture.comparison.truth)
-            summary["recall"] = picture.comparison.recall(TOPK[0])
+    def _summarize(self, image: ReportImage) -> dict[str, Any]:
+        """What the list of images needs, so that records are read only when they are shown."""
+        summary: dict[str, Any] = {"name": image.name, "edges": self._edges(image.graph, with_scores=True)}
+        if image.comparison is not None:
+            summary["truth"] = self._edges(image.comparison.truth)
+            summary["recall"] = image.comparison.recall(TOPK[0])
             for k, values in self._recall.items():
-                recall = picture.comparison.recall(k)
+                recall = image.comparison.recall(k)
                 values.extend([] if recall is None else [recall])
         return summary
 

@@ -1,4 +1,4 @@
-"""The embedded data set: the same pixels everywhere, tight boxes, relations that can be seen."""
+"""The embedded dataset: the same pixels everywhere, tight boxes, relations that can be seen."""
 
 import collections
 import hashlib
@@ -28,7 +28,7 @@ forks = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:Depreca
 
 
 def inside(layer):
-    """The layer's mask within the picture."""
+    """The layer's mask within the image."""
     return layer.mask[MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
@@ -38,7 +38,7 @@ def files(root):
 
 @pytest.fixture(scope="module")
 def drawn():
-    """Boxes, classes and relations of 300 training pictures."""
+    """Boxes, classes and relations of 300 training images."""
     return [draw_scene(0, "train", index)[1:] for index in range(300)]
 
 
@@ -84,8 +84,8 @@ def test_figures_are_outlined_and_own_their_pixels():
     assert total == 58 + 62 and mask.sum() == 2 * 18 + 2 * 18 + 2
     # Hidden up to column 15, the outline behind: columns 11 to 15 of rows 7 and 8, columns 12 to 15 of rows 6 and 9.
     assert covered.tolist() == [10 + 8]
-    assert tuple(canvas.picture[5, 4]) == INK and tuple(canvas.picture[5, 5]) == (200, 0, 0)
-    assert tuple(canvas.picture[7, 12]) == (0, 200, 0) and canvas.owner[0, 0] == -1
+    assert tuple(canvas.image[5, 4]) == INK and tuple(canvas.image[5, 5]) == (200, 0, 0)
+    assert tuple(canvas.image[7, 12]) == (0, 200, 0) and canvas.owner[0, 0] == -1
 
 
 def test_decoration_has_no_owner():
@@ -94,7 +94,7 @@ def test_decoration_has_no_owner():
     canvas.decorate(empty)
     stroke.line([(0, 3), (9, 3)], (7, 8, 9))
     canvas.decorate(stroke)
-    assert (canvas.picture[3] == (7, 8, 9)).all() and canvas.picture.any(axis=2).sum() == 10
+    assert (canvas.image[3] == (7, 8, 9)).all() and canvas.image.any(axis=2).sum() == 10
     assert (canvas.owner == -1).all()
 
 
@@ -103,7 +103,7 @@ def test_pen_mirrors_and_scales():
     assert Pen(None, 100, 50, 40, flip=True).at(25, 50) == (90, 30)
 
 
-# --- single pictures ----------------------------------------------------------------------------------------
+# --- single images ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,9 @@ def test_same_pixels_and_annotations_everywhere(split, index, digest):
     assert content.hexdigest()[:16] == digest
 
 
-def test_seed_split_and_index_each_change_the_picture():
-    pictures = [draw_scene(*key)[0] for key in ((0, "train", 1), (1, "train", 1), (0, "val", 1), (0, "train", 2))]
-    assert len({picture.tobytes() for picture in pictures}) == 4
+def test_seed_split_and_index_each_change_the_image():
+    images = [draw_scene(*key)[0] for key in ((0, "train", 1), (1, "train", 1), (0, "val", 1), (0, "train", 2))]
+    assert len({image.tobytes() for image in images}) == 4
 
 
 def test_boxes_are_tight_around_what_is_seen():
@@ -212,7 +212,7 @@ def test_long_tail_sparse_and_ambiguous(drawn):
     assert set(predicates) == set(SCENES_PREDICATES) and set(classes) == set(SCENES_CLASSES)
     counts = sorted(predicates.values())
     assert counts[-1] >= 20 * counts[0]
-    # At least 150 examples of the rarest in 4000 pictures.
+    # At least 150 examples of the rarest in 4000 images.
     assert counts[0] * 4000 >= 150 * len(drawn)
     assert 4.5 <= sum(counts) / len(drawn) <= 6
     # Ordered pairs that stand in no annotated relation are the rule.
@@ -277,7 +277,7 @@ def test_draws_only_what_is_missing(tmp_path):
     assert prepare_scenes(root, sizes=(2, 1, 1), processes=1)
     assert files(root) == before
     assert prepare_scenes(root, seed=1, sizes=(1, 1, 1), processes=1)
-    # The second training picture of the former set is gone.
+    # The second training image of the former set is gone.
     assert len(list((root / "images").iterdir())) == 3
     # As an interrupted run leaves it.
     (root / STAMP_FILE).write_text("drawing was interrupted\n")
@@ -296,7 +296,7 @@ def test_bad_arguments(tmp_path):
             prepare_scenes(tmp_path / "new", **options)
     assert not (tmp_path / "new").exists()
     (tmp_path / "rel.json").write_text("{}")
-    with pytest.raises(EGTRError, match="holds a data set that was not drawn here"):
+    with pytest.raises(EGTRError, match="holds a dataset that was not drawn here"):
         prepare_scenes(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["rel.json"]
 
@@ -319,7 +319,7 @@ def test_command_line(tmp_path, monkeypatch, capsys):
 @forks
 @pytest.mark.slow
 def test_the_whole_data_set(tmp_path):
-    """All annotations of the default data set, to which the shipped weights belong."""
+    """All annotations of the default dataset, to which the shipped weights belong."""
     assert prepare_scenes(tmp_path)
     content = hashlib.sha256()
     for name in ("train.json", "val.json", "test.json", "rel.json"):

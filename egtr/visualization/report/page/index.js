@@ -1,12 +1,12 @@
-// What the list knows of all pictures before any of them is read. An entry is {name, edges, truth, recall}; edges are
+// What the list knows of all images before any of them is read. An entry is {name, edges, truth, recall}; edges are
 // rows of (subject, predicate, object, score), truth the same without scores, in numbers of the table of names.
 
-class PictureIndex {
-  constructor({ names, pictures, recall }) {
+class ImageIndex {
+  constructor({ names, images, recall }) {
     this.names = names;
-    this.pictures = pictures;
+    this.images = images;
     this.recall = recall;
-    this.texts = pictures.map((picture) => this.searchText(picture));
+    this.texts = images.map((image) => this.searchText(image));
   }
 
   searchText({ name, edges, truth = [] }) {
@@ -18,7 +18,7 @@ class PictureIndex {
   vocabulary() {
     const classes = new Set();
     const predicates = new Set();
-    for (const { edges, truth = [] } of this.pictures) {
+    for (const { edges, truth = [] } of this.images) {
       for (const [subject, predicate, object] of [...edges, ...truth]) {
         classes.add(this.names[subject]).add(this.names[object]);
         predicates.add(this.names[predicate]);
@@ -36,20 +36,20 @@ class PictureIndex {
     return count || truth.some(passes) ? count : -1;
   }
 
-  // Numbers of the pictures to be listed, in order. Each word of the query has to occur.
+  // Numbers of the images to be listed, in order. Each word of the query has to occur.
   choose(query, filter, sort) {
     const words = query.toLowerCase().split(/\s+/).filter(Boolean);
     const isFiltered = filter.className || filter.predicate;
-    const chosen = [...this.pictures.keys()].filter(
+    const chosen = [...this.images.keys()].filter(
       (number) =>
         words.every((word) => this.texts[number].includes(word)) &&
-        (!isFiltered || this.countEdges(this.pictures[number], filter) >= 0),
+        (!isFiltered || this.countEdges(this.images[number], filter) >= 0),
     );
-    return chosen.sort((a, b) => SORTS[sort].compare(this.pictures[a], this.pictures[b]) || a - b);
+    return chosen.sort((a, b) => SORTS[sort].compare(this.images[a], this.images[b]) || a - b);
   }
 }
 
-// Pictures without annotations come last, whichever way recall goes.
+// Images without annotations come last, whichever way recall goes.
 const SORTS = {
   order: { label: "as added", compare: () => 0 },
   name: { label: "by name", compare: (a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }) },

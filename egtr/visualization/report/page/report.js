@@ -1,8 +1,8 @@
 // The report: the list, the controls and the keyboard around the viewer.
 
-const index = new PictureIndex(readJson("index"));
+const index = new ImageIndex(readJson("index"));
 const viewer = new Viewer(byId("viewer"), readConfig());
-const list = new PictureList(byId("rows"), { describe, choose });
+const list = new ImageList(byId("rows"), { describe, choose });
 let current = null;
 
 function image(number) {
@@ -11,11 +11,11 @@ function image(number) {
 }
 
 function describe(number) {
-  const picture = index.pictures[number];
-  const count = Math.max(0, index.countEdges(picture, readFilter()));
+  const entry = index.images[number];
+  const count = Math.max(0, index.countEdges(entry, readFilter()));
   const parts = [counted(count, "relation")];
-  if (picture.recall != null) parts.push(`R@20 ${formatPercent(picture.recall)}`);
-  return { name: picture.name, facts: parts.join(" · "), recall: picture.recall, image: image(number) };
+  if (entry.recall != null) parts.push(`R@20 ${formatPercent(entry.recall)}`);
+  return { name: entry.name, facts: parts.join(" · "), recall: entry.recall, image: image(number) };
 }
 
 function formatPercent(share) {
@@ -69,8 +69,8 @@ function applyOrder() {
   const order = index.choose(byId("search").value, readFilter(), byId("sort").value);
   list.setOrder(order);
   byId("count").textContent = order.length
-    ? `${order.length} of ${counted(index.pictures.length, "picture")}`
-    : "No picture fits. Clear the search, or widen score, class and predicate.";
+    ? `${order.length} of ${counted(index.images.length, "image")}`
+    : "No entry fits. Clear the search, or widen score, class and predicate.";
   if (!order.includes(current)) choose(order[0]);
   else list.mark(current);
 }
@@ -126,7 +126,7 @@ function onKey(event) {
 function start() {
   byId("title").textContent = document.title;
   const recall = Object.entries(index.recall).map(([k, value]) => `R@${k}\u00a0${(100 * value).toFixed(1)}%`);
-  byId("summary").textContent = [counted(index.pictures.length, "picture"), ...recall].join(" · ");
+  byId("summary").textContent = [counted(index.images.length, "image"), ...recall].join(" · ");
   const { classes, predicates } = index.vocabulary();
   byId("class").append(...classes.map((name) => element("option", { value: name }, name)));
   byId("predicate").append(...predicates.map((name) => element("option", { value: name }, name)));

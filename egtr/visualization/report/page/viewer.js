@@ -1,17 +1,17 @@
-// One record - a picture, its graph, perhaps explanations and annotations - as panels that light up together.
+// One record - an image, its graph, perhaps explanations and annotations - as panels that light up together.
 
 const PANEL_NAMES = { prediction: "Prediction", truth: "Ground truth" };
 
 class Panel {
   constructor(kind, events) {
     this.kind = kind;
-    this.picture = element("div", { class: "picture" });
+    this.image = element("div", { class: "image" });
     this.network = element("div", { class: "network", role: "img" });
     this.list = element("ol", { class: "triplets", "aria-label": `${PANEL_NAMES[kind]}: triplets` });
     this.heading = element("h2", {}, PANEL_NAMES[kind]);
-    this.root = element("section", { class: "panel", "data-panel": kind }, this.heading, this.picture, this.network, this.list);
+    this.root = element("section", { class: "panel", "data-panel": kind }, this.heading, this.image, this.network, this.list);
     this.events = events;
-    this.pictureView = new PictureView(this.picture, events);
+    this.imageView = new ImageView(this.image, events);
   }
 
   show(model, source, name) {
@@ -21,7 +21,7 @@ class Panel {
     // Made late: a network without a place on the page has no size.
     this.networkView ??= new NetworkView(this.network, this.events);
     const size = `${counted(model.graph.objects.length, "object")}, ${counted(model.graph.relations.length, "relation")}`;
-    this.pictureView.show(model, source, `${name}: ${size}`);
+    this.imageView.show(model, source, `${name}: ${size}`);
     this.networkView.show(model, `${PANEL_NAMES[this.kind]}, graph of ${name}: ${size}. The list of triplets says the same.`);
     this.list.replaceChildren(...model.graph.relations.map((_, row) => this.item(row)));
   }
@@ -53,7 +53,7 @@ class Panel {
     if (String(rows) === String(this.rows)) return;
     this.rows = rows;
     const objects = visibleObjects(graph, this.rows);
-    this.pictureView.setVisible(this.rows, objects);
+    this.imageView.setVisible(this.rows, objects);
     this.networkView.setVisible(this.rows, objects);
     const shown = new Set(this.rows);
     for (const [row, item] of [...this.list.children].entries()) item.hidden = !shown.has(row);
@@ -61,7 +61,7 @@ class Panel {
   }
 
   light(rows, selected, ends) {
-    this.pictureView.light(rows, ends);
+    this.imageView.light(rows, ends);
     this.networkView.light(rows);
     for (const button of this.list.querySelectorAll("button")) {
       const row = Number(button.dataset.row);

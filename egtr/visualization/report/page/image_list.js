@@ -1,9 +1,9 @@
-// The list of pictures. Only rows near the visible part exist, and only their pictures are decoded.
+// The list of images. Only rows near the visible part exist, and only their images are decoded.
 
 const ROW_HEIGHT = 72;
 const ROWS_BEYOND = 4;
 
-class PictureList {
+class ImageList {
   // describe(number) gives {name, facts, recall, image}; choose(number) is called when one is chosen
   constructor(root, { describe, choose }) {
     this.root = root;
@@ -17,7 +17,7 @@ class PictureList {
     new ResizeObserver(() => this.draw()).observe(root);
   }
 
-  // Numbers of the pictures, in order. Rows that stay where they are only say anew what they say.
+  // Numbers of the images, in order. Rows that stay where they are only say anew what they say.
   setOrder(order) {
     for (const [place, row] of this.rows) {
       if (order[place] === this.order[place]) {
@@ -46,7 +46,7 @@ class PictureList {
     this.root.setAttribute("aria-activedescendant", `row-${place}`);
   }
 
-  // The picture after (1) or before (-1) the chosen one, or the first.
+  // The image after (1) or before (-1) the chosen one, or the first.
   neighbour(direction) {
     const place = this.order.indexOf(this.current);
     return place < 0 ? this.order[0] : this.order[Math.min(Math.max(place + direction, 0), this.order.length - 1)];

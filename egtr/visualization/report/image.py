@@ -1,4 +1,4 @@
-"""One picture of a report, and the record that the page shows."""
+"""One image of a report, and the record that the page shows."""
 
 import base64
 import io
@@ -19,8 +19,8 @@ MAX_POINTS = 12
 
 
 @dataclass
-class ReportPicture:
-    """A picture, its graph, and what is known about it.
+class ReportImage:
+    """An image, its graph, and what is known about it.
 
     Attributes:
         name: shown and searched for.
@@ -37,7 +37,7 @@ class ReportPicture:
     comparison: Comparison | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The record that the page's ``viewer.show`` takes, without its picture."""
+        """The record that the page's ``viewer.show`` takes, without its image."""
         explanations = self.explanations
         return {
             "name": self.name,
@@ -47,14 +47,14 @@ class ReportPicture:
         }
 
 
-def encode_picture(image: np.ndarray, max_side: int = MAX_SIDE) -> str:
-    """A picture as the base64 text of a WebP of at most ``max_side`` pixels a side.
+def encode_image(image: np.ndarray, max_side: int = MAX_SIDE) -> str:
+    """An image as the base64 text of a WebP of at most ``max_side`` pixels a side.
 
     Args:
         image: (H, W, 3) uint8, RGB.
     """
-    picture = Image.fromarray(image)
-    picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    small = Image.fromarray(image)
+    small.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     data = io.BytesIO()
-    picture.save(data, "WEBP", quality=75)
+    small.save(data, "WEBP", quality=75)
     return base64.b64encode(data.getvalue()).decode("ascii")

@@ -1,4 +1,4 @@
-"""Whole runs on a damaged copy of a data set."""
+"""Whole runs on a damaged copy of a dataset."""
 
 import argparse
 import json
@@ -28,8 +28,8 @@ def train(cfg):
 
 @pytest.fixture
 def damaged(make_tiny_dataset):
-    """Of six pictures for training one is missing, one cut short, and one has a relation to no object; of six for
-    validation one is empty. With the paths of these pictures."""
+    """Of six images for training one is missing, one cut short, and one has a relation to no object; of six for
+    validation one is empty. With the paths of these images."""
     dataset = make_tiny_dataset(num_images=6, seed=4)
 
     def path(split, k):
@@ -69,23 +69,23 @@ def test_the_first_damage_ends_the_run_and_is_named(make_cfg, damaged):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_goes_on_past_damage_and_counts_it(make_cfg, damaged, caplog, workers):
-    # Ten pictures out of five: every one is met.
+    # Ten images out of five: every one is met.
     changes = {"DATALOADER.NUM_WORKERS": workers, "SOLVER.MAX_ITER": 5, "TEST.SCENE_GRAPH.SAVE_PREDICTIONS": True}
     with caplog.at_level(logging.INFO):
         results = train(make_cfg(damaged.sets | SKIP | changes))
     report = next(r.getMessage() for r in caplog.records if "SKIP_BROKEN: in training" in r.getMessage())
-    assert report.startswith("DATALOADER.SKIP_BROKEN: in training 2 of 5 pictures were broken and left out: ")
+    assert report.startswith("DATALOADER.SKIP_BROKEN: in training 2 of 5 images were broken and left out: ")
     assert str(damaged.missing) in report and str(damaged.cut) in report
     assert report.endswith("before that, 1 with errors in their annotations")
-    assert "1 of 6 pictures have errors in their annotations and are left out" in caplog.text
-    assert f"1 of 6 pictures of {damaged.dataset.val} are broken. They count as pictures" in caplog.text
+    assert "1 of 6 images have errors in their annotations and are left out" in caplog.text
+    assert f"1 of 6 images of {damaged.dataset.val} are broken. They count as images" in caplog.text
     assert 0 <= results["sgdet"]["R@50"] <= 100
 
 
 def test_a_sound_set_says_so(make_cfg, tiny_dataset, caplog):
     with caplog.at_level(logging.INFO):
         train(make_cfg(SKIP | {"DATASETS.TEST": ()}))
-    assert "no broken picture was met in training" in caplog.text
+    assert "no broken image was met in training" in caplog.text
 
 
 def evaluate(cfg, *options):
@@ -101,7 +101,7 @@ def weights(make_cfg, tmp_path):
     return EGTRCheckpointer(EGTRTrainer.build_model(make_cfg()), str(tmp_path)).save_weights("random")
 
 
-def test_evaluation_counts_a_broken_picture_as_one_without_prediction(make_cfg, damaged, weights):
+def test_evaluation_counts_a_broken_image_as_one_without_prediction(make_cfg, damaged, weights):
     mend_annotations(damaged)
     cfg = make_cfg(damaged.sets | SKIP | {"MODEL.WEIGHTS": weights})
     evaluate(cfg)
@@ -117,9 +117,9 @@ def test_a_hopeless_set_ends_with_an_error(make_cfg, make_tiny_dataset, weights)
         path.write_text("not found")
     sets = {"DATASETS.TRAIN": (dataset.train,), "DATASETS.TEST": (dataset.val,)}
     cfg = make_cfg(sets | SKIP | {"MODEL.WEIGHTS": weights})
-    with pytest.raises(EGTRError, match=r"all 3 pictures are broken.*\.png: cannot be read"):
+    with pytest.raises(EGTRError, match=r"all 3 images are broken.*\.png: cannot be read"):
         next(iter(build_train_loader(cfg)))
-    with pytest.raises(EGTRError, match=f"3 of 3 pictures of {dataset.val} are broken, so there is nothing"):
+    with pytest.raises(EGTRError, match=f"3 of 3 images of {dataset.val} are broken, so there is nothing"):
         evaluate(cfg)
 
 

@@ -1,9 +1,9 @@
-// A picture with boxes over it, and a line for each relation.
+// An image with boxes over it, and a line for each relation.
 
 const LABEL_HEIGHT = 18;
 const LETTER_WIDTH = 7;
 
-class PictureView {
+class ImageView {
   // events: {hover(row or null), select(row), touchObject(object)}
   constructor(root, events) {
     this.events = events;
@@ -14,7 +14,7 @@ class PictureView {
     new ResizeObserver(() => this.model && this.draw()).observe(this.frame);
   }
 
-  // model: {graph, names, colors, verdicts}; source: address of the picture, or null
+  // model: {graph, names, colors, verdicts}; source: address of the image, or null
   show(model, source, description) {
     const { height, width } = model.graph.image_size;
     this.model = model;
@@ -51,7 +51,7 @@ class PictureView {
   }
 
   draw() {
-    // Strokes and letters keep their size on the screen, whatever the size of the picture.
+    // Strokes and letters keep their size on the screen, whatever the size of the image.
     this.unit = this.model.graph.image_size.width / (this.frame.clientWidth || 1);
     this.svg.style.setProperty("--unit", this.unit);
     const objects = [...this.objects].sort((a, b) => this.area(b) - this.area(a));
@@ -70,7 +70,7 @@ class PictureView {
     return (x2 - x1) * (y2 - y1);
   }
 
-  // Boxes may reach out of the picture by a little.
+  // Boxes may reach out of the image by a little.
   clipped(index) {
     const { height, width } = this.model.graph.image_size;
     const [x1, y1, x2, y2] = this.model.graph.objects[index].box;
@@ -147,7 +147,7 @@ class PictureView {
     );
   }
 
-  // Where the two queries read the picture, by weight.
+  // Where the two queries read the image, by weight.
   drawPoints() {
     this.points.replaceChildren();
     if (!this.ends || this.lit.length !== 1) return;

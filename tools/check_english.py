@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Find function docstrings that do not begin with a verb, and words that this project replaces by plainer ones.
+
+`make lint` runs it over the tracked files. A verb that it does not know yet is added to VERBS below; a word that
+it refuses has its replacement beside it. Of tests, whose docstrings say what holds, only the words are checked.
+"""
+
+import argparse
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# First words of function docstrings: what the function does, as an order.
+VERBS = frozenset(
+    """
+    Accept Adapt Add Adjust Aggregate Align Allocate Allow Answer Append Apply Approximate Ask Assemble Assert
+    Assign Attach Attend Average Begin Bin Bind Blend Block Bound Box Broadcast Build Cache Call Cast Center
+    Centre Change Check Choose Clamp Clean Clear Clip Close Collate Collect Color Combine Compare Compose
+    Compress Compute Concatenate Configure Connect Continue Convert Copy Correct Count Cover Create Crop Cut
+    Deal Decide Declare Decode Define Delete Deliver Deprecate Derive Describe Detach Detect Determine
+    Distribute Divide Do Download Draw Drop Dump Embed Emit Empty Encode End Enter Estimate Evaluate Exchange
+    Exclude Exit Expand Explain Export Extend Extract Fail Fall Feed Fetch Fill Filter Find Finish Fit Flatten
+    Flip Fold Follow Forget Format Forward Free Freeze Gather Generate Get Give Go Group Guard Guess Hand Handle
+    Hash Hide Hold Hurt Identify Ignore Import Include Index Infer Initialise Initialize Insert Inspect Install
+    Interpolate Invert Iterate Join Judge Keep Kill Label Launch Lay Lead Leave Let Limit Link List Listen Load
+    Locate Lock Log Look Lower Make Map Mark Mask Match Measure Merge Mirror Move Name Normalise Normalize Note
+    Number Offer Open Order Pack Pad Paint Parse Pass Patch Perform Permute Pick Place Plan Plot Poll Pool
+    Position Post Predict Prepare Print Process Produce Project Provide Prune Publish Put Queue Quote Raise Rank
+    Read Rebuild Receive Recompute Record Reduce Refresh Refuse Register Relate Release Reload Remember Remove
+    Rename Render Reopen Repeat Replace Reply Report Request Require Rescale Reserve Reset Reshape Resize
+    Resolve Respond Restart Restore Restrict Resume Retry Return Reuse Rotate Round Run Sample Save Say Scale
+    Scatter Schedule Score Search Seed Select Send Separate Serialise Serialize Serve Set Shade Share Shift
+    Shorten Show Shrink Shuffle Simulate Skip Sleep Slice Smooth Snap Solve Sort Spawn Split Squeeze Stack Start
+    State Step Stop Store Stream Stretch Style Subtract Sum Summarise Summarize Suppress Swap Switch Synchronise
+    Synchronize Tabulate Take Tell Test Tie Time Toggle Total Touch Trace Track Train Transform Translate
+    Transpose Traverse Trim Truncate Try Turn Undo Unfold Unpack Update Upload Use Validate Verify Wait Walk
+    Warn Watch Weigh Wrap Write Yield Zip
+    """.split()
+)
+# Word to what takes its place. Patterns are searched in Python and Markdown, case ignored.
+WORDS = {
+    r"\banew\b": "again",
+    r"\bnobody\b": "no one, or who it is",
+    r"\bwhoever\b": "who it is",
+    r"\bso many\b": "the number",
+    r"\b(?<!leave )(?<!left )(?<!let )(?<!stand )[a-z]+ alone\b": "only",
+    r"\bpictures?\b": "image",
+    r"\bdata sets?\b": "dataset",
+}
+# Files that quote old names or other people's words.
+EXEMPT = {"CHANGELOG.md", "tools/check_english.py"}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="*", help="files to check (default: all that git tracks)")
+    args = parser.parse_args(argv)
+    names = args.files or subprocess.check_output(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py", "*.md"], cwd=ROOT, text=True
+    ).split("\n")
+    faults = [fault for name in names if name and (ROOT / name).is_file() for fault in check_file(name)]
+    print(*faults, sep="\n", end="\n" if faults else "")
+    print(f"{len(faults)} sentences to rewrite" if faults else "plain English: nothing found")
+    return int(bool(faults))
+
+
+def check_file(name: str) -> Iterator[str]:
+    """Yield ``file:line: what to change`` for each fault of a file, named relative to the root of the clone."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    if name.endswith(".py") and not name.startswith("tests/"):
+        yield from check_docstrings(name, text)
+    if name not in EXEMPT:
+        for number, line in enumerate(text.splitlines(), 1):
+            for pattern, better in WORDS.items():
+                if found := re.search(pattern, line, re.IGNORECASE):
+                    yield f"{name}:{number}: {found[0]!r}: write {better}"
+
+
+def check_docstrings(name: str, text: str) -> Iterator[str]:
+    """Yield the functions whose docstring does not begin with a verb; properties, which name a value, may not."""
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        docstring = ast.get_docstring(node)
+        if docstring is None or any("property" in ast.unparse(d) for d in node.decorator_list):
+            continue
+        first = docstring.split(maxsplit=1)[0].rstrip(".,:;") if docstring.strip() else ""
+        if first not in VERBS:
+            yield f"{name}:{node.lineno}: {node.name}: the docstring begins with {first!r}; begin with a verb"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
