@@ -1,4 +1,4 @@
-"""Whether half the precision finds the same relations."""
+"""Comparison of the triplets that float32 and bfloat16 find."""
 
 import statistics
 from itertools import islice
@@ -14,21 +14,22 @@ from egtr.inference.predictor import EGTRPredictor
 from egtr.structures import SceneGraph
 
 # Triplets of an image that are compared.
-TOPK = 50
+TOP_K = 50
 
 
 def measure_agreement(cfg: CfgNode, images: int | None = None) -> dict[str, Any]:
     """Compare TEST.AMP on and off, with MODEL.WEIGHTS on DATASETS.TEST[0].
 
     Args:
-        images: the first so many alone; None: all.
+        images: how many images, from the first; None: all.
 
     Returns:
-        "images", their number; "kept", the share of the 50 best float32 triplets (subject query, object query,
-        predicate) that are among the 50 best in bfloat16, mean over images; "R@50" of either precision, in percent.
+        "images": their number. "kept": the share of the 50 best float32 triplets (subject query, object query,
+        predicate) that are among the 50 best in bfloat16, mean over images. "R@50": precision to percent.
 
     Raises:
-        EGTRError: weights or data cannot be read.
+        WeightsError: the weights cannot be read.
+        DataError: the dataset cannot be read.
     """
     cfg = cfg.clone()
     cfg.defrost()
@@ -37,7 +38,7 @@ def measure_agreement(cfg: CfgNode, images: int | None = None) -> dict[str, Any]
     for precision, amp in (("float32", False), ("bfloat16", True)):
         cfg.TEST.AMP = amp
         models[precision] = EGTRPredictor(cfg).model.eval()
-        evaluators[precision] = SceneGraphEvaluator(name, top_k=(TOPK,), distributed=False)
+        evaluators[precision] = SceneGraphEvaluator(name, top_k=(TOP_K,), distributed=False)
     kept = []
     for inputs in tqdm(islice(build_test_loader(cfg, name), images), unit="image", disable=None, leave=False):
         found = {}
@@ -47,11 +48,11 @@ def measure_agreement(cfg: CfgNode, images: int | None = None) -> dict[str, Any]
             evaluators[precision].process(inputs, results)
             found[precision] = _best(results[0]["scene_graph"])
         kept.append(len(found["float32"] & found["bfloat16"]) / max(len(found["float32"]), 1))
-    recall = {precision: evaluator.evaluate()["sgdet"][f"R@{TOPK}"] for precision, evaluator in evaluators.items()}
-    return {"images": len(kept), "kept": statistics.mean(kept), f"R@{TOPK}": recall}
+    recall = {precision: evaluator.evaluate()["sgdet"][f"R@{TOP_K}"] for precision, evaluator in evaluators.items()}
+    return {"images": len(kept), "kept": statistics.mean(kept), f"R@{TOP_K}": recall}
 
 
 def _best(graph: SceneGraph) -> set[tuple[int, int, int]]:
-    queries = graph.triplet_queries[:TOPK]
-    predicates = graph.triplets[:TOPK, 2]
+    queries = graph.triplet_queries[:TOP_K]
+    predicates = graph.triplets[:TOP_K, 2]
     return {(int(s), int(o), int(p)) for (s, o), p in zip(queries, predicates, strict=True)}

@@ -1,9 +1,9 @@
 """Protocol `reference` the way its formulas read: every score of every pair sorted, one pass for each metric.
 
 This is how evaluation code of the field is usually written: a dense (N, N, R) array of scores, a full sort, a loop
-over ground-truth triplets, and all of it again for each predicate. Plain, yet able to run at full size, it is what
-the library's numbers and its time are held against, and shares no code with it. Beside it :mod:`oracle` writes down
-the conventions of all protocols, without numpy, for tiny scenes.
+over ground-truth triplets, and all of it again for each predicate. It is plain, but can run at full size. Tests compare
+the library's numbers with it, and ``python -m benchmarks evaluation`` its time; it shares no code with the library.
+Next to it, tests/evaluation/oracle.py writes down the conventions of all protocols, without NumPy, for tiny scenes.
 """
 
 import contextlib
@@ -22,14 +22,14 @@ MAX_RANK = 100
 
 
 def object_scores(logits):
-    """Score and class of each query: (N,) and (N,)."""
+    """Return score and class of each query: (N,) and (N,)."""
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
     return probabilities.max(axis=1), probabilities.argmax(axis=1)
 
 
 def score_array(prediction, scores):
-    """(N, N, R) scores of all triplets; pairs that the record does not hold are at -1."""
+    """Build (N, N, R) scores of all triplets; pairs that the record does not hold are at -1."""
     num_queries = len(scores)
     array = np.full((num_queries, num_queries, prediction.relation.shape[1]), -1.0, dtype=np.float32)
     subjects, objects = prediction.pairs.T
@@ -39,7 +39,7 @@ def score_array(prediction, scores):
 
 
 def rank(array, graph_constraint):
-    """The 100 best (subject, object, predicate) of an (N, N, R) array of scores, as rows."""
+    """Rank an (N, N, R) array of scores: the 100 best (subject, object, predicate), as rows."""
     without_diagonal = array.copy()
     without_diagonal[np.diag_indices(len(array))] = -1
     if graph_constraint:
@@ -53,7 +53,7 @@ def rank(array, graph_constraint):
 
 
 def iou(box, boxes, plus_one=1.0, area_plus_one=1.0):
-    """Of one box with (K, 4) others: (K,)."""
+    """Compute the IoU of one box with (K, 4) others: (K,)."""
     width = np.minimum(box[2], boxes[:, 2]) - np.maximum(box[0], boxes[:, 0]) + plus_one
     height = np.minimum(box[3], boxes[:, 3]) - np.maximum(box[1], boxes[:, 1]) + plus_one
     intersection = np.maximum(width, 0) * np.maximum(height, 0)
@@ -67,7 +67,7 @@ def union_box(a, b):
 
 
 def hits(ranked, classes, boxes, truth, triplets, phrase=False):
-    """For each ranked triplet the list of ground-truth triplets (rows of ``triplets``) that it hits."""
+    """List, for each ranked triplet, the ground-truth triplets (rows of ``triplets``) that it hits."""
     found = [[] for _ in ranked]
     ranked_classes = np.stack([classes[ranked[:, 0]], classes[ranked[:, 1]], ranked[:, 2]], axis=1)
     truth_boxes = truth.boxes.astype(np.float64)
@@ -94,7 +94,7 @@ def mean(values):
 
 
 def mean_of_predicates(recalls, members):
-    """A predicate that no image has counts 0."""
+    """Average over predicates; a predicate that no image has counts 0."""
     return sum(0.0 if math.isnan(recalls[p]) else recalls[p] for p in members) / len(members)
 
 
@@ -129,7 +129,7 @@ class LiteralScorer:
         )
 
     def _recalls(self, ranked, classes, boxes, truth):
-        """(name, predicate or None) to the recall of each K."""
+        """Map (name, predicate or None) to the recall of each K."""
         triplets = truth.triplets
         named = [(truth.classes[s], truth.classes[o], p) for s, o, p in triplets]
         parts = {("R", None): triplets, ("phr-R", None): triplets}
@@ -145,7 +145,7 @@ class LiteralScorer:
         return recalls
 
     def summarize(self, images):
-        """Metric name to fraction; "per_predicate": name of R@K to a list of R."""
+        """Map metric name to fraction, and "per_predicate" to R@K's name to a list of R."""
         metrics = {"per_predicate": {}}
         for (column, k), prefix in itertools.product(enumerate(self.top_k), ("", "ng-")):
 
@@ -171,7 +171,7 @@ class LiteralScorer:
 
 
 class Image(NamedTuple):
-    """What one image contributes."""
+    """The contribution of one image."""
 
     truth: Any
     recalls: dict
@@ -190,7 +190,7 @@ class Candidate(NamedTuple):
 
 
 def open_images_candidates(array, classes, boxes, truth):
-    """Best first: every pair, (i, i) included, enters with its two best predicates."""
+    """List the candidates, best first: every pair, (i, i) included, enters with its two best predicates."""
     two_best = np.argsort(-array, axis=2, kind="stable")[:, :, :2]
     kept = np.full_like(array, -1)
     np.put_along_axis(kept, two_best, np.take_along_axis(array, two_best, axis=2), axis=2)
@@ -206,7 +206,7 @@ def open_images_candidates(array, classes, boxes, truth):
 
 
 def claim(kind, subject, object_, predicate, classes, boxes, truth):
-    """The ground-truth triplet of the same classes and predicate that overlaps most, where by more than a half."""
+    """Find the ground-truth triplet of equal classes and predicate that overlaps most, by more than a half."""
     best, claimed = 0.5, None
     for number, (s, o, p) in enumerate(truth.triplets):
         if (classes[subject], classes[object_], predicate) != (truth.classes[s], truth.classes[o], p):
@@ -250,7 +250,7 @@ def open_images_metrics(images):
 
 
 def average_precision(detections, num_triplets):
-    """Area under the interpolated precision-recall curve of one predicate's (score, claim)."""
+    """Compute the area under the interpolated precision-recall curve of one predicate's (score, claim)."""
     taken, points = set(), []
     for number, (_, claimed) in enumerate(sorted(detections, key=lambda d: -d[0]), start=1):
         taken.add(claimed)
@@ -262,14 +262,14 @@ def average_precision(detections, num_triplets):
 
 
 def best_of_all_classes(logits, boxes):
-    """The 100 best (query, class) by sigmoid score: boxes, scores and classes."""
+    """Pick the 100 best (query, class) by sigmoid score: boxes, scores and classes."""
     order = np.argsort(-logits, axis=None, kind="stable")[:MAX_RANK]
     queries, classes = np.unravel_index(order, logits.shape)
     return boxes[queries], 1 / (1 + np.exp(-logits[queries, classes])), classes
 
 
 def object_ap(detections, truths, plus_one=0.0, first_id=1):
-    """pycocotools' AP, AP50, AP75, APs, APm and APl."""
+    """Compute AP, AP50, AP75, APs, APm and APl by pycocotools."""
 
     def xywh(boxes):
         return [[x1, y1, x2 - x1 + plus_one, y2 - y1 + plus_one] for x1, y1, x2, y2 in boxes.tolist()]

@@ -1,4 +1,4 @@
-"""How time and memory grow with queries, predicates and the size of the image."""
+"""Growth of time and memory with queries, predicates and the size of the image."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,30 +14,31 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from egtr.modeling.relation.heads import hidden_dim
 
-from .contestants import Case, build_one_inference, build_one_relation
+from .case import Case
+from .choices import AXES
+from .contestants import build_one_inference, build_one_relation
 from .measure import Contestant, measure_memory, measure_time
 
 # Of the process with the whole model at 1,000 queries.
 MEMORY_GOAL_MB = 4000
-# What grows, to its default values and its label.
-AXES = {
-    "queries": ((100, 200, 300, 500, 700, 1000), "object queries N"),
-    "predicates": ((50, 100, 200, 500, 1000), "predicates R"),
-    "side": ((400, 600, 800, 1200, 1600), "side of the (square) image, pixels"),
-}
 
 
 def measure_growth(case: Case, axis: str, values: Sequence[int], runs: int) -> dict[str, Any]:
-    """Time and memory of inference at each value of one quantity.
+    """Measure time and memory of inference at each value of one quantity.
 
-    For "queries" and "predicates" it is the relation part, for "queries" next to its smallest product of matrices for
-    all pairs, which is the last layer of the connectivity head ((N * N, d) by (d, 1)), and to the memory of the whole
-    model; for "side" the whole model.
+    With the axis "side" it is inference of the whole model, otherwise of the relation part. With "queries" there is
+    also the time of the smallest matrix product over all pairs, which is the last layer of the connectivity head
+    ((N * N, d) by (d, 1)), and the memory of the whole model.
+
+    Args:
+        case: the model and its images.
+        axis: what grows, one of AXES.
+        values: where to measure.
+        runs: after a first one; the median counts.
 
     Returns:
-        "values"; "series", a dict of lists over the values: "seconds", "added_mb" and, as it applies,
-        "product_seconds", "model_total_mb"; "slopes" of "seconds" and "product_seconds" over the values in double
-        logarithmic measure, and the same of "added_mb".
+        "axis" and "values"; "series", name to a list over the values: "seconds", "added_mb" and, with "queries",
+        "product_seconds" and "model_total_mb"; "slopes", the exponent of each series but the last (:func:`slope`).
     """
     series: dict[str, list[float]] = {}
 
@@ -55,7 +56,7 @@ def measure_growth(case: Case, axis: str, values: Sequence[int], runs: int) -> d
         note("seconds", timings["egtr"].seconds)
         if "product" in timings:
             note("product_seconds", timings["product"].seconds)
-        # One process each: over the range of a sweep, memory grows by far more than it varies.
+        # One process each: from value to value memory grows by far more than it varies between processes.
         memory = measure_memory(build, processes=1)
         note("added_mb", memory and memory.added)
         if axis == "queries":
@@ -79,7 +80,7 @@ def _smallest_product(case: Case) -> Contestant:
 
 
 def judge_growth(growth: dict[str, Any]) -> str:
-    """One sentence on growth over queries: slopes beside the product's and 2, memory beside the goal."""
+    """Judge growth over queries in one sentence: slopes beside the product's and 2, memory beside the goal."""
     slopes, series, most = growth["slopes"], growth["series"], growth["values"][-1]
     return (
         f"The relation part's time grows with exponent {slopes['seconds']:.2f}, that of its smallest product with "
@@ -89,9 +90,9 @@ def judge_growth(growth: dict[str, Any]) -> str:
 
 
 def slope(values: Sequence[float], series: Sequence[float]) -> float:
-    """Exponent p of the power law value^p that fits best (least squares of logarithms); NaN if not measured.
+    """Fit a power law value^p (least squares of logarithms) and return p; NaN where a value was not measured.
 
-    Only the upper half of the values counts, where what does not grow matters least.
+    Only the upper half of the values counts: constant costs matter least there.
     """
     half = len(values) // 2
     x, y = np.log(values[half:]), np.log(np.maximum(series[half:], 1e-12))
@@ -99,7 +100,7 @@ def slope(values: Sequence[float], series: Sequence[float]) -> float:
 
 
 def plot_growth(path: str | Path, growth: dict[str, Any]) -> None:
-    """Time and memory side by side, on logarithmic axes, with the slopes of their upper halves."""
+    """Draw time and memory side by side on logarithmic axes, with the slopes of their upper halves."""
     figure = Figure(figsize=(10, 4.6), dpi=150, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     time, memory = figure.subplots(1, 2)

@@ -1,4 +1,4 @@
-"""What a processor can do at best, and what a model asks of it."""
+"""The best that a processor can do, and the work that a model asks of it."""
 
 import math
 from collections.abc import Callable
@@ -12,17 +12,19 @@ from egtr.experiments.model_cost import analyze_model
 from egtr.layers import MLP, MultiScaleDeformableAttention
 from egtr.modeling.transformer.layer import PostNormLayer
 
-from .contestants import Case
+from .case import Case
 from .measure import Contestant, measure_time
 
 # Rows of the activations in a detector of this kind, against two widths of its layers.
 PRODUCT = (12_537, 256, 1024)
 # Large enough to lie in no cache.
 COPY_MB = 400
+# Its operations are short, so that a few runs more cost little.
+LEAST_RUNS = 10
 
 
 def measure_machine(runs: int) -> dict[str, float]:
-    """Matrix products in GFLOP/s (a multiplication and an addition are two), memory traffic in GB/s.
+    """Measure matrix products in GFLOP/s (a multiplication and an addition are two) and memory traffic in GB/s.
 
     Returns:
         "float32_gflops", "bfloat16_gflops" of a product of (12,537, 256) and (256, 1024); "copy_gb_per_s", bytes read
@@ -38,7 +40,7 @@ def measure_machine(runs: int) -> dict[str, float]:
     target = torch.ones_like(source)
     calls["copy"] = lambda: target.copy_(source)
     contestants = {name: Contestant(lambda _, call=call: call(), None, None) for name, call in calls.items()}
-    timings = measure_time(contestants, max(runs, 10))
+    timings = measure_time(contestants, max(runs, LEAST_RUNS))
     flop = 2 * math.prod(PRODUCT)
     return {
         "float32_gflops": flop / timings["float32"].seconds / 1e9,
@@ -48,11 +50,11 @@ def measure_machine(runs: int) -> dict[str, float]:
 
 
 def count_work(case: Case) -> dict[str, dict[str, float]]:
-    """Operations and bytes of one image, by part, with relations of all pairs.
+    """Count operations and bytes of one image, by part, with relations of all pairs.
 
     Returns:
-        For each of "backbone", "encoder", "decoder" and "relations" the "gflop" of products (a multiplication and an
-        addition are two), and the "mb" that :func:`count_bytes` counts.
+        "backbone", "encoder", "decoder" and "relations", each to its "gflop" of products (a multiplication and an
+        addition are two) and to the "mb" that :func:`count_bytes` counts.
     """
     flops = {row.name: 2 * row.flops / 1e9 for row in analyze_model(case.cfg(), case.height, case.width)}
     decoder = flops["transformer.decoder"] + flops.get("transformer.class_heads", 0)
@@ -80,12 +82,12 @@ def _part(name: str) -> str:
 
 @torch.no_grad()
 def count_bytes(model: nn.Module, call: Callable[[], Any]) -> dict[str, int]:
-    """Bytes that the layers of ``model`` read and write at least during ``call()``, as if no cache held them.
+    """Count the bytes that the layers of ``model`` must at least read and write during ``call()``, without a cache.
 
-    Counted are the inputs, weights and outputs of convolutions, linear layers, layer norms and group norms, and the
-    rows that deformable attention reads. A weight counts once however often its layer is called. The hidden layer of
-    a feed-forward network need not leave the cache and does not count, nor do batch norms, which convolutions do
-    the work of, and whatever can be done in passing, such as activations and residual connections.
+    These are the inputs, weights and outputs of convolutions, linear layers, layer norms and group norms, and the
+    rows that deformable attention reads. A weight counts once, however often its layer is called. Three things do not
+    count: the hidden layer of a feed-forward network, which need not leave the cache; batch norms, whose work
+    convolutions do; and operations that can be done in passing, such as activations and residual connections.
 
     Returns:
         Bytes by name of the module in ``model``; modules that were not called as such are left out.
@@ -105,7 +107,7 @@ def count_bytes(model: nn.Module, call: Callable[[], Any]) -> dict[str, int]:
         found[name] += 0 if module in hidden_after else _size(output)
 
     def count_rows(name: str, width: int, module: nn.Module, inputs: tuple, output: Tensor) -> None:
-        # Two offsets a sample; each has four corners, and every one is a row of a head's width.
+        # Two offsets a sample. A sample reads four corners, and each corner is a row of a head's width.
         found[name] = found.get(name, 0) + 4 * (output.numel() // 2) * width * output.element_size()
 
     handles = []
@@ -113,7 +115,7 @@ def count_bytes(model: nn.Module, call: Callable[[], Any]) -> dict[str, int]:
         if isinstance(module, nn.Conv2d | nn.Linear | nn.LayerNorm | nn.GroupNorm):
             handles.append(module.register_forward_hook(partial(count, name)))
         if isinstance(module, MultiScaleDeformableAttention):
-            # The encoder asks for some queries at a time and does not call the module, but always its layers.
+            # The encoder handles some queries at a time: it calls the layers of the module, not the module.
             width = module.value_proj.out_features // module.num_heads
             handles.append(module.sampling_offsets.register_forward_hook(partial(count_rows, name, width)))
     try:

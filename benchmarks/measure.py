@@ -23,14 +23,14 @@ STATUS = Path("/proc/self/status")
 
 
 class Contestant(NamedTuple):
-    """Something to measure.
+    """A step to measure, and its inputs.
 
     Attributes:
-        step: what is timed; takes ``inputs``.
+        step: the function that is timed; it takes ``inputs``.
         inputs: of the size to be measured.
-        small: of a small size. The first call, which loads code and starts threads, gets them.
+        small: inputs of a small size, for the first call, which loads code and starts threads.
         parts: name of a part to the object and the name of its method whose time is counted as that part.
-        kept: says, after a call, how many bytes calls make once and keep for the next, as an optimizer its state.
+        kept: counts, after a call, the bytes that a first call makes and keeps, such as an optimizer's state.
     """
 
     step: Callable[[Any], Any]
@@ -48,9 +48,9 @@ class Timing(NamedTuple):
 
 
 def measure_time(contestants: Mapping[str, Contestant], runs: int) -> dict[str, Timing]:
-    """Median times of all contestants, in one process.
+    """Measure the median times of all contestants, in one process.
 
-    Each gets one call to warm up. Then they run in turn, so that whatever slows the machine down meets all of them.
+    Each gets one call to warm up. Then they run in turn, so that a slow moment of the machine meets all of them.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     parts: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
@@ -72,7 +72,7 @@ def measure_time(contestants: Mapping[str, Contestant], runs: int) -> dict[str, 
 
 
 def time_once(call: Callable[[], Any]) -> float:
-    """Seconds of one call, including what it leaves a GPU to do."""
+    """Measure the seconds of one call, including the work that it leaves to a GPU."""
     _synchronize()
     start = time.perf_counter()
     call()
@@ -87,7 +87,7 @@ def _synchronize() -> None:
 
 @contextmanager
 def _stopwatches(parts: Mapping[str, tuple[Any, str]]) -> Iterator[dict[str, float]]:
-    """Adds up the time in methods, until the end of the block."""
+    """Add up the time in methods, until the end of the block."""
     spent = dict.fromkeys(parts, 0.0)
 
     def watch(name: str, method: Callable) -> Callable:
@@ -116,9 +116,9 @@ class Memory(NamedTuple):
     """Resident memory in MB (10^6 bytes).
 
     Attributes:
-        added: what the call added at its peak.
+        added: the peak of the call above the memory before it.
         total: the whole process at that moment.
-        kept: what the first, small call made and the measured one found, see :class:`Contestant`; not in ``added``.
+        kept: made by the first, small call and found by the measured one (:class:`Contestant`); not in ``added``.
     """
 
     added: float
@@ -127,22 +127,22 @@ class Memory(NamedTuple):
 
 
 def measure_memory(build: Callable[..., Contestant], *args: Any, processes: int = 3) -> Memory | None:
-    """Peak memory of one call in a fresh process, median of several.
+    """Measure the peak memory of one call in a fresh process, median of several.
 
-    The same call adds some 10 to 20% more in one process than in the next: each lays out its heap anew, and with it
-    the gaps of what was freed, which the call may or may not fill.
+    The same call adds some 10 to 20% more in one process than in the next: each process lays out its heap in another
+    way, with other gaps of freed memory, which the call may or may not fill.
 
     Args:
-        build: ``build(*args)`` makes the contestant in each process; both must be importable, or picklable.
-        args: see ``build``.
+        build: ``build(*args)`` makes the contestant in each process. It must be importable.
+        args: arguments of ``build``, picklable.
         processes: one after the other, at least 1.
 
     Returns:
-        What the process with the median peak (the upper one of two) had; on a GPU the memory of tensors on it. None
-        where the system does not tell (on CPUs other than under Linux).
+        The memory of the process with the median peak (the upper one of two). With a GPU it is the memory of the
+        tensors on it. None where the system does not tell: without a GPU, and not under Linux.
 
     Raises:
-        EGTRError: the process died, most likely for want of memory.
+        EGTRError: the process died, most likely because memory ran out.
     """
     if not (STATUS.exists() or torch.cuda.is_available()):
         return None
@@ -155,11 +155,14 @@ def _measure_in_process(build: Callable[..., Contestant], args: tuple) -> Memory
         try:
             return pool.submit(measure_here, build, args).result()
         except BrokenProcessPool as error:
-            raise EGTRError("benchmark: the process that measures memory was killed; is there too little?") from error
+            raise EGTRError(
+                "benchmark: the process that measures memory was killed, most likely because memory ran out; "
+                "measure a smaller case, or only time (--no-memory)"
+            ) from error
 
 
 def measure_here(build: Callable[..., Contestant], args: tuple) -> Memory:
-    """:func:`measure_memory` in this process, where what was freed before hides part of it."""
+    """Measure as :func:`measure_memory`, but in this process, where memory that was freed before hides a part."""
     contestant = build(*args)
     contestant.step(contestant.small)
     kept = contestant.kept() / 1e6 if contestant.kept else 0.0
@@ -178,7 +181,7 @@ def measure_here(build: Callable[..., Contestant], args: tuple) -> Memory:
 
 
 def _give_back_memory() -> None:
-    """What was freed goes back to the system, or the call could use it unseen. Only glibc keeps so much of it."""
+    """Give freed memory back to the system, since the call could use it unseen. Only glibc keeps much of it."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
@@ -186,12 +189,12 @@ def _give_back_memory() -> None:
 
 
 def _status_field(name: str) -> float:
-    """A field of /proc/self/status, MB."""
+    """Read a field of /proc/self/status, in MB."""
     return int(re.search(rf"{name}:\s+(\d+) kB", STATUS.read_text())[1]) * 1024 / 1e6
 
 
 def describe_machine() -> dict[str, Any]:
-    """What figures depend on: processor, threads, version of PyTorch."""
+    """Describe what figures depend on: processor, threads, GPU, version of PyTorch."""
     model = platform.processor()
     if Path("/proc/cpuinfo").exists():
         found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())

@@ -1,4 +1,4 @@
-"""Whether reading and resizing images keeps up with training."""
+"""The time for which training waits for images to be read and resized."""
 
 import time
 from typing import NamedTuple
@@ -16,18 +16,19 @@ from egtr.engine.defaults import seed_process
 from egtr.engine.optimizer import build_optimizer
 from egtr.engine.train_loop import build_train_loop
 
-# Iterations until the workers have filled their queues.
+# Iterations in which the workers fill their queues.
 WARMUP = 10
 
 
 class Waiting(NamedTuple):
-    """Seconds of all measured iterations together, and those of them in which training waited for the next batch."""
+    """Seconds of all measured iterations together, and the part in which training waited for the next batch."""
 
     total: float
     waiting: float
 
     @property
     def share(self) -> float:
+        """The share of the time, 0 to 1."""
         return self.waiting / self.total
 
 
@@ -35,7 +36,7 @@ def measure_waiting(cfg: CfgNode, iterations: int) -> Waiting:
     """Train from random weights for ``iterations``, after a few that do not count; nothing is written.
 
     Raises:
-        EGTRError: what reading DATASETS.TRAIN raises.
+        DataError: DATASETS.TRAIN cannot be read.
     """
     cfg = without_pretrained(cfg)
     cfg.defrost()

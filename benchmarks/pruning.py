@@ -1,4 +1,4 @@
-"""What is gained by working out the relations of promising pairs alone."""
+"""The gain of computing relations only for promising pairs."""
 
 import statistics
 from collections.abc import Sequence
@@ -15,34 +15,35 @@ from egtr.data import build_test_loader
 from egtr.inference.predictor import EGTRPredictor
 from egtr.modeling.outputs import EGTROutput
 from egtr.modeling.postprocessing import build_prediction, build_pruned_prediction
-from egtr.structures import EGTRError, SceneGraph
+from egtr.structures import SceneGraph
+from egtr.structures.errors import ConfigurationError
 
-from .contestants import Case, draw_queries
+from .case import Case, draw_queries
 from .measure import Contestant, measure_time
 
-# Logits around the first give scores of some percent, as training does where there is no object. With the second on
-# top, one class scores nearly 1, by softmax and by sigmoid.
+# Logits around the first give scores of some percent, as those of a trained model where there is no object. If the
+# second is added to the logit of a class, it scores nearly 1, by softmax and by sigmoid.
 UNLIKELY, LIKELY = -5.0, 10.0
 
 
 def measure_pruning(case: Case, queries: Sequence[int], top_k: int, sure: float, runs: int) -> dict[str, Any]:
-    """Time of relation part, record and ranking, with the promising pairs and with all of them.
+    """Measure the time of relation part, record and ranking, with the promising pairs and with all pairs.
 
     Args:
         case: the model; weights, queries and keys are random.
         queries: numbers of object queries N, at least 2 each, to measure at.
         top_k: K, triplets of the ranking.
-        sure: share of the queries, 0 to 1, that are made sure of their class. Random weights are sure of none, and
-            then most pairs promise about as much.
-        runs: behind a first one; medians are taken.
+        sure: share of the queries, 0 to 1, that get a score of nearly 1 for their class. Random weights give none,
+            and then most pairs promise about as much.
+        runs: after a first one; the median counts.
 
     Returns:
-        Lists over ``queries``: "pruned_seconds", "dense_seconds" of a batch, and "pair_share", the share of the
-        N * N pairs whose relations were worked out in the pruned one, mean over the batch. It is 1 where pairs are
-        few or many of them promising: then all of them are the cheaper way, and both do the same.
+        Lists over ``queries``: "pruned_seconds" and "dense_seconds" of a batch, and "pair_share", the share of the
+        N * N pairs whose relations were computed with pruning, mean over the batch. It is 1 where there are few pairs
+        or many promising ones: then computing all pairs is cheaper, and both do the same.
 
     Raises:
-        EGTRError: relation head or pair function cannot be asked about single pairs, or there is none.
+        ConfigurationError: there is no relation head, or it or the pair function cannot score single pairs.
     """
     found: dict[str, list] = {"queries": list(queries), "pruned_seconds": [], "dense_seconds": [], "pair_share": []}
     for number in queries:
@@ -56,13 +57,13 @@ def measure_pruning(case: Case, queries: Sequence[int], top_k: int, sure: float,
 
 
 def build_pruning(case: Case, top_k: int, sure: float) -> dict[str, Contestant]:
-    """From what a decoder says to ranked graphs, with promising pairs ("pruned") and with all of them ("dense").
+    """Build contestants from decoder output to ranked graphs, with promising pairs ("pruned") and all ("dense").
 
     Both have the same weights and inputs; a step returns a list of graphs, one an image.
     """
     model = case.build_model().eval()
     if model.relation is None or not model.relation.scores_single_pairs:
-        raise EGTRError("benchmark: this model has no relation head that can be asked about single pairs")
+        raise ConfigurationError("MODEL.EGTR.RELATION: this model has no relation head that scores single pairs")
     size = (case.height, case.width)
     inputs, small = (_draw_inputs(case, model, n, sure) for n in (case.cfg().MODEL.EGTR.NUM_QUERIES, 4))
     return {
@@ -110,25 +111,27 @@ def _predict(
 
 
 def measure_pair_share(cfg: CfgNode, top_k: Sequence[int], images: int | None = None) -> dict[str, Any]:
-    """How many pairs MODEL.WEIGHTS look at for the K best triplets of an image of DATASETS.TEST[0].
+    """Count the pairs whose relations the trained model computes for the K best triplets of an image.
 
-    The model is asked for exactly K triplets; by itself it never asks for less than the 100 that Open Images ranks.
+    The weights are MODEL.WEIGHTS, the images those of DATASETS.TEST[0]. The model is asked for exactly K triplets; in
+    an evaluation it is never asked for less than the 100 that Open Images ranks.
 
     Args:
         top_k: values of K, at least 1 each.
-        images: the first so many alone; None: all.
+        images: how many images, from the first; None: all.
 
     Returns:
         "images" and "queries", their numbers; lists over "top_k": "pair_share", the share of the pairs whose
-        relations were worked out, mean over images, and "dense", the number of images in which that was done for
-        all pairs.
+        relations were computed, mean over images, and "dense", the number of images in which all pairs were.
 
     Raises:
-        EGTRError: weights or data cannot be read, or the model has no relation part.
+        WeightsError: the weights cannot be read.
+        DataError: the dataset cannot be read.
+        ConfigurationError: the model has no relation part.
     """
     model = EGTRPredictor(cfg).model.eval()
     if model.relation is None:
-        raise EGTRError("benchmark: MODEL.EGTR.RELATION.ENABLED False leaves no pairs to count")
+        raise ConfigurationError("MODEL.EGTR.RELATION.ENABLED is False: there are no pairs to count; set it to True")
     predictions: dict[int, list] = {k: [] for k in top_k}
     loader = build_test_loader(cfg, cfg.DATASETS.TEST[0])
     for inputs in tqdm(islice(loader, images), unit="image", disable=None, leave=False):

@@ -1,4 +1,4 @@
-"""Deformable sampling alone, in each of its implementations."""
+"""Deformable sampling by itself, in each of its implementations."""
 
 from functools import partial
 from itertools import accumulate, repeat
@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from egtr.layers import multi_scale_deformable_attention
-from egtr.layers.deformable_sampling import DEFORMABLE_ATTENTION_REGISTRY, CompiledBagsOfRows
+from egtr.layers.deformable_sampling import DEFORMABLE_ATTENTION_REGISTRY
 from egtr.modeling.transformer.encoder import encoder_reference_points
 
-from .contestants import SMALL, Case
+from .case import Case
+from .choices import SMALL
 from .measure import Contestant, measure_time
 
 # Stride of the first level; each further level halves the map before it.
@@ -18,13 +19,14 @@ STRIDE = 8
 
 
 def build_sampling(case: Case, queries: str, training: bool) -> dict[str, Contestant]:
-    """Every registered implementation and "auto", on the shapes that encoder or decoder layers have.
+    """Build a contestant for each registered implementation and for "auto", on the shapes of encoder or decoder.
 
-    Points lie where those of an untrained layer do, in rings around the reference, moved by up to half a cell.
+    Points lie as in an untrained layer: in rings around the reference, moved by up to half a cell.
 
     Args:
-        queries: "encoder", every cell is a query; "decoder", NUM_QUERIES anywhere in the image.
-        training: the gradients of values, locations and weights, too.
+        case: the model, its images and their number.
+        queries: "encoder": every cell is a query. "decoder": NUM_QUERIES anywhere in the image.
+        training: whether gradients of values, locations and weights are computed, too.
     """
     inputs = _draw(case, case.height, case.width, queries)
     small = _draw(case, SMALL, SMALL, queries)
@@ -32,12 +34,10 @@ def build_sampling(case: Case, queries: str, training: bool) -> dict[str, Contes
     return {name: Contestant(partial(_sample, name, training), inputs, small) for name in names}
 
 
-def measure_sampling(case: Case, queries: str, training: bool, runs: int) -> dict[str, float | None]:
-    """Median seconds of each of :func:`build_sampling`; None of "compiled" where nothing could be compiled."""
-    seconds = {
-        name: timing.seconds for name, timing in measure_time(build_sampling(case, queries, training), runs).items()
-    }
-    return seconds if CompiledBagsOfRows.works else seconds | {"compiled": None}
+def measure_sampling(case: Case, queries: str, training: bool, runs: int) -> dict[str, float]:
+    """Measure the median seconds of each contestant of :func:`build_sampling`."""
+    timings = measure_time(build_sampling(case, queries, training), runs)
+    return {name: timing.seconds for name, timing in timings.items()}
 
 
 def _draw(case: Case, height: int, width: int, queries: str) -> tuple[Tensor, list[tuple[int, int]], Tensor, Tensor]:

@@ -1,28 +1,29 @@
 """transformers' Deformable DETR, to compare the detector with."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
-from egtr.structures import EGTRError
+from egtr.structures.errors import ConfigurationError
 
+from .case import Case
 from .measure import Contestant
 
-if TYPE_CHECKING:
-    from .contestants import Case
 
-
-def build_transformers(case: "Case") -> nn.Module:
-    """DeformableDetrForObjectDetection of the shape of the case's model, with random weights of its own.
+def build_transformers(case: Case) -> nn.Module:
+    """Build a DeformableDetrForObjectDetection of the shape of the case's model, with random weights of its own.
 
     Raises:
-        EGTRError: transformers is not installed.
+        ConfigurationError: transformers is not installed.
     """
     try:
         import transformers
     except ImportError as error:
-        raise EGTRError('benchmark: transformers is not installed: pip install "egtr[parity]"') from error
+        raise ConfigurationError(
+            "--contestants transformers: the package transformers is not installed; pip install transformers, or "
+            "name only other contestants"
+        ) from error
     egtr = case.cfg().MODEL.EGTR
     transformer = egtr.TRANSFORMER
     torch.manual_seed(0)
@@ -50,8 +51,8 @@ def build_transformers(case: "Case") -> nn.Module:
     return transformers.DeformableDetrForObjectDetection(config)
 
 
-def infer_transformers(case: "Case", model: nn.Module) -> Contestant:
-    """From images, normalised by ``model``, to logits and boxes."""
+def infer_transformers(case: Case, model: nn.Module) -> Contestant:
+    """Build the contestant that takes images, normalised by ``model``, to logits and boxes."""
     their = build_transformers(case).eval().to(model.device)
 
     def detect(batch: dict) -> Any:
@@ -63,7 +64,7 @@ def infer_transformers(case: "Case", model: nn.Module) -> Contestant:
 
 
 def transformers_targets(model: nn.Module, images: list[dict]) -> dict[str, Any]:
-    """What transformers' detector takes in training: images, and the objects that ``model`` would learn from."""
+    """Convert images to the input of transformers' detector in training, with the targets of ``model``."""
     targets = [{"class_labels": t.classes, "boxes": t.boxes} for t in model._targets(images)]
     return _pixels(model, images) | {"labels": targets}
 

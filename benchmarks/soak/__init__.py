@@ -1,5 +1,1 @@
 """A soak test: a small run is killed, damaged and resumed for a long time, and must lose nothing."""
-
-from .soak import Soak
-
-__all__ = ["Soak"]

@@ -3,7 +3,7 @@
 Usage: python -m benchmarks.soak.child LOSSES DIES_AT [--config-file FILE] [--resume] KEY VALUE ...
 
 LOSSES is a file that gets a line of JSON in every step, {"iteration", "loss"}. With DIES_AT k above 0 the process
-kills itself when it touches its checkpoints on the disk (opens, renames or deletes one) for the k-th time.
+kills itself when it opens, renames or deletes one of its checkpoints for the k-th time.
 """
 
 import json
@@ -26,7 +26,7 @@ _TOUCHES = {"open", "os.rename", "os.remove"}
 
 
 class LossWriter(HookBase):
-    """Appends the loss of each step to a file, at once."""
+    """Append the loss of each step to a file, at once."""
 
     def __init__(self, path: Path):
         self.file = path.open("a")
@@ -57,7 +57,7 @@ def die_at(touch: int, folder: str) -> None:
 
 
 def train(args: Any) -> None:
-    """One training run, with :class:`LossWriter`; takes the arguments of ``tools/train_net.py``."""
+    """Run one training, with :class:`LossWriter`; it takes the arguments of ``tools/train_net.py``."""
     cfg = setup(args)
     trainer = EGTRTrainer(cfg)
     trainer.resume_or_load(resume=args.resume)

@@ -1,8 +1,8 @@
-"""What may happen to a run.
+"""The faults that may happen to a run.
 
-Each fault is a function of a :class:`Victim`. It hurts a process of the run or its files. It returns how many steps a
-process has made in it, all of them as in the run without faults, and raises :class:`~benchmarks.soak.run.Lost` where
-more was hurt than may be.
+Each fault is a function of a :class:`Victim`, and hurts a process of the run or its files. It returns the number of
+steps that a process has made meanwhile, with the losses of the run without faults. It raises
+:class:`~benchmarks.soak.run.Lost` if something is lost that must not be.
 """
 
 import random
@@ -19,18 +19,18 @@ from .run import STOP_SECONDS, Lost, Reference, Run, wait_for_losses
 
 
 class NotPossible(Exception):
-    """A fault needs rights that this process has not."""
+    """A fault needs rights that this process does not have."""
 
 
 @dataclass
 class Victim:
-    """A run with checkpoints, and what a fault needs.
+    """A run with checkpoints, and everything that a fault needs.
 
     Attributes:
         run: the run.
         data: $DETECTRON2_DATASETS.
         reference: the run without faults.
-        random: draws moments and places.
+        random: source of moments and places.
     """
 
     run: Run
@@ -39,7 +39,7 @@ class Victim:
     random: random.Random
 
     def advance(self, hurt, **options: object) -> int:
-        """:meth:`Run.advance` of the run."""
+        """Resume and hurt the run: :meth:`Run.advance`."""
         return self.run.advance(hurt, self.data, self.reference, **options)
 
 
@@ -106,7 +106,7 @@ def limit_files(victim: Victim) -> int:
 
 
 def fill_disk(victim: Victim) -> int:
-    """A copy of the run goes on in a file system that has room for half a checkpoint."""
+    """Continue a copy of the run in a file system that has room for half a checkpoint."""
     source, disk = victim.run.folder, victim.run.folder.with_name("disk")
     used = sum(path.stat().st_size + 8192 for path in source.rglob("*"))
     size = used + victim.run.checkpoints()[0].stat().st_size // 2
@@ -114,11 +114,11 @@ def fill_disk(victim: Victim) -> int:
     _mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk))
     try:
         copy = Run(disk / source.name)
-        # What is written about the run must not need the room.
+        # These files are written about the run and must not need the room.
         copy.printed, copy.losses_file = disk.with_suffix(".printed.txt"), disk.with_suffix(".losses.jsonl")
         shutil.copytree(source, copy.folder)
         copy.advance(expect_refusal, victim.data, victim.reference, refuses=True)
-        # Somebody makes room.
+        # Now there is room again.
         _mount("-o", f"remount,size={10 * size}", str(disk))
         copy.advance(stop, victim.data, victim.reference)
         return 0
@@ -127,10 +127,10 @@ def fill_disk(victim: Victim) -> int:
 
 
 def stop(run: Run, process: subprocess.Popen, steps: int = 1) -> None:
-    """SIGTERM after so many steps: exit status 0 in time, and a checkpoint of the last iteration.
+    """Send SIGTERM after ``steps`` steps: exit status 0 in time, and a checkpoint of the last iteration.
 
     Raises:
-        Lost: otherwise.
+        Lost: it did not end in time, or the checkpoint is missing.
     """
     if not wait_for_losses(run, process, steps):
         return
@@ -145,10 +145,10 @@ def stop(run: Run, process: subprocess.Popen, steps: int = 1) -> None:
 
 
 def expect_refusal(run: Run, process: subprocess.Popen) -> None:
-    """One clear error, and the checkpoints that were there before.
+    """Wait for one clear error, with the checkpoints that were there before.
 
     Raises:
-        Lost: otherwise.
+        Lost: the error is unclear, or a checkpoint is gone.
     """
     before = run.next_iteration()
     process.wait()

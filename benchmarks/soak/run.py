@@ -1,4 +1,4 @@
-"""The run that is hurt: its processes, and whether it goes on as the run without faults."""
+"""The run that is hurt: its processes, and its comparison with the run without faults."""
 
 import json
 import os
@@ -44,17 +44,17 @@ OPTIONS = {
     "TEST.EARLY_STOPPING_PATIENCE": 100,
     "TEST.SCENE_GRAPH.VIS_IMAGES": 0,
 }
-# What a resumed run may differ by from the run without faults: relative to the loss, or to a weight's largest value.
+# The largest difference of a resumed run from the run without faults, relative to the loss or a weight's largest value.
 TOLERANCE = 1e-5
 STOP_SECONDS = 30
 
 
 class Lost(Exception):
-    """Something that a fault must not do."""
+    """A fault did something that it must not do."""
 
 
 class Reference:
-    """What the run without faults has left.
+    """The results of the run without faults.
 
     Attributes:
         losses: by iteration.
@@ -72,7 +72,7 @@ class Run:
     """A training run in a folder, whose processes may be hurt.
 
     Args:
-        folder: OUTPUT_DIR. Beside it lie the data (``scenes``), the losses and what the last process printed.
+        folder: OUTPUT_DIR. Next to it lie the data (``scenes``), the losses and the output of the last process.
     """
 
     def __init__(self, folder: Path):
@@ -96,7 +96,7 @@ class Run:
             return subprocess.Popen(command, stdout=printed, stderr=printed, env=environment, **options)
 
     def losses(self) -> list[tuple[int, float]]:
-        """(iteration, loss) of all steps of all processes; a last line that is cut off is left out."""
+        """Read (iteration, loss) of all steps of all processes; a last line that is cut off is left out."""
         if not self.losses_file.exists():
             return []
         lines = self.losses_file.read_text().splitlines(keepends=True)
@@ -104,11 +104,11 @@ class Run:
         return [(record["iteration"], record["loss"]) for record in records]
 
     def checkpoints(self) -> list[Path]:
-        """The newest first."""
+        """List the checkpoints, the newest first."""
         return [Path(path) for path in list_checkpoints(str(self.folder))]
 
     def next_iteration(self) -> int:
-        """Where a resumed run has to begin: behind the newest checkpoint that is not damaged."""
+        """Find the iteration in which a resumed run has to begin: after the newest checkpoint that is not damaged."""
         for path in self.checkpoints():
             try:
                 verify_checkpoint(str(path))
@@ -118,17 +118,17 @@ class Run:
         return 0
 
     def is_finished(self) -> bool:
-        """Whether training has come to its end, evaluation included."""
+        """Tell whether training has come to its end, evaluation included."""
         return (self.folder / "model_ema.pth").exists()
 
     def final_weights(self) -> dict[str, torch.Tensor]:
-        """Trained and averaged weights, by name."""
+        """Load trained and averaged weights, by name."""
         files = {name: self.folder / f"model_{name}.pth" for name in ("final", "ema")}
         loaded = {name: torch.load(path, weights_only=True)["model"] for name, path in files.items()}
         return {f"{name}.{key}": value.float() for name in files for key, value in loaded[name].items()}
 
     def last_results(self) -> dict[str, float]:
-        """Metrics of the last evaluation, from metrics.json, of which every line must be whole and say one thing.
+        """Read the metrics of the last evaluation from metrics.json, whose lines must be whole and must agree.
 
         Raises:
             Lost: two lines contradict each other.
@@ -157,12 +157,12 @@ class Run:
         """Resume the run, let ``hurt`` do something to its process, and compare it with the run without faults.
 
         Args:
-            hurt: returns when the process ends, or is going to.
+            hurt: hurts the process; returns when it has ended, or is about to end.
             refuses: whether the process has to end with an error.
             options: of :meth:`start`.
 
         Returns:
-            How many steps were compared.
+            The number of steps that were compared.
 
         Raises:
             Lost: it began in another iteration, differs, or failed.
@@ -190,7 +190,7 @@ class Run:
         return len(steps)
 
     def check_end(self, reference: Reference) -> None:
-        """Compare what a run has left at its end.
+        """Compare the results of a run at its end.
 
         Raises:
             Lost: results or weights differ.
@@ -204,7 +204,7 @@ class Run:
 
 
 def wait_for_losses(run: Run, process: subprocess.Popen, number: int) -> bool:
-    """Wait until a process has written so many; returns whether it is still there."""
+    """Wait until a process has written ``number`` losses; return whether it still runs."""
     number += len(run.losses())
     while process.poll() is None and len(run.losses()) < number:
         time.sleep(0.02)

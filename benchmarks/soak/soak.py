@@ -1,4 +1,4 @@
-"""Fault after fault, and the count of what was lost."""
+"""Fault after fault, and the count of losses."""
 
 import json
 import logging
@@ -24,11 +24,11 @@ logger = logging.getLogger("egtr.soak")
 
 @dataclass
 class Tally:
-    """What became of one kind of fault.
+    """The outcome of one kind of fault.
 
     Attributes:
-        injected: how often it was.
-        survived: how often the run went on afterwards as the run without faults does.
+        injected: how often the fault happened.
+        survived: how often the run then continued exactly as the run without faults.
         lost: how often something was lost or differed; the log says what.
     """
 
@@ -40,11 +40,11 @@ class Tally:
 class Soak:
     """A run without faults, and then runs with faults until the time is over.
 
-    Whether a fault was survived is proven by the next process that makes a step, which may itself be hurt.
+    The next process that makes a step proves that a fault was survived. That process may itself be hurt.
 
     Args:
-        output: a folder of its own, made anew.
-        seed: of the faults.
+        output: a folder for nothing else, which is emptied first.
+        seed: seed of the faults.
     """
 
     def __init__(self, output: Path, seed: int = 0):
@@ -57,7 +57,7 @@ class Soak:
         self._unproven: list[str] = []
 
     def run(self, minutes: float) -> int:
-        """Hurt runs for so many minutes, after one without faults; returns the exit status: 0 if nothing was lost.
+        """Make one run without faults, then hurt runs for ``minutes``; return the exit status: 0 if nothing was lost.
 
         Raises:
             EGTRError: the run without faults has failed.
@@ -83,7 +83,7 @@ class Soak:
         return int(any(tally.lost for tally in self.tallies.values()))
 
     def table(self) -> str:
-        """Markdown: a row for each kind of fault, and their sum."""
+        """Format the tallies as Markdown: a row for each kind of fault, and their sum."""
         rows = [(name, tally.injected, tally.survived, tally.lost) for name, tally in self.tallies.items()]
         rows.append(("**all**", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
         return tabulate(rows, headers=["fault", "injected", "survived", "data lost"], tablefmt="github")
@@ -92,7 +92,7 @@ class Soak:
         return time.monotonic() < self._end_time
 
     def _inject(self, name: str) -> None:
-        """One fault, to a run that has something to lose."""
+        """Inject one fault into a run that has something to lose."""
         run = self._victim.run
         # A checkpoint to fall back on, and the best weights of the first evaluation.
         while len(run.checkpoints()) < 2 or (name == BEST and not (run.folder / "model_best.pth").exists()):
@@ -118,7 +118,7 @@ class Soak:
         logger.info("%s: %.0f s, from iteration %d to %d", name, seconds, before, run.next_iteration())
 
     def _prove(self) -> None:
-        """Let the run go on unhurt for some steps."""
+        """Let the run continue unhurt for some steps."""
         steps = self.random.randint(1, 8)
         try:
             self._survive(self._victim.advance(partial(stop, steps=steps)))
@@ -126,14 +126,14 @@ class Soak:
             self._lose(error)
 
     def _survive(self, steps: int) -> None:
-        """What a process that was resumed after the last faults has proven by so many right steps, or by its end."""
+        """Count the last faults as survived if the resumed process made right steps, or came to a right end."""
         run = self._victim.run
         finished = run.is_finished()
         if finished:
             run.check_end(self._victim.reference)
             self.finished += 1
             logger.info("Run %d has come to its end as the one without faults", self.finished)
-            self._begin_anew()
+            self._start_over()
         if steps or finished:
             for name in self._unproven:
                 self.tallies[name].survived += 1
@@ -145,9 +145,9 @@ class Soak:
             self.tallies[name].lost += 1
         self._unproven = []
         shutil.copytree(self._victim.run.folder, self.output / f"lost_{time.time():.0f}")
-        self._begin_anew()
+        self._start_over()
 
-    def _begin_anew(self) -> None:
+    def _start_over(self) -> None:
         shutil.rmtree(self._victim.run.folder, ignore_errors=True)
 
     def _report(self) -> None:

@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from egtr.evaluation import PROTOCOLS, Protocol, Scorer
 from egtr.structures import GroundTruth
-from tests.evaluation.random_scenes import random_scene, random_training_counts
+from benchmarks.random_scenes import random_scene, random_training_counts
 
 PAGE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
 

@@ -9,7 +9,7 @@ import pytest
 
 from egtr.evaluation import NEVER, PROTOCOLS, REFERENCE, Scorer, evaluate, first_hits
 from egtr.structures import EGTRError, GroundTruth, TripletCounts, pairwise_iou
-from tests.evaluation.random_scenes import random_scene
+from benchmarks.random_scenes import random_scene
 from tests.evaluation.scenes import A, B, nothing, predict, two_images
 
 

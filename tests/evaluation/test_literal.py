@@ -6,7 +6,7 @@ import pytest
 from benchmarks.evaluation_literal import LiteralScorer
 from egtr.evaluation import Scorer
 from egtr.structures import GroundTruth
-from tests.evaluation.random_scenes import random_scene, random_training_counts
+from benchmarks.random_scenes import random_scene, random_training_counts
 
 # (queries, predicates, classes, objects, triplets, images): crowded small ones, where hits, ties of class and
 # wrong classes abound, and two of full size.

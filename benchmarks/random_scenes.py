@@ -10,7 +10,7 @@ HEIGHT, WIDTH = 600, 800
 def random_scene(
     rng, num_queries=200, num_predicates=50, num_classes=150, num_objects=20, num_triplets=30, image_id=None
 ):
-    """One image: a dense Prediction and its GroundTruth, of about that many objects and triplets.
+    """Draw one image: a dense Prediction and its GroundTruth, of about that number of objects and triplets.
 
     Half of the queries lie about annotated objects, mostly with the right class and a high score, the others
     anywhere with a low one. As after training, nearly all relations and connectivities are close to 0, those of
@@ -54,7 +54,7 @@ def random_scene(
 
 
 def random_training_counts(rng, num_predicates=50, num_classes=150, num_triplets=20_000):
-    """What a training set of such images would hold: most combinations of frequent classes, few of rare ones."""
+    """Draw the counts of a training set of such images: most combinations of frequent classes, few of rare ones."""
     columns = _zipf(rng, num_classes, num_triplets), _zipf(rng, num_classes, num_triplets)
     rows = np.stack([*columns, _zipf(rng, num_predicates, num_triplets)], axis=1)
     return TripletCounts.from_class_triplets(rows, num_classes, num_predicates)
