@@ -92,7 +92,7 @@ class Soak:
         return time.monotonic() < self._end_time
 
     def _inject(self, name: str) -> None:
-        """Inject one fault into a run that has something to lose."""
+        """Hurt a run that has something to lose, by one fault."""
         run = self._victim.run
         # A checkpoint to fall back on, and the best weights of the first evaluation.
         while len(run.checkpoints()) < 2 or (name == BEST and not (run.folder / "model_best.pth").exists()):

@@ -2,7 +2,8 @@
 
 import json
 import math
-import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,16 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
-import benchmarks as benchmark
-from benchmarks import measure
+from benchmarks import commands, growth, machine, pipeline
+from benchmarks.__main__ import main
+from benchmarks.case import Case
+from benchmarks.contestants import PARTS
+from benchmarks.measure import Memory, measure_here
+from benchmarks.pruning import build_pruning
 from egtr.config import load_config
 from egtr.hub.model_zoo import get_config_file
 
-TOOL = Path(__file__).parents[2] / "tools" / "benchmark.py"
+ROOT = Path(__file__).resolve().parents[2]
 TINY = [
     "MODEL.DEVICE", "cpu", "MODEL.EGTR.NUM_CLASSES", "5", "MODEL.EGTR.NUM_PREDICATES", "4",
     "MODEL.EGTR.NUM_QUERIES", "6", "MODEL.EGTR.BACKBONE.NAME", "resnet10t",
@@ -25,16 +30,18 @@ TINY = [
 CASE = ["--size", "96", "128", "--runs", "1"]
 
 
+def step_once(build, *args, processes=1):
+    """Stand in for `measure_memory`: the contestant makes a step, and nothing is weighed."""
+    contestant = build(*args)
+    contestant.step(contestant.small)
+    return Memory(added=2.0, total=10.0)
+
+
 @pytest.fixture
 def run(tmp_path, capsys, monkeypatch):
-    """Runs the tool; returns its report and the rows of its tables. Memory is measured here, not in new processes."""
-
-    def measure_memory(build, *args, processes=1):
-        return measure.measure_here(build, args)
-
-    monkeypatch.setattr(benchmark, "measure_memory", measure_memory)
-    monkeypatch.setattr(benchmark.growth, "measure_memory", measure_memory)
-    main = runpy.run_path(str(TOOL))["main"]
+    """Run a command; return its report and the rows of its tables."""
+    monkeypatch.setattr(commands, "measure_memory", step_once)
+    monkeypatch.setattr(growth, "measure_memory", step_once)
 
     def run(*arguments):
         output = tmp_path / "folder" / "report.json"
@@ -48,16 +55,33 @@ def run(tmp_path, capsys, monkeypatch):
     return run
 
 
+def load_tiny(*opts):
+    return load_config(get_config_file("vg150_egtr.yaml"), [*TINY, *opts])
+
+
+def test_help_and_wrong_arguments_need_no_torch():
+    code = (
+        "import sys\nfrom benchmarks.command_line import parse_arguments\n"
+        "args = parse_arguments(['growth', 'side'])\n"
+        "assert args.command == 'growth' and not {'torch', 'detectron2', 'numpy'} & set(sys.modules)\n"
+        "parse_arguments(['--help'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name in [*commands.COMMANDS, "evaluation", "soak"]:
+        assert f"\n    {name} " in done.stdout or f"\n    {name}\n" in done.stdout
+
+
 def test_inference(run):
     report, rows = run("inference", *TINY, *CASE, "--batch", "2", "--contestants", "egtr", "literal")
     for found in report["contestants"].values():
         assert found["images_per_second"] == pytest.approx(2 / found["seconds"])
-        assert found["total_mb"] >= found["added_mb"] >= 0
+        assert (found["added_mb"], found["total_mb"]) == (2, 10)
     assert [row[0] for row in rows[2:4]] == ["egtr", "literal"]
     assert rows[3][3] == "1.000"  # the literal model's time as share of itself
     for name, parts in report["parts"].items():
-        assert list(parts) == list(benchmark.PARTS)
-        # What the parts leave over is the last of them.
+        assert list(parts) == list(PARTS)
+        # The last part is the rest of the whole.
         assert parts["detector"] == pytest.approx(parts["backbone"] + parts["encoder"] + parts["decoder"])
         whole = parts["detector"] + parts["relations and ranking"]
         assert whole == pytest.approx(report["contestants"][name]["seconds"])
@@ -78,13 +102,16 @@ def test_training_of_detectors(run):
     assert all(found["of_literal"] == {} for found in report["contestants"].values())
 
 
-def test_training_counts_what_steps_keep(run):
+def test_training_counts_what_steps_keep(run, monkeypatch):
+    # In this process, since a new one would take seconds to start.
+    monkeypatch.setattr(commands, "measure_memory", lambda build, *args: measure_here(build, args))
     report, rows = run("training", *TINY, *CASE, "--contestants", "egtr")
-    model = build_model(load_config(get_config_file("vg150_egtr.yaml"), TINY))
+    model = build_model(load_tiny())
     weights = [p for p in model.parameters() if p.requires_grad]
     # Gradients and AdamW's two averages are as large as the weights, in float32; each weight has a count of steps.
     expected = sum(3 * 4 * p.numel() + 4 for p in weights) / 1e6
     found = report["contestants"]["egtr"]
+    assert found["total_mb"] >= found["added_mb"] >= 0
     assert found["added_with_kept_mb"] - found["added_mb"] == pytest.approx(expected)
     assert "with gradients and optimizer" in rows[0]
 
@@ -107,7 +134,7 @@ def test_relation(run):
 
 
 def test_pruning(run):
-    report, rows = run("pruning", *TINY, *CASE, "--queries", "6", "30", "--topk", "3", "--batch", "2")
+    report, rows = run("pruning", *TINY, *CASE, "--queries", "6", "30", "--top-k", "3", "--batch", "2")
     assert report["sure"] == 0.1
     # A search begins with 2 pairs for each of the 3 triplets. 36 pairs are too few for one; of 900 the best are among
     # the 9 pairs of the 3 queries that are sure, unless ones of a single sure query come near.
@@ -119,13 +146,13 @@ def test_pruning(run):
 
 
 def test_pruning_where_many_pairs_promise_as_much(run):
-    report, _ = run("pruning", *TINY, *CASE, "--queries", "30", "--topk", "3", "--sure", "0")
+    report, _ = run("pruning", *TINY, *CASE, "--queries", "30", "--top-k", "3", "--sure", "0")
     assert report["pair_share"] == [1]
 
 
 def test_pruned_and_dense_are_the_same_ranking():
-    cfg = load_config(get_config_file("vg150_egtr.yaml"), [*TINY, "MODEL.EGTR.NUM_QUERIES", "40"])
-    contestants = benchmark.build_pruning(benchmark.Case.from_config(cfg, 96, 128, batch=2), top_k=10, sure=0.1)
+    case = Case.from_config(load_tiny("MODEL.EGTR.NUM_QUERIES", "40"), 96, 128, batch=2)
+    contestants = build_pruning(case, top_k=10, sure=0.1)
     pruned, dense = (contestant.step(contestant.inputs) for contestant in contestants.values())
     for few, all_of_them in zip(pruned, dense, strict=True):
         assert few.prediction.pair_share < 1 / 4 and all_of_them.prediction.pair_share == 1
@@ -138,16 +165,15 @@ def test_pruned_and_dense_are_the_same_ranking():
 
 
 def test_pruning_needs_a_relation_part(capsys):
-    main = runpy.run_path(str(TOOL))["main"]
     assert main(["pruning", *CASE, *TINY, "MODEL.EGTR.RELATION.ENABLED", "False"]) == 1
     assert "single pairs" in capsys.readouterr().err
 
 
 def test_pairs_of_trained_weights(run, tiny_dataset, tmp_path):
     # 25 queries: their 625 pairs are enough to search for the best triplet, but too few to search for 100.
-    model = [*TINY, "MODEL.EGTR.NUM_QUERIES", "25"]
+    queries = ["MODEL.EGTR.NUM_QUERIES", "25"]
     torch.manual_seed(0)
-    built = build_model(load_config(get_config_file("vg150_egtr.yaml"), model))
+    built = build_model(load_tiny(*queries))
     # Untrained, all pairs look alike (logits of 1e-5). Enlarged, few are far more probably related than the others.
     last = built.relation.connectivity_head.mlp.layers[-1]
     torch.nn.init.constant_(last.bias, -15)
@@ -156,15 +182,14 @@ def test_pairs_of_trained_weights(run, tiny_dataset, tmp_path):
     weights = tmp_path / "weights.pth"
     torch.save({"model": built.state_dict()}, weights)
     data = ["DATASETS.TEST", f"('{tiny_dataset.val}',)", "DATALOADER.NUM_WORKERS", "0", "MODEL.WEIGHTS", str(weights)]
-    arguments = ["--config-file", "vg150_egtr.yaml", "--topk", "1", "100", "--images", "2"]
-    report, rows = run("pairs", *arguments, *model, *data)
+    arguments = ["--config-file", "vg150_egtr.yaml", "--top-k", "1", "100", "--images", "2"]
+    report, rows = run("pairs", *arguments, *TINY, *queries, *data)
     assert report["images"] == 2 and report["queries"] == 25 and report["top_k"] == [1, 100]
     assert [row[0] for row in rows[2:]] == ["1", "100"]
     assert report["dense"] == [0, 2]
     assert 2 / 625 <= report["pair_share"][0] <= 1 / 4 and report["pair_share"][1] == 1
 
 
-@pytest.mark.slow  # compiles
 def test_sampling(run):
     report, rows = run("sampling", *TINY, *CASE)
     assert len(report["seconds"]) == 4  # encoder and decoder, with and without gradients
@@ -187,37 +212,31 @@ def test_growth_of_the_image(run):
     assert set(report["series"]) == {"seconds", "added_mb"}
 
 
-def test_machine(run):
+def test_machine(run, monkeypatch):
+    monkeypatch.setattr(machine, "PRODUCT", (100, 32, 64))
+    monkeypatch.setattr(machine, "COPY_MB", 1)
+    monkeypatch.setattr(machine, "LEAST_RUNS", 1)
     report, _ = run("machine", *TINY, *CASE)
     assert min(report["able"].values()) > 0
     assert list(report["work"]) == ["backbone", "encoder", "decoder", "relations"]
     assert all(work["gflop"] > 0 and work["mb"] > 0 for work in report["work"].values())
 
 
-def test_pipeline(run, tiny_dataset):
+def test_pipeline(run, tiny_dataset, monkeypatch):
+    monkeypatch.setattr(pipeline, "WARMUP", 1)
     options = ["DATASETS.TRAIN", f"('{tiny_dataset.train}',)", "SOLVER.IMS_PER_BATCH", "2"]
-    options += ["DATALOADER.NUM_WORKERS", "1", "INPUT.MIN_SIZE_TRAIN", "(64,)"]
+    options += ["DATALOADER.NUM_WORKERS", "0", "INPUT.MIN_SIZE_TRAIN", "(64,)"]
     report, _ = run("pipeline", "--config-file", "vg150_egtr.yaml", "--iterations", "2", *TINY, *options)
-    assert report["iterations"] == 2 and report["workers"] == 1
+    assert report["iterations"] == 2 and report["workers"] == 0
     assert 0 <= report["share"] == pytest.approx(report["waiting"] / report["total"])
 
 
 def test_agreement(run, tiny_dataset, tmp_path):
     weights = tmp_path / "weights.pth"
     data = ["DATASETS.TEST", f"('{tiny_dataset.val}',)", "DATALOADER.NUM_WORKERS", "0"]
-    model = build_model(load_config(get_config_file("vg150_egtr.yaml"), TINY))
-    torch.save({"model": model.state_dict()}, weights)
-    report, _ = run(
-        "agreement",
-        "--config-file",
-        "vg150_egtr.yaml",
-        "--images",
-        "2",
-        *TINY,
-        *data,
-        "MODEL.WEIGHTS",
-        str(weights),
-    )
+    torch.save({"model": build_model(load_tiny()).state_dict()}, weights)
+    arguments = ["--config-file", "vg150_egtr.yaml", "--images", "2"]
+    report, _ = run("agreement", *arguments, *TINY, *data, "MODEL.WEIGHTS", str(weights))
     assert report["images"] == 2
     # All 6 x 5 pairs of the six queries are among the 50 best in either precision, most with the same predicate.
     assert 0.5 < report["kept"] <= 1
@@ -230,37 +249,35 @@ def test_agreement(run, tiny_dataset, tmp_path):
         ["inference", "--runs", "0"],
         ["machine", "--size", "32", "64"],
         ["pruning", "--queries", "200", "1"],
-        ["pairs", "--topk", "0"],
+        ["pairs", "--top-k", "0"],
     ],
 )
 def test_numbers_that_mean_nothing_are_refused(arguments, capsys):
     with pytest.raises(SystemExit) as error:
-        runpy.run_path(str(TOOL))["main"](arguments)
+        main(arguments)
     assert error.value.code == 2
     assert f"{arguments[1]} must be at least" in capsys.readouterr().err
 
 
 def test_a_wrong_key_is_named(capsys):
-    assert runpy.run_path(str(TOOL))["main"](["machine", "MODEL.EGTR.NUM_QUERY", "3"]) == 1
+    assert main(["machine", "MODEL.EGTR.NUM_QUERY", "3"]) == 1
     assert "NUM_QUERY" in capsys.readouterr().err
 
 
 def test_the_product_is_where_the_model_is():
-    """Or the growth of a model on a GPU would be held against that of a product on a CPU."""
-    case = benchmark.Case.from_config(
-        load_config(get_config_file("vg150_egtr.yaml"), [*TINY, "MODEL.DEVICE", "meta"]), 96, 96
-    )
-    product = benchmark.growth._smallest_product(case).step(None)
+    """Otherwise the growth of a model on a GPU would be compared with that of a product on a CPU."""
+    case = Case.from_config(load_tiny("MODEL.DEVICE", "meta"), 96, 96)
+    product = growth._smallest_product(case).step(None)
     assert product.device.type == "meta" and product.shape == (36, 1)
 
 
 def test_growth_is_judged_by_numbers():
-    growth = {
+    found = {
         "values": [500, 1000],
         "slopes": {"seconds": 1.954, "product_seconds": 1.9},
         "series": {"model_total_mb": [1500.0, 1980.4]},
     }
-    assert benchmark.judge_growth(growth) == (
+    assert growth.judge_growth(found) == (
         "The relation part's time grows with exponent 1.95, that of its smallest product with 1.90, pairs with 2; "
         "with 1000 queries the process with the whole model takes 1980 MB of the 4000 MB that 1000 queries may take."
     )
@@ -268,5 +285,5 @@ def test_growth_is_judged_by_numbers():
 
 def test_slope_of_a_power_law():
     # y = 5 x^2 where only the last two of four values count: the first two are far off.
-    assert benchmark.growth.slope([1, 2, 4, 8], [99.0, 99.0, 80.0, 320.0]) == pytest.approx(2)
-    assert math.isnan(benchmark.growth.slope([1, 2], [math.nan, math.nan]))
+    assert growth.slope([1, 2, 4, 8], [99.0, 99.0, 80.0, 320.0]) == pytest.approx(2)
+    assert math.isnan(growth.slope([1, 2], [math.nan, math.nan]))

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import Case, count_work
-from benchmarks.machine import count_bytes
+from benchmarks.case import Case
+from benchmarks.machine import count_bytes, count_work
 from egtr.config import load_config
 from egtr.hub.model_zoo import get_config_file
 from egtr.layers import MLP, MultiScaleDeformableAttention
@@ -71,7 +71,7 @@ def test_relations_of_a_model_are_dense():
         + ["MODEL.EGTR.TRANSFORMER.ENC_LAYERS", 1, "MODEL.EGTR.TRANSFORMER.DEC_LAYERS", 1],
     )
     mb = count_work(Case.from_config(cfg, 96, 128))["relations"]["mb"]
-    # Behind the sums over sources, two perceptrons of 36 pairs: 32 numbers in, 4 or 1 out, 32 x 32 weights between.
+    # After the sums over sources, two perceptrons of 36 pairs: 32 numbers in, 4 or 1 out, 32 x 32 weights between.
     heads = sum(36 * 32 + 32 * 32 + 32 + 32 * out + out + 36 * out for out in (4, 1))
     # Sources: queries and keys of the decoder layer, hidden states twice, 6 x 32 in and out, each with its weights.
     sources = 4 * (2 * 6 * 32 + 32 * 32 + 32)

@@ -1,4 +1,4 @@
-"""Stopwatch and scale measure what is known beforehand."""
+"""Times and amounts of memory that are known beforehand are measured right."""
 
 import os
 import time
@@ -7,7 +7,8 @@ from functools import partial
 import pytest
 import torch
 
-from benchmarks import Contestant, Memory, measure, measure_memory, measure_time
+from benchmarks import measure
+from benchmarks.measure import Contestant, Memory, measure_memory, measure_time
 from egtr.structures import EGTRError
 
 
@@ -41,7 +42,7 @@ def test_time_of_a_whole_and_of_its_part():
 
 
 def build_array(megabytes):
-    """A contestant that fills an array of that many MB, and lets it go."""
+    """Build a contestant that fills an array of that number of MB, and frees it."""
     return Contestant(lambda size: torch.ones(int(size * 250_000)).sum(), megabytes, 1)
 
 
