@@ -1,6 +1,7 @@
 """A model and its inputs, to measure."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -39,10 +40,8 @@ class Case:
         return cls(without_pretrained(cfg).dump(), height, width, batch)
 
     def cfg(self) -> CfgNode:
-        """Load the configuration from its YAML."""
-        cfg = get_egtr_cfg()
-        cfg.merge_from_other_cfg(CfgNode.load_cfg(self.config))
-        return cfg
+        """Return the configuration, as a copy that may be changed."""
+        return _load(self.config).clone()
 
     def with_opts(self, *opts: Any) -> "Case":
         """Return the same case with other values of some configuration keys (keys and values in turn)."""
@@ -84,6 +83,13 @@ class Case:
                 {"image": pixels, "height": height, "width": width, "instances": instances, "relations": relations}
             )
         return batch
+
+
+@cache
+def _load(config: str) -> CfgNode:
+    cfg = get_egtr_cfg()
+    cfg.merge_from_other_cfg(CfgNode.load_cfg(config))
+    return cfg
 
 
 def draw_queries(case: Case, device: torch.device, num_queries: int, gradient: bool = False) -> tuple:

@@ -1,30 +1,17 @@
-"""A model of some ten thousand parameters and the smallest run that trains it."""
+"""Tiny things for tests: a dataset on disk, and a run whose model has some ten thousand parameters."""
 
 import itertools
 import json
-import logging
-import threading
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
-import torch
-from detectron2.config import CfgNode
-from detectron2.engine import hooks
-
-from egtr.config import load_config
-from egtr.engine import EGTRTrainer
-from tests.running import Run
 
 
 @dataclass(frozen=True)
 class TinyDataset:
-    """A dataset on disk, registered as ``train``, ``val`` and ``test``."""
+    """A dataset on disk, registered by the names ``train``, ``val`` and ``test``."""
 
     root: Path
     train: str
@@ -42,7 +29,7 @@ def write_tiny_dataset(
     size: tuple[int, int] = (72, 96),
     seed: int = 0,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Draw coloured rectangles and write them with relations; returns the class and predicate names.
+    """Draw coloured rectangles and write them with relations; return the class and predicate names.
 
     Every image of (height, width) ``size`` has two to four objects, a colour per class, and one to three
     relations without duplicates. Splits train, val and test differ and have ``num_images`` images each.
@@ -87,6 +74,7 @@ def write_tiny_dataset(
     return classes, predicates
 
 
+# Keys and values of the smallest run. The fixture `tiny_options` adds the dataset.
 TINY = {
     "MODEL.META_ARCHITECTURE": "EGTR",
     "MODEL.DEVICE": "cpu",
@@ -128,95 +116,3 @@ TINY = {
     "TEST.SCENE_GRAPH.VIS_IMAGES": 0,
     "SEED": 0,
 }
-
-
-@pytest.fixture(scope="session")
-def tiny_options(tiny_dataset) -> dict:
-    """Key to value: a run on ``tiny_dataset``."""
-    return TINY | {"DATASETS.TRAIN": (tiny_dataset.train,), "DATASETS.TEST": (tiny_dataset.val,)}
-
-
-@pytest.fixture
-def make_cfg(tiny_options: dict, tmp_path: Path) -> Callable[..., CfgNode]:
-    """A function from changes, key to value, to the configuration of a tiny run into ``tmp_path / "run"``."""
-
-    def make(changes: dict | None = None) -> CfgNode:
-        torch.manual_seed(0)
-        options = tiny_options | {"OUTPUT_DIR": str(tmp_path / "run")} | (changes or {})
-        return load_config(opts=[word for pair in options.items() for word in pair])
-
-    return make
-
-
-@pytest.fixture
-def make_run(tiny_options: dict, tiny_dataset: TinyDataset, tmp_path: Path) -> Callable[..., Run]:
-    """A function from changes, key to value, and further words to a run that lasts until it is killed."""
-    rows = [
-        [name, "egtr", str(tiny_dataset.root / f"{split}.json"), str(tiny_dataset.root / "images")]
-        for name, split in (("mine_train", "train"), ("mine_val", "val"))
-    ]
-    options = tiny_options | {
-        "DATASETS.REGISTER": json.dumps(rows),
-        "DATASETS.TRAIN": ("mine_train",),
-        "DATASETS.TEST": (),
-        "SOLVER.MAX_ITER": 300,
-        "SOLVER.CHECKPOINT_PERIOD": 2,
-        "SOLVER.KEEP_CHECKPOINTS": 2,
-    }
-
-    def make(changes: dict | None = None, words: tuple[str, ...] = (), folder: Path = tmp_path) -> Run:
-        folder.mkdir(exist_ok=True)
-        return Run(folder, options | (changes or {}), list(words))
-
-    return make
-
-
-@pytest.fixture
-def make_trainer():
-    """A trainer that is not going to train: its writers are closed at the end."""
-    trainers = []
-
-    def make(cfg) -> EGTRTrainer:
-        trainers.append(EGTRTrainer(cfg))
-        return trainers[-1]
-
-    yield make
-    for trainer in trainers:
-        for hook in trainer._hooks:
-            if isinstance(hook, hooks.PeriodicWriter):
-                for writer in hook._writers:
-                    writer.close()
-
-
-@pytest.fixture(autouse=True)
-def restore_loggers() -> Iterator[None]:
-    """A run gives the libraries' loggers handlers of its own; other tests listen to these loggers."""
-    loggers = [logging.getLogger(name) for name in ("fvcore", "detectron2", "egtr")]
-    before = [(logger.propagate, logger.level, logger.handlers[:]) for logger in loggers]
-    yield
-    for logger, (propagate, level, handlers) in zip(loggers, before, strict=True):
-        logger.propagate, logger.level, logger.handlers = propagate, level, handlers
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *args) -> None:
-        pass
-
-
-@pytest.fixture
-def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], str]]:
-    """A function that puts a folder on a web server of this machine and returns its address."""
-    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "downloads"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    servers = []
-
-    def start(folder: Path) -> str:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(folder)))
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()

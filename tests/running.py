@@ -1,29 +1,75 @@
-"""Training runs in processes of their own, for tests that kill them."""
+"""Ways to run things in tests: in a process of its own, until it is killed, on a full disk, behind a web server."""
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+# Seconds in which a run makes some steps even on a busy machine.
+LONG = 300
+
+
+def run_python(*words: object, cwd: Path | None = None, search: Sequence[Path] = ()) -> subprocess.CompletedProcess:
+    """Run this Python in a process of its own, for tests of imports and of exit statuses.
+
+    Args:
+        words: its arguments, such as ``"-c", code``.
+        cwd: its working directory.
+        search: folders in which it looks for modules first. Without them it gets this process's PYTHONPATH.
+    """
+    environment = dict(os.environ)
+    if search:
+        environment["PYTHONPATH"] = os.pathsep.join(map(str, search))
+    command = [sys.executable, *map(str, words)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let no file of this process become larger than ``size`` bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args) -> None:
+        pass
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder by HTTP on this machine until the end of the block; yields its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def children(pid: int) -> list[int]:
-    """Processes that a process has started and that have not been waited for."""
+    """List the processes that a process has started and has not waited for."""
     with suppress(FileNotFoundError):
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return []
 
 
-# Seconds in which some steps are made even on a busy machine.
-LONG = 300
-
-
 class Run:
-    """A run of :mod:`benchmarks.soak.child` in a folder; ``losses`` are all that any of its processes wrote."""
+    """A training run of :mod:`benchmarks.soak.child` in a folder; ``losses`` are those of all its processes."""
 
     def __init__(self, folder: Path, options: dict, words: list[str]):
         self.folder, self.file, self.printed = folder / "run", folder / "losses.jsonl", folder / "printed.txt"
@@ -32,7 +78,7 @@ class Run:
 
     @contextmanager
     def start(self, launcher: Sequence[str] = ()) -> Iterator[subprocess.Popen]:
-        """The run, in a group of processes of its own, of which none is left in the end.
+        """Start the run in a group of processes of its own, and end all of them after the block.
 
         Args:
             launcher: words between python and the module to run, such as those of torchrun.
@@ -44,7 +90,7 @@ class Run:
         try:
             yield process
         finally:
-            # Those that torchrun starts are in groups of their own.
+            # The processes that torchrun starts are in groups of their own.
             for pid in [process.pid, *children(process.pid)]:
                 with suppress(ProcessLookupError):
                     os.killpg(pid, signal.SIGKILL)
@@ -52,10 +98,12 @@ class Run:
 
     @property
     def losses(self) -> list[tuple[int, float]]:
+        """(iteration, loss) of each step; a last line that is cut off is left out."""
         lines = self.file.read_text().splitlines(keepends=True) if self.file.exists() else []
         return [tuple(json.loads(line).values()) for line in lines if line.endswith("\n")]
 
     def wait_for(self, process: subprocess.Popen, number: int) -> None:
+        """Wait until the run has written ``number`` losses."""
         latest = time.monotonic() + LONG
         while len(self.losses) < number:
             assert process.poll() is None and time.monotonic() < latest, self.printed.read_text()

@@ -1,6 +1,7 @@
-"""Every configuration that comes with EGTR loads, and trains and evaluates one iteration."""
+"""Every configuration that comes with EGTR loads, and each model of them trains and evaluates one iteration."""
 
 import math
+from functools import cache
 
 import pytest
 
@@ -9,13 +10,31 @@ from egtr.engine import EGTRTrainer
 from egtr.hub.model_zoo import get_config_file, list_configs
 
 SMALL_FOLDERS = ("scenes/", "ablations/")
-# Ablations share their detector with vg150_egtr.yaml, so a tiny one will do.
+# Configurations whose model is that of another: only weights, schedule or data differ. The other one is trained.
+SAME_MODEL = {
+    "Base-EGTR.yaml": "vg150_egtr.yaml",
+    "Base-OIV6.yaml": "oiv6_egtr.yaml",
+    "Base-VG150.yaml": "vg150_egtr.yaml",
+    "oiv6_detector_finetune.yaml": "oiv6_detector.yaml",
+    "oiv6_egtr_finetune.yaml": "oiv6_egtr.yaml",
+    "scenes/Base-Scenes.yaml": "scenes/egtr.yaml",
+    "scenes/egtr_demo.yaml": "scenes/egtr_train.yaml",
+    "scenes_ablation.yaml": "scenes/egtr_train.yaml",
+    "vg150_detector_finetune.yaml": "vg150_detector.yaml",
+    "vg150_egtr_finetune.yaml": "vg150_egtr.yaml",
+}
+TRAINED = [name for name in list_configs() if name not in SAME_MODEL]
+# The whole detector of the paper takes long; vg150_egtr.yaml trains it. A tiny one serves all others that share it.
 TINY_DETECTOR = [
     "MODEL.EGTR.BACKBONE.NAME", "resnet10t", "MODEL.EGTR.BACKBONE.CHANNELS", [8, 8, 8, 16],
     "MODEL.EGTR.TRANSFORMER.HIDDEN_DIM", 32, "MODEL.EGTR.TRANSFORMER.ENC_LAYERS", 1,
     "MODEL.EGTR.TRANSFORMER.ENC_FFN_DIM", 32, "MODEL.EGTR.TRANSFORMER.DEC_FFN_DIM", 32,
 ]  # fmt: skip
 ABLATIONS = [name for name in list_configs() if name.startswith("ablations/")]
+WITH_TINY_DETECTOR = [
+    "oiv6_detector.yaml", "oiv6_egtr.yaml", "vg150_detector.yaml", "vg150_egtr_logit_adjustment.yaml",
+    "vg150_egtr_one_gpu.yaml", *ABLATIONS,
+]  # fmt: skip
 
 
 def param(name):
@@ -27,18 +46,36 @@ def test_there_are_configurations():
     assert {"scenes/detector.yaml", "scenes/egtr.yaml", "scenes/egtr_train.yaml", "vg150_egtr.yaml"} <= set(names)
 
 
+@cache
+def load_once(name):
+    return load_config(get_config_file(name))
+
+
+def load(name):
+    return load_once(name).clone()
+
+
 @pytest.mark.parametrize("name", list_configs())
 def test_loads(name):
-    cfg = load_config(get_config_file(name))
+    cfg = load(name)
     assert cfg.MODEL.META_ARCHITECTURE == "EGTR"
     # The order of channels and the mean go together: red is the brightest.
     red = {"RGB": 0, "BGR": 2}[cfg.INPUT.FORMAT]
     assert cfg.MODEL.PIXEL_MEAN[red] == pytest.approx(123.675)
 
 
-@pytest.mark.parametrize("name", [param(name) for name in list_configs()])
+@pytest.mark.parametrize(("name", "other"), SAME_MODEL.items())
+def test_the_other_one_has_the_same_model(name, other):
+    models = []
+    for cfg in (load(name), load(other)):
+        cfg.MODEL.WEIGHTS, cfg.MODEL.EGTR.BACKBONE.PRETRAINED = "", False
+        models.append((str(cfg.MODEL), cfg.INPUT.FORMAT))
+    assert models[0] == models[1] and other in TRAINED
+
+
+@pytest.mark.parametrize("name", [param(name) for name in TRAINED])
 def test_trains_one_iteration(name, make_tiny_dataset, tmp_path):
-    cfg = load_config(get_config_file(name))
+    cfg = load(name)
     data = make_tiny_dataset(
         num_images=2, num_classes=cfg.MODEL.EGTR.NUM_CLASSES, num_predicates=cfg.MODEL.EGTR.NUM_PREDICATES
     )
@@ -52,20 +89,16 @@ def test_trains_one_iteration(name, make_tiny_dataset, tmp_path):
         "INPUT.MIN_SIZE_TRAIN", (96,), "INPUT.MAX_SIZE_TRAIN", 128,
         "INPUT.MIN_SIZE_TEST", 96, "INPUT.MAX_SIZE_TEST", 128,
         "MODEL.EGTR.NUM_QUERIES", cfg.MODEL.EGTR.NUM_QUERIES if shipped else 20,
-        # What a former step or a download would bring; shipped weights stay.
+        # No weights of a former step or of a download; shipped weights stay.
         "MODEL.WEIGHTS", cfg.MODEL.WEIGHTS if shipped else "",
         "MODEL.EGTR.BACKBONE.PRETRAINED", False,
-        *(TINY_DETECTOR if name in ABLATIONS else []),
+        *(TINY_DETECTOR if name in WITH_TINY_DETECTOR else []),
     ])  # fmt: skip
     trainer = EGTRTrainer(cfg)
     trainer.resume_or_load(resume=False)
     results = trainer.train()
     assert math.isfinite(trainer.storage.latest()["total_loss"][0])
     assert "bbox" in results and ("sgdet" in results) == cfg.MODEL.EGTR.RELATION.ENABLED
-
-
-def load(name):
-    return load_config(get_config_file(name))
 
 
 def test_recipes_are_the_papers():

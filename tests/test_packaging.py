@@ -1,11 +1,8 @@
-"""The package as others get it: the wheel, what it declares, and what it says where Detectron2 is missing."""
+"""The package as others get it: the wheel, its metadata, and its error where Detectron2 is missing."""
 
 import email
 import json
-import os
 import re
-import shutil
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -14,10 +11,10 @@ import pytest
 from packaging.requirements import Requirement
 
 import egtr
+from egtr.hub import model_zoo
+from tests.running import run_python
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ["LICENSE", "MANIFEST.in", "README.md", "pyproject.toml", "setup.py"]
-FOLDERS = ["configs", "egtr", "projects"]
 SHIPPED = {
     "configurations": ["configs/**/*.yaml", "projects/EGTR/configs/**/*.yaml"],
     "weights": ["projects/EGTR/weights/*.safetensors", "projects/EGTR/weights/*.pth"],
@@ -32,41 +29,6 @@ class Block:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Block())
 """
-
-
-def python(code: str, cwd: Path, *search: Path) -> subprocess.CompletedProcess:
-    """Run code in a new interpreter that finds modules in ``search`` first."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, search))}
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel, built out of a copy so that nothing is left in the clone."""
-    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
-    for name in SOURCES:
-        shutil.copy(ROOT / name, source)
-    for name in FOLDERS:
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    # What a former build may have left there must not be shipped.
-    leftover = source / "build/lib/egtr/_resources/configs/gone.yaml"
-    leftover.parent.mkdir(parents=True)
-    leftover.touch()
-    command = [
-        sys.executable,
-        "-m",
-        "build",
-        "--wheel",
-        "--no-isolation",
-        "--outdir",
-        str(target),
-        str(source),
-    ]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
-    (path,) = target.iterdir()
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +50,7 @@ def test_wheel_holds_code_configs_weights_and_licence(wheel):
         shipped = {path.relative_to(ROOT).as_posix() for path in paths}
         assert shipped, f"the clone has no {kind}"
         assert {f"egtr/_resources/{name}" for name in shipped} <= names
-    assert not any("gone" in name or name.startswith(("tests", "tools")) for name in names)
+    assert not any("gone" in name or name.startswith(("benchmarks", "tests", "tools")) for name in names)
     assert f"egtr-{egtr.__version__}.dist-info/licenses/LICENSE" in names
 
 
@@ -114,32 +76,27 @@ def test_pins_lie_within_the_declared_ranges(metadata):
         assert need.specifier.contains(pins[need.name]), f"{need}, but requirements.txt pins {pins[need.name]}"
 
 
-def test_installed_wheel_works_outside_a_clone(wheel, tmp_path):
-    """Installed into a bare folder and used from another one, it finds its configurations and weights."""
-    site, scratch = tmp_path / "site", tmp_path / "scratch"
-    scratch.mkdir()
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
-    subprocess.run([*command, str(site), str(wheel)], check=True, capture_output=True)
+def test_installed_wheel_works_outside_a_clone(site, tmp_path):
+    """Used from another folder, it finds its configurations, with their bases, and its weights."""
     code = """
 import json
 import egtr
 from detectron2.config import get_cfg
 from detectron2.utils.file_io import PathManager
-from egtr import model_zoo
 from egtr.config import add_egtr_config
-for name in model_zoo.list_configs():
-    cfg = get_cfg()
-    add_egtr_config(cfg)
-    cfg.merge_from_file(model_zoo.get_config_file(name))
+from egtr.data.scenes import draw_scene
+from egtr.hub import model_zoo
+cfg = get_cfg()
+add_egtr_config(cfg)
+cfg.merge_from_file(model_zoo.get_config_file("ablations/no_gate.yaml"))
 weights = [PathManager.get_local_path(f"egtr://weights/{name}") for name in model_zoo.list_weights()]
 configs = [model_zoo.get_config_file(name) for name in model_zoo.list_configs()]
-from egtr.data.scenes import draw_scene
 (graph,) = egtr.predict("scenes", draw_scene(0, "test", 0)[0], "RGB")
 found = {"egtr": egtr.__file__, "configs": configs, "weights": weights, "graph": graph.filter(top_k=5).to_dict()}
 found["schema"] = egtr.SceneGraph.json_schema()["title"]
 print(json.dumps(found))
 """
-    result = python(code, scratch, site)
+    result = run_python("-c", code, cwd=tmp_path, search=[site])
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
     resources = site / "egtr/_resources"
@@ -148,8 +105,8 @@ print(json.dumps(found))
     relations = found["graph"]["relations"]
     assert len(relations) == 5 and {row["predicate"] for row in relations} <= set(found["graph"]["predicate_names"])
     assert found["schema"] == "EGTR scene graph"
-    assert len(found["configs"]) == len(egtr.hub.model_zoo.list_configs())
-    assert len(found["weights"]) == len(egtr.hub.model_zoo.list_weights()) > 0
+    assert len(found["configs"]) == len(model_zoo.list_configs())
+    assert len(found["weights"]) == len(model_zoo.list_weights()) > 0
     for path in found["configs"] + found["weights"]:
         original = ROOT / Path(path).relative_to(resources)
         assert Path(path).read_bytes() == original.read_bytes()
@@ -161,7 +118,7 @@ def test_setup_needs_nothing_but_setuptools(tmp_path):
         f"import os, runpy\nos.chdir({str(ROOT)!r})\nsys.argv = ['setup.py', '--name', '--version']\n"
         "runpy.run_path('setup.py', run_name='__main__')"
     )
-    result = python(code, tmp_path)
+    result = run_python("-c", code, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == ["egtr", egtr.__version__]
 
@@ -171,15 +128,15 @@ def test_missing_detectron2_gives_one_helpful_error(missing, tmp_path):
     code = """
 for use in (
     "import egtr; egtr.EGTR",
+    "import egtr; egtr.register()",
     "from egtr import get_egtr_cfg",
-    "import egtr.config",
-    "import egtr.data",
+    "from egtr import predict",
+    "from egtr.config import load_config",
+    "from egtr.data import build_train_loader",
     "from egtr.engine import launch",
-    "from egtr import model_zoo",
     "from egtr.modeling.criterion import SetCriterion",
     "from egtr.checkpoint import convert_name",
     "from egtr.layers import MLP",
-    "from egtr.visualization import draw_scene_graph",
     "from egtr.evaluation import SceneGraphEvaluator",
 ):
     try:
@@ -189,7 +146,7 @@ for use in (
     else:
         raise AssertionError(use)
 """
-    result = python(BLOCK.format(blocked=[missing]) + code, tmp_path, ROOT)
+    result = run_python("-c", BLOCK.format(blocked=[missing]) + code, cwd=tmp_path, search=[ROOT])
     assert result.returncode == 0, result.stderr
     hint = f"which this Python ({sys.executable}) does not have: there is no module {missing}.\n"
     assert result.stdout.count(hint) == result.stdout.count("->") == 11
@@ -208,7 +165,7 @@ truth = egtr.structures.GroundTruth(prediction.boxes, [0, 1], [[0, 1, 0]])
 print(evaluation.evaluate([prediction], [truth])["R@20"], SceneGraph.from_prediction(prediction))
 """
     blocked = ["torch", "torchvision", "timm", "detectron2", "fvcore", "iopath"]
-    result = python(BLOCK.format(blocked=blocked) + code, tmp_path, ROOT)
+    result = run_python("-c", BLOCK.format(blocked=blocked) + code, cwd=tmp_path, search=[ROOT])
     assert result.returncode == 0, result.stderr
     # The one annotated triplet is the one predicted.
     assert result.stdout.startswith("1.0 SceneGraph")
@@ -230,12 +187,15 @@ sys.meta_path.insert(0, OnlyFolder())
 import egtr
 egtr.EGTR
 """
-    result = python(code, tmp_path, ROOT)
+    result = run_python("-c", code, cwd=tmp_path, search=[ROOT])
     assert result.returncode != 0
     assert "detectron2 has that name but is not the package" in result.stderr
 
 
 def test_error_inside_detectron2_stays_as_it_is(tmp_path):
-    result = python(BLOCK.format(blocked=["fvcore"]) + "import egtr", tmp_path, ROOT)
+    (tmp_path / "detectron2").mkdir()
+    (tmp_path / "detectron2/__init__.py").write_text("import fvcore")
+    code = BLOCK.format(blocked=["fvcore"]) + "import egtr\negtr.EGTR"
+    result = run_python("-c", code, cwd=tmp_path, search=[tmp_path, ROOT])
     assert result.returncode != 0
     assert result.stderr.strip().splitlines()[-1].startswith("ModuleNotFoundError: No module named 'fvcore")
