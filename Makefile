@@ -27,7 +27,7 @@ demo: setup  ## train, evaluate and draw on the embedded dataset (at most 15 min
 test: setup  ## every test that is not slow
 	"$(BIN)/python" -m pytest -m "not slow" $(PYTEST)
 
-test-slow: setup  ## the slow tests alone
+test-slow: setup  ## only the slow tests
 	"$(BIN)/python" -m pytest -m slow $(PYTEST)
 
 test-all: setup  ## every test
@@ -42,8 +42,8 @@ lint: setup  ## ruff, the contract of imports, and plain English
 format: setup  ## ruff's formatter, in place
 	"$(BIN)/python" -m ruff format .
 
-# pip-audit has an environment of its own, so that it changes none of the versions that it looks at. Detectron2, which
-# is on no index, is left out; by --strict any other package that the service does not know of ends the audit.
+# pip-audit has an environment of its own, so that it changes none of the versions that it checks. Detectron2, which is
+# on no index, is left out; with --strict any other package that the service does not know ends the audit.
 audit: setup  ## known vulnerabilities of the installed packages, as the package index lists them
 	"$(BIN)/python" -m venv "$(VENV)/audit"
 	"$(VENV)/audit/bin/python" -m pip install --quiet pip-audit==2.10.1
@@ -53,4 +53,4 @@ audit: setup  ## known vulnerabilities of the installed packages, as the package
 
 clean:  ## remove build leftovers and caches; the environment, datasets/ and output/ stay
 	rm -rf build dist egtr.egg-info .pytest_cache .ruff_cache .hypothesis
-	find egtr tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find benchmarks egtr tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

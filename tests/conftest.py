@@ -121,6 +121,12 @@ def make_trainer() -> Iterator[Callable[["CfgNode"], "EGTRTrainer"]]:
                     writer.close()
 
 
+@pytest.fixture
+def without_plot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations do not draw the recall of predicates, which takes longer than a tiny run."""
+    monkeypatch.setattr("egtr.evaluation.plot.plot_predicate_recall", lambda *args, **kwargs: None)
+
+
 @pytest.fixture(autouse=True)
 def restore_loggers() -> Iterator[None]:
     """A run gives the libraries' loggers handlers of its own; other tests listen to these loggers."""

@@ -1,4 +1,4 @@
-"""What .ci/run runs, and that nothing of it outlives it; ``make`` is replaced."""
+"""The steps of .ci/run, and that none of its processes outlives it; ``make`` is replaced."""
 
 import os
 import signal
@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[1] / ".ci/run"
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / ".ci/run"
+HAS_DOCS = "\ndocs:" in (ROOT / "Makefile").read_text()
+STEPS = ["setup", "test", "test-slow", "lint", *(["docs"] if HAS_DOCS else []), "audit"]
 
 
 @pytest.fixture
@@ -57,19 +60,19 @@ def test_steps_and_clean_end(start, tmp_path):
     process = start("true")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
-    assert steps(output) == ["setup", "test", "test-slow", "lint", "audit"]
+    assert steps(output) == STEPS
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-@pytest.mark.parametrize("target", ["test", "test-slow", "lint"])
+@pytest.mark.parametrize("target", [step for step in STEPS if step not in ("setup", "audit")])
 def test_a_failure_is_reported_and_the_rest_still_runs(start, target):
     process = start(f'[ "$1" != {target} ]')
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert steps(output) == ["setup", "test", "test-slow", "lint", "audit"]
+    assert steps(output) == STEPS
 
 
-def test_an_audit_that_does_not_end_well_is_told_and_fails_nothing(start):
+def test_a_failed_audit_is_reported_and_fails_nothing(start):
     process = start('[ "$1" != audit ]')
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
@@ -121,15 +124,15 @@ def test_a_browser_is_installed_where_that_works(start, path_without_browser, ap
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
     assert says.format(path_without_browser) in output
-    assert steps(output) == ["setup", "test", "test-slow", "lint", "audit"]
+    assert steps(output) == STEPS
 
 
-# A child of make's own, whose number it leaves in a file; and what is left of its life.
+# A child of make, whose number is written to a file; make waits for it.
 LINGER = 'sleep 300 &\necho $! > "{file}.part"\nmv "{file}.part" "{file}"\nwait'
 
 
 def is_alive(number):
-    # A zombie that nobody has collected yet has ended.
+    # A zombie that has not been collected yet has ended.
     state = subprocess.run(["ps", "-o", "stat=", "-p", str(number)], capture_output=True, text=True, check=False)
     return state.stdout.strip() not in ("",) and not state.stdout.strip().startswith("Z")
 
@@ -155,7 +158,7 @@ def test_a_signal_ends_everything(start, tmp_path, number, status):
 
 def test_out_of_time(start, tmp_path):
     file = tmp_path / "number"
-    process = start(LINGER.format(file=file), limit=5)
+    process = start(LINGER.format(file=file), limit=3)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 124 and "out of time in: make setup" in output
     wait_until(lambda: not is_alive(int(file.read_text())))

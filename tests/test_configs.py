@@ -74,7 +74,7 @@ def test_the_other_one_has_the_same_model(name, other):
 
 
 @pytest.mark.parametrize("name", [param(name) for name in TRAINED])
-def test_trains_one_iteration(name, make_tiny_dataset, tmp_path):
+def test_trains_one_iteration(name, make_tiny_dataset, tmp_path, without_plot):
     cfg = load(name)
     data = make_tiny_dataset(
         num_images=2, num_classes=cfg.MODEL.EGTR.NUM_CLASSES, num_predicates=cfg.MODEL.EGTR.NUM_PREDICATES
