@@ -47,7 +47,7 @@ WORDS = {
     r"\bnobody\b": "no one, or who it is",
     r"\bwhoever\b": "who it is",
     r"\bso many\b": "the number",
-    r"\b(?<!leave )(?<!left )(?<!let )(?<!stand )[a-z]+ alone\b": "only",
+    r"\b(?<!leave )(?<!left )(?<!let )(?<!stand )(?!leave |left |let |stand )[a-z]+ alone\b": "only",
     r"\bpictures?\b": "image",
     r"\bdata sets?\b": "dataset",
 }
@@ -56,6 +56,7 @@ EXEMPT = {"CHANGELOG.md", "tools/check_english.py"}
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Print all faults; return the exit status, 1 if there are any."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", help="files to check (default: all that git tracks)")
     args = parser.parse_args(argv)
@@ -64,7 +65,8 @@ def main(argv: list[str] | None = None) -> int:
     ).split("\n")
     faults = [fault for name in names if name and (ROOT / name).is_file() for fault in check_file(name)]
     print(*faults, sep="\n", end="\n" if faults else "")
-    print(f"{len(faults)} sentences to rewrite" if faults else "plain English: nothing found")
+    plural = "" if len(faults) == 1 else "s"
+    print(f"{len(faults)} sentence{plural} to rewrite" if faults else "plain English: nothing found")
     return int(bool(faults))
 
 
