@@ -1,4 +1,4 @@
-"""Pages in a real browser, watched: what they ask for and what they complain about."""
+"""Pages in a real browser, whose requests and error messages are watched."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Browser, Page, expect
 
-# The first one there is serves; EGTR_BROWSER names another.
+# The first one that exists is used. EGTR_BROWSER names another.
 PROGRAMS = (
     "chromium",
     "chromium-browser",
@@ -15,8 +15,8 @@ PROGRAMS = (
     "google-chrome-stable",
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )
-# Without a sandbox, as containers run as root; without what a browser does on its own account; with a camera that
-# shows a test image, and that pages may use unasked.
+# Without a sandbox, since containers run as root; without requests of the browser's own; with a camera that shows a
+# test image, and that pages may use without asking.
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -25,25 +25,25 @@ FLAGS = (
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 )
-# What the background of our pages comes to.
+# The background of our pages.
 LIGHT, DARK = "rgb(243, 245, 247)", "rgb(21, 24, 28)"
-# Milliseconds that a page may take for one step, however busy the machine is; the five seconds that are usual are
-# too few for a model that is loaded meanwhile.
+# Milliseconds that a page may take for one step, however busy the machine is. The usual five seconds are too few
+# while a model is loaded.
 PATIENCE = 30_000
 expect.set_options(timeout=PATIENCE)
 
 
 def find_browser() -> str | None:
-    """The path of a Chromium or Chrome, or None."""
+    """Find the path of a Chromium or Chrome; None if there is none."""
     return os.environ.get("EGTR_BROWSER") or next(filter(None, map(shutil.which, PROGRAMS)), None)
 
 
 @contextmanager
 def watched_page(browser: Browser, url: str, *, served: bool = False, **context_options) -> Iterator[Page]:
-    """An open page; at the end it is an error if it asked for anything but itself, or said anything.
+    """Open a page. At the end it must have asked for nothing but itself, and have logged nothing.
 
     Args:
-        served: it may ask the server that it came from, whose address is ``url``, for more.
+        served: whether the page may ask the server at ``url``, which it came from, for more.
         context_options: of Playwright's ``new_context``, such as ``color_scheme`` or ``viewport``.
     """
     asked, said = [], []
@@ -56,7 +56,7 @@ def watched_page(browser: Browser, url: str, *, served: bool = False, **context_
         page.on("pageerror", lambda error: said.append(str(error)))
         page.goto(url)
         yield page
-        # What the document itself brings along is no request to anybody.
+        # Content of the document itself is no request to a server.
         sent = [address for address in asked if not address.startswith(("data:", "blob:"))]
         assert sent[0] == url and all(served and address.startswith(url) for address in sent[1:])
         assert said == []

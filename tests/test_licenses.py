@@ -1,4 +1,4 @@
-"""What `pip install egtr` brings along may be used, changed and sold by everybody."""
+"""Everyone may use, change and sell the packages that `pip install egtr` brings along."""
 
 import re
 from importlib import metadata
@@ -14,7 +14,7 @@ FORBIDDEN = re.compile(r"\b(A?GPL|GNU (Affero )?General Public|SSPL|non-?commerc
 
 
 def runtime_packages() -> list[str]:
-    """Names of all installed packages that egtr needs, and of those that they need; CUDA's are NVIDIA's own."""
+    """List all installed packages that egtr needs, directly or not, but CUDA's, which are NVIDIA's own."""
     found, waiting = set(), ["egtr"]
     while waiting:
         name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
@@ -39,7 +39,7 @@ def license_of(name: str) -> str:
 
 
 def _title_of_license_file(name: str) -> str:
-    """The first line of what a package brings along that says nothing of its license in its metadata."""
+    """Read the first line of the license file, for a package whose metadata does not name its license."""
     files = [path for path in metadata.files(name) or () if path.name.upper().startswith(("LICENSE", "COPYING"))]
     return files[0].read_text().strip().split("\n")[0] if files else ""
 

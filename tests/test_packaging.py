@@ -20,7 +20,7 @@ SHIPPED = {
     "weights": ["projects/EGTR/weights/*.safetensors", "projects/EGTR/weights/*.pth"],
 }
 
-# Makes modules unfindable, as if they were not installed.
+# Hides modules, as if they were not installed.
 BLOCK = """
 import sys
 class Block:

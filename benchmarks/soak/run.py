@@ -44,8 +44,8 @@ OPTIONS = {
     "TEST.EARLY_STOPPING_PATIENCE": 100,
     "TEST.SCENE_GRAPH.VIS_IMAGES": 0,
 }
-# The largest difference of a resumed run from the run without faults: relative to the loss, or to the largest value of
-# a weight.
+# The largest difference of a resumed run from the run without faults: relative to the loss, or to the largest value
+# of a weight.
 TOLERANCE = 1e-5
 STOP_SECONDS = 30
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
+from benchmarks.random_scenes import random_scene, random_training_counts
 from egtr.evaluation import PROTOCOLS, Protocol, Scorer
 from egtr.structures import GroundTruth
-from benchmarks.random_scenes import random_scene, random_training_counts
 
 PAGE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.random_scenes import random_scene
 from egtr.evaluation import NEVER, PROTOCOLS, REFERENCE, Scorer, evaluate, first_hits
 from egtr.structures import EGTRError, GroundTruth, TripletCounts, pairwise_iou
-from benchmarks.random_scenes import random_scene
 from tests.evaluation.scenes import A, B, nothing, predict, two_images
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from benchmarks.evaluation_literal import LiteralScorer
+from benchmarks.random_scenes import random_scene, random_training_counts
 from egtr.evaluation import Scorer
 from egtr.structures import GroundTruth
-from benchmarks.random_scenes import random_scene, random_training_counts
 
 # (queries, predicates, classes, objects, triplets, images): crowded small ones, where hits, ties of class and
 # wrong classes abound, and two of full size.

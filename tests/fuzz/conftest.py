@@ -1,4 +1,4 @@
-"""What holds for all fuzz tests."""
+"""Fixtures of all fuzz tests."""
 
 import logging
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """Many thousand inputs make many thousand warnings, all of which pytest would keep."""
+    """No logging: many thousand inputs make many thousand warnings, and pytest would keep them all."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)

@@ -1,7 +1,7 @@
-"""How long a fuzz test runs.
+"""The number of inputs of a fuzz test.
 
-By default each tries the same few inputs in every run. With ``EGTR_FUZZ_MINUTES=10`` each
-goes on for that time with inputs that nobody has tried before, and prints how many they were.
+By default each test tries the same few inputs in every run. With ``EGTR_FUZZ_MINUTES=10`` each continues for that
+time with new inputs, and prints their number.
 """
 
 import os
@@ -13,17 +13,17 @@ import hypothesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import SearchStrategy
 
-# Hypothesis looks at some hundred inputs of a kind before it begins with others.
+# Hypothesis tries some hundred inputs of a kind before it begins with others.
 _EXAMPLES_PER_ROUND = 500
 
 
 def fuzz(check: Callable[[Any], None], inputs: SearchStrategy, examples: int) -> None:
-    """Call ``check`` on inputs until one makes it raise, which is then made as simple as it can be and shown.
+    """Call ``check`` on inputs; an input that makes it raise is simplified as far as possible and shown.
 
     Args:
-        check: raises where something is wrong.
-        inputs: what to draw from.
-        examples: how many by default.
+        check: raises if something is wrong.
+        inputs: the strategy that draws inputs.
+        examples: the number of inputs by default.
     """
 
     def run(seed: int | None = None, **options: Any) -> None:

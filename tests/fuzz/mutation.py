@@ -1,11 +1,11 @@
-"""Valid content, a little changed: what a bad program, a bad disk or a bad person would make of it."""
+"""Valid content, a little changed, as by a bad program, a bad disk or a bad person."""
 
 import copy
 from typing import Any
 
 from hypothesis import strategies as st
 
-# What numbers, names and lists are not expected to be.
+# Unexpected numbers, names and lists.
 ODD_VALUES = [
     *(None, True, False, -1, 0, 1, 2, 7, 10**6, 2**31, 2**63, -(2**63) - 1, 10**400),
     *(0.5, -0.0, 1e308, float("nan"), float("inf"), -float("inf")),
@@ -34,7 +34,7 @@ odd_values = st.sampled_from(ODD_VALUES) | _nested
 
 @st.composite
 def mutated_json(draw, document: Any, changes: int = 4) -> Any:
-    """A JSON document in which up to ``changes`` values are replaced, left out, repeated, moved or renamed."""
+    """Change up to ``changes`` values of a JSON document: replace, remove, repeat, move or rename them."""
     root = [copy.deepcopy(document)]
     for _ in range(draw(st.integers(0, changes))):
         places = list(_places(root))
@@ -57,7 +57,7 @@ def mutated_json(draw, document: Any, changes: int = 4) -> Any:
 
 
 def _places(container: Any):
-    """All (container, key) below, outermost first."""
+    """List all (container, key) below, the outermost first."""
     keys = range(len(container)) if isinstance(container, list) else list(container)
     for key in keys:
         yield container, key
@@ -67,7 +67,7 @@ def _places(container: Any):
 
 @st.composite
 def mutated_bytes(draw, content: bytes, changes: int = 6) -> bytes:
-    """Content in which bits are flipped, bytes changed, inserted or lost, parts repeated, or the end is missing."""
+    """Flip bits of the content, change, insert or lose bytes, repeat parts, or cut off the end."""
     data = bytearray(content)
     for _ in range(draw(st.integers(0, changes))):
         place = draw(st.integers(0, max(len(data) - 1, 0)))

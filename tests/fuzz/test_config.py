@@ -1,4 +1,4 @@
-"""Configurations: whatever file and command line say, there is an EGTRError or a configuration with known keys."""
+"""Configurations: whatever file and command line say, there is an EGTRError or a configuration of known keys."""
 
 import shutil
 import tempfile
@@ -99,7 +99,7 @@ def _check_loading(files: Files, known: Mapping[str, Any]) -> None:
             DatasetCatalog.remove(name)
             MetadataCatalog.remove(name)
     assert _sections(cfg) == known
-    # What a run writes to config.yaml is read again.
+    # The config.yaml of a run can be read again.
     dumped = yaml.safe_load(cfg.dump())
     assert repr(yaml.safe_load(CfgNode(dumped).dump())) == repr(dumped)
 
@@ -109,7 +109,7 @@ def _sections(cfg: Any) -> Any:
 
 
 def test_configurations(monkeypatch, tmp_path):
-    # Where code that runs would leave its folder.
+    # Code that ran would leave its folder here.
     monkeypatch.chdir(tmp_path)
     known = _sections(get_egtr_cfg())
     fuzz(lambda files: _check_loading(files, known), _mutated_files(), examples=20)

@@ -1,4 +1,4 @@
-"""Prediction files: whatever is in them, there is an EGTRError or there are records that can be scored."""
+"""Prediction files: whatever they hold, there is an EGTRError, or there are records that can be scored."""
 
 import io
 import json
@@ -121,7 +121,7 @@ def _check_reading(content: bytes) -> None:
 
 
 def _check_scores(records: list, meta: PredictionMeta) -> None:
-    """What was read means something: everything in it is in range, so that scoring it goes without an error."""
+    """Check that every value that was read is in range, and that the records can be scored."""
     scorer = Scorer(["reference"], [1, 5], None)
     for _, prediction, truth in records:
         assert np.isfinite(prediction.relation).all() and np.isfinite(prediction.boxes).all()

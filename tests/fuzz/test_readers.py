@@ -1,4 +1,4 @@
-"""Readers of datasets: whatever the files hold, there is an EGTRError or something to train on."""
+"""Readers of datasets: whatever the files hold, there is an EGTRError, or there is a dataset to train on."""
 
 import json
 import math
@@ -152,7 +152,7 @@ def _check_reading(files: Files) -> None:
 
 
 def _check_records(records: list[dict[str, Any]], annotations: SceneGraphAnnotations, root: str) -> None:
-    """What training relies on holds for all records."""
+    """Check everything that training relies on, for all records."""
     num_classes, num_predicates = len(annotations.thing_classes), len(annotations.predicate_classes)
     assert len({record["image_id"] for record in records}) == len(records)
     for record in records:

@@ -1,4 +1,4 @@
-"""The weights that come with EGTR: they fit their configurations, are small, and do what is promised of them."""
+"""The weights that come with EGTR fit their configurations, are small, and have the promised accuracy."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_files_are_those_of_the_configurations_and_small():
     named = [load_config(get_config_file(f"scenes/{name}.yaml")).MODEL.WEIGHTS for name in ("egtr", "egtr_train")]
     assert named == ["egtr://weights/scenes_egtr.pth", "egtr://weights/scenes_detector.pth"]
     sizes = [Path(get_weights_file(name)).stat().st_size for name in CONFIG_OF]
-    # What stands for a large file in a repository is smaller than any model.
+    # A placeholder for a large file in a repository is smaller than any model.
     assert min(sizes) > 10**6 and sum(sizes) <= LIMIT
 
 
@@ -53,14 +53,14 @@ def test_a_file_fills_its_model(name):
 @pytest.fixture
 def scenes_test(tmp_path):
     """The default dataset's 400 test images, registered in place of those under DETECTRON2_DATASETS."""
-    # An image depends on seed, split and number alone: the other splits need not be drawn.
+    # An image depends only on seed, split and number, so the other splits need not be drawn.
     prepare_scenes(tmp_path / "scenes", sizes=(1, 1, 400))
     register_builtin_datasets(str(tmp_path))
     yield tmp_path / "scenes"
     register_builtin_datasets()
 
 
-# Python 3.12 and newer warn of forks in processes with threads, which test runners have.
+# Python 3.12 and newer warn of a fork in a process with threads, and test runners have threads.
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 @pytest.mark.slow
 def test_promised_accuracy(scenes_test, tmp_path):

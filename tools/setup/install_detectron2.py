@@ -3,12 +3,12 @@
 
     python tools/setup/install_detectron2.py
 
-A Detectron2 that is already there is left alone unless ``--force`` is given. Only the standard library and
-pip are needed.
+A Detectron2 that is already there stays as it is unless ``--force`` is given. The script needs only the standard
+library and pip.
 
 Where the files come from
 -------------------------
-Detectron2's makers publish no release on the Python package index. Somebody else's package there,
+Detectron2's makers publish no release on the Python package index. A package of another author there,
 ``sal-detectron2 0.7.2``, carries the sources of Detectron2's main branch of 2024-04-17 (commit a59f0563)
 together with a C++ extension that was compiled for one Python version on one platform. This script
 
@@ -20,8 +20,8 @@ together with a C++ extension that was compiled for one Python version on one pl
 
 None of the downloaded package's own code runs on the way. Operators that exist only in C++
 (``detectron2._C``: deformable convolution, rotated boxes, the fast COCO evaluation) are absent; EGTR uses
-none of them. Who wants them, or would rather not trust a third party's package, builds Detectron2 from its
-own repository: EGTR works with that just as well.
+none of them. If you want them, or do not want to trust a third party's package, build Detectron2 from its own
+repository: EGTR works with that just as well.
 """
 
 import argparse
@@ -58,7 +58,7 @@ REQUIRES = [
     "packaging",
     "setuptools<82",  # detectron2.model_zoo imports pkg_resources
 ]
-# The wheel is tagged for one Python version, but its Python files serve all: so its own tag is asked for.
+# The wheel is tagged for one Python version, but its Python files serve all versions: so pip asks for that tag.
 DOWNLOAD_OPTIONS = [
     "--no-deps",
     "--only-binary=:all:",
@@ -67,7 +67,7 @@ DOWNLOAD_OPTIONS = [
     "--abi=none",
     "--platform=any",
 ]
-# Per file: (text that must occur, text that takes its place).
+# File to (text that must occur, text that replaces it).
 FIXES = {
     "__init__.py": [('"0.7.2"', '"0.6"')],
     "layers/mask_ops.py": [("np.array(mask, copy=False)", "np.asarray(mask)")],
@@ -80,7 +80,7 @@ FIXES = {
 def find_installed():
     """Describe the Detectron2 that this Python already has ("version, folder"), or return None."""
     spec = importlib.util.find_spec("detectron2")
-    # A mere folder of that name has no origin: it is not the package.
+    # A folder of that name without the package has no origin.
     if spec is None or spec.origin is None:
         return None
     try:
@@ -116,7 +116,7 @@ def download(folder):
 
 
 def check_archive(archive):
-    """Refuse any file but the one that was tested."""
+    """Refuse every file but the tested one."""
     if not archive.is_file():
         raise SystemExit(f"install_detectron2: {archive}: there is no such file. Check the path given to --archive.")
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
@@ -207,7 +207,7 @@ def main(arguments=None):
             args.wheel_dir.mkdir(parents=True, exist_ok=True)
             print(f"install_detectron2: wrote {repack(archive, args.wheel_dir)}")
             return
-        # --force-reinstall here concerns this one wheel: --no-deps keeps everything else as it is.
+        # --force-reinstall concerns only this wheel: --no-deps keeps everything else as it is.
         if pip("install", "--no-deps", "--force-reinstall", repack(archive, repacked)) != 0:
             raise SystemExit(
                 "install_detectron2: pip could not install the repacked wheel (its message stands above)."

@@ -3,9 +3,9 @@
 
     python3 tools/setup/setup_env.py
 
-makes a virtual environment in ``.venv``, installs the versions pinned in ``requirements.txt``, then
-Detectron2 where it is missing, then EGTR itself (editable: the files of the clone are the ones that run). It
-ends by importing cv2. A second run finds everything in place and takes a moment.
+This makes a virtual environment in ``.venv`` and installs the versions pinned in ``requirements.txt``, then
+Detectron2 if it is missing, then EGTR itself (editable: the files of the clone are the ones that run). Finally it
+imports cv2. A second run finds everything in place and takes a moment.
 
 It needs Python 3.11 or newer, a network, and on Linux about 7 GB of disk (torch from the index is a CUDA
 build; it runs on the CPU as well). To use an environment of your own instead, one with a compiled Detectron2
@@ -23,7 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 
-# This file must parse on older Pythons too: it is the one that tells their users what to do.
+# This file must also parse on older Pythons: it tells their users what to do.
 MINIMUM = (3, 11)
 ROOT = Path(__file__).resolve().parents[2]
 PINS = ROOT / "requirements.txt"
@@ -59,7 +59,7 @@ def check_python():
 
 
 def python_of(venv):
-    """The interpreter of a virtual environment."""
+    """Return the interpreter of a virtual environment."""
     return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
@@ -77,7 +77,7 @@ def make_venv(venv):
     say(f"making {venv} with Python {sys.version.split()[0]}")
     status = subprocess.run([sys.executable, "-m", "venv", str(venv)], check=False).returncode
     if status != 0:
-        # A half-made folder would be taken for a whole one by the next run.
+        # The next run would take a half-made folder for a whole one.
         shutil.rmtree(str(venv), ignore_errors=True)
         raise SystemExit(
             "setup: python -m venv failed (its message stands above).\n"
@@ -86,7 +86,7 @@ def make_venv(venv):
 
 
 def fingerprint(venv):
-    """Hash of everything that decides what is installed."""
+    """Hash everything that decides what is installed."""
     digest = hashlib.sha256(f"{ROOT} {venv} {python_of(venv).resolve()}".encode())
     for name in DECIDING_FILES:
         digest.update((ROOT / name).read_bytes())
@@ -94,7 +94,7 @@ def fingerprint(venv):
 
 
 def read_stamp(stamp):
-    """What the last complete run noted, or nothing."""
+    """Read the notes of the last complete run; an empty dict if there are none."""
     try:
         return json.loads(stamp.read_text())
     except (OSError, ValueError):
@@ -106,7 +106,7 @@ def pip_install(python, *arguments):
 
 
 def opencv_pin(package):
-    """``package`` at the version that requirements.txt pins OpenCV to."""
+    """Pin ``package`` to the version of OpenCV in requirements.txt."""
     for line in PINS.read_text().splitlines():
         name, _, version = line.partition("#")[0].strip().partition("==")
         if name == OPENCV and version:
@@ -128,12 +128,12 @@ def install(python, opencv):
 
 
 def uninstall_opencv(python):
-    """Remove every OpenCV. Both packages own the folder cv2, so one must go before the other comes."""
+    """Remove every OpenCV: both packages own the folder cv2, so one must go before the other comes."""
     run(python, "-m", "pip", "--disable-pip-version-check", "uninstall", "--yes", OPENCV, OPENCV_HEADLESS)
 
 
 def import_error_of_cv2(python):
-    """The last line of what ``import cv2`` says, or None where it works."""
+    """Try ``import cv2``; return the last line of its error, or None if it works."""
     result = subprocess.run(
         [str(python), "-c", "import cv2"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
@@ -179,13 +179,13 @@ def main(arguments=None):
     args = parse_arguments(arguments)
     check_python()
     start = time.time()
-    # Not resolved: the folder may be a link to another disk.
+    # The path is not resolved: the folder may be a link to another disk.
     venv = Path(os.path.abspath(args.venv))
     python, stamp = python_of(venv), venv / "egtr-setup.json"
     make_venv(venv)
 
     done = read_stamp(stamp)
-    # An earlier run that had to fall back to the headless OpenCV has settled the question.
+    # An earlier run may have had to fall back to the headless OpenCV. Then it is used from then on.
     headless = args.opencv_headless or done.get("opencv") == OPENCV_HEADLESS
     opencv = OPENCV_HEADLESS if headless else OPENCV
     if done == {"fingerprint": fingerprint(venv), "opencv": opencv} and not args.force:
