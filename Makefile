@@ -42,8 +42,8 @@ lint: setup  ## ruff, the contract of imports, and plain English
 format: setup  ## ruff's formatter, in place
 	"$(BIN)/python" -m ruff format .
 
-# pip-audit has an environment of its own, so that it changes none of the versions that it checks. Detectron2, which is
-# on no index, is left out; with --strict any other package that the service does not know ends the audit.
+# pip-audit has an environment of its own, so that it changes none of the versions that it looks at. Detectron2, which
+# is on no index, is left out; by --strict any other package that the service does not know of ends the audit.
 audit: setup  ## known vulnerabilities of the installed packages, as the package index lists them
 	"$(BIN)/python" -m venv "$(VENV)/audit"
 	"$(VENV)/audit/bin/python" -m pip install --quiet pip-audit==2.10.1

@@ -35,7 +35,7 @@ def build_sampling(case: Case, queries: str, training: bool) -> dict[str, Contes
 
 
 def measure_sampling(case: Case, queries: str, training: bool, runs: int) -> dict[str, float]:
-    """Measure the median seconds of each contestant of :func:`build_sampling`."""
+    """Measure the median seconds of each of :func:`build_sampling`."""
     timings = measure_time(build_sampling(case, queries, training), runs)
     return {name: timing.seconds for name, timing in timings.items()}
 

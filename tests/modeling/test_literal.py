@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks.literal import make_literal
-from tests.golden_cases import GoldenCase
+from tests.golden_cases import SMALL, GoldenCase
 from tests.modeling import test_golden as golden
 from tests.modeling.models import image, small_model
 
@@ -28,12 +28,12 @@ VARIANTS = {
 }
 
 
-# Cases that differ in what the literal model computes. The others differ in losses or options that it does not hold.
-CASES = ["small", "small_two_stage"]
-CASES += [pytest.param(name, marks=pytest.mark.slow) for name in ("small_box_refine", "vg")]
+# Cases that differ in what the literal model computes; the others differ in losses or options beside it.
+FAST = ["small", "small_two_stage"]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in [*SMALL, "vg"] if name not in FAST]
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=[*FAST, *SLOW])
 def case(request):
     case = GoldenCase(request.param)
     case.model = make_literal(case.model)

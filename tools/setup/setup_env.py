@@ -106,7 +106,7 @@ def pip_install(python, *arguments):
 
 
 def opencv_pin(package):
-    """Pin ``package`` to the version of OpenCV in requirements.txt."""
+    """Give ``package`` the version of OpenCV in requirements.txt: the line ``package==version``."""
     for line in PINS.read_text().splitlines():
         name, _, version = line.partition("#")[0].strip().partition("==")
         if name == OPENCV and version:
