@@ -10,12 +10,12 @@ from typing import Any
 from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
 import numpy as np
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from egtr.data import build_triplet_counts
-from egtr.data.datasets.annotations import leaving_out_unsound
+from egtr.data.datasets import read_dataset
 from egtr.structures import EGTRError, GroundTruth, Prediction, TripletCounts
 
 from .bootstrap import check_bootstrap
@@ -105,10 +105,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
         self._count_missing = count_missing
         self._distributed = distributed
         metadata = None if dataset_name is None else MetadataCatalog.get(dataset_name)
-        if ground_truth is None:
-            records = (GroundTruth.from_dict(record) for record in DatasetCatalog.get(dataset_name))
-            ground_truth = {record.image_id: record for record in records}
-        self._ground_truth = ground_truth
+        self._ground_truth = _read_ground_truth(dataset_name) if ground_truth is None else ground_truth
         # Some datasets know their names only once they were read.
         self._class_names = metadata and metadata.get("thing_classes")
         self._predicate_names = predicate_names or (metadata and metadata.get("predicate_classes"))
@@ -122,18 +119,18 @@ class SceneGraphEvaluator(DatasetEvaluator):
         """Evaluator of a registered dataset as ``cfg.TEST.SCENE_GRAPH`` and DATALOADER.SKIP_BROKEN want it."""
         keys = cfg.TEST.SCENE_GRAPH
         has_relations = cfg.MODEL.EGTR.RELATION.ENABLED
-        with leaving_out_unsound(cfg.DATALOADER.SKIP_BROKEN):
-            return cls(
-                dataset_name,
-                protocols=keys.PROTOCOLS,
-                top_k=keys.TOPK,
-                training=_training_triplets(cfg) if has_relations else None,
-                bootstrap=keys.BOOTSTRAP,
-                output_dir=output_dir,
-                save_predictions=keys.SAVE_PREDICTIONS and has_relations,
-                count_missing=cfg.DATALOADER.SKIP_BROKEN,
-                distributed=distributed,
-            )
+        return cls(
+            dataset_name,
+            ground_truth=_read_ground_truth(dataset_name, cfg.DATALOADER.SKIP_BROKEN),
+            protocols=keys.PROTOCOLS,
+            top_k=keys.TOPK,
+            training=_training_triplets(cfg) if has_relations else None,
+            bootstrap=keys.BOOTSTRAP,
+            output_dir=output_dir,
+            save_predictions=keys.SAVE_PREDICTIONS and has_relations,
+            count_missing=cfg.DATALOADER.SKIP_BROKEN,
+            distributed=distributed,
+        )
 
     def reset(self) -> None:
         self._images: dict[Any, ScoredImage] = {}
@@ -309,6 +306,11 @@ class SceneGraphEvaluator(DatasetEvaluator):
 
     def _stem(self, what: str) -> str:
         return f"{what}_{self._dataset_name}" if self._dataset_name else what
+
+
+def _read_ground_truth(dataset_name: str, skip_broken: bool = False) -> dict[Any, GroundTruth]:
+    truths = map(GroundTruth.from_dict, read_dataset(dataset_name, skip_broken)[0])
+    return {truth.image_id: truth for truth in truths}
 
 
 def _training_triplets(cfg: CfgNode) -> TripletCounts | None:

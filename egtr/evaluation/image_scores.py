@@ -1,8 +1,9 @@
 """Scoring one image: everything that any metric needs of it, worked out once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -169,109 +170,123 @@ def check_values(prediction: Prediction) -> None:
         raise EGTRError("boxes holds one that ends before it begins; a box is x1, y1, x2, y2 in pixels")
 
 
+class _Rankings:
+    """The ranked triplets of one image under one choice of rows and object score, each ranked when first read."""
+
+    def __init__(self, entries: Entries, object_scores: np.ndarray, max_rank: int):
+        self.entries, self.object_scores, self.max_rank = entries, object_scores, max_rank
+
+    @cached_property
+    def constrained(self) -> RankedTriplets:
+        """The first triplets with graph constraint."""
+        return rank_candidates(self._constrained_candidates, self.max_rank, predicates_per_pair=1)
+
+    @cached_property
+    def unconstrained(self) -> RankedTriplets:
+        """The first triplets without graph constraint."""
+        return rank_candidates(self._unconstrained_candidates, self.max_rank)
+
+    @cached_property
+    def open_images(self) -> RankedTriplets:
+        """The candidates of the Open Images block."""
+        return rank_candidates(
+            self._unconstrained_candidates, MAX_CANDIDATES, PREDICATES_PER_PAIR, self_pairs=True
+        )
+
+    @cached_property
+    def _constrained_candidates(self) -> CandidatePairs:
+        return self._find_candidates(self.entries.constrained)
+
+    @cached_property
+    def _unconstrained_candidates(self) -> CandidatePairs:
+        if self.entries.unconstrained is self.entries.constrained:
+            return self._constrained_candidates
+        return self._find_candidates(self.entries.unconstrained)
+
+    def _find_candidates(self, record: Prediction) -> CandidatePairs:
+        # One list is long enough for all rankings of a record.
+        return candidate_pairs(record, self.object_scores, max(self.max_rank, MAX_CANDIDATES))
+
+
 class _Image:
-    """Intermediate results of one image, each computed when it is first asked for."""
+    """One image's part in all metrics, where protocols that agree in a convention share what depends on it."""
 
     def __init__(self, prediction: Prediction, ground_truth: GroundTruth, max_rank: int):
         self.prediction, self.truth, self.max_rank = prediction, ground_truth, max_rank
-        # The score that all rankings multiply in is another one for another protocol, the class is not.
+        # The object score depends on the protocol, the class does not.
         self.classes = prediction.logits.argmax(axis=1) if prediction.num_queries else np.zeros(0, dtype=np.int64)
         self._repeats_pairs = repeats_pairs(prediction)
-        self._known: dict[tuple, Any] = {}
+        self._entries: dict[str, Entries] = {}
+        self._object_scores: dict[str, np.ndarray] = {}
+        self._rankings: dict[tuple[str, str], _Rankings] = {}
+        self._matches: dict[tuple[float, bool], np.ndarray] = {}
+        self._ranks: dict[tuple, dict[str, np.ndarray]] = {}
+        self._open_images: dict[tuple, OpenImagesHits] = {}
 
     def object_scores(self, kind: str) -> np.ndarray:
-        """(N,) "softmax" or "sigmoid" scores of the queries' best classes."""
-        return self._once(("object scores", kind), lambda: self.prediction.object_scores(kind)[0])
+        """Compute the (N,) "softmax" or "sigmoid" scores of the queries' best classes."""
+        if kind not in self._object_scores:
+            self._object_scores[kind] = self.prediction.object_scores(kind)[0]
+        return self._object_scores[kind]
 
     def ranks(self, protocol: Protocol) -> dict[str, np.ndarray]:
-        """Kind of hit to the (T,) ranks of the first ones."""
-        key = ("ranks", self._ranking(protocol), self._overlap(protocol))
-        return self._once(key, lambda: self._ranks(protocol))
-
-    def _ranks(self, protocol: Protocol) -> dict[str, np.ndarray]:
-        ranks = {}
-        for prefix, constraint in (("", True), ("ng-", False)):
-            ranked = self._ranked(protocol, constraint)
-            ranks[f"{prefix}R"] = self._first_hits(ranked, protocol)
-            phrases = match_phrases(ranked, self.prediction.boxes, self.classes, self.truth, *self._overlap(protocol))
-            ranks[f"{prefix}phr-R"] = first_hits(phrases)
-        return ranks
+        """Find the ranks of the first hits: kind of hit to (T,) int32."""
+        rankings, overlap = self.rankings(protocol), _overlap(protocol)
+        key = (rankings, overlap)
+        if key not in self._ranks:
+            ranks = {}
+            for prefix, ranked in (("", rankings.constrained), ("ng-", rankings.unconstrained)):
+                ranks[f"{prefix}R"] = self._first_hits(ranked, protocol)
+                phrases = match_phrases(ranked, self.prediction.boxes, self.classes, self.truth, *overlap)
+                ranks[f"{prefix}phr-R"] = first_hits(phrases)
+            self._ranks[key] = ranks
+        return self._ranks[key]
 
     def ranks_among_annotated_pairs(self, protocol: Protocol) -> np.ndarray:
-        """(T,) ranks of first hits where only the pairs that are annotated are ranked, with graph constraint."""
-        record = self._entries(protocol).constrained
+        """Find the (T,) ranks of first hits if only annotated pairs are ranked, with graph constraint."""
+        rankings = self.rankings(protocol)
+        record = rankings.entries.constrained
         annotated = np.zeros((record.num_queries, record.num_queries), dtype=bool)
         annotated[self.truth.triplets[:, 0], self.truth.triplets[:, 1]] = True
         record = select_rows(record, annotated[record.pairs[:, 0], record.pairs[:, 1]])
-        candidates = self._find_candidates(record, protocol.object_score, self.max_rank)
+        candidates = candidate_pairs(record, rankings.object_scores, self.max_rank)
         return self._first_hits(rank_candidates(candidates, self.max_rank, predicates_per_pair=1), protocol)
 
     def open_images(self, protocol: Protocol) -> OpenImagesHits:
-        """What the Open Images block needs."""
-        key = ("open images", self._ranking(protocol), self._overlap(protocol), protocol.oi_plus_one)
-        return self._once(key, lambda: self._open_images(protocol))
+        """Compute the image's part in the Open Images block."""
+        rankings, plus_one = self.rankings(protocol), protocol.oi_plus_one
+        key = (rankings, _overlap(protocol), plus_one)
+        if key not in self._open_images:
+            matches = self._object_matches(protocol)
+            self._open_images[key] = score_candidates(
+                rankings.open_images, self.prediction.boxes, self.classes, self.truth, matches, plus_one
+            )
+        return self._open_images[key]
 
-    def _open_images(self, protocol: Protocol) -> OpenImagesHits:
-        ranked = self._once(
-            ("open images candidates", self._ranking(protocol)),
-            lambda: rank_candidates(
-                self._candidates(protocol, False), MAX_CANDIDATES, PREDICATES_PER_PAIR, self_pairs=True
-            ),
-        )
-        matches = self._object_matches(protocol)
-        return score_candidates(
-            ranked, self.prediction.boxes, self.classes, self.truth, matches, protocol.oi_plus_one
-        )
-
-    def _ranked(self, protocol: Protocol, constraint: bool) -> RankedTriplets:
-        return self._once(
-            ("ranked", self._ranking(protocol), constraint),
-            lambda: rank_candidates(
-                self._candidates(protocol, constraint), self.max_rank, predicates_per_pair=1 if constraint else None
-            ),
-        )
+    def rankings(self, protocol: Protocol) -> _Rankings:
+        """Return the rankings under the protocol's rows and object score."""
+        kind = protocol.entries if self._repeats_pairs else "all"
+        if kind not in self._entries:
+            self._entries[kind] = select_entries(self.prediction, kind)
+        key = (kind, protocol.object_score)
+        if key not in self._rankings:
+            scores = self.object_scores(protocol.object_score)
+            self._rankings[key] = _Rankings(self._entries[kind], scores, self.max_rank)
+        return self._rankings[key]
 
     def _first_hits(self, ranked: RankedTriplets, protocol: Protocol) -> np.ndarray:
         return first_hits(match_triplets(ranked, self._object_matches(protocol), self.truth.triplets))
 
     def _object_matches(self, protocol: Protocol) -> np.ndarray:
-        threshold, plus_one = self._overlap(protocol)
-        prediction, truth = self.prediction, self.truth
-        return self._once(
-            ("objects", threshold, plus_one),
-            lambda: match_objects(prediction.boxes, self.classes, truth.boxes, truth.classes, threshold, plus_one),
-        )
+        overlap = _overlap(protocol)
+        if overlap not in self._matches:
+            prediction, truth = self.prediction, self.truth
+            self._matches[overlap] = match_objects(
+                prediction.boxes, self.classes, truth.boxes, truth.classes, *overlap
+            )
+        return self._matches[overlap]
 
-    def _candidates(self, protocol: Protocol, constraint: bool) -> CandidatePairs:
-        entries = self._entries(protocol)
-        record = entries.constrained if constraint else entries.unconstrained
-        # One list is long enough for all rankings of a record.
-        length = max(self.max_rank, MAX_CANDIDATES)
-        # Records are kept in self._known, so that an id is not used again.
-        return self._once(
-            ("candidates", id(record), protocol.object_score),
-            lambda: self._find_candidates(record, protocol.object_score, length),
-        )
 
-    def _find_candidates(self, record: Prediction, object_score: str, length: int) -> CandidatePairs:
-        try:
-            return candidate_pairs(record, self.object_scores(object_score), length)
-        except EGTRError as error:
-            raise EGTRError(f"image {self.truth.image_id!r}: {error}") from error
-
-    def _entries(self, protocol: Protocol) -> Entries:
-        kind, _ = self._ranking(protocol)
-        return self._once(("entries", kind), lambda: select_entries(self.prediction, kind))
-
-    def _ranking(self, protocol: Protocol) -> tuple[str, str]:
-        """What a ranking depends on."""
-        return protocol.entries if self._repeats_pairs else "all", protocol.object_score
-
-    def _overlap(self, protocol: Protocol) -> tuple[float, bool]:
-        """What the overlap of boxes depends on."""
-        return protocol.iou_threshold, protocol.iou_plus_one
-
-    def _once(self, key: tuple, compute: Callable[[], Any]) -> Any:
-        if key not in self._known:
-            self._known[key] = compute()
-        return self._known[key]
+def _overlap(protocol: Protocol) -> tuple[float, bool]:
+    """Return the conventions that decide which boxes overlap."""
+    return protocol.iou_threshold, protocol.iou_plus_one

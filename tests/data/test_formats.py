@@ -99,7 +99,7 @@ def test_registered_by_the_name_of_the_format(tmp_path, forget, format):
         with pytest.raises(EGTRError, match=Path(file).name):
             DatasetCatalog.get("by_name")
         Path(file).unlink()
-        with pytest.raises(EGTRError, match=f"{Path(file).name} is missing, which dataset 'by_name' needs"):
+        with pytest.raises(EGTRError, match=f"{Path(file).name} is missing, but dataset 'by_name' needs it"):
             DatasetCatalog.get("by_name")
         Path(file).write_bytes(content)
     assert DatasetCatalog.get("by_name")[0] == first

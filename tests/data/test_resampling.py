@@ -1,9 +1,11 @@
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog
+from detectron2.data.samplers import RepeatFactorTrainingSampler
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,7 +45,7 @@ def test_a_set_without_relations_repeats_nothing():
 
 def test_images_come_as_often_as_they_are_worth():
     resampling = PredicateResampling.from_dataset_dicts(RECORDS, threshold=0.9)
-    sampler = resampling.build_sampler(RECORDS, seed=0)
+    sampler = RepeatFactorTrainingSampler(resampling.repeat_factors(RECORDS), seed=0)
     # An epoch has 3 + 4 * 1.5 + 5 * 1 = 14 images in the mean; count over about 500 of them.
     seen = np.bincount(list(itertools.islice(sampler, 7000)), minlength=10) / 500
     # Whole factors are kept in every epoch. A factor of 1.5 comes once or twice, at even odds: its mean over 500
@@ -85,7 +87,8 @@ def test_the_order_goes_on_from_any_batch(predicates_of, threshold, groups, skip
     resampling = PredicateResampling.from_dataset_dicts(records, threshold)
 
     def make():
-        return ResumableSampler(resampling.build_sampler(records, seed), 2, groups)
+        sampler = partial(RepeatFactorTrainingSampler, resampling.repeat_factors(records))
+        return ResumableSampler(sampler, seed, 2, groups)
 
     whole = list(itertools.islice(make(), 2 * (skip + 10)))
     resumed = make()

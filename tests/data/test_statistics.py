@@ -127,8 +127,8 @@ def test_one_changed_relation_is_counted(dataset, new_process):
 def test_files_that_change_while_they_are_read_are_not_kept(dataset, monkeypatch):
     count = statistics._count
 
-    def count_and_change(name):
-        counted = count(name)
+    def count_and_change(name, skip_broken):
+        counted = count(name, skip_broken)
         (dataset.root / "rel.json").write_text((dataset.root / "rel.json").read_text() + " ")
         return counted
 

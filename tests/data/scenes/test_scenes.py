@@ -21,7 +21,7 @@ from egtr.data.scenes.relations import look_at, relate
 from egtr.data.scenes.scene import Scene
 from egtr.structures import EGTRError
 
-TOOL = Path(__file__).resolve().parents[2] / "tools/prepare_scenes.py"
+TOOL = Path(__file__).resolve().parents[3] / "tools/prepare_scenes.py"
 SIZES = (18, 3, 2)
 # Python 3.12 and newer warn of forks in processes with threads, which test runners have.
 forks = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
