@@ -111,7 +111,9 @@ def check_resampling(cfg: CfgNode) -> None:
     if keys.METHOD not in METHODS:
         raise ConfigurationError(f"{section}.METHOD is {keys.METHOD!r}; choose one of {', '.join(METHODS)}")
     if not 0 < keys.THRESHOLD <= 1:
-        raise ConfigurationError(f"{section}.THRESHOLD is {keys.THRESHOLD}; it is a share of images, above 0 and at most 1")
+        raise ConfigurationError(
+            f"{section}.THRESHOLD is {keys.THRESHOLD}; it is a share of images, above 0 and at most 1"
+        )
     if not keys.DROP >= 0:
         raise ConfigurationError(f"{section}.DROP is {keys.DROP}; it must be 0 or more")
     sampler = cfg.DATALOADER.SAMPLER_TRAIN

@@ -78,8 +78,7 @@ def count_triplets(dataset_dicts: Iterable[dict[str, Any]], num_classes: int, nu
         num_predicates: R.
 
     Raises:
-        DataError: a class or predicate id does not fit C or R.
-        EGTRError: a relation names an object that is not there.
+        DataError: a class or predicate id does not fit C or R, or a relation names an object that is not there.
     """
     counter: Counter[tuple[int, int, int]] = Counter()
     for dataset_dict in dataset_dicts:

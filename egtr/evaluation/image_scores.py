@@ -1,4 +1,4 @@
-"""Scoring one image: everything that any metric needs of it, worked out once."""
+"""The scores of one image: everything that any metric needs of it, computed once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from egtr.structures import (
     EGTRError,
     GroundTruth,
     Prediction,
+    PredictionError,
     RankedTriplets,
     candidate_pairs,
     check_max_rank,
@@ -28,13 +29,13 @@ TASKS = ("sgdet", "sgcls", "predcls")
 
 
 class ObjectScores(NamedTuple):
-    """What object AP needs of one image's N queries.
+    """The part of one image's N queries that object AP needs.
 
     Attributes:
         boxes: (N, 4) float32, x1 y1 x2 y2 in pixels.
         queries, classes, scores: (D,) int32, int32, float32: the best (query, class) by sigmoid score.
         query_classes: (N,) int32, best class of each query.
-        query_scores: "softmax" and/or "sigmoid" to the (N,) float32 scores of the best classes.
+        query_scores: "softmax" or "sigmoid", or both, to the (N,) float32 scores of the best classes.
     """
 
     boxes: np.ndarray
@@ -45,25 +46,25 @@ class ObjectScores(NamedTuple):
     query_scores: dict[str, np.ndarray]
 
     def per_class(self) -> Detections:
-        """The best (query, class) by sigmoid score."""
+        """Return the best (query, class) by sigmoid score."""
         return Detections(self.boxes[self.queries], self.scores, self.classes)
 
     def per_query(self, object_score: str) -> Detections:
-        """One detection a query."""
+        """Return one detection for each query."""
         return Detections(self.boxes, self.query_scores[object_score], self.query_classes)
 
 
 @dataclass(frozen=True)
 class ImageScores:
-    """One image's part in every metric under some protocols, to be pickled and gathered: 10 kB for 200 queries.
+    """One image's part in every metric under some protocols. Pickled it has 10 kB for 200 queries.
 
     Attributes:
         ground_truth: T triplets.
         num_classes, num_predicates: C and R of the prediction.
-        has_pairs: some pair of two different queries was predicted.
+        has_pairs: True if some pair of two different queries was predicted.
         ranks: protocol name to kind of hit to (T,) int32, see :class:`~egtr.evaluation.recall.TripletTable`.
-        open_images: protocol name to what the Open Images block needs.
-        objects: what object AP needs.
+        open_images: protocol name to the image's part in the Open Images block.
+        objects: the image's part in object AP.
     """
 
     ground_truth: GroundTruth
@@ -82,27 +83,31 @@ def score_image(
     max_rank: int = 100,
     task: str = "sgdet",
 ) -> ImageScores:
-    """Hold one prediction against its ground truth.
+    """Compare one prediction with its ground truth.
 
-    Object scores, overlaps and rankings are worked out once for all metrics and all protocols that agree on them.
+    Object scores, overlaps and rankings are computed once for all metrics and all protocols that agree on them.
 
     Args:
         prediction: N queries, C classes, R predicates.
-        ground_truth: T triplets; with T = 0 the image has no influence on any metric of triplets.
+        ground_truth: T triplets. If T = 0, the image has no influence on metrics of triplets.
         protocols: scoring conventions.
-        max_rank: largest K of interest; triplets ranked behind it are not looked at.
+        max_rank: the largest K; triplets that rank lower are ignored.
         task: one of :data:`TASKS`.
 
     Raises:
-        EGTRError: the ground truth holds a class or a predicate that the prediction does not know; the prediction
-            holds NaN, infinity, values that are no probabilities or boxes that are none, or too few pairs for
-            ``max_rank``; in another task than "sgdet" queries are not the annotated objects, or pairs were left out.
+        PredictionError: the ground truth holds a class or a predicate that the prediction does not know; the
+            prediction holds NaN, infinity, values that are no probabilities, invalid boxes, or too few pairs for
+            ``max_rank``; or, in another task than "sgdet", queries are not the annotated objects, or pairs were left
+            out.
     """
-    check_prediction(prediction, ground_truth, task)
     try:
+        check_ground_truth(prediction, ground_truth)
+        check_values(prediction)
+        if task != "sgdet":
+            check_given_objects(prediction, ground_truth, task)
         check_max_rank(prediction, max(max_rank, MAX_CANDIDATES))
     except EGTRError as error:
-        raise EGTRError(f"image {ground_truth.image_id!r}: {error}") from error
+        raise PredictionError(f"image {ground_truth.image_id!r}: {error}") from error
     image = _Image(prediction, ground_truth, max_rank)
     ranks = {p.name: image.ranks(p) for p in protocols}
     if task != "sgdet":
@@ -127,34 +132,65 @@ def score_image(
     )
 
 
-def check_prediction(prediction: Prediction, ground_truth: GroundTruth, task: str) -> None:
-    """Raise EGTRError where a prediction cannot be held against a ground truth, see :func:`score_image`."""
-    image = f"image {ground_truth.image_id!r}"
-    for field, ids, count in (
-        ("classes", ground_truth.classes, prediction.logits.shape[1]),
-        ("triplets", ground_truth.triplets[:, 2], prediction.relation.shape[1]),
+def check_ground_truth(prediction: Prediction, ground_truth: GroundTruth) -> None:
+    """Check that a prediction knows all classes and predicates of its ground truth.
+
+    Raises:
+        PredictionError: it does not.
+    """
+    for what, ids, count in (
+        ("class", ground_truth.classes, prediction.logits.shape[1]),
+        ("predicate", ground_truth.triplets[:, 2], prediction.relation.shape[1]),
     ):
         if len(ids) and ids.max() >= count:
-            noun = "class" if field == "classes" else "predicate"
-            raise EGTRError(
-                f"ground truth of {image}: {field} holds {noun} {ids.max()}, but the "
-                f"prediction has only 0..{count - 1}; was the model made for another dataset?"
+            raise PredictionError(
+                f"the ground truth holds {what} {ids.max()}, but the prediction has only 0..{count - 1}; was the "
+                "model made for another dataset?"
             )
-    try:
-        check_values(prediction)
-    except EGTRError as error:
-        raise EGTRError(f"{image}: {error}") from error
-    if task != "sgdet" and prediction.num_queries != len(ground_truth.boxes):
-        raise EGTRError(
-            f"{image}: task {task!r} needs one query for each of the {len(ground_truth.boxes)} annotated objects, in "
-            f"their order, but the prediction has {prediction.num_queries}; score it as 'sgdet'"
+
+
+def check_columns(prediction: Prediction, num_classes: int | None, num_predicates: int | None, source: str) -> None:
+    """Check that a prediction has the expected numbers of classes and predicates.
+
+    Args:
+        prediction: C classes, R predicates.
+        num_classes, num_predicates: the expected C and R; None: any number.
+        source: the source of these numbers, for the message.
+
+    Raises:
+        PredictionError: C or R differs.
+    """
+    for field, found, expected in (
+        ("logits", prediction.logits.shape[1], num_classes),
+        ("relation", prediction.relation.shape[1], num_predicates),
+    ):
+        if expected is not None and found != expected:
+            raise PredictionError(
+                f"{field} has {found} columns, but {source} has {expected}; was the model made for another dataset?"
+            )
+
+
+def check_given_objects(prediction: Prediction, ground_truth: GroundTruth, task: str) -> None:
+    """Check that queries are the annotated objects and no pair is missing, as "sgcls" and "predcls" need.
+
+    Raises:
+        PredictionError: they are not.
+    """
+    if prediction.num_queries != len(ground_truth.boxes):
+        raise PredictionError(
+            f"task {task!r} needs one query for each of the {len(ground_truth.boxes)} annotated objects, in their "
+            f"order, but the prediction has {prediction.num_queries}; score it as 'sgdet'"
         )
-    if task != "sgdet" and prediction.max_rank is not None:
-        raise EGTRError(f"{image}: task {task!r} looks at every pair, but the prediction leaves some out")
+    if prediction.max_rank is not None:
+        raise PredictionError(f"task {task!r} needs every pair, but the prediction leaves some out")
 
 
 def check_values(prediction: Prediction) -> None:
-    """Raise EGTRError, naming the field, where a prediction holds numbers that mean nothing."""
+    """Check that a prediction holds meaningful numbers.
+
+    Raises:
+        PredictionError: names the field that holds NaN, infinity, values that are no probabilities or invalid boxes.
+    """
     for field in ("logits", "boxes", "connectivity", "relation"):
         values = getattr(prediction, field)
         if values.size == 0:
@@ -162,12 +198,12 @@ def check_values(prediction: Prediction) -> None:
         # NaN is both the least and the greatest.
         low, high = values.min(), values.max()
         if not (np.isfinite(low) and np.isfinite(high)):
-            raise EGTRError(f"{field} holds NaN or infinity; has the model's training diverged?")
+            raise PredictionError(f"{field} holds NaN or infinity; has the model's training diverged?")
         # Probabilities of other systems may pass 1 by a rounding error.
         if field in ("connectivity", "relation") and (low < 0 or high > 1 + 1e-6):
-            raise EGTRError(f"{field} lies in {low:g}..{high:g}; these are probabilities in 0..1, not logits")
+            raise PredictionError(f"{field} lies in {low:g}..{high:g}; these are probabilities in 0..1, not logits")
     if (prediction.boxes[:, 2:] < prediction.boxes[:, :2]).any():
-        raise EGTRError("boxes holds one that ends before it begins; a box is x1, y1, x2, y2 in pixels")
+        raise PredictionError("boxes holds one that ends before it begins; a box is x1, y1, x2, y2 in pixels")
 
 
 class _Rankings:
@@ -189,9 +225,7 @@ class _Rankings:
     @cached_property
     def open_images(self) -> RankedTriplets:
         """The candidates of the Open Images block."""
-        return rank_candidates(
-            self._unconstrained_candidates, MAX_CANDIDATES, PREDICATES_PER_PAIR, self_pairs=True
-        )
+        return rank_candidates(self._unconstrained_candidates, MAX_CANDIDATES, PREDICATES_PER_PAIR, self_pairs=True)
 
     @cached_property
     def _constrained_candidates(self) -> CandidatePairs:

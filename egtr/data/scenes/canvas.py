@@ -20,7 +20,7 @@ Point = tuple[int, int]
 
 
 def shade(color: Color, percent: int) -> Color:
-    """``color`` (RGB, 0..255) made darker (``percent`` < 100) or lighter (> 100, towards white)."""
+    """Make ``color`` (RGB, 0..255) darker (``percent`` < 100) or lighter (> 100, towards white)."""
     if percent <= 100:
         return tuple(c * percent // 100 for c in color)
     return tuple(c + (255 - c) * (percent - 100) // 100 for c in color)
@@ -177,7 +177,7 @@ class Pen:
         return (units * self.size + 50) // 100
 
     def at(self, u: int, v: int) -> Point:
-        """The pixel of the point (u, v)."""
+        """Return the pixel of the point (u, v)."""
         return self.x + (-1 if self.flip else 1) * self.length(u), self.y - self.length(v)
 
     def polygon(self, points: list[Point], color: Color, edge: bool = True) -> None:
@@ -194,7 +194,7 @@ class Pen:
         self.oval(u, v, radius, radius, color, edge)
 
     def dot(self, u: int, v: int, color: Color = INK, radius: int = 1) -> None:
-        """A dot of ``radius`` pixels, whatever the size of the figure."""
+        """Draw a dot of ``radius`` pixels, whatever the size of the figure."""
         self.layer.oval(self.at(u, v), (radius, radius), color)
 
     def limb(self, points: list[Point], width: int, color: Color, edge: bool = True) -> None:

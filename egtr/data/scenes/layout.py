@@ -78,7 +78,7 @@ def _back_row(scene: Scene, k: int) -> None:
 
 
 def compose(rng: np.random.RandomState) -> Scene:
-    """Pick a setting, the image's size (H and W in 208..288 pixels) and the cast, and place everybody.
+    """Pick a setting, the image's size (H and W in 208..288 pixels) and the cast, and place all figures.
 
     Sizes of figures share the factor ``k``, in percent, so that the figures of one image fit together.
     """
