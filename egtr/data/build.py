@@ -19,7 +19,7 @@ from detectron2.data.build import trivial_batch_collator, worker_init_reset_seed
 from detectron2.data.common import ToIterableDataset
 from detectron2.data.samplers import InferenceSampler, RepeatFactorTrainingSampler, TrainingSampler
 from detectron2.utils import comm
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader
 
 from egtr.structures import ConfigurationError, DataError, TripletCounts, not_crowd
 
@@ -58,7 +58,7 @@ class TrainLoader(DataLoader):
         self.skipped = images if isinstance(images, SkipBroken) else None
 
 
-def build_train_loader(cfg: CfgNode) -> DataLoader:
+def build_train_loader(cfg: CfgNode) -> TrainLoader:
     """Build the endless training loader over ``cfg.DATASETS.TRAIN``, with :class:`SceneGraphMapper`.
 
     DATALOADER.FILTER_EMPTY_ANNOTATIONS drops whole images without objects. In the other images no annotation is
@@ -70,8 +70,7 @@ def build_train_loader(cfg: CfgNode) -> DataLoader:
     With DATALOADER.SKIP_BROKEN other images take the places of broken ones (:func:`skipped_by` counts them).
 
     Returns:
-        A :class:`TrainLoader`, or Detectron2's loader for a dataset with an order of its own (``IterableDataset``).
-        Each batch is a list of SOLVER.IMS_PER_BATCH / processes mapped dicts.
+        An iterable over batches, each a list of SOLVER.IMS_PER_BATCH / processes mapped dicts.
 
     Raises:
         ConfigurationError: DATASETS.TRAIN is empty or does not match the model; SOLVER.IMS_PER_BATCH cannot be
@@ -91,8 +90,6 @@ def build_train_loader(cfg: CfgNode) -> DataLoader:
         )
     mapper = SceneGraphMapper(cfg, is_train=True)
     records, num_unsound = _read_training_set(cfg)
-    if isinstance(records, IterableDataset):
-        return build_detection_train_loader(cfg, mapper=mapper, dataset=records)
     # Detectron2 draws a seed here. It stays drawn even where it is not used, since augmentations in this process
     # draw from the same generator.
     sampler = build_detection_train_loader.from_config(cfg, mapper=mapper, dataset=records)["sampler"]
@@ -116,20 +113,17 @@ def build_train_loader(cfg: CfgNode) -> DataLoader:
     return TrainLoader(mapped, order, cfg.DATALOADER.NUM_WORKERS)
 
 
-def _read_training_set(cfg: CfgNode) -> tuple[Any, int]:
+def _read_training_set(cfg: CfgNode) -> tuple[list[dict[str, Any]], int]:
     """Read all of DATASETS.TRAIN; return the records, and how many images have unsound annotations."""
     names = cfg.DATASETS.TRAIN
     parts, left_out = zip(*(read_dataset(name, cfg.DATALOADER.SKIP_BROKEN) for name in names), strict=True)
-    num_unsound = sum(map(len, left_out))
-    if isinstance(parts[0], Dataset):
-        return parts[0] if len(parts) == 1 else ConcatDataset(parts), num_unsound
     records = list(chain.from_iterable(parts))
     if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
         records = [record for record in records if not_crowd(record.get("annotations", ())).any()]
     if not records:
         raise DataError(f"DATASETS.TRAIN {names}: no image is left to train on; name a dataset with objects")
     print_instances_class_histogram(records, MetadataCatalog.get(names[0]).thing_classes)
-    return records, num_unsound
+    return records, sum(map(len, left_out))
 
 
 def _as_it_is(value: Any, seed: int | None = None) -> Any:
@@ -178,13 +172,12 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
     check_registered(dataset_name)
     mapper = SceneGraphMapper(cfg, is_train=False)
     records, _ = read_dataset(dataset_name, cfg.DATALOADER.SKIP_BROKEN)
-    if not isinstance(records, IterableDataset):
-        if not len(records):
-            raise DataError(f"Dataset {dataset_name!r} has no image, so there is nothing to evaluate.")
-        if cfg.DATALOADER.SKIP_BROKEN:
-            mapped = SkipBroken(DatasetFromList(records, copy=False), mapper, replace=False)
-            # From an iterable dataset Detectron2 drops each image that its mapper turns into None.
-            records, mapper = ToIterableDataset(mapped, InferenceSampler(len(records))), _as_it_is
+    if not records:
+        raise DataError(f"Dataset {dataset_name!r} has no image, so there is nothing to evaluate.")
+    if cfg.DATALOADER.SKIP_BROKEN:
+        mapped = SkipBroken(DatasetFromList(records, copy=False), mapper, replace=False)
+        # From an iterable dataset Detectron2 drops each image that its mapper turns into None.
+        records, mapper = ToIterableDataset(mapped, InferenceSampler(len(records))), _as_it_is
     return build_detection_test_loader(records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
 
 

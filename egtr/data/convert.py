@@ -179,7 +179,7 @@ def write_dataset(
             paths = [os.path.join(folder, os.path.basename(path)) for path in finished]
             existing = [path for path in paths if os.path.exists(path)]
             if existing and not overwrite:
-                raise WriteError(f"{', '.join(existing)}: exists already; --overwrite replaces such files")
+                raise WriteError(f"{', '.join(existing)}: there already; --overwrite replaces such files")
             for path in existing:
                 if any(os.path.realpath(path) == os.path.realpath(part.source) for part in splits.values()):
                     raise WriteError(f"{path}: was read and would be replaced; choose another --output")

@@ -183,7 +183,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
                     )
                 if self._predicate_names is not None:
                     names = f"{self._dataset_name or 'predicate_names'} (MODEL.EGTR.NUM_PREDICATES)"
-                    check_columns(prediction, None, len(self._predicate_names), names)
+                    check_columns(prediction, None, len(self._predicate_names), names, f"image {image_id!r}: ")
             self._score(image_id, _to_detections(output["instances"]), prediction)
 
     def _score(self, image_id: Any, detections: Detections, prediction: Prediction | None) -> None:

@@ -138,24 +138,27 @@ def check_ground_truth(prediction: Prediction, ground_truth: GroundTruth) -> Non
     Raises:
         PredictionError: it does not.
     """
-    for what, ids, count in (
-        ("class", ground_truth.classes, prediction.logits.shape[1]),
-        ("predicate", ground_truth.triplets[:, 2], prediction.relation.shape[1]),
+    for field, what, ids, count in (
+        ("classes", "class", ground_truth.classes, prediction.logits.shape[1]),
+        ("triplets", "predicate", ground_truth.triplets[:, 2], prediction.relation.shape[1]),
     ):
         if len(ids) and ids.max() >= count:
             raise PredictionError(
-                f"the ground truth holds {what} {ids.max()}, but the prediction has only 0..{count - 1}; was the "
+                f"ground truth: {field} holds {what} {ids.max()}, but the prediction has only 0..{count - 1}; was the "
                 "model made for another dataset?"
             )
 
 
-def check_columns(prediction: Prediction, num_classes: int | None, num_predicates: int | None, source: str) -> None:
+def check_columns(
+    prediction: Prediction, num_classes: int | None, num_predicates: int | None, source: str, where: str = ""
+) -> None:
     """Check that a prediction has the expected numbers of classes and predicates.
 
     Args:
         prediction: C classes, R predicates.
         num_classes, num_predicates: the expected C and R; None: any number.
         source: the source of these numbers, for the message.
+        where: begins the message.
 
     Raises:
         PredictionError: C or R differs.
@@ -166,7 +169,8 @@ def check_columns(prediction: Prediction, num_classes: int | None, num_predicate
     ):
         if expected is not None and found != expected:
             raise PredictionError(
-                f"{field} has {found} columns, but {source} has {expected}; was the model made for another dataset?"
+                f"{where}{field} has {found} columns, but {source} has {expected}; was the model made for another "
+                "dataset?"
             )
 
 
@@ -182,7 +186,7 @@ def check_given_objects(prediction: Prediction, ground_truth: GroundTruth, task:
             f"order, but the prediction has {prediction.num_queries}; score it as 'sgdet'"
         )
     if prediction.max_rank is not None:
-        raise PredictionError(f"task {task!r} needs every pair, but the prediction leaves some out")
+        raise PredictionError(f"task {task!r} looks at every pair, but the prediction leaves some out")
 
 
 def check_values(prediction: Prediction) -> None:

@@ -129,7 +129,7 @@ def score_predictions(
                 truth = annotations.records[image_id]
                 # Without names in the file, its records could be of another dataset.
                 numbers = len(annotations.class_names), len(annotations.predicate_names)
-                check_columns(prediction, *numbers, annotations.name)
+                check_columns(prediction, *numbers, annotations.name, f"image {image_id!r}: ")
             scores[image_id] = scorer.score(prediction, truth)
         except EGTRError as error:
             raise PredictionError(f"{path}: {error}") from error

@@ -37,8 +37,8 @@ class Scorer:
             protocols: scoring conventions, by name or your own.
             top_k: the K of R@K and similar metrics, positive.
             training: triplets of the training set, for zero-shot recall and groups of predicates.
-            task: the input of the model: "sgdet" only the image, "sgcls" also the boxes of all objects, "predcls" also
-                their classes.
+            task: the input of the model: "sgdet" only the image, "sgcls" also the boxes of all objects, "predcls"
+                also their classes.
             zero_shot: the triplets of zero-shot recall, for comparison with published numbers that used a fixed
                 list; None: all triplets that ``training`` does not hold.
 
@@ -61,8 +61,8 @@ class Scorer:
         """
         for name, counts in (("training", self.training), ("zero_shot", self.zero_shot)):
             if counts is not None:
-                source = f"{name}, for image {ground_truth.image_id!r},"
-                check_columns(prediction, counts.num_classes, counts.num_predicates, source)
+                where = f"image {ground_truth.image_id!r}: "
+                check_columns(prediction, counts.num_classes, counts.num_predicates, name, where)
         return score_image(prediction, ground_truth, self.protocols, max(self.top_k), self.task)
 
     def summarize(self, scores: Sequence[ImageScores], bootstrap: int = 0) -> dict[str, dict[str, Any]]:

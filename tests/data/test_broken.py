@@ -175,6 +175,9 @@ def test_test_loader_leaves_broken_images_out(cfg, workers):
     cfg.DATALOADER.NUM_WORKERS = workers
     loaded = list(itertools.chain.from_iterable(build_test_loader(cfg, cfg.DATASETS.TEST[0])))
     assert sorted(mapped["image_id"] for mapped in loaded) == [1, 4, 5, 7]
+
+
+def test_without_skipping_the_first_broken_image_is_an_error(cfg):
     cfg.DATALOADER.SKIP_BROKEN = False
     with pytest.raises(EGTRError, match=r"000002\.png: cannot be read"):
         list(build_test_loader(cfg, cfg.DATASETS.TEST[0]))

@@ -5,7 +5,7 @@ from functools import partial
 
 from detectron2.data.common import AspectRatioGroupedDataset
 from detectron2.data.samplers import TrainingSampler
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egtr.data.sampler import ResumableSampler
@@ -28,6 +28,7 @@ def test_by_hand():
     assert list(sampler) == [3, 1, 2, 9]
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.integers(0, 1), min_size=1, max_size=9), st.integers(1, 4), st.integers(0, 20), st.integers(0, 2**31)
 )

@@ -176,7 +176,7 @@ def test_malformed_entries(tmp_path, arrays, words):
     [
         ({"height": 5, "width": 5}, 'image_data.json: entry 1: field "image_id" is missing or not an id'),
         (None, "image_data.json: entry 1"),
-        ({"image_id": 2, "height": 5}, 'image_data.json: image id 2, fields "height" and "width" are 5, None'),
+        ({"image_id": 2, "height": 5}, 'image_data.json: image id 2, field "width" is missing or no size: None'),
     ],
 )
 def test_malformed_image_data(tmp_path, record, words):

@@ -133,7 +133,7 @@ def test_what_the_scorer_refuses_is_named_with_the_file(tmp_path):
 def test_another_data_set_is_noticed_where_the_file_names_nothing(tmp_path):
     path = write(tmp_path / "p")
     for names, message in (
-        ({"predicates": PREDICATES[:3]}, "image 'b': relation has 4 columns, but my_set names 3"),
+        ({"predicates": PREDICATES[:3]}, "image 'b': relation has 4 columns, but my_set has 3"),
         ({"classes": [*CLASSES, "cat"]}, "image 'b': logits has 3 columns, but my_set names 4"),
     ):
         with pytest.raises(EGTRError, match=f"{path}: {message}"):

@@ -118,7 +118,7 @@ def test_an_exception_keeps_what_was_written_and_reading_says_that_more_was_to_c
         with pytest.raises(EGTRError, match=rf"{name}: process 0 of 1 did not write all .* \(--partial\)"):
             read_predictions(tmp_path / name)
         assert [image_id for image_id, _, _ in read_predictions(tmp_path / name, partial=True)] == [0, 1, 2]
-        assert not list(tmp_path.rglob("*.incomplete"))
+        assert not list(tmp_path.rglob("*.part"))
 
 
 def test_a_killed_process_loses_the_open_part_alone(tmp_path):
@@ -137,7 +137,7 @@ os._exit(9)
     assert sorted(os.listdir(tmp_path / "p")) == [
         "part-0000-00000.npz",
         "part-0000-00001.npz",
-        "part-0000-00002.npz.incomplete",
+        "part-0000-00002.npz.part",
     ]
     with pytest.raises(EGTRError, match="did not write all"):
         read_predictions(tmp_path / "p")
@@ -187,7 +187,7 @@ def test_a_refused_record_leaves_the_writer_working(tmp_path):
             writer.write(5, replace(prediction, image_size=(100.0, 120.0)), truth)
         with pytest.raises(EGTRError, match="image 1: it was written before"):
             writer.write(1, prediction, truth)
-        with pytest.raises(EGTRError, match="image 4: logits has 2 columns, but meta names 3"):
+        with pytest.raises(EGTRError, match="image 4: logits has 2 columns, but meta has 3"):
             writer.write(4, *random_record(0, num_classes=2))
         writer.write(3, prediction, truth)
     assert list(list_images(tmp_path / "p.npz")) == [1, 3]
@@ -275,8 +275,8 @@ def test_the_sound_file_is_read(members, tmp_path):
         ("1/image_id", np.array([1, 2]), "record 1: image_id is an array"),
         ("1/image_id", np.float64(2), "record 1: image_id is float64, expected int or unsigned int or text"),
         ("1/logits", np.zeros((6, 3), int), "image 12: logits is int64, expected float"),
-        ("1/logits", np.zeros((6, 2)), "image 12: logits has 2 columns, but meta names 3"),
-        ("1/relation", np.zeros((36, 5)), "image 12: relation has 5 columns, but meta names 4"),
+        ("1/logits", np.zeros((6, 2)), "image 12: logits has 2 columns, but meta has 3"),
+        ("1/relation", np.zeros((36, 5)), "image 12: relation has 5 columns, but meta has 4"),
         ("1/relation", np.zeros((35, 4)), r"image 12: Prediction.relation has shape \(35, 4\)"),
         ("1/relation", np.full((36, 4), -3.0), "image 12: relation lies in -3..-3; these are probabilities in 0..1"),
         ("1/connectivity", np.full(36, np.inf), "image 12: connectivity holds NaN or infinity"),
@@ -286,8 +286,12 @@ def test_the_sound_file_is_read(members, tmp_path):
         ("1/pairs", np.zeros((36, 2)), "image 12: pairs is float64, expected int or unsigned int"),
         ("1/image_size", np.array([0, 10]), r"image 12: image_size is \[0, 10\], expected height and width"),
         ("1/image_size", np.int64(3), "image 12: image_size is 3, expected height and width"),
-        ("1/gt_classes", np.array([0, 0, 3, 0]), "image 12: gt_classes holds 3, but the prediction knows only 0..2"),
-        ("1/gt_triplets", np.array([[0, 1, 4]]), "image 12: gt_triplets holds 4, but .* only 0..3"),
+        ("1/gt_classes", np.array([0, 0, 3, 0]), "image 12: ground truth: classes holds class 3, but .* only 0..2"),
+        (
+            "1/gt_triplets",
+            np.array([[0, 1, 4]]),
+            "image 12: ground truth: triplets holds predicate 4, but .* only 0..3",
+        ),
         ("1/gt_triplets", np.array([[0, 9, 1]]), "image 12: .*triplets names object 9, but there are only 4"),
         ("1/gt_label", np.zeros(4, int), "member 1/gt_label is unknown"),
         ("3/image_id", np.int64(13), "there is no record 2, but a later one"),

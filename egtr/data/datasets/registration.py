@@ -66,7 +66,7 @@ def register_reader(
     MetadataCatalog.get(name).set(**metadata)
 
 
-def read_dataset(name: str, skip_broken: bool = False) -> tuple[Any, list[Problem]]:
+def read_dataset(name: str, skip_broken: bool = False) -> tuple[list[dict[str, Any]], list[Problem]]:
     """Read a registered dataset for training or evaluation.
 
     Args:
@@ -75,8 +75,7 @@ def read_dataset(name: str, skip_broken: bool = False) -> tuple[Any, list[Proble
             this library registered; others are read as they are.
 
     Returns:
-        The result of ``DatasetCatalog.get(name)``, mostly a list of dataset dicts; and one problem of each image
-        left out.
+        Dataset dicts, as from ``DatasetCatalog.get(name)``, and one problem of each image left out.
 
     Raises:
         DataError: the annotations have errors (with ``skip_broken`` only errors of the whole file), or see
