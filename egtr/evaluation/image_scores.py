@@ -1,14 +1,12 @@
 """The scores of one image: everything that any metric needs of it, computed once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from egtr.structures import (
-    CandidatePairs,
     EGTRError,
     GroundTruth,
     Prediction,
@@ -108,26 +106,57 @@ def score_image(
         check_max_rank(prediction, max(max_rank, MAX_CANDIDATES))
     except EGTRError as error:
         raise PredictionError(f"image {ground_truth.image_id!r}: {error}") from error
-    image = _Image(prediction, ground_truth, max_rank)
-    ranks = {p.name: image.ranks(p) for p in protocols}
-    if task != "sgdet":
-        ranks = {p.name: {**ranks[p.name], "A": image.ranks_among_annotated_pairs(p)} for p in protocols}
-    kinds = {p.object_score for p in protocols}
-    queries, classes, scores = best_classes(prediction)
+    # The object score depends on the protocol, the class does not.
+    classes = prediction.logits.argmax(axis=1) if prediction.num_queries else np.zeros(0, dtype=np.int64)
+    repeated = repeats_pairs(prediction)
+
+    def rows(protocol: Protocol) -> str:
+        return protocol.entries if repeated else "all"
+
+    def ranking(protocol: Protocol) -> tuple:
+        return rows(protocol), protocol.object_score
+
+    def overlap(protocol: Protocol) -> tuple:
+        return protocol.iou_threshold, protocol.iou_plus_one
+
+    def first_ranks(protocol: Protocol) -> dict[str, np.ndarray]:
+        ranks = {}
+        for prefix, ranked in (("", rankings[protocol].constrained), ("ng-", rankings[protocol].unconstrained)):
+            ranks[f"{prefix}R"] = first_hits(match_triplets(ranked, matches[protocol], ground_truth.triplets))
+            phrases = match_phrases(ranked, prediction.boxes, classes, ground_truth, *overlap(protocol))
+            ranks[f"{prefix}phr-R"] = first_hits(phrases)
+        if task != "sgdet":
+            record = _among_annotated_pairs(entries[protocol].constrained, ground_truth)
+            ranked = rank_candidates(candidate_pairs(record, scores[protocol], max_rank), max_rank, 1)
+            ranks["A"] = first_hits(match_triplets(ranked, matches[protocol], ground_truth.triplets))
+        return ranks
+
+    def open_images(protocol: Protocol) -> OpenImagesHits:
+        ranked, plus_one = rankings[protocol].open_images, protocol.oi_plus_one
+        return score_candidates(ranked, prediction.boxes, classes, ground_truth, matches[protocol], plus_one)
+
+    scores = _shared(protocols, lambda p: p.object_score, lambda p: prediction.object_scores(p.object_score)[0])
+    entries = _shared(protocols, rows, lambda p: select_entries(prediction, rows(p)))
+    rankings = _shared(protocols, ranking, lambda p: _rank(entries[p], scores[p], max_rank))
+    objects = prediction.boxes, classes, ground_truth.boxes, ground_truth.classes
+    matches = _shared(protocols, overlap, lambda p: match_objects(*objects, *overlap(p)))
+    ranks = _shared(protocols, lambda p: (ranking(p), overlap(p)), first_ranks)
+    hits = _shared(protocols, lambda p: (ranking(p), overlap(p), p.oi_plus_one), open_images)
+    queries, best, best_scores = best_classes(prediction)
     return ImageScores(
         ground_truth=ground_truth,
         num_classes=prediction.logits.shape[1],
         num_predicates=prediction.relation.shape[1],
         has_pairs=bool((prediction.pairs[:, 0] != prediction.pairs[:, 1]).any()),
-        ranks=ranks,
-        open_images={p.name: image.open_images(p) for p in protocols},
+        ranks={protocol.name: ranks[protocol] for protocol in protocols},
+        open_images={protocol.name: hits[protocol] for protocol in protocols},
         objects=ObjectScores(
             boxes=prediction.boxes,
             queries=queries,
-            classes=classes,
-            scores=scores,
-            query_classes=image.classes.astype(np.int32),
-            query_scores={kind: image.object_scores(kind) for kind in kinds},
+            classes=best,
+            scores=best_scores,
+            query_classes=classes.astype(np.int32),
+            query_scores={protocol.object_score: scores[protocol] for protocol in protocols},
         ),
     )
 
@@ -144,8 +173,8 @@ def check_ground_truth(prediction: Prediction, ground_truth: GroundTruth) -> Non
     ):
         if len(ids) and ids.max() >= count:
             raise PredictionError(
-                f"ground truth: {field} holds {what} {ids.max()}, but the prediction has only 0..{count - 1}; was the "
-                "model made for another dataset?"
+                f"ground truth: {field} holds {what} {ids.max()}, but the prediction has only 0..{count - 1}; was "
+                "the model made for another dataset?"
             )
 
 
@@ -169,8 +198,8 @@ def check_columns(
     ):
         if expected is not None and found != expected:
             raise PredictionError(
-                f"{where}{field} has {found} columns, but {source} has {expected}; was the model made for another "
-                "dataset?"
+                f"{where}{field} has {found} columns, but {source} has {expected}; was the model made for "
+                "another dataset?"
             )
 
 
@@ -210,121 +239,40 @@ def check_values(prediction: Prediction) -> None:
         raise PredictionError("boxes holds one that ends before it begins; a box is x1, y1, x2, y2 in pixels")
 
 
-class _Rankings:
-    """The ranked triplets of one image under one choice of rows and object score, each ranked when first read."""
+class _Rankings(NamedTuple):
+    """The first triplets with and without graph constraint, and the candidates of the Open Images block."""
 
-    def __init__(self, entries: Entries, object_scores: np.ndarray, max_rank: int):
-        self.entries, self.object_scores, self.max_rank = entries, object_scores, max_rank
-
-    @cached_property
-    def constrained(self) -> RankedTriplets:
-        """The first triplets with graph constraint."""
-        return rank_candidates(self._constrained_candidates, self.max_rank, predicates_per_pair=1)
-
-    @cached_property
-    def unconstrained(self) -> RankedTriplets:
-        """The first triplets without graph constraint."""
-        return rank_candidates(self._unconstrained_candidates, self.max_rank)
-
-    @cached_property
-    def open_images(self) -> RankedTriplets:
-        """The candidates of the Open Images block."""
-        return rank_candidates(self._unconstrained_candidates, MAX_CANDIDATES, PREDICATES_PER_PAIR, self_pairs=True)
-
-    @cached_property
-    def _constrained_candidates(self) -> CandidatePairs:
-        return self._find_candidates(self.entries.constrained)
-
-    @cached_property
-    def _unconstrained_candidates(self) -> CandidatePairs:
-        if self.entries.unconstrained is self.entries.constrained:
-            return self._constrained_candidates
-        return self._find_candidates(self.entries.unconstrained)
-
-    def _find_candidates(self, record: Prediction) -> CandidatePairs:
-        # One list is long enough for all rankings of a record.
-        return candidate_pairs(record, self.object_scores, max(self.max_rank, MAX_CANDIDATES))
+    constrained: RankedTriplets
+    unconstrained: RankedTriplets
+    open_images: RankedTriplets
 
 
-class _Image:
-    """One image's part in all metrics, where protocols that agree in a convention share what depends on it."""
-
-    def __init__(self, prediction: Prediction, ground_truth: GroundTruth, max_rank: int):
-        self.prediction, self.truth, self.max_rank = prediction, ground_truth, max_rank
-        # The object score depends on the protocol, the class does not.
-        self.classes = prediction.logits.argmax(axis=1) if prediction.num_queries else np.zeros(0, dtype=np.int64)
-        self._repeats_pairs = repeats_pairs(prediction)
-        self._entries: dict[str, Entries] = {}
-        self._object_scores: dict[str, np.ndarray] = {}
-        self._rankings: dict[tuple[str, str], _Rankings] = {}
-        self._matches: dict[tuple[float, bool], np.ndarray] = {}
-        self._ranks: dict[tuple, dict[str, np.ndarray]] = {}
-        self._open_images: dict[tuple, OpenImagesHits] = {}
-
-    def object_scores(self, kind: str) -> np.ndarray:
-        """Compute the (N,) "softmax" or "sigmoid" scores of the queries' best classes."""
-        if kind not in self._object_scores:
-            self._object_scores[kind] = self.prediction.object_scores(kind)[0]
-        return self._object_scores[kind]
-
-    def ranks(self, protocol: Protocol) -> dict[str, np.ndarray]:
-        """Find the ranks of the first hits: kind of hit to (T,) int32."""
-        rankings, overlap = self.rankings(protocol), _overlap(protocol)
-        key = (rankings, overlap)
-        if key not in self._ranks:
-            ranks = {}
-            for prefix, ranked in (("", rankings.constrained), ("ng-", rankings.unconstrained)):
-                ranks[f"{prefix}R"] = self._first_hits(ranked, protocol)
-                phrases = match_phrases(ranked, self.prediction.boxes, self.classes, self.truth, *overlap)
-                ranks[f"{prefix}phr-R"] = first_hits(phrases)
-            self._ranks[key] = ranks
-        return self._ranks[key]
-
-    def ranks_among_annotated_pairs(self, protocol: Protocol) -> np.ndarray:
-        """Find the (T,) ranks of first hits if only annotated pairs are ranked, with graph constraint."""
-        rankings = self.rankings(protocol)
-        record = rankings.entries.constrained
-        annotated = np.zeros((record.num_queries, record.num_queries), dtype=bool)
-        annotated[self.truth.triplets[:, 0], self.truth.triplets[:, 1]] = True
-        record = select_rows(record, annotated[record.pairs[:, 0], record.pairs[:, 1]])
-        candidates = candidate_pairs(record, rankings.object_scores, self.max_rank)
-        return self._first_hits(rank_candidates(candidates, self.max_rank, predicates_per_pair=1), protocol)
-
-    def open_images(self, protocol: Protocol) -> OpenImagesHits:
-        """Compute the image's part in the Open Images block."""
-        rankings, plus_one = self.rankings(protocol), protocol.oi_plus_one
-        key = (rankings, _overlap(protocol), plus_one)
-        if key not in self._open_images:
-            matches = self._object_matches(protocol)
-            self._open_images[key] = score_candidates(
-                rankings.open_images, self.prediction.boxes, self.classes, self.truth, matches, plus_one
-            )
-        return self._open_images[key]
-
-    def rankings(self, protocol: Protocol) -> _Rankings:
-        """Return the rankings under the protocol's rows and object score."""
-        kind = protocol.entries if self._repeats_pairs else "all"
-        if kind not in self._entries:
-            self._entries[kind] = select_entries(self.prediction, kind)
-        key = (kind, protocol.object_score)
-        if key not in self._rankings:
-            scores = self.object_scores(protocol.object_score)
-            self._rankings[key] = _Rankings(self._entries[kind], scores, self.max_rank)
-        return self._rankings[key]
-
-    def _first_hits(self, ranked: RankedTriplets, protocol: Protocol) -> np.ndarray:
-        return first_hits(match_triplets(ranked, self._object_matches(protocol), self.truth.triplets))
-
-    def _object_matches(self, protocol: Protocol) -> np.ndarray:
-        overlap = _overlap(protocol)
-        if overlap not in self._matches:
-            prediction, truth = self.prediction, self.truth
-            self._matches[overlap] = match_objects(
-                prediction.boxes, self.classes, truth.boxes, truth.classes, *overlap
-            )
-        return self._matches[overlap]
+def _rank(entries: Entries, object_scores: np.ndarray, max_rank: int) -> _Rankings:
+    # One list is long enough for all rankings of a record.
+    length = max(max_rank, MAX_CANDIDATES)
+    constrained = unconstrained = candidate_pairs(entries.constrained, object_scores, length)
+    if entries.unconstrained is not entries.constrained:
+        unconstrained = candidate_pairs(entries.unconstrained, object_scores, length)
+    return _Rankings(
+        rank_candidates(constrained, max_rank, predicates_per_pair=1),
+        rank_candidates(unconstrained, max_rank),
+        rank_candidates(unconstrained, MAX_CANDIDATES, PREDICATES_PER_PAIR, self_pairs=True),
+    )
 
 
-def _overlap(protocol: Protocol) -> tuple[float, bool]:
-    """Return the conventions that decide which boxes overlap."""
-    return protocol.iou_threshold, protocol.iou_plus_one
+def _among_annotated_pairs(record: Prediction, ground_truth: GroundTruth) -> Prediction:
+    """Keep only the pairs that some triplet of the ground truth joins."""
+    annotated = np.zeros((record.num_queries, record.num_queries), dtype=bool)
+    annotated[ground_truth.triplets[:, 0], ground_truth.triplets[:, 1]] = True
+    return select_rows(record, annotated[record.pairs[:, 0], record.pairs[:, 1]])
+
+
+def _shared(
+    protocols: Sequence[Protocol], key: Callable[[Protocol], Any], compute: Callable[[Protocol], Any]
+) -> dict[Protocol, Any]:
+    """Compute a value for each protocol, but only once for all protocols with the same key."""
+    known: dict[Any, Any] = {}
+    for protocol in protocols:
+        if key(protocol) not in known:
+            known[key(protocol)] = compute(protocol)
+    return {protocol: known[key(protocol)] for protocol in protocols}

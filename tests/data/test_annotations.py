@@ -14,7 +14,7 @@ from egtr.data.datasets.annotations import (
     leave_out_unsound,
     to_dataset_dicts,
 )
-from egtr.structures import EGTRError
+from egtr.structures import DataError, EGTRError
 from tests.properties import check, few_or_many
 
 
@@ -165,6 +165,20 @@ def assert_unsound_images_have_problems(data):
     sound, named = leave_out_unsound(annotations)
     assert [problem.image_id for problem in named] == list(dict.fromkeys(error.image_id for error in errors))
     assert len(to_dataset_dicts(sound)) == sum(image.image_id not in left_out for image in images)
+
+
+def test_unsound_images_are_left_out_and_named(caplog):
+    images = make_image(), make_image(image_id=8, classes=[0, 9]), make_image(image_id=9, height=0)
+    annotations = make(*images, problems=[Problem("odd", "file.json: 3 images are odd", severity=WARNING)])
+    sound, left_out = leave_out_unsound(annotations)
+    assert [image.image_id for image in sound.images] == [7] and sound.problems == annotations.problems
+    assert [(problem.kind, problem.image_id) for problem in left_out] == [("unknown-category", 8), ("bad-size", 9)]
+    assert "2 of 3 images have errors in their annotations and are left out" in caplog.text
+    # Sound annotations stay as they are; an error of the whole file is still an error.
+    assert leave_out_unsound(sound) == (sound, [])
+    annotations.problems.append(Problem("odd", "file.json: is no dataset"))
+    with pytest.raises(DataError, match="is no dataset"):
+        leave_out_unsound(annotations)
 
 
 def test_warnings_of_the_reader_are_logged(caplog):

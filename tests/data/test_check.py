@@ -42,7 +42,7 @@ def write(folder, annotations, relations, names):
 
 @pytest.fixture(scope="module")
 def damaged(tmp_path_factory):
-    """The folder. Class ids are 1-based; so are predicates, behind the background."""
+    """The folder. Class ids are 1-based; so are predicates, after the background."""
     folder = tmp_path_factory.mktemp("damaged")
     write_damaged(folder / "images")
     for name in WHOLE:

@@ -1,4 +1,4 @@
-"""What holds for every format, and how formats and datasets get their names."""
+"""Rules that hold for every format, and how formats and datasets get their names."""
 
 import tempfile
 from pathlib import Path
@@ -147,7 +147,7 @@ def test_register_in_yaml(tmp_path, forget, monkeypatch):
     assert metadata.flip_predicate_pairs == [["on", "under"]]
     assert [record["image_id"] for record in DatasetCatalog.get("yaml_set")] == [4, 3]
 
-    # What a run saves, or another process loads, registers the same once more: nothing changes.
+    # A configuration that a run saved, or another process loads, registers the same again: nothing changes.
     (tmp_path / "saved.yaml").write_text(cfg.dump())
     _load_and_register(str(tmp_path / "saved.yaml"))
     assert MetadataCatalog.get("yaml_set") is metadata

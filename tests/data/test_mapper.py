@@ -107,7 +107,7 @@ def assert_relations_join_the_same_objects(folder, scene, transforms):
     assert mapped["image"].shape == (3, *size) and instances.image_size == size
     assert (mapped["height"], mapped["width"]) == (SIDE, SIDE)
 
-    # Who is left, and where, follows from the steps alone. Classes are unique, so they name the object.
+    # The steps decide which objects are left, and where. Classes are unique, so they name the object.
     expected = {}
     for annotation, box in zip(annotations, boxes, strict=True):
         moved = follow_box(box, _transforms(steps), (SIDE, SIDE))
@@ -250,7 +250,7 @@ def test_flip_pairs_are_optional_and_checked(sided):
     assert flip_table("sided") is None
     for pairs, words in (
         ([("left of", "starboard")], "'starboard' is not among"),
-        # What one writes in YAML when one forgets the second pair of brackets.
+        # As in YAML when one forgets the second pair of brackets.
         (["left of", "right of"], "write pairs of names, such as"),
         ([["left of", "right of", "on"]], "write pairs"),
         # Mirroring twice would not give "right of" back.
@@ -326,7 +326,7 @@ def test_predicates_per_pair_as_the_data_set_or_the_configuration_says(sided, ti
     assert mapper("one", tiny_dataset.train, "sided")
     with pytest.raises(EGTRError, match="INPUT.PREDICATES_PER_PAIR is 'two'; take 'auto', 'all' or 'one'"):
         mapper("two", "sided")
-    # A detector alone reads no relations, so that its datasets need not agree.
+    # Without relation head nothing reads relations, so that its datasets need not agree.
     cfg.MODEL.EGTR.RELATION.ENABLED = False
     assert not mapper("auto", tiny_dataset.train, "sided")
 

@@ -89,7 +89,7 @@ def configurations(draw) -> CfgNode:
 
 @dataclass
 class Mapped:
-    """What the mapper made of a scene, and what happened to the image."""
+    """A scene after the mapper, and the steps that its image went through."""
 
     record: dict
     steps: list
@@ -163,7 +163,7 @@ def test_relations_stay_with_their_objects(tmp_path, examples):
 def assert_relations_stay(folder, scene, cfg, seed):
     mapped = run_mapper(folder, scene, cfg, seed)
 
-    # Objects: who is left, and where, follows from the steps alone.
+    # Objects: the steps decide which are left, and where.
     expected = {}
     for box, label, crowd in zip(scene.boxes.tolist(), scene.classes.tolist(), scene.crowd, strict=True):
         moved = follow_box(box, mapped.steps, (scene.height, scene.width))

@@ -1,4 +1,4 @@
-"""Where a run is cut must not show in what it sees."""
+"""A run that is cut and resumed sees the same images."""
 
 import itertools
 from functools import partial

@@ -196,7 +196,7 @@ def test_writers_at_once_leave_a_whole_file(tmp_path):
 
 @pytest.fixture
 def nameless(dataset):
-    """The same files, registered anew without class names, and with others."""
+    """The same files, registered again without class names, and with others."""
     files = f"{dataset.root}/train.json", f"{dataset.root}/images"
     register_egtr_json("nameless", *files)
     register_egtr_json("misnamed", *files, thing_classes=["one", "two"])

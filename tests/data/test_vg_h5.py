@@ -267,7 +267,7 @@ def _read_elsewhere(file, name, path, how):
         layout = h5py.VirtualLayout(shape, dtype)
         layout[...] = h5py.VirtualSource(str(path), name, shape)
         file.create_virtual_dataset(name, layout)
-    # It is read all the same by whoever does not look.
+    # A reader that does not look reads it all the same.
     np.testing.assert_array_equal(file[name][()], content)
 
 
@@ -284,7 +284,7 @@ def test_an_array_that_lies_in_another_file_is_refused(tmp_path, name, how):
 
 
 def test_an_array_of_absurd_size_is_refused(tmp_path):
-    """A terabyte of zeros that nobody has written takes a few bytes."""
+    """A terabyte of zeros that were never written takes a few bytes."""
     path = write_vg_h5(tmp_path, [_scene(1)])
     with h5py.File(path, "r+") as file:
         del file["boxes_1024"]

@@ -1,4 +1,4 @@
-"""What is written in one format and read again is what it was."""
+"""Annotations that are written in one format and read again are the same."""
 
 import json
 import tempfile
@@ -299,5 +299,5 @@ def test_dropping_what_an_h5_file_cannot_hold(tmp_path):
     (actual,) = read_vg_h5(f"{tmp_path}/VG-SGG.h5#train", "images", num_val=0).images
     np.testing.assert_allclose(actual.boxes, [[0, 0, 100, 100], [100, 0, 200, 100]])
     assert actual.classes.tolist() == [1, 0] and actual.relations.tolist() == [[0, 1, 1], [1, 0, 2]]
-    # What was handed in is as before.
+    # The input is as before.
     assert len(mixed.boxes) == 4 and len(mixed.relations) == 4

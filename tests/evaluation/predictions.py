@@ -11,7 +11,7 @@ def random_record(seed, num_queries=6, num_classes=3, num_predicates=4, image_id
 
     Args:
         seed: same seed, same record.
-        digits: round scores to so many decimals, so that many of them are equal.
+        digits: round scores to this number of decimals, so that many are equal.
     """
     rng = np.random.RandomState(seed)
 

@@ -54,7 +54,7 @@ def random_scene(
 
 
 def random_training_counts(rng, num_predicates=50, num_classes=150, num_triplets=20_000):
-    """What a training set of such images would hold: most combinations of frequent classes, few of rare ones."""
+    """Triplets of a training set of such images: most combinations of frequent classes, few of rare ones."""
     columns = _zipf(rng, num_classes, num_triplets), _zipf(rng, num_classes, num_triplets)
     rows = np.stack([*columns, _zipf(rng, num_predicates, num_triplets)], axis=1)
     return TripletCounts.from_class_triplets(rows, num_classes, num_predicates)

@@ -131,7 +131,7 @@ def test_without_relation_head_objects_alone_are_scored(dataset, tmp_path, caplo
     }
     assert results["bbox"] == run(SceneGraphEvaluator(name), scenes)["bbox"]
     assert "| AP / AP50 / AP75" in caplog.text
-    # There is nothing in a prediction file for objects alone.
+    # A prediction file has no place for a model that returns only objects.
     assert not (tmp_path / f"predictions_{name}").exists()
 
 

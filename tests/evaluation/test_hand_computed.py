@@ -135,7 +135,7 @@ def test_bad_input_is_named():
         EGTRError, match="image 7: ground truth: classes holds class 5, but the prediction has only 0..1"
     ):
         evaluate(predictions[:1], [GroundTruth([A], [5], [], image_id=7)])
-    with pytest.raises(EGTRError, match="image 7: triplets holds predicate 3"):
+    with pytest.raises(EGTRError, match="image 7: ground truth: triplets holds predicate 3"):
         evaluate(predictions[:1], [GroundTruth([A, B], [0, 1], [[0, 1, 3]], image_id=7)])
     with pytest.raises(EGTRError, match="task 'phrdet' is unknown, choose one of sgdet, sgcls, predcls"):
         evaluate(predictions, ground_truth, task="phrdet")

@@ -106,7 +106,7 @@ def test_numpy_alone_writes_a_file_that_is_read(tmp_path):
     assert read_meta(tmp_path / "p.npz") == PredictionMeta(max_rank=None)
 
 
-# What a process leaves behind.
+# --- after a process died
 
 
 def test_an_exception_keeps_what_was_written_and_reading_says_that_more_was_to_come(tmp_path):
@@ -142,7 +142,7 @@ os._exit(9)
     with pytest.raises(EGTRError, match="did not write all"):
         read_predictions(tmp_path / "p")
     assert list(list_images(tmp_path / "p", partial=True)) == [0, 1, 2, 3]
-    # The next run starts anew, leftovers included.
+    # The next run starts again, leftovers included.
     with pytest.raises(EGTRError, match="holds predictions of an earlier run"):
         PredictionWriter(tmp_path / "p")
     write(tmp_path / "p", [8], overwrite=True)
@@ -240,7 +240,7 @@ def test_records_are_read_one_at_a_time(tmp_path):
         next(records)
 
 
-# What a reader refuses.
+# --- files that a reader refuses
 
 
 @pytest.fixture

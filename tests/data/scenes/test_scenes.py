@@ -181,7 +181,8 @@ def test_unknown_split():
 
 
 def test_boxes_and_relations_are_well_formed():
-    drawn = [draw_scene(0, "train", index) for index in range(100)]
+    # The last two have what is rare: a dog that chases a bird, an open car without a driver.
+    drawn = [draw_scene(0, "train", index) for index in (*range(100), 114, 264)]
     for image, boxes, classes, relations in drawn:
         height, width = image.shape[:2]
         assert 3 <= len(boxes) == len(classes) <= 13 and len(relations) >= 1
