@@ -150,7 +150,7 @@ class _Reader:
     def _choose(self, annotations: list[Any]) -> Entry | None:
         valid = [entry for entry in annotations if isinstance(entry, dict) and not entry.get("was_cancelled")]
         if not valid:
-            self._problem("not-annotated", "it has no annotation; it is left out", WARNING)
+            self._problem("not-annotated", "nothing is annotated; it is left out", WARNING)
             return None
         if len(valid) > 1:
             text = f"{len(valid)} annotations: the one marked as ground truth is taken, else the latest"
