@@ -42,7 +42,7 @@ class TrainLoader(DataLoader):
 
     Attributes:
         order: as above.
-        skipped: ``images`` where it knows which of them are broken (DATALOADER.SKIP_BROKEN), else None.
+        skipped: ``images`` if it knows which of them are broken (DATALOADER.SKIP_BROKEN), else None.
     """
 
     def __init__(self, images: MapDataset | SkipBroken, order: ResumableSampler, num_workers: int):
@@ -90,8 +90,8 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
         )
     mapper = SceneGraphMapper(cfg, is_train=True)
     records, num_unsound = _read_training_set(cfg)
-    # Detectron2 draws a seed here. It stays drawn even where it is not used, since augmentations in this process
-    # draw from the same generator.
+    # Detectron2 draws a seed here. It is drawn even if SEED decides, because augmentations in this process draw from
+    # the same generator, and earlier versions drew it.
     sampler = build_detection_train_loader.from_config(cfg, mapper=mapper, dataset=records)["sampler"]
     mapper.resampling = PredicateResampling.from_config(cfg, records)
     seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()

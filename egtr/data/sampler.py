@@ -17,7 +17,7 @@ class ResumableSampler(Sampler[int]):
 
     Args:
         make: called as ``make(seed=seed)`` when iteration begins; returns the endless indices of this process.
-        seed: decides the order. It may be assigned before iterating; None where ``make`` does not depend on it.
+        seed: decides the order. It may be assigned before iterating; None if ``make`` does not depend on it.
         batch_size: of this process.
         groups: (number of images,) the group of each image; None: batches in the order of the indices.
 

@@ -157,7 +157,7 @@ def _content_key(metadata: Metadata) -> str | None:
             with open(path, "rb") as file:
                 key.update(hashlib.file_digest(file, "sha256").digest())
     except OSError:
-        return None  # reading the dataset says what is wrong, and how to get the file
+        return None  # reading the dataset will name the missing file and the remedy
     return key.hexdigest()
 
 

@@ -118,7 +118,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
         self._distributed = distributed
         metadata = None if dataset_name is None else MetadataCatalog.get(dataset_name)
         self._ground_truth = _read_ground_truth(dataset_name) if ground_truth is None else ground_truth
-        # Reading a dataset may be what sets its names.
+        # Reading a dataset may set its names.
         self._class_names = metadata and metadata.get("thing_classes")
         self._predicate_names = predicate_names or (metadata and metadata.get("predicate_classes"))
         self._writer: PredictionWriter | None = None

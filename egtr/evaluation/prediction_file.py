@@ -122,7 +122,7 @@ def _open(path: Path) -> Iterator[NpzFile]:
                 f"{path}: is no .npz file, or a damaged one{reason}; write or copy it again"
             ) from error
         if not isinstance(archive, NpzFile):
-            raise PredictionError(f"{path}: holds a single array, expected what numpy.savez_compressed writes")
+            raise PredictionError(f"{path}: holds a single array, expected a file of numpy.savez_compressed")
         yield stack.enter_context(archive)
 
 
@@ -172,7 +172,7 @@ def _read_place(archive: NpzFile, file: Path) -> _Place | None:
         if [type(value) for value in place] != [int, int, int, bool]:
             raise ValueError(f"{text} is not {', '.join(_Place._fields)}")
     except (TypeError, ValueError) as error:
-        raise PredictionError(f"{file}: part: {error}; leave it out where you write files yourself") from error
+        raise PredictionError(f"{file}: part: {error}; leave it out if you write files yourself") from error
     return place
 
 

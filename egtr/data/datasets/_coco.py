@@ -48,7 +48,7 @@ def parse_coco(coco: Any, path: str, layout: str) -> CocoContent:
 
 
 def report_unlisted(what: str, image_ids: Sequence[int | str], path: str, problems: list[Problem]) -> None:
-    """Add a warning where ``what``, such as "annotations", is of images that the file does not list."""
+    """Add a warning if the file has ``what``, such as "annotations", of images that it does not list."""
     if image_ids:
         text = f'{what} of {len(image_ids)} images that "images" does not list (such as id {image_ids[0]!r})'
         problems.append(Problem("unlisted-image", f"{path}: {text} are ignored.", severity=WARNING))

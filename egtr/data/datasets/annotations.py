@@ -35,7 +35,7 @@ class Problem:
         message: one line that names file, image id, field and remedy.
         image_id: the image; None if the problem concerns the whole file.
         severity: "error" if training would be wrong or impossible, "warning" if training goes on and leaves out
-            what the message names.
+            the thing that the message names.
     """
 
     kind: str
@@ -117,7 +117,7 @@ class SceneGraphAnnotations:
     def find_problems(self) -> Iterator[Problem]:
         """Yield the reader's problems, then the problems of each image. No image is opened."""
         yield from self.problems
-        # The reader, which knows what the file says, has explained UNKNOWN and its like.
+        # The reader, which knows the file, has explained UNKNOWN and malformed values.
         explained = {problem.image_id for problem in self.problems if problem.severity == ERROR}
         for image_id, count in Counter(image.image_id for image in self.images).items():
             if count > 1:

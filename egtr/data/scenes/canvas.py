@@ -33,7 +33,7 @@ class Layer:
 
     Attributes:
         color: (H + 2 MARGIN, W + 2 MARGIN, 3) uint8, RGB.
-        mask: (H + 2 MARGIN, W + 2 MARGIN) uint8, 1 where something was drawn.
+        mask: (H + 2 MARGIN, W + 2 MARGIN) uint8, 1 for drawn pixels.
     """
 
     def __init__(self, height: int, width: int):
@@ -139,7 +139,8 @@ class Canvas:
 
         Returns:
             the figure's mask inside the image, (H, W) bool; its number of pixels with those outside of the image;
-            how many pixels it covered of each figure, indexed by that figure (short where the last ones have none).
+            the number of pixels that it covered of each figure, indexed by that figure (shorter if the last ones
+            have none).
         """
         x, y, w, h = cv2.boundingRect(layer.mask)
         area = (slice(max(y - 1, 0), y + h + 1), slice(max(x - 1, 0), x + w + 1))

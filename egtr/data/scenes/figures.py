@@ -39,7 +39,7 @@ HIP = 34
 
 
 def person(pen: Pen, style: list[int], pose: str = "stand", bald: bool = False) -> None:
-    """Draw a person. Pose ``bust`` ends below the hip, for someone who sits in something; ``ride`` shows a leg."""
+    """Draw a person. Pose ``bust`` ends below the hip, for a person who sits in something; ``ride`` shows a leg."""
     skin, hair = SKIN[style[0] % 5], HAIR[style[1] % 6]
     shirt, trousers = BRIGHT[style[2] % 8], TROUSERS[style[3] % 5]
     dress = style[4] % 3 == 0 and pose in ("stand", "hold", "raise")

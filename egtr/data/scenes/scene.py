@@ -110,7 +110,7 @@ class Scene:
 
     @property
     def air(self) -> int:
-        """The depth of what flies: in front of the back row, behind the front row."""
+        """The depth of flying things: in front of the back row, behind the front row."""
         return (self.horizon + 36) * 100
 
     def stage(self, subject: Figure, predicate: str, object: Figure) -> None:
