@@ -1,17 +1,18 @@
-"""From files to batches.
+"""Datasets, from files to batches.
 
 - ``datasets``    readers, writers and names of datasets in every usual format
 - ``scenes``      the embedded dataset, drawn by the library
 - ``transforms``  DETR's resize rule and the paper's augmentation recipes
-- ``mapper``      one dataset dict to one model input, relations kept right through filtering, flip and crop
+- ``mapper``      a dataset dict becomes a model input; relations stay right through filtering, flip and crop
 - ``image``       images of any format and mode, from files, bytes or arrays, as RGB
 - ``sources``     folders, videos, cameras, pixels and lists of them as one stream of images
-- ``sampler``     the order of training images, which a resumed run goes on with
-- ``resampling``  rare predicates more often
+- ``sampler``     the order of training images, with which a resumed run goes on
+- ``resampling``  shows rare predicates more often
 - ``statistics``  triplet counts, for the frequency bias and for scoring, cached beside the annotations
-- ``catalog``     class names of a registered dataset
-- ``broken``      going on past images that cannot be used, and counting them
-- ``check``       what is wrong with a dataset, its images included
+- ``catalog``     metadata of a dataset by its name
+- ``broken``      leaves out images that cannot be used, and counts them
+- ``check``       finds the errors of a dataset, its images included
+- ``convert``     from one annotation format to another
 - ``build``       loaders, statistics and checks from a configuration
 """
 

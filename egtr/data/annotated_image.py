@@ -16,11 +16,11 @@ class BrokenImageError(DataError):
     """An image of a dataset cannot be used.
 
     Attributes:
-        kind: "missing-image", "truncated-image", "unreadable-image", "too-large", or "size-mismatch" where it is
-            another image than the one that was annotated.
+        kind: "missing-image", "truncated-image", "unreadable-image", "too-large", or "size-mismatch" if its size is
+            not that of the annotated image.
     """
 
-    # The message alone is enough, because DataLoader workers send their errors to the main process by it.
+    # DataLoader workers send an error to the main process by its message only, so kind has a default.
     def __init__(self, message: str, kind: str = "unreadable-image"):
         super().__init__(message)
         self.kind = kind
@@ -29,19 +29,19 @@ class BrokenImageError(DataError):
 def read_annotated_image(
     record: dict[str, Any], image_format: str = "RGB", max_pixels: int | None = None
 ) -> np.ndarray:
-    """The image of a dataset dict as training and evaluation read it, its orientation by EXIF applied.
+    """Read the image of a dataset dict for training or evaluation, its orientation by EXIF applied.
 
-    "RGB" and "BGR" are what :func:`egtr.data.image.load_image` makes of the file, so that a model sees 16-bit, CMYK
-    and transparent images as it will see them in prediction; other formats are left to Detectron2.
+    "RGB" and "BGR" images are converted as :func:`egtr.data.image.load_image` does, so that a model sees 16-bit,
+    CMYK and transparent images in training as in prediction. Detectron2 reads other formats.
 
     Args:
-        record: its ``file_name`` is read; ``height`` and ``width`` are compared with the image, or set where
-            they are missing.
+        record: a dict with ``file_name``. ``height`` and ``width`` are compared with the image, or set if they are
+            missing.
         image_format: "RGB", "BGR" or another one that :func:`detectron2.data.detection_utils.read_image` knows.
         max_pixels: see :func:`egtr.data.image.load_image`.
 
     Returns:
-        (H, W, 3) uint8 where ``image_format`` is "RGB" or "BGR".
+        (H, W, 3) uint8 for "RGB" and "BGR".
 
     Raises:
         BrokenImageError: the image is missing, too large, cannot be decoded to its end, or has another size.
@@ -75,6 +75,6 @@ def _read(file_name: str, image_format: str, max_pixels: int | None) -> np.ndarr
     with PathManager.open(file_name, "rb") as file, open_header(file, file_name, max_pixels) as image:
         pixels = to_rgb(image, file_name) if image_format in CHANNEL_ORDERS else None
     if pixels is None:
-        # A copy, since what Pillow hands out is read-only, which torch warns about when fvcore flips it.
+        # A copy, since Pillow returns a read-only array, and torch warns when fvcore flips one.
         return np.array(detection_utils.read_image(file_name, format=image_format))
     return pixels if image_format == "RGB" else np.ascontiguousarray(pixels[:, :, ::-1])

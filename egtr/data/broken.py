@@ -1,4 +1,4 @@
-"""Going on past images that cannot be used (DATALOADER.SKIP_BROKEN), and knowing how many they were."""
+"""Images that cannot be used: left out and counted (DATALOADER.SKIP_BROKEN)."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -8,30 +8,30 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from egtr.structures import EGTRError
+from egtr.structures import DataError, EGTRError
 
 logger = logging.getLogger(__name__)
 
-# Images named one by one as they turn up; the rest only counts.
+# The first images are named one by one as they turn up; the others are only counted.
 NUM_NAMED = 10
 
 
 class SkipBroken(Dataset):
-    """Mapped records, where a record whose mapping raises :class:`EGTRError` is left out.
+    """Mapped records without the broken ones, whose mapping raises :class:`EGTRError`.
 
-    What turns out broken is remembered in memory that the workers of a ``DataLoader`` share with the process that
-    made the dataset, however they are started.
+    The indices of broken records are kept in memory that the workers of a ``DataLoader`` share with the process
+    that made the dataset, however they are started.
 
     Args:
         records: n dataset dicts.
-        mapper: makes of one what the model reads.
-        unsound: images that were left out before, for errors in their annotations; for the count.
-        replace: another image comes in place of a broken one, so that batches stay full. Which one depends on
-            the index alone, so that the order of images is the same for any number of workers and for a resumed
-            run. False: None comes in its place.
+        mapper: turns a dataset dict into the input of the model.
+        unsound: number of images that were left out before, for errors in their annotations; for the count.
+        replace: another image takes the place of a broken one, so that batches stay full. Its choice depends only
+            on the index, so that the order of images is the same for any number of workers and for a resumed run.
+            False: None takes its place.
 
     Raises:
-        EGTRError: on access where ``replace`` finds nothing but broken images.
+        DataError: on access, if ``replace`` finds only broken images.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class SkipBroken(Dataset):
         self.mapper = mapper
         self.unsound = unsound
         self.replace = replace
-        # One byte a record: no lock is needed, and an image that is met again counts once.
+        # One byte a record: no lock is needed, and an image that comes again counts once.
         self._broken = torch.zeros(len(records), dtype=torch.uint8).share_memory_()
 
     def __len__(self) -> int:
@@ -60,17 +60,17 @@ class SkipBroken(Dataset):
             mapped = self._try(other)
             if mapped is not None:
                 return mapped
-        raise EGTRError(
-            f"DATALOADER.SKIP_BROKEN: all {len(self.records)} images are broken, so nothing is left to go on with. "
+        raise DataError(
+            f"DATALOADER.SKIP_BROKEN: all {len(self.records)} images are broken, so nothing is left to train on. "
             f"{self._why(index)}"
         )
 
     def broken(self) -> list[int]:
-        """Indices of the records found broken so far, by this process and the workers of its loader."""
+        """List the indices of broken records that this process and the workers of its loader have found so far."""
         return torch.nonzero(self._broken).flatten().tolist()
 
     def describe(self, broken: Sequence[int]) -> str:
-        """How many images are left out, and the file names of the first few of ``broken``."""
+        """Say how many images are left out, with the file names of the first few of ``broken``."""
         names = ", ".join(str(self.records[index].get("file_name")) for index in broken[:NUM_NAMED])
         listed = f": {names}{', ...' if len(broken) > NUM_NAMED else ''}" if broken else ""
         unsound = f"; before that, {self.unsound} with errors in their annotations" if self.unsound else ""

@@ -1,4 +1,4 @@
-"""What is wrong with a dataset, found before a training run stumbles over it."""
+"""Checks of a dataset that find its errors before a training run does."""
 
 import json
 import os
@@ -15,12 +15,12 @@ from rich.table import Table
 from rich.text import Text
 from tqdm import tqdm
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 from .annotated_image import BrokenImageError, read_annotated_image
 from .datasets.annotations import ERROR, WARNING, ImageAnnotations, Problem, SceneGraphAnnotations
 
-# Rows of the printed histograms; the report has all of them.
+# Rows of a printed histogram; the report has all rows.
 _SHOWN_NAMES = 10
 
 
@@ -49,23 +49,23 @@ class Histogram:
         self.images += counts > 0
 
     def to_list(self) -> list[dict[str, Any]]:
-        """One dict a name, in the order of ids."""
+        """Return a dict for each name, in the order of ids."""
         rows = zip(self.names, self.counts.tolist(), self.images.tolist(), strict=True)
         return [{"name": name, "count": count, "images": images} for name, count, images in rows]
 
 
 @dataclass
 class DatasetReport:
-    """What :func:`check_dataset` found.
+    """The findings of :func:`check_dataset`.
 
     Attributes:
         source: the annotation file.
         image_root: folder of the images.
         num_images: images that the file lists.
-        classes: objects of each class, those that training reads: neither crowds nor boxes without area inside
-            the image nor objects of an unknown class.
-        predicates: relations of each predicate between such objects.
-        problems: everything found, in the order of the file.
+        classes: number of objects of each class that training reads. It reads no crowds, no boxes without area
+            inside the image and no objects of an unknown class.
+        predicates: number of relations of each predicate between such objects.
+        problems: all problems, in the order of the file.
         images_read: whether the images were opened.
     """
 
@@ -79,18 +79,18 @@ class DatasetReport:
 
     @property
     def num_errors(self) -> int:
-        """Problems that would break training, or make it learn something wrong."""
+        """The number of problems that would break training, or make it learn something wrong."""
         return sum(problem.severity == ERROR for problem in self.problems)
 
     def by_kind(self) -> dict[tuple[str, str], list[Problem]]:
-        """(severity, kind) to problems: errors first, then the most frequent."""
+        """Group problems by (severity, kind): errors first, then the most frequent."""
         groups = defaultdict(list)
         for problem in self.problems:
             groups[problem.severity, problem.kind].append(problem)
         return dict(sorted(groups.items(), key=lambda item: (item[0][0] != ERROR, -len(item[1]), item[0][1])))
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
+        """Return everything in plain values, for JSON."""
         return {
             "source": self.source,
             "image_root": self.image_root,
@@ -122,14 +122,14 @@ def check_dataset(
 
     Args:
         annotations: of one split.
-        read_images: False leaves the images alone, which takes a hundredth of the time.
+        read_images: False checks only the annotations, which is 100x faster.
         workers: threads that decode images; None: one for each core.
 
     Raises:
-        EGTRError: ``workers`` is less than 1.
+        ConfigurationError: ``workers`` is less than 1.
     """
     if workers is not None and workers < 1:
-        raise EGTRError(f"{workers} threads cannot read images; ask for at least 1")
+        raise ConfigurationError(f"{workers} threads cannot read images; ask for at least 1")
     problems = list(annotations.find_problems())
     if read_images:
         problems += _find_broken_images(annotations, workers)
@@ -155,7 +155,7 @@ def check_dataset(
 
 
 def print_report(report: DatasetReport, console: Console | None = None, examples: int = 3) -> None:
-    """Print what is wrong, with the first few of each kind, and what there is most and least of."""
+    """Print the problems with the first few of each kind, and the most and least frequent names."""
     console = console or Console()
     relations = report.predicates.counts.sum()
     console.print(
@@ -190,7 +190,7 @@ def write_report(path: str | os.PathLike[str], report: DatasetReport) -> None:
     Path(path).write_text(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-# Messages hold file names, which are not to be taken for markup or broken into lines.
+# Messages hold file names, which are neither markup nor text to be wrapped.
 _PLAIN = {"markup": False, "emoji": False, "highlight": False, "soft_wrap": True}
 
 
@@ -206,7 +206,7 @@ def _verdict(report: DatasetReport) -> str:
 
 
 def _histogram_table(title: str, histogram: Histogram) -> Table:
-    """The most frequent names and, where not all fit, the least frequent ones."""
+    """Show the most frequent names and, if not all fit, the least frequent ones."""
     order = np.argsort(-histogram.counts, kind="stable")
     head, tail = order, order[:0]
     if len(order) > _SHOWN_NAMES:
@@ -218,7 +218,7 @@ def _histogram_table(title: str, histogram: Histogram) -> Table:
         if k is None:
             table.add_row(f"... {len(order) - _SHOWN_NAMES} more", "", "")
             continue
-        # A Text, since names are no markup either.
+        # Text, since names are no markup either.
         table.add_row(Text(histogram.names[k]), f"{histogram.counts[k]:,}", f"{histogram.images[k]:,}")
     return table
 
@@ -243,7 +243,7 @@ def _find_broken_images(annotations: SceneGraphAnnotations, workers: int | None)
             return Problem(error.kind, message, image.image_id)
         return None
 
-    # Threads, because Pillow decodes without the interpreter's lock. Its warnings are about readable images.
+    # Threads suffice, because Pillow decodes without the interpreter's lock. Its warnings concern readable images.
     with ThreadPool(workers) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = tqdm(

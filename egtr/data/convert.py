@@ -1,4 +1,4 @@
-"""From one annotation format to another: what lies between reading and writing."""
+"""Conversion of annotations: the steps between reading one format and writing another."""
 
 import inspect
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError, DataError, WriteError
 
 from .datasets._parsing import parse_fragment
 from .datasets.annotations import ERROR, UNKNOWN, SceneGraphAnnotations
@@ -26,12 +26,12 @@ SPLIT_NAMES = ("train", "val", "test")
 
 
 def name_splits(inputs: Sequence[str]) -> dict[str, str]:
-    """Split name to file, of what a user writes: ``NAME=FILE``, ``FILE#split``, or ``FILE``, named by its stem.
+    """Map split names to files, which users write as ``NAME=FILE``, ``FILE#split``, or ``FILE``, named by its stem.
 
-    ``vrd-train-anno.json``, as Open Images is named, stands for train.
+    Open Images' name ``vrd-train-anno.json`` stands for train.
 
     Raises:
-        EGTRError: two have the same name.
+        ConfigurationError: two splits have the same name.
     """
     splits: dict[str, str] = {}
     for given in inputs:
@@ -42,7 +42,9 @@ def name_splits(inputs: Sequence[str]) -> dict[str, str]:
             stem = os.path.splitext(os.path.basename(file))[0]
             name = fragment or re.sub(r"^vrd-(\w+)-anno$", r"\1", stem)
         if name in splits:
-            raise EGTRError(f"{splits[name]} and {path} would both be the split {name!r}. Write NAME={path} for one.")
+            raise ConfigurationError(
+                f"{splits[name]} and {path} would both be the split {name!r}. Write NAME={path} for one."
+            )
         splits[name] = path
     return splits
 
@@ -55,19 +57,19 @@ def read_splits(
     *,
     drop_unsupported: bool = False,
 ) -> dict[str, SceneGraphAnnotations]:
-    """Read the splits of a dataset, everything that its files say.
+    """Read the splits of a dataset with everything that its files hold.
 
     Args:
         source: one of ``SOURCES``.
         inputs: split name to file.
         image_root: folder of the images.
-        options: further arguments of the format's reader. Unlike training, conversion keeps the images of an h5
-            file that have no relations, unless ``filter_empty_rels`` is given.
-        drop_unsupported: leave out what Label Studio has without a label, which is an error otherwise.
+        options: further arguments of the format's reader. Unlike training, conversion keeps images of an h5 file
+            without relations, unless ``filter_empty_rels`` is given.
+        drop_unsupported: leave out boxes and relations of Label Studio without a label, which are errors otherwise.
 
     Raises:
-        EGTRError: a file cannot be read, there is no such option, or the annotations have errors; the message
-            lists the first ten.
+        ConfigurationError: there is no such option.
+        DataError: a file cannot be read, or the annotations have errors; the message lists the first ten.
     """
     options = dict(options or {})
     if source == LABEL_STUDIO:
@@ -79,40 +81,44 @@ def read_splits(
             options.setdefault("filter_empty_rels", False)
     unknown = sorted(options.keys() - inspect.signature(read).parameters.keys())
     if unknown:
-        raise EGTRError(f"Options of {source}: there is no {unknown[0]!r}; see {read.__module__}.{read.__name__}.")
+        raise ConfigurationError(
+            f"Options of {source}: there is no {unknown[0]!r}; see {read.__module__}.{read.__name__}."
+        )
     splits = {split: read(path, image_root, **options) for split, path in inputs.items()}
     for annotations in splits.values():
         if annotations.first_error() is not None:
             errors = [problem.message for problem in annotations.find_problems() if problem.severity == ERROR]
             rest = [f"... and {len(errors) - 10} more"] if len(errors) > 10 else []
-            raise EGTRError("\n".join([f"{annotations.source} has errors:", *errors[:10], *rest]))
+            raise DataError("\n".join([f"{annotations.source} has errors:", *errors[:10], *rest]))
     return unite_names(splits) if source == LABEL_STUDIO else splits
 
 
 def divide(
     annotations: SceneGraphAnnotations, shares: Sequence[float], seed: int = 0
 ) -> dict[str, SceneGraphAnnotations]:
-    """Deal the images out to train and val, or to train, val and test, at random.
+    """Distribute the images to train and val, or to train, val and test, at random.
 
     Args:
-        annotations: of all images.
+        annotations: all images.
         shares: two or three positive numbers with sum 1.
-        seed: another seed, another division.
+        seed: decides the division.
 
     Returns:
-        Split name to annotations, the images in the order that they had.
+        Split name to annotations, with the images in their former order.
 
     Raises:
-        EGTRError: ``shares`` are not such numbers, or a split gets no image.
+        ConfigurationError: ``shares`` are not such numbers, or a split gets no image.
     """
     if len(shares) not in (2, 3) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
-        raise EGTRError(f"Shares of train, val (and test) must be positive, with sum 1, not {list(shares)}.")
+        raise ConfigurationError(f"Shares of train, val (and test) must be positive, with sum 1, not {list(shares)}.")
     number = len(annotations.images)
     ends = np.round(np.cumsum(shares) * number).astype(int)
     parts = np.split(np.random.default_rng(seed).permutation(number), ends[:-1])
     if not all(map(len, parts)):
         sizes = ", ".join(str(len(part)) for part in parts)
-        raise EGTRError(f"{annotations.source}: {number} images in shares {list(shares)} make splits of {sizes}.")
+        raise ConfigurationError(
+            f"{annotations.source}: {number} images in shares {list(shares)} make splits of {sizes}."
+        )
     return {
         split: replace(annotations, images=[annotations.images[k] for k in sorted(part)])
         for split, part in zip(SPLIT_NAMES, parts, strict=False)
@@ -120,9 +126,9 @@ def divide(
 
 
 def unite_names(splits: Mapping[str, SceneGraphAnnotations]) -> dict[str, SceneGraphAnnotations]:
-    """The same annotations, all with the classes and predicates of any of them, in alphabetical order.
+    """Give all splits the classes and predicates of all of them, in alphabetical order.
 
-    Exports of Label Studio need it, because each lists only the labels that were used in it.
+    Exports of Label Studio need this, because each lists only the labels that were used in it.
     """
     classes = sorted({name for annotations in splits.values() for name in annotations.thing_classes})
     predicates = sorted({name for annotations in splits.values() for name in annotations.predicate_classes})
@@ -130,7 +136,7 @@ def unite_names(splits: Mapping[str, SceneGraphAnnotations]) -> dict[str, SceneG
 
 
 def _renamed(annotations: SceneGraphAnnotations, classes: list[str], predicates: list[str]) -> SceneGraphAnnotations:
-    # The entry at the end is what UNKNOWN, which is -1, leads to.
+    # UNKNOWN is -1, so that it selects the entry at the end.
     new_class = np.array([*map(classes.index, annotations.thing_classes), UNKNOWN])
     new_predicate = np.array([*map(predicates.index, annotations.predicate_classes), UNKNOWN])
     images = []
@@ -153,7 +159,7 @@ def write_dataset(
     Args:
         splits: split name to annotations.
         target: a key of ``WRITERS``.
-        folder: is made where it does not exist.
+        folder: is created if it does not exist.
         overwrite: replace files that are there already.
         drop_unsupported: see :func:`egtr.data.datasets.vg_h5_writer.write_vg_h5`; the other formats hold everything.
 
@@ -161,7 +167,8 @@ def write_dataset(
         Paths of the files.
 
     Raises:
-        EGTRError: a file is there already, the annotations have errors, or the format cannot hold them.
+        WriteError: a file exists already.
+        DataError: the annotations have errors, or the format cannot hold them.
     """
     options = {"drop_unsupported": drop_unsupported} if target == "vg_h5" else {}
     is_new = not os.path.exists(folder)
@@ -172,10 +179,10 @@ def write_dataset(
             paths = [os.path.join(folder, os.path.basename(path)) for path in finished]
             existing = [path for path in paths if os.path.exists(path)]
             if existing and not overwrite:
-                raise EGTRError(f"{', '.join(existing)}: there already; --overwrite replaces such files")
+                raise WriteError(f"{', '.join(existing)}: there already; --overwrite replaces such files")
             for path in existing:
                 if any(os.path.realpath(path) == os.path.realpath(part.source) for part in splits.values()):
-                    raise EGTRError(f"{path}: was read and would be replaced; choose another --output")
+                    raise WriteError(f"{path}: was read and would be replaced; choose another --output")
             for source, path in zip(finished, paths, strict=True):
                 os.replace(source, path)
     finally:

@@ -1,4 +1,4 @@
-"""Images of people: any format, mode and orientation, turned into the RGB that models read."""
+"""Images of any format, mode and orientation, converted into the RGB arrays that models read."""
 
 import io
 import os
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard, Union
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from egtr.structures import DataError, EGTRError
+from egtr.structures import ConfigurationError, DataError
 
 if TYPE_CHECKING:
     import torch
@@ -21,15 +21,15 @@ ImageSource = Union[  # noqa: UP007 - the name of a class that is not imported
     str, os.PathLike[str], bytes, BinaryIO, Image.Image, np.ndarray, "torch.Tensor"
 ]
 
-# What Pillow's decoders report damage by; AVIF's by a RuntimeError.
+# The errors by which Pillow's decoders report damage; AVIF's raises a RuntimeError.
 DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, Image.DecompressionBombError)
 
-# What Pillow reads without running other programs, as it does for EPS.
+# Formats that Pillow reads without running another program (EPS needs one).
 FORMATS = tuple(
     "AVIF BLP BMP DDS DIB GIF ICNS ICO JPEG JPEG2000 PCX PNG PPM PSD QOI SGI TGA TIFF WEBP XBM XPM".split()
 )
 
-# Suffixes that a folder is searched for; a file that is named outright may have any.
+# Images that a folder is searched for. A file that is named directly may have any suffix.
 IMAGE_SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 CHANNEL_ORDERS = ("RGB", "BGR")
 
@@ -39,10 +39,10 @@ class TooLargeError(DataError):
 
 
 def open_header(source: Any, name: str, max_pixels: int | None) -> Image.Image:
-    """An image of which only the header has been read: what it says decides whether the rest is."""
+    """Open an image and read only its header, which decides whether the rest may be read."""
     limit = Image.MAX_IMAGE_PIXELS if max_pixels is None else max_pixels
     if max_pixels is not None and Image.MAX_IMAGE_PIXELS is not None:
-        # Pillow has a limit of its own, which a configuration that allows more has to lift in every worker.
+        # Pillow's own limit has to be lifted in every worker if the configuration allows more.
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels)
     remedy = "Scale it down, or raise INPUT.MAX_PIXELS or PIL.Image.MAX_IMAGE_PIXELS"
     try:
@@ -59,24 +59,24 @@ def open_header(source: Any, name: str, max_pixels: int | None) -> Image.Image:
 def describe_error(error: Exception, file_name: str) -> str:
     if not isinstance(error, UnidentifiedImageError):
         return str(error)
-    # Pillow's own words name the opened file object.
+    # Pillow's own message names the opened file object.
     empty = os.path.isfile(file_name) and os.path.getsize(file_name) == 0
     return "the file is empty" if empty else "not in any format that Pillow reads"
 
 
 def load_image(source: ImageSource, channel_order: str | None = None, max_pixels: int | None = None) -> np.ndarray:
-    """An image as people see it.
+    """Load an image as people see it.
 
     Orientation by EXIF is applied. Grayscale, palette, bilevel, CMYK, YCbCr and LAB images become RGB (CMYK by
-    its embedded colour profile, if any); transparency is laid on white; 16-bit gray is scaled to 8 bits, and 32-bit
-    gray, which has no agreed range, is stretched from its least to its greatest value. Of animations and files of
-    many pages the first image is taken.
+    its embedded colour profile, if any). Transparency is laid on white. 16-bit gray is scaled to 8 bits. 32-bit
+    gray, which has no agreed range, is stretched from its least to its greatest value. The first image of an
+    animation, or of a file with several pages, is taken.
 
     Args:
         source: a path, the bytes of a file, a file opened in binary mode, a PIL image, or pixels: an array of shape
             (H, W) or (H, W, 3), or a tensor of shape (3, H, W), with values 0..255.
-        channel_order: "RGB" or "BGR" (what ``cv2.imread`` returns). Needed for pixels with three channels, which
-            do not tell; not allowed for anything else, which does.
+        channel_order: "RGB" or "BGR" (as ``cv2.imread`` returns). Needed for pixels with three channels; not
+            allowed for other sources, which state their order.
         max_pixels: height times width above which a file is refused by its header, before it is decoded; None:
             ``PIL.Image.MAX_IMAGE_PIXELS``, 89 million.
 
@@ -84,12 +84,13 @@ def load_image(source: ImageSource, channel_order: str | None = None, max_pixels
         (H, W, 3) uint8, RGB.
 
     Raises:
-        EGTRError: the source is missing, no image, damaged or too large, or pixels come in another shape or range.
+        DataError: the source is missing, no image, damaged or too large, or pixels have another shape or range.
+        ConfigurationError: ``channel_order`` is missing, or given for a source that states its order.
     """
     if isinstance(source, np.ndarray) or is_tensor(source):
         return _from_pixels(source, channel_order)
     if channel_order is not None:
-        raise EGTRError("channel_order is for arrays and tensors; files and PIL images say what they hold")
+        raise ConfigurationError("channel_order is for arrays and tensors; files and PIL images state their order")
     if isinstance(source, Image.Image):
         return to_rgb(source, "PIL image")
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "image")
@@ -98,32 +99,32 @@ def load_image(source: ImageSource, channel_order: str | None = None, max_pixels
     try:
         with open_header(source, str(name), max_pixels) as image:
             return to_rgb(image, str(name))
-    except EGTRError:
+    except DataError:
         raise
     except FileNotFoundError as error:
-        raise EGTRError(f"{name}: there is no such file") from error
+        raise DataError(f"{name}: there is no such file") from error
     except IsADirectoryError as error:
-        raise EGTRError(f"{name}: is a folder, not an image") from error
+        raise DataError(f"{name}: is a folder, not an image") from error
     except UnidentifiedImageError as error:
-        raise EGTRError(f"{name}: not an image in any format that Pillow reads") from error
+        raise DataError(f"{name}: not an image in any format that Pillow reads") from error
     except DECODING_ERRORS as error:
-        raise EGTRError(f"{name}: cannot be read as an image ({error}); is the file whole?") from error
+        raise DataError(f"{name}: cannot be read as an image ({error}); is the file whole?") from error
 
 
 def find_images(inputs: Iterable[str | os.PathLike[str]]) -> list[str]:
-    """Paths of images out of files, folders and patterns.
+    """Find the paths of images in files, folders and patterns.
 
     A folder stands for the images directly in it, by suffix; a pattern (``*``, ``?``, ``[...]``, and ``**`` for
-    any depth) for the images that match. A name without wildcards stands for itself, whether or not it exists:
-    reading it says what is wrong. No path comes twice.
+    any depth) stands for the images that match it. A name without wildcards stands for itself, even if it does not
+    exist: reading it then says so. No path comes twice.
 
     Raises:
-        EGTRError: a folder or pattern holds no image.
+        DataError: a folder or pattern holds no image.
     """
     found: dict[str, None] = {}
     for entry in map(os.fspath, inputs):
         entry = os.path.expanduser(entry)
-        # a file whose own name has brackets in it is that file
+        # A file with brackets in its own name is no pattern.
         if os.path.isdir(entry):
             paths = [str(path) for path in Path(entry).iterdir()]
         elif has_magic(entry) and not os.path.exists(entry):
@@ -133,14 +134,14 @@ def find_images(inputs: Iterable[str | os.PathLike[str]]) -> list[str]:
             continue
         paths = sorted(p for p in paths if p.lower().endswith(IMAGE_SUFFIXES) and os.path.isfile(p))
         if not paths:
-            raise EGTRError(f"{entry}: no image there; looked for {', '.join(IMAGE_SUFFIXES)}")
+            raise DataError(f"{entry}: no image there; looked for {', '.join(IMAGE_SUFFIXES)}")
         found.update(dict.fromkeys(paths))
     return list(found)
 
 
 def to_rgb(image: Image.Image, name: str) -> np.ndarray:
     if min(image.size) < 1:
-        raise EGTRError(f"{name}: the image has no pixels")
+        raise DataError(f"{name}: the image has no pixels")
     profile = image.info.get("icc_profile")
     image = ImageOps.exif_transpose(image)
     if image.mode in ("CMYK", "LAB"):
@@ -158,7 +159,7 @@ def to_rgb(image: Image.Image, name: str) -> np.ndarray:
 
 
 def _stretch(values: np.ndarray) -> np.ndarray:
-    """uint8 from the least to the greatest finite value; what is not finite counts as the least."""
+    """Stretch the least to the greatest finite value over 0..255; other values count as the least."""
     finite = np.isfinite(values)
     low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 0.0)
     scaled = (np.where(finite, values, low) - low) * (255.0 / (high - low) if high > low else 0.0)
@@ -166,7 +167,7 @@ def _stretch(values: np.ndarray) -> np.ndarray:
 
 
 def _through_profile(image: Image.Image, profile: Any) -> Image.Image:
-    """To sRGB by the image's own colour profile; unchanged where there is none or it is broken."""
+    """Convert an image to sRGB by its own colour profile; without one, or with a broken one, return it unchanged."""
     try:
         if image.mode == "LAB":
             source = ImageCms.createProfile("LAB")
@@ -193,25 +194,25 @@ def _from_pixels(pixels: "np.ndarray | torch.Tensor", channel_order: str | None)
         array = pixels
         fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
     if not fits or 0 in array.shape:
-        raise EGTRError(f"{kind} of pixels: shape {tuple(pixels.shape)}, expected {wanted}")
+        raise DataError(f"{kind} of pixels: shape {tuple(pixels.shape)}, expected {wanted}")
     if array.dtype != np.uint8:
         if not (np.issubdtype(array.dtype, np.number) and np.isfinite(array).all()):
-            raise EGTRError(f"{kind} of pixels: {array.dtype} with values that are not finite numbers")
+            raise DataError(f"{kind} of pixels: {array.dtype} with values that are not finite numbers")
         low, high = array.min(), array.max()
         # An image in 0..1 would pass as an almost black one.
         if low < 0 or high > 255 or (np.issubdtype(array.dtype, np.floating) and 0 < high <= 1):
-            raise EGTRError(f"{kind} of pixels: values {low:g}..{high:g}, expected 0..255; scale them first")
+            raise DataError(f"{kind} of pixels: values {low:g}..{high:g}, expected 0..255; scale them first")
         array = np.round(array).astype(np.uint8)
     if array.ndim == 2:
         return np.repeat(array[:, :, None], 3, axis=2)
     if channel_order not in CHANNEL_ORDERS:
-        raise EGTRError(
+        raise ConfigurationError(
             f"{kind} of pixels: channel_order is {channel_order!r}; say 'RGB', or 'BGR' for what cv2.imread returns"
         )
     return np.ascontiguousarray(array if channel_order == "RGB" else array[:, :, ::-1])
 
 
 def is_tensor(value: Any) -> "TypeGuard[torch.Tensor]":
-    """Tell whether ``value`` is a tensor, without importing torch: where nobody has, there are no tensors."""
+    """Tell whether ``value`` is a tensor without importing torch: if torch is not imported, there are no tensors."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)

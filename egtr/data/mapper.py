@@ -1,4 +1,4 @@
-"""From a dataset dict to what the model reads, relations included."""
+"""Conversion of a dataset dict into the input of the model, relations included."""
 
 import copy
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 from fvcore.transforms.transform import HFlipTransform, Transform
 
-from egtr.structures import EGTRError, not_crowd, remap_relations
+from egtr.structures import ConfigurationError, not_crowd, remap_relations
 
 from .annotated_image import read_annotated_image
 from .catalog import get_metadata
 from .resampling import PredicateResampling
 from .transforms import build_augmentation
 
-# Sides shorter than this many pixels after a crop make an empty box; anything longer is kept, as in DETR.
+# A box with a side shorter than this many pixels after a crop is empty; longer ones are kept, as in DETR.
 _MIN_BOX_SIDE = 1e-5
 
 
@@ -30,22 +30,21 @@ class SceneGraphMapper:
     ``image``, a uint8 tensor of shape (3, H, W) in the channel order of ``image_format``, and all other
     fields kept.
 
-    In training ``annotations`` gives way to ``instances`` (``gt_boxes`` XYXY in pixels of the transformed
-    image, ``gt_classes``), and ``relations`` becomes an int64 tensor of shape (T, 3): subject, object,
-    predicate, where subject and object index ``instances``. Crowd annotations and objects that a crop removed
-    are dropped, together with their relations; so are duplicate relations. Otherwise annotations and
-    relations stay as they are, for the evaluator.
+    In training ``instances`` (``gt_boxes`` XYXY in pixels of the transformed image, ``gt_classes``) replaces
+    ``annotations``, and ``relations`` becomes an int64 tensor of shape (T, 3): subject, object, predicate, where
+    subject and object index ``instances``. Crowd annotations and objects that a crop removed are dropped, together
+    with their relations; so are duplicate relations. In evaluation annotations and relations stay as they are.
 
-    What is random is drawn by numpy's global generator.
+    All random numbers come from numpy's global generator.
 
     Args:
         is_train: produce ``instances`` and ``relations`` as above.
-        augmentations: applied in order.
+        augmentations: are applied in order.
         image_format: a format that :func:`detectron2.data.detection_utils.read_image` knows.
-        flip_predicates: (R,) predicate ids: entry p is what predicate p becomes when the image is mirrored.
-            None: mirroring changes no predicate. Turning upside down never does.
-        one_predicate_per_pair: of several predicates on one pair of objects, keep one drawn at random.
-        resampling: leaves relations of frequent predicates out; None leaves none out.
+        flip_predicates: (R,) predicate ids: predicate p becomes entry p when the image is mirrored. None: mirroring
+            changes no predicate. Turning an image upside down never does.
+        one_predicate_per_pair: keep one predicate of each pair of objects, drawn at random.
+        resampling: leaves out relations of frequent predicates; None: none is left out.
         max_pixels: of an image, see :func:`egtr.data.image.load_image`.
     """
 
@@ -71,7 +70,7 @@ class SceneGraphMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
-        # Without relation head the datasets need not have the same predicates, nor does anything read them.
+        # Without a relation head nothing reads predicates, so that the datasets may differ in them.
         names = cfg.DATASETS.TRAIN if is_train and cfg.MODEL.EGTR.RELATION.ENABLED else ()
         return {
             "is_train": is_train,
@@ -83,7 +82,8 @@ class SceneGraphMapper:
         }
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
-        """
+        """Map a dataset dict.
+
         Raises:
             BrokenImageError: the image cannot be read or has another size than the annotations say.
         """
@@ -93,7 +93,7 @@ class SceneGraphMapper:
             dataset_dict["image"] = _to_tensor(image)
             return dataset_dict
 
-        # A shallow copy is enough: the nested lists are read, never written.
+        # A shallow copy is enough: the nested lists are only read.
         dataset_dict = dict(dataset_dict)
         annotations = dataset_dict.pop("annotations", [])
         relations = dataset_dict.pop("relations", [])
@@ -118,7 +118,7 @@ class SceneGraphMapper:
         transforms: Transform,
         dataset_dict: dict[str, Any],
     ) -> torch.Tensor:
-        # dict.fromkeys drops duplicates and keeps the order
+        # dict.fromkeys drops duplicates and keeps the order.
         where = f"{dataset_dict['file_name']} (image id {dataset_dict.get('image_id')})"
         rows = remap_relations(list(dict.fromkeys(map(tuple, relations))), kept, where)
         if self.one_predicate_per_pair:
@@ -131,13 +131,16 @@ class SceneGraphMapper:
 
 
 def flip_table(dataset_name: str) -> np.ndarray | None:
-    """Predicate ids after mirroring, (R,), from ``flip_predicate_pairs`` in the dataset's metadata.
+    """Make the table of predicate ids after mirroring from ``flip_predicate_pairs`` in the dataset's metadata.
 
-    ``flip_predicate_pairs`` lists pairs of predicate names, such as ("left of", "right of"). They trade places in
-    horizontal flips alone: there is no such list for ("above", "below"). None where the dataset names no pairs.
+    ``flip_predicate_pairs`` lists pairs of predicate names, such as ("left of", "right of"). They trade places only
+    in horizontal flips: there is no such list for ("above", "below").
+
+    Returns:
+        (R,) int64; None if the dataset names no pairs.
 
     Raises:
-        EGTRError: the list has another form, or a name is not a predicate of the dataset or in two pairs.
+        ConfigurationError: the list has another form, or a name is not a predicate of the dataset or in two pairs.
     """
     metadata = get_metadata(dataset_name)
     pairs = metadata.get("flip_predicate_pairs")
@@ -145,25 +148,27 @@ def flip_table(dataset_name: str) -> np.ndarray | None:
         return None
     where = f"Metadata of {dataset_name!r}, field flip_predicate_pairs"
     if not isinstance(pairs, list | tuple) or not all(isinstance(p, list | tuple) and len(p) == 2 for p in pairs):
-        raise EGTRError(f'{where}: write pairs of names, such as [["left of", "right of"]], not {pairs!r}.')
+        raise ConfigurationError(f'{where}: write pairs of names, such as [["left of", "right of"]], not {pairs!r}.')
     names = list(metadata.predicate_classes)
     table = np.arange(len(names))
     for first, second in pairs:
         for name in (first, second):
             if name not in names:
-                raise EGTRError(f"{where}: {name!r} is not among its predicate_classes.")
+                raise ConfigurationError(f"{where}: {name!r} is not among its predicate_classes.")
             if table[names.index(name)] != names.index(name):
-                raise EGTRError(f"{where}: {name!r} is in two pairs; it can trade places with one predicate alone.")
+                raise ConfigurationError(
+                    f"{where}: {name!r} is in two pairs; it can trade places with only one predicate."
+                )
         table[names.index(first)], table[names.index(second)] = names.index(second), names.index(first)
     return table
 
 
 def _common_flip_table(dataset_names: Sequence[str]) -> np.ndarray | None:
-    """:func:`flip_table` of datasets that are mixed in training, where a predicate has one meaning."""
+    """Return the :func:`flip_table` that all datasets of a training share, since a predicate has one meaning."""
     tables = [flip_table(name) for name in dataset_names]
     for name, table in zip(dataset_names, tables, strict=True):
         if not np.array_equal(table, tables[0]):
-            raise EGTRError(
+            raise ConfigurationError(
                 f"Datasets {dataset_names[0]!r} and {name!r} (DATASETS.TRAIN) differ in the metadata "
                 "flip_predicate_pairs. Set the same pairs for both, or train on one of them."
             )
@@ -171,15 +176,15 @@ def _common_flip_table(dataset_names: Sequence[str]) -> np.ndarray | None:
 
 
 def _one_predicate_per_pair(choice: str, dataset_names: Sequence[str]) -> bool:
-    """INPUT.PREDICATES_PER_PAIR, "auto" resolved by the metadata of the datasets."""
+    """Resolve INPUT.PREDICATES_PER_PAIR, where "auto" asks the metadata of the datasets."""
     if choice not in ("auto", "all", "one"):
-        raise EGTRError(f"INPUT.PREDICATES_PER_PAIR is {choice!r}; take 'auto', 'all' or 'one'.")
+        raise ConfigurationError(f"INPUT.PREDICATES_PER_PAIR is {choice!r}; take 'auto', 'all' or 'one'.")
     if choice != "auto":
         return choice == "one"
     wishes = {name: bool(get_metadata(name).get("one_predicate_per_pair")) for name in dataset_names}
     if len(set(wishes.values())) > 1:
         one, all_ = (next(name for name in wishes if wishes[name] is wish) for wish in (True, False))
-        raise EGTRError(
+        raise ConfigurationError(
             f"Datasets {one!r} and {all_!r} (DATASETS.TRAIN) differ in the metadata one_predicate_per_pair, which "
             "only the first one has. Set INPUT.PREDICATES_PER_PAIR to 'one' or 'all'."
         )
@@ -187,7 +192,7 @@ def _one_predicate_per_pair(choice: str, dataset_names: Sequence[str]) -> bool:
 
 
 def _draw_one_per_pair(relations: np.ndarray) -> np.ndarray:
-    """(U, 3): of (T, 3) rows with the same subject and object, one at random; in the same order."""
+    """Draw one of the rows with the same subject and object: (T, 3) to (U, 3), in the same order."""
     shuffled = np.random.permutation(len(relations))
     _, first = np.unique(relations[shuffled, :2], axis=0, return_index=True)
     return relations[np.sort(shuffled[first])]
@@ -196,9 +201,9 @@ def _draw_one_per_pair(relations: np.ndarray) -> np.ndarray:
 def _make_instances(
     annotations: Sequence[dict[str, Any]], transforms: Transform, image_size: tuple[int, int]
 ) -> tuple[Instances, np.ndarray]:
-    """Objects left after the transforms, and for each of the A annotations whether it is among them, (A,) bool."""
+    """Transform the objects of A annotations; return those that are left, and (A,) bool which they are."""
     height, width = image_size
-    # float64 whatever the annotations hold: Detectron2's transforms write into the array, so integers would truncate.
+    # Detectron2's transforms write into the array, so that integers would be truncated.
     boxes = np.array(
         [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annotations], dtype=np.float64
     )
@@ -218,5 +223,5 @@ def _is_mirrored(transforms: Transform) -> bool:
 
 
 def _to_tensor(image: np.ndarray) -> torch.Tensor:
-    # Not ascontiguousarray, which leaves a flipped image of one pixel with negative strides.
+    # np.ascontiguousarray would leave a flipped image of one pixel with negative strides.
     return torch.from_numpy(image.transpose(2, 0, 1).copy())

@@ -1,4 +1,4 @@
-"""Showing rare predicates more often: images are repeated, and frequent predicates thinned out on them."""
+"""Rare predicates more often: their images are repeated, and frequent predicates are thinned out on them."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data.samplers import RepeatFactorTrainingSampler
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 logger = logging.getLogger(__name__)
 
@@ -19,19 +18,20 @@ METHODS = ("none", "repeat_factor", "bilevel")
 
 @dataclass(frozen=True)
 class PredicateResampling:
-    """How often images come and which of their relations are left out, by how rare their predicates are.
+    """How often each image comes, and which relations are left out, by how rare its predicates are.
 
-    A predicate p that the share f_p of images has is worth r_p = max(1, sqrt(t / f_p)) repetitions, and an image
-    as many as the rarest of its predicates (repeat-factor sampling: Gupta et al., LVIS, CVPR 2019, there of object
-    classes). Frequent predicates come along on repeated images. Bi-level resampling (Li et al., BGNN, CVPR 2021)
-    leaves each of their relations out with probability gamma * (r - r_p) / r, r being that of the image.
+    A predicate p that occurs on the share f_p of images is worth r_p = max(1, sqrt(t / f_p)) repetitions. The
+    rarest predicate of an image decides the repetitions r of the image (repeat-factor sampling: Gupta et al., LVIS,
+    CVPR 2019, there for object classes). Repeated images show frequent predicates more often too. Bi-level
+    resampling (Li et al., BGNN, CVPR 2021) leaves out each of their relations with probability
+    gamma * (r - r_p) / r.
 
-    BGNN's released code takes the share of relations for f_p in place of the share of images; the same t repeats
-    more images there.
+    BGNN's released code uses the share of relations for f_p, not the share of images; there the same t repeats more
+    images.
 
     Attributes:
-        predicate_repeats: r_p for predicates 0..P-1, (P,) float64; 1 for predicates that do not occur.
-        drop: gamma, at least 0; 0 leaves all relations in.
+        predicate_repeats: (P,) float64, r_p of predicates 0..P-1; 1 for predicates that do not occur.
+        drop: gamma, at least 0; 0 keeps all relations.
     """
 
     predicate_repeats: np.ndarray
@@ -41,10 +41,10 @@ class PredicateResampling:
     def from_dataset_dicts(
         cls, dataset_dicts: Sequence[dict[str, Any]], threshold: float, drop: float = 0.0
     ) -> "PredicateResampling":
-        """Repetitions over the images of a training set.
+        """Count the predicates of a training set.
 
         Args:
-            dataset_dicts: dicts with ``relations``, each one image.
+            dataset_dicts: one dict with ``relations`` for each image.
             threshold: t, the share of images below which a predicate is rare.
             drop: gamma.
         """
@@ -57,10 +57,10 @@ class PredicateResampling:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, dataset_dicts: Sequence[dict[str, Any]]) -> "PredicateResampling | None":
-        """What DATALOADER.PREDICATE_RESAMPLING asks for; None for METHOD "none".
+        """Create the resampling that DATALOADER.PREDICATE_RESAMPLING asks for; None for METHOD "none".
 
         Raises:
-            EGTRError: see :func:`check_resampling`.
+            ConfigurationError: see :func:`check_resampling`.
         """
         check_resampling(cfg)
         keys = cfg.DATALOADER.PREDICATE_RESAMPLING
@@ -70,27 +70,27 @@ class PredicateResampling:
         return cls.from_dataset_dicts(dataset_dicts, keys.THRESHOLD, drop)
 
     def repeats(self, relations: Iterable[Sequence[int]]) -> float:
-        """r of an image with these relations: repetitions an epoch, in the mean; 1 where it has none."""
+        """Return r of an image with these relations: the mean number of repetitions an epoch; 1 without relations."""
         return float(self.predicate_repeats[_predicates(relations)].max(initial=1.0))
 
-    def build_sampler(self, dataset_dicts: Sequence[dict[str, Any]], seed: int | None) -> RepeatFactorTrainingSampler:
-        """Endless indices of the images, epoch by epoch in another order; fractions of r are rounded at random."""
+    def repeat_factors(self, dataset_dicts: Sequence[dict[str, Any]]) -> torch.Tensor:
+        """Compute r of each image, (number of images,) float32, for ``RepeatFactorTrainingSampler``."""
         repeats = np.array([self.repeats(record.get("relations", [])) for record in dataset_dicts])
         logger.info(
-            "Resampling by rare predicates: an epoch has about %d images instead of %d; those with the rarest come "
-            "%.1f times",
+            "Resampling by rare predicates: an epoch has about %d images instead of %d; images with the rarest "
+            "predicates come %.1f times",
             round(repeats.sum()),
             len(repeats),
             repeats.max(initial=1.0),
         )
-        return RepeatFactorTrainingSampler(torch.as_tensor(repeats, dtype=torch.float32), seed=seed)
+        return torch.as_tensor(repeats, dtype=torch.float32)
 
     def thin_out(self, relations: np.ndarray, image_repeats: float) -> np.ndarray:
-        """The relations that stay this time, drawn by numpy's global generator, as augmentations are.
+        """Draw the relations that stay this time, by numpy's global generator, as augmentations do.
 
         Args:
             relations: (T, 3) int64 of one image, (subject, object, predicate).
-            image_repeats: :meth:`repeats` of the image as it is annotated.
+            image_repeats: :meth:`repeats` of the image with all its relations.
 
         Returns:
             (U, 3), rows of ``relations`` in the same order.
@@ -105,18 +105,20 @@ def check_resampling(cfg: CfgNode) -> None:
     """Check DATALOADER.PREDICATE_RESAMPLING.
 
     Raises:
-        EGTRError: a key holds a value that means nothing, or DATALOADER.SAMPLER_TRAIN asks for another sampling.
+        ConfigurationError: a key holds a meaningless value, or DATALOADER.SAMPLER_TRAIN asks for another sampling.
     """
     section, keys = "DATALOADER.PREDICATE_RESAMPLING", cfg.DATALOADER.PREDICATE_RESAMPLING
     if keys.METHOD not in METHODS:
-        raise EGTRError(f"{section}.METHOD is {keys.METHOD!r}; choose one of {', '.join(METHODS)}")
+        raise ConfigurationError(f"{section}.METHOD is {keys.METHOD!r}; choose one of {', '.join(METHODS)}")
     if not 0 < keys.THRESHOLD <= 1:
-        raise EGTRError(f"{section}.THRESHOLD is {keys.THRESHOLD}; it is a share of images, above 0 and at most 1")
+        raise ConfigurationError(
+            f"{section}.THRESHOLD is {keys.THRESHOLD}; it is a share of images, above 0 and at most 1"
+        )
     if not keys.DROP >= 0:
-        raise EGTRError(f"{section}.DROP is {keys.DROP}; it must be 0 or more")
+        raise ConfigurationError(f"{section}.DROP is {keys.DROP}; it must be 0 or more")
     sampler = cfg.DATALOADER.SAMPLER_TRAIN
     if keys.METHOD != "none" and sampler != "TrainingSampler":
-        raise EGTRError(
+        raise ConfigurationError(
             f"{section}.METHOD {keys.METHOD} and DATALOADER.SAMPLER_TRAIN {sampler} both say how often images "
             f"come; set {section}.METHOD none or DATALOADER.SAMPLER_TRAIN TrainingSampler"
         )

@@ -1,43 +1,42 @@
-"""The order of training images, as a function of the seed that a resumed run can go on with."""
+"""The order of training images: a function of the seed, so that a resumed run can go on with it."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 
 from torch.utils.data import Sampler, get_worker_info
 
 
 class ResumableSampler(Sampler[int]):
-    """Indices of an endless sampler, batch by batch, from any batch on.
+    """Endless indices of images, batch by batch, from any batch on.
 
-    Detectron2 groups images by aspect ratio behind the reading of images, where skipping a batch costs as much
-    as loading it, and where the order depends on the number of workers. Here indices are grouped, by the same rule:
-    an index waits until ``batch_size`` of its group have come. In a worker of a ``DataLoader`` iterate it directly
-    (``shard_sampler=False``): of W workers, number w has every W-th batch from number w on.
+    Detectron2 groups images by aspect ratio after reading them. There skipping a batch costs as much as loading
+    it, and the order depends on the number of workers. Here the same rule groups indices: an index waits until
+    ``batch_size`` indices of its group have come. A worker of a ``DataLoader`` iterates the sampler directly
+    (``shard_sampler=False``): worker w of W has every W-th batch, beginning with number w.
 
     Args:
-        sampler: endless; the indices of this process.
+        make: called as ``make(seed=seed)`` when iteration begins; returns the endless indices of this process.
+        seed: decides the order. It may be assigned before iterating; None if ``make`` does not depend on it.
         batch_size: of this process.
-        groups: (number of images,) the group of each image; None makes batches of what comes.
+        groups: (number of images,) the group of each image; None: batches in the order of the indices.
 
     Attributes:
-        skip: batches left out at the beginning. It counts for iterators made afterwards.
+        skip: number of batches left out at the beginning, by iterators made from then on.
     """
 
-    def __init__(self, sampler: Sampler[int], batch_size: int, groups: Sequence[int] | None = None):
-        self.sampler = sampler
+    def __init__(
+        self,
+        make: Callable[..., Iterable[int]],
+        seed: int | None,
+        batch_size: int,
+        groups: Sequence[int] | None = None,
+    ):
+        self.make = make
+        self.seed = seed
         self.batch_size = batch_size
         self.groups = groups
         self.skip = 0
-
-    @property
-    def seed(self) -> int | None:
-        """Seed of ``sampler``, where it is one of Detectron2's; assign it before iterating to get another order."""
-        return getattr(self.sampler, "_seed", None)
-
-    @seed.setter
-    def seed(self, seed: int) -> None:
-        self.sampler._seed = seed
 
     def __iter__(self) -> Iterator[int]:
         worker = get_worker_info()
@@ -46,7 +45,7 @@ class ResumableSampler(Sampler[int]):
 
     def _batches(self) -> Iterator[list[int]]:
         waiting: dict[int, list[int]] = defaultdict(list)
-        for index in self.sampler:
+        for index in self.make(seed=self.seed):
             group = 0 if self.groups is None else self.groups[index]
             waiting[group].append(index)
             if len(waiting[group]) == self.batch_size:

@@ -1,4 +1,4 @@
-"""Everything that holds images - files, folders, videos, cameras, pixels - as one stream of them."""
+"""One stream of images out of any source: files, folders, videos, cameras, pixels, and lists of these."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from egtr.structures import EGTRError
+from egtr.structures import DataError, EGTRError
 
 from .image import IMAGE_SUFFIXES, ImageSource, find_images, is_tensor, load_image
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 Source = Union[ImageSource, bytearray, memoryview, int]  # noqa: UP007 - see ImageSource
 
-# A file that is named outright is a video by one of these; everything else is an image.
+# A file with one of these suffixes is a video; every other file is an image.
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv")
 MEDIA_SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
 
@@ -33,10 +33,10 @@ class SourceImage:
     """One image that has not been decoded yet.
 
     Attributes:
-        read: decodes it; (H, W, 3) uint8, RGB. Raises EGTRError where it cannot be read.
+        read: decodes it: (H, W, 3) uint8, RGB. Raises DataError if that fails.
         file_name: the image or video; None for pixels, bytes and cameras.
-        frame: of a video or camera, counted from 0; None for images.
-        time: of the frame, in seconds from the beginning; None for images.
+        frame: number of the frame of a video or camera, from 0; None for images.
+        time: seconds from the beginning to the frame; None for images.
     """
 
     read: Callable[[], np.ndarray]
@@ -48,26 +48,26 @@ class SourceImage:
 class ImageStream:
     """The images of any source, one after the other.
 
-    What a source can be:
+    A source can be:
 
     - a path of an image, of a folder (the images directly in it, by name) or a pattern such as ``"*.jpg"``
       (:func:`egtr.data.image.find_images`)
     - a path of a video (by its suffix, VIDEO_SUFFIXES): each of its frames
-    - a number: the camera of that index, frame by frame, without end
+    - a number: the camera of that index, frame by frame, endlessly
     - the bytes of an image, or a file opened in binary mode
     - a PIL image; an array (H, W) or (H, W, 3); a tensor (3, H, W)
-    - a list or any other iterable of these, which is not looked into before its turn where it is an iterator
+    - a list or another iterable of these; an iterator is read one entry at a time
 
     URLs are refused: nothing is fetched from a network.
 
     Args:
         source: see above.
-        channel_order: "RGB" or "BGR" of arrays and tensors with three channels; other sources say what they hold.
+        channel_order: "RGB" or "BGR" for arrays and tensors with three channels; other sources state their order.
         max_pixels: of a file, see :func:`egtr.data.image.load_image`.
 
     Raises:
-        EGTRError: a source is a URL, of an unknown type, or a folder or pattern without images. What turns out
-            later is raised by ``SourceImage.read`` of the image that it concerns.
+        DataError: a source is a URL, of an unknown type, or a folder or pattern without images. Later errors are
+            raised by ``SourceImage.read`` of the image that they concern.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ImageStream:
 
     @property
     def total(self) -> int | None:
-        """How many images there are; an estimate where there are videos, None where nobody knows."""
+        """The number of images: an estimate if there are videos, None if it is unknown."""
         if isinstance(self._entries, Iterator) or any(isinstance(entry, Integral) for _, entry in self._entries):
             return None
         return sum(_count_frames(entry) if _is_video(entry) else 1 for _, entry in self._entries)
@@ -98,7 +98,7 @@ class ImageStream:
             where = f"source {index}: "
             try:
                 entries = _expand(part)
-            except EGTRError as error:
+            except DataError as error:
                 yield SourceImage(partial(_fail, f"{where}{error}"))
                 continue
             for entry in entries:
@@ -110,13 +110,13 @@ class ImageStream:
         else:
             order = self._channel_order if isinstance(entry, np.ndarray) or is_tensor(entry) else None
             file_name = get_file_name(entry)
-            # A file's own name says enough.
+            # The name of a file says enough.
             where = "" if file_name else where
             yield SourceImage(partial(_read_image, entry, order, where, self.max_pixels), file_name)
 
 
 def read_ahead(function: Callable, items: Iterable, threads: int, depth: int) -> Iterator:
-    """``map(function, items)``, computed by ``threads`` threads up to ``depth`` items ahead of what was asked for."""
+    """Compute ``map(function, items)`` in threads, up to ``depth`` items ahead of the one that is asked for."""
     pool = ThreadPoolExecutor(threads)
     waiting = deque()
     try:
@@ -127,7 +127,7 @@ def read_ahead(function: Callable, items: Iterable, threads: int, depth: int) ->
         while waiting:
             yield waiting.popleft().result()
     finally:
-        # Nothing is left running where nobody asks for the rest.
+        # If the caller stops early, nothing goes on running.
         pool.shutdown(cancel_futures=True)
 
 
@@ -136,7 +136,7 @@ def _is_single(source: Any) -> bool:
     if not isinstance(source, bool) and (isinstance(source, known) or is_tensor(source) or hasattr(source, "read")):
         return True
     if isinstance(source, bool | Mapping) or not isinstance(source, Iterable):
-        raise EGTRError(
+        raise DataError(
             f"{type(source).__name__} holds no image. Give a path, folder, pattern, video, camera index, PIL "
             "image, array, tensor, bytes or a binary file, or a list of these"
         )
@@ -144,19 +144,19 @@ def _is_single(source: Any) -> bool:
 
 
 def _expand(source: Any) -> list[Source]:
-    """The images and videos that one source stands for."""
+    """List the images and videos that one source stands for."""
     if not _is_single(source):
-        raise EGTRError(f"{type(source).__name__} inside a list, which has to hold images and videos only")
+        raise DataError(f"{type(source).__name__} inside a list, which must hold only images and videos")
     if isinstance(source, bytearray | memoryview):
         return [bytes(source)]
-    # OpenCV takes a negative number for "any camera", and ends the process where there is none.
+    # OpenCV takes a negative number for "any camera", and ends the process if there is none.
     if isinstance(source, Integral) and source < 0:
-        raise EGTRError(f"camera {source}: cameras are counted from 0; 0 is the first one")
+        raise DataError(f"camera {source}: cameras are counted from 0; 0 is the first one")
     if not isinstance(source, str | os.PathLike):
         return [source]
     path = os.fspath(source)
     if "://" in path:
-        raise EGTRError(f"{path}: is a URL, and nothing is fetched from a network. Download it, and give the file")
+        raise DataError(f"{path}: is a URL, and nothing is fetched from a network. Download it, and give the file")
     return find_images([path])
 
 
@@ -165,7 +165,7 @@ def _is_video(entry: Source) -> bool:
 
 
 def get_file_name(source: Source) -> str | None:
-    """The file that an image comes from, or None."""
+    """Return the name of the file that an image comes from, or None."""
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
     name = getattr(source, "name", None) or getattr(source, "filename", None)
@@ -176,11 +176,11 @@ def _read_image(entry: ImageSource, channel_order: str | None, where: str, max_p
     try:
         return load_image(entry, channel_order, max_pixels)
     except EGTRError as error:
-        raise EGTRError(f"{where}{error}") from error
+        raise DataError(f"{where}{error}") from error
 
 
 def _fail(message: str) -> np.ndarray:
-    raise EGTRError(message)
+    raise DataError(message)
 
 
 def _count_frames(path: str) -> int:
@@ -192,7 +192,7 @@ def _count_frames(path: str) -> int:
 
 
 def _read_video(source: str | int) -> Iterator[SourceImage]:
-    """Frames of a video or camera; one image that cannot be read where there is none."""
+    """Yield the frames of a video or camera; if there is none, one image whose ``read`` raises the reason."""
     is_file = isinstance(source, str)
     name = source if is_file else f"camera {source}"
     file_name = source if is_file else None
@@ -209,7 +209,7 @@ def _read_video(source: str | int) -> Iterator[SourceImage]:
             if not more:
                 break
             seconds = video.get(cv2.CAP_PROP_POS_MSEC) / 1000 if is_file else time.monotonic() - start
-            # OpenCV's frames are BGR, and turned upright.
+            # OpenCV's frames are BGR and upright.
             yield SourceImage(partial(load_image, pixels, "BGR"), file_name, frame, max(0.0, seconds))
             frame += 1
     finally:

@@ -1,13 +1,13 @@
-"""Which triplets a dataset annotates, and how often: counted once, kept beside the annotations.
+"""The triplets that a dataset annotates, and how often: counted once, kept beside the annotations.
 
-The frequency bias, zero-shot recall and the groups of frequent and rare predicates are made of these counts.
+These counts are the source of the frequency bias, of zero-shot recall and of the groups of frequent and rare
+predicates.
 """
 
 import hashlib
 import json
 import logging
 import os
-import uuid
 import zipfile
 import zlib
 from collections import Counter
@@ -17,43 +17,47 @@ from typing import Any
 
 from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
 import numpy as np
-from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
+from detectron2.data import Metadata, MetadataCatalog
 
-from egtr.structures import EGTRError, TripletCounts, not_crowd, remap_relations
+from egtr.structures import DataError, EGTRError, TripletCounts, not_crowd, remap_relations
+from egtr.structures.files import replacing
+
+from .datasets.registration import read_dataset
 
 logger = logging.getLogger(__name__)
 
-# Part of the key: to be raised whenever counting or a reader changes what it makes of the same files.
+# Part of the key. Raise it whenever counting, or a reader, gives another result for the same files.
 VERSION = 1
 
-# What numpy and TripletCounts raise on a file that was cut short, overwritten, or is none of ours.
+# The errors of numpy and TripletCounts for a file that was cut short, overwritten or written by another program.
 _DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, EGTRError)
 
 
-def load_triplet_counts(dataset_name: str) -> TripletCounts:
-    """Counts over a registered dataset, from its cache where the annotations are still those that were counted.
+def load_triplet_counts(dataset_name: str, skip_broken: bool = False) -> TripletCounts:
+    """Return the counts of a registered dataset, from its cache if the annotations have not changed since.
 
-    The cache stands beside the first of the ``annotation_files`` that the metadata list: ``train.statistics.npz``
-    by ``train.json``. It holds a hash over the content of all of them, so that it never answers for annotations
-    that have changed; it is made anew then, and where it is damaged. Where the folder cannot be written to, counts
-    are kept for this process alone; a dataset without ``annotation_files`` is counted each time.
+    The cache lies beside the first of the ``annotation_files`` that the metadata list: ``train.statistics.npz``
+    beside ``train.json``. It holds a hash of the content of all these files, so that it never answers for
+    annotations that have changed. A stale or damaged cache is replaced. If the folder cannot be written to, only
+    this process keeps the counts. A dataset without ``annotation_files`` is counted each time.
 
-    With a cache no annotation is parsed, and class names that the metadata lack are taken from it.
+    With a cache no annotation is parsed, and class names that the metadata lack come from it.
 
     Args:
         dataset_name: a registered dataset with relations.
+        skip_broken: see :func:`egtr.data.datasets.read_dataset`.
 
     Raises:
-        EGTRError: the dataset has no relations, or what reading it raises.
+        DataError: the dataset has no relations, or cannot be read.
     """
     metadata = MetadataCatalog.get(dataset_name)
     key = _content_key(metadata)
     if key is None:
-        return _count(dataset_name).counts
+        return _count(dataset_name, skip_broken).counts
     path = _cache_path(metadata)
     statistics = _counted_before.get(key) or _read(path, key)
     if statistics is None or not statistics.fits(metadata):
-        statistics = _count(dataset_name)
+        statistics = _count(dataset_name, skip_broken)
         if _content_key(metadata) != key:  # the files changed while they were read
             return statistics.counts
         _write(path, key, statistics)
@@ -63,10 +67,10 @@ def load_triplet_counts(dataset_name: str) -> TripletCounts:
 
 
 def count_triplets(dataset_dicts: Iterable[dict[str, Any]], num_classes: int, num_predicates: int) -> TripletCounts:
-    """Count over dataset dicts, in one pass over what may be a generator.
+    """Count the triplets of dataset dicts in one pass, so that they may come from a generator.
 
-    Triplets annotated twice on one pair count twice. Relations that touch a crowd annotation are left out, as in
-    training.
+    A triplet that is annotated twice on one pair counts twice. Relations that touch a crowd annotation are left
+    out, as in training.
 
     Args:
         dataset_dicts: dicts with ``annotations`` and ``relations``.
@@ -74,7 +78,7 @@ def count_triplets(dataset_dicts: Iterable[dict[str, Any]], num_classes: int, nu
         num_predicates: R.
 
     Raises:
-        EGTRError: a class or predicate id does not fit C or R, or a relation names an object that is not there.
+        DataError: a class or predicate id does not fit C or R, or a relation names an object that is not there.
     """
     counter: Counter[tuple[int, int, int]] = Counter()
     for dataset_dict in dataset_dicts:
@@ -95,7 +99,7 @@ def count_triplets(dataset_dicts: Iterable[dict[str, Any]], num_classes: int, nu
 
 
 def add_triplet_counts(parts: Sequence[TripletCounts]) -> TripletCounts:
-    """Counts over several datasets together, at least one, with the same classes and predicates."""
+    """Add up the counts of one or several datasets with the same classes and predicates."""
     rows = np.concatenate([part.triplets for part in parts])
     triplets, inverse = np.unique(rows, axis=0, return_inverse=True)
     counts = np.zeros(len(triplets), dtype=np.int64)
@@ -105,14 +109,14 @@ def add_triplet_counts(parts: Sequence[TripletCounts]) -> TripletCounts:
 
 @dataclass(frozen=True)
 class _Statistics:
-    """What a cache holds: counts, and the names that their ids stand for."""
+    """The contents of a cache: counts, and the names of their ids."""
 
     counts: TripletCounts
     thing_classes: list[str]
     predicate_classes: list[str]
 
     def fits(self, metadata: Metadata) -> bool:
-        """False where the names differ from those of the registration, which reading the dataset complains about."""
+        """Check that the names agree with the registered ones. If not, reading the dataset says what differs."""
         return all(list(metadata.get(field, names)) == names for field, names in self._names().items())
 
     def complete(self, metadata: Metadata) -> None:
@@ -122,17 +126,17 @@ class _Statistics:
         return {"thing_classes": self.thing_classes, "predicate_classes": self.predicate_classes}
 
 
-# By content key: for folders that cannot be written to.
+# Content key to statistics, for folders that cannot be written to.
 _counted_before: dict[str, _Statistics] = {}
 
 
-def _count(dataset_name: str) -> _Statistics:
-    dataset_dicts = DatasetCatalog.get(dataset_name)
-    # Known only now, where registration left the names to the files.
+def _count(dataset_name: str, skip_broken: bool) -> _Statistics:
+    dataset_dicts, _ = read_dataset(dataset_name, skip_broken)
+    # Reading has set the names that registration left to the files.
     metadata = MetadataCatalog.get(dataset_name)
     names = [metadata.get("thing_classes"), metadata.get("predicate_classes")]
     if not all(names):
-        raise EGTRError(
+        raise DataError(
             f"Dataset {dataset_name!r} has no relations to count: its metadata lack thing_classes or "
             "predicate_classes. Name a scene graph dataset."
         )
@@ -141,11 +145,11 @@ def _count(dataset_name: str) -> _Statistics:
 
 
 def _content_key(metadata: Metadata) -> str | None:
-    """Hash over the annotation files and the options they are read with; None where a file is not known or there."""
+    """Hash the annotation files and the options of their reader; None if a file is unknown or missing."""
     files = metadata.get("annotation_files")
     if not files:
         return None
-    # Files count by what is in them: a folder that moves keeps its cache.
+    # Only the contents of files count, so that a folder that moves keeps its cache.
     options = {key: value for key, value in metadata.get("reader_options", {}).items() if value not in files}
     key = hashlib.sha256(json.dumps([VERSION, options], sort_keys=True, default=str).encode())
     try:
@@ -153,7 +157,7 @@ def _content_key(metadata: Metadata) -> str | None:
             with open(path, "rb") as file:
                 key.update(hashlib.file_digest(file, "sha256").digest())
     except OSError:
-        return None  # reading the dataset says what is wrong, and how to get the file
+        return None  # reading the dataset will name the missing file and the remedy
     return key.hexdigest()
 
 
@@ -165,9 +169,9 @@ def _cache_path(metadata: Metadata) -> str:
 
 
 def _read(path: str, key: str) -> _Statistics | None:
-    """The cache, or None where there is none that can answer."""
+    """Read the cache; None if it is missing, damaged or of other annotations."""
     try:
-        # Opened here, because np.load leaves a damaged file open.
+        # Opened here, because np.load does not close a damaged file.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             if str(arrays["key"]) != key:
                 return None
@@ -177,28 +181,22 @@ def _read(path: str, key: str) -> _Statistics | None:
     except FileNotFoundError:
         return None
     except _DAMAGE as error:
-        logger.warning("%s cannot be used (%s): statistics are counted anew", path, error)
+        logger.warning("%s cannot be used (%s): statistics are counted again", path, error)
         return None
 
 
 def _write(path: str, key: str, statistics: _Statistics) -> None:
-    """Put the cache in place in one step, so that processes that do this at once cannot mix their files."""
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
     try:
-        try:
-            with open(temporary, "xb") as file:
-                np.savez_compressed(
-                    file,
-                    key=key,
-                    triplets=statistics.counts.triplets,
-                    counts=statistics.counts.counts,
-                    thing_classes=np.array(statistics.thing_classes, dtype=str),
-                    predicate_classes=np.array(statistics.predicate_classes, dtype=str),
-                )
-            os.replace(temporary, path)
-        finally:
-            if os.path.exists(temporary):
-                os.remove(temporary)
+        # Several processes, or runs, may count the same dataset.
+        with replacing(path, shared=True) as file:
+            np.savez_compressed(
+                file,
+                key=key,
+                triplets=statistics.counts.triplets,
+                counts=statistics.counts.counts,
+                thing_classes=np.array(statistics.thing_classes, dtype=str),
+                predicate_classes=np.array(statistics.predicate_classes, dtype=str),
+            )
     except OSError as error:
         logger.info("Statistics are not kept in %s (%s): later runs count again", path, error.strerror)
 
@@ -206,7 +204,7 @@ def _write(path: str, key: str, statistics: _Statistics) -> None:
 def _check_range(ids: np.ndarray, number: int, field: str, names: str, dataset_dict: dict[str, Any]) -> None:
     outside = ids[(ids < 0) | (ids >= number)]
     if len(outside):
-        raise EGTRError(
+        raise DataError(
             f"{_describe(dataset_dict)}: {field} {outside[0]} is not among the dataset's {number} {names}, counted "
             "from 0. A reader has to make ids contiguous"
         )

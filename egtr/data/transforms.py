@@ -8,13 +8,13 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import NoOpTransform, Transform
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 
 def detr_resize_shape(height: int, width: int, short_side: int, max_size: int) -> tuple[int, int]:
-    """Size of an image after DETR's resize.
+    """Compute the size of an image after DETR's resize.
 
-    The short side becomes exactly ``short_side`` and the long side ``int(short_side * long / short)``. Where
+    The short side becomes exactly ``short_side`` and the long side ``int(short_side * long / short)``. If
     that exceeds ``max_size``, ``short_side`` becomes ``round(max_size * short / long)`` first. Detectron2's
     own rule rounds differently, which moves boxes by up to a pixel.
 
@@ -34,10 +34,10 @@ def detr_resize_shape(height: int, width: int, short_side: int, max_size: int) -
 
 
 class DETRResize(T.Augmentation):
-    """Resize by :func:`detr_resize_shape` to a short side drawn anew for every image.
+    """Resize by :func:`detr_resize_shape` to a short side that is drawn for each image.
 
     Args:
-        short_sides: sides to draw from with equal chance, or [least, most] where ``sample_style`` is "range".
+        short_sides: sides to draw from with equal chance, or [least, most] if ``sample_style`` is "range".
         max_size: largest long side, pixels; 0: no limit.
         sample_style: "choice" or "range".
     """
@@ -46,11 +46,15 @@ class DETRResize(T.Augmentation):
         super().__init__()
         short_sides = (short_sides,) if isinstance(short_sides, int) else tuple(short_sides)
         if not short_sides or min(short_sides) <= 0:
-            raise EGTRError(f"Short sides {short_sides} (INPUT.MIN_SIZE_*) must be positive numbers of pixels.")
+            raise ConfigurationError(
+                f"Short sides {short_sides} (INPUT.MIN_SIZE_*) must be positive numbers of pixels."
+            )
         if sample_style not in ("choice", "range"):
-            raise EGTRError(f"INPUT.MIN_SIZE_TRAIN_SAMPLING is {sample_style!r}; take 'choice' or 'range'.")
+            raise ConfigurationError(f"INPUT.MIN_SIZE_TRAIN_SAMPLING is {sample_style!r}; take 'choice' or 'range'.")
         if sample_style == "range" and len(short_sides) > 2:
-            raise EGTRError(f"With sampling 'range', INPUT.MIN_SIZE_TRAIN is (least, most), not {short_sides}.")
+            raise ConfigurationError(
+                f"With sampling 'range', INPUT.MIN_SIZE_TRAIN is (least, most), not {short_sides}."
+            )
         self._init({"short_sides": short_sides, "max_size": max_size, "sample_style": sample_style})
 
     def get_transform(self, image: np.ndarray) -> Transform:
@@ -72,26 +76,26 @@ class RandomSelect(T.Augmentation):
         super().__init__()
         self._init({"first": first, "second": second, "prob": prob})
 
-    # Branches may be sequences whose later members depend on what the earlier ones made of the image, so
-    # the input itself has to go through them: get_transform would see only the original image.
+    # A branch may be a sequence whose later members depend on the result of the earlier ones. The input itself has to
+    # go through them, since get_transform would see only the original image.
     def __call__(self, aug_input: T.AugInput) -> Transform:
         chosen = self.first if np.random.rand() < self.prob else self.second
         return chosen(aug_input)
 
 
 def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
-    """The augmentations of the paper's recipe (its implementation details).
+    """Build the augmentations of the paper's recipe (its implementation details).
 
     Training: a flip (INPUT.RANDOM_FLIP), then a resize to a short side out of INPUT.MIN_SIZE_TRAIN. With
-    INPUT.CROP.ENABLED, which the paper uses for the detector only, half of the images are first resized to
-    a short side out of INPUT.CROP.PRE_RESIZE and cropped to sides in INPUT.CROP.SIZE. Testing: the resize to
-    INPUT.MIN_SIZE_TEST alone, or nothing where that is 0.
+    INPUT.CROP.ENABLED, which the paper uses only for the detector, half of the images are first resized to
+    a short side out of INPUT.CROP.PRE_RESIZE and cropped to sides in INPUT.CROP.SIZE. Testing: only the resize to
+    INPUT.MIN_SIZE_TEST, or nothing if that is 0.
 
     Returns:
         Augmentations, to be applied in order.
 
     Raises:
-        EGTRError: a key holds a value that means nothing; the message names the key.
+        ConfigurationError: a key holds a meaningless value; the message names the key.
     """
     if not is_train:
         if cfg.INPUT.MIN_SIZE_TEST == 0:
@@ -101,7 +105,7 @@ def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     augmentations = []
     flip = cfg.INPUT.RANDOM_FLIP
     if flip not in ("none", "horizontal", "vertical"):
-        raise EGTRError(f"INPUT.RANDOM_FLIP is {flip!r}; take 'none', 'horizontal' or 'vertical'.")
+        raise ConfigurationError(f"INPUT.RANDOM_FLIP is {flip!r}; take 'none', 'horizontal' or 'vertical'.")
     if flip != "none":
         horizontal = flip == "horizontal"
         augmentations.append(T.RandomFlip(horizontal=horizontal, vertical=not horizontal))
@@ -111,9 +115,9 @@ def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     if not crop.ENABLED:
         return [*augmentations, resize]
     if crop.TYPE != "absolute_range":
-        raise EGTRError(f"INPUT.CROP.TYPE is {crop.TYPE!r}; the recipe's crop is 'absolute_range'.")
+        raise ConfigurationError(f"INPUT.CROP.TYPE is {crop.TYPE!r}; the recipe's crop is 'absolute_range'.")
     if len(crop.SIZE) != 2 or not 1 <= crop.SIZE[0] <= crop.SIZE[1]:
-        raise EGTRError(f"INPUT.CROP.SIZE is {list(crop.SIZE)}; it has to be [least, most], in pixels.")
+        raise ConfigurationError(f"INPUT.CROP.SIZE is {list(crop.SIZE)}; it has to be [least, most], in pixels.")
     size = [int(side) for side in crop.SIZE]
     cropped = T.AugmentationList([DETRResize(crop.PRE_RESIZE), T.RandomCrop(crop.TYPE, size), resize])
     return [*augmentations, RandomSelect(resize, cropped)]

@@ -47,7 +47,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded on demand: the rest of this room needs neither torch nor Detectron2.
+    # Loaded when it is used: the other names need neither torch nor Detectron2.
     if name == "SceneGraphEvaluator":
         from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
         from .evaluator import SceneGraphEvaluator

@@ -1,25 +1,29 @@
-"""How far recall may be off because the test set is what it is: percentile bootstrap over images."""
+"""Confidence intervals of recall, by percentile bootstrap over the images of a test set."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 from .recall import PREFIXES, TripletTable
 
 LEVEL = 0.95
-# Draws are the same in each run, so that intervals are too.
+# The same draws in each run give the same intervals.
 SEED = 0
-# Datasets drawn at once; bounds memory at so many numbers for each image.
+# Datasets drawn at once: memory holds this many numbers for each image.
 CHUNK = 64
 
 
 def check_bootstrap(num_samples: int) -> None:
-    """Raise EGTRError where this is no number of draws; 0 means no intervals."""
+    """Check a number of draws; 0 means no intervals.
+
+    Raises:
+        ConfigurationError: it is negative or no integer.
+    """
     if not isinstance(num_samples, int | np.integer) or num_samples < 0:
-        raise EGTRError(
+        raise ConfigurationError(
             f"bootstrap is {num_samples!r}; give the number of draws, such as 1000, or 0 for no intervals"
         )
 
@@ -27,20 +31,20 @@ def check_bootstrap(num_samples: int) -> None:
 def bootstrap_intervals(
     table: TripletTable, top_k: Sequence[int], absent_predicates_count: bool, num_samples: int
 ) -> dict[str, tuple[float, float]]:
-    """95% intervals of R@K and mR@K, with and without graph constraint.
+    """Compute 95% intervals of R@K and mR@K, with and without graph constraint.
 
-    As many images as have triplets are drawn from them with replacement, ``num_samples`` times, and each draw is
+    Each of ``num_samples`` draws takes I images with replacement out of the I images that have triplets, and is
     scored as a dataset of its own. The interval lies between the 2.5th and the 97.5th percentile of the scores.
 
     Args:
         table: triplets of I images.
         top_k: the K of R@K.
-        absent_predicates_count: see :class:`~egtr.evaluation.protocols.Protocol`; it concerns predicates that
-            no image of a draw has.
+        absent_predicates_count: see :class:`~egtr.evaluation.protocols.Protocol`; here for predicates that no
+            image of a draw has.
         num_samples: B, at least 1. A thousand settle the third digit.
 
     Returns:
-        Metric name to (low, high), in 0..1; NaN where there is nothing to be recalled.
+        Metric name to (low, high), in 0..1; NaN if there is nothing to be recalled.
     """
     names = [f"{prefix}{metric}@{k}" for prefix in PREFIXES for metric in ("R", "mR") for k in top_k]
     images, pairs = table.by_image(), table.by_image_and_predicate()
@@ -71,7 +75,7 @@ def bootstrap_intervals(
 
 
 def _draws(num_images: int, num_samples: int) -> Iterator[np.ndarray]:
-    """(b, I) float64, how often each draw has each image; b sums to ``num_samples``."""
+    """Yield (b, I) float64, how often each of b draws has each image, until there are ``num_samples`` draws."""
     rng = np.random.default_rng(SEED)
     for start in range(0, num_samples, CHUNK):
         size = min(CHUNK, num_samples - start)

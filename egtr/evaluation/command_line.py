@@ -1,18 +1,18 @@
-"""What the command lines of tools/evaluate_predictions.py and tools/compare_protocols.py have in common."""
+"""The command line that tools/evaluate_predictions.py and tools/compare_protocols.py share."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from egtr.structures import EGTRError, TripletCounts
+from egtr.structures import ConfigurationError, TripletCounts, WriteError
 
 from .offline import Annotations, score_predictions
 from .prediction_file import read_meta
 
 
 def scoring_parser(description: str) -> argparse.ArgumentParser:
-    """Arguments that :func:`score_arguments` reads, and ``--output``."""
+    """Create a parser of the arguments that :func:`score_arguments` reads."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
         "--predictions", required=True, metavar="FILE", help="prediction file, or folder of its parts"
@@ -29,20 +29,20 @@ def scoring_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--format", metavar="NAME", help="format of --json, such as egtr or coco_sg")
     parser.add_argument("--json", metavar="FILE[#split]", help="annotations with the ground truth")
     parser.add_argument(
-        "--partial", action="store_true", help="score what there is where predictions of some images are missing"
+        "--partial", action="store_true", help="score what there is if predictions of some images are missing"
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="write the results there, as JSON and CSV")
     return parser
 
 
 class Scored(NamedTuple):
-    """Metrics, and what reports say beside them.
+    """Metrics, and the other contents of a report.
 
     Attributes:
         results: protocol name to metrics.
         predicate_names: R names, or None.
         training: triplets of the training set, or None.
-        about: where predictions and ground truth came from.
+        about: the sources of predictions and ground truth.
     """
 
     results: dict[str, dict[str, Any]]
@@ -52,22 +52,26 @@ class Scored(NamedTuple):
 
 
 def score_arguments(args: argparse.Namespace, protocols: Sequence[str]) -> Scored:
-    """Score as the command line wants it, with a progress bar.
+    """Score as the command line says, with a progress bar.
 
     Raises:
-        EGTRError: arguments that do not go together; see :func:`~egtr.evaluation.score_predictions`.
-        MissingDetectron2Error: ground truth out of a dataset needs Detectron2.
+        ConfigurationError: arguments that do not go together.
+        WriteError: ``--output`` cannot be created.
+        MissingDetectron2Error: ground truth from a dataset needs Detectron2.
+        EGTRError: see :func:`~egtr.evaluation.score_predictions`.
     """
     if (args.format is None) != (args.json is None):
-        raise EGTRError("--format and --json belong together; give both or neither")
+        raise ConfigurationError("--format and --json belong together; give both or neither")
     if args.dataset is not None and args.json is not None:
-        raise EGTRError("--dataset and --json both name ground truth; give one of them")
+        raise ConfigurationError("--dataset and --json both name ground truth; give one of them")
     if args.output is not None:
-        # Scoring may take long; what it finds must not be lost for want of a place.
+        # Scoring may take long: its results must not be lost because there is no place for them.
         try:
             args.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise EGTRError(f"--output {args.output}: {error.strerror}; name a folder that can be written") from error
+            raise WriteError(
+                f"--output {args.output}: {error.strerror}; name a folder that can be written"
+            ) from error
     annotations = None
     if args.dataset is not None:
         annotations = Annotations.of_dataset(args.dataset)

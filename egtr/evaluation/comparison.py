@@ -1,4 +1,4 @@
-"""Several protocols side by side: where their conventions differ, and what each of them divides by."""
+"""Several protocols side by side: their differing conventions, and their denominators."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -10,7 +10,7 @@ from .protocols import Protocol, get_protocols
 
 
 def convention_rows(protocols: Sequence[str | Protocol]) -> list[dict[str, str]]:
-    """One row for each convention in which ``protocols`` differ: "convention", then a cell for each protocol."""
+    """Make a row for each convention in which ``protocols`` differ: "convention", then a cell for each protocol."""
     found = get_protocols(protocols)
     rows = []
     for field in fields(Protocol):
@@ -21,7 +21,7 @@ def convention_rows(protocols: Sequence[str | Protocol]) -> list[dict[str, str]]
 
 
 def denominator_rows(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
-    """How many images, triplets and predicates each protocol counts, in the form of :func:`convention_rows`."""
+    """Count the images, triplets and predicates of each protocol, in the form of :func:`convention_rows`."""
     counts = dict.fromkeys(name for metrics in results.values() for name in metrics if name.startswith("num_"))
     return [
         {"counted": name.removeprefix("num_").replace("_", " ")} | {p: _say(m[name]) for p, m in results.items()}
@@ -30,7 +30,7 @@ def denominator_rows(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str,
 
 
 def comparison(results: Mapping[str, Mapping[str, Any]], protocols: Sequence[str | Protocol]) -> str:
-    """Both as Markdown tables; what all protocols agree on is left out of the first.
+    """Show both as Markdown tables. Conventions on which all protocols agree are left out.
 
     Args:
         results: protocol name to metrics, as :func:`~egtr.evaluation.score_predictions` returns them.

@@ -9,9 +9,9 @@ from faster_coco_eval import COCOeval_faster
 from egtr.structures import GroundTruth, Prediction, top_indices
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-# How object AP is taken everywhere but in the Open Images block: arguments of detection_ap.
+# Arguments of detection_ap for object AP everywhere but in the Open Images block.
 OBJECT_AP = {"plus_one": False, "first_id": 1}
-# Detections of one class in one image that count.
+# The best detections of one class in one image count.
 MAX_DETECTIONS = 100
 
 
@@ -30,28 +30,28 @@ class Detections(NamedTuple):
 
 
 def detections_per_query(prediction: Prediction, object_score: str = "softmax") -> Detections:
-    """One detection a query: its best class (D = N)."""
+    """Take one detection for each query: its best class (D = N)."""
     scores, classes = prediction.object_scores(object_score)
     return Detections(prediction.boxes, scores, classes.astype(np.int32))
 
 
 def best_classes(prediction: Prediction, max_detections: int = 100) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The best (query, class) by sigmoid score; equal scores go by (query, class).
+    """Find the best (query, class) by sigmoid score; equal scores go by (query, class).
 
     Returns:
         Queries, classes (int32) and scores (float32) of D = min(max_detections, N * C) detections.
     """
     logits = prediction.logits.reshape(-1)
-    # Ranked by logit: sigmoid keeps the order but saturates.
+    # Ranked by logit: sigmoid keeps the order, but saturates.
     best = top_indices(logits, max_detections)
     queries, classes = np.divmod(best, max(prediction.logits.shape[1], 1))
-    # Through tanh, since exp overflows on logits far below zero.
+    # tanh, since exp overflows for logits far below zero.
     scores = 0.5 * (1.0 + np.tanh(0.5 * logits[best]))
     return queries.astype(np.int32), classes.astype(np.int32), scores.astype(np.float32)
 
 
 def detections_per_class(prediction: Prediction, max_detections: int = 100) -> Detections:
-    """The best (query, class) by sigmoid score, as detectors with sigmoid scores are usually scored.
+    """Take the best (query, class) by sigmoid score, the usual way to score detectors with sigmoid scores.
 
     A query may appear several times, with different classes. Equal scores go by (query, class).
     """
@@ -65,23 +65,23 @@ def detection_ap(
     plus_one: bool = False,
     first_id: int = 1,
 ) -> dict[str, float]:
-    """COCO's average precision of boxes.
+    """Compute COCO's average precision of boxes.
 
     Args:
-        detections: one record an image; the 100 best of each class are read.
-        ground_truth: its annotated objects, in the same order. Classes without any do not enter the mean.
-        plus_one: boxes are taken as w = x2 - x1 + 1, h = y2 - y1 + 1. The area of an annotation, which only
-            decides whether it is small, medium or large, is w * h.
-        first_id: number of the first annotation. COCO's evaluation takes a match with number 0 for no match, so 0
-            loses one object of the dataset.
+        detections: one record for each image; the 100 best of each class count.
+        ground_truth: the annotated objects, in the same order. Classes without any do not enter the mean.
+        plus_one: the size of a box is w = x2 - x1 + 1, h = y2 - y1 + 1. The area of an annotation is w * h; it only
+            decides if the annotation is small, medium or large.
+        first_id: number of the first annotation. COCO's evaluation takes a match with number 0 for no match, so that
+            0 loses one object of the dataset.
 
     Returns:
-        "AP" (mean over IoU 0.50:0.95), "AP50", "AP75", "APs", "APm", "APl"; in 0..1, NaN where there is no
+        "AP" (mean over IoU 0.50:0.95), "AP50", "AP75", "APs", "APm", "APl"; in 0..1, NaN if there is no
         annotation to be found.
     """
     annotations = _Boxes.of([(truth.boxes, truth.classes, None) for truth in ground_truth], plus_one)
     found = _Boxes.of([(d.boxes, d.classes, d.scores) for d in detections], plus_one)
-    # One class at a time: a dataset's records as COCO wants them, dicts, would not fit into memory, and most
+    # One class at a time: all records of a dataset as COCO's dicts would not fit into memory, and most
     # (image, class) are empty.
     curves = [
         _precision(annotations.of_class(label, first_id), found.of_class(label, 1))
@@ -97,7 +97,7 @@ def detection_ap(
 
 
 class _Boxes(NamedTuple):
-    """Boxes of a dataset, one behind the other: images (B,), xywh (B, 4), classes (B,), scores (B,) or None."""
+    """Boxes of a dataset, one after the other: images (B,), xywh (B, 4), classes (B,), scores (B,) or None."""
 
     images: np.ndarray
     boxes: np.ndarray
@@ -115,7 +115,7 @@ class _Boxes(NamedTuple):
         return cls(images, boxes, classes, scores)
 
     def of_class(self, label: int, first_id: int) -> list[dict[str, Any]]:
-        """COCO's records of one class, numbered by their position among those of all classes."""
+        """Make COCO's records of one class, numbered by their position among all records."""
         rows = np.flatnonzero(self.classes == label)
         scores = [{}] * len(rows) if self.scores is None else [{"score": s} for s in self.scores[rows].tolist()]
         return [
@@ -135,7 +135,7 @@ class _Boxes(NamedTuple):
 
 
 def _precision(annotations: list[dict[str, Any]], found: list[dict[str, Any]]) -> np.ndarray:
-    """(IoU thresholds, recall points, 1, areas) precision of one class; -1 where no annotation has the area."""
+    """Compute precision of one class: (IoU thresholds, recall points, 1, areas); -1 if no annotation has the area."""
     images = sorted({record["image_id"] for record in annotations + found})
     evaluation = COCOeval_faster(
         _Records(images, annotations), _Records(images, found), iouType="bbox", print_function=_say_nothing
@@ -147,7 +147,7 @@ def _precision(annotations: list[dict[str, Any]], found: list[dict[str, Any]]) -
 
 
 class _Records:
-    """Answers what COCOeval asks its COCO objects where everything is of one class, without building an index."""
+    """Records of a single class in the form that COCOeval reads, without the index of a COCO object."""
 
     def __init__(self, images: list[int], annotations: list[dict[str, Any]]):
         self._images, self._annotations = images, annotations

@@ -1,4 +1,4 @@
-"""Records that list one pair in several rows, brought to what a protocol lets into its rankings."""
+"""Records that list one pair in several rows, reduced to the rows that a protocol ranks."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -9,11 +9,11 @@ from egtr.structures import Prediction
 
 
 class Entries(NamedTuple):
-    """The record that each ranking reads; one and the same wherever conventions agree.
+    """The record that each ranking reads; both are the same object if the conventions agree.
 
     Attributes:
-        constrained: for rankings with graph constraint, where a row enters with its best predicate.
-        unconstrained: for those in which a row enters with several.
+        constrained: for rankings with graph constraint, which a row enters with its best predicate.
+        unconstrained: for rankings that a row enters with several predicates.
     """
 
     constrained: Prediction
@@ -21,9 +21,9 @@ class Entries(NamedTuple):
 
 
 def select_entries(prediction: Prediction, entries: str) -> Entries:
-    """Rows as the convention ``entries`` wants them, see :class:`~egtr.evaluation.protocols.Protocol`.
+    """Select rows by the convention ``entries``, see :class:`~egtr.evaluation.protocols.Protocol`.
 
-    A record that lists every pair once comes back as it is.
+    A record that lists every pair once is returned as it is.
     """
     if entries == "all" or not repeats_pairs(prediction):
         return Entries(prediction, prediction)
@@ -32,14 +32,14 @@ def select_entries(prediction: Prediction, entries: str) -> Entries:
 
 
 def repeats_pairs(prediction: Prediction) -> bool:
-    """Whether some (subject, object) has more than one row."""
+    """Check if some (subject, object) has more than one row."""
     keys = _keys(prediction)
-    # Dense records are in order, and looking costs far less than sorting.
+    # Dense records are in order, and a look at them costs far less than sorting.
     return not (keys[1:] > keys[:-1]).all() and len(np.unique(keys)) < len(keys)
 
 
 def merge_pairs(prediction: Prediction) -> Prediction:
-    """One row a pair, with the best relation x connectivity of each predicate, and connectivity 1."""
+    """Merge the rows of each pair: the best relation x connectivity of each predicate, and connectivity 1."""
     keys, row = np.unique(_keys(prediction), return_inverse=True)
     relation = np.zeros((len(keys), prediction.relation.shape[1]), dtype=np.float32)
     np.maximum.at(relation, row, prediction.relation * prediction.connectivity[:, None])
@@ -48,7 +48,7 @@ def merge_pairs(prediction: Prediction) -> Prediction:
 
 
 def distinct_triplets(prediction: Prediction) -> Prediction:
-    """Of rows that agree in pair and best predicate only the one of highest score."""
+    """Keep the row with the highest score of those that agree in pair and best predicate."""
     num_predicates = prediction.relation.shape[1]
     if num_predicates == 0:
         return prediction
@@ -60,7 +60,7 @@ def distinct_triplets(prediction: Prediction) -> Prediction:
 
 
 def select_rows(prediction: Prediction, rows: np.ndarray) -> Prediction:
-    """The record with some of its rows only; (Q,) row numbers or (M,) bool."""
+    """Keep some rows of a record, given by (Q,) row numbers or (M,) bool."""
     return replace(
         prediction,
         pairs=prediction.pairs[rows],
@@ -70,5 +70,5 @@ def select_rows(prediction: Prediction, rows: np.ndarray) -> Prediction:
 
 
 def _keys(prediction: Prediction) -> np.ndarray:
-    """(M,) one integer for each (subject, object), the same for the same pair."""
+    """Make an integer for each row, the same for the same (subject, object): (M,)."""
     return prediction.pairs[:, 0] * prediction.num_queries + prediction.pairs[:, 1]

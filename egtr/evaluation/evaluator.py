@@ -10,16 +10,25 @@ from typing import Any
 from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
 import numpy as np
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from egtr.data import build_triplet_counts
-from egtr.data.datasets.annotations import leaving_out_unsound
-from egtr.structures import EGTRError, GroundTruth, Prediction, TripletCounts
+from egtr.data.datasets import read_dataset
+from egtr.structures import (
+    ConfigurationError,
+    DataError,
+    EGTRError,
+    GroundTruth,
+    Prediction,
+    PredictionError,
+    TripletCounts,
+)
 
 from .bootstrap import check_bootstrap
 from .detection import OBJECT_AP, Detections, detection_ap
+from .image_scores import check_columns
 from .missing import nothing_found
 from .packing import ScoredImage, pack, unpack
 from .prediction_format import PredictionMeta
@@ -30,25 +39,25 @@ from .scoring import Scorer
 
 logger = logging.getLogger(__name__)
 
-# Metrics of objects that are reported, out of those of detection_ap.
+# Metrics of detection_ap that are reported.
 _OBJECT_METRICS = ("AP", "AP50", "AP75")
 
 
 class SceneGraphEvaluator(DatasetEvaluator):
     """Recall of scene graphs under one or several protocols, and average precision of objects, in percent.
 
-    A protocol decides what is scored: triplets are ranked anew out of the raw prediction, with the protocol's object
-    score, so that TEST.SCENE_GRAPH.OBJECT_SCORE and TRIPLETS_PER_IMAGE, which shape the graph that people see, change
-    no metric. Object AP is that of the model's ``instances`` as COCO takes it, whatever the protocol.
+    Triplets are ranked again from the raw prediction, with the object score of the protocol. Therefore
+    TEST.SCENE_GRAPH.OBJECT_SCORE and TRIPLETS_PER_IMAGE, which shape the graph that people see, change no metric.
+    Object AP is COCO's, of the model's ``instances``, whatever the protocol.
 
-    Only a few numbers of each image are kept, and only those travel between processes. Where the model returns no
-    ``scene_graph`` (a detector in pre-training) objects alone are scored.
+    Only a few numbers of each image are kept and sent between processes. If the model returns no ``scene_graph`` (a
+    detector in pre-training), only objects are scored.
 
-    In ``output_dir``, with the name of the dataset for ``*``:
+    Files in ``output_dir``, with the name of the dataset for ``*``:
 
-    - ``scene_graph_*.json``: all metrics with the conventions behind them, per predicate too
+    - ``scene_graph_*.json``: all metrics, also of each predicate, with their conventions
     - ``scene_graph_*.csv``, ``scene_graph_*_predicates.csv``: the same for a spreadsheet
-    - ``scene_graph_*_predicates.png``: predicate recall against training frequency, where ``training`` is known
+    - ``scene_graph_*_predicates.png``: predicate recall against training frequency, if ``training`` is known
     - ``predictions_*/``: with ``save_predictions``, see :class:`~egtr.evaluation.PredictionWriter`
     """
 
@@ -67,33 +76,36 @@ class SceneGraphEvaluator(DatasetEvaluator):
         count_missing: bool = False,
         distributed: bool = True,
     ):
-        """
+        """Prepare an evaluation.
+
         Args:
-            dataset_name: a registered dataset, from which ground truth, ``thing_classes`` and ``predicate_classes``
-                are read.
+            dataset_name: a registered dataset, which gives ground truth, ``thing_classes`` and
+                ``predicate_classes``.
             ground_truth: image id to ground truth, in place of the registered one.
-            protocols: scoring conventions of the scene graphs, names or own ones. The first is the headline.
+            protocols: scoring conventions of the scene graphs, by name or your own. The first is the headline.
             top_k: the K of R@K and mR@K, positive.
             training: triplets of the training set; None: no zero-shot recall, no head, body and tail, no plot.
             bootstrap: resamples of the dataset for 95% intervals; 0: no intervals.
             predicate_names: R names, in place of the registered ones.
             output_dir: a folder on this machine; None: nothing is written.
-            save_predictions: write what the model predicts, in place of what an earlier evaluation wrote.
-            count_missing: images of the ground truth that were never processed, because their files are broken,
-                count as images in which nothing was found: a broken copy of the data must not raise any metric.
-                False: what was processed is scored.
-            distributed: gather the results of all processes; False: score what this process saw.
+            save_predictions: write the predictions, in place of those of an earlier evaluation.
+            count_missing: count images of the ground truth that were never processed, because their files are
+                broken, as images in which nothing was found: a broken copy of the data must not raise any metric.
+                False: only processed images are scored.
+            distributed: gather the results of all processes; False: score only the images of this process.
 
         Raises:
-            EGTRError: neither ``dataset_name`` nor ``ground_truth``; unknown protocol; bad ``top_k`` or
+            ConfigurationError: neither ``dataset_name`` nor ``ground_truth``; unknown protocol; bad ``top_k`` or
                 ``bootstrap``; predictions to be saved, but no ``output_dir``.
         """
         if dataset_name is None and ground_truth is None:
-            raise EGTRError(
-                "SceneGraphEvaluator: give dataset_name or ground_truth, there is nothing to score against"
+            raise ConfigurationError(
+                "SceneGraphEvaluator: there is no ground truth; give dataset_name or ground_truth"
             )
         if save_predictions and not output_dir:
-            raise EGTRError("SceneGraphEvaluator: save_predictions needs output_dir, the folder to write them to")
+            raise ConfigurationError(
+                "SceneGraphEvaluator: save_predictions needs output_dir, the folder to write them to"
+            )
         check_bootstrap(bootstrap)
         self._dataset_name = dataset_name
         self._protocols = get_protocols(protocols)
@@ -105,11 +117,8 @@ class SceneGraphEvaluator(DatasetEvaluator):
         self._count_missing = count_missing
         self._distributed = distributed
         metadata = None if dataset_name is None else MetadataCatalog.get(dataset_name)
-        if ground_truth is None:
-            records = (GroundTruth.from_dict(record) for record in DatasetCatalog.get(dataset_name))
-            ground_truth = {record.image_id: record for record in records}
-        self._ground_truth = ground_truth
-        # Some datasets know their names only once they were read.
+        self._ground_truth = _read_ground_truth(dataset_name) if ground_truth is None else ground_truth
+        # Reading a dataset may set its names.
         self._class_names = metadata and metadata.get("thing_classes")
         self._predicate_names = predicate_names or (metadata and metadata.get("predicate_classes"))
         self._writer: PredictionWriter | None = None
@@ -119,21 +128,21 @@ class SceneGraphEvaluator(DatasetEvaluator):
     def from_config(
         cls, cfg: CfgNode, dataset_name: str, output_dir: str | None = None, distributed: bool = True
     ) -> "SceneGraphEvaluator":
-        """Evaluator of a registered dataset as ``cfg.TEST.SCENE_GRAPH`` and DATALOADER.SKIP_BROKEN want it."""
+        """Create the evaluator of a registered dataset from ``cfg.TEST.SCENE_GRAPH`` and DATALOADER.SKIP_BROKEN."""
         keys = cfg.TEST.SCENE_GRAPH
         has_relations = cfg.MODEL.EGTR.RELATION.ENABLED
-        with leaving_out_unsound(cfg.DATALOADER.SKIP_BROKEN):
-            return cls(
-                dataset_name,
-                protocols=keys.PROTOCOLS,
-                top_k=keys.TOPK,
-                training=_training_triplets(cfg) if has_relations else None,
-                bootstrap=keys.BOOTSTRAP,
-                output_dir=output_dir,
-                save_predictions=keys.SAVE_PREDICTIONS and has_relations,
-                count_missing=cfg.DATALOADER.SKIP_BROKEN,
-                distributed=distributed,
-            )
+        return cls(
+            dataset_name,
+            ground_truth=_read_ground_truth(dataset_name, cfg.DATALOADER.SKIP_BROKEN),
+            protocols=keys.PROTOCOLS,
+            top_k=keys.TOPK,
+            training=_training_triplets(cfg) if has_relations else None,
+            bootstrap=keys.BOOTSTRAP,
+            output_dir=output_dir,
+            save_predictions=keys.SAVE_PREDICTIONS and has_relations,
+            count_missing=cfg.DATALOADER.SKIP_BROKEN,
+            distributed=distributed,
+        )
 
     def reset(self) -> None:
         self._images: dict[Any, ScoredImage] = {}
@@ -142,25 +151,25 @@ class SceneGraphEvaluator(DatasetEvaluator):
             self._writer = None
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-        """Score a batch. An image that was seen before is passed over.
+        """Score a batch. An image that was seen before is ignored.
 
         Args:
-            inputs: dataset dicts; ``image_id`` is read.
-            outputs: for each ``instances`` (pred_boxes, scores, pred_classes; pixels of the original
-                image), and, unless the relation head is off, ``scene_graph`` with its ``prediction``.
+            inputs: dataset dicts with ``image_id``.
+            outputs: a dict for each input, with ``instances`` (pred_boxes, scores, pred_classes; pixels of the
+                original image) and, unless the relation head is off, ``scene_graph`` with its ``prediction``.
 
         Raises:
-            EGTRError: an image has no ground truth, or a scene graph came without its prediction or does not fit
-                the dataset.
+            DataError: an image has no ground truth.
+            PredictionError: a scene graph has no prediction or does not fit the dataset.
         """
         for record, output in zip(inputs, outputs, strict=True):
             image_id = record["image_id"]
-            # Samplers repeat images to give each process as many.
+            # Samplers repeat images so that all processes have the same number.
             if image_id in self._images:
                 continue
             truth = self._ground_truth.get(image_id)
             if truth is None:
-                raise EGTRError(
+                raise DataError(
                     f"image {image_id!r}: {self._dataset_name or 'ground_truth'} has no such image_id; "
                     "evaluate the dataset that the evaluator was made for"
                 )
@@ -168,11 +177,13 @@ class SceneGraphEvaluator(DatasetEvaluator):
             if "scene_graph" in output:
                 prediction = output["scene_graph"].prediction
                 if prediction is None:
-                    raise EGTRError(
+                    raise PredictionError(
                         f"image {image_id!r}: scene_graph.prediction is missing; score the graph that the "
                         "model returns, before filtering it"
                     )
-                self._check_num_predicates(prediction)
+                if self._predicate_names is not None:
+                    names = f"{self._dataset_name or 'predicate_names'} (MODEL.EGTR.NUM_PREDICATES)"
+                    check_columns(prediction, None, len(self._predicate_names), names, f"image {image_id!r}: ")
             self._score(image_id, _to_detections(output["instances"]), prediction)
 
     def _score(self, image_id: Any, detections: Detections, prediction: Prediction | None) -> None:
@@ -184,7 +195,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
         self._images[image_id] = ScoredImage(detections, scores)
 
     def _score_missing(self) -> None:
-        """Score what no process has seen, in the first one."""
+        """Score the images that no process has seen, in the first process."""
         scores = [p.scores for p in self._images.values() if p.scores is not None]
         mine = (set(self._images), [(s.num_classes, s.num_predicates) for s in scores[:1]])
         everywhere = comm.all_gather(mine) if self._distributed else [mine]
@@ -193,22 +204,13 @@ class SceneGraphEvaluator(DatasetEvaluator):
         name = self._dataset_name or "the dataset"
         broken = f"DATALOADER.SKIP_BROKEN: {len(missing)} of {len(self._ground_truth)} images of {name} are broken"
         if not seen:
-            raise EGTRError(f"{broken}, so there is nothing to evaluate")
+            raise DataError(f"{broken}, so there is nothing to evaluate")
         if not missing or (self._distributed and not comm.is_main_process()):
             return
         logger.warning("%s. They count as images in which nothing was found.", broken)
         columns = next((columns for _, found in everywhere for columns in found), None)
         for image_id in missing:
             self._score(image_id, *nothing_found(columns))
-
-    def _check_num_predicates(self, prediction: Prediction) -> None:
-        found = prediction.relation.shape[1]
-        named = found if self._predicate_names is None else len(self._predicate_names)
-        if found != named:
-            raise EGTRError(
-                f"the model has {found} predicates, {self._dataset_name or 'predicate_names'} has {named}; "
-                f"set MODEL.EGTR.NUM_PREDICATES to {named}"
-            )
 
     def _open_writer(self) -> PredictionWriter:
         if self._writer is None:
@@ -226,25 +228,25 @@ class SceneGraphEvaluator(DatasetEvaluator):
                 num_processes=processes,
                 overwrite=True,
             )
-            # What an interrupted run has predicted since its last complete part.
+            # Keeps the predictions that an interrupted run has made since its last complete part.
             weakref.finalize(self, self._writer.close, complete=False)
         return self._writer
 
     def evaluate(self) -> OrderedDict:
-        """Metrics of all images processed, in percent; empty in every process but the first.
+        """Compute the metrics of all processed images, in percent; every process but the first returns none.
 
         Returns:
             {"sgdet": {"R@K", "mR@K", "ng-R@K", ...} of the first protocol (all that
             :func:`~egtr.evaluation.evaluate` names), "sgdet_<protocol>" for the others, "open_images": {"score",
-            "microR@50", ...} of the first protocol, "bbox": {"AP", "AP50", "AP75"}}; NaN where there is nothing to
-            be found. Without scene graphs "bbox" alone.
+            "microR@50", ...} of the first protocol, "bbox": {"AP", "AP50", "AP75"}}; NaN if there is nothing to be
+            found. Without scene graphs only "bbox".
 
         Raises:
-            EGTRError: with ``count_missing``, no image at all was processed.
+            DataError: with ``count_missing``, no image was processed.
         """
         if self._count_missing:
             self._score_missing()
-        # A process that saw no image at all says so too, or the file would count as cut short.
+        # A process that saw no image says so too, or the file would count as cut short.
         if self._save_predictions and (self._has_scene_graphs(self._images) or not self._images):
             self._open_writer().close()
         images = self._gather()
@@ -267,7 +269,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
         return results_by_task(summary, objects)
 
     def _gather(self) -> dict[Any, ScoredImage]:
-        """The images of all processes, in the first one; nothing in the others."""
+        """Gather the images of all processes in the first one; the others get none."""
         if not self._distributed or comm.get_world_size() == 1:
             return self._images
         comm.synchronize()
@@ -309,6 +311,11 @@ class SceneGraphEvaluator(DatasetEvaluator):
 
     def _stem(self, what: str) -> str:
         return f"{what}_{self._dataset_name}" if self._dataset_name else what
+
+
+def _read_ground_truth(dataset_name: str, skip_broken: bool = False) -> dict[Any, GroundTruth]:
+    truths = map(GroundTruth.from_dict, read_dataset(dataset_name, skip_broken)[0])
+    return {truth.image_id: truth for truth in truths}
 
 
 def _training_triplets(cfg: CfgNode) -> TripletCounts | None:

@@ -1,10 +1,10 @@
-"""Which predicted triplets hit which ground-truth triplets."""
+"""Matching of predicted triplets and ground-truth triplets."""
 
 import numpy as np
 
 from egtr.structures import GroundTruth, RankedTriplets, paired_iou, pairwise_iou
 
-# Rank of a ground-truth triplet that no prediction hits: beyond every K.
+# Rank of a ground-truth triplet that no prediction hits: larger than every K.
 NEVER = np.iinfo(np.int32).max
 
 
@@ -16,26 +16,26 @@ def match_objects(
     iou_threshold: float = 0.5,
     plus_one: bool = False,
 ) -> np.ndarray:
-    """Which predicted objects stand for which annotated ones: same class, and enough overlap.
+    """Match predicted and annotated objects: a match needs the same class and enough overlap.
 
     Args:
         boxes, classes: (N, 4) and (N,) of the prediction.
         gt_boxes, gt_classes: (G, 4) and (G,) of the ground truth.
-        iou_threshold: least IoU, in 0..1; reaching it suffices.
+        iou_threshold: the least IoU that suffices, in 0..1.
         plus_one: see :func:`egtr.structures.pairwise_iou`.
 
     Returns:
-        (N, G) bool. An object may stand for several annotated ones and the other way round.
+        (N, G) bool. An object may match several annotated ones, and the other way round.
     """
     overlaps = pairwise_iou(boxes, gt_boxes, plus_one) >= iou_threshold
     return overlaps & (classes[:, None] == gt_classes[None, :])
 
 
 def match_triplets(ranked: RankedTriplets, object_matches: np.ndarray, gt_triplets: np.ndarray) -> np.ndarray:
-    """Which ranked triplets hit which ground-truth triplets.
+    """Find the ground-truth triplets that each ranked triplet hits.
 
-    A hit needs the same predicate, a subject that stands for the annotated subject and an object that stands
-    for the annotated object.
+    A hit needs the same predicate, a subject that matches the annotated subject and an object that matches the
+    annotated object.
 
     Args:
         ranked: K triplets over N queries.
@@ -51,7 +51,7 @@ def match_triplets(ranked: RankedTriplets, object_matches: np.ndarray, gt_triple
 
 
 def union_boxes(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
-    """(K, 4) smallest boxes around each two of (K, 4) boxes x1 y1 x2 y2."""
+    """Find the smallest boxes around two boxes each: (K, 4) and (K, 4) to (K, 4), all x1 y1 x2 y2."""
     return np.concatenate(
         [np.minimum(boxes1[:, :2], boxes2[:, :2]), np.maximum(boxes1[:, 2:], boxes2[:, 2:])], axis=1
     )
@@ -65,7 +65,7 @@ def match_phrases(
     iou_threshold: float = 0.5,
     plus_one: bool = False,
 ) -> np.ndarray:
-    """Which ranked triplets hit which ground-truth triplets as phrases, that is as one box around both objects.
+    """Find the ground-truth triplets that each ranked triplet hits as a phrase: as one box around both objects.
 
     A hit needs the same predicate, the same two classes and enough overlap of the boxes around subject and
     object.
@@ -80,7 +80,7 @@ def match_phrases(
         (K, T) bool.
     """
     hits = same_names(ranked, classes, ground_truth)
-    # Few triplets agree in their names: boxes of the others need no look.
+    # Few triplets agree in their names: only their boxes are compared.
     rows, columns = np.nonzero(hits)
     subjects, objects, _ = ground_truth.triplets[columns].T
     overlaps = paired_iou(
@@ -93,7 +93,7 @@ def match_phrases(
 
 
 def same_names(ranked: RankedTriplets, classes: np.ndarray, ground_truth: GroundTruth) -> np.ndarray:
-    """Which of K ranked and T annotated triplets agree in both classes and the predicate: (K, T) bool.
+    """Find the K ranked and T annotated triplets that agree in both classes and the predicate: (K, T) bool.
 
     Args:
         ranked: K triplets over N queries.
@@ -109,9 +109,9 @@ def same_names(ranked: RankedTriplets, classes: np.ndarray, ground_truth: Ground
 
 
 def first_hits(matches: np.ndarray) -> np.ndarray:
-    """Rank (from 0) at which each ground-truth triplet is first hit; ``NEVER`` where it is not.
+    """Find the rank (from 0) at which each ground-truth triplet is first hit; ``NEVER`` if it is not hit.
 
-    A triplet counts for R@K exactly if its first hit is below K, so this one number a triplet serves every K.
+    A triplet counts for R@K exactly if its first hit is below K, so that this one number serves every K.
 
     Args:
         matches: (K, T) bool in order of rank, see :func:`match_triplets`.

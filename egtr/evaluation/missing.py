@@ -1,4 +1,4 @@
-"""Images that nobody could read: what counts for them in an evaluation."""
+"""The score of images that could not be read."""
 
 import numpy as np
 
@@ -8,13 +8,13 @@ from .detection import Detections
 
 
 def nothing_found(columns: tuple[int, int] | None) -> tuple[Detections, Prediction | None]:
-    """What a model says that sees nothing.
+    """Make the prediction of a model that sees nothing.
+
+    All objects and triplets of the image count as not found. Protocols that leave out images without predicted
+    pairs (``skip_images_without_pairs``) leave out this one too.
 
     Args:
-        columns: C and R of the model's other predictions; None: it is a detector alone.
-
-    Its objects and triplets count as not found. Protocols that leave out images without predicted pairs
-    (``skip_images_without_pairs``) do so with these as well.
+        columns: C and R of the model's other predictions; None: the model is only a detector.
     """
     detections = Detections(
         np.zeros((0, 4), dtype=np.float32), np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int32)
@@ -28,7 +28,7 @@ def nothing_found(columns: tuple[int, int] | None) -> tuple[Detections, Predicti
         pairs=np.zeros((0, 2)),
         connectivity=np.zeros(0),
         relation=np.zeros((0, num_predicates)),
-        # Of the least image there is, its own size being unknown; no box is measured by it.
+        # The size of the image is unknown. No box is measured by it.
         image_size=(1, 1),
     )
     return detections, prediction

@@ -7,9 +7,10 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from egtr.structures import EGTRError, GroundTruth, Prediction, TripletCounts
+from egtr.structures import EGTRError, GroundTruth, PredictionError, TripletCounts
 
 from .bootstrap import check_bootstrap
+from .image_scores import check_columns
 from .prediction_file import list_images, read_meta, read_predictions
 from .protocols import Protocol
 from .scoring import Scorer, check_top_k
@@ -20,7 +21,7 @@ class Annotations:
     """Ground truth of a dataset.
 
     Attributes:
-        name: of the dataset, or of its file.
+        name: the dataset, or its file.
         records: image id to ground truth.
         class_names, predicate_names: C and R names.
     """
@@ -32,10 +33,11 @@ class Annotations:
 
     @classmethod
     def of_dataset(cls, name: str) -> "Annotations":
-        """Those of a registered dataset. Needs Detectron2.
+        """Read the annotations of a registered dataset. Needs Detectron2.
 
         Raises:
-            EGTRError: the dataset is unknown, or its files are not as they should be.
+            ConfigurationError: the dataset is unknown.
+            DataError: its files cannot be read.
         """
         from egtr.data import get_metadata  # isort: skip - says how to install Detectron2 where it is missing
         from detectron2.data import DatasetCatalog
@@ -45,14 +47,15 @@ class Annotations:
 
     @classmethod
     def of_file(cls, format: str, path: str) -> "Annotations":
-        """Those of an annotation file, also as ``FILE#split``. Needs Detectron2; images are not looked at.
+        """Read an annotation file, also given as ``FILE#split``. Needs Detectron2, but no images.
 
         Args:
             format: a key of :data:`egtr.data.datasets.FORMATS`.
             path: the file.
 
         Raises:
-            EGTRError: the format is unknown, or the file is not as it should be.
+            ConfigurationError: the format is unknown.
+            DataError: the file cannot be read.
         """
         from egtr.data.datasets import get_format, to_dataset_dicts
 
@@ -76,15 +79,15 @@ def score_predictions(
     partial: bool = False,
     progress: bool = False,
 ) -> dict[str, dict[str, Any]]:
-    """Score a prediction file; memory holds one record and a few numbers of each image.
+    """Score a prediction file. Memory holds one record at a time, and a few numbers of each image.
 
     Args:
         path: a prediction file or folder.
-        protocols: one or several, by name or own ones.
+        protocols: one or several, by name or your own.
         top_k: the K of R@K, positive.
-        annotations: ground truth; None: that of the file itself.
-        training: for zero-shot recall and groups of predicates; None: what the file says of it.
-        bootstrap: how many resamplings the intervals are made of; 0: no intervals.
+        annotations: the ground truth; None: the ground truth in the file.
+        training: triplets of the training set, for zero-shot recall and groups of predicates; None: the file's.
+        bootstrap: number of resamplings for the intervals; 0: no intervals.
         partial: accept a file whose writer was cut short, and images of ``annotations`` without a record.
         progress: show a progress bar.
 
@@ -93,13 +96,14 @@ def score_predictions(
         which images were written.
 
     Raises:
-        EGTRError: see :func:`~egtr.evaluation.read_predictions`; a K that the file's records are too short for;
-            images without ground truth, or (unless ``partial``) without a record; names that differ.
+        PredictionError: see :func:`~egtr.evaluation.read_predictions`; the records are too short for a K; images
+            have no ground truth, or (unless ``partial``) no record; or names differ.
+        ConfigurationError: an unknown protocol; bad ``top_k`` or ``bootstrap``.
     """
     check_bootstrap(bootstrap)
     meta, top_k = read_meta(path), check_top_k(top_k)
     if meta.max_rank is not None and max(top_k) > meta.max_rank:
-        raise EGTRError(
+        raise PredictionError(
             f"{path}: holds what is needed up to K = {meta.max_rank} (max_rank), but top_k asks for {max(top_k)}; "
             "ask for less, or predict again with a larger max_rank"
         )
@@ -120,41 +124,29 @@ def score_predictions(
     scores = {}
     records = tqdm(read_predictions(path, partial), "scoring", len(image_ids), unit="image", disable=not progress)
     for image_id, prediction, truth in records:
-        if annotations is not None:
-            truth = annotations.records[image_id]
         try:
-            _check_counts(image_id, prediction, annotations)
+            if annotations is not None:
+                truth = annotations.records[image_id]
+                # Without names in the file, its records could be of another dataset.
+                numbers = len(annotations.class_names), len(annotations.predicate_names)
+                check_columns(prediction, *numbers, annotations.name, f"image {image_id!r}: ")
             scores[image_id] = scorer.score(prediction, truth)
         except EGTRError as error:
-            raise EGTRError(f"{path}: {error}") from error
+            raise PredictionError(f"{path}: {error}") from error
     # The order decides between equal scores of different images, and which of them a resampling draws.
     return scorer.summarize([scores[image_id] for image_id in order], bootstrap)
-
-
-def _check_counts(image_id: int | str, prediction: Prediction, annotations: Annotations | None) -> None:
-    """Of a file that names neither classes nor predicates, every record could be of another dataset."""
-    if annotations is None:
-        return
-    for field, found, names in (
-        ("logits", prediction.logits.shape[1], annotations.class_names),
-        ("relation", prediction.relation.shape[1], annotations.predicate_names),
-    ):
-        if found != len(names):
-            raise EGTRError(
-                f"image {image_id!r}: {field} has {found} columns, but {annotations.name} names {len(names)}"
-            )
 
 
 def _complain(image_ids: Sequence[int | str], what: str) -> None:
     if image_ids:
         some = ", ".join(map(repr, image_ids[:5])) + (", ..." if len(image_ids) > 5 else "")
-        raise EGTRError(f"{what} for {len(image_ids)} images: {some}")
+        raise PredictionError(f"{what} for {len(image_ids)} images: {some}")
 
 
 def _check_names(path: Any, own: Sequence[str] | None, others: Sequence[str], field: str, source: str) -> None:
     if own is None or tuple(own) == tuple(others):
         return
     if len(own) != len(others):
-        raise EGTRError(f"{path}: {field} has {len(own)} names, {source} has {len(others)}")
+        raise PredictionError(f"{path}: {field} has {len(own)} names, {source} has {len(others)}")
     index = next(i for i, (a, b) in enumerate(zip(own, others, strict=True)) if a != b)
-    raise EGTRError(f"{path}: {field} {index} is {own[index]!r}, but {others[index]!r} in {source}")
+    raise PredictionError(f"{path}: {field} {index} is {own[index]!r}, but {others[index]!r} in {source}")

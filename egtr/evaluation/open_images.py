@@ -1,4 +1,4 @@
-"""The metrics of Open Images' relation challenge, as the released implementation of EGTR computes them."""
+"""The metrics of Open Images' relation challenge, computed as in the released implementation of EGTR."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,10 +9,10 @@ from egtr.structures import GroundTruth, RankedTriplets, paired_iou
 
 from .matching import match_triplets, same_names, union_boxes
 
-# Candidates of an image: at most so many, each with a score above the least.
+# The largest number of candidates of an image, and the score that they must exceed.
 MAX_CANDIDATES = 100
 MIN_SCORE = 1e-5
-# A pair, (i, i) included, enters with so many of its predicates.
+# The number of predicates with which a pair, (i, i) included, enters.
 PREDICATES_PER_PAIR = 2
 RECALL_AT = 50
 AP_IOU_THRESHOLD = 0.5
@@ -21,14 +21,14 @@ SCORE_WEIGHTS = (0.4, 0.4, 0.2)
 
 
 class OpenImagesHits(NamedTuple):
-    """What is kept of one image with K candidates and T ground-truth triplets.
+    """The part of one image with K candidates and T ground-truth triplets.
 
     Attributes:
         hit: (T,) bool, triplets hit by the first 50 candidates.
         predicates: (K,) int32 of the candidates.
         scores: (K,) float32 of the candidates.
-        targets: "rel" and "phr" to the (K,) int32 ground-truth triplet that a candidate claims, -1 where it
-            overlaps with none. Of equal triplets the first one is claimed.
+        targets: "rel" and "phr" to the (K,) int32 ground-truth triplet that each candidate claims, -1 if it
+            overlaps with none. The first one of equal triplets is claimed.
     """
 
     hit: np.ndarray
@@ -45,21 +45,21 @@ def score_candidates(
     object_matches: np.ndarray,
     plus_one: bool,
 ) -> OpenImagesHits:
-    """Hold the candidates of one image against its ground truth.
+    """Compare the candidates of one image with its ground truth.
 
     Args:
         ranked: the best triplets, each pair with :data:`PREDICATES_PER_PAIR` predicates.
         boxes, classes: (N, 4) and (N,) of the prediction.
         ground_truth: G objects, T triplets.
-        object_matches: (N, G) bool, which hits of R@50 go by, see
+        object_matches: (N, G) bool, for the hits of R@50, see
             :func:`~egtr.evaluation.matching.match_objects`.
-        plus_one: intersections, and they alone, have the +1 in the overlaps of wmAP.
+        plus_one: in the overlaps of wmAP only intersections have the +1.
     """
     ranked = RankedTriplets(*(field[ranked.scores > MIN_SCORE] for field in ranked))
     triplets = ground_truth.triplets
     hits = match_triplets(ranked, object_matches, triplets)[:RECALL_AT]
     allowed = same_names(ranked, classes, ground_truth)
-    # Few triplets agree in their names: boxes of the others need no look.
+    # Few triplets agree in their names: only their boxes are compared.
     rows, columns = np.nonzero(allowed)
     predicted = boxes[ranked.subjects[rows]], boxes[ranked.objects[rows]]
     annotated = ground_truth.boxes[triplets[columns, 0]], ground_truth.boxes[triplets[columns, 1]]
@@ -81,32 +81,32 @@ def score_candidates(
 
 
 def _claim(overlap: np.ndarray) -> np.ndarray:
-    """(K, T) overlaps to the (K,) ground truth of the highest, -1 where that is too low."""
+    """Find the (K,) ground truth of the highest of (K, T) overlaps, -1 if it is too low."""
     if overlap.shape[1] == 0:
         return np.full(len(overlap), -1, dtype=np.int32)
     return np.where(overlap.max(axis=1) > AP_IOU_THRESHOLD, overlap.argmax(axis=1), -1).astype(np.int32)
 
 
 def average_precision(true_positives: np.ndarray, num_ground_truth: int) -> float:
-    """Area under the interpolated precision-recall curve.
+    """Compute the area under the interpolated precision-recall curve.
 
     Args:
         true_positives: (D,) bool of the detections by descending score.
-        num_ground_truth: positives there are to find, at least 1.
+        num_ground_truth: number of positives to find, at least 1.
     """
     found = np.cumsum(true_positives)
     recall = np.concatenate([[0.0], found / num_ground_truth, [1.0]])
     precision = np.concatenate([[0.0], found / np.arange(1, len(found) + 1), [0.0]])
-    # Interpolated: the best precision at this recall or beyond.
+    # Interpolated: the best precision at this or a higher recall.
     precision = np.maximum.accumulate(precision[::-1])[::-1]
     return float((np.diff(recall) * precision[1:]).sum())
 
 
 def weighted_map(hits: Sequence[OpenImagesHits], gt_predicates: Sequence[np.ndarray], kind: str) -> float:
-    """AP of each predicate, weighted by its share of the ground-truth triplets.
+    """Compute the mean AP of predicates, weighted by their shares of the ground-truth triplets.
 
     Args:
-        hits: one record an image.
+        hits: one record for each image.
         gt_predicates: (T,) predicates of each image's triplets; -1: the triplet does not count and is never
             claimed.
         kind: "rel" or "phr".
@@ -120,7 +120,7 @@ def weighted_map(hits: Sequence[OpenImagesHits], gt_predicates: Sequence[np.ndar
         return float("nan")
     predicates = np.concatenate([h.predicates for h in hits])
     scores = np.concatenate([h.scores for h in hits])
-    # Ground truth is numbered through the dataset, so that a claim names a triplet by itself.
+    # Numbers run through the whole dataset, so that a claim names its triplet without the image.
     offsets = np.cumsum([0, *(len(p) for p in gt_predicates)])[:-1]
     targets = np.concatenate(
         [np.where(h.targets[kind] >= 0, h.targets[kind] + o, -1) for h, o in zip(hits, offsets, strict=True)]
@@ -141,11 +141,11 @@ def weighted_map(hits: Sequence[OpenImagesHits], gt_predicates: Sequence[np.ndar
 def open_images_metrics(
     hits: Sequence[OpenImagesHits], gt_predicates: Sequence[np.ndarray], recall: str = "micro"
 ) -> dict[str, float]:
-    """The metrics of relations in the Open Images block.
+    """Compute the metrics of relations in the Open Images block.
 
     Args:
-        hits: one record an image.
-        gt_predicates: (T,) predicates of each image's triplets, -1 where one does not count.
+        hits: one record for each image.
+        gt_predicates: (T,) predicates of each image's triplets, -1 if one does not count.
         recall: the R@50 that enters the score, "micro" or "image".
 
     Returns:

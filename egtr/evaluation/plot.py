@@ -12,13 +12,13 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from matplotlib.transforms import Bbox
 
-from egtr.structures import EGTRError
+from egtr.structures import PredictionError
 from egtr.structures.triplet_counts import GROUPS
 
 # Okabe and Ito, "Color Universal Design" (2008). The shape of the marker says the same.
 _STYLES = {"head": ("#0072B2", "o"), "body": ("#E69F00", "s"), "tail": ("#CC79A7", "^")}
 _HALO = [withStroke(linewidth=2, foreground="white", alpha=0.8)]
-# Half a marker's width, and the rings around it where its label is tried, the nearest first; in points.
+# Half the width of a marker, and the distances at which its label is tried, the nearest first; in points.
 _MARKER = 4
 _DISTANCES = (7, 13, 21, 31, 43, 57, 73, 91, 111, 133)
 # Side by side reads best, then above and below, then slanted.
@@ -30,21 +30,23 @@ Rows = Sequence[Mapping[str, Any]]
 def plot_predicate_recall(path: str | Path, rows: Rows, metric: str = "R@50", title: str = "") -> None:
     """Draw each predicate's recall over its number of training triplets, on a logarithmic axis.
 
-    The frequent, middle and rare third have a band each, with the mean of those drawn. Predicates whose recall is NaN
-    (no scored image has them) are left out and named below.
+    The frequent, middle and rare third have a band each, with the mean of the predicates drawn in it. Predicates
+    whose recall is NaN (no scored image has them) are left out and named below the plot.
 
     Args:
-        path: a PNG, or whatever matplotlib writes by its suffix.
+        path: a PNG, or another format that matplotlib knows by its suffix.
         rows: of :func:`~egtr.evaluation.report.predicate_rows`, made with ``training``.
-        metric: which of their recalls, in percent.
-        title: what was scored, such as the name of the dataset.
+        metric: the recall to draw, in percent.
+        title: for example the name of the dataset.
 
     Raises:
-        EGTRError: the rows have no training counts, or no such metric.
+        PredictionError: the rows have no training counts, or no such metric.
     """
     for key in ("training_triplets", metric):
         if not rows or key not in rows[0]:
-            raise EGTRError(f"plot of predicate recall: rows have no {key!r}, only {list(rows[0] if rows else ())}")
+            raise PredictionError(
+                f"plot of predicate recall: rows have no {key!r}, only {list(rows[0] if rows else ())}"
+            )
     figure = Figure(figsize=(10, 6), dpi=150, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -68,7 +70,7 @@ def _set_up_axes(axes: Axes, rows: Rows, metric: str) -> None:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(counts) < 1000 * min(counts) else (1,)))
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
-        # A logarithm has no 0: linear below 1.
+        # Linear below 1, since 0 has no logarithm.
         axes.set_xscale("symlog", linthresh=1)
         axes.set_xlim(-0.5, max(*counts, 1) * 1.5)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
@@ -82,7 +84,7 @@ def _set_up_axes(axes: Axes, rows: Rows, metric: str) -> None:
 
 
 def _draw_groups(axes: Axes, rows: Rows, metric: str) -> None:
-    """A band for each group with its markers and its mean, from right to left."""
+    """Draw a band for each group, with its markers and its mean, from right to left."""
     members = [(group, [row for row in rows if row["group"] == group]) for group in GROUPS]
     members = [(group, found) for group, found in members if found]
     left_end, right = axes.get_xlim()
@@ -90,7 +92,7 @@ def _draw_groups(axes: Axes, rows: Rows, metric: str) -> None:
         color, marker = _STYLES[group]
         left = left_end
         if rarer:
-            # Halfway, as the axis has it, between the rarest of the group and the most frequent of the next.
+            # Halfway on the axis between the rarest of the group and the most frequent of the next.
             ends = [min(r["training_triplets"] for r in found), max(r["training_triplets"] for r in rarer)]
             left = float(np.sqrt(np.prod(np.maximum(ends, 0.5))))
         axes.axvspan(left, right, color=color, alpha=0.10, linewidth=0)
@@ -107,8 +109,8 @@ def _draw_groups(axes: Axes, rows: Rows, metric: str) -> None:
 
 
 def _draw_labels(figure: Figure, axes: Axes, rows: Rows, metric: str) -> None:
-    """Names beside the markers, each on the first free place; one that finds none stays away."""
-    # Labels are measured in pixels, so nothing may move any more.
+    """Write the names beside the markers, each at the first free place; a name without one is left out."""
+    # Labels are measured in pixels, so that nothing may move from here on.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     scale = figure.dpi / 72
@@ -135,14 +137,14 @@ def _draw_labels(figure: Figure, axes: Axes, rows: Rows, metric: str) -> None:
 
 
 def _places(size: np.ndarray) -> Iterator[tuple[np.ndarray, bool]]:
-    """Lower left corners of a label of ``size`` around the point (0, 0), best first, and whether it is beside it."""
+    """Yield lower left corners of a label of ``size`` around (0, 0), best first, and whether they are next to it."""
     for distance in _DISTANCES:
         for direction in _DIRECTIONS:
             yield direction * distance + (direction - 1) / 2 * size, distance == _DISTANCES[0]
 
 
 def _box(corner: np.ndarray, size: np.ndarray) -> Bbox:
-    # Names side by side would read as one without a gap.
+    # Without a gap two names side by side would read as one.
     return Bbox.from_extents(*(corner - (2, 0)), *(corner + size + (2, 0)))
 
 
@@ -152,5 +154,5 @@ def _is_free(box: Bbox, bounds: Bbox, taken: Sequence[Bbox]) -> bool:
 
 
 def _literal(text: str) -> str:
-    """matplotlib reads formulas between dollars."""
+    """Escape dollars, between which matplotlib reads formulas."""
     return text.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""Reading of prediction files: one ``.npz`` or a folder of them, as docs/prediction_files.md describes."""
+"""Reading of prediction files: one ``.npz`` or a folder of them, see docs/prediction_files.md."""
 
 import json
 import os
@@ -10,16 +10,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.npyio import NpzFile
 
-from egtr.structures import EGTRError, GroundTruth, Prediction
+from egtr.structures import EGTRError, GroundTruth, Prediction, PredictionError
 
 from .prediction_format import GROUND_TRUTH_MEMBERS, PREDICTION_MEMBERS, PredictionMeta, check_record
 
-# A member is read as a whole. Of 1,000 queries with 200 predicates each the largest has 800 MB.
+# A member is read as a whole. The largest one of 1,000 queries with 200 predicates each has 800 MB.
 _MAX_MEMBER_BYTES = 2**31
 
 
 class _Place(NamedTuple):
-    """Which part of a run's predictions a file is."""
+    """The place of a file among the parts of a run's predictions."""
 
     process: int
     num_processes: int
@@ -30,15 +30,15 @@ class _Place(NamedTuple):
 class _Part(NamedTuple):
     path: Path
     meta: PredictionMeta
-    # None where the writer did not say, as other systems need not.
+    # None if the writer, which may be another system, did not say.
     place: _Place | None
 
 
 def read_meta(path: str | os.PathLike) -> PredictionMeta:
-    """What holds for all records of a prediction file.
+    """Read the properties of all records of a prediction file.
 
     Raises:
-        EGTRError: as :func:`read_predictions`, except that a run that was cut short is no error.
+        PredictionError: as :func:`read_predictions`, except that a run that was cut short is no error.
     """
     return _read_parts(Path(path))[0].meta
 
@@ -53,11 +53,11 @@ def read_predictions(
         partial: accept a file whose writer was cut short, with the images that there are.
 
     Returns:
-        An iterator of (image id, prediction, ground truth or None), in the order in which they were written, process
-        by process. An image that two processes wrote, as distributed samplers make them do, comes once.
+        An iterator of (image id, prediction, ground truth or None), in the order of writing, process by process. An
+        image that two processes wrote, because of a distributed sampler, comes once.
 
     Raises:
-        EGTRError: at once: there is no such file, it is damaged, foreign, of a newer version or cut short, or
+        PredictionError: at once: there is no such file, it is damaged, foreign, of a newer version or cut short, or
             parts of several runs are mixed. While reading: a record is damaged or inconsistent. The message
             names file, image and field.
     """
@@ -65,10 +65,10 @@ def read_predictions(
 
 
 def list_images(path: str | os.PathLike, partial: bool = False) -> dict[int | str, bool]:
-    """Image ids of a prediction file, and whether each record holds ground truth; quick, since nothing else is read.
+    """List image ids, and whether each record holds ground truth. This is quick, since nothing else is read.
 
     Raises:
-        EGTRError: as :func:`read_predictions`.
+        PredictionError: as :func:`read_predictions`.
     """
     return {
         image_id: _has_ground_truth(archive, index)
@@ -80,7 +80,9 @@ def _complete_parts(path: Path, partial: bool) -> list[_Part]:
     parts = _read_parts(path)
     missing = _what_is_missing(parts)
     if missing and not partial:
-        raise EGTRError(f"{path}: {missing}; predict again, or accept what there is by partial (--partial)")
+        raise PredictionError(
+            f"{path}: {missing}; predict again, or accept the incomplete file by partial (--partial)"
+        )
     return parts
 
 
@@ -90,7 +92,7 @@ def _read_records(parts: list[_Part]) -> Iterator[tuple[int | str, Prediction, G
 
 
 def _walk(parts: list[_Part]) -> Iterator[tuple[NpzFile, int, _Part, int | str]]:
-    """Archive, number, part and image id of every record, each image once."""
+    """Yield archive, number, part and image id of every record, each image once."""
     seen: dict[int | str, int | None] = {}
     for part in parts:
         process = part.place and part.place.process
@@ -98,7 +100,7 @@ def _walk(parts: list[_Part]) -> Iterator[tuple[NpzFile, int, _Part, int | str]]
             for index in range(_count_records(archive, part.path)):
                 image_id = _read_image_id(archive, index, part.path)
                 if image_id in seen and (process is None or seen[image_id] == process):
-                    raise EGTRError(f"{part.path}: image {image_id!r}: a second record; every image has one")
+                    raise PredictionError(f"{part.path}: image {image_id!r}: a second record; every image has one")
                 if image_id not in seen:
                     seen[image_id] = process
                     yield archive, index, part, image_id
@@ -107,37 +109,41 @@ def _walk(parts: list[_Part]) -> Iterator[tuple[NpzFile, int, _Part, int | str]]
 @contextmanager
 def _open(path: Path) -> Iterator[NpzFile]:
     if not path.exists():
-        raise EGTRError(f"{path}: there is no such file")
+        raise PredictionError(f"{path}: there is no such file")
     with ExitStack() as stack:
         try:
-            # numpy leaves a file open that it opened itself and found damaged.
+            # numpy does not close a damaged file that it opened itself.
             file = stack.enter_context(open(path, "rb"))
             archive = np.load(file, allow_pickle=False)
-        except Exception as error:  # whatever the parsers of zipfile and numpy stumble over
-            # numpy takes what it does not know for a pickle, and says how to load that unsafely.
+        except Exception as error:  # the parsers of zipfile and numpy raise many kinds
+            # numpy takes an unknown file for a pickle, and says how to load that unsafely.
             reason = "" if isinstance(error, ValueError) else f" ({error})"
-            raise EGTRError(f"{path}: is no .npz file, or a damaged one{reason}; write or copy it again") from error
+            raise PredictionError(
+                f"{path}: is no .npz file, or a damaged one{reason}; write or copy it again"
+            ) from error
         if not isinstance(archive, NpzFile):
-            raise EGTRError(f"{path}: holds a single array, expected what numpy.savez_compressed writes")
+            raise PredictionError(f"{path}: holds a single array, expected a file of numpy.savez_compressed")
         yield stack.enter_context(archive)
 
 
 def _read_parts(path: Path) -> list[_Part]:
-    """All parts in reading order, with nothing but meta read."""
+    """List all parts in reading order. Only meta is read."""
     paths = sorted(path.glob("*.npz")) if path.is_dir() else [path]
     if not paths:
-        raise EGTRError(f"{path}: the folder holds no .npz file, so there are no predictions in it")
+        raise PredictionError(f"{path}: the folder holds no .npz file, so there are no predictions in it")
     parts: list[_Part] = []
     first_text = ""
     for file in paths:
         with _open(file) as archive:
             text = _read_text(archive, "meta", file)
             place = _read_place(archive, file)
-        # All parts of a run say the same, which may be long.
+        # All parts of a run have the same meta, which may be long.
         meta = parts[0].meta if parts and text == first_text else _parse_meta(text, file)
         first_text = first_text or text
         if parts and (difference := _difference(meta, parts[0].meta)):
-            raise EGTRError(f"{file}: meta differs from {paths[0]} in {difference}; parts of several runs are mixed")
+            raise PredictionError(
+                f"{file}: meta differs from {paths[0]} in {difference}; parts of several runs are mixed"
+            )
         parts.append(_Part(file, meta, place))
     return sorted(parts, key=lambda part: part.place or ())
 
@@ -146,11 +152,11 @@ def _parse_meta(text: str, file: Path) -> PredictionMeta:
     try:
         return PredictionMeta.from_json(json.loads(text))
     except ValueError as error:  # EGTRError and JSONDecodeError are ValueErrors
-        raise EGTRError(f"{file}: meta: {error}") from error
+        raise PredictionError(f"{file}: meta: {error}") from error
 
 
 def _difference(meta: PredictionMeta, other: PredictionMeta) -> str:
-    """Keys in which two differ, separated by commas."""
+    """Name the keys in which two differ, separated by commas."""
     if meta is other:
         return ""
     pairs = zip(meta.to_json().items(), other.to_json().values(), strict=True)
@@ -166,19 +172,19 @@ def _read_place(archive: NpzFile, file: Path) -> _Place | None:
         if [type(value) for value in place] != [int, int, int, bool]:
             raise ValueError(f"{text} is not {', '.join(_Place._fields)}")
     except (TypeError, ValueError) as error:
-        raise EGTRError(f"{file}: part: {error}; leave it out where you write files yourself") from error
+        raise PredictionError(f"{file}: part: {error}; leave it out if you write files yourself") from error
     return place
 
 
 def _what_is_missing(parts: list[_Part]) -> str | None:
-    """Why the parts are not all that the run was to write; None where they are, or do not say."""
+    """Say which parts of the run are missing; None if there is none, or if the parts do not say."""
     places = [part.place for part in parts if part.place is not None]
     if not places:
         return None
     num_processes = places[0].num_processes
     numbers = {(place.process, place.number) for place in places}
     if len(numbers) < len(parts) or any(place.num_processes != num_processes for place in places):
-        raise EGTRError(f"{parts[0].path.parent}: parts of several runs are mixed; keep those of one run")
+        raise PredictionError(f"{parts[0].path.parent}: parts of several runs are mixed; keep those of one run")
     for process in range(num_processes):
         own = [place for place in places if place.process == process]
         if not own or not own[-1].last or [place.number for place in own] != list(range(len(own))):
@@ -194,18 +200,20 @@ def _count_records(archive: NpzFile, path: Path) -> int:
         if member in ("meta", "part"):
             continue
         if not number.isdecimal() or name not in known:
-            raise EGTRError(f"{path}: member {member} is unknown; see docs/prediction_files.md for the names")
+            raise PredictionError(f"{path}: member {member} is unknown; see docs/prediction_files.md for the names")
         numbers.add(int(number))
     if numbers != set(range(len(numbers))):
         gap = min(set(range(len(numbers))) - numbers)
-        raise EGTRError(f"{path}: there is no record {gap}, but a later one; number records from 0 without a gap")
+        raise PredictionError(
+            f"{path}: there is no record {gap}, but a later one; number records from 0 without a gap"
+        )
     return len(numbers)
 
 
 def _read_image_id(archive: NpzFile, index: int, path: Path) -> int | str:
     image_id = _read_array(archive, f"{index}/image_id", "iuU", f"{path}: record {index}: ")
     if image_id.ndim:
-        raise EGTRError(f"{path}: record {index}: image_id is an array, expected one number or text")
+        raise PredictionError(f"{path}: record {index}: image_id is an array, expected one number or text")
     return image_id.item()
 
 
@@ -231,32 +239,32 @@ def _read_record(
         check_record(prediction, truth, part.meta)
         prediction.image_size = tuple(members["image_size"].tolist())
     except EGTRError as error:
-        raise EGTRError(f"{where}{error}") from error
+        raise PredictionError(f"{where}{error}") from error
     return prediction, truth
 
 
 def _read_text(archive: NpzFile, member: str, file: Path) -> str:
     array = _read_array(archive, member, "U", f"{file}: ")
     if array.ndim:
-        raise EGTRError(f"{file}: {member} is an array of texts, expected one text")
+        raise PredictionError(f"{file}: {member} is an array of texts, expected one text")
     return array.item()
 
 
 def _read_array(archive: NpzFile, member: str, kinds: str, where: str) -> np.ndarray:
-    """A member of the archive whose dtype is of one of ``kinds``."""
+    """Read a member of the archive whose dtype is of one of ``kinds``."""
     name = member.rpartition("/")[2]
     if member not in archive:
-        raise EGTRError(f"{where}{name} is missing; see docs/prediction_files.md for what a record must hold")
+        raise PredictionError(f"{where}{name} is missing; see docs/prediction_files.md for the contents of a record")
     try:
         known = archive.zip.NameToInfo
         size = (known.get(f"{member}.npy") or known[member]).file_size
         if size > _MAX_MEMBER_BYTES:
             raise ValueError(f"it would take {size:,} bytes")
         array = archive[member]
-    except Exception as error:  # whatever the parsers of zipfile and numpy stumble over
-        raise EGTRError(f"{where}{name} cannot be read ({error}); write or copy the file again") from error
+    except Exception as error:  # the parsers of zipfile and numpy raise many kinds
+        raise PredictionError(f"{where}{name} cannot be read ({error}); write or copy the file again") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
         found = getattr(array, "dtype", "no array")
         wanted = " or ".join({"f": "float", "i": "int", "u": "unsigned int", "U": "text"}[kind] for kind in kinds)
-        raise EGTRError(f"{where}{name} is {found}, expected {wanted}")
+        raise PredictionError(f"{where}{name} is {found}, expected {wanted}")
     return array

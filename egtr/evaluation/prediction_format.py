@@ -1,4 +1,4 @@
-"""What stands in a prediction file: names, types and ranges, as docs/prediction_files.md describes."""
+"""The contents of a prediction file: names, types and ranges, see docs/prediction_files.md."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from egtr.structures import EGTRError, GroundTruth, Prediction, TripletCounts, check_max_rank
+from egtr.structures import GroundTruth, Prediction, PredictionError, TripletCounts, check_max_rank
 
-from .image_scores import TASKS, check_values
+from .image_scores import TASKS, check_columns, check_ground_truth, check_values
 
 FORMAT = "egtr-predictions"
 VERSION = 1
-# Members of record k are called "k/<name>": name to the kinds of numbers (numpy's dtype.kind) that it may hold.
+# Name to the kinds of numbers (numpy's dtype.kind) that a member may hold. Members of record k are "k/<name>".
 PREDICTION_MEMBERS = {
     "logits": "f",
     "boxes": "fiu",
@@ -26,20 +26,19 @@ GROUND_TRUTH_MEMBERS = {"gt_boxes": "fiu", "gt_classes": "iu", "gt_triplets": "i
 
 @dataclass(frozen=True)
 class PredictionMeta:
-    """What holds for all records of a prediction file. C is the number of object classes, R of predicates.
+    """The properties of all records of a prediction file. C is the number of object classes, R of predicates.
 
     Attributes:
         class_names: C names, or None.
         predicate_names: R names, or None.
-        task: "sgdet" (objects were found by the model), "sgcls" (their boxes were given) or "predcls" (boxes and
-            classes were given).
-        max_rank: largest K at which recall can be taken; pairs that no such ranking needs are left out. None: records
-            are whole. Those of sgcls and predcls always are, because accuracy A@K looks at annotated pairs wherever
-            they are ranked.
+        task: "sgdet" (the model found the objects), "sgcls" (their boxes were given) or "predcls" (boxes and classes
+            were given).
+        max_rank: the largest K of recall; pairs that no such ranking needs are left out. None: records are whole.
+            Records of sgcls and predcls always are, because accuracy A@K needs every annotated pair.
         training: triplets of the training set, for zero-shot recall and head, body and tail; or None.
 
     Raises:
-        EGTRError: an unknown task, a ``max_rank`` below 1, or ``training`` with other numbers of classes and
+        PredictionError: an unknown task, a ``max_rank`` below 1, or ``training`` with other numbers of classes and
             predicates than there are names.
     """
 
@@ -54,11 +53,11 @@ class PredictionMeta:
             names = getattr(self, field)
             object.__setattr__(self, field, None if names is None else tuple(map(str, names)))
         if self.task not in TASKS:
-            raise EGTRError(f"task is {self.task!r}, choose one of {', '.join(TASKS)}")
+            raise PredictionError(f"task is {self.task!r}, choose one of {', '.join(TASKS)}")
         if self.task != "sgdet":
             object.__setattr__(self, "max_rank", None)
         if self.max_rank is not None and (type(self.max_rank) is not int or self.max_rank < 1):
-            raise EGTRError(f"max_rank is {self.max_rank!r}; give an integer of at least 1, or null")
+            raise PredictionError(f"max_rank is {self.max_rank!r}; give an integer of at least 1, or null")
         if self.training is not None:
             for field, count in (
                 ("class_names", self.training.num_classes),
@@ -66,22 +65,22 @@ class PredictionMeta:
             ):
                 names = getattr(self, field)
                 if names is not None and len(names) != count:
-                    raise EGTRError(f"{field} has {len(names)} names, but training counts {count}")
+                    raise PredictionError(f"{field} has {len(names)} names, but training counts {count}")
 
     @property
     def num_classes(self) -> int | None:
-        """C, where names or training state it."""
+        """C, if names or training state it."""
         return len(self.class_names) if self.class_names is not None else self.training and self.training.num_classes
 
     @property
     def num_predicates(self) -> int | None:
-        """R, where names or training state it."""
+        """R, if names or training state it."""
         if self.predicate_names is not None:
             return len(self.predicate_names)
         return self.training and self.training.num_predicates
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, with format and version, ready for ``json.dumps``."""
+        """Convert to plain values, with format and version, for ``json.dumps``."""
         training = self.training and {
             "num_classes": self.training.num_classes,
             "num_predicates": self.training.num_predicates,
@@ -100,25 +99,25 @@ class PredictionMeta:
 
     @classmethod
     def from_json(cls, record: Any) -> "PredictionMeta":
-        """Inverse of :meth:`to_json`. All but format and version may be absent; other keys are not read.
+        """Invert :meth:`to_json`. Everything but format and version may be absent; other keys are ignored.
 
         Raises:
-            EGTRError: another format, a newer version, or a value that does not fit.
+            PredictionError: another format, a newer version, or a value that does not fit.
         """
         if not isinstance(record, Mapping) or record.get("format") != FORMAT:
-            raise EGTRError(f'format is not "{FORMAT}"; this is no prediction file')
+            raise PredictionError(f'format is not "{FORMAT}"; this is no prediction file')
         version = record.get("version")
         if type(version) is not int or version < 1:
-            raise EGTRError(f"version is {version!r}, expected {VERSION}")
+            raise PredictionError(f"version is {version!r}, expected {VERSION}")
         if version > VERSION:
-            raise EGTRError(f"version is {version}, this EGTR reads up to {VERSION}; update EGTR")
+            raise PredictionError(f"version is {version}, this EGTR reads up to {VERSION}; update EGTR")
         task, max_rank = record.get("task", "sgdet"), record.get("max_rank")
         if task != "sgdet" and max_rank is not None:
-            raise EGTRError(f"max_rank is {max_rank!r}, but records of {task} are whole: give null")
+            raise PredictionError(f"max_rank is {max_rank!r}, but records of {task} are whole: give null")
         for field in ("class_names", "predicate_names"):
             names = record.get(field)
             if names is not None and not (isinstance(names, list) and all(isinstance(n, str) for n in names)):
-                raise EGTRError(f"{field} is not a list of names")
+                raise PredictionError(f"{field} is not a list of names")
         return cls(
             record.get("class_names"),
             record.get("predicate_names"),
@@ -139,31 +138,23 @@ def _training_from_json(record: Any) -> TripletCounts | None:
             int(record["num_predicates"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise EGTRError(f"training is not as described in docs/prediction_files.md: {error}") from error
+        raise PredictionError(f"training is not as described in docs/prediction_files.md: {error}") from error
 
 
 def check_record(prediction: Prediction, ground_truth: GroundTruth | None, meta: PredictionMeta) -> None:
-    """Raise EGTRError, naming the field, where values are out of range or disagree with ``meta``."""
+    """Check the values of a record, also against ``meta``.
+
+    Raises:
+        PredictionError: names the field whose values are out of range or disagree with ``meta``.
+    """
     size = np.asarray(prediction.image_size)
     if size.shape != (2,) or size.dtype.kind not in "iu" or size.min() < 1:
-        raise EGTRError(f"image_size is {size.tolist()}, expected height and width, whole pixels")
+        raise PredictionError(f"image_size is {size.tolist()}, expected height and width, whole pixels")
     check_values(prediction)
     if prediction.max_rank is not None:
         if meta.max_rank is None:
-            raise EGTRError("pairs are left out (max_rank), but meta says that records are whole")
+            raise PredictionError("pairs are left out (max_rank), but meta says that records are whole")
         check_max_rank(prediction, meta.max_rank)
-    num_classes, num_predicates = prediction.logits.shape[1], prediction.relation.shape[1]
-    for field, found, named in (
-        ("logits", num_classes, meta.num_classes),
-        ("relation", num_predicates, meta.num_predicates),
-    ):
-        if named is not None and found != named:
-            raise EGTRError(f"{field} has {found} columns, but meta names {named}")
-    if ground_truth is None:
-        return
-    for field, ids, count in (
-        ("gt_classes", ground_truth.classes, num_classes),
-        ("gt_triplets", ground_truth.triplets[:, 2], num_predicates),
-    ):
-        if len(ids) and ids.max() >= count:
-            raise EGTRError(f"{field} holds {ids.max()}, but the prediction knows only 0..{count - 1}")
+    check_columns(prediction, meta.num_classes, meta.num_predicates, "meta")
+    if ground_truth is not None:
+        check_ground_truth(prediction, ground_truth)

@@ -1,4 +1,4 @@
-"""Writing of prediction files, while a model runs. docs/prediction_files.md describes what comes out."""
+"""Writing of prediction files while a model runs, see docs/prediction_files.md."""
 
 import contextlib
 import json
@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from egtr.structures import EGTRError, GroundTruth, Prediction
+from egtr.structures import ConfigurationError, EGTRError, GroundTruth, Prediction, PredictionError, WriteError
+from egtr.structures.files import replacing
 
 from .prediction_format import PREDICTION_MEMBERS, PredictionMeta, check_record
 from .pruning import prune_prediction
@@ -20,11 +21,11 @@ class PredictionWriter:
     """Writes a prediction file record by record; a context manager.
 
     A path that ends in ``.npz`` becomes one file, which appears when the writer is closed. Any other path becomes a
-    folder of parts ``part-<process>-<number>.npz``. Each part is written under another name, flushed to the disk and
-    then renamed, so that a run that is killed loses the open part at most. An exception closes the open part with
-    what it holds, unless writing itself failed. Several processes may write into one folder, each its own parts.
+    folder of parts ``part-<process>-<number>.npz``. Each part appears when it is complete, so that a run that is
+    killed loses at most the open part. An exception closes the open part with the records that it holds, unless
+    writing itself failed. Several processes may write into one folder, each its own parts.
 
-    The file says of itself whether all processes came to their end; :func:`read_predictions` refuses it otherwise.
+    The file records whether all processes reached their end. If not, :func:`read_predictions` refuses it.
     """
 
     def __init__(
@@ -37,24 +38,26 @@ class PredictionWriter:
         records_per_part: int = 200,
         overwrite: bool = False,
     ):
-        """
+        """Open the first part.
+
         Args:
-            path: a file that ends in ``.npz``, or a folder. Missing parent folders are made.
-            meta: what holds for all records, the same in every process; None: nothing but the defaults.
-            process, num_processes: which process this is, 0..num_processes - 1, of how many.
+            path: a file that ends in ``.npz``, or a folder. Missing parent folders are created.
+            meta: the properties of all records, the same in every process; None: the defaults.
+            process, num_processes: the number of this process, 0..num_processes - 1, and of all processes.
             records_per_part: images in a part of a folder.
-            overwrite: remove the predictions of an earlier run. Every process removes what it is about to write
-                anew, process 0 also those of processes that are no more.
+            overwrite: remove the predictions of an earlier run. Every process removes the parts that it will write
+                again; process 0 also removes the parts of processes that no longer exist.
 
         Raises:
-            EGTRError: there are predictions already and ``overwrite`` is False; several processes and one file.
+            WriteError: there are predictions already and ``overwrite`` is False, or ``path`` is no folder.
+            ConfigurationError: several processes and one file.
         """
         self.path, self.meta = Path(path), meta or PredictionMeta()
         self._process, self._num_processes = process, num_processes
         self._one_file = self.path.suffix == ".npz"
         self._records_per_part = records_per_part
         if self._one_file and num_processes > 1:
-            raise EGTRError(f"{self.path}: {num_processes} processes cannot write one file; name a folder")
+            raise ConfigurationError(f"{self.path}: {num_processes} processes cannot write one file; name a folder")
         self._make_room(overwrite)
         self._image_ids: set[int | str] = set()
         self._part = 0
@@ -64,20 +67,21 @@ class PredictionWriter:
         """Write one image, pruned to ``meta.max_rank``.
 
         Raises:
-            EGTRError: the record holds NaN or disagrees with ``meta``, or the image was written before. Nothing of it
-                is written then, and the writer goes on with the next one.
+            PredictionError: the record holds NaN or disagrees with ``meta``, or the image was written before. Nothing
+                of it is written, and the writer can go on with the next image.
+            WriteError: the file was closed, or an earlier record could not be written.
         """
         image_id = image_id if isinstance(image_id, str) else operator.index(image_id)
         if self._zip is None:
-            raise EGTRError(f"{self.path}: image {image_id!r}: the file was closed, or could not be written")
+            raise WriteError(f"{self.path}: image {image_id!r}: the file was closed, or could not be written")
         try:
             check_record(prediction, ground_truth, self.meta)
             if image_id in self._image_ids:
-                raise EGTRError("it was written before; every image has one record")
+                raise PredictionError("it was written before; every image has one record")
             if self.meta.max_rank is not None:
                 prediction = prune_prediction(prediction, self.meta.max_rank)
         except EGTRError as error:
-            raise EGTRError(f"{self.path}: image {image_id!r}: {error}") from error
+            raise PredictionError(f"{self.path}: image {image_id!r}: {error}") from error
         if self._count == self._records_per_part and not self._one_file:
             self._finish_part(last=False)
             self._part += 1
@@ -89,9 +93,9 @@ class PredictionWriter:
         try:
             for name, value in members.items():
                 self._write_member(f"{self._count}/{name}", value)
-        except BaseException:
+        except BaseException as error:
             # Half a record would make the whole part unreadable.
-            self._discard_part()
+            self._discard_part(error)
             raise
         self._image_ids.add(image_id)
         self._count += 1
@@ -100,7 +104,7 @@ class PredictionWriter:
         """Finish the open part.
 
         Args:
-            complete: False where images are missing, because the run was cut short.
+            complete: False if images are missing because the run was cut short.
         """
         if self._zip is not None:
             self._finish_part(last=complete)
@@ -117,12 +121,12 @@ class PredictionWriter:
             former = [self.path] if self.path.exists() else []
         else:
             if self.path.exists() and not self.path.is_dir():
-                raise EGTRError(f"{self.path}: is a file; name a folder, or a file that ends in .npz")
+                raise WriteError(f"{self.path}: is a file; name a folder, or a file that ends in .npz")
             self.path.mkdir(parents=True, exist_ok=True)
-            # Without overwrite a process must not stumble over what its neighbours have just begun.
+            # Without overwrite a process must not complain about the parts that other processes have just begun.
             former = [path for path in self.path.glob("part-[0-9]*-[0-9]*.npz*") if self._replaces(path.name)]
         if former and not overwrite:
-            raise EGTRError(f"{former[0]}: holds predictions of an earlier run; remove it or name another place")
+            raise WriteError(f"{former[0]}: holds predictions of an earlier run; remove it or name another place")
         if not self._one_file:
             for path in former:
                 path.unlink()
@@ -135,13 +139,12 @@ class PredictionWriter:
         self._target = self.path
         if not self._one_file:
             self._target = self.path / f"part-{self._process:04d}-{self._part:05d}.npz"
-        self._temporary = self._target.with_name(self._target.name + ".incomplete")
-        self._file = open(self._temporary, "wb")
-        self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_DEFLATED)
+        self._part_file = replacing(self._target)
+        self._zip = zipfile.ZipFile(self._part_file.__enter__(), "w", zipfile.ZIP_DEFLATED)
         self._count = 0
 
     def _write_member(self, name: str, value: Any) -> None:
-        # What numpy.savez_compressed does, one member at a time.
+        # As numpy.savez_compressed does, but one member at a time.
         with self._zip.open(f"{name}.npy", "w", force_zip64=True) as file:
             np.lib.format.write_array(file, np.asarray(value), allow_pickle=False)
 
@@ -151,19 +154,15 @@ class PredictionWriter:
             self._write_member("meta", json.dumps(self.meta.to_json()))
             self._write_member("part", json.dumps(part))
             self._zip.close()
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except BaseException:
-            self._discard_part()
+        except BaseException as error:
+            self._discard_part(error)
             raise
-        self._file.close()
-        os.replace(self._temporary, self._target)
         self._zip = None
+        self._part_file.__exit__(None, None, None)
 
-    def _discard_part(self) -> None:
-        # It writes a table of contents, which fails like what went before.
+    def _discard_part(self, error: BaseException) -> None:
+        # Closing writes a table of contents, which may fail again.
         with contextlib.suppress(OSError, ValueError):
             self._zip.close()
         self._zip = None
-        self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        self._part_file.__exit__(type(error), error, error.__traceback__)

@@ -7,7 +7,7 @@ for each, so that a metric is only ever reported together with the conventions b
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 from egtr.structures.prediction import OBJECT_SCORES
 
 ENTRIES = ("pair", "triplet", "all")
@@ -16,37 +16,36 @@ OI_RECALLS = ("micro", "image")
 
 @dataclass(frozen=True)
 class Protocol:
-    """One value for every convention. Derive an own one with :func:`dataclasses.replace`.
+    """One value for every convention. Derive your own protocol with :func:`dataclasses.replace`.
 
     Attributes:
-        name: under which results are reported.
-        object_score: "softmax" over the class logits, because detectors with a background class had it, or
-            "sigmoid", because DETR's descendants are trained with it. It multiplies into a triplet's score.
-        iou_threshold: subject and object must both overlap with the ground truth by at least this, in 0..1;
-            0.5 throughout the field.
-        iou_plus_one: a box x1..x2 is x2 - x1 + 1 pixels wide, as if corners were pixels; Fast R-CNN's way,
-            which codebases built on Detectron2 gave up.
-        entries: what of a record that lists one (subject, object) in several rows enters a ranking. "pair":
-            one row with the best of each predicate, so that a pair has one entry under graph constraint.
-            "triplet": each row, but each (subject, object, predicate) once, so that repeating a triplet gains
-            nothing. "all": each row, as triplet queries give them. Where every pair is listed once, as EGTR
-            does, the three are the same.
-        skip_images_without_pairs: images for which no pair of two objects was predicted are left out of all
-            metrics of triplets, because some loops pass over empty outputs; otherwise they score 0.
-        deduplicate_ground_truth: a triplet that an image lists twice counts once; otherwise an annotator who
-            repeats himself weighs more.
-        absent_predicates_count: predicates that no image of the test set has count 0 in means over
-            predicates, because a fixed divisor R makes test sets comparable; otherwise they are left out.
-        oi_recall: the R@50 that enters the Open Images score. "micro": hits over triplets of the whole
-            dataset, as the challenge's code has it, or "image": mean over images, as R@K is.
-        oi_plus_one: in the Open Images block the pixel of ``iou_plus_one`` is added where its released code
-            adds it: to intersections but not to areas in wmAP, and to the sides of boxes in its object AP.
-        oi_first_id: number of the first annotation in the object AP of that block. The released code counts
-            from 0 and COCO's tool takes a match with number 0 for none, which loses one object; published
-            numbers have it.
+        name: names the results in reports.
+        object_score: "softmax" over the class logits, as in detectors with a background class, or "sigmoid", as in
+            the training of DETR's descendants. It is a factor of a triplet's score.
+        iou_threshold: the least overlap of subject and of object with the ground truth, in 0..1; 0.5 throughout the
+            field.
+        iou_plus_one: a box x1..x2 is x2 - x1 + 1 pixels wide, as if corners were pixels. Fast R-CNN did so;
+            codebases on Detectron2 do not.
+        entries: the rows that enter a ranking if a record lists one (subject, object) in several rows. "pair": one
+            row with the best of each predicate, so that a pair has one entry under graph constraint. "triplet":
+            each row, but each (subject, object, predicate) once, so that repeating a triplet gains nothing.
+            "all": each row, as triplet queries give them. If every pair is listed once, as by EGTR, the three are
+            the same.
+        skip_images_without_pairs: images without a predicted pair of two objects are left out of all metrics of
+            triplets, because some loops skip empty outputs; otherwise they score 0.
+        deduplicate_ground_truth: a triplet that an image lists twice counts once; otherwise repeated annotations
+            weigh more.
+        absent_predicates_count: predicates that no image of the test set has count 0 in means over predicates,
+            because a fixed divisor R makes test sets comparable; otherwise they are left out.
+        oi_recall: the R@50 that enters the Open Images score. "micro": hits over triplets of the whole dataset, as
+            in the challenge's code, or "image": mean over images, like R@K.
+        oi_plus_one: adds the pixel of ``iou_plus_one`` in the Open Images block as its released code does: to
+            intersections but not to areas in wmAP, and to the sides of boxes in its object AP.
+        oi_first_id: number of the first annotation in the object AP of that block. The released code counts from 0,
+            and COCO's tool takes a match with number 0 for none, which loses one object. So do published numbers.
 
-    The list of zero-shot triplets is no switch but data: the scorer takes the training set's triplets and calls all
-    others new, or takes a fixed list. Object AP ("AP") is COCO's whatever the protocol.
+    The list of zero-shot triplets is data, not a convention: the scorer takes the training set's triplets and calls
+    all others new, or takes a fixed list. Object AP ("AP") is COCO's whatever the protocol.
     """
 
     name: str
@@ -69,17 +68,19 @@ class Protocol:
             ("oi_first_id", (0, 1)),
         ):
             if getattr(self, field) not in allowed:
-                raise EGTRError(
+                raise ConfigurationError(
                     f"protocol {self.name!r}: {field} is {getattr(self, field)!r}, "
                     f"choose one of {', '.join(map(str, allowed))}"
                 )
         if not 0 < self.iou_threshold <= 1:
-            raise EGTRError(f"protocol {self.name!r}: iou_threshold is {self.iou_threshold}, choose one in (0, 1]")
+            raise ConfigurationError(
+                f"protocol {self.name!r}: iou_threshold is {self.iou_threshold}, choose one in (0, 1]"
+            )
 
 
-# What the released implementation of EGTR prints.
+# The numbers of the released implementation of EGTR.
 REFERENCE = Protocol("reference", iou_plus_one=True, oi_plus_one=True, oi_first_id=0)
-# What Scene-Graph-Benchmark, heir of Neural Motifs, prints.
+# The numbers of Scene-Graph-Benchmark, the successor of Neural Motifs.
 MOTIFS = Protocol(
     "motifs",
     iou_plus_one=True,
@@ -87,41 +88,41 @@ MOTIFS = Protocol(
     deduplicate_ground_truth=False,
     oi_plus_one=True,
 )
-# `reference` with boxes as codebases on Detectron2 take them.
+# `reference` with the box sizes of codebases on Detectron2.
 IOU0 = Protocol("iou0")
-# Triplet queries scored as they come, against ground truth as it comes: what RelTR prints.
+# The numbers of RelTR: triplet queries and ground truth are scored as they are.
 NO_PAIR_DEDUP = Protocol(
     "no_pair_dedup", iou_plus_one=True, entries="all", deduplicate_ground_truth=False, oi_plus_one=True
 )
-# What we would choose: scores as trained, areas as geometry has them, nothing counted twice, nothing left out that
-# could have been found, nothing counted that could not.
+# Our choice: scores as trained, areas by geometry, nothing counted twice, nothing left out that could have been
+# found, nothing counted that could not.
 STRICT = Protocol("strict", object_score="sigmoid", absent_predicates_count=False)
 
 PROTOCOLS = {protocol.name: protocol for protocol in (REFERENCE, MOTIFS, IOU0, NO_PAIR_DEDUP, STRICT)}
 
 
 def get_protocol(protocol: str | Protocol) -> Protocol:
-    """The protocol of that name; a :class:`Protocol` is returned as it is.
+    """Return the protocol of that name; a :class:`Protocol` is returned as it is.
 
     Raises:
-        EGTRError: no protocol has that name.
+        ConfigurationError: no protocol has that name.
     """
     if isinstance(protocol, Protocol):
         return protocol
     if protocol not in PROTOCOLS:
-        raise EGTRError(f"scoring protocol {protocol!r} is unknown, choose one of {', '.join(PROTOCOLS)}")
+        raise ConfigurationError(f"scoring protocol {protocol!r} is unknown, choose one of {', '.join(PROTOCOLS)}")
     return PROTOCOLS[protocol]
 
 
 def get_protocols(protocols: str | Protocol | Sequence[str | Protocol]) -> tuple[Protocol, ...]:
-    """One or several protocols, each by name or as it is.
+    """Return one or several protocols, each given by name or as it is.
 
     Raises:
-        EGTRError: none is given; a name is unknown; two have the same name.
+        ConfigurationError: none is given; a name is unknown; two have the same name.
     """
     single = isinstance(protocols, str | Protocol)
     found = tuple(get_protocol(p) for p in ([protocols] if single else protocols))
     names = [p.name for p in found]
     if not names or len(set(names)) < len(names):
-        raise EGTRError(f"scoring protocols are {names}; give at least one, and each name once")
+        raise ConfigurationError(f"scoring protocols are {names}; give at least one, and each name once")
     return found

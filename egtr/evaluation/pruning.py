@@ -1,31 +1,31 @@
-"""Which pairs of a prediction no protocol can do without."""
+"""Reduction of a prediction to the pairs that some protocol can need."""
 
 import numpy as np
 
-from egtr.structures import EGTRError, Prediction
+from egtr.structures import ConfigurationError, Prediction, PredictionError
 from egtr.structures.prediction import OBJECT_SCORES
 
 from .entries import repeats_pairs, select_rows
 from .open_images import MAX_CANDIDATES
 
-# Scores are compared in float64 here and in float32 by evaluators, who may multiply in another order: pairs that come
-# this close (relative) to the last one kept are kept as well.
+# Scores are compared in float64 here, and in float32 by evaluators, which may multiply in another order. Pairs that
+# come this close (relative) to the last one kept are kept too.
 TOLERANCE = 1e-6
-# Below it a float32 product loses its digits, and with them any order that could be relied on.
+# Below it a float32 product loses its digits, and with them its reliable order.
 TINY = 1e-37
 
 
 def prune_prediction(prediction: Prediction, max_rank: int = 100) -> Prediction:
-    """The same prediction with the pairs that some ranking of ``max_rank`` triplets can need.
+    """Keep only the pairs that some ranking of ``max_rank`` triplets can need.
 
-    Every metric at K <= ``max_rank`` comes out the same as on the whole record, whatever the protocol. In every
-    ranking a pair's best triplet stands before its other triplets. A triplet among the K best therefore belongs to
-    one of the K pairs whose best triplet is best: with graph constraint, without it, and where a pair enters with
-    its two best predicates. These pairs are kept for each way to score an object (softmax, sigmoid), once among
-    pairs of two different queries and once among all pairs, (i, i) included, as the Open Images block ranks its 100
-    candidates. Pairs that tie with the last one stay; of those that score zero the first ``max_rank`` by (subject,
-    object) do, since that is the order in which ties are ranked. A record that names a pair in several rows, as
-    triplet queries may, is kept whole: what these rows are worth together is a matter of the protocol.
+    Every metric at K <= ``max_rank`` is the same as of the whole record, whatever the protocol. In every ranking a
+    pair's best triplet comes before its other triplets. A triplet among the K best therefore belongs to one of the K
+    pairs with the best first triplets: with graph constraint, without it, and if a pair enters with its two best
+    predicates. These pairs are kept for each way to score an object (softmax, sigmoid), once among pairs of two
+    different queries and once among all pairs, (i, i) included, from which the Open Images block takes its 100
+    candidates. Pairs that tie with the last one stay. Of pairs that score zero the first ``max_rank`` by (subject,
+    object) stay, since ties are ranked in that order. A record that lists a pair in several rows, as triplet queries
+    may, is kept whole, since the protocol decides how such rows count.
 
     Args:
         prediction: N queries, M pairs. Objects are never dropped: object AP reads all of them.
@@ -36,10 +36,11 @@ def prune_prediction(prediction: Prediction, max_rank: int = 100) -> Prediction:
         order, usually one to two times ``max_rank`` of them.
 
     Raises:
-        EGTRError: ``max_rank`` is not positive, or a score is NaN or infinite.
+        ConfigurationError: ``max_rank`` is not positive.
+        PredictionError: a score is NaN or infinite.
     """
     if max_rank < 1:
-        raise EGTRError(f"max_rank is {max_rank}; it must be at least 1")
+        raise ConfigurationError(f"max_rank is {max_rank}; it must be at least 1")
     if len(prediction.pairs) <= max_rank or repeats_pairs(prediction):
         return prediction
     best = prediction.relation.max(axis=1, initial=0)
@@ -49,7 +50,7 @@ def prune_prediction(prediction: Prediction, max_rank: int = 100) -> Prediction:
         ("logits", prediction.logits),
     ):
         if not np.isfinite(values).all():
-            raise EGTRError(f"Prediction.{field} holds NaN or infinity; has the model's training diverged?")
+            raise PredictionError(f"Prediction.{field} holds NaN or infinity; has the model's training diverged?")
     subjects, objects = prediction.pairs.T
     order = np.lexsort((objects, subjects))
     kept = np.zeros(len(order), dtype=bool)
@@ -63,7 +64,7 @@ def prune_prediction(prediction: Prediction, max_rank: int = 100) -> Prediction:
 
 
 def _best(scores: np.ndarray, count: int) -> np.ndarray:
-    """(P,) bool: the ``count`` highest of (P,) scores and what ties with the last; of zeros the first ones."""
+    """Select the ``count`` highest of (P,) scores and ties with the last; of zeros the first ones: (P,) bool."""
     if len(scores) <= count:
         return np.ones(len(scores), dtype=bool)
     last = np.partition(scores, len(scores) - count)[len(scores) - count]

@@ -1,4 +1,4 @@
-"""Recall of a dataset out of the ranks at which its ground-truth triplets are hit."""
+"""Recall of a dataset, computed from the ranks at which its ground-truth triplets are hit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from egtr.structures import TripletCounts
 
 from .protocols import Protocol
 
-# Of a ranking's metrics; "ng": no graph constraint.
+# Prefixes of a ranking's metrics; "ng": no graph constraint.
 PREFIXES = ("", "ng-")
 
 
@@ -18,9 +18,9 @@ class Grouping(NamedTuple):
     """T rows in G groups.
 
     Attributes:
-        keys: (G,) int64, ascending, what the rows of a group share.
-        index: (T,) int64, group of each row.
-        sizes: (G,) int64, rows of each group, at least 1.
+        keys: (G,) int64, ascending, the value that the rows of a group share.
+        index: (T,) int64, the group of each row.
+        sizes: (G,) int64, the number of rows of each group, at least 1.
     """
 
     keys: np.ndarray
@@ -29,12 +29,12 @@ class Grouping(NamedTuple):
 
     @classmethod
     def by(cls, values: np.ndarray) -> "Grouping":
-        """Rows of equal value make a group."""
+        """Group rows by equal value."""
         keys, index, sizes = np.unique(values, return_inverse=True, return_counts=True)
         return cls(keys, index, sizes)
 
     def shares(self, hits: np.ndarray) -> np.ndarray:
-        """(T,) bool to the (G,) shares of hits among the rows of each group."""
+        """Compute the (G,) shares of hits among the rows of each group from (T,) bool."""
         return np.bincount(self.index, weights=hits, minlength=len(self.keys)) / self.sizes
 
 
@@ -45,9 +45,9 @@ class TripletTable:
     Attributes:
         images: (T,) int64, number of the image, from 0.
         classes: (T, 3) int64, (subject class, object class, predicate).
-        ranks: (T,) int32 from 0 for each kind of hit, :data:`~egtr.evaluation.matching.NEVER` where there is none.
+        ranks: (T,) int32 from 0 for each kind of hit, :data:`~egtr.evaluation.matching.NEVER` if there is none.
             "R" and "ng-R": of both objects, with and without graph constraint; "phr-R" and "ng-phr-R": of the box
-            around both; "A": of both objects, among the annotated pairs alone (tasks "predcls" and "sgcls").
+            around both; "A": of both objects, only among annotated pairs (tasks "predcls" and "sgcls").
         num_predicates: R.
     """
 
@@ -60,7 +60,7 @@ class TripletTable:
         return Grouping.by(self.images)
 
     def by_image_and_predicate(self) -> Grouping:
-        """Keys are image * R + predicate."""
+        """Group by image and predicate; keys are image * R + predicate."""
         return Grouping.by(self.images * max(self.num_predicates, 1) + self.classes[:, 2])
 
 
@@ -68,8 +68,8 @@ class PredicateRecall(NamedTuple):
     """Recall of each of R predicates.
 
     Attributes:
-        num_triplets: (R,) int64, ground-truth triplets with that predicate.
-        num_images: (R,) int64, images that have at least one.
+        num_triplets: (R,) int64, the number of ground-truth triplets with each predicate.
+        num_images: (R,) int64, the number of images that have at least one of them.
         recall: metric name ("R@20", "ng-R@20", ...) to (R,) float64 in 0..1; NaN for a predicate that no
             image has.
     """
@@ -80,7 +80,7 @@ class PredicateRecall(NamedTuple):
 
 
 def predicate_recall(table: TripletTable, top_k: Sequence[int]) -> PredicateRecall:
-    """For every predicate: recall of the ground truth restricted to it, mean over the images that have it."""
+    """Compute recall of the ground truth restricted to each predicate, mean over the images that have it."""
     num_predicates = table.num_predicates
     groups = table.by_image_and_predicate()
     predicates = groups.keys % max(num_predicates, 1)
@@ -95,14 +95,14 @@ def predicate_recall(table: TripletTable, top_k: Sequence[int]) -> PredicateReca
 
 
 def mean_over_predicates(recall: np.ndarray, absent_predicates_count: bool) -> float:
-    """Mean of (R,) recalls, NaN for predicates that no image has.
+    """Average (R,) recalls, where NaN stands for predicates that no image has.
 
     Args:
-        recall: of all predicates, or of some.
+        recall: of all or some predicates.
         absent_predicates_count: NaN counts as 0; otherwise it is left out.
 
     Returns:
-        In 0..1; NaN where all are NaN.
+        In 0..1; NaN if all are NaN.
     """
     present = ~np.isnan(recall)
     if not present.any():
@@ -117,17 +117,17 @@ def recall_metrics(
     training: TripletCounts | None = None,
     zero_shot: TripletCounts | None = None,
 ) -> dict[str, Any]:
-    """Every recall of a dataset.
+    """Compute every recall of a dataset.
 
     Args:
         table: made under ``protocol``.
-        protocol: its ``absent_predicates_count`` is read here.
+        protocol: only its ``absent_predicates_count`` matters here.
         top_k: the K of R@K.
-        training: what training showed: triplets that are not new, and the groups of predicates.
-        zero_shot: the triplets that are new, in place of all that ``training`` does not hold.
+        training: triplets of the training set: those that are not new, and the groups of predicates.
+        zero_shot: the new triplets, in place of all triplets that ``training`` does not hold.
 
     Returns:
-        See :func:`~egtr.evaluation.scoring.evaluate`; "per_predicate" and the denominators among it.
+        See :func:`~egtr.evaluation.scoring.evaluate`, with "per_predicate" and the denominators.
     """
     per_predicate = predicate_recall(table, top_k)
     groups = {} if training is None else training.predicate_groups()
@@ -174,7 +174,7 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _harmonic_mean(a: float, b: float) -> float:
-    # NaN stays NaN; the mean of 0 and 0 is 0
+    # NaN stays NaN. The mean of 0 and 0 is 0.
     return 0.0 if a + b == 0 else 2 * a * b / (a + b)
 
 

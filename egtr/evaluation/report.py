@@ -1,7 +1,7 @@
-"""Results as people read them: tables, JSON, CSV and a plot.
+"""Reports of results for people: tables, JSON, CSV and a plot.
 
-They take what :meth:`~egtr.evaluation.Scorer.summarize` returns, protocol name to metrics as fractions, and write
-percent. A metric that is NaN (there was nothing to find) is "-" in a table, an empty cell in CSV, null in JSON.
+Their input is the result of :meth:`~egtr.evaluation.Scorer.summarize`, protocol name to metrics as fractions. They
+show percent. A metric that is NaN (there was nothing to find) is "-" in a table, an empty cell in CSV, null in JSON.
 """
 
 import csv
@@ -22,30 +22,30 @@ from egtr.structures import TripletCounts
 from .protocols import Protocol
 from .recall import PredicateRecall
 
-# Values of one row of the summary table: several K of one metric, or several APs.
+# Metrics that share a row of the summary table: several K of one metric, or several APs.
 _FAMILIES = (r"(?P<base>(?!oi/).*@)\d+", r"(?P<base>(?:oi/)?AP)(?:50|75)?", r"(?P<base>oi/AP)[sml]")
 
 Results = Mapping[str, Mapping[str, Any]]
 
 
 def to_percent(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Metrics of one protocol in percent; counts ("num_images", ...) stay, "per_predicate" is left out.
+    """Convert the metrics of one protocol to percent. Counts ("num_images", ...) stay as they are.
 
-    For that see :func:`predicate_rows`.
+    "per_predicate" is left out; see :func:`predicate_rows`.
     """
     return {name: _percent(value) for name, value in metrics.items() if name != "per_predicate"}
 
 
 def results_by_task(results: Results, objects: Mapping[str, float]) -> OrderedDict[str, dict[str, float]]:
-    """Results as Detectron2 wants them: task to metric to percent.
+    """Arrange results as Detectron2 needs them: task to metric to percent.
 
     Args:
         results: protocol name to metrics, fractions; the first protocol is the headline. May be empty.
         objects: AP of objects, fractions.
 
     Returns:
-        "sgdet": metrics of triplets under the first protocol; "sgdet_<protocol>": under another one; "open_images":
-        the Open Images block under the first; "bbox": ``objects``.
+        "sgdet": metrics of triplets under the first protocol; "sgdet_<protocol>": under another protocol;
+        "open_images": the Open Images block under the first; "bbox": ``objects``.
     """
     tasks: OrderedDict[str, dict[str, float]] = OrderedDict()
     open_images: dict[str, float] = {}
@@ -62,11 +62,11 @@ def results_by_task(results: Results, objects: Mapping[str, float]) -> OrderedDi
 
 
 def summary_table(results: Results, tablefmt: str = "pipe") -> str:
-    """All metrics, one row for all K of a metric, and one column for each protocol.
+    """Show all metrics in a table: one row for all K of a metric, and one column for each protocol.
 
     Args:
         results: protocol name to metrics, fractions.
-        tablefmt: of tabulate, "pipe" (Markdown) by default.
+        tablefmt: see tabulate; "pipe" is Markdown.
     """
     percent = {name: to_percent(metrics) for name, metrics in results.items()}
     rows = []
@@ -81,9 +81,9 @@ def summary_table(results: Results, tablefmt: str = "pipe") -> str:
 
 
 def metric_rows(results: Results) -> list[dict[str, Any]]:
-    """One row a metric, one column a protocol; with bootstrap intervals also "<protocol> low" and "... high".
+    """Make a row for each metric and a column for each protocol; with intervals also "<protocol> low" and "... high".
 
-    Made for CSV: numbers (percent; counts as they are), with nothing rounded.
+    The rows are for CSV: percent, or counts, not rounded.
     """
     percent = {name: to_percent(metrics) for name, metrics in results.items()}
     with_intervals = any(metrics.get("intervals") for metrics in percent.values())
@@ -104,13 +104,13 @@ def predicate_rows(
     predicate_names: Sequence[str] | None = None,
     training: TripletCounts | None = None,
 ) -> list[dict[str, Any]]:
-    """One row for each of R predicates, the most frequent first.
+    """Make a row for each of R predicates, the most frequent first.
 
     Args:
-        per_predicate: of one protocol.
+        per_predicate: recall under one protocol.
         predicate_names: R names; None: "predicate 3".
-        training: annotated triplets of the training set. It adds "group" (head, body or tail) and
-            "training_triplets", and decides what is frequent; otherwise the scored images do.
+        training: annotated triplets of the training set. They add "group" (head, body or tail) and
+            "training_triplets", and decide which predicates are frequent; otherwise the scored images do.
 
     Returns:
         dicts with "predicate", with ``training`` "group" and "training_triplets", then "triplets" and "images" (of
@@ -138,7 +138,7 @@ def predicate_rows(
 
 
 def predicate_table(rows: Sequence[Mapping[str, Any]], tablefmt: str = "pipe") -> str:
-    """:func:`predicate_rows` as a table. Recall without graph constraint, which fits no terminal, is left out."""
+    """Show :func:`predicate_rows` as a table, without recall without graph constraint: a terminal is too narrow."""
     if not rows:
         return "(no predicates)"
     headers = {key: key.replace("training_triplets", "in training") for key in rows[0] if not key.startswith("ng-")}
@@ -156,16 +156,16 @@ def write_report(
     training: TripletCounts | None = None,
     **about: Any,
 ) -> list[Path]:
-    """Everything in files: ``stem.json``, ``stem.csv``, ``stem_predicates.csv`` and, with training, the plot.
+    """Write everything: ``stem.json``, ``stem.csv``, ``stem_predicates.csv`` and, with training, the plot.
 
     Args:
-        folder: is made where it is missing.
-        stem: how the names of the files begin.
-        results: protocol name to metrics, fractions; the first protocol is the one that is plotted.
+        folder: is created if it is missing.
+        stem: the beginning of all file names.
+        results: protocol name to metrics, fractions; the first protocol is plotted.
         protocols: the protocols of ``results``, whose conventions go into the JSON file.
         predicate_names: R names; None: "predicate 3".
         training: see :func:`predicate_rows`; None: no plot.
-        about: what else the JSON file shall say, such as dataset="vg150_test".
+        about: further contents of the JSON file, such as dataset="vg150_test".
 
     Returns:
         The files written.
@@ -196,7 +196,7 @@ def write_report(
         paths.append(stem_path.with_name(f"{stem}_predicates.csv"))
         write_csv(paths[-1], [{"protocol": name} | row for name, found in rows.items() for row in found])
     if training is not None and any(rows.values()):
-        # matplotlib takes its time to import; who draws nothing need not wait.
+        # Imported only for a plot, since matplotlib is slow to import.
         from .plot import plot_predicate_recall
 
         headline, shown = next(iter(rows.items()))
@@ -208,17 +208,17 @@ def write_report(
 
 
 def to_json(report: Any) -> str:
-    """JSON text of nested dicts, sequences, dataclasses and numpy values. NaN, which JSON lacks, becomes null."""
+    """Convert nested dicts, sequences, dataclasses and numpy values to JSON. NaN, which JSON lacks, becomes null."""
     return json.dumps(_plain(report), indent=2, allow_nan=False) + "\n"
 
 
 def write_json(path: str | Path, report: Any) -> None:
-    """:func:`to_json` into a file; its folder is made."""
+    """Write :func:`to_json` to a file; its folder is created."""
     _make_folder(path).write_text(to_json(report), encoding="utf-8")
 
 
 def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows with the same keys into a CSV file with a header; its folder is made. NaN and None: an empty cell."""
+    """Write rows with the same keys as CSV with a header; the folder is created. NaN and None: an empty cell."""
     with _make_folder(path).open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [])
         writer.writeheader()
@@ -232,7 +232,7 @@ def _make_folder(path: str | Path) -> Path:
 
 
 def _percent(value: Any) -> Any:
-    """Fractions (floats, also inside of dicts and pairs) times 100; integers are counts."""
+    """Multiply fractions (floats, also inside of dicts and pairs) by 100; integers are counts and stay."""
     if isinstance(value, Mapping):
         return {key: _percent(item) for key, item in value.items()}
     if isinstance(value, tuple):
@@ -241,7 +241,7 @@ def _percent(value: Any) -> Any:
 
 
 def _families(percent: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """Metric names, grouped into the rows of the summary table."""
+    """Group metric names into the rows of the summary table."""
     families: dict[str, list[str]] = {}
     for name in _ordered_union(percent.values()):
         if name.startswith("num_"):
@@ -253,12 +253,12 @@ def _families(percent: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
 
 
 def _ordered_union(dicts: Any) -> list[str]:
-    """Names of all single metrics, as they come."""
+    """List the names of all single metrics, in their order."""
     return list(dict.fromkeys(name for metrics in dicts for name in metrics if name != "intervals"))
 
 
 def _label(names: Sequence[str]) -> str:
-    """ "R@20 / 50 / 100" of R@20, R@50 and R@100."""
+    """Join R@20, R@50 and R@100 to "R@20 / 50 / 100"."""
     first, *others = names
     return " / ".join([first, *(name.rpartition("@" if "@" in name else "/")[2] for name in others)])
 

@@ -1,4 +1,4 @@
-"""From predictions to metrics, at once or image by image."""
+"""Metrics of predictions, computed at once or image by image."""
 
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from egtr.structures import EGTRError, GroundTruth, Prediction, TripletCounts
+from egtr.structures import ConfigurationError, GroundTruth, Prediction, PredictionError, TripletCounts
 
 from .bootstrap import bootstrap_intervals, check_bootstrap
 from .detection import OBJECT_AP, detection_ap
-from .image_scores import TASKS, ImageScores, score_image
+from .image_scores import TASKS, ImageScores, check_columns, score_image
 from .open_images import open_images_metrics
 from .protocols import Protocol, get_protocols
 from .recall import TripletTable, recall_metrics
@@ -19,7 +19,7 @@ from .recall import TripletTable, recall_metrics
 class Scorer:
     """Every metric under one or several protocols, in two steps.
 
-    :meth:`score` turns one image into a compact record, as soon as it is predicted and wherever that happens;
+    :meth:`score` turns one image into a compact record, as soon as it is predicted, in any process.
     :meth:`summarize` turns the records of a dataset into metrics.
     """
 
@@ -31,55 +31,53 @@ class Scorer:
         task: str = "sgdet",
         zero_shot: TripletCounts | None = None,
     ):
-        """
+        """Choose what is scored.
+
         Args:
-            protocols: scoring conventions, by name or own ones.
-            top_k: the K of R@K and its kin, positive.
+            protocols: scoring conventions, by name or your own.
+            top_k: the K of R@K and similar metrics, positive.
             training: triplets of the training set, for zero-shot recall and groups of predicates.
-            task: what the model was given: "sgdet" the image alone, "sgcls" also the boxes of all objects,
-                "predcls" also their classes.
-            zero_shot: the triplets of zero-shot recall, for comparison with numbers that were made with a fixed
-                list; None: all that ``training`` does not hold.
+            task: the input of the model: "sgdet" only the image, "sgcls" also the boxes of all objects, "predcls"
+                also their classes.
+            zero_shot: the triplets of zero-shot recall, for comparison with published numbers that used a fixed
+                list; None: all triplets that ``training`` does not hold.
 
         Raises:
-            EGTRError: unknown protocol or task; bad ``top_k``.
+            ConfigurationError: unknown protocol or task; bad ``top_k``.
         """
         self.protocols = get_protocols(protocols)
         self.top_k = check_top_k(top_k)
         self.training, self.zero_shot = training, zero_shot
         if task not in TASKS:
-            raise EGTRError(f"task {task!r} is unknown, choose one of {', '.join(TASKS)}")
+            raise ConfigurationError(f"task {task!r} is unknown, choose one of {', '.join(TASKS)}")
         self.task = task
 
     def score(self, prediction: Prediction, ground_truth: GroundTruth) -> ImageScores:
-        """One image's part in every metric.
+        """Compute one image's part in every metric.
 
         Raises:
-            EGTRError: see :func:`~egtr.evaluation.image_scores.score_image`; the prediction has other numbers of
-                classes and predicates than ``training`` or ``zero_shot``.
+            PredictionError: see :func:`~egtr.evaluation.image_scores.score_image`; or the prediction has other
+                numbers of classes and predicates than ``training`` or ``zero_shot``.
         """
-        found = (prediction.logits.shape[1], prediction.relation.shape[1])
         for name, counts in (("training", self.training), ("zero_shot", self.zero_shot)):
-            if counts is not None and (counts.num_classes, counts.num_predicates) != found:
-                raise EGTRError(
-                    f"image {ground_truth.image_id!r}: {name} has triplets of {counts.num_classes} classes and "
-                    f"{counts.num_predicates} predicates, the prediction has {found[0]} and {found[1]}; give those "
-                    "of the dataset that the model was trained on"
-                )
+            if counts is not None:
+                where = f"image {ground_truth.image_id!r}: "
+                check_columns(prediction, counts.num_classes, counts.num_predicates, name, where)
         return score_image(prediction, ground_truth, self.protocols, max(self.top_k), self.task)
 
     def summarize(self, scores: Sequence[ImageScores], bootstrap: int = 0) -> dict[str, dict[str, Any]]:
-        """Metrics of a dataset.
+        """Compute the metrics of a dataset.
 
         Args:
-            scores: one record an image, made by :meth:`score` of this scorer or one like it.
+            scores: one record for each image, from :meth:`score` of this scorer or an equal one.
             bootstrap: draws for the intervals, such as 1000; 0: no intervals.
 
         Returns:
             Protocol name to its metrics, see :func:`evaluate`.
 
         Raises:
-            EGTRError: two predictions differ in the number of predicates; ``bootstrap`` is no number of draws.
+            PredictionError: two predictions differ in the number of predicates.
+            ConfigurationError: ``bootstrap`` is no number of draws.
         """
         check_bootstrap(bootstrap)
         num_predicates = self._num_predicates(scores)
@@ -141,16 +139,16 @@ class Scorer:
         expected = scores[0].num_predicates
         for index, record in enumerate(scores):
             if record.num_predicates != expected:
-                raise EGTRError(
+                raise PredictionError(
                     f"prediction {index} (image {record.ground_truth.image_id!r}): relation has "
-                    f"{record.num_predicates} predicates, those before it {expected}; predictions of different "
+                    f"{record.num_predicates} predicates, the ones before it {expected}; predictions of different "
                     "models cannot be scored together"
                 )
         return expected
 
 
 class _AveragePrecision:
-    """Object AP of a dataset, each kind computed when it is first asked for and shared between protocols."""
+    """Object AP of a dataset. Each kind is computed when it is first needed, and shared between protocols."""
 
     def __init__(self, scores: Sequence[ImageScores]):
         self._scores = scores
@@ -158,14 +156,14 @@ class _AveragePrecision:
         self._known: dict[tuple, dict[str, float]] = {}
 
     def of_classes(self) -> dict[str, float]:
-        """COCO's, out of the best (query, class)."""
+        """Compute COCO's AP of the best (query, class)."""
         if () not in self._known:
             detections = [record.objects.per_class() for record in self._scores]
             self._known[()] = detection_ap(detections, self._truths, **OBJECT_AP)
         return self._known[()]
 
     def of_queries(self, protocol: Protocol) -> dict[str, float]:
-        """That of the Open Images block, out of one detection a query."""
+        """Compute the AP of the Open Images block, of one detection for each query."""
         key = (protocol.object_score, protocol.oi_plus_one, protocol.oi_first_id)
         if key not in self._known:
             detections = [record.objects.per_query(protocol.object_score) for record in self._scores]
@@ -174,7 +172,7 @@ class _AveragePrecision:
 
 
 def _counted_triplets(ground_truth: GroundTruth, protocol: Protocol) -> np.ndarray:
-    """(T,) bool, the triplets of an image that count: all, or of equal ones the first."""
+    """Select the triplets of an image that count: all, or the first of equal ones: (T,) bool."""
     triplets = ground_truth.triplets
     if not protocol.deduplicate_ground_truth:
         return np.ones(len(triplets), dtype=bool)
@@ -194,46 +192,46 @@ def evaluate(
     bootstrap: int = 0,
     zero_shot: TripletCounts | None = None,
 ) -> dict[str, Any]:
-    """Score a dataset: saved predictions will do, no model is run.
+    """Score the predictions of a dataset, without running a model.
 
-    Both iterables are read once and in step, so that predictions may be streamed: a few kB of each are kept.
+    Both iterables are read once and in step, so that predictions may be streamed: only a few kB of each are kept.
 
     Args:
-        predictions: one record an image.
+        predictions: one record for each image.
         ground_truth: the same images in the same order.
-        protocol: name of a protocol in :data:`~egtr.evaluation.protocols.PROTOCOLS`, or an own one.
-        top_k: the K of R@K and its kin, positive.
+        protocol: name of a protocol in :data:`~egtr.evaluation.protocols.PROTOCOLS`, or your own.
+        top_k: the K of R@K and similar metrics, positive.
         training: triplets of the training set, for zero-shot recall and groups of predicates.
         task: "sgdet", "sgcls" or "predcls", see :class:`Scorer`.
         bootstrap: draws for the intervals; 0: no intervals.
-        zero_shot: a fixed list for zero-shot recall, in place of all that ``training`` does not hold.
+        zero_shot: a fixed list for zero-shot recall, in place of all triplets that ``training`` does not hold.
 
     Returns:
-        Fractions in 0..1, NaN where there is nothing to be found. For every K, and with the prefix "ng-" for the
+        Fractions in 0..1, NaN if there is nothing to be found. For every K, and with the prefix "ng-" for the
         ranking without graph constraint:
-        "R@K": mean over images with triplets of the share of their triplets that the first K predictions hit;
-        "mR@K": for every predicate the same for the ground truth restricted to it, mean over predicates;
-        "F1@K": harmonic mean of the two; "phr-R@K": R@K where the box around subject and object has to overlap
-        instead of both;
+        "R@K": the share of an image's triplets that the first K predictions hit, mean over images with triplets;
+        "mR@K": the same for the ground truth of one predicate only, mean over predicates;
+        "F1@K": harmonic mean of the two; "phr-R@K": R@K if one box around subject and object has to overlap instead
+        of both boxes;
         with ``training`` or ``zero_shot`` "zR@K": R@K of the triplets of classes that training never showed;
         with ``training`` "head-mR@K", "body-mR@K", "tail-mR@K": mR@K over its frequent, middle and rare third of
         predicates.
-        In other tasks than "sgdet" "A@K": triplets hit over triplets, of all images, where only annotated pairs are
+        In other tasks than "sgdet" "A@K": triplets hit over triplets, of all images, if only annotated pairs are
         ranked, with graph constraint.
-        "AP", "AP50", "AP75" of objects as COCO takes them, out of the 100 best (query, class) by sigmoid score,
-        whatever the protocol.
+        "AP", "AP50", "AP75" of objects: COCO's, of the 100 best (query, class) by sigmoid score, whatever the
+        protocol.
         "oi/microR@50", "oi/R@50", "oi/wmAP_rel", "oi/wmAP_phr", "oi/score", "oi/AP", "oi/AP50", "oi/AP75", "oi/APs",
         "oi/APm", "oi/APl": the Open Images block, see :mod:`~egtr.evaluation.open_images`; its AP is of one
-        detection a query.
+        detection for each query.
         "per_predicate": a :class:`~egtr.evaluation.recall.PredicateRecall`. "num_images", and the denominators
-        "num_images_with_triplets", "num_triplets", "num_predicates_present" and, where there is zR@K,
+        "num_images_with_triplets", "num_triplets", "num_predicates_present" and, with zR@K,
         "num_zero_shot_triplets". With ``bootstrap`` "intervals": 95% intervals (low, high) of R@K and mR@K.
 
     Raises:
-        EGTRError: the iterables differ in length; two predictions, or one and ``training``, differ in their numbers
-            of classes or predicates; the ground truth holds a class or predicate that the prediction does not know; a
-            prediction holds NaN, infinity or what is no probability; unknown protocol or task; bad ``top_k`` or
-            ``bootstrap``.
+        PredictionError: the iterables differ in length; two predictions, or one and ``training``, differ in their
+            numbers of classes or predicates; the ground truth holds a class or predicate that the prediction does not
+            know; a prediction holds NaN, infinity or values that are no probabilities.
+        ConfigurationError: unknown protocol or task; bad ``top_k`` or ``bootstrap``.
     """
     check_bootstrap(bootstrap)
     scorer = Scorer(protocol, top_k, training, task, zero_shot)
@@ -243,22 +241,22 @@ def evaluate(
 
 
 def check_top_k(top_k: Sequence[int]) -> tuple[int, ...]:
-    """``top_k`` as ascending integers without repetition.
+    """Convert ``top_k`` to ascending integers without repetition.
 
     Raises:
-        EGTRError: it is empty, or holds something that is not a positive integer.
+        ConfigurationError: it is empty, or holds something else than positive integers.
     """
     values = tuple(top_k)
     if not values or any(int(k) != k or k < 1 for k in values):
-        raise EGTRError(f"top_k is {values}; give at least one positive integer, such as (20, 50, 100)")
+        raise ConfigurationError(f"top_k is {values}; give at least one positive integer, such as (20, 50, 100)")
     return tuple(sorted({int(k) for k in values}))
 
 
 def zip_in_step(predictions: Iterable[Prediction], ground_truth: Iterable[GroundTruth]):
-    """Pairs of both.
+    """Yield pairs of a prediction and its ground truth.
 
     Raises:
-        EGTRError: one ends before the other.
+        PredictionError: one ends before the other.
     """
     missing = object()
     for index, (prediction, truth) in enumerate(zip_longest(predictions, ground_truth, fillvalue=missing)):
@@ -266,5 +264,5 @@ def zip_in_step(predictions: Iterable[Prediction], ground_truth: Iterable[Ground
             short, long = (
                 ("predictions", "ground_truth") if prediction is missing else ("ground_truth", "predictions")
             )
-            raise EGTRError(f"{short} ends after {index} images, but {long} goes on; give both for every image")
+            raise PredictionError(f"{short} ends after {index} images, but {long} goes on; give both for every image")
         yield prediction, truth

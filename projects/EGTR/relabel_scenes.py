@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Draw a second `scenes` dataset whose labels are others: merged, renamed, and in another order; written as COCO-SG.
+"""Draw a second `scenes` dataset with other labels (merged, renamed and in another order), written as COCO-SG.
 
-It stands in for data of one's own where a model with other labels is to be fine-tuned (configs/own_labels.yaml).
+It stands in for your own data when a model is fine-tuned on other labels (configs/own_labels.yaml).
 """
 
 import argparse
@@ -15,7 +15,7 @@ from egtr.data.datasets.annotations import SceneGraphAnnotations
 from egtr.data.scenes import prepare_scenes
 from egtr.structures import EGTRError
 
-# New name to those of `scenes` that it stands for.
+# New name to the names of `scenes` that it replaces.
 CLASSES = {
     "building": ("house", "window"),
     "furniture": ("table", "cup"),

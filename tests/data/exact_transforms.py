@@ -1,4 +1,4 @@
-"""What Detectron2's transforms do to boxes and points, in exact arithmetic."""
+"""Detectron2's transforms of boxes and points, in exact arithmetic."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -42,7 +42,7 @@ def follow_box(box: Sequence[float], transforms: Iterable[Transform], size: tupl
 
 
 def trace_back(point: Sequence[float], transforms: Sequence[Transform]) -> tuple[float, float]:
-    """Where in the original image a point (x, y) of the transformed one comes from."""
+    """The point of the original image that a point (x, y) of the transformed one comes from."""
     x, y = point
     for step in reversed(transforms):
         match step:

@@ -2,7 +2,6 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from egtr.data.datasets.annotations import (
@@ -12,9 +11,11 @@ from egtr.data.datasets.annotations import (
     ImageAnnotations,
     Problem,
     SceneGraphAnnotations,
+    leave_out_unsound,
     to_dataset_dicts,
 )
-from egtr.structures import EGTRError
+from egtr.structures import DataError, EGTRError
+from tests.properties import check, few_or_many
 
 
 def make_image(**changes):
@@ -140,8 +141,12 @@ def _images(draw, image_id):
     )
 
 
-@given(st.data())
-def test_an_unsound_image_always_has_a_problem(data):
+@few_or_many(40, 100)
+def test_an_unsound_image_always_has_a_problem(examples):
+    check(examples, assert_unsound_images_have_problems, data=st.data())
+
+
+def assert_unsound_images_have_problems(data):
     ids = data.draw(st.lists(st.integers(0, 2), max_size=3))
     images = [data.draw(_images(image_id)) for image_id in ids]
     problems = data.draw(st.lists(st.builds(Problem, st.just("odd"), st.just("x"), st.integers(0, 2), severities)))
@@ -155,6 +160,25 @@ def test_an_unsound_image_always_has_a_problem(data):
             to_dataset_dicts(annotations)
     else:
         assert len(to_dataset_dicts(annotations)) == len(images)
+    # Leaving out the unsound ones keeps the others, unless the whole file is wrong.
+    left_out = {error.image_id for error in errors}
+    sound, named = leave_out_unsound(annotations)
+    assert [problem.image_id for problem in named] == list(dict.fromkeys(error.image_id for error in errors))
+    assert len(to_dataset_dicts(sound)) == sum(image.image_id not in left_out for image in images)
+
+
+def test_unsound_images_are_left_out_and_named(caplog):
+    images = make_image(), make_image(image_id=8, classes=[0, 9]), make_image(image_id=9, height=0)
+    annotations = make(*images, problems=[Problem("odd", "file.json: 3 images are odd", severity=WARNING)])
+    sound, left_out = leave_out_unsound(annotations)
+    assert [image.image_id for image in sound.images] == [7] and sound.problems == annotations.problems
+    assert [(problem.kind, problem.image_id) for problem in left_out] == [("unknown-category", 8), ("bad-size", 9)]
+    assert "2 of 3 images have errors in their annotations and are left out" in caplog.text
+    # Sound annotations stay as they are; an error of the whole file is still an error.
+    assert leave_out_unsound(sound) == (sound, [])
+    annotations.problems.append(Problem("odd", "file.json: is no dataset"))
+    with pytest.raises(DataError, match="is no dataset"):
+        leave_out_unsound(annotations)
 
 
 def test_warnings_of_the_reader_are_logged(caplog):

@@ -130,8 +130,8 @@ def test_workers_share_what_they_find(context, workers):
     dataset = skipping(12, broken)
     loader = DataLoader(dataset, batch_size=3, num_workers=workers, multiprocessing_context=context)
     batches = [batch.tolist() for batch in loader]
-    alone = skipping(12, broken)
-    assert batches == [[alone[k] for k in range(first, first + 3)] for first in (0, 3, 6, 9)]
+    expected = skipping(12, broken)
+    assert batches == [[expected[k] for k in range(first, first + 3)] for first in (0, 3, 6, 9)]
     # The process that only waits for batches knows as well.
     assert dataset.broken() == sorted(broken)
 
@@ -162,7 +162,7 @@ def test_batches_stay_full_and_in_the_order_of_the_seed(cfg):
     # Image ids of the second set begin at 1 as well.
     assert not {3, 6} & set(itertools.chain.from_iterable(expected))
     assert len(skipped_by(loader).broken()) == 3
-    # The same with workers, and in a run that goes on behind the fourth batch, which has met nothing broken before.
+    # The same with workers, and in a run that goes on after the fourth batch, which has met nothing broken before.
     for workers in (0, 2):
         cfg.DATALOADER.NUM_WORKERS = workers
         loader = build_train_loader(cfg)
@@ -175,6 +175,9 @@ def test_test_loader_leaves_broken_images_out(cfg, workers):
     cfg.DATALOADER.NUM_WORKERS = workers
     loaded = list(itertools.chain.from_iterable(build_test_loader(cfg, cfg.DATASETS.TEST[0])))
     assert sorted(mapped["image_id"] for mapped in loaded) == [1, 4, 5, 7]
+
+
+def test_without_skipping_the_first_broken_image_is_an_error(cfg):
     cfg.DATALOADER.SKIP_BROKEN = False
     with pytest.raises(EGTRError, match=r"000002\.png: cannot be read"):
         list(build_test_loader(cfg, cfg.DATASETS.TEST[0]))

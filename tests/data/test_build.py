@@ -12,10 +12,11 @@ from egtr.data import (
     build_triplet_counts,
     check_dataset_matches_config,
     get_metadata,
+    get_order_seed,
     register_egtr_json,
     skip_batches,
 )
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError, DataError, EGTRError
 
 
 def _cfg(dataset, num_classes=5, num_predicates=4):
@@ -63,6 +64,25 @@ def test_order_is_that_of_the_seed_whatever_the_workers_and_goes_on_anywhere(tin
     assert _image_ids(build_train_loader(cfg), 12) != expected
 
 
+def test_a_random_order_is_told_and_taken_again(tiny_dataset):
+    cfg = _cfg(tiny_dataset)
+    first, second = build_train_loader(cfg), build_train_loader(cfg)
+    seed, expected = get_order_seed(first), _image_ids(first, 8)
+    assert seed != get_order_seed(second)
+    assert skip_batches(second, 3, seed) and get_order_seed(second) == seed
+    assert _image_ids(second, 5) == expected[3:]
+    assert get_order_seed(itertools.repeat([])) is None
+
+
+def test_other_samplers_are_detectron2s(tiny_dataset):
+    cfg = _cfg(tiny_dataset)
+    cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.ASPECT_RATIO_GROUPING = 1, False
+    cfg.DATALOADER.SAMPLER_TRAIN, cfg.DATALOADER.RANDOM_SUBSET_RATIO = "RandomSubsetTrainingSampler", 0.5
+    loader = build_train_loader(cfg)
+    assert get_order_seed(loader) is None
+    assert len({image_id for (image_id,) in _image_ids(loader, 12)}) == 3  # of six
+
+
 @pytest.mark.parametrize(
     "key, value, message",
     [
@@ -73,8 +93,25 @@ def test_order_is_that_of_the_seed_whatever_the_workers_and_goes_on_anywhere(tin
 def test_nothing_to_train_on(tiny_dataset, key, value, message):
     cfg = _cfg(tiny_dataset)
     cfg.merge_from_list([key, value])
-    with pytest.raises(EGTRError, match=message):
+    with pytest.raises(ConfigurationError, match=message):
         build_train_loader(cfg)
+
+
+def test_without_statistics_of_any_dataset_there_is_nothing_to_count(tiny_dataset):
+    cfg = _cfg(tiny_dataset)
+    cfg.DATASETS.TRAIN = ()
+    with pytest.raises(ConfigurationError, match="DATASETS.TRAIN is empty: there are no triplets"):
+        build_triplet_counts(cfg)
+
+
+def test_datasets_without_images_are_refused(tiny_dataset, renamed):
+    cfg = _cfg(tiny_dataset)
+    cfg.MODEL.EGTR.RELATION.ENABLED = False
+    cfg.DATASETS.TRAIN = ("plain_detection",)
+    with pytest.raises(DataError, match="plain_detection.*no image is left to train on"):
+        build_train_loader(cfg)
+    with pytest.raises(DataError, match="'plain_detection' has no image"):
+        build_test_loader(cfg, "plain_detection")
 
 
 def test_test_loader_yields_every_image_in_order_with_its_ground_truth(tiny_dataset):

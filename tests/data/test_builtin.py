@@ -55,7 +55,10 @@ def test_missing_data_set_names_path_variable_and_remedy(builtin_elsewhere, name
 )
 def test_builtin_trees(builtin_elsewhere, format, folder, images, old_name, new_name, dataset):
     root = builtin_elsewhere / folder
-    with pytest.raises(EGTRError, match=f"{new_name} is missing.*{dataset}.*DETECTRON2_DATASETS, which is .* Put "):
+    with pytest.raises(
+        EGTRError,
+        match=f"{new_name} is missing.*{dataset}.*DETECTRON2_DATASETS, an environment variable that is .* Put ",
+    ):
         DatasetCatalog.get(dataset)
     WRITERS[format](root, SCENES)
     (root / old_name).rename(root / new_name)

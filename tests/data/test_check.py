@@ -1,9 +1,8 @@
-"""A dataset with one of everything that can be wrong, from the library and from the command line."""
+"""A dataset with one of each kind of error, from the library and from the command line."""
 
 import json
 import os
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -43,7 +42,7 @@ def write(folder, annotations, relations, names):
 
 @pytest.fixture(scope="module")
 def damaged(tmp_path_factory):
-    """The folder. Class ids are 1-based; so are predicates, behind the background."""
+    """The folder. Class ids are 1-based; so are predicates, after the background."""
     folder = tmp_path_factory.mktemp("damaged")
     write_damaged(folder / "images")
     for name in WHOLE:
@@ -104,13 +103,6 @@ def read(folder):
     return read_egtr_json(str(folder / "train.json"), str(folder / "images"))
 
 
-def run(*arguments):
-    """The tool in a process of its own, with its output in a pipe."""
-    command = [sys.executable, str(TOOL), *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
-
 def run_here(monkeypatch, *arguments):
     """Exit status of the tool in this process: another one would take seconds to import PyTorch."""
     monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, arguments)])
@@ -119,10 +111,10 @@ def run_here(monkeypatch, *arguments):
     return stop.value.code or 0
 
 
-def test_damaged_set_from_the_command_line(damaged, tmp_path):
+def test_damaged_set_from_the_command_line(damaged, tmp_path, monkeypatch, capfd):
     files = ("--format", "egtr", "--json", damaged / "train.json", "--image-root", damaged / "images")
-    answer = run(*files, "--output", tmp_path / "report", "--workers", "2")
-    assert answer.returncode == 1, answer.stderr
+    assert run_here(monkeypatch, *files, "--output", tmp_path / "report", "--workers", "2") == 1
+    output = capfd.readouterr()
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     found = {p["kind"]: (p["severity"], p["count"], p["image_ids"]) for p in report["problems"]}
     assert found == EXPECTED
@@ -149,7 +141,7 @@ def test_damaged_set_from_the_command_line(damaged, tmp_path):
         with Image.open(tmp_path / "report" / name) as image:
             assert image.width > 500 and len(image.convert("RGB").getcolors(1 << 24)) > 50
 
-    assert "\x1b[" not in answer.stdout
+    assert "\x1b[" not in output.out
     for words in (
         "10 images, 10 objects of 3 classes, 4 relations of 3 predicates",
         "[red]dog",
@@ -157,8 +149,8 @@ def test_damaged_set_from_the_command_line(damaged, tmp_path):
         "... and 3 more",
         "8 errors, 14 warnings: training on it would fail, unless DATALOADER.SKIP_BROKEN leaves these images out",
     ):
-        assert words in answer.stdout, words
-    assert "reading images: 100%" in answer.stderr
+        assert words in output.out, words
+    assert "reading images: 100%" in output.err
 
 
 def test_warnings_alone_are_no_failure(warned, monkeypatch, capfd):
@@ -217,13 +209,13 @@ def test_counts_are_those_of_training(tiny_dataset):
 
 def test_samples_are_whole_images_by_the_seed(damaged):
     annotations = read(damaged)
-    sheet = draw_samples(annotations, 16, tile_width=300)
+    sheet = draw_samples(annotations, 16, tile_width=150)
     # Images 1, 2 and 5; image 3 is unsound, 4 empty, the others are damaged. Three tiles with gaps of 12.
-    assert sheet.width == 3 * 300 + 4 * 12
-    assert sheet.tobytes() == draw_samples(annotations, 16, tile_width=300).tobytes()
-    one = draw_samples(annotations, 1, tile_width=300)
-    assert one.width == 300 + 2 * 12
-    others = [draw_samples(annotations, 1, tile_width=300, seed=seed).tobytes() for seed in range(1, 6)]
+    assert sheet.width == 3 * 150 + 4 * 12
+    assert sheet.tobytes() == draw_samples(annotations, 16, tile_width=150).tobytes()
+    one = draw_samples(annotations, 1, tile_width=150)
+    assert one.width == 150 + 2 * 12
+    others = [draw_samples(annotations, 1, tile_width=150, seed=seed).tobytes() for seed in range(1, 6)]
     assert any(other != one.tobytes() for other in others)
 
 

@@ -134,7 +134,7 @@ def test_malformed_entries_are_problems(tmp_path, damage, kind, image_id, words)
 
 
 def test_a_image_that_is_taken_out_leaves_its_objects_and_relations_behind(tmp_path):
-    """Which is a warning: people shorten "images" alone."""
+    """A warning: people shorten only "images"."""
     content = _content()
     (gone,) = (entry for entry in content["images"] if entry["id"] == "b")
     content["images"].remove(gone)

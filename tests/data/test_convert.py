@@ -1,4 +1,4 @@
-"""What lies between reading and writing: naming, reading, dividing and uniting splits, and writing all or nothing."""
+"""The steps between reading and writing: naming, reading, dividing and uniting splits, and writing all or nothing."""
 
 import json
 

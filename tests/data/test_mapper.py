@@ -8,7 +8,6 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
 from fvcore.transforms.transform import CropTransform, HFlipTransform, VFlipTransform
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -17,6 +16,7 @@ from egtr.data import SceneGraphMapper
 from egtr.data.mapper import flip_table
 from egtr.structures import EGTRError
 from tests.data.exact_transforms import follow_box
+from tests.properties import check, few_or_many
 
 GRID, CELL = 3, 32
 SIDE = GRID * CELL
@@ -73,16 +73,22 @@ def _transforms(steps):
 
 # Detectron2's resize returns read-only memory, which a flip after it (the recipes flip first) hands to torch.
 @pytest.mark.filterwarnings("ignore:The given NumPy array is not writable:UserWarning")
-@settings(max_examples=150, deadline=None)
-@given(scene=scenes(), transforms=transform_lists())
-def test_every_relation_still_joins_the_same_two_objects(tmp_path_factory, scene, transforms):
+@few_or_many(40, 150)
+def test_every_relation_still_joins_the_same_two_objects(tmp_path, examples):
+    def holds(scene, transforms):
+        assert_relations_join_the_same_objects(tmp_path, scene, transforms)
+
+    check(examples, holds, scene=scenes(), transforms=transform_lists())
+
+
+def assert_relations_join_the_same_objects(folder, scene, transforms):
     annotations, relations = scene
     steps, size = transforms
     boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annotations]
     pixels = np.full((SIDE, SIDE, 3), 60, np.uint8)
     for annotation, (x0, y0, x1, y1) in zip(annotations, boxes, strict=True):
         pixels[y0:y1, x0:x1] = COLOURS[annotation["category_id"]]
-    file_name = tmp_path_factory.getbasetemp() / "scene.png"
+    file_name = folder / "scene.png"
     cv2.imwrite(str(file_name), pixels[:, :, ::-1])
     record = {
         "file_name": str(file_name),
@@ -101,7 +107,7 @@ def test_every_relation_still_joins_the_same_two_objects(tmp_path_factory, scene
     assert mapped["image"].shape == (3, *size) and instances.image_size == size
     assert (mapped["height"], mapped["width"]) == (SIDE, SIDE)
 
-    # Who is left, and where, follows from the steps alone. Classes are unique, so they name the object.
+    # The steps decide which objects are left, and where. Classes are unique, so they name the object.
     expected = {}
     for annotation, box in zip(annotations, boxes, strict=True):
         moved = follow_box(box, _transforms(steps), (SIDE, SIDE))
@@ -244,7 +250,7 @@ def test_flip_pairs_are_optional_and_checked(sided):
     assert flip_table("sided") is None
     for pairs, words in (
         ([("left of", "starboard")], "'starboard' is not among"),
-        # What one writes in YAML when one forgets the second pair of brackets.
+        # As in YAML when one forgets the second pair of brackets.
         (["left of", "right of"], "write pairs of names, such as"),
         ([["left of", "right of", "on"]], "write pairs"),
         # Mirroring twice would not give "right of" back.
@@ -320,7 +326,7 @@ def test_predicates_per_pair_as_the_data_set_or_the_configuration_says(sided, ti
     assert mapper("one", tiny_dataset.train, "sided")
     with pytest.raises(EGTRError, match="INPUT.PREDICATES_PER_PAIR is 'two'; take 'auto', 'all' or 'one'"):
         mapper("two", "sided")
-    # A detector alone reads no relations, so that its datasets need not agree.
+    # Without relation head nothing reads relations, so that its datasets need not agree.
     cfg.MODEL.EGTR.RELATION.ENABLED = False
     assert not mapper("auto", tiny_dataset.train, "sided")
 

@@ -9,7 +9,6 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import HFlipTransform
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -18,6 +17,7 @@ from egtr.data import SceneGraphMapper, build_augmentation
 from egtr.data.datasets.annotations import ImageAnnotations, SceneGraphAnnotations, to_dataset_dicts
 from egtr.data.resampling import PredicateResampling
 from tests.data.exact_transforms import flatten, follow_box, trace_back
+from tests.properties import check, few_or_many
 
 PREDICATES = ["left of", "right of", "on", "above", "below"]
 MIRRORED = [1, 0, 2, 3, 4]  # above and below are a pair as well, but not one of mirroring
@@ -89,7 +89,7 @@ def configurations(draw) -> CfgNode:
 
 @dataclass
 class Mapped:
-    """What the mapper made of a scene, and what happened to the image."""
+    """A scene after the mapper, and the steps that its image went through."""
 
     record: dict
     steps: list
@@ -152,12 +152,18 @@ def coarsest_pixels(steps: list) -> tuple[float, float]:
     return tuple(max(axis) for axis in zip(*scales, strict=True))
 
 
-@settings(max_examples=150)
-@given(scene=scenes(), cfg=configurations(), seed=st.integers(0, 2**32 - 1))
-def test_relations_stay_with_their_objects(tmp_path_factory, scene, cfg, seed):
-    mapped = run_mapper(tmp_path_factory.getbasetemp(), scene, cfg, seed)
+@few_or_many(40, 150)
+def test_relations_stay_with_their_objects(tmp_path, examples):
+    def holds(scene, cfg, seed):
+        assert_relations_stay(tmp_path, scene, cfg, seed)
 
-    # Objects: who is left, and where, follows from the steps alone.
+    check(examples, holds, scene=scenes(), cfg=configurations(), seed=st.integers(0, 2**32 - 1))
+
+
+def assert_relations_stay(folder, scene, cfg, seed):
+    mapped = run_mapper(folder, scene, cfg, seed)
+
+    # Objects: the steps decide which are left, and where.
     expected = {}
     for box, label, crowd in zip(scene.boxes.tolist(), scene.classes.tolist(), scene.crowd, strict=True):
         moved = follow_box(box, mapped.steps, (scene.height, scene.width))
@@ -185,13 +191,20 @@ def test_relations_stay_with_their_objects(tmp_path_factory, scene, cfg, seed):
         assert mapped.relations == expected_rows
 
 
-@settings(max_examples=75)
-@given(scene=scenes(), cfg=configurations(), seed=st.integers(0, 2**32 - 1), drop=st.sampled_from([0.0, 0.7, 5.0]))
-def test_resampling_only_leaves_out_frequent_predicates(tmp_path_factory, scene, cfg, seed, drop):
+@few_or_many(25, 75)
+def test_resampling_only_leaves_out_frequent_predicates(tmp_path, examples):
+    def holds(scene, cfg, seed, drop):
+        assert_frequent_predicates_leave(tmp_path, scene, cfg, seed, drop)
+
+    drops = st.sampled_from([0.0, 0.7, 5.0])
+    check(examples, holds, scene=scenes(), cfg=configurations(), seed=st.integers(0, 2**32 - 1), drop=drops)
+
+
+def assert_frequent_predicates_leave(folder, scene, cfg, seed, drop):
     cfg.INPUT.PREDICATES_PER_PAIR = "all"
     worth = np.array([1.0, 1.0, 2.5, 4.0, 1.0])
     resampling = PredicateResampling(worth, drop)
-    mapped = run_mapper(tmp_path_factory.getbasetemp(), scene, cfg, seed, resampling)
+    mapped = run_mapper(folder, scene, cfg, seed, resampling)
     rows = surviving_relations(scene, mapped)
     assert [row for row in rows if row in mapped.relations] == mapped.relations
     # The image is worth its rarest predicate, also where a crop took that one's objects; reading took those without

@@ -1,4 +1,4 @@
-"""What counts as a source of images, in which order they come, and what is said about those that fail."""
+"""Sources of images: their kinds, their order, and the errors of images that cannot be read."""
 
 import io
 import threading
@@ -169,7 +169,7 @@ def test_camera(monkeypatch):
     assert tuple(frames[0].read()[0, 0].tolist()) == RED
     assert read(np.int64(2)) == ["camera 2: no frame can be read; is it there, and free?"]
     assert Camera.released == 2
-    # whoever stops early frees the camera as well
+    # Stopping early frees the camera too.
     stream = iter(ImageStream(1))
     next(stream)
     stream.close()

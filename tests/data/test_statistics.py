@@ -127,8 +127,8 @@ def test_one_changed_relation_is_counted(dataset, new_process):
 def test_files_that_change_while_they_are_read_are_not_kept(dataset, monkeypatch):
     count = statistics._count
 
-    def count_and_change(name):
-        counted = count(name)
+    def count_and_change(name, skip_broken):
+        counted = count(name, skip_broken)
         (dataset.root / "rel.json").write_text((dataset.root / "rel.json").read_text() + " ")
         return counted
 
@@ -196,7 +196,7 @@ def test_writers_at_once_leave_a_whole_file(tmp_path):
 
 @pytest.fixture
 def nameless(dataset):
-    """The same files, registered anew without class names, and with others."""
+    """The same files, registered again without class names, and with others."""
     files = f"{dataset.root}/train.json", f"{dataset.root}/images"
     register_egtr_json("nameless", *files)
     register_egtr_json("misnamed", *files, thing_classes=["one", "two"])

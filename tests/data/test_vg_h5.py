@@ -176,7 +176,7 @@ def test_malformed_entries(tmp_path, arrays, words):
     [
         ({"height": 5, "width": 5}, 'image_data.json: entry 1: field "image_id" is missing or not an id'),
         (None, "image_data.json: entry 1"),
-        ({"image_id": 2, "height": 5}, 'image_data.json: image id 2, fields "height" and "width" are 5, None'),
+        ({"image_id": 2, "height": 5}, 'image_data.json: image id 2, field "width" is missing or no size: None'),
     ],
 )
 def test_malformed_image_data(tmp_path, record, words):
@@ -267,7 +267,7 @@ def _read_elsewhere(file, name, path, how):
         layout = h5py.VirtualLayout(shape, dtype)
         layout[...] = h5py.VirtualSource(str(path), name, shape)
         file.create_virtual_dataset(name, layout)
-    # It is read all the same by whoever does not look.
+    # A reader that does not look reads it all the same.
     np.testing.assert_array_equal(file[name][()], content)
 
 
@@ -284,7 +284,7 @@ def test_an_array_that_lies_in_another_file_is_refused(tmp_path, name, how):
 
 
 def test_an_array_of_absurd_size_is_refused(tmp_path):
-    """A terabyte of zeros that nobody has written takes a few bytes."""
+    """A terabyte of zeros that were never written takes a few bytes."""
     path = write_vg_h5(tmp_path, [_scene(1)])
     with h5py.File(path, "r+") as file:
         del file["boxes_1024"]

@@ -1,4 +1,4 @@
-"""What is written in one format and read again is what it was."""
+"""Annotations that are written in one format and read again are the same."""
 
 import json
 import tempfile
@@ -7,7 +7,6 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egtr.data.datasets import read_coco_sg, read_egtr_json, read_open_images, read_psg, read_vg_h5
@@ -16,6 +15,7 @@ from egtr.data.datasets.vg_h5_writer import write_vg_h5
 from egtr.data.datasets.writers import write_coco_sg, write_egtr_json
 from egtr.structures import EGTRError
 from tests.data.random_annotations import assert_same, names, scene_graph_annotations
+from tests.properties import check, few_or_many
 
 
 def image(number=3, **changes):
@@ -39,9 +39,12 @@ def annotations(*images, **changes):
     return replace(content, **changes)
 
 
-@settings(max_examples=40)
-@given(train=scene_graph_annotations(), data=st.data())
-def test_egtr_json_to_coco_sg_to_egtr_json(train, data):
+@few_or_many(10, 40)
+def test_egtr_json_to_coco_sg_to_egtr_json(examples):
+    check(examples, assert_json_and_coco_sg_keep_everything, train=scene_graph_annotations(), data=st.data())
+
+
+def assert_json_and_coco_sg_keep_everything(train, data):
     val = data.draw(scene_graph_annotations(None, train.thing_classes, train.predicate_classes))
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
         splits = {"train": train, "val": val}
@@ -65,9 +68,12 @@ def within_a_pixel_at_1024(image):
     return max(image.height, image.width) / 1024 * (1 + 1e-9)
 
 
-@settings(max_examples=40)
-@given(st.data())
-def test_h5_and_back(data):
+@few_or_many(15, 40)
+def test_h5_and_back(examples):
+    check(examples, assert_h5_keeps_everything, data=st.data())
+
+
+def assert_h5_keeps_everything(data):
     ids = data.draw(st.lists(st.integers(0, 10**6) | st.sampled_from([1592, 4617]), max_size=6, unique=True))
     classes = data.draw(st.lists(names, min_size=1, max_size=4, unique=True))
     options = {"class_names": classes, "predicate_names": ["on", "在"], "crowds": False, "flat_boxes": False}
@@ -293,5 +299,5 @@ def test_dropping_what_an_h5_file_cannot_hold(tmp_path):
     (actual,) = read_vg_h5(f"{tmp_path}/VG-SGG.h5#train", "images", num_val=0).images
     np.testing.assert_allclose(actual.boxes, [[0, 0, 100, 100], [100, 0, 200, 100]])
     assert actual.classes.tolist() == [1, 0] and actual.relations.tolist() == [[0, 1, 1], [1, 0, 2]]
-    # What was handed in is as before.
+    # The input is as before.
     assert len(mixed.boxes) == 4 and len(mixed.relations) == 4

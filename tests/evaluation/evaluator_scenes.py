@@ -45,7 +45,7 @@ def random_scene(seed):
 
 
 def model_output(prediction, relations=True, max_detections=None):
-    """What the model returns: instances as (query, class) by sigmoid score, and the scene graph."""
+    """The output of a model: instances as (query, class) by sigmoid score, and the scene graph."""
     scores = torch.from_numpy(prediction.logits).sigmoid().flatten()
     best = scores.argsort(descending=True)[:max_detections]
     instances = Instances(prediction.image_size)

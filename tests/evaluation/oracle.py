@@ -97,7 +97,7 @@ def overlaps(triplet, predicted, prediction, truth, plus_one, area_plus_one=None
 
 
 def hits(triplets, ranked, prediction, truth, protocol, phrase=False):
-    """Whether each triplet is hit."""
+    """For each triplet, True if it is hit."""
     _, classes = objects(prediction, protocol)
 
     def is_hit(triplet, predicted):

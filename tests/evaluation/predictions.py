@@ -1,9 +1,12 @@
-"""Small random records for the tests of prediction files, and what it means that records score alike."""
+"""Small random records for the tests of prediction files, and the comparison of records that score alike."""
 
 import numpy as np
 
-from egtr.evaluation import PROTOCOLS, Scorer
+from egtr.evaluation import PROTOCOLS, PredictionWriter, Scorer
 from egtr.structures import GroundTruth, Prediction, all_pairs
+
+FIELDS = ("logits", "boxes", "pairs", "connectivity", "relation", "image_size")
+NAMES = {"class_names": ("person", "dog", "tree"), "predicate_names": ("on", "near", "holds", "under")}
 
 
 def random_record(seed, num_queries=6, num_classes=3, num_predicates=4, image_id=None, digits=None):
@@ -11,7 +14,7 @@ def random_record(seed, num_queries=6, num_classes=3, num_predicates=4, image_id
 
     Args:
         seed: same seed, same record.
-        digits: round scores to so many decimals, so that many of them are equal.
+        digits: round scores to this number of decimals, so that many are equal.
     """
     rng = np.random.RandomState(seed)
 
@@ -65,3 +68,9 @@ def _flatten(metrics):
     """Numbers of all metrics under names, those of every predicate included."""
     per_predicate = {f"per predicate {name}": values for name, values in metrics["per_predicate"].recall.items()}
     return {name: value for name, value in metrics.items() if name != "per_predicate"} | per_predicate
+
+
+def write(path, image_ids, meta=None, **options):
+    with PredictionWriter(path, meta, **options) as writer:
+        for k, image_id in enumerate(image_ids):
+            writer.write(image_id, *random_record(k, image_id=image_id))

@@ -1,4 +1,4 @@
-"""What docs/evaluation.md says of protocols and metrics is what the library does."""
+"""docs/evaluation.md describes protocols and metrics as they are in the library."""
 
 import re
 from dataclasses import fields
@@ -37,7 +37,7 @@ def test_the_table_of_protocols_is_the_code():
 def test_every_metric_has_its_formula():
     rng = np.random.RandomState(0)
     prediction, truth = random_scene(rng, 10, 6, 5, 4, 6)
-    # One object a query, as PredCls has it: it alone has every metric.
+    # One object a query, as PredCls has it: only it has every metric.
     truth = GroundTruth(prediction.boxes, prediction.object_scores()[1], truth.triplets)
     scorer = Scorer("reference", (20,), training=random_training_counts(rng, 6, 5, 30), task="predcls")
     metrics = scorer.summarize([scorer.score(prediction, truth)])["reference"]

@@ -1,4 +1,4 @@
-"""What SceneGraphEvaluator leaves behind: log, reports, scalars and saved predictions."""
+"""The results of SceneGraphEvaluator: log, reports, scalars and saved predictions."""
 
 import json
 import logging
@@ -58,7 +58,7 @@ def test_results_in_log_and_files(dataset, tmp_path, caplog):
     assert list(report["protocols"]) == ["reference", "strict"]
     reference = report["protocols"]["reference"]
     assert reference["conventions"]["name"] == "reference" and reference["conventions"]["iou_plus_one"] is True
-    # What object AP was taken of and how, beside the protocols, which are those of the scene graphs alone.
+    # How object AP was computed stands beside the protocols, which concern only scene graphs.
     assert report["object_ap"] == {"detections": "instances", "plus_one": False, "first_id": 1}
     for task, protocol in (("sgdet", "reference"), ("sgdet_strict", "strict")):
         metrics = report["protocols"][protocol]["metrics"]
@@ -89,7 +89,7 @@ def test_names_of_metrics_reach_metrics_json_and_tensorboard(dataset, tmp_path):
     name, scenes = dataset
     results = run(SceneGraphEvaluator(name, protocols=["reference", "strict"], top_k=(3,)), scenes)
     with EventStorage() as storage:
-        # What Detectron2's hook for evaluation does.
+        # As Detectron2's hook for evaluation does.
         storage.put_scalars(**flatten_results_dict(results), smoothing_hint=False)
         writers = JSONWriter(str(tmp_path / "metrics.json")), TensorboardXWriter(str(tmp_path / "events"))
         for writer in writers:

@@ -99,7 +99,7 @@ def test_phrase_recall():
     truth = GroundTruth([A, B], [0, 1], [[0, 1, 0], [0, 1, 1]])
     metrics = evaluate([prediction], [truth], top_k=(1, 2))
     assert metrics["R@2"] == 0.0
-    # The second predicate of the pair is found without graph constraint alone.
+    # The second predicate of the pair is found only without graph constraint.
     assert [metrics["phr-R@1"], metrics["phr-R@2"]] == [0.5, 0.5]
     assert [metrics["ng-phr-R@1"], metrics["ng-phr-R@2"]] == [0.5, 1.0]
     # Classes have to agree too.
@@ -118,7 +118,7 @@ def test_phrase_recall_does_not_ask_for_both_boxes():
 @pytest.fixture
 def annotated_objects():
     # Queries are the annotated objects. By score: B0C (.9, not annotated), A1B (.8, predicate wrong), C0A (.7,
-    # right). Image 1 has A0B and C0A; image 2, with the same prediction, C0A alone.
+    # right). Image 1 has A0B and C0A; image 2, with the same prediction, only C0A.
     prediction = predict(
         [A, B, C],
         [0, 1, 0],
@@ -134,7 +134,7 @@ def test_accuracy_of_annotated_pairs(annotated_objects, task):
     metrics = evaluate(*annotated_objects, task=task, top_k=(1, 2, 3))
     # All pairs are ranked for recall: C0A comes third.
     assert [metrics[f"R@{k}"] for k in (1, 2, 3)] == [0.0, 0.0, (1 / 2 + 1) / 2]
-    # Annotated pairs alone: image 1 A1B, C0A; image 2 C0A. Hits over triplets, of both images:
+    # Only annotated pairs: image 1 A1B, C0A; image 2 C0A. Hits over triplets, of both images:
     # K = 1: (0 + 1) / 3, from K = 2: (1 + 1) / 3.
     assert [metrics[f"A@{k}"] for k in (1, 2, 3)] == pytest.approx([1 / 3, 2 / 3, 2 / 3])
 
@@ -205,7 +205,7 @@ def test_intervals_score_each_draw_as_a_data_set():
     scene = [found, found, nothing()], [*truths, GroundTruth([A], [0], [])]
     intervals = evaluate(*scene, "strict", top_k=(1,), bootstrap=200)["intervals"]
     assert intervals["R@1"] == intervals["mR@1"] == (0.0, 1.0)
-    # Where absent predicates count, a draw of the first image alone has (1 + 0 + 0) / 3.
+    # Where absent predicates count, a draw of only the first image has (1 + 0 + 0) / 3.
     assert evaluate(*scene, top_k=(1,), bootstrap=200)["intervals"]["mR@1"] == pytest.approx((0.0, 1 / 3))
 
 

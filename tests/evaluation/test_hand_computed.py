@@ -131,9 +131,11 @@ def test_bad_input_is_named():
         evaluate(predictions, ground_truth, top_k=(0, 20))
     with pytest.raises(EGTRError, match=r"prediction 1 \(image None\): relation has 2 predicates"):
         evaluate([predictions[0], nothing(2)], ground_truth)
-    with pytest.raises(EGTRError, match="image 7: classes holds class 5, but the prediction has only 0..1"):
+    with pytest.raises(
+        EGTRError, match="image 7: ground truth: classes holds class 5, but the prediction has only 0..1"
+    ):
         evaluate(predictions[:1], [GroundTruth([A], [5], [], image_id=7)])
-    with pytest.raises(EGTRError, match="image 7: triplets holds predicate 3"):
+    with pytest.raises(EGTRError, match="image 7: ground truth: triplets holds predicate 3"):
         evaluate(predictions[:1], [GroundTruth([A, B], [0, 1], [[0, 1, 3]], image_id=7)])
     with pytest.raises(EGTRError, match="task 'phrdet' is unknown, choose one of sgdet, sgcls, predcls"):
         evaluate(predictions, ground_truth, task="phrdet")
@@ -148,9 +150,9 @@ def test_bad_input_is_named():
 @pytest.mark.parametrize(("num_classes", "num_predicates"), [(2, 4), (3, 3)])
 def test_triplets_of_another_data_set_are_refused(name, num_classes, num_predicates):
     counts = TripletCounts.from_class_triplets([[0, 1, 0]], num_classes, num_predicates)
-    message = (
-        f"{name} has triplets of {num_classes} classes and {num_predicates} predicates, the prediction has 2 and 3"
-    )
+    message = f"relation has 3 columns, but {name} has 4"
+    if num_classes == 3:
+        message = f"logits has 2 columns, but {name} has 3"
     with pytest.raises(EGTRError, match=message):
         evaluate(*two_images(), **{name: counts})
 

@@ -40,7 +40,7 @@ def test_broken_images_are_images_in_which_nothing_was_found(dataset, tmp_path, 
     expected = evaluate(predictions, truths_of(scenes), top_k=(3, 10))
     for metric, value in results["sgdet"].items():
         assert value == pytest.approx(100 * expected[metric], nan_ok=True), metric
-    # What is saved scores the same.
+    # Saved predictions score the same.
     saved = {image_id: prediction for image_id, prediction, _ in read_predictions(tmp_path / f"predictions_{name}")}
     assert sorted(saved) == [record["image_id"] for record, _ in scenes]
     assert [len(saved[scenes[k][0]["image_id"]].logits) for k in BROKEN] == [0, 0]
@@ -74,7 +74,7 @@ def test_what_another_process_has_seen_is_not_missing(dataset, monkeypatch, capl
 
 
 def test_ground_truth_without_names_of_classes(dataset):
-    # How many classes there are is known by the predictions alone.
+    # Only the predictions tell the number of classes.
     _, scenes = dataset
     truths = {record["image_id"]: truth for (record, _), truth in zip(scenes, truths_of(scenes), strict=True)}
     results = run(SceneGraphEvaluator(ground_truth=truths, top_k=(10,), count_missing=True), scenes[:4])

@@ -82,7 +82,7 @@ def test_ground_truth_of_a_data_set_and_of_its_file(tiny_dataset, tmp_path):
 
 
 def test_accuracy_of_predcls_records(tmp_path):
-    """Annotated pairs alone are ranked: 1 of the 2 has its predicate first."""
+    """Only annotated pairs are ranked: 1 of the 2 has its predicate first."""
     prediction, truth = random_record(0, num_queries=4)
     truth = GroundTruth(prediction.boxes, prediction.object_scores()[1], [[0, 1, 2], [2, 3, 1]])
     prediction.connectivity[:] = 0.5
@@ -133,8 +133,8 @@ def test_what_the_scorer_refuses_is_named_with_the_file(tmp_path):
 def test_another_data_set_is_noticed_where_the_file_names_nothing(tmp_path):
     path = write(tmp_path / "p")
     for names, message in (
-        ({"predicates": PREDICATES[:3]}, "image 'b': relation has 4 columns, but my_set names 3"),
-        ({"classes": [*CLASSES, "cat"]}, "image 'b': logits has 3 columns, but my_set names 4"),
+        ({"predicates": PREDICATES[:3]}, "image 'b': relation has 4 columns, but my_set has 3"),
+        ({"classes": [*CLASSES, "cat"]}, "image 'b': logits has 3 columns, but my_set has 4"),
     ):
         with pytest.raises(EGTRError, match=f"{path}: {message}"):
             score_predictions(path, annotations=annotations_of(IMAGE_IDS, **names))

@@ -26,7 +26,7 @@ def test_average_precision_is_interpolated():
 def test_open_images_by_hand():
     # Ground truth: A -0-> B and B -1-> A. Candidates (two best predicates a pair): A0B (.9), A1B (.5) and, at
     # some offset, B1A twice: (.8) by a query 3 columns off B, and (.3) by one on B. 3 columns off: pixels 7 x
-    # 10 of 10 x 10 shared: 70 / 130 = .538 with +1, a hit. With +1 on the intersection alone: 7 * 10 / (81 +
+    # 10 of 10 x 10 shared: 70 / 130 = .538 with +1, a hit. With +1 only on the intersection: 7 * 10 / (81 +
     # 81 - 70) = .76 > .5.
     near = [23, 0, 32, 9]
     prediction = predict(

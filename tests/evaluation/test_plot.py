@@ -26,18 +26,15 @@ def make_rows(counts, recall, names=None):
 
 @pytest.fixture
 def drawn(monkeypatch, tmp_path):
-    """A function that plots rows; returns the figure and the path."""
+    """A function that plots rows; returns the figure and the path, to which it is written only where asked."""
     figures = []
     save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path: figures.append(figure))
 
-    def savefig(figure, *args, **kwargs):
-        figures.append(figure)
-        return save(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", savefig)
-
-    def draw(rows, **options):
+    def draw(rows, write=False, **options):
         plot_predicate_recall(tmp_path / "plot.png", rows, **options)
+        if write:
+            save(figures[-1], tmp_path / "plot.png")
         return figures[-1], tmp_path / "plot.png"
 
     return draw
@@ -55,7 +52,7 @@ def test_fifty_predicates_are_all_named_and_no_name_lies_on_another(drawn):
     counts = (1e5 * 0.84 ** np.arange(50)).astype(int)
     recall = np.where(np.arange(50) < 25, np.linspace(0.8, 0, 50), 0.0)
     rows = make_rows(counts, recall, [f"predicate no. {p}" for p in range(50)])
-    figure, path = drawn(rows, title="a dataset")
+    figure, path = drawn(rows, write=True, title="a dataset")
     names, boxes = labels(figure, rows)
     assert sorted(names) == sorted(row["predicate"] for row in rows)
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
@@ -93,8 +90,8 @@ def test_predicates_that_training_never_shows_have_a_place(drawn):
 
 
 def test_nothing_found_at_all(drawn):
-    figure, path = drawn(make_rows([3, 2, 1], [np.nan] * 3))
-    assert path.exists() and {"head", "body", "tail"} <= {text.get_text() for text in figure.axes[0].texts}
+    figure, _ = drawn(make_rows([3, 2, 1], [np.nan] * 3))
+    assert {"head", "body", "tail"} <= {text.get_text() for text in figure.axes[0].texts}
 
 
 def test_rows_without_training_counts_are_refused(tmp_path):

@@ -4,26 +4,31 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egtr.evaluation import prune_prediction
 from egtr.structures import EGTRError, Prediction, TripletCounts
 from tests.evaluation.predictions import assert_scored_alike, random_record
+from tests.properties import check, few_or_many
 
 TRAINING = TripletCounts([[0, 1, 0], [1, 1, 2], [2, 0, 3]], [9, 4, 1], num_classes=3, num_predicates=4)
 
 
-@settings(max_examples=25)
-@given(
-    seed=st.integers(0, 10**6),
-    num_queries=st.integers(0, 16),
-    digits=st.sampled_from([None, 1, 2]),
-    silent=st.sampled_from([0.0, 0.6, 0.97]),
-    max_rank=st.sampled_from([1, 3, 10, 100]),
-    order=st.sampled_from(["sorted", "shuffled", "some"]),
-)
-def test_every_metric_is_the_same(seed, num_queries, digits, silent, max_rank, order):
+@few_or_many(10, 25)
+def test_every_metric_is_the_same(examples):
+    check(
+        examples,
+        assert_every_metric_is_the_same,
+        seed=st.integers(0, 10**6),
+        num_queries=st.integers(0, 16),
+        digits=st.sampled_from([None, 1, 2]),
+        silent=st.sampled_from([0.0, 0.6, 0.97]),
+        max_rank=st.sampled_from([1, 3, 10, 100]),
+        order=st.sampled_from(["sorted", "shuffled", "some"]),
+    )
+
+
+def assert_every_metric_is_the_same(seed, num_queries, digits, silent, max_rank, order):
     """Up to 16 x 16 pairs, with equal scores (``digits``), with many of exactly zero (``silent``: the share of pairs
     that nothing connects), listed in any order or in part."""
     rng = np.random.RandomState(seed)
@@ -71,7 +76,7 @@ def one_predicate(scores):
 
 def test_which_pairs_stay():
     # 12 queries, 132 pairs of two; those of query 0 score 0.9, everything else 0.5 or nothing. With one class all
-    # object scores are equal, so these numbers decide alone.
+    # object scores are equal, so that only these numbers decide.
     scores = np.zeros((12, 12))
     scores[0] = 0.9
     scores[11, :10] = 0.5
@@ -85,10 +90,10 @@ def test_which_pairs_stay():
 
 
 def test_all_that_tie_stay():
-    # 15 x 15 equal scores: which of them an evaluator ranks first is not for us to say.
+    # 15 x 15 equal scores: an evaluator may rank any of them first.
     prediction = one_predicate(np.full((15, 15), 0.5))
     assert len(prune_prediction(prediction).pairs) == 225
-    # Nor which of two products that differ by rounding alone.
+    # The same holds for products that differ only by rounding.
     prediction.relation[:120] = np.nextafter(np.float32(0.5), np.float32(1))
     assert len(prune_prediction(prediction).pairs) == 225
 

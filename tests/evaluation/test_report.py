@@ -166,7 +166,7 @@ def test_json_holds_no_nan():
     text = to_json(
         {"a": NAN, "b": [np.float32(0.5), np.int64(3)], 5: np.array([1, 2]), "p": get_protocol("reference")}
     )
-    # parse_constant is called for NaN and Infinity alone.
+    # parse_constant is called only for NaN and Infinity.
     read = json.loads(text, parse_constant=pytest.fail)
     assert read["a"] is None and read["b"] == [0.5, 3] and read["5"] == [1, 2]
     assert read["p"]["name"] == "reference" and read["p"]["iou_plus_one"] is True

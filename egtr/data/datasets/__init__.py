@@ -1,14 +1,15 @@
-"""Readers of datasets, one module per format, and the names of those that the library knows.
+"""Readers of datasets, one module for each format, and the datasets that the library knows by name.
 
-- ``annotations``     what an annotation file says, untouched, what is wrong with it, and what training reads of it
+- ``annotations``     the contents of an annotation file, its problems, and the records that training reads
 - ``egtr_json``       EGTR's JSON layout, such as Visual Genome 150
-- ``vg_h5``           Visual Genome 150 as HDF5, as most scene graph code has it
+- ``vg_h5``           Visual Genome 150 as HDF5, the usual form in scene graph code
 - ``open_images``     Open Images V6 with visual relationships
-- ``psg``             Panoptic Scene Graph, its boxes
-- ``coco_sg``         COCO JSON with relations, for data of one's own
-- ``formats``         these by name
-- ``registration``    names for Detectron2's catalogs
-- ``builtin``         names that the library registers
+- ``psg``             the boxes of Panoptic Scene Graph
+- ``coco_sg``         COCO JSON with relations, for your own data
+- ``label_studio``    exports of Label Studio, for conversion
+- ``formats``         the formats by name
+- ``registration``    entries in Detectron2's catalogs, and reading by name
+- ``builtin``         the datasets that the library registers
 """
 
 from egtr import _detectron2  # noqa: F401 - says how to install Detectron2 where it is missing
@@ -20,7 +21,7 @@ from .egtr_json import read_egtr_json, register_egtr_json
 from .formats import FORMATS, Format, get_format, register_dataset, register_rows
 from .open_images import read_open_images, register_open_images
 from .psg import read_psg, register_psg
-from .registration import read_annotations, register_reader
+from .registration import read_annotations, read_dataset, register_reader
 from .vg_h5 import read_vg_h5, register_vg_h5
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "read_open_images",
     "read_psg",
     "read_annotations",
+    "read_dataset",
     "read_vg_h5",
     "register_builtin_datasets",
     "register_coco_sg",

@@ -1,4 +1,4 @@
-"""The COCO detection part that EGTR's JSON and COCO-SG share."""
+"""The part that EGTR's JSON and COCO-SG share: a COCO detection file."""
 
 import reprlib
 from collections import defaultdict
@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ._parsing import is_id, look_up, numbered_names, parse_boxes, parse_image, require_fields
+from ._parsing import is_id, look_up, numbered_names, parse_boxes, parse_id, parse_image, require_fields
 from .annotations import UNKNOWN, WARNING, ImageAnnotations, Problem
 
 
 @dataclass
 class CocoContent:
-    """ImageStream, as yet without relations, and classes of a COCO detection file.
+    """The images, still without relations, and the classes of a COCO detection file.
 
     ``class_names`` maps the file's category ids to names, in the order of the 0-based classes.
     """
@@ -30,7 +30,7 @@ def parse_coco(coco: Any, path: str, layout: str) -> CocoContent:
     Annotations keep their order within an image.
 
     Raises:
-        EGTRError: a list is missing, or "categories" are malformed.
+        DataError: a list is missing, or "categories" are malformed.
     """
     require_fields(coco, path, layout, images=list, annotations=list, categories=list)
     problems: list[Problem] = []
@@ -48,7 +48,7 @@ def parse_coco(coco: Any, path: str, layout: str) -> CocoContent:
 
 
 def report_unlisted(what: str, image_ids: Sequence[int | str], path: str, problems: list[Problem]) -> None:
-    """Add a warning where ``what``, such as "annotations", is of images that the file does not list."""
+    """Add a warning if the file has ``what``, such as "annotations", of images that it does not list."""
     if image_ids:
         text = f'{what} of {len(image_ids)} images that "images" does not list (such as id {image_ids[0]!r})'
         problems.append(Problem("unlisted-image", f"{path}: {text} are ignored.", severity=WARNING))
@@ -56,22 +56,19 @@ def report_unlisted(what: str, image_ids: Sequence[int | str], path: str, proble
 
 def _group_by_image(records: list[Any], path: str, problems: list[Problem]) -> dict[int | str, list[dict[str, Any]]]:
     annotations_of = defaultdict(list)
+    where = f'{path}: entry of "annotations"'
     for record in records:
-        if isinstance(record, dict) and is_id(record.get("image_id")):
-            annotations_of[record["image_id"]].append(record)
-        else:
-            text = f'field "image_id" is missing or not an id in {reprlib.repr(record)}. Say which image it is of.'
-            problems.append(Problem("bad-annotation", f'{path}: entry of "annotations": {text}'))
+        image_id = parse_id(record, "image_id", where, "bad-annotation", problems)
+        if image_id is not None:
+            annotations_of[image_id].append(record)
     return annotations_of
 
 
 def _parse_image(record: Any, path: str, problems: list[Problem]) -> ImageAnnotations | None:
     where = f'{path}: entry of "images"'
-    if not isinstance(record, dict) or not is_id(record.get("id")):
-        text = f'field "id" is missing or not an id in {reprlib.repr(record)}. Give the image a number or a name.'
-        problems.append(Problem("bad-image", f"{where}: {text}"))
+    image_id = parse_id(record, "id", where, "bad-image", problems)
+    if image_id is None:
         return None
-    image_id = record["id"]
     file_name, height, width = parse_image(record, f"{where}, image id {image_id}", image_id, problems)
     return ImageAnnotations(image_id, file_name, height, width, [], [], [], [])
 
@@ -83,7 +80,7 @@ def _add_objects(
     path: str,
     problems: list[Problem],
 ) -> None:
-    # All images in one go: numpy's calls cost more than what they do for one image.
+    # All images at once: for one image a call of numpy costs more than its work.
     groups = [annotations_of.get(image.image_id, []) for image in images]
     records = [record for group in groups for record in group]
     boxes = parse_boxes([record.get("bbox") for record in records])

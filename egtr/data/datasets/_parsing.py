@@ -1,4 +1,4 @@
-"""What the readers of all formats share: files, fields, boxes and ids that may be anything."""
+"""The tools of all readers: files, fields, boxes and ids, none of which can be trusted."""
 
 import json
 import math
@@ -9,54 +9,69 @@ from typing import Any
 
 import numpy as np
 
-from egtr.structures import EGTRError
+from egtr.structures import DataError
 
 from .annotations import UNKNOWN, Problem
 
-# Of a whole file: the names of its fields. Of an entry: all of it.
+# Shows the names of the fields of a file, and the whole of a small entry.
 _outline = reprlib.Repr()
 _outline.maxlevel = 1
 
 
 def read_json(path: str) -> Any:
-    """
+    """Read a JSON file.
+
     Raises:
-        EGTRError: the file cannot be read or is not JSON.
+        DataError: the file cannot be read or is not JSON.
     """
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
     except OSError as error:
-        raise EGTRError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:  # JSON and text decoding errors both
-        raise EGTRError(f"{path}: is not a JSON file ({error}). Was the download or copy cut short?") from error
+        raise DataError(f"{path}: is not a JSON file ({error}). Was the download or copy cut short?") from error
 
 
 def require_fields(record: Any, where: str, layout: str, **types: type) -> None:
-    """Check the frame of a file: without it there is nothing to read.
+    """Check the fields without which there is nothing to read.
 
     Args:
         record: the JSON object.
-        where: begins the message: the file, and the place in it.
-        layout: module of this package whose documentation describes the format.
+        where: the file, and the place in it, with which the message begins.
+        layout: the module of this package that describes the format.
         types: field name to type.
 
     Raises:
-        EGTRError: a field is missing or of another type.
+        DataError: a field is missing or of another type.
     """
     for field, kind in types.items():
         if not isinstance(record, dict) or not isinstance(record.get(field), kind):
-            raise EGTRError(
+            raise DataError(
                 f'{where}: field "{field}" is missing or not of type {kind.__name__} in {_outline.repr(record)}. '
                 f"egtr/data/datasets/{layout}.py describes the layout."
             )
 
 
-def require_names(record: Mapping[str, Any], path: str, layout: str, *fields: str) -> list[str]:
-    """The class names that stand in one or several fields, lists of texts, one after the other.
+def require_list(content: Any, path: str, layout: str) -> list[Any]:
+    """Check that a file holds a list of images.
 
     Raises:
-        EGTRError: a field is missing or holds something else.
+        DataError: it holds anything else.
+    """
+    if not isinstance(content, list):
+        raise DataError(
+            f"{path}: expected a list of images, got {reprlib.repr(content)}. "
+            f"egtr/data/datasets/{layout}.py describes the layout."
+        )
+    return content
+
+
+def require_names(record: Mapping[str, Any], path: str, layout: str, *fields: str) -> list[str]:
+    """Read the class names in one or several fields, lists of texts, one after the other.
+
+    Raises:
+        DataError: a field is missing or holds something else.
     """
     names: list[str] = []
     for field in fields:
@@ -64,33 +79,43 @@ def require_names(record: Mapping[str, Any], path: str, layout: str, *fields: st
         names += record[field]
     where = " and ".join(f'"{field}"' for field in fields)
     if not all(isinstance(name, str) for name in names):
-        raise EGTRError(f"{path}: field {where} must be a list of names, got {reprlib.repr(names)}.")
+        raise DataError(f"{path}: field {where} must be a list of names, got {reprlib.repr(names)}.")
     return names
 
 
 def numbered_names(categories: Sequence[Any], path: str, field: str, layout: str) -> dict[int, str]:
-    """Id to name, by ascending id, of a list of {"id", "name"}: COCO's "categories" and its like.
+    """Map ids to names, by ascending id, from a list of {"id", "name"} such as COCO's "categories".
 
     Raises:
-        EGTRError: an entry lacks id or name, or two have the same id.
+        DataError: an entry lacks id or name, or two have the same id.
     """
     for category in categories:
         require_fields(category, f'{path}: entry of "{field}"', layout, id=int, name=str)
     names = {category["id"]: category["name"] for category in sorted(categories, key=lambda entry: entry["id"])}
     if len(names) < len(categories):
-        raise EGTRError(f'{path}: two entries of "{field}" have the same id. Give each an id of its own.')
+        raise DataError(f'{path}: two entries of "{field}" have the same id. Give each an id of its own.')
     return names
 
 
 def is_id(value: Any) -> bool:
-    """Whether a value of a file can name something: what else JSON holds cannot be looked up."""
+    """Check that a value can be an id: other values of JSON cannot be looked up."""
     return isinstance(value, int | str)
 
 
-def parse_image(
+def parse_id(record: Any, field: str, where: str, kind: str, problems: list[Problem]) -> int | str | None:
+    """Read the id in a field of an entry; None, with a problem of that kind, if it holds none."""
+    value = record.get(field) if isinstance(record, dict) else None
+    if is_id(value):
+        return value
+    text = f'field "{field}" is missing or not an id in {reprlib.repr(record)}. Write a number or a name.'
+    problems.append(Problem(kind, f"{where}: {text}"))
+    return None
+
+
+def parse_size(
     record: Mapping[str, Any], where: str, image_id: int | str, problems: list[Problem]
-) -> tuple[str, int, int]:
-    """Fields "file_name", "height" and "width"; "" and 0, with a problem, where one is malformed."""
+) -> tuple[int, int]:
+    """Read "height" and "width"; a malformed one becomes 0, with a problem."""
     sizes = []
     for field in ("height", "width"):
         sizes.append(record.get(field))
@@ -98,21 +123,29 @@ def parse_image(
             text = f'field "{field}" is missing or no size: {sizes[-1]!r}. Write the number of pixels, 1 or more.'
             problems.append(Problem("bad-size", f"{where}, {text}", image_id))
             sizes[-1] = 0
+    return sizes[0], sizes[1]
+
+
+def parse_image(
+    record: Mapping[str, Any], where: str, image_id: int | str, problems: list[Problem]
+) -> tuple[str, int, int]:
+    """Read "file_name", "height" and "width"; a malformed one becomes "" or 0, with a problem."""
+    height, width = parse_size(record, where, image_id, problems)
     file_name = record.get("file_name")
     if not isinstance(file_name, str) or not file_name:
         text = f'field "file_name" is missing or no name: {file_name!r}. Write the path within the image folder.'
         problems.append(Problem("bad-file-name", f"{where}, {text}", image_id))
         file_name = ""
-    return file_name, sizes[0], sizes[1]
+    return file_name, height, width
 
 
 def is_size(value: Any) -> bool:
-    """Whether a value of a file can be a number of pixels."""
+    """Check that a value can be a number of pixels."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31
 
 
 def look_up(ids: Mapping[Any, int], values: Sequence[Any]) -> np.ndarray:
-    """(A,) int64, the 0-based numbers of A ids, or ``UNKNOWN``."""
+    """Look up the 0-based numbers of A ids: (A,) int64, ``UNKNOWN`` for an id that is not there."""
     try:
         numbers = [ids.get(value, UNKNOWN) for value in values]
     except TypeError:  # lists and mappings have no hash
@@ -121,7 +154,7 @@ def look_up(ids: Mapping[Any, int], values: Sequence[Any]) -> np.ndarray:
 
 
 def parse_boxes(values: Sequence[Any]) -> np.ndarray:
-    """(A, 4) float64 of A values that should be four finite numbers each; NaN where one is not."""
+    """Convert A values, each four finite numbers, to (A, 4) float64; another value becomes NaN."""
     try:
         boxes = np.array(values)
     except ValueError:  # of different lengths
@@ -134,7 +167,7 @@ def parse_boxes(values: Sequence[Any]) -> np.ndarray:
 
 
 def _is_box(value: Any) -> bool:
-    # The bound keeps integers that no float holds away from numpy.
+    # The bound keeps integers from numpy that are too large for a float.
     return (
         isinstance(value, list)
         and len(value) == 4
@@ -144,7 +177,7 @@ def _is_box(value: Any) -> bool:
 
 
 def parse_integers(value: Any, columns: int) -> np.ndarray | None:
-    """(T, ``columns``) int64 of a list of lists of integers; None where it is anything else."""
+    """Convert a list of lists of integers to (T, ``columns``) int64; None if it is anything else."""
     if value == []:
         return np.zeros((0, columns), dtype=np.int64)
     try:
@@ -155,7 +188,7 @@ def parse_integers(value: Any, columns: int) -> np.ndarray | None:
 
 
 def parse_relations(value: Any, where: str, image_id: int | str, problems: list[Problem]) -> np.ndarray:
-    """(T, 3) int64 of a list of [subject, object, predicate]; nothing but a problem where it is anything else."""
+    """Convert a list of [subject, object, predicate] to (T, 3) int64; anything else is a problem, and no rows."""
     rows = parse_integers(value, 3)
     if rows is None:
         text = f"expected a list of [subject, object, predicate], all integers, got {reprlib.repr(value)}."
@@ -172,9 +205,9 @@ def parse_objects(
     image_id: int | str,
     problems: list[Problem],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes [x1, y1, x2, y2] and class numbers, A of each as the file has them, to (A, 4) float64 and (A,) int64.
+    """Convert A boxes [x1, y1, x2, y2] and A class numbers of a file to (A, 4) float64 and (A,) int64.
 
-    What cannot be parsed is NaN or ``UNKNOWN``, with a problem that calls the values by the names ``fields``.
+    A malformed value becomes NaN or ``UNKNOWN``, with a problem that names its field, see ``fields``.
     """
     parsed = parse_boxes(boxes)
     numbers = np.array([k if _is_class_number(k) else UNKNOWN for k in classes], dtype=np.int64)
@@ -194,14 +227,14 @@ def _is_class_number(value: Any) -> bool:
 
 
 def parse_fragment(path: str, split: str | None, known_splits: Sequence[str] | None = None) -> tuple[str, str | None]:
-    """``FILE#split`` to file and split, for files that hold several; ``split`` counts where it is given.
+    """Divide ``FILE#split`` into file and split, for files that hold several; a given ``split`` takes precedence.
 
     Raises:
-        EGTRError: the split is not among ``known_splits``.
+        DataError: the split is not among ``known_splits``.
     """
     if "#" in path and not os.path.exists(path):
         path, _, fragment = path.rpartition("#")
         split = split or fragment
     if known_splits is not None and split not in (None, *known_splits):
-        raise EGTRError(f"{path}: there is no split {split!r}; take one of {', '.join(known_splits)}.")
+        raise DataError(f"{path}: there is no split {split!r}; take one of {', '.join(known_splits)}.")
     return path, split

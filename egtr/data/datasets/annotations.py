@@ -1,28 +1,26 @@
-"""What an annotation file says, before anything is dropped: the form that all formats are read into.
+"""The contents of an annotation file before anything is dropped: the form that all formats are read into.
 
 Readers make :class:`SceneGraphAnnotations`, writers take them, checks look through them, and
-:func:`to_dataset_dicts` makes of them what training and evaluation read. Nothing is lost or repaired on the way in:
-a box outside its image or a relation to an object that does not exist stays as it is, so that a check can show it
-and a conversion keeps it.
+:func:`to_dataset_dicts` converts them into the records for training and evaluation. A reader loses and repairs
+nothing: a box outside its image, or a relation to an object that does not exist, stays as it is, so that a check
+can show it and a conversion keeps it.
 """
 
 import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from detectron2.structures import BoxMode
 
-from egtr.structures import EGTRError, remap_relations
+from egtr.structures import DataError, remap_relations
 
 logger = logging.getLogger(__name__)
 
-# In place of an id that the file does not define. The reader adds a Problem with the id as it stands in the file.
+# Stands for an id that the file does not define. The reader adds a Problem that quotes the id.
 UNKNOWN = -1
 
 ERROR, WARNING = "error", "warning"
@@ -33,11 +31,11 @@ class Problem:
     """Something wrong in the annotations.
 
     Attributes:
-        kind: what, in a few words with hyphens, such as "unknown-category"; reports count by it.
+        kind: a few words with hyphens, such as "unknown-category"; reports count by it.
         message: one line that names file, image id, field and remedy.
-        image_id: the image; None where it concerns the whole file.
-        severity: "error" where training on it would be wrong or impossible, "warning" where training goes on,
-            with what the message says left out.
+        image_id: the image; None if the problem concerns the whole file.
+        severity: "error" if training would be wrong or impossible, "warning" if training goes on and leaves out
+            the thing that the message names.
     """
 
     kind: str
@@ -54,13 +52,13 @@ class ImageAnnotations:
         image_id: as in the file.
         file_name: of the image, relative to ``image_root``.
         height, width: as the file states them, in pixels.
-        boxes: (A, 4) float64, x1 y1 x2 y2 in pixels, not clipped; NaN where the file has no usable box.
+        boxes: (A, 4) float64, x1 y1 x2 y2 in pixels, not clipped; NaN if the file has no usable box.
         classes: (A,) int64, 0-based, or ``UNKNOWN``.
         crowd: (A,) bool, whether the annotation is a crowd (COCO's ``iscrowd``).
         relations: (T, 3) int64, (subject, object, predicate), 0-based; subject and object index the A
-            annotations. ``UNKNOWN``, or a number out of range, where the file names something that it does not
-            define.
-        annotation_ids: A ids of the file, None in place of a missing one; None where the format has none.
+            annotations. ``UNKNOWN``, or a number out of range, stands for something that the file names but does
+            not define.
+        annotation_ids: A ids of the file, None for a missing one; None if the format has no such ids.
     """
 
     image_id: int | str
@@ -80,11 +78,11 @@ class ImageAnnotations:
         self.relations = np.asarray(self.relations, dtype=np.int64).reshape(-1, 3)
 
     def clipped_boxes(self) -> np.ndarray:
-        """(A, 4) boxes within the image; those outside come out without area."""
+        """Clip the boxes to the image: (A, 4). Boxes outside of it come out without area."""
         return np.clip(self.boxes, 0, (self.width, self.height, self.width, self.height))
 
     def usable(self) -> np.ndarray:
-        """(A,) bool: annotations that name a single object with some area inside the image."""
+        """Select the annotations of a single object with some area inside the image: (A,) bool."""
         x1, y1, x2, y2 = self.clipped_boxes().T
         return (x2 > x1) & (y2 > y1) & ~self.crowd
 
@@ -99,11 +97,11 @@ class SceneGraphAnnotations:
         predicate_classes: R predicate names, without background.
         image_root: folder of the images.
         source: the file, for messages.
-        problems: what the reader could not make sense of.
-        relation_source: in messages about relations, the file (and field) that they come from; None: ``source``.
-        first_id: in messages, the number of the first class and predicate in the file: 1 where 0 stands for a
+        problems: the entries that the reader could not interpret.
+        relation_source: the file (and field) of the relations, for messages; None: ``source``.
+        first_id: the number of the first class and predicate in the file, for messages: 1 if 0 stands for a
             background.
-        category_ids: the C ids of the classes in the file, where it has any.
+        category_ids: the C ids of the classes in the file, if it has any.
     """
 
     images: list[ImageAnnotations]
@@ -117,13 +115,13 @@ class SceneGraphAnnotations:
     category_ids: Sequence[int] | None = None
 
     def find_problems(self) -> Iterator[Problem]:
-        """What is wrong: the reader's problems, then those of each image. No image is opened."""
+        """Yield the reader's problems, then the problems of each image. No image is opened."""
         yield from self.problems
-        # UNKNOWN and its like come with a problem of the reader, who knows what the file says.
+        # The reader, which knows the file, has explained UNKNOWN and malformed values.
         explained = {problem.image_id for problem in self.problems if problem.severity == ERROR}
         for image_id, count in Counter(image.image_id for image in self.images).items():
             if count > 1:
-                message = f"{self.source}: image id {image_id} stands for {count} images; number them anew"
+                message = f"{self.source}: image id {image_id} stands for {count} images; number them again"
                 yield Problem("repeated-image-id", message, image_id)
         for image in self.images:
             yield from self._object_problems(image, image.image_id in explained)
@@ -192,7 +190,7 @@ class SceneGraphAnnotations:
             yield problem("no-relations", "there are no relations", WARNING)
 
     def is_sound(self, *images: ImageAnnotations) -> bool:
-        """Whether images have no problem of severity "error" of their own: quicker than naming them."""
+        """Check that images have no problem of severity "error": quicker than naming the problems."""
         if not images:
             return True
         boxes, classes, relations = (
@@ -210,7 +208,7 @@ class SceneGraphAnnotations:
         )
 
     def first_error(self) -> Problem | None:
-        """The first problem of severity "error", or None: quicker than :meth:`find_problems`."""
+        """Find the first problem of severity "error", or None: quicker than :meth:`find_problems`."""
         if (
             all(problem.severity != ERROR for problem in self.problems)
             and len({image.image_id for image in self.images}) == len(self.images)
@@ -221,7 +219,7 @@ class SceneGraphAnnotations:
 
 
 def _leads_out(folder: str, file_name: str) -> bool:
-    """Whether a name in a file, which may come from anywhere, means no image in the folder of images."""
+    """Check whether a file name, which may come from anywhere, leads out of the folder of images."""
     if "\0" in file_name:
         return True
     if not os.path.isabs(file_name) and ".." not in file_name:
@@ -231,11 +229,10 @@ def _leads_out(folder: str, file_name: str) -> bool:
 
 
 def to_dataset_dicts(annotations: SceneGraphAnnotations) -> list[dict[str, Any]]:
-    """Detectron2's dataset dicts, with relations.
+    """Convert annotations into Detectron2's dataset dicts, with relations.
 
-    Boxes are clipped to the image. Crowd annotations and boxes of which nothing is left are dropped, together
-    with the relations that touch them; the indices of all other relations are renumbered accordingly. The reader's
-    warnings are logged.
+    Boxes are clipped to the image. Crowd annotations and boxes that lie outside the image are dropped, together
+    with the relations that touch them; the other relations are renumbered. The reader's warnings are logged.
 
     Returns:
         One dict per image: ``file_name``, ``image_id``, ``height``, ``width``, ``annotations`` (each with
@@ -243,22 +240,18 @@ def to_dataset_dicts(annotations: SceneGraphAnnotations) -> list[dict[str, Any]]
         [subject, object, predicate], 0-based, subject and object indexing ``annotations``.
 
     Raises:
-        EGTRError: the first problem of severity "error"; within :func:`leaving_out_unsound` only one that concerns
-            the whole file.
+        DataError: the first problem of severity "error".
     """
     images = annotations.images
     error = annotations.first_error()
     if error is not None:
-        left_out = _left_out.get()
-        if left_out is None:
-            raise EGTRError(error.message)
-        images = _sound_images(annotations, left_out)
+        raise DataError(error.message)
     for problem in annotations.problems:
         if problem.severity == WARNING:
             logger.warning(problem.message)
     if not images:
         return []
-    # All boxes in one go: numpy's calls cost more than what they do for one image.
+    # All boxes at once: for one image a call of numpy costs more than its work.
     sizes = np.repeat([(i.width, i.height) * 2 for i in images], [len(i.boxes) for i in images], axis=0)
     clipped = np.clip(np.concatenate([image.boxes for image in images]), 0, sizes)
     usable = (clipped[:, 2:] > clipped[:, :2]).all(axis=1) & ~np.concatenate([image.crowd for image in images])
@@ -288,42 +281,30 @@ def to_dataset_dicts(annotations: SceneGraphAnnotations) -> list[dict[str, Any]]
     return dataset_dicts
 
 
-# Datasets are read by the name that they are registered under, where no argument reaches the reader.
-_left_out: ContextVar[list[Problem] | None] = ContextVar("left_out", default=None)
+def leave_out_unsound(annotations: SceneGraphAnnotations) -> tuple[SceneGraphAnnotations, list[Problem]]:
+    """Leave out the images whose annotations have errors (DATALOADER.SKIP_BROKEN), and log how many they are.
 
+    Returns:
+        The annotations without these images, and one problem of each image left out.
 
-@contextmanager
-def leaving_out_unsound(enabled: bool = True) -> Iterator[list[Problem]]:
-    """Datasets read in this context lose the images whose annotations have errors, where they would raise.
-
-    Args:
-        enabled: False changes nothing, so that a configuration key can be passed.
-
-    Yields:
-        A list that fills with one problem of each image left out.
+    Raises:
+        DataError: the first error that concerns the whole file.
     """
-    left_out: list[Problem] = []
-    token = _left_out.set(left_out if enabled else None)
-    try:
-        yield left_out
-    finally:
-        _left_out.reset(token)
-
-
-def _sound_images(annotations: SceneGraphAnnotations, left_out: list[Problem]) -> list[ImageAnnotations]:
+    if annotations.first_error() is None:
+        return annotations, []
     errors: dict[int | str, Problem] = {}
     for problem in annotations.find_problems():
         if problem.severity == ERROR:
             if problem.image_id is None:
-                raise EGTRError(problem.message)
+                raise DataError(problem.message)
             errors.setdefault(problem.image_id, problem)
-    left_out += errors.values()
-    examples = "\n".join(f"  {problem.message}" for problem in list(errors.values())[:10])
     logger.warning(
         "%s: %d of %d images have errors in their annotations and are left out. The first ones:\n%s",
         annotations.source,
         len(errors),
         len(annotations.images),
-        examples,
+        "\n".join(f"  {problem.message}" for problem in list(errors.values())[:10]),
     )
-    return [image for image in annotations.images if image.image_id not in errors]
+    sound = [image for image in annotations.images if image.image_id not in errors]
+    warnings = [problem for problem in annotations.problems if problem.severity == WARNING]
+    return replace(annotations, images=sound, problems=warnings), list(errors.values())

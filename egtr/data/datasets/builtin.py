@@ -1,4 +1,4 @@
-"""Names of the datasets that the library knows, registered when ``egtr`` is imported.
+"""The datasets that the library knows by name; ``egtr.register()`` registers them.
 
 They live under the folder that the environment variable DETECTRON2_DATASETS names (default ``./datasets``)::
 
@@ -17,7 +17,7 @@ They live under the folder that the environment variable DETECTRON2_DATASETS nam
     coco/         its images
       train2017/  val2017/                                                psg_train, psg_test
 
-The modules of this package named after the formats describe the files.
+The modules of the formats in this package describe the files.
 """
 
 import os
@@ -29,7 +29,7 @@ from ..scenes.generate import SCENES_CLASSES, SCENES_PREDICATES
 from .egtr_json import SPLITS
 from .formats import register_dataset
 
-# Dataset: format, annotation file, folder of the images, splits, and what else register_dataset takes.
+# Dataset: format, annotation file, folder of the images, splits, and further arguments of register_dataset.
 _DATASETS: dict[str, tuple[str, str, str, tuple[str, ...], dict[str, Any]]] = {
     "scenes": (
         "egtr",
@@ -89,9 +89,9 @@ def register_builtin_datasets(root: str | None = None) -> None:
         root: parent folder of ``scenes``, ``vg150``, ...; None: DETECTRON2_DATASETS, or ``./datasets``.
     """
     setting = os.environ.get("DETECTRON2_DATASETS")
-    where = f"is {setting!r}" if setting else "is not set, so ./datasets is taken"
+    where = f"is {setting!r}" if setting else "is not set (default: ./datasets)"
     hint = (
-        f"Datasets of the library are looked for under the environment variable DETECTRON2_DATASETS, which {where}."
+        f"The library looks for its datasets in the folder DETECTRON2_DATASETS, an environment variable that {where}."
     )
     root = os.path.expanduser(root or setting or "datasets")
     for dataset, (format, json_file, image_root, splits, options) in _DATASETS.items():

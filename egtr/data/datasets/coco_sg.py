@@ -1,4 +1,4 @@
-"""COCO-SG: a COCO detection file with relations, the format for data of one's own.
+"""COCO-SG: a COCO detection file with relations, the format for your own data.
 
 One JSON file per split: "images", "annotations" and "categories" as COCO has them (bbox: x, y, width, height in
 pixels), and two more lists::
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ._coco import parse_coco, report_unlisted
-from ._parsing import is_id, numbered_names, read_json, require_fields
+from ._parsing import is_id, numbered_names, parse_id, read_json, require_fields
 from .annotations import UNKNOWN, ImageAnnotations, Problem, SceneGraphAnnotations
 from .registration import register_reader
 
@@ -31,7 +31,7 @@ def read_coco_sg(json_file: str, image_root: str) -> SceneGraphAnnotations:
         image_root: folder of the images.
 
     Raises:
-        EGTRError: the file cannot be read or lacks a list.
+        DataError: the file cannot be read or lacks a list.
     """
     content = read_json(json_file)
     coco = parse_coco(content, json_file, LAYOUT)
@@ -52,7 +52,7 @@ def read_coco_sg(json_file: str, image_root: str) -> SceneGraphAnnotations:
 
 
 def register_coco_sg(name: str, json_file: str, image_root: str, **metadata: Any) -> None:
-    """Register one file; further arguments as of :func:`~.registration.register_reader`."""
+    """Register one file; for further arguments see :func:`~.registration.register_reader`."""
     register_reader(name, read_coco_sg, [json_file], image_root, **metadata)
 
 
@@ -63,16 +63,14 @@ def _parse_relations(
     path: str,
     problems: list[Problem],
 ) -> dict[int | str, list[tuple[int, int, int]]]:
-    """Rows (subject, object, predicate) of each image id."""
+    """Map image ids to rows (subject, object, predicate)."""
     positions = _index_annotations(images, path, problems)
     predicate_numbers = {predicate_id: k for k, predicate_id in enumerate(predicate_ids)}
     rows_of: dict[int | str, list[tuple[int, int, int]]] = {image.image_id: [] for image in images}
     unlisted: dict[int | str, None] = {}
     for record in records:
-        image_id = record.get("image_id") if isinstance(record, dict) else None
-        if not is_id(image_id):
-            text = f'field "image_id" is missing or not an id in {reprlib.repr(record)}. Say which image it is of.'
-            problems.append(Problem("bad-relation", f'{path}: entry of "rel_annotations": {text}'))
+        image_id = parse_id(record, "image_id", f'{path}: entry of "rel_annotations"', "bad-relation", problems)
+        if image_id is None:
             continue
         if image_id not in rows_of:
             unlisted[image_id] = None
@@ -101,7 +99,7 @@ def _parse_relations(
 def _index_annotations(
     images: list[ImageAnnotations], path: str, problems: list[Problem]
 ) -> dict[int | str, tuple[int | str, int]]:
-    """Annotation id to image id and position among the annotations of that image."""
+    """Map annotation ids to the image id and the position among the annotations of that image."""
     positions: dict[int | str, tuple[int | str, int]] = {}
     for image in images:
         for k, annotation_id in enumerate(image.annotation_ids or ()):

@@ -1,4 +1,4 @@
-"""EGTR's JSON layout, in which Visual Genome 150 is published for EGTR.
+"""EGTR's JSON layout, the published form of Visual Genome 150 for EGTR.
 
 A dataset is one folder::
 
@@ -9,13 +9,13 @@ A dataset is one folder::
                                         "rel_categories": ["__background__", name, name, ...]}
 
 Subject and object index the image's annotations in file order; predicates are 1-based because entry 0 of
-``rel_categories`` is a background. What comes out is 0-based throughout.
+``rel_categories`` is a background. The reader returns 0-based numbers throughout.
 """
 
 import os
 from typing import Any
 
-from egtr.structures import EGTRError
+from egtr.structures import DataError
 
 from ._coco import parse_coco
 from ._parsing import parse_fragment, parse_relations, read_json, require_names
@@ -38,7 +38,7 @@ def read_egtr_json(
         rel_file: None: ``rel.json`` beside ``json_file``.
 
     Raises:
-        EGTRError: a file cannot be read or lacks a part, or the two files do not belong together.
+        DataError: a file cannot be read or lacks a part, or the two files do not belong together.
     """
     json_file, rel_file, split = _complete(json_file, rel_file, split)
     coco = parse_coco(read_json(json_file), json_file, LAYOUT)
@@ -46,12 +46,12 @@ def read_egtr_json(
     predicates = require_names(rel, rel_file, LAYOUT, "rel_categories")[1:]
     if not isinstance(rel.get(split), dict):
         known = ", ".join(f'"{key}"' for key in rel if key != "rel_categories")
-        raise EGTRError(f'{rel_file}: field "{split}", the relations of this split, is missing. It has {known}.')
+        raise DataError(f'{rel_file}: field "{split}", the relations of this split, is missing. It has {known}.')
 
     relations_of = dict(rel[split])
     strangers = relations_of.keys() - {str(image.image_id) for image in coco.images}
     if strangers and len(strangers) == len(relations_of):
-        raise EGTRError(
+        raise DataError(
             f"{rel_file}: none of its image ids (such as {min(strangers)}) is in {json_file}. The two files do "
             "not belong together."
         )
@@ -85,7 +85,7 @@ def register_egtr_json(
     rel_file: str | None = None,
     **metadata: Any,
 ) -> None:
-    """Register one split; arguments as of :func:`read_egtr_json` and :func:`~.registration.register_reader`."""
+    """Register one split; for the arguments see :func:`read_egtr_json` and :func:`~.registration.register_reader`."""
     json_file, rel_file, split = _complete(json_file, rel_file, split)
     options = {"split": split, "rel_file": rel_file}
     files = [json_file, rel_file]

@@ -1,4 +1,4 @@
-"""The formats by name, for configurations and command lines."""
+"""The dataset formats by name, for configurations and command lines."""
 
 import copy
 import difflib
@@ -9,7 +9,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError, EGTRError
 
 from .annotations import SceneGraphAnnotations
 from .coco_sg import read_coco_sg, register_coco_sg
@@ -18,7 +18,7 @@ from .open_images import read_open_images, register_open_images
 from .psg import read_psg, register_psg
 from .vg_h5 import read_vg_h5, register_vg_h5
 
-# What a row of DATASETS.REGISTER says in its other entries, or the registration by itself.
+# Metadata that other entries of a row of DATASETS.REGISTER, or the registration itself, set.
 _RESERVED = {
     "name",
     "format",
@@ -38,7 +38,7 @@ _RESERVED = {
 class Format:
     """``read(file, image_root, **options)`` and ``register(name, file, image_root, **options and metadata)``.
 
-    Where a file holds several splits, it may be given as ``FILE#split``.
+    A file that holds several splits may be given as ``FILE#split``.
     """
 
     read: Callable[..., SceneGraphAnnotations]
@@ -55,46 +55,47 @@ FORMATS = {
 
 
 def get_format(name: str) -> Format:
-    """
+    """Return the format of that name.
+
     Raises:
-        EGTRError: there is no such format.
+        ConfigurationError: there is no such format.
     """
     if name not in FORMATS:
         near = difflib.get_close_matches(str(name), FORMATS, n=1, cutoff=0.4)
         hint = f"Did you mean {near[0]!r}? " if near else ""
-        raise EGTRError(f"There is no dataset format {name!r}. {hint}Formats: {', '.join(FORMATS)}.")
+        raise ConfigurationError(f"There is no dataset format {name!r}. {hint}Formats: {', '.join(FORMATS)}.")
     return FORMATS[name]
 
 
 def register_dataset(name: str, format: str, json_file: str, image_root: str, **metadata: Any) -> None:
-    """Register a dataset whose format is given by name.
+    """Register a dataset in the format of that name.
 
     Args:
-        name: of the dataset.
+        name: the dataset.
         format: a key of ``FORMATS``.
         json_file: its annotation file, also as ``FILE#split``.
         image_root: folder of its images.
         metadata: further arguments of the format's ``register_<format>``, and metadata.
 
     Raises:
-        EGTRError: there is no such format.
+        ConfigurationError: there is no such format.
     """
     get_format(format).register(name, json_file, image_root, **metadata)
 
 
 def register_rows(rows: Sequence[Any]) -> None:
-    """Register what a configuration lists: ``cfg.DATASETS.REGISTER``.
+    """Register the datasets that a configuration lists: ``cfg.DATASETS.REGISTER``.
 
-    Registering the same row again changes nothing, and a changed row takes the place of the one before: a process
-    may load several configurations.
+    A process may load several configurations: the same row again changes nothing, and a changed row replaces the
+    former one.
 
     Args:
-        rows: [name, format, json_file, image_root] each, and optionally a mapping as the fifth: ``metadata`` of
-            :func:`register_dataset`. In paths ``~`` and environment variables, such as ``$DETECTRON2_DATASETS``,
-            are expanded; relative ones start at the current folder.
+        rows: [name, format, json_file, image_root] each, and optionally a mapping as the fifth entry: ``metadata``
+            of :func:`register_dataset`. In paths ``~`` and environment variables, such as ``$DETECTRON2_DATASETS``,
+            are expanded; relative paths start at the current folder.
 
     Raises:
-        EGTRError: a row has another form, names no format, or takes a name that is not its own.
+        ConfigurationError: a row has another form, names no format, or takes the name of another dataset.
     """
     seen: dict[str, Any] = {}
     for row in rows:
@@ -105,24 +106,24 @@ def register_rows(rows: Sequence[Any]) -> None:
             and all(isinstance(part, str) and part for part in row[:4])
             and all(isinstance(part, Mapping) for part in row[4:])
         ):
-            raise EGTRError(
-                f"{where}: write [name, format, json_file, image_root] or the same with {{metadata}} behind."
+            raise ConfigurationError(
+                f"{where}: write [name, format, json_file, image_root] or the same and then {{metadata}}."
             )
         name, format, *paths = row[:4]
         if seen.setdefault(name, row) != row:
-            raise EGTRError(f"{where}: {name!r} is there twice with different contents. Take another name.")
+            raise ConfigurationError(f"{where}: {name!r} is there twice with different contents. Take another name.")
         json_file, image_root = (os.path.expanduser(os.path.expandvars(path)) for path in paths)
-        # A copy, so that a row which its owner changes is another row.
+        # A copy, so that a row that its owner changes later counts as another row.
         metadata = copy.deepcopy(dict(*row[4:]))
         reserved = [key for key in metadata if not isinstance(key, str) or key in _RESERVED]
         if reserved:
-            raise EGTRError(f"{where}: {reserved[0]!r} is no key that the fifth entry can set.")
+            raise ConfigurationError(f"{where}: {reserved[0]!r} is no key that the fifth entry can set.")
         resolved = [name, format, json_file, image_root, metadata]
         former = MetadataCatalog.get(name).get("register_row") if name in DatasetCatalog else None
         if former == resolved:
             continue
         if name in DatasetCatalog and former is None:
-            raise EGTRError(f"{where}: {name!r} is the name of another dataset. Take another name.")
+            raise ConfigurationError(f"{where}: {name!r} is the name of another dataset. Take another name.")
         options = {"remedy": f"DATASETS.REGISTER names it, in {row!r}."} | metadata
         try:
             get_format(format)
@@ -131,4 +132,4 @@ def register_rows(rows: Sequence[Any]) -> None:
                 MetadataCatalog.remove(name)
             register_dataset(name, format, json_file, image_root, **options, register_row=resolved)
         except EGTRError as error:
-            raise EGTRError(f"{where}: {error}") from error
+            raise ConfigurationError(f"{where}: {error}") from error

@@ -1,7 +1,7 @@
-"""Label Studio's own JSON export: boxes and relations that people drew in a browser.
+"""Label Studio's JSON export: boxes and relations that people drew in a browser.
 
-The export named "JSON" is a list of tasks, one per image ("JSON-MIN" and "COCO" have no relations). Of a task, this
-is read::
+The export named "JSON" is a list of tasks, one for each image ("JSON-MIN" and "COCO" have no relations). These parts
+of a task are read::
 
     {"id": 7,
      "data": {"image": "/data/upload/1/0f6142fb-photo.jpg"},
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from egtr.structures import EGTRError
+from egtr.structures import DataError
 
 from ..annotated_image import BrokenImageError, read_annotated_image
 from ._parsing import is_id, read_json
@@ -44,19 +44,19 @@ def read_label_studio(
 ) -> SceneGraphAnnotations:
     """Read an export.
 
-    Classes and predicates are the labels that occur, in alphabetical order. Of several annotations of an image the
-    one marked as ground truth is taken, else the latest; cancelled ones never. Images without any are left out. A
-    turned rectangle becomes the box around it. Image ids are the ids of the tasks.
+    Classes and predicates are the labels that occur, in alphabetical order. If an image has several annotations, the
+    one marked as ground truth is taken, or else the latest; a cancelled one never is. Images without annotations are
+    left out. A turned rectangle becomes the box around it. Image ids are the ids of the tasks.
 
     Args:
-        path: of the export.
-        image_root: folder of the images, in which their names are looked up; "": they are derived from the export
-            alone. See :class:`egtr.data.datasets.label_studio_files.ImageFinder`.
-        drop_unlabelled: leave out boxes and relations without a label, and relations to what is left out, which are
-            errors otherwise.
+        path: the export.
+        image_root: folder of the images, in which their names are looked up; "": the names come only from the
+            export. See :class:`egtr.data.datasets.label_studio_files.ImageFinder`.
+        drop_unlabelled: leave out boxes and relations without a label, and the relations of such boxes. Otherwise
+            they are errors.
 
     Raises:
-        EGTRError: the file is missing or no such export. Everything else is a problem in the result.
+        DataError: the file is missing or no such export. Everything else is a problem in the result.
     """
     path, image_root = os.fspath(path), os.fspath(image_root)
     reader = _Reader(path, ImageFinder(image_root), drop_unlabelled)
@@ -81,15 +81,15 @@ def _read_tasks(path: str) -> list[dict[str, Any]]:
     tasks = read_json(path)
     remedy = 'Export the project as "JSON": "JSON-MIN", "COCO" and the others have no relations.'
     if not isinstance(tasks, list):
-        raise EGTRError(f"{path}: is no list of tasks. {remedy}")
+        raise DataError(f"{path}: is no list of tasks. {remedy}")
     for task in tasks:
         if not isinstance(task, dict) or not isinstance(task.get("annotations"), list) or not is_id(task.get("id")):
-            raise EGTRError(f'{path}: {reprlib.repr(task)} has no "id" and list of "annotations". {remedy}')
+            raise DataError(f'{path}: {reprlib.repr(task)} has no "id" and list of "annotations". {remedy}')
     return tasks
 
 
 class _Skip(Exception):
-    """A task that cannot be read at all; the arguments are those of a Problem: kind and what is wrong."""
+    """A task that cannot be read at all; its arguments are the kind and the text of a Problem."""
 
 
 class _Reader:
@@ -112,7 +112,7 @@ class _Reader:
             self._problem(kind, f"{text}; correct it in Label Studio, or leave it out by --drop-unsupported")
 
     def read(self, task: dict[str, Any]) -> dict[str, Any] | None:
-        """Fields of ImageAnnotations, but with names in ``classes`` and ``relations``; None for no label."""
+        """Return fields of ImageAnnotations, with names (None: no label) in ``classes`` and ``relations``."""
         self._task = task["id"]
         try:
             return self._read(task)
@@ -126,7 +126,7 @@ class _Reader:
             return None
         try:
             file_name = self.finder.find(task.get("data"))
-        except EGTRError as error:
+        except DataError as error:
             raise _Skip("missing-image", str(error)) from error
         regions, relations = self._sort(annotation.get("result"))
         height, width = self._size(regions, file_name)
@@ -150,7 +150,7 @@ class _Reader:
     def _choose(self, annotations: list[Any]) -> Entry | None:
         valid = [entry for entry in annotations if isinstance(entry, dict) and not entry.get("was_cancelled")]
         if not valid:
-            self._problem("not-annotated", "nobody has annotated it; it is left out", WARNING)
+            self._problem("not-annotated", "nothing is annotated; it is left out", WARNING)
             return None
         if len(valid) > 1:
             text = f"{len(valid)} annotations: the one marked as ground truth is taken, else the latest"
@@ -158,7 +158,7 @@ class _Reader:
         return max(valid, key=lambda entry: (bool(entry.get("ground_truth")), str(entry.get("updated_at", ""))))
 
     def _sort(self, result: Any) -> tuple[dict[Any, list[Entry]], list[Entry]]:
-        """Rectangles, id to entries, and relations."""
+        """Sort entries into rectangles (id to entries) and relations."""
         regions: dict[Any, list[Entry]] = {}
         relations = []
         for k, entry in enumerate(result if isinstance(result, list) else ()):
@@ -166,7 +166,7 @@ class _Reader:
             if kind == "relation":
                 relations.append(entry)
             elif kind in RECTANGLES and _has_box(entry.get("value")):
-                # What was imported may have no id: such a rectangle is one of its own, and no relation names it.
+                # Imported rectangles may have no id. Each is one of its own, and no relation names it.
                 number = entry.get("id")
                 regions.setdefault(str(number) if is_id(number) else f"without id at {k}", []).append(entry)
             elif str(kind).startswith(OTHER_SHAPES):
@@ -175,7 +175,7 @@ class _Reader:
         return regions, relations
 
     def _size(self, regions: dict[Any, list[Entry]], file_name: str) -> tuple[int, int]:
-        """Height and width out of the export, or of the image where nothing is drawn on it."""
+        """Read height and width from the export, or from the image if nothing is drawn on it."""
         entries = [entry for entries in regions.values() for entry in entries]
         if any(entry.get("image_rotation") for entry in entries):
             raise _Skip(
@@ -188,7 +188,9 @@ class _Reader:
         if sizes:
             return sizes.pop()
         if not self.finder.image_root:
-            raise _Skip("unknown-size", "the export does not say its size; give --image-root, where the image tells")
+            raise _Skip(
+                "unknown-size", "the export does not say its size; give --image-root, so that the image tells"
+            )
         try:
             return read_annotated_image({"file_name": os.path.join(self.finder.image_root, file_name)}).shape[:2]
         except BrokenImageError as error:
@@ -219,7 +221,7 @@ class _Reader:
         return [*corners.min(axis=0), *corners.max(axis=0)]
 
     def _rows(self, entry: Entry, indices: dict[str, int]) -> Iterator[tuple[int, int, str | None]]:
-        """(subject, object, predicate name) of one relation: one row per label and direction."""
+        """Yield a row (subject, object, predicate name) for each label and direction of a relation."""
         ends = str(entry.get("from_id")), str(entry.get("to_id"))
         name = f"relation from {ends[0]} to {ends[1]}"
         labels = _labels(entry, "labels")

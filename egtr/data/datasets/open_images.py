@@ -1,4 +1,4 @@
-"""Open Images V6 with visual relationships, in the JSON form that scene graph code shares.
+"""Open Images V6 with visual relationships, in the JSON form that is common in scene graph code.
 
 The folder::
 
@@ -18,9 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from egtr.structures import EGTRError
-
-from ._parsing import is_size, parse_objects, parse_relations, read_json, require_names
+from ._parsing import is_size, parse_objects, parse_relations, read_json, require_list, require_names
 from .annotations import ImageAnnotations, Problem, SceneGraphAnnotations
 from .registration import register_reader
 
@@ -33,21 +31,17 @@ def read_open_images(json_file: str, image_root: str, *, categories_file: str | 
 
     Args:
         json_file: ``vrd-<split>-anno.json``.
-        image_root: folder of the images. Names in the file without the suffix of an image get ".jpg".
+        image_root: folder of the images. A name in the file without the suffix of an image gets ".jpg".
         categories_file: None: ``categories_dict.json`` beside ``json_file``.
 
     Raises:
-        EGTRError: a file cannot be read or has another form.
+        DataError: a file cannot be read or has another form.
     """
     categories_file = categories_file or _categories_file(json_file)
-    records, categories = read_json(json_file), read_json(categories_file)
+    records = require_list(read_json(json_file), json_file, LAYOUT)
+    categories = read_json(categories_file)
     classes = require_names(categories, categories_file, LAYOUT, "obj")
     predicates = require_names(categories, categories_file, LAYOUT, "rel")
-    if not isinstance(records, list):
-        raise EGTRError(
-            f"{json_file}: expected a list of images, got {reprlib.repr(records)}. "
-            f"egtr/data/datasets/{LAYOUT}.py describes the layout."
-        )
     problems: list[Problem] = []
     images = [_parse_image(record, k, json_file, problems) for k, record in enumerate(records)]
     images = [image for image in images if image is not None]
@@ -57,10 +51,10 @@ def read_open_images(json_file: str, image_root: str, *, categories_file: str | 
 def register_open_images(
     name: str, json_file: str, image_root: str, *, categories_file: str | None = None, **metadata: Any
 ) -> None:
-    """Register one split; arguments as of :func:`read_open_images` and :func:`~.registration.register_reader`.
+    """Register one split; for the arguments see :func:`read_open_images` and :func:`~.registration.register_reader`.
 
-    ``one_predicate_per_pair`` is set in the metadata, as the dataset is trained on everywhere: of several
-    predicates on one pair one is drawn at random each time.
+    The metadata get ``one_predicate_per_pair``, as is usual for this dataset: training draws one of several
+    predicates of a pair at random each time.
     """
     categories_file = categories_file or _categories_file(json_file)
     metadata.setdefault("one_predicate_per_pair", True)

@@ -9,12 +9,12 @@ The file::
      "thing_classes": [80 names], "stuff_classes": [53 names], "predicate_classes": [56 names],
      "test_image_ids": ["107902", ...]}
 
-The classes are thing_classes and, behind them, stuff_classes. All numbers count from 0; subject and object index
-"annotations". Images lie where COCO keeps them, ``train2017/`` and ``val2017/``. Crowd segments are objects like
+The classes are thing_classes followed by stuff_classes. All numbers count from 0; subject and object index
+"annotations". Images lie in COCO's folders, ``train2017/`` and ``val2017/``. Crowd segments are objects like
 others, since relations name them.
 
-There are two splits: test, the images of "test_image_ids", and train, the others. PSG has no val split of its own;
-its authors' configurations evaluate on test while they train.
+There are two splits: test (the images of "test_image_ids") and train (all others). PSG has no val split; its authors'
+configurations evaluate on test during training.
 """
 
 import reprlib
@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from ._parsing import (
-    is_id,
     parse_fragment,
+    parse_id,
     parse_image,
     parse_objects,
     parse_relations,
@@ -48,29 +48,28 @@ def read_psg(json_file: str, image_root: str, *, split: str | None = None) -> Sc
         split: "train" or "test"; None: all.
 
     Raises:
-        EGTRError: the file cannot be read or lacks a list; or there is no such split.
+        DataError: the file cannot be read or lacks a list; or there is no such split.
     """
     json_file, split = parse_fragment(json_file, split, SPLITS)
     content = read_json(json_file)
     require_fields(content, json_file, LAYOUT, data=list, test_image_ids=list)
     classes = require_names(content, json_file, LAYOUT, "thing_classes", "stuff_classes")
     predicates = require_names(content, json_file, LAYOUT, "predicate_classes")
-    # Some copies of the file have numbers where others have texts.
+    # Some copies of the file hold numbers, others texts.
     test_ids = {str(image_id) for image_id in content["test_image_ids"]}
     problems: list[Problem] = []
     images = []
     for number, record in enumerate(content["data"]):
-        image_id = record.get("image_id") if isinstance(record, dict) else None
-        if not is_id(image_id):
-            text = f'field "image_id" is missing or not an id in {reprlib.repr(record)}. Name the image.'
-            problems.append(Problem("bad-image", f'{json_file}: entry {number} of "data": {text}'))
-        elif split is None or (str(image_id) in test_ids) == (split == "test"):
+        image_id = parse_id(record, "image_id", f'{json_file}: entry {number} of "data"', "bad-image", problems)
+        if image_id is None:
+            continue
+        if split is None or (str(image_id) in test_ids) == (split == "test"):
             images.append(_parse_image(record, json_file, problems))
     return SceneGraphAnnotations(images, classes, predicates, image_root, json_file, problems)
 
 
 def register_psg(name: str, json_file: str, image_root: str, *, split: str | None = None, **metadata: Any) -> None:
-    """Register a split; arguments as of :func:`read_psg` and :func:`~.registration.register_reader`."""
+    """Register a split; for the arguments see :func:`read_psg` and :func:`~.registration.register_reader`."""
     json_file, split = parse_fragment(json_file, split, SPLITS)
     register_reader(name, read_psg, [json_file], image_root, {"split": split}, split=split, **metadata)
 

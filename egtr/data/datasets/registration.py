@@ -1,4 +1,4 @@
-"""What Detectron2's catalogs hold about a scene graph dataset, and how it is read by its name."""
+"""Scene graph datasets by name: their entries in Detectron2's catalogs, and how they are read."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -7,9 +7,9 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError, DataError
 
-from .annotations import SceneGraphAnnotations, to_dataset_dicts
+from .annotations import Problem, SceneGraphAnnotations, leave_out_unsound, to_dataset_dicts
 
 
 def register_reader(
@@ -26,30 +26,30 @@ def register_reader(
 ) -> None:
     """Register a dataset with ``DatasetCatalog`` and ``MetadataCatalog``; the base of all ``register_<format>``.
 
-    Nothing is read before the dataset is first loaded. Class names that are not given here come from the files
-    then; names that are given must agree with the files.
+    Nothing is read until the dataset is first loaded. Then the files give the class names that are not given here,
+    and must agree with those that are.
 
     Args:
         name: name of the dataset, for ``cfg.DATASETS.TRAIN`` and ``TEST``.
         read: called as ``read(annotation_files[0], image_root, **options)``.
-        annotation_files: all files that decide what is read.
+        annotation_files: all files that the annotations come from.
         image_root: folder of the images.
         options: further arguments of ``read``, such as the split.
         thing_classes: the C object class names.
         predicate_classes: the R predicate names, without background.
-        remedy: one sentence for the error about a missing file: how one gets the data.
+        remedy: how to get the data: one sentence for the error about a missing file.
         metadata: further metadata. The library reads ``flip_predicate_pairs=[("left of", "right of")]``, the
-            predicates that trade places when an image is mirrored, and ``one_predicate_per_pair=True``: of several
-            predicates on one pair, training draws one at random each time.
+            predicates that trade places when an image is mirrored, and ``one_predicate_per_pair=True``: training
+            draws one of several predicates of a pair at random each time.
 
     Raises:
-        EGTRError: ``thing_classes`` or ``predicate_classes`` is no list of names.
+        ConfigurationError: ``thing_classes`` or ``predicate_classes`` is no list of names.
     """
     options = dict(options or {})
     for key, names in (("thing_classes", thing_classes), ("predicate_classes", predicate_classes)):
         if names is not None and not (isinstance(names, list | tuple) and all(isinstance(n, str) for n in names)):
-            raise EGTRError(f"Dataset {name!r}: {key} is {names!r}; give a list of names.")
-    DatasetCatalog.register(name, partial(load_registered, name))
+            raise ConfigurationError(f"Dataset {name!r}: {key} is {names!r}; give a list of names.")
+    DatasetCatalog.register(name, partial(_load, name))
     metadata.update(
         evaluator_type="scene_graph",
         json_file=annotation_files[0],
@@ -66,25 +66,41 @@ def register_reader(
     MetadataCatalog.get(name).set(**metadata)
 
 
-def load_registered(name: str) -> list[dict[str, Any]]:
-    """Dataset dicts of a registered dataset: what ``DatasetCatalog.get(name)`` returns."""
-    return to_dataset_dicts(read_annotations(name))
+def read_dataset(name: str, skip_broken: bool = False) -> tuple[list[dict[str, Any]], list[Problem]]:
+    """Read a registered dataset for training or evaluation.
+
+    Args:
+        name: any registered dataset.
+        skip_broken: leave out images whose annotations have errors, which raise otherwise. It concerns datasets that
+            this library registered; others are read as they are.
+
+    Returns:
+        Dataset dicts, as from ``DatasetCatalog.get(name)``, and one problem of each image left out.
+
+    Raises:
+        DataError: the annotations have errors (with ``skip_broken`` only errors of the whole file), or see
+            :func:`read_annotations`.
+    """
+    if skip_broken and MetadataCatalog.get(name).get("reader") is not None:
+        annotations, left_out = leave_out_unsound(read_annotations(name))
+        return to_dataset_dicts(annotations), left_out
+    return DatasetCatalog.get(name), []
 
 
 def read_annotations(name: str) -> SceneGraphAnnotations:
-    """What the files of a registered dataset say, untouched; its class names go into the metadata.
+    """Read the files of a registered dataset as they are, and put the class names into its metadata.
 
     Raises:
-        EGTRError: the dataset was not registered by this library, a file is missing or has not the frame of its
-            format, or class names differ from those of the registration.
+        DataError: the dataset was not registered by this library, a file is missing or has another format, or its
+            class names differ from the registered ones.
     """
     metadata = MetadataCatalog.get(name)
     if metadata.get("reader") is None:
-        raise EGTRError(f"Dataset {name!r} was not registered by egtr.data, so its files cannot be read by name.")
+        raise DataError(f"Dataset {name!r} was not registered by egtr.data, so its files cannot be read by name.")
     for path in (*metadata.annotation_files, metadata.image_root):
         if not os.path.exists(path):
-            message = f"{os.path.abspath(path)} is missing, which dataset {name!r} needs. {metadata.remedy}"
-            raise EGTRError(message.rstrip())
+            message = f"{os.path.abspath(path)} is missing, but dataset {name!r} needs it. {metadata.remedy}"
+            raise DataError(message.rstrip())
     annotations = metadata.reader()
     _set_names(name, "thing_classes", annotations.thing_classes, annotations.source)
     relation_source = annotations.relation_source or annotations.source
@@ -96,13 +112,17 @@ def read_annotations(name: str) -> SceneGraphAnnotations:
     return annotations
 
 
+def _load(name: str) -> list[dict[str, Any]]:
+    return to_dataset_dicts(read_annotations(name))
+
+
 def _set_names(dataset_name: str, key: str, names: list[str], source: str) -> None:
     metadata = MetadataCatalog.get(dataset_name)
     known = metadata.get(key)
     if known is not None and list(known) != names:
         differing = next((pair for pair in zip(known, names, strict=False) if pair[0] != pair[1]), None)
         detail = f"{differing[1]!r} where {differing[0]!r} is expected" if differing else "the others agree"
-        raise EGTRError(
+        raise DataError(
             f"{source}: {len(names)} {key}, but dataset {dataset_name!r} was registered with {len(known)} "
             f"({detail}). Was the folder written by another version, or for another dataset?"
         )

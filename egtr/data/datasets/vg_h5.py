@@ -1,4 +1,4 @@
-"""Visual Genome 150 as most scene graph code keeps it: an HDF5 file, a dictionary of names and a list of images.
+"""Visual Genome 150 in its usual form: an HDF5 file, a dictionary of names and a list of images.
 
 The folder::
 
@@ -11,10 +11,10 @@ The folder::
 The HDF5 file has, for I images, A objects and T relations: ``split`` (I,), 0 train and 2 test; ``labels`` (A, 1),
 from 1; ``boxes_1024`` (A, 4), centre x, centre y, width, height of the image scaled to a long side of 1024;
 ``relationships`` (T, 2), subject and object among the A; ``predicates`` (T, 1), from 1; and ``img_to_first_box``,
-``img_to_last_box``, ``img_to_first_rel``, ``img_to_last_rel``, (I,) each, the last ones inclusive, -1 where an image
+``img_to_last_box``, ``img_to_first_rel``, ``img_to_last_rel``, (I,) each, the last ones inclusive, -1 if an image
 has none. Attributes are not read.
 
-Four images of Visual Genome cannot be decoded. ``image_data.json`` may list them, the HDF5 file has never had them.
+Four images of Visual Genome cannot be decoded. ``image_data.json`` may list them; the HDF5 file has never had them.
 """
 
 import os
@@ -24,9 +24,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from egtr.structures import EGTRError
+from egtr.structures import DataError
 
-from ._parsing import is_id, is_size, parse_fragment, read_json, require_fields
+from ._parsing import parse_fragment, parse_id, parse_size, read_json, require_fields, require_list
 from .annotations import ImageAnnotations, Problem, SceneGraphAnnotations
 from .registration import register_reader
 
@@ -39,7 +39,7 @@ NUM_VAL = 5000
 _MAX_BYTES = 2**31
 IMAGE_FOLDERS = ("VG_100K", "VG_100K_2")
 
-# What each array runs over, and the number of its columns.
+# The array that has the same number of rows, and the number of columns.
 _ARRAYS = {
     "split": ("split", None),
     "labels": ("labels", 1),
@@ -65,7 +65,7 @@ def read_vg_h5(
 ) -> SceneGraphAnnotations:
     """Read one split, or all images.
 
-    The file knows train and test alone: val are the first ``num_val`` of its train images that have relations.
+    The file knows only train and test: val are the first ``num_val`` of its train images that have relations.
 
     Args:
         h5_file: the HDF5 file, also as ``FILE#split``.
@@ -79,7 +79,7 @@ def read_vg_h5(
         image_data_file: None: ``image_data.json`` beside ``h5_file``.
 
     Raises:
-        EGTRError: a file cannot be read or lacks a part, ``image_data.json`` is of other images, or there is no
+        DataError: a file cannot be read or lacks a part, ``image_data.json`` is of other images, or there is no
             such split.
     """
     h5_file, split = parse_fragment(h5_file, split, SPLITS)
@@ -89,7 +89,7 @@ def read_vg_h5(
     records = _read_image_data(image_data_file, len(arrays["split"]), h5_file)
     num_val = _read_num_val(h5_file) if num_val is None else num_val
     if not isinstance(num_val, int) or num_val < 0:
-        raise EGTRError(f"{h5_file}: num_val is {num_val!r}; give the number of val images, 0 or more.")
+        raise DataError(f"{h5_file}: num_val is {num_val!r}; give the number of val images, 0 or more.")
     chosen = _choose(arrays, split, num_val, filter_empty_rels, h5_file)
     problems: list[Problem] = []
     return SceneGraphAnnotations(
@@ -115,9 +115,9 @@ def register_vg_h5(
     image_data_file: str | None = None,
     **metadata: Any,
 ) -> None:
-    """Register a split of the HDF5 file ``json_file``, which bears the name that it has in other formats.
+    """Register a split of the HDF5 file ``json_file``, an argument named as for the other formats.
 
-    Arguments as of :func:`read_vg_h5` and :func:`~.registration.register_reader`.
+    For the arguments see :func:`read_vg_h5` and :func:`~.registration.register_reader`.
     """
     h5_file, split = parse_fragment(json_file, split, SPLITS)
     dicts_file, image_data_file = _beside(h5_file, dicts_file, image_data_file)
@@ -145,31 +145,31 @@ def _read_arrays(h5_file: str) -> dict[str, np.ndarray]:
             missing = [name for name in _ARRAYS if not isinstance(file.get(name), h5py.Dataset)]
             if missing:
                 text = f"lacks {', '.join(missing)}. egtr/data/datasets/{LAYOUT}.py lists what it needs."
-                raise EGTRError(f"{h5_file}: {text}")
+                raise DataError(f"{h5_file}: {text}")
             for name in _ARRAYS:
                 _check_storage(file, name, h5_file)
             arrays = {name: np.asarray(file[name][()]) for name in _ARRAYS}
     except OSError as error:
         text = f"cannot be read as an HDF5 file ({error}). Was the download or copy cut short?"
-        raise EGTRError(f"{h5_file}: {text}") from error
+        raise DataError(f"{h5_file}: {text}") from error
     for name, (counterpart, columns) in _ARRAYS.items():
         array = arrays[name]
         length = arrays[counterpart].shape[:1] or (0,)
         shape = length if columns is None else (*length, columns)
         if array.shape != shape or array.dtype.kind not in ("iuf" if name == "boxes_1024" else "iu"):
             text = f"{name} holds {array.dtype} of shape {array.shape}, expected numbers of shape {shape}"
-            raise EGTRError(f"{h5_file}: {text}. Was it written by another program?")
+            raise DataError(f"{h5_file}: {text}. Was it written by another program?")
         arrays[name] = array.astype(np.float64 if name == "boxes_1024" else np.int64)
     return arrays
 
 
 def _check_storage(file: h5py.File, name: str, h5_file: str) -> None:
-    """Refuse an array that leads to another file, or that a few bytes make as large as they like."""
+    """Refuse an array that leads to another file, or whose few bytes on the disk would fill the memory."""
     dataset = file[name]
     elsewhere = not isinstance(file.get(name, getlink=True), h5py.HardLink) or dataset.external or dataset.is_virtual
     if elsewhere or dataset.nbytes > _MAX_BYTES:
         what = "lies in another file" if elsewhere else f"would take {dataset.nbytes:,} bytes"
-        raise EGTRError(f"{h5_file}: {name} {what}, which is refused. Write the array into this file, as it is.")
+        raise DataError(f"{h5_file}: {name} {what}, which is refused. Write the array into this file, as it is.")
 
 
 def _read_num_val(h5_file: str) -> int:
@@ -179,15 +179,13 @@ def _read_num_val(h5_file: str) -> int:
 
 
 def _read_image_data(path: str, number: int, h5_file: str) -> list[Any]:
-    """The entries of the file in the order of the HDF5 file's images, of which there are ``number``."""
-    records = read_json(path)
-    if not isinstance(records, list):
-        raise EGTRError(f"{path}: expected a list of images, got {reprlib.repr(records)}.")
+    """Read the entries of the ``number`` images of the HDF5 file, in its order."""
+    records = require_list(read_json(path), path, LAYOUT)
     if len(records) == number:
         return records
     decodable = [r for r in records if not isinstance(r, dict) or r.get("image_id") not in CORRUPT_IMAGES]
     if len(decodable) != number:
-        raise EGTRError(
+        raise DataError(
             f"{path}: lists {len(records)} images, {len(decodable)} without the four that cannot be decoded, but "
             f"{h5_file} has {number}. The two files do not belong together."
         )
@@ -195,7 +193,7 @@ def _read_image_data(path: str, number: int, h5_file: str) -> list[Any]:
 
 
 def read_dict_names(dicts: Any, field: str, path: str) -> list[str]:
-    """Names out of "idx_to_label" or "idx_to_predicate" of ``VG-SGG-dicts.json``.
+    """Read the names in "idx_to_label" or "idx_to_predicate" of ``VG-SGG-dicts.json``.
 
     Args:
         dicts: the parsed file.
@@ -203,14 +201,14 @@ def read_dict_names(dicts: Any, field: str, path: str) -> list[str]:
         path: the file, for the message.
 
     Raises:
-        EGTRError: the field is missing, or does not number its names from 1.
+        DataError: the field is missing, or does not number its names from 1.
     """
     require_fields(dicts, path, LAYOUT, **{field: dict})
     # Some copies name the background too.
     names = {number: name for number, name in dicts[field].items() if number != "0"}
     numbers = [str(k) for k in range(1, len(names) + 1)]
     if set(names) != set(numbers) or not all(isinstance(name, str) for name in names.values()):
-        raise EGTRError(
+        raise DataError(
             f'{path}: field "{field}" must map "1" to "{len(names)}" to names, got {reprlib.repr(dicts[field])}.'
         )
     return [names[number] for number in numbers]
@@ -219,11 +217,11 @@ def read_dict_names(dicts: Any, field: str, path: str) -> list[str]:
 def _choose(
     arrays: dict[str, np.ndarray], split: str | None, num_val: int, filter_empty_rels: bool, h5_file: str
 ) -> np.ndarray:
-    """Indices of the images of a split."""
+    """Find the indices of the images of a split."""
     is_test = arrays["split"] == 2
     strangers = arrays["split"][~is_test & (arrays["split"] != 0)]
     if len(strangers):
-        raise EGTRError(f"{h5_file}: split holds {strangers[0]}; expected 0 (train and val) and 2 (test).")
+        raise DataError(f"{h5_file}: split holds {strangers[0]}; expected 0 (train and val) and 2 (test).")
     has_relations = (arrays["img_to_first_box"] >= 0) & (arrays["img_to_first_rel"] >= 0)
     is_val = np.zeros_like(is_test)
     is_val[np.flatnonzero(has_relations & ~is_test)[:num_val]] = True
@@ -254,12 +252,13 @@ def _make_images(
     }
     images = []
     for k in chosen.tolist():
-        parsed = _parse_record(records[k], k, image_data_file, problems)
-        if parsed is None:
+        record = records[k]
+        image_id = parse_id(record, "image_id", f"{image_data_file}: entry {k}", "bad-image", problems)
+        if image_id is None:
             continue
-        image_id, height, width = parsed
-        # Without the size nobody knows how large a box is in pixels.
-        scale = max(height, width) or np.nan
+        height, width = parse_size(record, f"{image_data_file}: image id {image_id}", image_id, problems)
+        # Without the size of its image a box has no size in pixels.
+        scale = max(height, width) if height and width else np.nan
         for name, ranges in (("box", box_ranges), ("rel", relation_ranges)):
             if ranges[k] is None:
                 text = f"img_to_first_{name} and img_to_last_{name} at {k} do not name rows. Was the file damaged?"
@@ -281,23 +280,8 @@ def _make_images(
     return images
 
 
-def _parse_record(record: Any, number: int, path: str, problems: list[Problem]) -> tuple[int | str, int, int] | None:
-    """Image id, height and width of an entry of ``image_data.json``; sizes 0 where they are malformed."""
-    image_id = record.get("image_id") if isinstance(record, dict) else None
-    if not is_id(image_id):
-        text = f'field "image_id" is missing or not an id in {reprlib.repr(record)}. Name the image.'
-        problems.append(Problem("bad-image", f"{path}: entry {number}: {text}"))
-        return None
-    height, width = record.get("height"), record.get("width")
-    if not is_size(height) or not is_size(width):
-        text = f'fields "height" and "width" are {height!r}, {width!r}; write numbers of pixels, 1 or more.'
-        problems.append(Problem("bad-size", f"{path}: image id {image_id}, {text}", image_id))
-        return image_id, 0, 0
-    return image_id, height, width
-
-
 def _ranges(first: np.ndarray, last: np.ndarray, number: int) -> list[slice | None]:
-    """Rows of each image: empty where there are none, None where the numbers cannot be right."""
+    """Make a slice of the rows of each image: an empty one if it has none, None if the numbers are wrong."""
     empty = (first < 0) & (last < 0)
     right = (first >= 0) & (first <= last) & (last < number)
     pairs = zip(first.tolist(), last.tolist(), empty.tolist(), right.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""Writing Visual Genome's HDF5 layout, which Scene-Graph-Benchmark and its descendants read."""
+"""Writing of Visual Genome's HDF5 layout, which Scene-Graph-Benchmark and its descendants read."""
 
 import os
 from collections import Counter
@@ -8,13 +8,13 @@ from dataclasses import replace
 import h5py
 import numpy as np
 
-from egtr.structures import EGTRError, remap_relations
+from egtr.structures import DataError, remap_relations
 
 from .annotations import ImageAnnotations
 from .writers import Splits, check_splits, write_json
 
 BOX_SCALE = 1024
-# The file tells test images from the others; of the others the first are val.
+# The file marks test images; the first of the others are val.
 SPLIT_NUMBERS = {"val": 0, "train": 0, "test": 2}
 FOLDERS = ("", "VG_100K", "VG_100K_2")
 
@@ -22,8 +22,8 @@ FOLDERS = ("", "VG_100K", "VG_100K_2")
 def write_vg_h5(splits: Splits, folder: str | os.PathLike[str], drop_unsupported: bool = False) -> list[str]:
     """Write ``VG-SGG.h5``, ``VG-SGG-dicts.json`` and ``image_data.json``.
 
-    Boxes are rounded to whole pixels of the image scaled to a long side of 1024, so each side moves by at most one
-    such pixel. Val images come first, then train, then test. Ids of annotations are not part of the format.
+    Boxes are rounded to whole pixels of the image scaled to a long side of 1024, so that each side moves by at most
+    one such pixel. Val images come first, then train, then test. The format has no ids of annotations.
 
     Args:
         splits: "train", "val" and "test", or some of them, to annotations; all with the same class and predicate
@@ -35,14 +35,14 @@ def write_vg_h5(splits: Splits, folder: str | os.PathLike[str], drop_unsupported
         Paths of the files written.
 
     Raises:
-        EGTRError: see :func:`egtr.data.datasets.writers.check_splits`; or there is something that the format cannot
-            hold: another split, image ids that are no integers or stand in two splits, images that are not named
+        DataError: see :func:`egtr.data.datasets.writers.check_splits`; or the format cannot hold the
+            annotations: another split, image ids that are no integers or occur in two splits, images not named
             ``<image id>.jpg``, val images without relations, crowds or boxes without area, boxes beyond 32 bits.
     """
     check_splits(splits)
     strangers = sorted(set(splits) - set(SPLIT_NUMBERS))
     if strangers:
-        raise EGTRError(f"An h5 file holds the splits train, val and test, not {', '.join(strangers)}.")
+        raise DataError(f"An h5 file holds the splits train, val and test, not {', '.join(strangers)}.")
     splits = {split: splits[split] for split in SPLIT_NUMBERS if split in splits}
     images = [image for annotations in splits.values() for image in annotations.images]
     _check_images(images)
@@ -73,7 +73,7 @@ def write_vg_h5(splits: Splits, folder: str | os.PathLike[str], drop_unsupported
         for name, array in _arrays(images).items():
             file.create_dataset(name, data=array)
         file.create_dataset("split", data=np.array(numbers, dtype=np.int32))
-        # Not part of the format, but otherwise each reader would have to be told.
+        # Not part of the format, but without it the reader would have to be told.
         file.attrs["num_val"] = len(splits["val"].images) if "val" in splits else 0
     write_json(paths[1], _dicts(images, first.thing_classes, first.predicate_classes))
     sizes = [{"image_id": image.image_id, "width": image.width, "height": image.height} for image in images]
@@ -91,7 +91,7 @@ def _check_images(images: list[ImageAnnotations]) -> None:
     counts = Counter(image.image_id for image in images)
     _refuse(
         (image for image in images if counts[image.image_id] > 1),
-        "images share their image id with one of another split",
+        "images share their image id with an image of another split",
         lambda image: f"image id {image.image_id}",
         "Give each image an id of its own",
     )
@@ -112,23 +112,23 @@ def _refuse(
 ) -> None:
     images = list(images)
     if images:
-        raise EGTRError(
+        raise DataError(
             f"An h5 file cannot hold this: {len(images)} {what} (such as {example(images[0])}). {remedy}."
         )
 
 
 def _unsupported(image: ImageAnnotations) -> np.ndarray:
-    """(A,) bool."""
+    """Find crowds and boxes without area: (A,) bool."""
     return image.crowd | (image.boxes[:, 2:] <= image.boxes[:, :2]).any(axis=1)
 
 
 def _scaled_corners(image: ImageAnnotations) -> np.ndarray:
-    """(A, 4) boxes of the image scaled to a long side of 1024."""
+    """Scale the (A, 4) boxes as if the image had a long side of 1024."""
     return image.boxes * (BOX_SCALE / max(image.height, image.width))
 
 
 def _too_far_outside(image: ImageAnnotations) -> np.ndarray:
-    """(A,) bool."""
+    """Find boxes whose coordinates 32 bits do not hold: (A,) bool."""
     return (np.abs(_scaled_corners(image)) >= 2**30).any(axis=1)
 
 
@@ -139,7 +139,7 @@ def _without(image: ImageAnnotations, dropped: np.ndarray) -> ImageAnnotations:
 
 
 def _arrays(images: list[ImageAnnotations]) -> dict[str, np.ndarray]:
-    """The datasets of the file apart from ``split``: boxes and relations of all images, one after the other."""
+    """Make the datasets of the file but ``split``: boxes and relations of all images, one after the other."""
     num_boxes = np.array([len(image.boxes) for image in images], dtype=np.int64)
     num_relations = np.array([len(image.relations) for image in images], dtype=np.int64)
     corners = np.concatenate([_scaled_corners(image) for image in images] or [np.zeros((0, 4))])
@@ -164,14 +164,14 @@ def _arrays(images: list[ImageAnnotations]) -> dict[str, np.ndarray]:
 
 
 def _spans(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and last row of each image, -1 where it has none."""
+    """Find the first and last row of each image, -1 if it has none."""
     ends = np.cumsum(counts)
     empty = counts == 0
     return np.where(empty, -1, ends - counts).astype(np.int32), np.where(empty, -1, ends - 1).astype(np.int32)
 
 
 def _dicts(images: list[ImageAnnotations], classes: list[str], predicates: list[str]) -> dict[str, dict]:
-    """Names by number and numbers by name, from 1, and how often each occurs."""
+    """Make names by number, numbers (from 1) by name, and how often each name occurs."""
     content = {}
     objects = Counter(k for image in images for k in image.classes.tolist())
     relations = Counter(k for image in images for k in image.relations[:, 2].tolist())

@@ -1,7 +1,7 @@
-"""Writing annotations in the formats that people exchange: EGTR's JSON and COCO-SG. ``vg_h5_writer`` has the third.
+"""Writing of annotations as EGTR's JSON and COCO-SG; ``vg_h5_writer`` writes the third format.
 
-A writer takes all splits of a dataset, name to annotations, because some formats keep them in one file. It writes
-what the annotations say, untouched: crowds, boxes outside their image and empty ones included.
+A writer takes all splits of a dataset, name to annotations, because some formats keep them in one file. It changes
+nothing in the annotations: crowds, boxes outside their image and empty boxes are written too.
 """
 
 import itertools
@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from egtr.structures import EGTRError
+from egtr.structures import DataError
 
 from .annotations import ImageAnnotations, SceneGraphAnnotations
 
@@ -23,18 +23,18 @@ Splits = Mapping[str, SceneGraphAnnotations]
 def write_egtr_json(splits: Splits, folder: str | os.PathLike[str]) -> list[str]:
     """Write EGTR's JSON layout: ``<split>.json`` for each split and one ``rel.json``.
 
-    Classes and predicates are numbered from 1 in their order, and so are annotations, unless each has an id in its
-    source and no two share one.
+    Classes and predicates are numbered from 1 in their order. So are annotations, unless each has an id of its own
+    in its source.
 
     Args:
-        splits: split name, such as "train", to annotations; all with the same class and predicate names.
+        splits: split name, such as "train", to annotations; all have the same class and predicate names.
         folder: must exist. Files there are replaced.
 
     Returns:
         Paths of the files written.
 
     Raises:
-        EGTRError: see :func:`check_splits`; or image ids are numbers in part and the same as texts elsewhere.
+        DataError: see :func:`check_splits`; or a number and a text give the same image id.
     """
     check_splits(splits, reserved=("rel", "rel_categories"))
     paths, relations = [], {}
@@ -45,7 +45,7 @@ def write_egtr_json(splits: Splits, folder: str | os.PathLike[str]) -> list[str]
             if len(image.relations)
         }
         if len({str(image.image_id) for image in annotations.images}) < len(annotations.images):
-            raise EGTRError(
+            raise DataError(
                 f"{annotations.source}: two image ids are the same text, and rel.json knows images by their id as "
                 "text. Give one of them another id."
             )
@@ -61,9 +61,17 @@ def write_egtr_json(splits: Splits, folder: str | os.PathLike[str]) -> list[str]
 def write_coco_sg(splits: Splits, folder: str | os.PathLike[str]) -> list[str]:
     """Write COCO-SG: ``<split>.json`` for each split, COCO detection with relations.
 
-    Ids are those of :func:`write_egtr_json`; predicates and relations are numbered from 1.
+    Classes and annotations are numbered as by :func:`write_egtr_json`, predicates and relations from 1.
 
-    Args, returns and raises as there, apart from the error about image ids.
+    Args:
+        splits: see :func:`write_egtr_json`.
+        folder: must exist. Files there are replaced.
+
+    Returns:
+        Paths of the files written.
+
+    Raises:
+        DataError: see :func:`check_splits`.
     """
     check_splits(splits)
     paths = []
@@ -89,36 +97,36 @@ def write_coco_sg(splits: Splits, folder: str | os.PathLike[str]) -> list[str]:
 
 
 def check_splits(splits: Splits, reserved: Iterable[str] = ()) -> None:
-    """Raise what makes splits impossible to write.
+    """Check that splits can be written.
 
     Raises:
-        EGTRError: there are none; a name is no plain word or reserved; class or predicate names differ between
-            splits; the annotations have a problem of severity "error", which no file could say.
+        DataError: there is no split; a name is no plain word or is reserved; class or predicate names differ between
+            splits; the annotations have a problem of severity "error", which no file can express.
     """
     if not splits:
-        raise EGTRError("There is no split to write.")
+        raise DataError("There is no split to write.")
     first = next(iter(splits.values()))
     for split, annotations in splits.items():
         if not re.fullmatch(r"[\w-]+", split) or split in reserved:
-            raise EGTRError(
+            raise DataError(
                 f"Split name {split!r} cannot be the name of a file here; take letters, digits, '_' and '-'"
                 f"{''.join(f', but not {name!r}' for name in reserved)}."
             )
         for kind in ("thing_classes", "predicate_classes"):
             names, others = getattr(annotations, kind), getattr(first, kind)
             if list(names) != list(others):
-                differing = sorted(set(names) ^ set(others)) or "the order alone"
-                raise EGTRError(
+                differing = sorted(set(names) ^ set(others)) or "only the order"
+                raise DataError(
                     f"{annotations.source} and {first.source} differ in their {kind} ({len(names)} and "
                     f"{len(others)} names; differing: {differing}). Splits of one dataset need the same."
                 )
         error = annotations.first_error()
         if error is not None:
-            raise EGTRError(error.message)
+            raise DataError(error.message)
 
 
 def annotation_ids(annotations: SceneGraphAnnotations) -> list[list[int | str]]:
-    """Ids to write, per image: those of the source where it has one for each and none twice, else 1, 2, ..."""
+    """Choose the ids to write for each image: the source's if all are there and differ, else 1, 2, ..."""
     images = annotations.images
     if all(image.annotation_ids is not None for image in images):
         ids = [list(image.annotation_ids) for image in images]
@@ -130,7 +138,7 @@ def annotation_ids(annotations: SceneGraphAnnotations) -> list[list[int | str]]:
 
 
 def _coco(split: str, annotations: SceneGraphAnnotations, ids: list[list[int | str]]) -> dict[str, Any]:
-    """COCO's detection format."""
+    """Convert a split to COCO's detection format."""
     images, objects = [], []
     for image, own_ids in zip(progress(annotations.images, split), ids, strict=True):
         size = {"height": image.height, "width": image.width}
@@ -148,14 +156,14 @@ def _objects(image: ImageAnnotations, ids: list[int | str]) -> Iterator[dict[str
             "image_id": image.image_id,
             "category_id": category + 1,
             "bbox": [_plain(value) for value in (x1, y1, width, height)],
-            # Of a box turned inside out there is no area.
+            # A box turned inside out has no area.
             "area": _plain(max(width, 0.0) * max(height, 0.0)),
             "iscrowd": int(crowd),
         }
 
 
 def _plain(value: float) -> float | int:
-    """Nine decimals, so that corner + side - corner gives the side again, not 0.30000000000000004."""
+    """Round to nine decimals, so that corner + side - corner is the side again, not 0.30000000000000004."""
     value = round(value, 9)
     return int(value) if value.is_integer() else value
 
@@ -165,12 +173,12 @@ def _numbered(names: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def progress(images: Iterable[ImageAnnotations], what: str) -> Iterable[ImageAnnotations]:
-    """A progress bar where there is a terminal to see it."""
+    """Wrap images in a progress bar if the output is a terminal."""
     return tqdm(images, desc=f"writing {what}", unit="image", disable=None)
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
-    """Write ``content``, in which NumPy's scalars may stand for numbers."""
+    """Write ``content``, whose numbers may be NumPy's scalars."""
     with open(path, "w", encoding="utf-8") as file:
-        # In one piece: several times as quick as json.dump.
+        # In one piece: several times faster than json.dump.
         file.write(json.dumps(content, allow_nan=False, default=lambda value: value.item()))

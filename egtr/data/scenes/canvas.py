@@ -20,7 +20,7 @@ Point = tuple[int, int]
 
 
 def shade(color: Color, percent: int) -> Color:
-    """``color`` (RGB, 0..255) made darker (``percent`` < 100) or lighter (> 100, towards white)."""
+    """Make ``color`` (RGB, 0..255) darker (``percent`` < 100) or lighter (> 100, towards white)."""
     if percent <= 100:
         return tuple(c * percent // 100 for c in color)
     return tuple(c + (255 - c) * (percent - 100) // 100 for c in color)
@@ -33,7 +33,7 @@ class Layer:
 
     Attributes:
         color: (H + 2 MARGIN, W + 2 MARGIN, 3) uint8, RGB.
-        mask: (H + 2 MARGIN, W + 2 MARGIN) uint8, 1 where something was drawn.
+        mask: (H + 2 MARGIN, W + 2 MARGIN) uint8, 1 for drawn pixels.
     """
 
     def __init__(self, height: int, width: int):
@@ -139,7 +139,8 @@ class Canvas:
 
         Returns:
             the figure's mask inside the image, (H, W) bool; its number of pixels with those outside of the image;
-            how many pixels it covered of each figure, indexed by that figure (short where the last ones have none).
+            the number of pixels that it covered of each figure, indexed by that figure (shorter if the last ones
+            have none).
         """
         x, y, w, h = cv2.boundingRect(layer.mask)
         area = (slice(max(y - 1, 0), y + h + 1), slice(max(x - 1, 0), x + w + 1))
@@ -177,7 +178,7 @@ class Pen:
         return (units * self.size + 50) // 100
 
     def at(self, u: int, v: int) -> Point:
-        """The pixel of the point (u, v)."""
+        """Return the pixel of the point (u, v)."""
         return self.x + (-1 if self.flip else 1) * self.length(u), self.y - self.length(v)
 
     def polygon(self, points: list[Point], color: Color, edge: bool = True) -> None:
@@ -194,7 +195,7 @@ class Pen:
         self.oval(u, v, radius, radius, color, edge)
 
     def dot(self, u: int, v: int, color: Color = INK, radius: int = 1) -> None:
-        """A dot of ``radius`` pixels, whatever the size of the figure."""
+        """Draw a dot of ``radius`` pixels, whatever the size of the figure."""
         self.layer.oval(self.at(u, v), (radius, radius), color)
 
     def limb(self, points: list[Point], width: int, color: Color, edge: bool = True) -> None:

@@ -39,7 +39,7 @@ HIP = 34
 
 
 def person(pen: Pen, style: list[int], pose: str = "stand", bald: bool = False) -> None:
-    """``bust`` stops below the hip (someone who sits in something); ``ride`` has the leg hang in front."""
+    """Draw a person. Pose ``bust`` ends below the hip, for a person who sits in something; ``ride`` shows a leg."""
     skin, hair = SKIN[style[0] % 5], HAIR[style[1] % 6]
     shirt, trousers = BRIGHT[style[2] % 8], TROUSERS[style[3] % 5]
     dress = style[4] % 3 == 0 and pose in ("stand", "hold", "raise")
@@ -78,7 +78,7 @@ def person(pen: Pen, style: list[int], pose: str = "stand", bald: bool = False) 
 
 
 def hat(pen: Pen, style: list[int]) -> None:
-    """100 units are the brim's width; the origin is the middle of the brim."""
+    """Draw a hat: 100 units are the brim's width; the origin is the middle of the brim."""
     color, kind = BRIGHT[style[0] % 8], style[1] % 5
     band = WHITE if style[2] % 2 else shade(color, 50)
     if kind == 0:  # top hat
@@ -106,7 +106,7 @@ def hat(pen: Pen, style: list[int]) -> None:
 
 
 def umbrella(pen: Pen, style: list[int]) -> None:
-    """100 units are the canopy's width; the origin is the lower end of the pole, the canopy's rim is at v = 74."""
+    """Draw an umbrella: 100 units are the canopy's width; the origin is the pole's foot, the rim is at v = 74."""
     color, other = BRIGHT[style[0] % 8], (WHITE, (250, 214, 110))[style[1] % 2]
     pen.limb([(0, 0), (0, 104)], 5, (128, 92, 66))
     pen.polygon([(-50, 74), (-46, 88), (-34, 102), (-16, 110), (16, 110), (34, 102), (46, 88), (50, 74)], color)
@@ -117,7 +117,7 @@ def umbrella(pen: Pen, style: list[int]) -> None:
 
 
 def cup(pen: Pen, style: list[int]) -> None:
-    """100 units are the cup's height."""
+    """Draw a cup: 100 units are its height."""
     color = (BRIGHT + (WHITE,))[style[0] % 9]
     pen.disc(42, 50, 26, color)
     pen.disc(42, 50, 12, shade(color, 55), edge=False)
@@ -127,7 +127,7 @@ def cup(pen: Pen, style: list[int]) -> None:
 
 
 def ball(pen: Pen, style: list[int]) -> None:
-    """100 units are the diameter."""
+    """Draw a ball: 100 units are its diameter."""
     color, kind = BRIGHT[style[0] % 8], style[1] % 3
     if kind == 0:  # beach ball
         pen.disc(0, 50, 50, WHITE)
@@ -146,7 +146,7 @@ def ball(pen: Pen, style: list[int]) -> None:
 
 
 def kite(pen: Pen, style: list[int]) -> None:
-    """100 units are the height without the tail; the origin is the lower tip."""
+    """Draw a kite: 100 units are its height without the tail; the origin is the lower tip."""
     color, other = BRIGHT[style[0] % 8], BRIGHT[(style[0] + 1 + style[1] % 6) % 8]
     pen.line([(0, 0), (-10, -14), (0, -26), (-10, -40)], INK)
     pen.polygon([(-18, -10), (-2, -16), (-18, -22)], other)
@@ -159,7 +159,7 @@ def kite(pen: Pen, style: list[int]) -> None:
 
 
 def dog(pen: Pen, style: list[int], pose: str = "stand") -> None:
-    """100 units are the length of body and head; looks to the right."""
+    """Draw a dog that looks to the right: 100 units are the length of body and head."""
     coat = DOGS[style[0] % 5]
     ear, collar = shade(coat, 62), BRIGHT[style[1] % 8]
     head = (32, 66)
@@ -191,7 +191,7 @@ def dog(pen: Pen, style: list[int], pose: str = "stand") -> None:
 
 
 def horse(pen: Pen, style: list[int]) -> None:
-    """100 units are the height; looks to the right; the back is at v = 62."""
+    """Draw a horse that looks to the right: 100 units are its height; the back is at v = 62."""
     coat = HORSES[style[0] % 4]
     mane = shade(coat, 45)
     pen.limb([(-40, 56), (-54, 46), (-54, 22)], 10, mane)
@@ -210,7 +210,7 @@ def horse(pen: Pen, style: list[int]) -> None:
 
 
 def bird(pen: Pen, style: list[int], pose: str = "perch") -> None:
-    """100 units are the length; looks to the right; ``perch`` stands on the origin, ``fly`` has it in the middle."""
+    """Draw a bird that looks to the right: 100 units are its length. It perches on the origin or flies around it."""
     color = BRIGHT[style[0] % 8]
     lift = 18 if pose == "perch" else -26
     if pose == "perch":

@@ -1,4 +1,4 @@
-"""Draws the scenes and writes them to disk in Visual Genome's layout."""
+"""Drawing of the scenes, and writing them to the disk in EGTR's JSON layout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError, WriteError
 
 from .backgrounds import paint_background
 from .canvas import Canvas, Pen
@@ -30,7 +30,7 @@ SCENES_PREDICATES = (
     "near", "has", "wearing", "on", "behind", "in front of", "above", "in",
     "holding", "beside", "riding", "under", "flying", "chasing", "kicking",
 )  # fmt: skip
-# Raise it with every change that alters a pixel or an annotation: datasets on disk are then drawn anew.
+# Raise it with every change of a pixel or an annotation: datasets on the disk are then drawn again.
 GENERATOR_VERSION = 1
 STAMP_FILE = "scenes.stamp.json"
 _JSON_FILES = (*(f"{split}.json" for split in SPLITS), "rel.json")
@@ -44,7 +44,7 @@ def paint(scene: Scene) -> tuple[np.ndarray, list[np.ndarray], list[int], np.nda
 
     Returns:
         the image, (H, W, 3) uint8 RGB; for each figure its mask, (H, W) bool; for each figure its number of pixels,
-        those outside of the image included; the index of the figure seen at each pixel, (H, W) int16, -1 for the
+        including pixels outside of the image; the index of the figure seen at each pixel, (H, W) int16, -1 for the
         background; and the number of pixels that one figure hides of another, {(front, back): count}.
     """
     canvas = Canvas(scene.height, scene.width)
@@ -70,27 +70,27 @@ def paint(scene: Scene) -> tuple[np.ndarray, list[np.ndarray], list[int], np.nda
 
 
 def draw_scene(seed: int, split: str, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Draw image ``index`` of a split; it depends on nothing but the three arguments.
+    """Draw image ``index`` of a split. The result depends only on the three arguments.
 
     Returns:
         image: (H, W, 3) uint8, RGB; H and W in 208..288.
-        boxes: (N, 4) int64, x0, y0, x1, y1 in pixels around what is seen of each object; x1 and y1 are exclusive.
+        boxes: (N, 4) int64, x0, y0, x1, y1 in pixels around the visible part of each object; x1 and y1 are exclusive.
         classes: (N,) int64, indices into :data:`SCENES_CLASSES`; N in 3..13.
         relations: (T, 3) int64, T at least 1: subject and object (indices into ``boxes``), predicate (index into
             :data:`SCENES_PREDICATES`).
 
     Raises:
-        EGTRError: there is no such split.
+        ConfigurationError: there is no such split.
     """
     if split not in SPLITS:
-        raise EGTRError(f"split {split!r}: choose one of {', '.join(SPLITS)}")
+        raise ConfigurationError(f"split {split!r}: choose one of {', '.join(SPLITS)}")
     for attempt in itertools.count():
         rng = np.random.RandomState([seed, SPLITS.index(split), index, attempt])
         scene = compose(rng)
         image, masks, totals, owner, covered = paint(scene)
         sights = look_at(masks, totals, scene, owner)
         relations = relate(scene, sights, covered)
-        # A dull or crowded image is thrown away and composed anew.
+        # A dull or crowded image is thrown away, and another one is composed.
         if 3 <= len(sights) <= 13 and relations:
             break
     order = rng.permutation(len(sights))
@@ -106,7 +106,7 @@ def _write_scene(root: str, seed: int, split: str, index: int) -> tuple[dict, li
     image_id = SPLITS.index(split) * _ID_STRIDE + index + 1
     file_name = f"{split}_{index:05d}.png"
     if not cv2.imwrite(os.path.join(root, "images", file_name), image[:, :, ::-1]):
-        raise OSError(f"{os.path.join(root, 'images', file_name)}: cannot be written; is the disk full?")
+        raise WriteError(f"{os.path.join(root, 'images', file_name)}: cannot be written; is the disk full?")
     record = {"id": image_id, "file_name": file_name, "height": image.shape[0], "width": image.shape[1]}
     sizes = boxes[:, 2:] - boxes[:, :2]
     annotations = [
@@ -125,39 +125,42 @@ def _write_scene(root: str, seed: int, split: str, index: int) -> tuple[dict, li
 def prepare_scenes(
     root: str | Path, seed: int = 0, sizes: tuple[int, int, int] = (4000, 400, 400), processes: int = 2
 ) -> bool:
-    """Write the dataset to ``root`` in Visual Genome's layout, unless exactly that is there already.
+    """Write the dataset to ``root`` in EGTR's JSON layout, unless the same dataset is there already.
 
     Args:
         root: folder that receives ``images/``, ``train.json``, ``val.json``, ``test.json`` and ``rel.json``.
-        seed: 0..2**32 - 1; other seeds give other images of the same kind.
+        seed: 0..2**32 - 1; another seed gives other images of the same kind.
         sizes: number of training, validation and test images.
-        processes: how many draw at the same time; the result does not depend on it.
+        processes: number of processes that draw at the same time; the result does not depend on it.
 
     Returns:
-        whether anything had to be drawn.
+        True if anything had to be drawn.
 
     Raises:
-        EGTRError: an argument is out of range, or ``root`` holds another dataset.
+        ConfigurationError: an argument is out of range.
+        WriteError: ``root`` holds another dataset, or an image cannot be written.
     """
     root, sizes = Path(root), tuple(sizes)
     if len(sizes) != len(SPLITS) or not all(0 < size < _ID_STRIDE for size in sizes):
-        raise EGTRError(f"sizes {sizes}: give three numbers of images, for {', '.join(SPLITS)}, each at least 1")
+        raise ConfigurationError(
+            f"sizes {sizes}: give three numbers of images, for {', '.join(SPLITS)}, each at least 1"
+        )
     if not 0 <= seed < 1 << 32:
-        raise EGTRError(f"seed {seed}: give an integer in 0..{(1 << 32) - 1}")
+        raise ConfigurationError(f"seed {seed}: give an integer in 0..{(1 << 32) - 1}")
     if processes < 1:
-        raise EGTRError(f"processes {processes}: give at least 1")
+        raise ConfigurationError(f"processes {processes}: give at least 1")
     stamp = json.dumps({"version": GENERATOR_VERSION, "seed": seed, "sizes": list(sizes)}) + "\n"
     stamp_file = root / STAMP_FILE
     if stamp_file.is_file():
         if stamp_file.read_text() == stamp and _is_complete(root, sizes):
             return False
     elif any((root / name).exists() for name in (*_JSON_FILES, "images")):
-        raise EGTRError(
+        raise WriteError(
             f"{root}: holds a dataset that was not drawn here ({STAMP_FILE} is missing); "
             "choose another folder, or delete this one"
         )
     (root / "images").mkdir(parents=True, exist_ok=True)
-    # An interrupted run must neither be taken for a complete dataset nor for somebody else's.
+    # The dataset of an interrupted run must count neither as complete nor as another program's.
     stamp_file.write_text(_UNFINISHED)
     for split in SPLITS:
         for stale in (root / "images").glob(f"{split}_*.png"):
@@ -187,6 +190,6 @@ def prepare_scenes(
 
 
 def _is_complete(root: Path, sizes: tuple[int, ...]) -> bool:
-    """Whether no file has been lost since the stamp was written."""
+    """Check that no file has been lost since the stamp was written."""
     images = [len(list((root / "images").glob(f"{split}_*.png"))) for split in SPLITS]
     return images == list(sizes) and all((root / name).is_file() for name in _JSON_FILES)

@@ -1,7 +1,7 @@
 """Composes scenes: a setting, its sky, a back row (houses, trees, boats) and a front row of vignettes.
 
-Vignettes name the relations that they stage (wearing, riding, ...). Relations that only follow from where things
-ended up (near, beside, above, behind, in front of) are read off the finished drawing in
+Vignettes name the relations that they stage (wearing, riding, ...). Relations that follow only from the places of
+figures (near, beside, above, behind, in front of) are found in the finished drawing, by
 :mod:`egtr.data.scenes.relations`.
 """
 
@@ -78,7 +78,7 @@ def _back_row(scene: Scene, k: int) -> None:
 
 
 def compose(rng: np.random.RandomState) -> Scene:
-    """Pick a setting, the image's size (H and W in 208..288 pixels) and the cast, and place everybody.
+    """Pick a setting, the image's size (H and W in 208..288 pixels) and the cast, and place all figures.
 
     Sizes of figures share the factor ``k``, in percent, so that the figures of one image fit together.
     """
@@ -102,7 +102,7 @@ def compose(rng: np.random.RandomState) -> Scene:
     x = 0
     for position, name in enumerate(chosen):
         span = VIGNETTES[name][0] * k // 100
-        # The last of several may use up what is left of the width; the others leave some.
+        # The last of several may use all of the width that is left; the others leave some.
         last = 0 < position == len(chosen) - 1
         gap = scene.between(0, budget if last else budget * 2 // 3)
         budget -= gap

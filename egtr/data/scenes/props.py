@@ -11,7 +11,7 @@ from .scene import Figure, Scene
 
 
 def dress(scene: Scene, person: Figure, percent: int) -> None:
-    """Maybe put a hat (rarely a bird) on somebody's head."""
+    """Put a hat (rarely a bird) on a person's head with some probability."""
     if scene.chance(percent):
         person.look["bald"] = True
         brim, size = person.at(0, 90), person.size * 42 // 100
@@ -23,7 +23,7 @@ def dress(scene: Scene, person: Figure, percent: int) -> None:
 
 
 def hold(scene: Scene, person: Figure, item: str) -> None:
-    """Put an umbrella, a cup, a ball, a kite or a hat into somebody's hand."""
+    """Put an umbrella, a cup, a ball, a kite or a hat into a person's hand."""
     person.look["pose"] = "hold"
     hand = person.at(*figures.HANDS["hold"])
     size = {
@@ -41,14 +41,14 @@ def hold(scene: Scene, person: Figure, item: str) -> None:
 
 
 def perch(scene: Scene, host: Figure, spot: Point, percent: int) -> None:
-    """Maybe set a bird on something, unless the image's upper border would cut it."""
+    """Set a bird on something with some probability, unless the upper border of the image would cut it."""
     if spot[1] > 30 and scene.chance(percent):
         bird = scene.add("bird", spot, scene.between(22, 30), host.depth + 5, support=host)
         scene.stage(bird, "on", host)
 
 
 def add_house(scene: Scene, x: int, y: int, size: int) -> Figure:
-    """A house with one to three windows, lit at night, maybe with a bird on the roof."""
+    """Add a house with one to three windows, lit at night, maybe with a bird on the roof."""
     house = scene.add("house", (x, y), size, y * 100)
     spots = [(-25, 15), (25, 15)] if scene.chance(80) else [(25 if scene.chance(50) else -25, 15)]
     gable = house.style[3] % 2 == 1
@@ -64,7 +64,7 @@ def add_house(scene: Scene, x: int, y: int, size: int) -> Figure:
 
 
 def add_tree(scene: Scene, x: int, y: int, size: int) -> None:
-    """A tree that suits the setting, maybe with a bird on top or a kite caught in it."""
+    """Add a tree that suits the setting, maybe with a bird on top or a kite caught in it."""
     kinds = {
         "beach": {"palm": 1},
         "snow": {"pine": 1},
@@ -83,7 +83,7 @@ def add_tree(scene: Scene, x: int, y: int, size: int) -> None:
 
 
 def add_car(scene: Scene, x: int, y: int, size: int) -> None:
-    """A car with two wheels; an open one mostly with a driver, another maybe with a bird on the roof."""
+    """Add a car with two wheels: an open one mostly with a driver, another one maybe with a bird on the roof."""
     kind = scene.pick({"sedan": 4, "van": 3, "open": 4})
     car = scene.add("car", (x, y), size, y * 100 + 10, kind=kind)
     for spot in things.WHEELS:
@@ -103,7 +103,7 @@ def add_car(scene: Scene, x: int, y: int, size: int) -> None:
 
 
 def add_dog(scene: Scene, x: int, y: int, k: int) -> Figure:
-    """A dog that sits or stands, now and then with a hat."""
+    """Add a dog that sits or stands, now and then with a hat."""
     pose = "sit" if scene.chance(40) else "stand"
     dog = scene.add("dog", (x, y), scene.between(48, 58) * k // 100, y * 100 + 20, pose=pose)
     if scene.chance(14):
@@ -114,7 +114,7 @@ def add_dog(scene: Scene, x: int, y: int, k: int) -> Figure:
 
 
 def add_boat(scene: Scene, k: int) -> None:
-    """A boat on the water, mostly with a crew; left out where another one is too close."""
+    """Add a boat on the water, mostly with a crew, unless another boat is too close."""
     depth_range = (scene.height - scene.horizon) * (40 if scene.setting == "beach" else 54) // 100
     size = scene.between(92, 118) * k // 100
     x = scene.between(size // 2, scene.width - size // 2)

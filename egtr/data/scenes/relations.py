@@ -1,7 +1,8 @@
-"""Reads boxes and relations off a painted scene.
+"""Boxes and relations of a painted scene.
 
-Staged relations (wearing, riding, ...) are kept when both figures are seen; the spatial ones follow from boxes and
-from who covers whom. As in Visual Genome not every true relation is annotated: the more trivial, the more rarely.
+Staged relations (wearing, riding, ...) are kept if both figures are visible. Spatial relations follow from the boxes
+and from the figures that cover others. As in Visual Genome not every true relation is annotated: the more trivial it
+is, the more rarely.
 """
 
 from __future__ import annotations
@@ -17,16 +18,21 @@ from .scene import Figure, Scene
 KEPT = {"near": 70, "beside": 85, "above": 40, "behind": 80, "in front of": 65}
 KEPT_STAGED = {"has": 95, "on": 94}
 KEPT_STAGED_OTHERS = 98
-# What can be near or beside something, the most movable first.
+# Figures that can be near or beside something, the most movable first.
 _STANDING = ("ball", "bird", "dog", "person", "horse", "car", "boat", "table", "umbrella", "tree", "house")
-# What something can be above.
+# Figures that something can be above.
 _LOW = ("tree", "house", "person", "car", "boat", "horse", "table", "umbrella")
 
 
 @dataclass
 class Sight:
-    """What is seen of a figure: ``box`` (x0, y0, x1, y1) in pixels, x1 and y1 exclusive, and the number of its
-    ``visible`` pixels, those of its parts included."""
+    """The visible part of a figure.
+
+    Attributes:
+        figure: the figure.
+        box: x0, y0, x1, y1 in pixels; x1 and y1 are exclusive.
+        visible: number of visible pixels, including those of its parts.
+    """
 
     figure: Figure
     box: tuple[int, int, int, int]
@@ -37,24 +43,24 @@ class Sight:
         return self.box[2] - self.box[0]
 
     def gap(self, other: Sight) -> int:
-        """Horizontal pixels between the boxes, negative where they overlap."""
+        """Count the horizontal pixels between the boxes, negative if they overlap."""
         return max(self.box[0], other.box[0]) - min(self.box[2], other.box[2])
 
 
 def _root(figure: Figure) -> Figure:
-    """What carries the figure in the end: the boat of the hat of the man in the boat."""
+    """Find the figure at the bottom: of the hat of the man in the boat, the boat."""
     while figure.support is not None:
         figure = figure.support
     return figure
 
 
 def _spatial(scene: Scene, a: Sight, b: Sight, covered: dict) -> tuple[Sight, str, Sight] | None:
-    """The spatial relation of a pair, if it is plain to see."""
+    """Find the spatial relation of a pair, if it is obvious."""
     hidden = [(covered.get((f.figure, g.figure), 0), f, g) for f, g in ((a, b), (b, a))]
     pixels, front, back = max(hidden, key=lambda entry: entry[0])
     names = (a.figure.name, b.figure.name)
     if pixels >= max(40, min(back.visible, front.visible) * 8 // 100):
-        # Both wordings are true; which one is written down is up to the annotator.
+        # Both wordings are true; the annotator chooses one.
         if scene.chance(62):
             return back, "behind", front
         return front, "in front of", back
@@ -85,7 +91,7 @@ def _spatial(scene: Scene, a: Sight, b: Sight, covered: dict) -> tuple[Sight, st
 
 
 def _belongs(figure: Figure) -> bool:
-    """Whether the figure has no place of its own in the scene: parts, hats, what somebody holds."""
+    """Check that a figure has no place of its own in the scene: a part, a hat or a thing that a person holds."""
     held = figure.support is not None and figure.support.name == "person"
     return figure.parent is not None or figure.name == "hat" or held
 
@@ -93,7 +99,7 @@ def _belongs(figure: Figure) -> bool:
 def relate(
     scene: Scene, sights: list[Sight], covered: dict[tuple[Figure, Figure], int]
 ) -> list[tuple[int, int, str]]:
-    """Annotated relations (subject, object, predicate), subject and object indexing ``sights``.
+    """Annotate relations (subject, object, predicate), subject and object indexing ``sights``.
 
     Args:
         covered: {(front, back): pixels of ``back`` that ``front`` hides}.
@@ -119,12 +125,14 @@ def relate(
 
 
 def look_at(masks: list[np.ndarray], totals: list[int], scene: Scene, owner: np.ndarray) -> list[Sight]:
-    """The figures that are seen well enough to be annotated: at least 40% of what lies inside the image is not
-    hidden, at least 55% of the figure lies inside, and the box has sides of at least 11 pixels.
+    """Find the figures that are visible enough to be annotated.
+
+    At least 55% of such a figure lies inside the image, at least 40% of that is not hidden, and its box has sides of
+    at least 11 pixels.
 
     Args:
         masks: for each figure its drawn pixels inside the image, (H, W) bool.
-        totals: its drawn pixels, those outside of the image included.
+        totals: for each figure the number of its drawn pixels, including pixels outside of the image.
         owner: (H, W) index of the figure seen at each pixel, -1 for the background.
     """
     position = {id(figure): i for i, figure in enumerate(scene.figures)}

@@ -1,4 +1,4 @@
-"""The plan of a scene: which figures stand where, who is in front of whom, which relations were staged."""
+"""The plan of a scene: its figures, their places and depths, and the staged relations."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ class Figure:
     Attributes:
         name: its class, one of ``SCENES_CLASSES``.
         draw: the function that draws it.
-        x, y: the pixel of the origin of its own coordinates (see :class:`Pen`), mostly where it stands.
+        x, y: the pixel of the origin of its own coordinates (see :class:`Pen`), mostly the point that it stands on.
         size: pixels that 100 of its own units take.
         depth: larger is nearer to the viewer.
-        flip: whether it is mirrored.
+        flip: True if it is mirrored.
         style: eight random integers for colours and variants.
         look: keyword arguments of ``draw``, such as the pose.
-        parent: the figure that it is a part of (the car of a wheel), whose box it belongs to.
-        support: what it stands on, sits in, is worn or held by; None for the ground, the water and the sky.
+        parent: the figure that it is a part of (the car of a wheel), and to whose box it belongs.
+        support: the figure that it stands on or sits in, or that wears or holds it; None for the ground, the water
+            and the sky.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Figure:
     support: Figure | None = None
 
     def at(self, u: int, v: int) -> Point:
-        """The pixel of the point (u, v) of the figure's own coordinates."""
+        """Return the pixel of the point (u, v) of the figure's own coordinates."""
         return Pen(None, self.x, self.y, self.size, self.flip).at(u, v)
 
 
@@ -59,11 +60,11 @@ class Scene:
     Attributes:
         width, height: of the image, in pixels.
         setting: one of :data:`~egtr.data.scenes.backgrounds.SETTINGS`.
-        horizon: the row where sky or wall end and the ground begins.
+        horizon: the row at which the sky or the wall ends and the ground begins.
         rng: the image's only source of randomness.
         figures: all objects, in the order of their creation.
         staged: relations that come with the staging: (subject, predicate, object).
-        strokes: strings and waves, which are no objects: (depth, pixels, colour).
+        strokes: strings and waves, which are no objects: (depth, pixels, colour) each.
     """
 
     width: int
@@ -76,15 +77,15 @@ class Scene:
     strokes: list[tuple[int, list[Point], tuple[int, int, int]]] = field(default_factory=list)
 
     def chance(self, percent: int) -> bool:
-        """True in so many of a hundred cases."""
+        """Draw True with a probability of ``percent`` percent."""
         return self.rng.randint(100) < percent
 
     def between(self, low: int, high: int) -> int:
-        """A random integer, both ends included."""
+        """Draw an integer from ``low`` to ``high``, both included."""
         return int(self.rng.randint(low, high + 1))
 
     def pick(self, choices: dict[_Choice, int]) -> _Choice:
-        """A random key, drawn by weight."""
+        """Draw a key by its weight."""
         ticket = self.rng.randint(sum(choices.values()))
         sums = itertools.accumulate(choices.values())
         return next(choice for choice, total in zip(choices, sums, strict=True) if ticket < total)
@@ -100,7 +101,7 @@ class Scene:
         support: Figure | None = None,
         **look: object,
     ) -> Figure:
-        """Create a figure with a random style, mirrored at random where ``flip`` is None."""
+        """Create a figure with a random style. If ``flip`` is None, it is mirrored at random."""
         style = [int(value) for value in self.rng.randint(0, 1 << 16, size=8)]
         flip = self.chance(50) if flip is None else flip
         figure = Figure(name, _DRAW[name], *at, size, depth, flip, style, look, parent, support)
@@ -109,7 +110,7 @@ class Scene:
 
     @property
     def air(self) -> int:
-        """The depth of what flies: in front of the back row, behind the front row."""
+        """The depth of flying things: in front of the back row, behind the front row."""
         return (self.horizon + 36) * 100
 
     def stage(self, subject: Figure, predicate: str, object: Figure) -> None:

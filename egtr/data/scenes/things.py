@@ -17,7 +17,7 @@ TRUNK = (126, 86, 58)
 
 
 def tree(pen: Pen, style: list[int], kind: str = "leaf", snowy: bool = False) -> None:
-    """100 units are the height; ``kind`` is leaf, autumn, pine or palm."""
+    """Draw a tree: 100 units are its height; ``kind`` is leaf, autumn, pine or palm."""
     if kind == "palm":
         pen.limb([(0, 2), (4, 30), (2, 54), (8, 78)], 9, (168, 126, 82))
         green = LEAVES[style[0] % 4]
@@ -48,7 +48,7 @@ def tree(pen: Pen, style: list[int], kind: str = "leaf", snowy: bool = False) ->
 
 
 def house(pen: Pen, style: list[int]) -> None:
-    """100 units are the width of the roof; 40 units of wall, the ridge at v = 76."""
+    """Draw a house: 100 units are the width of the roof; 40 units of wall, the ridge at v = 76."""
     wall, roof = WALLS[style[0] % 6], ROOFS[style[1] % 5]
     if style[2] % 2:
         pen.polygon([(20, 50), (32, 50), (32, 84), (20, 84)], shade(roof, 75))
@@ -66,7 +66,7 @@ def house(pen: Pen, style: list[int]) -> None:
 
 
 def window(pen: Pen, style: list[int], lit: bool = False) -> None:
-    """100 units are the height; the origin is the middle of the sill."""
+    """Draw a window: 100 units are its height; the origin is the middle of the sill."""
     glass = (255, 222, 110) if lit else ((166, 212, 236), (140, 190, 222))[style[0] % 2]
     half = (40, 46, 50)[style[1] % 3]
     pen.polygon([(-half, 0), (half, 0), (half, 100), (-half, 100)], WHITE)
@@ -78,8 +78,10 @@ def window(pen: Pen, style: list[int], lit: bool = False) -> None:
 
 
 def car(pen: Pen, style: list[int], kind: str = "sedan") -> None:
-    """100 units are the length; drives to the right; ``kind`` is sedan, van or open. Wheels are figures of their own
-    (:data:`WHEELS`)."""
+    """Draw a car that drives to the right: 100 units are its length; ``kind`` is sedan, van or open.
+
+    Wheels are figures of their own (:data:`WHEELS`).
+    """
     color = BRIGHT[style[0] % 8]
     glass = (184, 222, 238)
     if kind == "van":
@@ -108,14 +110,14 @@ WHEELS = ((-28, 12), (28, 12))
 
 
 def wheel(pen: Pen, style: list[int]) -> None:
-    """100 units are the diameter; the origin is the hub."""
+    """Draw a wheel: 100 units are its diameter; the origin is the hub."""
     pen.disc(0, 0, 50, (58, 56, 64))
     pen.disc(0, 0, 28, (206, 208, 214))
     pen.disc(0, 0, 10, (110, 110, 120), edge=False)
 
 
 def table(pen: Pen, style: list[int]) -> None:
-    """100 units are the width of the top, whose surface is at v = 48."""
+    """Draw a table: 100 units are the width of its top, whose surface is at v = 48."""
     wood = WOOD[style[0] % 3]
     for u in (-38, 38):
         pen.polygon([(u - 4, 0), (u + 4, 0), (u + 5, 42), (u - 5, 42)], shade(wood, 80))
@@ -130,7 +132,7 @@ def table(pen: Pen, style: list[int]) -> None:
 
 
 def boat(pen: Pen, style: list[int], kind: str = "row") -> None:
-    """100 units are the length; ``kind`` is row or sail; the gunwale is at v = 22."""
+    """Draw a boat: 100 units are its length; ``kind`` is row or sail; the gunwale is at v = 22."""
     color = BRIGHT[style[0] % 8]
     if kind == "sail":
         pen.limb([(0, 16), (0, 108)], 4, (126, 90, 62))
@@ -143,7 +145,7 @@ def boat(pen: Pen, style: list[int], kind: str = "row") -> None:
 
 
 def sun(pen: Pen, style: list[int]) -> None:
-    """100 units are the diameter without the rays."""
+    """Draw a sun: 100 units are its diameter without the rays."""
     for u, v in ((0, 76), (54, 54), (76, 0), (54, -54), (0, -76), (-54, -54), (-76, 0), (-54, 54)):
         pen.limb([(u * 3 // 4, v * 3 // 4), (u, v)], 11, (250, 168, 48), edge=False)
     pen.disc(0, 0, 50, (255, 212, 74))
@@ -156,7 +158,7 @@ def sun(pen: Pen, style: list[int]) -> None:
 
 
 def cloud(pen: Pen, style: list[int], dark: bool = False) -> None:
-    """100 units are the width."""
+    """Draw a cloud: 100 units are its width."""
     color = (150, 156, 184) if dark else WHITE
     low = shade(color, 86)
     bumps = ((-30, 14, 17), (-8, 26, 23), (18, 20, 19), (34, 12, 14))

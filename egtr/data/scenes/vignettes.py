@@ -1,6 +1,7 @@
 """The little stories of the front row: a rider, a laid table, a dog after its ball, a kick, a parasol.
 
-Each takes the middle ``x`` of its place, the row ``y`` of its ground and ``k``, the scale of figures in percent.
+Each function takes the middle ``x`` of its place, the row ``y`` of its ground and ``k``, the scale of figures in
+percent.
 """
 
 from __future__ import annotations

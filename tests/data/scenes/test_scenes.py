@@ -21,7 +21,7 @@ from egtr.data.scenes.relations import look_at, relate
 from egtr.data.scenes.scene import Scene
 from egtr.structures import EGTRError
 
-TOOL = Path(__file__).resolve().parents[2] / "tools/prepare_scenes.py"
+TOOL = Path(__file__).resolve().parents[3] / "tools/prepare_scenes.py"
 SIZES = (18, 3, 2)
 # Python 3.12 and newer warn of forks in processes with threads, which test runners have.
 forks = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
@@ -34,12 +34,6 @@ def inside(layer):
 
 def files(root):
     return {path.relative_to(root): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
-
-
-@pytest.fixture(scope="module")
-def drawn():
-    """Boxes, classes and relations of 300 training images."""
-    return [draw_scene(0, "train", index)[1:] for index in range(300)]
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +133,7 @@ def test_boxes_are_tight_around_what_is_seen():
             ys, xs = np.nonzero(np.isin(owner, family))
             assert sight.box == (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
             assert sight.visible == len(xs)
-        # Nothing was left out but what is hidden, cut off or tiny.
+        # Only hidden, cut or tiny figures were left out.
         for i in set(range(len(scene.figures))) - {scene.figures.index(s.figure) for s in sights}:
             family = [k for k, f in enumerate(scene.figures) if scene.figures[i] in (f, f.parent)]
             seen, drawn = np.isin(owner, family), np.logical_or.reduce([masks[k] for k in family])
@@ -186,9 +180,11 @@ def test_unknown_split():
 # --- statistics ---------------------------------------------------------------------------------------------
 
 
-def test_boxes_and_relations_are_well_formed(drawn):
-    for index, (boxes, classes, relations) in enumerate(drawn):
-        height, width = draw_scene(0, "train", index)[0].shape[:2] if index < 20 else (288, 288)
+def test_boxes_and_relations_are_well_formed():
+    # The last two have what is rare: a dog that chases a bird, an open car without a driver.
+    drawn = [draw_scene(0, "train", index) for index in (*range(100), 114, 264)]
+    for image, boxes, classes, relations in drawn:
+        height, width = image.shape[:2]
         assert 3 <= len(boxes) == len(classes) <= 13 and len(relations) >= 1
         assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= (width, height)).all()
         assert (boxes[:, 2:] - boxes[:, :2] >= 11).all()
@@ -198,11 +194,13 @@ def test_boxes_and_relations_are_well_formed(drawn):
         assert (predicates < len(SCENES_PREDICATES)).all()
         # One wording for a pair.
         assert len({frozenset(pair) for pair in relations[:, :2].tolist()}) == len(relations)
-    sides = np.concatenate([(boxes[:, 2:] - boxes[:, :2]).min(1) for boxes, _, _ in drawn])
+    sides = np.concatenate([(boxes[:, 2:] - boxes[:, :2]).min(1) for _, boxes, _, _ in drawn])
     assert (sides < 14).mean() < 0.01
 
 
-def test_long_tail_sparse_and_ambiguous(drawn):
+@pytest.mark.slow
+def test_long_tail_sparse_and_ambiguous():
+    drawn = [draw_scene(0, "train", index)[1:] for index in range(300)]
     predicates, classes, pairs = collections.Counter(), collections.Counter(), collections.defaultdict(set)
     for _, labels, relations in drawn:
         classes.update(SCENES_CLASSES[label] for label in labels)
@@ -254,7 +252,7 @@ def test_layout_on_disk(dataset):
 
 
 def test_reads_back_what_was_drawn(dataset):
-    """Through the reader of Visual Genome."""
+    """Through the reader of EGTR's JSON."""
     for split in SPLITS:
         annotations = read_egtr_json(str(dataset / f"{split}.json"), str(dataset / "images"))
         for index, record in enumerate(to_dataset_dicts(annotations)):
