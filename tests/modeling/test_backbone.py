@@ -4,7 +4,7 @@ from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from egtr.modeling import TimmBackbone
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 from tests.modeling.models import image, small_model
 
 
@@ -86,7 +86,7 @@ def test_a_model_that_puts_channels_last():
 
 
 def test_a_model_without_visible_stages_is_not_frozen_silently():
-    with pytest.raises(EGTRError, match="set it to 0"):
+    with pytest.raises(ConfigurationError, match="set it to 0"):
         TimmBackbone("mobilenetv3_small_050", out_indices=(2, 3), norm="BN", freeze_at=2)
 
 

@@ -1,6 +1,7 @@
 """Matching and losses on cases small enough to be worked out by hand, and against literal formulas."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from egtr.modeling import EGTROutput, HungarianMatcher, SetCriterion, Target
 from egtr.modeling.criterion import sigmoid_focal_loss
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 WEIGHTS = {"loss_ce": 2.0, "loss_bbox": 5.0, "loss_giou": 2.0, "loss_rel": 15.0, "loss_connectivity": 30.0}
 
@@ -253,17 +254,21 @@ def test_without_sampling_a_flood_of_easy_negatives_counts():
     assert relation_loss(k_neg=1, neg_sampling="none") == pytest.approx(relation_loss(k_neg=-1), rel=1e-6)
 
 
-def test_weights_of_suffixed_losses():
-    weighted = make_criterion().weighted({"loss_ce_0": torch.tensor(1.0), "loss_giou_enc": torch.tensor(1.0)})
-    assert {name: float(value) for name, value in weighted.items()} == {"loss_ce_0": 2.0, "loss_giou_enc": 2.0}
+def test_every_loss_has_a_weight():
+    """Earlier layers and proposals have the weights of the last layer; a task's name may end with a number."""
+    tasks = {"part_2": SimpleNamespace(weight=0.5)}
+    criterion = make_criterion(aux_layers=1, tasks=tasks)
+    names = ["loss_ce_0", "loss_giou_enc", "loss_rel", "loss_part_2"]
+    weighted = criterion.weighted({name: torch.tensor(1.0) for name in names})
+    assert {name: float(value) for name, value in weighted.items()} == dict(zip(names, (2, 2, 15, 0.5), strict=True))
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(EGTRError, match="NEG_SAMPLING is 'soft'"):
+    with pytest.raises(ConfigurationError, match="NEG_SAMPLING is 'soft'"):
         make_criterion(neg_sampling="soft")
-    with pytest.raises(EGTRError, match="REL_LOSS is 'hinge', choose one of bce"):
+    with pytest.raises(ConfigurationError, match="REL_LOSS is 'hinge', choose one of bce"):
         make_criterion(rel_loss="hinge")
-    with pytest.raises(EGTRError, match="NORMALIZER is 'batch', choose one of global, process"):
+    with pytest.raises(ConfigurationError, match="NORMALIZER is 'batch', choose one of global, process"):
         make_criterion(normalizer="batch")
-    with pytest.raises(EGTRError, match="SMOOTHING_ALPHA is 1.5"):
+    with pytest.raises(ConfigurationError, match="SMOOTHING_ALPHA is 1.5"):
         make_criterion(smoothing_alpha=1.5)

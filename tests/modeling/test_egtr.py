@@ -175,13 +175,15 @@ def test_a_relation_head_of_ones_own():
 
 
 def test_network_of_a_subclass_makes_the_predictions():
+    """All pairs, without pruning, come from ``network``."""
+
     class Undecided(EGTR):
         def network(self, images):
             output = super().network(images)
             output.relation_logits.zero_()
             return output
 
-    [result] = Undecided(small_cfg()).eval()([image()])
+    [result] = Undecided(small_cfg("MODEL.EGTR.RELATION.PRUNE_PAIRS", False)).eval()([image()])
     assert (result["scene_graph"].prediction.relation == 0.5).all()
 
 

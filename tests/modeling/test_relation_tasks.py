@@ -11,7 +11,7 @@ from egtr.modeling import Target
 from egtr.modeling.relation import BoxOffsetTask
 from egtr.modeling.relation.tasks import box_offsets, related_pairs
 from egtr.modeling.target import Match
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 from tests.modeling.models import image, small_model
 
 TASKS = "MODEL.EGTR.RELATION.TASKS"
@@ -118,7 +118,7 @@ def test_a_task_of_ones_own(tmp_path):
 
 
 def test_bad_names_are_refused():
-    with pytest.raises(EGTRError, match="TASKS: 'Offset' is not registered. Known: BoxOffsetTask"):
+    with pytest.raises(ConfigurationError, match="TASKS: 'Offset' is not registered. Known: BoxOffsetTask"):
         small_model(TASKS, ["Offset"])
-    with pytest.raises(EGTRError, match="two tasks are called 'box_offset'"):
+    with pytest.raises(ConfigurationError, match="two tasks are called 'box_offset'"):
         small_model(TASKS, ["BoxOffsetTask", "BoxOffsetTask"])

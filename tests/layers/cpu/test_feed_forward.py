@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from egtr.layers import feed_forward as module
+from egtr.layers.cpu import feed_forward as module
 from egtr.layers.feed_forward import feed_forward
 
 
