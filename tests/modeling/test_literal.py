@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from benchmarks.literal import make_literal
+from egtr.layers.cpu import feed_forward, row_sampling
 from tests.golden_cases import SMALL, GoldenCase
 from tests.modeling import test_golden as golden
 from tests.modeling.models import image, small_model
@@ -99,18 +100,20 @@ def test_best_triplets_are_the_model_s(model, inputs):
 
 
 @pytest.mark.parametrize("box_refine", [False, True], ids=["plain", "box_refine"])
-def test_gradients_are_the_model_s(box_refine):
+def test_gradients_are_the_model_s(box_refine, monkeypatch):
     """Every element, of all losses, with auxiliary ones and hard negatives fewer than there could be.
 
     In double precision, since in single a ReLU whose input rounding moves across zero changes a gradient by half a
     percent. What is left are position embeddings, which are of single precision in both: about 1e-6 of a parameter's
-    largest gradient. The images have 2,720 cells, more than the model's own gradients go through in one chunk.
+    largest gradient. The images have 340 cells, and a chunk of the model's own gradients has 100.
     """
+    for module in (feed_forward, row_sampling):
+        monkeypatch.setattr(module, "CHUNK", 100)
     few = ("MODEL.EGTR.LOSS.K_NEG", 3, "MODEL.EGTR.LOSS.K_NON", 3)
     model = random_model("MODEL.EGTR.AUX_LOSS", True, "MODEL.EGTR.WITH_BOX_REFINE", box_refine, *few).double().train()
     torch.manual_seed(2)
-    boxes = ((2, 2, 100, 125), (60, 45, 150, 150), (15, 28, 93, 120))
-    inputs = [image(*size, boxes=boxes) for size in ((256, 192), (180, 250))]
+    boxes = ((2, 2, 50, 62), (30, 22, 75, 75), (8, 14, 46, 60))
+    inputs = [image(*size, boxes=boxes) for size in ((128, 96), (90, 125))]
     images, targets = model.preprocess_image(inputs), model._targets(inputs)
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
     ours, literal = (

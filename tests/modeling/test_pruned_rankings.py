@@ -145,7 +145,7 @@ def test_rankings_are_those_of_all_pairs(monkeypatch):
     """Whatever the scores, to the last digit: the same products are ranked, and ties with the last one are kept."""
     shares = []
 
-    @settings(max_examples=120)
+    @settings(max_examples=80)
     @given(
         seed=st.integers(0, 10**6),
         num_queries=st.integers(10, 24),
@@ -157,7 +157,7 @@ def test_rankings_are_those_of_all_pairs(monkeypatch):
         monkeypatch.setattr(pruning, "_WORTH_WHILE", worth_while)
         pruned, whole = adversarial_records(seed, num_queries, max_rank, kinds)
         shares.append(pruned.pair_share)
-        for top_k in {1, (max_rank + 1) // 2, max_rank}:
+        for top_k in {1 + seed % max_rank, max_rank}:
             for object_score in OBJECT_SCORES:
                 for graph_constraint, per_pair in ((True, 1), (False, None)):
                     ours, wanted = (

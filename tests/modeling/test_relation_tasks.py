@@ -50,8 +50,10 @@ def test_no_relations_no_loss_but_a_gradient():
     losses["loss_box_offset"].backward()
 
 
-def test_the_task_is_learned():
-    model = small_model(TASKS, ["BoxOffsetTask"], "MODEL.EGTR.LOSS.BOX_OFFSET_WEIGHT", 3.0).train()
+def test_the_task_is_learned(tmp_path):
+    options = (TASKS, ["BoxOffsetTask"], "MODEL.EGTR.LOSS.BOX_OFFSET_WEIGHT", 3.0)
+    frozen = ("MODEL.EGTR.FREEZE_DETECTOR", True, "MODEL.EGTR.DETECTOR_CACHE", str(tmp_path))
+    model = small_model(*options, *frozen).train()
     inputs = [image()]
     unweighted, _ = model.losses(inputs)
     torch.testing.assert_close(model(inputs)["loss_box_offset"], 3 * unweighted["loss_box_offset"])
