@@ -32,7 +32,7 @@ def test_maps_are_named_after_their_stride():
 
 
 def test_every_norm_is_frozen_by_default():
-    # The stem's, two in each of eight blocks, and one in each of four downsample branches.
+    # One in the stem, two in each of eight blocks, and one in each of four downsample branches.
     backbone = make()
     assert norms(backbone, nn.BatchNorm2d) == set()
     assert len(norms(backbone, FrozenBatchNorm2d)) == 21
@@ -60,7 +60,7 @@ def test_leading_stages_are_not_trained(freeze_at, frozen):
 
 
 def test_a_frozen_norm_keeps_its_activation():
-    """timm merges norm and activation in some models; freezing must not lose the latter."""
+    """In some timm models the norm includes the activation, which freezing must keep."""
     torch.manual_seed(0)
     plain = TimmBackbone("mobilenetv3_small_050", out_indices=(2, 3), norm="BN", freeze_at=0).eval()
     frozen = TimmBackbone("mobilenetv3_small_050", out_indices=(2, 3), norm="FrozenBN", freeze_at=0).eval()

@@ -23,7 +23,7 @@ def test_shapes_and_what_is_handed_out():
 
 
 def test_by_products_are_the_projections_of_self_attention():
-    """With the same weights, torch's attention comes to the same result, and its weights follow from q and k."""
+    """With the same weights, torch's attention gives the same result, and its weights follow from q and k."""
     torch.manual_seed(0)
     transformer = small_model(*DETR).eval().transformer
     layer = transformer.decoder[0].self_attn

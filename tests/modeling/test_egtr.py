@@ -25,7 +25,7 @@ def test_inference_returns_instances_and_a_graph():
         assert (instances.scores.diff() <= 0).all()
         prediction = graph.prediction
         assert prediction.relation.shape == (36, 4) and prediction.pairs.shape == (36, 2)
-        # `query_index` leads from a detection to its query
+        # `query_index` is the query of each detection.
         np.testing.assert_allclose(
             instances.pred_boxes.tensor.numpy(), prediction.boxes[instances.query_index.numpy()], rtol=1e-5
         )
@@ -48,7 +48,7 @@ def test_a_graph_triplet_scores_what_the_dense_tensors_say():
 
 
 def test_padding_changes_nothing_for_the_largest_image_and_little_else():
-    """An image alone and beside a larger one in a batch: the same answer up to the borders of convolutions."""
+    """By itself and in a batch with a smaller image, the largest image gets the same output."""
     model = small_model().eval()
     small, large = image(48, 64), image(64, 96)
     with torch.no_grad():
@@ -141,7 +141,7 @@ def test_detector_options_train(options):
 
 
 def test_bfloat16_autocast_keeps_positions_and_losses_exact():
-    """Boxes and losses are computed in float32; only features lose digits, which moves losses by little."""
+    """Boxes and losses are computed in float32; only features are rounded, which changes losses a little."""
     torch.manual_seed(0)
     model, inputs = small_model("MODEL.EGTR.BACKBONE.NORM", "BN").train(), [image(), image()]
     exact = model.losses(inputs)[0]
@@ -157,7 +157,7 @@ def test_bfloat16_autocast_keeps_positions_and_losses_exact():
 
 
 def test_a_relation_head_of_ones_own():
-    """Swapped by name, trained and used, with nothing of the library changed."""
+    """A head is chosen by its name, trained and used, without a change to the library."""
 
     @RELATION_HEAD_REGISTRY.register()
     class BilinearOfDense(nn.Module):
@@ -175,7 +175,7 @@ def test_a_relation_head_of_ones_own():
 
 
 def test_network_of_a_subclass_makes_the_predictions():
-    """All pairs, without pruning, come from ``network``."""
+    """Without pruning, the relations of all pairs come from ``network``."""
 
     class Undecided(EGTR):
         def network(self, images):

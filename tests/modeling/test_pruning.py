@@ -1,4 +1,4 @@
-"""Pruned inference ranks, and is scored, as if the relations of all pairs were there."""
+"""Pruned inference gives the rankings and metrics of all pairs."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from tests.modeling.models import image, small_model
 
 
 def scores_of(kind, rng, *shape):
-    """Probabilities of different temper, float32."""
+    """Draw float32 probabilities of a certain character."""
     if kind == "random":
         return rng.random(shape, dtype=np.float32) ** 4
     if kind == "equal":
@@ -126,7 +126,7 @@ def test_scores_that_are_no_numbers_are_left_to_rankings(bad):
 
 
 def sharp_model(*options):
-    """40 queries and 1,600 pairs, few of which are promising: the weights of the relation part are large."""
+    """40 queries and 1,600 pairs; few are promising, since the weights of the relation part are large."""
     model = small_model("MODEL.EGTR.NUM_QUERIES", 40, *options).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -143,7 +143,7 @@ def predict(model, inputs):
 
 
 def predict_dense(model, inputs):
-    """The same without pruning."""
+    """Predict without pruning."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model, "prune_pairs", False)
         return predict(model, inputs)
@@ -170,7 +170,7 @@ OPTIONS = [
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(map(str, options[-1:])))
 def test_the_model_ranks_as_if_all_pairs_were_there(options, monkeypatch):
-    """A batch of images of different sizes; every ranking agrees in score and, but for near ties, in triplets."""
+    """In a batch of different sizes every ranking agrees in its scores and, except for near ties, in its triplets."""
     monkeypatch.setattr(pruning, "_WORTH_WHILE", 1.0)
     model, inputs = sharp_model(*options), images()
     pruned, dense = predict(model, inputs), predict_dense(model, inputs)
@@ -182,7 +182,7 @@ def test_the_model_ranks_as_if_all_pairs_were_there(options, monkeypatch):
             for score in ("softmax", "sigmoid"):
                 a, b = (rank_triplets(g.prediction, 100, constraint, score) for g in (ours, whole))
                 np.testing.assert_allclose(a.scores, b.scores, rtol=1e-4, atol=1e-6)
-                # Positions whose neighbours score alike may trade places.
+                # Neighbours with nearly equal scores may trade places.
                 gaps = np.abs(np.diff(b.scores, prepend=2, append=-1))
                 distinct = (gaps[:-1] > 1e-5) & (gaps[1:] > 1e-5)
                 distinct[-1] = False
@@ -192,26 +192,26 @@ def test_the_model_ranks_as_if_all_pairs_were_there(options, monkeypatch):
 
 
 def test_every_metric_of_every_protocol_is_the_same(monkeypatch):
-    """Annotations are the model's own best triplets and some that it would not give."""
+    """The annotations are the model's own best triplets and some others."""
     monkeypatch.setattr(pruning, "_WORTH_WHILE", 1.0)
     model, inputs = sharp_model(), images()
     pruned, dense = predict(model, inputs), predict_dense(model, inputs)
     truths = []
     for index, graph in enumerate(dense):
-        # Queries see nearly the same: of those at one place and of one class one is an object.
+        # Several queries see the same object: one of them per place and class becomes an annotation.
         chosen = np.unique(graph.triplets[::9, :2])
         triplets = [[np.searchsorted(chosen, s), np.searchsorted(chosen, o), p] for s, o, p in graph.triplets[::9]]
         triplets += [[1, 0, 3], [0, 2, 1]]
         truths.append(GroundTruth(graph.boxes[chosen], graph.classes[chosen], triplets, index))
     assert any(graph.prediction.pair_share < 0.7 for graph in pruned)
-    # Some of the annotated triplets are new to a training set that has one of each class with itself.
+    # Some annotated triplets are missing from the training set, which has one triplet of each class with itself.
     training = TripletCounts([[c, c, 0] for c in range(5)], [9, 4, 3, 2, 1], num_classes=5, num_predicates=4)
     records = [[graph.prediction for graph in graphs] for graphs in (dense, pruned)]
     assert_scored_alike(*records, truths, (20, 50, 100), training)
 
 
 def test_in_bfloat16(monkeypatch):
-    """Under autocast, half of the digits: scores agree as far as these go."""
+    """Under autocast, scores agree in the digits that bfloat16 has."""
     monkeypatch.setattr(pruning, "_WORTH_WHILE", 1.0)
     model, inputs = sharp_model(), images(1)
     with torch.autocast("cpu", torch.bfloat16):

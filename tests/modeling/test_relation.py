@@ -1,4 +1,4 @@
-"""Factorised pair features against the literal tensor of the paper, and the frequency bias by hand."""
+"""Factorised pair features, compared with the literal tensor of the paper, and the frequency bias by hand."""
 
 import math
 
@@ -90,7 +90,7 @@ def test_chosen_pairs_equal_their_rows_of_all_pairs(name, with_gate):
 
 
 def test_a_pair_function_that_changes_another_one_is_asked_itself():
-    """Doubling what ConcatPairs says must not get lost in the fast ways of ConcatPairs."""
+    """The fast ways of ConcatPairs must not bypass a subclass that doubles its result."""
 
     class Doubled(ConcatPairs):
         def linear(self, layer):

@@ -1,4 +1,4 @@
-"""Auxiliary tasks on pairs: offsets worked out by hand, a user's own task, and inference without any of it."""
+"""Auxiliary tasks on pairs: offsets computed by hand, a user's own task, and inference without tasks."""
 
 import math
 import textwrap
@@ -35,7 +35,7 @@ def test_related_pairs_are_those_of_matched_objects_each_once():
 
 
 def test_loss_by_hand():
-    """One related pair; what is predicted is 0, the offsets are (1, -0.5, ln 2, -ln 2), none beyond 1 in size."""
+    """One related pair: the prediction is 0, the offsets are (1, -0.5, ln 2, -ln 2), none larger than 1."""
     boxes = torch.tensor([[0.4, 0.5, 0.2, 0.4], [0.6, 0.3, 0.4, 0.2]])
     target = Target(torch.zeros(2, dtype=torch.int64), boxes, torch.tensor([[0, 1, 0]]))
     match = Match(torch.tensor([0, 1]), torch.tensor([0, 1]), torch.zeros(2))

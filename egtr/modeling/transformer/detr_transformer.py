@@ -165,6 +165,6 @@ class DETRTransformer(nn.Module):
             out.keys.append(keys)
             if self.aux_loss or layer is self.decoder[-1]:
                 out.logits.append(self.class_head(hidden))
-                # In full precision whatever autocast says: bfloat16 knows only some 256 positions across an image.
+                # Boxes stay in full precision even under autocast: bfloat16 has only about 256 positions per image.
                 out.pred_boxes.append(self.box_head(hidden).float().sigmoid())
         return out

@@ -24,7 +24,7 @@ NAMES = ["gather", "embedding_bag"]
 
 
 def random_inputs(shapes=SHAPES, batch=2, queries=3, heads=2, dim=3, points=2, seed=0, dtype=torch.float64):
-    """Values, locations in -0.4..1.4 and weights; all points lie on nobody's border, with probability one."""
+    """Draw values, locations in -0.4..1.4 and weights. With probability one no point lies on a border."""
     generator = torch.Generator().manual_seed(seed)
     cells = sum(h * w for h, w in shapes)
     value = torch.randn(batch, cells, heads, dim, generator=generator, dtype=dtype)
@@ -68,8 +68,8 @@ def test_equals_grid_sample_in_a_batch(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_equals_grid_sample_on_centres_and_borders(name):
-    """Every multiple of 1/16 from -0.5 to 1.5. Sides are powers of two, so that all of this is exact; the gradient
-    in a kink is that from the right for both."""
+    """Every multiple of 1/16 from -0.5 to 1.5. Sides are powers of two, so that all numbers are exact. At a kink both
+    gradients are those from the right."""
     shapes = [(4, 2), (1, 8), (1, 1)]
     side = torch.arange(-8, 25, dtype=torch.float64) / 16
     grid = torch.stack(torch.meshgrid(side, side, indexing="xy"), dim=-1).view(1, -1, 1, 1, 1, 2)
@@ -89,7 +89,7 @@ def test_gradcheck(name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("chunk", [1, 4, 7])
 def test_chunks_change_nothing(name, chunk, monkeypatch):
-    """Fewer than the heads, two queries, three and a half; as queries: one, four of five, all."""
+    """Chunks of less than the heads, of two queries, of three and a half; in queries: one, four of five, all."""
     monkeypatch.setattr(row_sampling, "CHUNK", chunk)
     monkeypatch.setattr(row_sampling, "QUERIES", chunk)
     assert_same(name, SHAPES, *random_inputs(queries=5))
@@ -98,7 +98,7 @@ def test_chunks_change_nothing(name, chunk, monkeypatch):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("training", [False, True])
 def test_sums_may_be_changed_in_place(name, training):
-    """As those of grid_sample: a dropout or an addition behind may be in place."""
+    """An operation after the sampling may be in place, as after grid_sample."""
     value, locations, weights = random_inputs()
     value.requires_grad_(training)
     sums = multi_scale_deformable_attention(value, SHAPES, locations, weights, name)
@@ -113,7 +113,7 @@ def test_no_images(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_only_what_needs_a_gradient_gets_one(name):
-    """A frozen value, as when the backbone is cached: the others' gradients are as ever."""
+    """If the value is frozen, the other gradients stay the same."""
     value, locations, weights = random_inputs()
     _, _, *expected = output_and_gradients(name, SHAPES, value, locations, weights)
     locations.requires_grad_()
@@ -138,7 +138,7 @@ def test_no_queries(name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, 1e30, -1e30])
 def test_positions_that_are_no_positions(name, odd):
-    """A run that diverges ends with an error about its loss, not with a read out of bounds; others stay right."""
+    """NaN of a diverging run causes no read out of bounds, and other queries stay right."""
     inputs = random_inputs(dtype=torch.float32)
     expected = output_and_gradients(name, SHAPES, *inputs)[0]
     inputs[1][0, 0] = odd
@@ -160,7 +160,7 @@ def test_second_derivatives_are_refused(name):
 @pytest.mark.parametrize("name", [*NAMES, "grid_sample"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_sums_are_exact_whatever_the_values_are(name, dtype):
-    """Values in half precision, as autocast makes them, are read exactly; the result has the positions' type."""
+    """Values in half precision, as under autocast, are read exactly; the result has the type of the positions."""
     value, locations, weights = random_inputs()
     value = value.to(dtype)
     expected = multi_scale_deformable_attention(value.double(), SHAPES, locations, weights, "grid_sample")
@@ -180,7 +180,7 @@ def test_backward_under_autocast_is_exact(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_inference_mode_before_training(name):
-    """What inference keeps of a size must be of use to a training step of the same size."""
+    """Training must be able to use the tables that inference keeps for images of a size."""
     bilinear_rows._level_table.cache_clear()
     spatial_shapes._level_sizes.cache_clear()
     attention = MultiScaleDeformableAttention(
