@@ -49,7 +49,7 @@ class LiteralEGTR(nn.Module):
         return self.criterion(self.unadjusted(self.preprocess_image(inputs)), self.targets(inputs))
 
     def forward(self, inputs: list[dict]) -> dict[str, Tensor] | list[tuple[Tensor, Tensor]]:
-        """Return weighted losses in training mode; in evaluation mode the best triplets (:func:`rank`) of each image."""
+        """Return weighted losses in training mode, in evaluation mode the best triplets (:func:`rank`) by image."""
         if self.training:
             return self.criterion.weighted(self.losses(inputs)[0])
         with torch.no_grad():
