@@ -1,8 +1,5 @@
 """The last step of inference: from dense tensors to detections, and to the record that graphs are ranked from."""
 
-from typing import Any
-
-import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
@@ -53,7 +50,7 @@ def build_prediction(output: EGTROutput, index: int, image_size: tuple[int, int]
         image_size: (height, width) of the image that boxes are scaled to.
     """
     if output.relation_logits is None:
-        return _record(output, index, image_size)
+        return _record(output, index, image_size, all_pairs(0), torch.zeros(0), torch.zeros(0, 0))
     return _dense_record(output, index, image_size, output.relation_logits[index])
 
 
@@ -91,36 +88,20 @@ def build_pruned_prediction(
         relation_logits = part.frequency_bias.adjust(part.relation_logits(pairs, output.logits[index : index + 1]))
         return _dense_record(output, index, image_size, relation_logits[0])
     rows, relation = found
-    return _record(
-        output,
-        index,
-        image_size,
-        pairs=all_pairs(num_queries)[rows.numpy()],
-        connectivity=connectivity[rows].numpy(),
-        relation=relation.numpy(),
-        max_rank=max_rank,
-    )
+    rankable = all_pairs(num_queries)[rows.numpy()], connectivity[rows], relation
+    return _record(output, index, image_size, *rankable, max_rank)
 
 
 def _dense_record(output: EGTROutput, index: int, image_size: tuple[int, int], relation_logits: Tensor) -> Prediction:
-    return _record(
-        output,
-        index,
-        image_size,
-        pairs=all_pairs(len(relation_logits)),
-        connectivity=_connectivity(output, index).numpy(),
-        relation=_host(relation_logits.float().sigmoid().flatten(0, 1)).numpy(),
-    )
+    relation = relation_logits.float().sigmoid().flatten(0, 1)
+    everything = all_pairs(len(relation_logits)), _connectivity(output, index), relation
+    return _record(output, index, image_size, *everything)
 
 
-def _record(output: EGTROutput, index: int, image_size: tuple[int, int], **relations: Any) -> Prediction:
-    none = {"pairs": all_pairs(0), "connectivity": np.zeros(0), "relation": np.zeros((0, 0))}
-    return Prediction(
-        logits=_host(output.logits[index]).numpy(),
-        boxes=_host(scale_boxes(output.pred_boxes[index], *image_size)).numpy(),
-        image_size=image_size,
-        **(none | relations),
-    )
+def _record(output, index, image_size, pairs, connectivity, relation, max_rank=None) -> Prediction:
+    logits, boxes = output.logits[index], scale_boxes(output.pred_boxes[index], *image_size)
+    numbers = (_host(tensor).numpy() for tensor in (connectivity, relation))
+    return Prediction(_host(logits).numpy(), _host(boxes).numpy(), pairs, *numbers, image_size, max_rank)
 
 
 def _connectivity(output: EGTROutput, index: int) -> Tensor:

@@ -61,7 +61,7 @@ def test_matching_is_the_best_assignment_even_with_more_objects_than_queries():
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_is_matched_last_and_makes_no_error(value):
-    """Query 0 fits the object, but its box is not finite. Of two such queries one is matched, which its cost shows."""
+    """Query 0 fits the object, but its box is not finite. Of two such queries one is matched, as its cost shows."""
     boxes = torch.tensor([[0.5, 0.5, 0.2, value], [0.1, 0.1, 0.1, 0.1]])
     target = make_target([0], [[0.5, 0.5, 0.2, 0.2]])
     match = HungarianMatcher()(torch.zeros(1, 2, 1), boxes[None], [target])[0]
