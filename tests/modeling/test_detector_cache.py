@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 
-from egtr import EGTRError
+from egtr.structures import ConfigurationError
 from tests.modeling.models import image, small_model
 
 FROZEN = ("MODEL.EGTR.FREEZE_DETECTOR", True)
@@ -127,5 +127,5 @@ def test_a_damaged_file_runs_no_code_and_is_made_again(models, tmp_path, caplog,
 
 @pytest.mark.parametrize("options", [(), (*FROZEN, "MODEL.EGTR.AUX_LOSS", True)])
 def test_needs_a_detector_that_does_not_change(options):
-    with pytest.raises(EGTRError, match="DETECTOR_CACHE.*FREEZE_DETECTOR True and AUX_LOSS False"):
+    with pytest.raises(ConfigurationError, match="DETECTOR_CACHE.*FREEZE_DETECTOR True and AUX_LOSS False"):
         small_model(*options, "MODEL.EGTR.DETECTOR_CACHE", "anywhere")

@@ -7,8 +7,9 @@ from detectron2.engine import DefaultPredictor
 from detectron2.utils.events import EventStorage
 from torch import nn
 
-from egtr import RELATION_HEAD_REGISTRY, EGTRError
+from egtr import RELATION_HEAD_REGISTRY
 from egtr.modeling import EGTR
+from egtr.structures import ConfigurationError
 from tests.modeling.models import image, small_cfg, small_model
 
 
@@ -210,5 +211,5 @@ def test_default_predictor_takes_a_bgr_array(tmp_path):
     (("MODEL.EGTR.FREEZE_DETECTOR", True, "MODEL.EGTR.RELATION.ENABLED", False), "leaves nothing to train"),
 ])  # fmt: skip
 def test_contradictions_are_named(options, message):
-    with pytest.raises(EGTRError, match=message):
+    with pytest.raises(ConfigurationError, match=message):
         small_model(*options)

@@ -11,7 +11,7 @@ from egtr.layers import MultiScaleDeformableAttention
 from egtr.modeling import RELATION_HEAD_REGISTRY
 from egtr.modeling.explain import attention_weights, explain_triplets, source_names
 from egtr.modeling.relation import MLPRelationHead
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError, PredictionError
 from tests.modeling.models import image, small_model
 
 RELATION = "MODEL.EGTR.RELATION"
@@ -215,7 +215,7 @@ def test_names():
 
 @pytest.mark.parametrize("triplet", [(6, 0, 0), (0, -1, 0), (0, 1, 4)])
 def test_a_triplet_that_is_none(triplet):
-    with pytest.raises(EGTRError, match="the model has 6 queries and 4 predicates"):
+    with pytest.raises(PredictionError, match="the model has 6 queries and 4 predicates"):
         explain_triplets(make_model(), image(), [(0, 1, 0), triplet])
 
 
@@ -224,5 +224,5 @@ def test_no_triplets():
 
 
 def test_a_detector_alone():
-    with pytest.raises(EGTRError, match="none can be explained"):
+    with pytest.raises(ConfigurationError, match="none can be explained"):
         explain_triplets(small_model(f"{RELATION}.ENABLED", False), image(), TRIPLETS)
