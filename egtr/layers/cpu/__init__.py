@@ -9,13 +9,16 @@ Everything here computes what plain PyTorch computes elsewhere in the library, e
 
 The switch works as ``torch.backends.cudnn.enabled`` does. It is on by default, and takes effect with the next call::
 
-    egtr.layers.cpu.enabled = False      # for the whole process
+    from egtr.layers import cpu
 
-    with egtr.layers.cpu.disabled():     # for a block
+    cpu.enabled = False      # for the whole process
+
+    with cpu.disabled():     # for a block
         model(inputs)
 
 With the switch off, and on all other devices, the plain code runs. An implementation of deformable attention that a
-configuration names (anything but "auto") stays as named. Norm folding is not part of this: it helps every device.
+configuration names (anything but "auto") stays as named. Folded norms (:mod:`egtr.layers.norm_folding`) are not part
+of this: they save time on every device.
 """
 
 from collections.abc import Iterator
