@@ -28,7 +28,8 @@ VERBS = frozenset(
     Hash Hide Hold Hurt Identify Ignore Import Include Index Infer Initialise Initialize Insert Inspect Install
     Interpolate Invert Iterate Join Judge Keep Kill Label Launch Lay Lead Leave Let Limit Link List Listen Load
     Locate Lock Log Look Lower Make Map Mark Mask Match Measure Merge Mirror Move Multiply Name Normalise Normalize
-    Note Number Offer Open Order Pack Pad Paint Parse Pass Patch Perform Permute Pick Place Plan Plot Poll Pool
+    Note
+    Number Offer Open Order Pack Pad Paint Parse Pass Patch Perform Permute Pick Place Plan Plot Poll Pool
     Position Post Predict Prepare Print Process Produce Project Provide Prune Publish Put Queue Quote Raise Rank
     Read Rebuild Receive Recompute Record Reduce Refresh Refuse Register Relate Release Reload Remember Remove
     Rename Render Reopen Repeat Replace Reply Report Request Require Rescale Reserve Reset Reshape Resize

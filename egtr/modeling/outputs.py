@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # whose tasks read Target
     from .relation.pair_features import PairFeatures
 
 
