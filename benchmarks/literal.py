@@ -1,9 +1,9 @@
 """EGTR's network written down formula by formula, with nothing skipped or rearranged.
 
-It is what the model is compared with: for equality in tests, for speed in ``benchmarks/command_line.py``. Deformable
-attention reads its points by ``grid_sample``, batch norms are written out, all decoder layers have their heads
-evaluated, and pair features exist as one dense tensor for all pairs and sources. Around the network, preprocessing,
-matching and losses are the model's own, which tests elsewhere hold against recorded values and hand-made ones.
+The model is compared with it: for equality in tests, for speed in ``benchmarks/command_line.py``. Deformable
+attention reads its points by ``grid_sample``, batch norms are written out, the heads of all decoder layers are
+evaluated, and pair features exist as one dense tensor for all pairs and sources. Preprocessing, matching and losses
+are the model's own; other tests compare them with recorded and hand-computed values.
 """
 
 import math
@@ -17,10 +17,10 @@ from egtr.modeling import EGTR, EGTROutput
 
 
 def make_literal(model: EGTR) -> "LiteralEGTR":
-    """A module with the very parameters of ``model`` that computes what the model does, the long way.
+    """Make a module that computes what ``model`` does, formula by formula, with the same parameters.
 
-    ``model`` has a timm ResNet, the deformable transformer and the heads that come with the library, and its relation
-    part has no auxiliary tasks. Parameters and buffers are shared, so their names and gradients are the model's.
+    ``model`` must have a timm ResNet, the deformable transformer and heads of the library, and no auxiliary tasks.
+    Parameters and buffers are shared, so their names and gradients are the model's.
     """
     return LiteralEGTR(model)
 
@@ -37,7 +37,7 @@ class LiteralEGTR(nn.Module):
         self.train(model.training)
 
     def network(self, images: ImageList) -> EGTROutput:
-        """Dense output, with logit adjustment in evaluation mode."""
+        """Compute the dense output, with logit adjustment in evaluation mode."""
         output = self.unadjusted(images)
         if not self.training and self.relation is not None and self.relation.frequency_bias.tau:
             bias = self.relation.frequency_bias
@@ -45,11 +45,11 @@ class LiteralEGTR(nn.Module):
         return output
 
     def losses(self, inputs: list[dict]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Unweighted losses and logged quantities."""
+        """Compute unweighted losses and logged quantities."""
         return self.criterion(self.unadjusted(self.preprocess_image(inputs)), self.targets(inputs))
 
     def forward(self, inputs: list[dict]) -> dict[str, Tensor] | list[tuple[Tensor, Tensor]]:
-        """Weighted losses in training mode; in evaluation mode the best triplets of each image (:func:`rank`)."""
+        """Return weighted losses in training mode, in evaluation mode the best triplets (:func:`rank`) by image."""
         if self.training:
             return self.criterion.weighted(self.losses(inputs)[0])
         with torch.no_grad():
@@ -57,7 +57,7 @@ class LiteralEGTR(nn.Module):
             return [rank(output, index, self.triplets_per_image, self.object_score) for index in range(len(inputs))]
 
     def unadjusted(self, images: ImageList) -> EGTROutput:
-        """Dense output before logit adjustment."""
+        """Compute the dense output before logit adjustment."""
         pixels = images.tensor
         valid = torch.zeros(len(pixels), *pixels.shape[-2:], dtype=torch.bool, device=pixels.device)
         for image, (height, width) in enumerate(images.image_sizes):
@@ -79,7 +79,7 @@ class LiteralEGTR(nn.Module):
             predicate_frequency=None if bias is None else bias.predicate_frequency,
         )
 
-    # The parts, which the benchmark times.
+    # The benchmark measures the time of each of these parts.
 
     def extract(self, pixels: Tensor) -> list[Tensor]:
         return resnet(self.backbone.model, pixels)
@@ -102,7 +102,7 @@ class LiteralEGTR(nn.Module):
 
 
 def resnet(model: nn.Module, x: Tensor) -> list[Tensor]:
-    """(B, 3, H, W) to the maps of a timm ResNet's chosen stages, finest first."""
+    """Map (B, 3, H, W) to the feature maps of a timm ResNet's chosen stages, finest first."""
     x = F.relu(norm(model.bn1, sequence(model.conv1, x)))
     x = model.maxpool(x)
     maps = []
@@ -118,7 +118,7 @@ def resnet(model: nn.Module, x: Tensor) -> list[Tensor]:
 
 
 def residual_block(block: nn.Module, x: Tensor) -> Tensor:
-    """Basic block or bottleneck: convolutions and norms with ReLU between; the shortcut comes before the last."""
+    """Apply a basic block or bottleneck: convolutions and norms with ReLU between; the shortcut before the last."""
     shortcut = x if block.downsample is None else sequence(block.downsample, x)
     x = norm(block.bn1, convolve(block.conv1, x))
     x = norm(block.bn2, convolve(block.conv2, F.relu(x)))
@@ -128,7 +128,7 @@ def residual_block(block: nn.Module, x: Tensor) -> Tensor:
 
 
 def sequence(modules: nn.Module, x: Tensor) -> Tensor:
-    """Convolutions, poolings and norms one after the other."""
+    """Apply convolutions, poolings and norms one after the other."""
     for module in modules if isinstance(modules, nn.Sequential) else [modules]:
         if isinstance(module, nn.Conv2d):
             x = convolve(module, x)
@@ -138,12 +138,12 @@ def sequence(modules: nn.Module, x: Tensor) -> Tensor:
 
 
 def convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """The convolution alone: called by itself, the model's does the work of the norm behind it, too."""
+    """Apply only the convolution; the model's own convolution also does the work of the norm after it."""
     return F.conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
 
 
 def norm(layer: nn.Module, x: Tensor) -> Tensor:
-    """Frozen batch norm: (x - mean) / sqrt(variance + eps) * weight + bias, per channel. An ordinary one as it is."""
+    """Apply batch norm. If it is frozen: (x - mean) / sqrt(variance + eps) * weight + bias, per channel."""
     if isinstance(layer, nn.BatchNorm2d):
         return nn.BatchNorm2d.forward(layer, x)
     per_channel = [v.view(1, -1, 1, 1) for v in (layer.running_mean, layer.running_var, layer.weight, layer.bias)]
@@ -156,15 +156,16 @@ def norm(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 def encode(t: nn.Module, maps: list[Tensor], valid: Tensor) -> dict:
-    """Input projections and encoder of transformer ``t``.
+    """Run the input projections and the encoder of transformer ``t``.
 
     Args:
-        maps: the backbone's, finest first.
-        valid: (B, H, W) bool, True where an image is.
+        t: the transformer.
+        maps: the backbone's maps, finest first.
+        valid: (B, H, W) bool, True inside images.
 
     Returns:
-        What :func:`decode` takes: "memory" (B, S, d), "masks", valid cells of each level (B, H_l, W_l), and "ratios"
-        (B, levels, 2), the valid share of each level's width and height.
+        The arguments of :func:`decode`: "memory" (B, S, d), "masks", valid cells of each level (B, H_l, W_l), and
+        "ratios" (B, levels, 2), the valid share of each level's width and height.
     """
     levels = []
     for index, project in enumerate(t.input_proj):
@@ -188,7 +189,7 @@ def encode(t: nn.Module, maps: list[Tensor], valid: Tensor) -> dict:
 
 
 def decode(t: nn.Module, memory: Tensor, masks: list[Tensor], ratios: Tensor) -> dict:
-    """Decoder and heads of transformer ``t``.
+    """Run the decoder and the heads of transformer ``t``.
 
     Returns:
         "logits", "boxes", "hidden_states", "queries" and "keys", lists over the layers; "proposals", (logits, boxes)
@@ -221,7 +222,7 @@ def decode(t: nn.Module, memory: Tensor, masks: list[Tensor], ratios: Tensor) ->
 
 
 def two_stage(t: nn.Module, memory: Tensor, masks: list[Tensor], padding: Tensor) -> tuple:
-    """The N best cells as queries: content (B, N, d), position (B, N, d), reference (B, N, 4), and all proposals."""
+    """Make queries of the N best cells: content (B, N, d), position (B, N, d), reference (B, N, 4); all proposals."""
     sides = [torch.full_like(m.flatten(1).float(), 0.05 * 2.0**level) for level, m in enumerate(masks)]
     side = torch.cat(sides, dim=1)[..., None]
     boxes = torch.cat([cell_centres(masks), side, side], dim=-1)
@@ -237,14 +238,14 @@ def two_stage(t: nn.Module, memory: Tensor, masks: list[Tensor], padding: Tensor
 
 
 def sine(angles: Tensor, width: int) -> Tensor:
-    """(...) to (..., width): sine and cosine in turn, temperature 10,000."""
+    """Map (...) to (..., width): sine and cosine in turn, temperature 10,000."""
     wavelengths = 10000.0 ** (torch.arange(0, width, 2, dtype=torch.float32) / width)
     angles = angles[..., None] / wavelengths.to(angles.device)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
 
 
 def sine_embedding(mask: Tensor, width: int) -> Tensor:
-    """(B, H, W) bool to (B, H, W, width), y before x."""
+    """Embed the positions of valid cells, (B, H, W) bool to (B, H, W, width), y before x."""
     y, x = mask.float().cumsum(1), mask.float().cumsum(2)
     y = (y - 0.5) / (y[:, -1:] + 1e-6) * 2 * math.pi
     x = (x - 0.5) / (x[:, :, -1:] + 1e-6) * 2 * math.pi
@@ -252,7 +253,7 @@ def sine_embedding(mask: Tensor, width: int) -> Tensor:
 
 
 def cell_centres(masks: list[Tensor]) -> Tensor:
-    """(B, S, 2): x and y of each cell's centre as shares of the valid part of its level."""
+    """Compute x and y of each cell's centre as shares of the valid part of its level, (B, S, 2)."""
     centres = []
     for mask in masks:
         _, height, width = mask.shape
@@ -266,14 +267,15 @@ def cell_centres(masks: list[Tensor]) -> Tensor:
 def deformable_attention(
     attention: nn.Module, query: Tensor, value: Tensor, reference: Tensor, shapes: list, padding: Tensor
 ) -> Tensor:
-    """Multi-scale deformable attention, (B, Q, d).
+    """Attend by multi-scale deformable attention, (B, Q, d).
 
     Args:
+        attention: the module with the parameters.
         query: (B, Q, d), position added.
         value: (B, S, d).
-        reference: (B, Q, levels, 2 or 4), already times the valid ratios.
+        reference: (B, Q, levels, 2 or 4), already multiplied by the valid ratios.
         shapes: (height, width) of each level.
-        padding: (B, S) bool, True where no image is.
+        padding: (B, S) bool, True outside images.
     """
     batch, queries, width = query.shape
     heads, points = attention.num_heads, attention.num_points
@@ -298,7 +300,7 @@ def deformable_attention(
 
 
 def self_attention(attention: nn.Module, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """softmax(q k / sqrt(d_head)) v; also the queries (unscaled) and keys, (B, N, d)."""
+    """Compute softmax(q k / sqrt(d_head)) v; also return the queries (not scaled) and keys, (B, N, d)."""
     queries, keys, values = attention.q_proj(x + position), attention.k_proj(x + position), attention.v_proj(x)
     q, k, v = (y.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for y in (queries, keys, values))
     weights = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(-1)
@@ -320,7 +322,7 @@ def perceptron(mlp: nn.Module, x: Tensor) -> Tensor:
 
 
 def move(reference: Tensor, delta: Tensor) -> Tensor:
-    """sigmoid(delta + inverse_sigmoid(reference)); a point of 2 coordinates moves x and y alone."""
+    """Compute sigmoid(delta + inverse_sigmoid(reference)); a reference of 2 coordinates moves only x and y."""
     anchor = (reference.clamp(min=1e-5) / (1 - reference).clamp(min=1e-5)).log()
     return (delta + F.pad(anchor, (0, 4 - reference.shape[-1]))).sigmoid()
 
@@ -329,7 +331,7 @@ def move(reference: Tensor, delta: Tensor) -> Tensor:
 
 
 def pair_features(source: nn.Module, queries: list[Tensor], keys: list[Tensor], hidden: Tensor) -> tuple:
-    """R (B, N, N, D), subject first, and the gates (B, K, N, N) or None."""
+    """Compute R (B, N, N, D), subject first, and the gates (B, K, N, N) or None."""
     subjects = [project(queries[layer]) for project, layer in zip(source.query_proj, source.layers, strict=True)]
     objects = [project(keys[layer]) for project, layer in zip(source.key_proj, source.layers, strict=True)]
     if source.last_hidden_state:
@@ -351,9 +353,10 @@ def pair_features(source: nn.Module, queries: list[Tensor], keys: list[Tensor], 
 
 
 def relate(part: nn.Module, queries: list[Tensor], keys: list[Tensor], hidden: Tensor, logits: Tensor) -> dict:
-    """Relation logits with frequency bias (B, N, N, R), connectivity logits (B, N, N) and gates (B, K, N, N).
+    """Compute relation logits with frequency bias (B, N, N, R), connectivity logits (B, N, N), gates (B, K, N, N).
 
     Args:
+        part: the relation part with the parameters.
         queries, keys: for each decoder layer (B, N, d).
         hidden: (B, N, d), last hidden state.
         logits: (B, N, C), class logits.
@@ -372,9 +375,9 @@ def relate(part: nn.Module, queries: list[Tensor], keys: list[Tensor], hidden: T
 def rank(
     output: EGTROutput, index: int, top_k: int, object_score: str, graph_constraint: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """The best triplets of one image: (K, 3) subject, object, predicate, and (K,) scores; exact ties in that order.
+    """Rank the best triplets of one image: (K, 3) subject, object, predicate, and (K,) scores; ties in that order.
 
-    With graph constraint each pair has its best predicate alone.
+    With graph constraint each pair enters only with its best predicate.
     """
     logits = output.logits[index]
     objects = (logits.softmax(-1) if object_score == "softmax" else logits.sigmoid()).max(-1).values

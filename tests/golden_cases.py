@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,12 @@ rule = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(rule)
 
 
+@lru_cache(maxsize=1024)
+def _weight(source: str, shape: tuple[int, ...], salt: str) -> torch.Tensor:
+    # Cases share most of their weights, and drawing them takes longer than a forward pass.
+    return torch.as_tensor(np.asarray(rule.fill(source, shape, salt)))
+
+
 class GoldenCase:
     """One case: ``record`` (the JSON), ``arrays`` (the npz), ``model`` with its weights, ``inputs``."""
 
@@ -35,11 +42,8 @@ class GoldenCase:
         self.record = json.loads((FOLDER / f"{name}.json").read_text())
         self.arrays = dict(np.load(FOLDER / f"{name}.npz"))
         salt = self.record["salt"]
-        made = {}
-        for _, shape, source in self.record["state_dict"]:
-            if source not in made:
-                made[source] = torch.as_tensor(np.asarray(rule.fill(source, shape, salt)))
-        self.reference_state_dict = {name: made[source] for name, _, source in self.record["state_dict"]}
+        rows = self.record["state_dict"]
+        self.reference_state_dict = {name: _weight(source, tuple(shape), salt) for name, shape, source in rows}
         self.cfg = config_from_reference(self.record["config"])
         self.cfg.MODEL.DEVICE = "cpu"
         self.model = build_model(self.cfg)

@@ -18,29 +18,27 @@ ROOT = Path(__file__).resolve().parents[1]
 VERBS = frozenset(
     """
     Accept Adapt Add Adjust Aggregate Align Allocate Allow Annotate Answer Append Apply Approximate Arrange Ask
-    Assemble Assert
-    Assign Attach Attend Average Begin Bin Bind Blend Block Bound Box Broadcast Build Cache Call Cast Center
-    Centre Change Check Choose Clamp Clean Clear Clip Close Collate Collect Color Combine Compare Compose
-    Compress Compute Concatenate Configure Connect Continue Convert Copy Correct Count Cover Create Crop Cut
-    Deal Decide Declare Decode Define Delete Deliver Deprecate Derive Describe Detach Detect Determine
-    Distribute Divide Do Download Draw Drop Dump Embed Emit Empty Encode End Enter Escape Estimate Evaluate Exchange
-    Exclude Exit Expand Explain Export Extend Extract Fail Fall Feed Fetch Fill Filter Find Finish Fit Flatten
-    Flip Fold Follow Forget Format Forward Free Freeze Gather Generate Get Give Go Group Guard Guess Hand Handle
-    Hash Hide Hold Hurt Identify Ignore Import Include Index Infer Initialise Initialize Insert Inspect Install
-    Interpolate Invert Iterate Join Judge Keep Kill Label Launch Lay Lead Leave Let Limit Link List Listen Load
-    Locate Lock Log Look Lower Make Map Mark Mask Match Measure Merge Mirror Move Multiply Name Normalise Normalize
-    Note
-    Number Offer Open Order Pack Pad Paint Parse Pass Patch Perform Permute Pick Place Plan Plot Poll Pool
-    Position Post Predict Prepare Print Process Produce Project Provide Prune Publish Put Queue Quote Raise Rank
-    Read Rebuild Receive Recompute Record Reduce Refresh Refuse Register Relate Release Reload Remember Remove
-    Rename Render Reopen Repeat Replace Reply Report Request Require Rescale Reserve Reset Reshape Resize
-    Resolve Respond Restart Restore Restrict Resume Retry Return Reuse Rotate Round Run Sample Save Say Scale
-    Scatter Schedule Score Search Seed Select Send Separate Serialise Serialize Serve Set Shade Share Shift
-    Shorten Show Shrink Shuffle Simulate Skip Sleep Slice Smooth Snap Solve Sort Spawn Split Squeeze Stack Start
-    State Step Stop Store Stream Stretch Style Subtract Sum Summarise Summarize Suppress Swap Switch Synchronise
-    Synchronize Tabulate Take Tell Test Tie Time Toggle Total Touch Trace Track Train Transform Translate
-    Transpose Traverse Trim Truncate Try Turn Undo Unfold Unpack Update Upload Use Validate Verify Wait Walk
-    Warn Watch Weigh Wrap Write Yield Zip
+    Assemble Assert Assign Attach Attend Average Begin Bin Bind Blend Block Bound Box Broadcast Build Cache Call
+    Cast Center Centre Change Check Choose Clamp Clean Clear Clip Close Collate Collect Color Combine Compare
+    Compose Compress Compute Concatenate Configure Connect Continue Convert Copy Correct Count Cover Create Crop
+    Cut Deal Decide Declare Decode Define Delete Deliver Deprecate Derive Describe Detach Detect Determine
+    Differentiate Distribute Divide Do Download Draw Drop Dump Embed Emit Empty Encode End Enter Escape Estimate
+    Evaluate Exchange Exclude Exit Expand Explain Export Extend Extract Fail Fall Feed Fetch Fill Filter Find
+    Finish Fit Flatten Flip Fold Follow Forget Format Forward Free Freeze Gather Generate Get Give Go Group
+    Guard Guess Hand Handle Hash Hide Hold Hurt Identify Ignore Import Include Index Infer Initialise Initialize
+    Insert Inspect Install Interpolate Invert Iterate Join Judge Keep Kill Label Launch Lay Lead Leave Let Limit
+    Link List Listen Load Locate Lock Log Look Lower Make Map Mark Mask Match Measure Merge Mirror Move Multiply
+    Name Normalise Normalize Note Number Offer Open Order Pack Pad Paint Parse Pass Patch Perform Permute Pick
+    Place Plan Plot Poll Pool Position Post Predict Prepare Print Process Produce Project Provide Prune Publish
+    Put Queue Quote Raise Rank Read Rebuild Receive Recompute Record Reduce Refresh Refuse Register Relate
+    Release Reload Remember Remove Rename Render Reopen Repeat Replace Reply Report Request Require Rescale
+    Reserve Reset Reshape Resize Resolve Respond Restart Restore Restrict Resume Retry Return Reuse Rotate Round
+    Run Sample Save Say Scale Scatter Schedule Score Search Seed Select Send Separate Serialise Serialize Serve
+    Set Shade Share Shift Shorten Show Shrink Shuffle Simulate Skip Sleep Slice Smooth Snap Solve Sort Spawn
+    Split Squeeze Stack Start State Step Stop Store Stream Stretch Style Subtract Sum Summarise Summarize
+    Suppress Swap Switch Synchronise Synchronize Tabulate Take Tell Test Tie Time Toggle Total Touch Trace Track
+    Train Transform Translate Transpose Traverse Treat Trim Truncate Try Turn Undo Unfold Unpack Update Upload
+    Use Validate Verify Wait Walk Warn Watch Weigh Wrap Write Yield Zip
     """.split()
 )
 # Word to what takes its place. Patterns are searched in Python and Markdown, case ignored.

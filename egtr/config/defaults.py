@@ -83,8 +83,8 @@ def _add_detector_config(cfg: CfgNode) -> None:
     # Sampling points per head and level.
     egtr.TRANSFORMER.ENC_POINTS = 4
     egtr.TRANSFORMER.DEC_POINTS = 4
-    # Entry of DEFORMABLE_ATTENTION_REGISTRY: "grid_sample", "gather", "embedding_bag" or "compiled", which compute
-    # the same; "auto": the fastest for the device that needs no compiler.
+    # Entry of DEFORMABLE_ATTENTION_REGISTRY: "grid_sample", "gather" or "embedding_bag", which compute the same;
+    # "auto": the fastest for the device.
     egtr.TRANSFORMER.DEFORMABLE_ATTENTION = "auto"
 
 
@@ -100,6 +100,10 @@ def _add_relation_config(cfg: CfgNode) -> None:
     relation.TASKS = []
     # Hidden width of the heads' MLPs; 0: HIDDEN_DIM.
     relation.MLP_DIM = 0
+    # In inference, compute the relations of only those pairs that rankings of TOPK triplets need. Scores and rankings
+    # stay the same. It acts if head and pair function are registered with pairwise=True. False: always all pairs, as
+    # EGTR.network() returns them; a subclass of EGTR that overrides network() needs False.
+    relation.PRUNE_PAIRS = True
 
     # Where pair features come from (paper, section 3.2).
     relation.SOURCE = CfgNode()

@@ -4,15 +4,10 @@ import numpy as np
 
 from egtr.structures import ConfigurationError, Prediction, PredictionError
 from egtr.structures.prediction import OBJECT_SCORES
+from egtr.structures.ranking import rank_threshold
 
 from .entries import repeats_pairs, select_rows
 from .open_images import MAX_CANDIDATES
-
-# Scores are compared in float64 here, and in float32 by evaluators, which may multiply in another order. Pairs that
-# come this close (relative) to the last one kept are kept too.
-TOLERANCE = 1e-6
-# Below it a float32 product loses its digits, and with them its reliable order.
-TINY = 1e-37
 
 
 def prune_prediction(prediction: Prediction, max_rank: int = 100) -> Prediction:
@@ -65,11 +60,9 @@ def prune_prediction(prediction: Prediction, max_rank: int = 100) -> Prediction:
 
 def _best(scores: np.ndarray, count: int) -> np.ndarray:
     """Select the ``count`` highest of (P,) scores and ties with the last; of zeros the first ones: (P,) bool."""
-    if len(scores) <= count:
-        return np.ones(len(scores), dtype=bool)
-    last = np.partition(scores, len(scores) - count)[len(scores) - count]
-    if last > TINY:
-        return scores >= last * (1 - TOLERANCE)
+    threshold = rank_threshold(scores, count)
+    if threshold > 0:
+        return scores >= threshold
     kept = scores > 0
     kept[np.flatnonzero(~kept)[:count]] = True
     return kept

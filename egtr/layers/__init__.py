@@ -1,6 +1,6 @@
-"""Tensor building blocks without any configuration."""
+"""Building blocks of networks that need no configuration; ``egtr.layers.cpu`` holds the fast ways of CPUs."""
 
-from egtr import _detectron2  # noqa: F401 - says how to install Detectron2 where it is missing
+from egtr import _detectron2  # noqa: F401 - says how to install Detectron2 if it is missing
 
 from .boxes import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh, generalized_box_iou, inverse_sigmoid
 from .deformable_attention import MultiScaleDeformableAttention, multi_scale_deformable_attention

@@ -5,28 +5,28 @@ from torch import Tensor
 
 
 def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
-    """Logit of ``x`` in 0..1; both x and 1 - x are kept at least ``eps``, so that 0 and 1 stay finite."""
+    """Compute the logit of ``x`` in 0..1; x and 1 - x are clamped to at least ``eps``, so the result is finite."""
     x = x.clamp(min=0, max=1)
     return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
 
 
 def box_cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
-    """(..., 4) cxcywh to (..., 4) xyxy, in whatever unit they are."""
+    """Convert (..., 4) cxcywh to (..., 4) xyxy, in any unit."""
     cx, cy, w, h = boxes.unbind(-1)
     return torch.stack([cx - 0.5 * w, cy - 0.5 * h, cx + 0.5 * w, cy + 0.5 * h], dim=-1)
 
 
 def box_xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
-    """(..., 4) xyxy to (..., 4) cxcywh, in whatever unit they are."""
+    """Convert (..., 4) xyxy to (..., 4) cxcywh, in any unit."""
     x1, y1, x2, y2 = boxes.unbind(-1)
     return torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], dim=-1)
 
 
 def generalized_box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
-    """Generalised IoU of boxes that broadcast against each other.
+    """Compute the generalised IoU (Rezatofighi et al. 2019) of boxes that broadcast against each other.
 
     Args:
-        boxes1, boxes2: xyxy, shapes (..., 4) that broadcast. (n, 1, 4) and (m, 4) give all n x m pairs.
+        boxes1, boxes2: xyxy, shapes (..., 4) that broadcast: (n, 1, 4) and (m, 4) give all n x m pairs.
 
     Returns:
         (...) values in -1..1.

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .bilinear_rows import SpatialShapes, level_sizes
 from .deformable_sampling import sampling_function
+from .spatial_shapes import SpatialShapes, level_sizes
 
 
 def multi_scale_deformable_attention(
@@ -16,29 +16,29 @@ def multi_scale_deformable_attention(
     attention_weights: Tensor,
     implementation: str = "auto",
 ) -> Tensor:
-    """Weighted sum of bilinear samples.
+    """Compute weighted sums of bilinear samples.
 
     B is the batch, S the cells of all levels, M heads, D channels of a head, Q queries, L levels, P points.
 
     Args:
-        value: (B, S, M, D), the levels' cells one after the other, row-major.
-        spatial_shapes: (height, width) of each level as plain ints, so that nothing waits for the device.
-        sampling_locations: (B, Q, M, L, P, 2), x and y in 0..1 over the padded map; outside reads zero.
+        value: (B, S, M, D), the cells of one level after the other, row-major.
+        spatial_shapes: (height, width) of each level as plain ints, so that the host never waits for the device.
+        sampling_locations: (B, Q, M, L, P, 2), x and y in 0..1 over the padded map; points outside read zero.
         attention_weights: (B, Q, M, L, P).
-        implementation: entry of DEFORMABLE_ATTENTION_REGISTRY, or "auto": the fastest for the device.
+        implementation: entry of DEFORMABLE_ATTENTION_REGISTRY, or "auto" for the fastest one for the device.
 
     Returns:
         (B, Q, M * D) in the type of locations and weights.
 
     Raises:
-        EGTRError: no such implementation.
-        ValueError: ``value`` has other cells than the levels.
+        ConfigurationError: the implementation is not registered.
+        ValueError: ``value`` has another number of cells than the levels.
     """
     cells = sum(height * width for height, width in spatial_shapes)
     if value.shape[1] != cells:
         raise ValueError(f"value has {value.shape[1]} cells, but the levels {list(spatial_shapes)} have {cells}")
     dtype = torch.promote_types(sampling_locations.dtype, attention_weights.dtype)
-    # Positions and sums in full precision whatever autocast says: bfloat16 knows only some 256 positions on a map.
+    # Positions and sums stay in full precision even under autocast: bfloat16 has only about 256 positions on a map.
     exact = torch.promote_types(dtype, torch.float32)
     sample = sampling_function(implementation, value.device)
     with torch.autocast(value.device.type, enabled=False):
@@ -54,11 +54,11 @@ class MultiScaleDeformableAttention(nn.Module):
         num_heads: heads M; must divide ``dim``.
         num_levels: levels L.
         num_points: sampling points P per head and level.
-        implementation: entry of DEFORMABLE_ATTENTION_REGISTRY, or "auto": the fastest for the device.
+        implementation: entry of DEFORMABLE_ATTENTION_REGISTRY, or "auto" for the fastest one for the device.
 
     Raises:
-        ValueError: ``dim`` is no multiple of ``num_heads``.
-        EGTRError: no such implementation.
+        ValueError: ``dim`` is not a multiple of ``num_heads``.
+        ConfigurationError: the implementation is not registered.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class MultiScaleDeformableAttention(nn.Module):
         super().__init__()
         if dim % num_heads:
             raise ValueError(f"dim {dim} is not divisible by num_heads {num_heads}")
-        # A wrong name is an error when the model is built, not when it first sees an image.
+        # A wrong name fails when the model is built, not when it first sees an image.
         sampling_function(implementation, torch.device("cpu"))
         self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, num_points
         self.implementation = implementation
@@ -83,7 +83,7 @@ class MultiScaleDeformableAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Heads look in different directions and points lie at growing distances; all weigh the same."""
+        """Let heads look in different directions, points lie at growing distances, and all weights be equal."""
         nn.init.zeros_(self.sampling_offsets.weight)
         angles = torch.arange(self.num_heads, dtype=torch.float32) * (2 * math.pi / self.num_heads)
         ring = torch.stack([angles.cos(), angles.sin()], dim=-1)
@@ -106,12 +106,12 @@ class MultiScaleDeformableAttention(nn.Module):
         spatial_shapes: SpatialShapes,
         padding_mask: Tensor | None = None,
     ) -> Tensor:
-        """Attend.
+        """Attend from queries to cells.
 
         Args:
             query: (B, Q, d), position embedding added.
             reference_points: (B, Q, L, 2) points or (B, Q, L, 4) cxcywh boxes, in 0..1 of each level's padded map.
-            value: (B, S, d), all levels' cells.
+            value: (B, S, d), cells of all levels.
             spatial_shapes: (height, width) of each level.
             padding_mask: (B, S) bool, True at padding, which then reads as zero.
 
@@ -121,7 +121,7 @@ class MultiScaleDeformableAttention(nn.Module):
         return self.attend(query, reference_points, self.project_value(value, padding_mask), spatial_shapes)
 
     def project_value(self, value: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        """What all queries read: (B, S, d) to (B, S, M, D), zero at padding, in float32 at least."""
+        """Project what all queries read: (B, S, d) to (B, S, M, D), zero at padding, in float32 or float64."""
         value = self.value_proj(value)
         if padding_mask is not None:
             value = value.masked_fill(padding_mask[..., None], 0.0)
@@ -130,7 +130,7 @@ class MultiScaleDeformableAttention(nn.Module):
     def attend(
         self, query: Tensor, reference_points: Tensor, projected: Tensor, spatial_shapes: SpatialShapes
     ) -> Tensor:
-        """:meth:`forward`, given what :meth:`project_value` returned: for those who ask some queries at a time."""
+        """Attend as :meth:`forward` does, given the result of :meth:`project_value`, which calls can share."""
         locations, weights = self.sampling_points(query, reference_points, spatial_shapes)
         out = multi_scale_deformable_attention(projected, spatial_shapes, locations, weights, self.implementation)
         return self.output_proj(out)
@@ -138,20 +138,20 @@ class MultiScaleDeformableAttention(nn.Module):
     def sampling_points(
         self, query: Tensor, reference_points: Tensor, spatial_shapes: SpatialShapes
     ) -> tuple[Tensor, Tensor]:
-        """Where queries read, and how much each point counts.
+        """Compute where queries read, and the weight of each point.
 
         Args:
             query, reference_points, spatial_shapes: as in :meth:`forward`.
 
         Returns:
-            Locations (B, Q, M, L, P, 2), x and y in 0..1 of the padded map, and weights (B, Q, M, L, P), which sum to
-            1 over levels and points.
+            Locations (B, Q, M, L, P, 2), x and y in 0..1 of the padded map, and weights (B, Q, M, L, P), which sum
+            to 1 over levels and points.
         """
         shape = (*query.shape[:2], self.num_heads, self.num_levels, self.num_points)
         offsets = self.sampling_offsets(query).view(*shape, 2)
         weights = self.attention_weights(query).view(*shape[:3], -1).softmax(-1).view(shape)
         if reference_points.shape[-1] == 2:
-            # The last axes in one, L * P * 2 numbers: loops over two at a time would take several times as long.
+            # The last axes are flattened to L * P * 2 numbers: a loop over a last axis of 2 is several times slower.
             sizes = level_sizes(spatial_shapes, like=reference_points)[:, None].expand(shape[3:] + (2,)).flatten()
             points = reference_points[:, :, None, :, None].expand(-1, -1, -1, -1, self.num_points, -1).flatten(3)
             locations = (offsets.flatten(3) / sizes).add_(points).view(offsets.shape)

@@ -1,4 +1,4 @@
-"""The small perceptron that DETR's heads are made of."""
+"""The perceptron of DETR's heads."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from .feed_forward import feed_forward
 
 
 class MLP(nn.Module):
-    """Linear layers with ReLU between them: input_dim -> hidden_dim -> ... -> output_dim, three or more."""
+    """Three or more linear layers with ReLU between them: input_dim -> hidden_dim -> ... -> output_dim."""
 
     def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, num_layers: int = 3):
         super().__init__()
@@ -15,14 +15,14 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., input_dim) to (..., output_dim)."""
+        """Map (..., input_dim) to (..., output_dim)."""
         return self.after_first(self.layers[0](x))
 
     def after_first(self, x: Tensor) -> Tensor:
-        """The rest of the perceptron, given the first layer's output (..., hidden_dim).
+        """Apply the rest of the perceptron to the first layer's output (..., hidden_dim).
 
         Pair features never exist as one tensor (see :class:`egtr.modeling.relation.PairFeatures`): their first
-        linear map is computed from the two halves, and this continues from there.
+        linear map is computed from the two halves, and this method continues from there.
         """
         *middle, first, second = self.layers[1:]
         for layer in middle:

@@ -1,4 +1,4 @@
-"""Batch norm done by the convolution before it."""
+"""Batch norm as a part of the convolution before it, which saves time on every device."""
 
 import logging
 from collections import Counter
@@ -14,24 +14,25 @@ _NORMS = (*_FROZEN, nn.BatchNorm2d, BatchNormAct2d)
 
 
 def fold_batch_norms(model: nn.Module) -> int:
-    """Let convolutions scale and shift their weights in place of the batch norm that reads them, in place.
+    """Fold the batch norms of a model into the convolutions before them, in place.
 
-    Wherever the statistics of a norm are fixed (it is frozen, or in evaluation mode), norm(conv(x)) is a convolution
-    with other weights. They are computed anew in each forward pass, which takes a thirtieth of ResNet-50's time at
-    600 x 1000, so that nothing can go stale when weights are loaded, trained or moved, and gradients reach the
-    convolution's own weights. Modules, parameters and their names stay as they are, but a forward hook on a folded
-    convolution sees the normalised output. Where one of a pair is replaced later, the other does what it did before.
+    If the statistics of a norm are fixed (it is frozen, or in evaluation mode), norm(conv(x)) is a convolution with
+    other weights. These weights are computed again in each forward pass, so that they are never stale after weights
+    are loaded, trained or moved, and gradients reach the convolution's own weights. It takes a thirtieth of
+    ResNet-50's time at 600 x 1000. Modules, parameters and their names stay as they are, but a forward hook on a
+    folded convolution sees the normalised output. If one module of a pair is replaced later, the other one does its
+    own work again.
 
     Args:
-        model: is read by :class:`torch.fx.Tracer`; one that cannot be traced stays as it is.
+        model: its graph is read by :class:`torch.fx.Tracer`; a model that cannot be traced stays as it is.
 
     Returns:
-        How many norms are folded.
+        The number of folded norms.
     """
     tracer = _Tracer()
     try:
         graph = tracer.trace(model)
-    except Exception as error:  # Tracing runs the model's own code with values that are none; all may happen.
+    except Exception as error:  # Tracing runs the model's own code on placeholders, so any error may come out.
         logger.debug("Batch norms are not folded, the model cannot be traced: %s", error)
         return 0
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
@@ -59,11 +60,11 @@ def _has_fixed_form(norm: nn.Module) -> bool:
 
 
 class _Pair:
-    """A convolution and the norm that reads it, with the work of both done in the convolution while that is right.
+    """A convolution and the norm after it; while the norm is folded, the convolution does the work of both.
 
     Args:
-        model: contains both.
-        conv, norm: their names in it.
+        model: the model that contains both.
+        conv, norm: their names in the model.
     """
 
     def __init__(self, model: nn.Module, conv: str, norm: str):
@@ -71,9 +72,9 @@ class _Pair:
         self.conv, self.norm = model.get_submodule(conv), model.get_submodule(norm)
 
     def is_folded(self) -> bool:
-        """Whether the statistics of the norm are fixed, and both are what the model calls under their names.
+        """Tell whether the norm's statistics are fixed and the model still has both modules under their names.
 
-        People put a convolution of four input channels, or another norm, in the place of one of the two.
+        Users may replace one of the two, by a convolution of four input channels for example.
         """
         if self.norm.training and not isinstance(self.norm, _FROZEN):
             return False
@@ -95,5 +96,5 @@ class _Pair:
         norm = self.norm
         if not self.is_folded():
             return type(norm).forward(norm, x)
-        # timm joins norm and activation in some models.
+        # In some timm models the norm includes the activation.
         return norm.act(norm.drop(x)) if isinstance(norm, FrozenBatchNormAct2d | BatchNormAct2d) else x

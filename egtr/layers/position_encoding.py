@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def _sine(values: Tensor, dim: int, temperature: float) -> Tensor:
-    """(...) angles to (..., dim): sine and cosine interleaved, wavelengths from 2 pi to ``temperature`` * 2 pi."""
+    """Map (...) angles to (..., dim): sine and cosine in turn, wavelengths from 2 pi to ``temperature`` * 2 pi."""
     index = torch.arange(dim, dtype=torch.float32, device=values.device)
     wavelength = temperature ** (2 * torch.div(index, 2, rounding_mode="floor") / dim)
     angles = values[..., None] / wavelength
@@ -15,11 +15,12 @@ def _sine(values: Tensor, dim: int, temperature: float) -> Tensor:
 
 
 def sine_position_embedding(valid: Tensor, dim: int, temperature: float = 10000.0) -> Tensor:
-    """Embedding of each cell of a map, measured over the valid part of the image (DETR, appendix A.4).
+    """Embed the position of each cell of a map, measured over the valid part of the image (DETR, appendix A.4).
 
     Args:
-        valid: (B, H, W) bool, True where the image is, False where padding is.
-        dim: width d of the result; half of it describes y, half x.
+        valid: (B, H, W) bool, True in the image, False in its padding.
+        dim: width d of the result; one half describes y, the other x.
+        temperature: ratio of the longest to the shortest wavelength.
 
     Returns:
         (B, H, W, dim) float32, y before x.
@@ -32,11 +33,12 @@ def sine_position_embedding(valid: Tensor, dim: int, temperature: float = 10000.
 
 
 def sine_box_embedding(boxes: Tensor, dim: int, temperature: float = 10000.0) -> Tensor:
-    """Embedding of boxes for two-stage queries.
+    """Embed boxes for two-stage queries (Deformable DETR, appendix A.4).
 
     Args:
         boxes: (..., 4) cxcywh in 0..1.
         dim: width of the result, a quarter for each coordinate.
+        temperature: ratio of the longest to the shortest wavelength.
 
     Returns:
         (..., dim).

@@ -1,4 +1,4 @@
-"""Decoder self-attention that hands out what the relation heads read."""
+"""Decoder self-attention that also returns what the relation heads read."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,11 +26,12 @@ class QueryKeySelfAttention(nn.Module):
         """Attend among the queries.
 
         Args:
-            x: (B, N, d) hidden states; they alone give the values.
-            position: (B, N, d), added for queries and keys.
+            x: (B, N, d) hidden states.
+            position: (B, N, d), added for queries and keys, but not for values.
 
         Returns:
-            output (B, N, d), queries (B, N, d) before the 1/sqrt(d_head) scaling, and keys (B, N, d), heads joined.
+            output (B, N, d), queries (B, N, d) before they are scaled by 1/sqrt(d_head), and keys (B, N, d); heads
+            are joined.
         """
         batch, length, dim = x.shape
 

@@ -1,6 +1,6 @@
-"""The model: backbone, transformer, relation part, losses and what comes out."""
+"""The model: backbone, transformer, relation part, losses and postprocessing."""
 
-from egtr import _detectron2  # noqa: F401 - says how to install Detectron2 where it is missing
+from egtr import _detectron2  # noqa: F401 - says how to install Detectron2 if it is missing
 
 from .backbone import TimmBackbone, build_timm_backbone
 from .criterion import SetCriterion

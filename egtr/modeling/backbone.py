@@ -9,14 +9,15 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
 
+from egtr.layers import cpu
 from egtr.layers.norm_folding import fold_batch_norms
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 NORMS = ("FrozenBN", "BN")
 
 
 def _freeze_norms(module: nn.Module, keep_downsample: bool) -> nn.Module:
-    """Replace batch norms by frozen ones, except those inside `downsample` when they are to be kept."""
+    """Replace batch norms by frozen ones; with ``keep_downsample``, not those inside `downsample`."""
     for name, child in list(module.named_children()):
         if not (keep_downsample and name == "downsample"):
             module.add_module(name, _freeze_norms(child, keep_downsample))
@@ -27,19 +28,19 @@ class TimmBackbone(Backbone):
     """Feature maps of a timm model.
 
     Maps are named after their stride: "c3" has stride 8, "c4" 16, "c5" 32. The timm model is the attribute
-    ``model``, so parameter names are timm's own behind ``model.``.
+    ``model``, so parameter names are ``model.`` and timm's own names.
 
     Args:
         name: timm model name; the model must support ``features_only``.
         out_indices: stages to return, in timm's counting.
         pretrained: let timm fetch its weights.
         norm: "FrozenBN" or "BN".
-        freeze_downsample_norm: with "FrozenBN", freeze the norms of `downsample` branches as well.
-        freeze_at: leading stages that are not trained; 0 none, 1 the stem, 2 the stem and the first stage.
+        freeze_downsample_norm: with "FrozenBN", freeze the norms of `downsample` branches, too.
+        freeze_at: number of leading stages that are not trained; 0 none, 1 the stem, 2 the stem and the first stage.
         channels: widths of the stages of a timm ResNet; empty for the model's own.
 
     Raises:
-        EGTRError: timm does not know the model, or it cannot do what is asked.
+        ConfigurationError: timm does not know the model, or the model does not support a setting.
     """
 
     def __init__(
@@ -55,22 +56,22 @@ class TimmBackbone(Backbone):
     ):
         super().__init__()
         if norm not in NORMS:
-            raise EGTRError(f"MODEL.EGTR.BACKBONE.NORM is {norm!r}, choose one of {', '.join(NORMS)}")
+            raise ConfigurationError(f"MODEL.EGTR.BACKBONE.NORM is {norm!r}, choose one of {', '.join(NORMS)}")
         extra = {"channels": tuple(channels)} if len(channels) else {}
         try:
             model = timm.create_model(
                 name, pretrained=pretrained, features_only=True, out_indices=tuple(out_indices), **extra
             )
-        # OSError: weights that timm cannot fetch
+        # timm raises OSError if it cannot fetch the weights.
         except (RuntimeError, TypeError, AttributeError, IndexError, AssertionError, OSError) as error:
-            raise EGTRError(
+            raise ConfigurationError(
                 f"MODEL.EGTR.BACKBONE: NAME {name!r}, OUT_INDICES {list(out_indices)}, PRETRAINED {pretrained}: timm "
                 f"says: {error}. timm.list_models() names the models"
             ) from error
         if norm == "FrozenBN":
             model = _freeze_norms(model, keep_downsample=not freeze_downsample_norm)
         self.model = model
-        # Swin and its kin put channels last.
+        # Swin and some others put channels last.
         self._permuted = getattr(model, "output_fmt", "NCHW") == "NHWC"
         self._freeze_stages(freeze_at, freeze_norms=norm == "BN")
         fold_batch_norms(model)
@@ -84,23 +85,25 @@ class TimmBackbone(Backbone):
             return
         stages = [info["module"].replace(".", "_") for info in self.model.feature_info.info]
         if freeze_at > len(stages):
-            raise EGTRError(f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}, the backbone has {len(stages)} stages")
+            raise ConfigurationError(
+                f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}, the backbone has {len(stages)} stages"
+            )
         names = [name for name, _ in self.model.named_children()]
         if stages[freeze_at - 1] not in names:
-            raise EGTRError(
-                f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}, but this timm model does not show where stage "
-                f"{stages[freeze_at - 1]!r} ends (parts: {', '.join(names)}): set it to 0"
+            raise ConfigurationError(
+                f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}, but in this timm model the end of stage "
+                f"{stages[freeze_at - 1]!r} is unknown (parts: {', '.join(names)}): set it to 0"
             )
         for name in names[: names.index(stages[freeze_at - 1]) + 1]:
             part = self.model.get_submodule(name).requires_grad_(False)
             if freeze_norms:
-                # Statistics must not drift either.
+                # Their statistics must not change either.
                 self.model.add_module(name, _freeze_norms(part, keep_downsample=False))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """(B, 3, H, W) normalised images to {"c3": (B, width, H / 8, W / 8), ...}, finest first."""
-        if x.device.type == "cpu":
-            # Convolutions and pooling of CPUs are faster so; measured in docs/performance.md.
+        """Map (B, 3, H, W) normalised images to {"c3": (B, width, H / 8, W / 8), ...}, finest first."""
+        if cpu.is_used(x.device):
+            # Convolutions and pooling are faster with channels last; docs/performance.md has the numbers.
             x = x.contiguous(memory_format=torch.channels_last)
         maps = self.model(x)
         if self._permuted:
@@ -116,7 +119,7 @@ class TimmBackbone(Backbone):
 
 @BACKBONE_REGISTRY.register()
 def build_timm_backbone(cfg, input_shape) -> TimmBackbone:
-    """The timm model that ``cfg.MODEL.EGTR.BACKBONE`` describes."""
+    """Build the timm model that ``cfg.MODEL.EGTR.BACKBONE`` describes."""
     backbone = cfg.MODEL.EGTR.BACKBONE
     return TimmBackbone(
         backbone.NAME,

@@ -1,7 +1,6 @@
 """Losses of detector and relation part (paper, section 3.3: adaptive smoothing, connectivity, sampling)."""
 
 import math
-import re
 from collections.abc import Mapping
 
 import torch
@@ -9,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from egtr.layers import box_cxcywh_to_xyxy, generalized_box_iou
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 from .matcher import HungarianMatcher
 from .normalizer import NORMALIZERS, loss_normalizer
@@ -19,12 +18,13 @@ from .target import Match, Target
 
 SAMPLINGS = ("hard", "random", "none")
 RELATION_LOSSES = ("bce", "focal", "logit_adjusted")
-# What decoder layers and two-stage proposals add to the name of a loss.
-_SUFFIX = re.compile(r"_(\d+|enc)$")
+# Earlier decoder layers have these losses with suffix "_0", "_1", ..., and two-stage proposals with this one.
+DETECTION_LOSSES = ("loss_ce", "loss_bbox", "loss_giou")
+PROPOSALS = "_enc"
 
 
 def sigmoid_focal_loss(logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> Tensor:
-    """Focal loss of each entry (Lin et al. 2017, eq. 5); ``labels`` are in 0..1 in the shape of ``logits``."""
+    """Compute the focal loss of each entry (Lin et al. 2017, eq. 5); ``labels`` are 0..1, shaped like ``logits``."""
     probability = logits.sigmoid()
     cross_entropy = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
     miss = probability + labels - 2 * probability * labels  # 1 - p of the right answer
@@ -33,28 +33,32 @@ def sigmoid_focal_loss(logits: Tensor, labels: Tensor, alpha: float, gamma: floa
 
 
 class SetCriterion(nn.Module):
-    """Matches, then measures.
+    """Matches queries to objects, then measures losses.
 
     Args:
         matcher: assigns queries to objects.
         weights: weight of "loss_ce", "loss_bbox", "loss_giou", "loss_rel" and "loss_connectivity".
-        focal_alpha, focal_gamma: of loss_ce, and of loss_rel where that is focal.
+        focal_alpha, focal_gamma: parameters of loss_ce, and of loss_rel if that is focal.
         smoothing_alpha: uncertainty of a perfect match; 0 switches adaptive smoothing off.
-        k_neg, k_non: negatives per true triplet among matched pairs, and among pairs with an unmatched query; -1
-            takes all.
-        neg_sampling, non_sampling: "hard" takes those of highest score, "random" any, "none" all of them.
+        k_neg, k_non: number of negatives per true triplet among matched pairs, and among pairs with an unmatched
+            query; -1 takes all.
+        neg_sampling, non_sampling: "hard" takes negatives of highest score, "random" draws them, "none" takes all.
         rel_loss: "bce", binary cross-entropy, mean over the entries (the paper); "focal", summed and divided by the
             number of true triplets, as loss_ce is by objects; "logit_adjusted", binary cross-entropy of logits +
             rel_loss_tau * log(predicate frequency), so that the logits themselves learn not to follow the frequency
             (Menon et al., ICLR 2021).
         rel_loss_tau: strength of that adjustment.
-        normalizer: how losses are divided where there are several processes, see
+        normalizer: divisor of losses in distributed training, see
             :func:`~egtr.modeling.normalizer.loss_normalizer`.
-        tasks: further things to learn about pairs, name to entry of RELATION_TASK_REGISTRY; their losses are called
+        aux_layers: number of earlier decoder layers that have detection losses, too.
+        tasks: auxiliary tasks on pairs, name to entry of RELATION_TASK_REGISTRY; their losses are called
             "loss_<name>". The modules belong to the model, not to the criterion.
 
+    Attributes:
+        weights: weight of every loss by its full name.
+
     Raises:
-        EGTRError: a sampling, loss or normaliser that does not exist, or an alpha outside 0..1.
+        ConfigurationError: a sampling, loss or normaliser does not exist, or alpha lies outside 0..1.
     """
 
     def __init__(
@@ -72,31 +76,37 @@ class SetCriterion(nn.Module):
         rel_loss: str = "bce",
         rel_loss_tau: float = 1.0,
         normalizer: str = "global",
+        aux_layers: int = 0,
         tasks: Mapping[str, RelationTask] | None = None,
     ):
         super().__init__()
-        for key, value in (("NEG_SAMPLING", neg_sampling), ("NON_SAMPLING", non_sampling)):
-            if value not in SAMPLINGS:
-                raise EGTRError(f"MODEL.EGTR.LOSS.{key} is {value!r}, choose one of {', '.join(SAMPLINGS)}")
-        if rel_loss not in RELATION_LOSSES:
-            raise EGTRError(f"MODEL.EGTR.LOSS.REL_LOSS is {rel_loss!r}, choose one of {', '.join(RELATION_LOSSES)}")
-        if normalizer not in NORMALIZERS:
-            raise EGTRError(f"MODEL.EGTR.LOSS.NORMALIZER is {normalizer!r}, choose one of {', '.join(NORMALIZERS)}")
+        for key, value, known in (
+            ("NEG_SAMPLING", neg_sampling, SAMPLINGS),
+            ("NON_SAMPLING", non_sampling, SAMPLINGS),
+            ("REL_LOSS", rel_loss, RELATION_LOSSES),
+            ("NORMALIZER", normalizer, NORMALIZERS),
+        ):
+            if value not in known:
+                raise ConfigurationError(f"MODEL.EGTR.LOSS.{key} is {value!r}, choose one of {', '.join(known)}")
         if not 0 <= smoothing_alpha < 1:
-            raise EGTRError(f"MODEL.EGTR.LOSS.SMOOTHING_ALPHA is {smoothing_alpha}, it must be at least 0, below 1")
-        self.matcher, self.weights = matcher, dict(weights)
+            raise ConfigurationError(
+                f"MODEL.EGTR.LOSS.SMOOTHING_ALPHA is {smoothing_alpha}, it must be at least 0, below 1"
+            )
+        self.matcher = matcher
         self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
         self.smoothing_alpha = smoothing_alpha
         self.k_neg, self.k_non = k_neg, k_non
         self.neg_sampling, self.non_sampling = neg_sampling, non_sampling
         self.rel_loss, self.rel_loss_tau = rel_loss, rel_loss_tau
         self.normalizer = normalizer
-        # A plain dict: as submodules their weights would be stored twice.
+        # A plain dict, since submodules would store their weights a second time.
         self.tasks = dict(tasks or {})
-        self.weights.update({f"loss_{name}": task.weight for name, task in self.tasks.items()})
+        self.weights = dict(weights) | {f"loss_{name}": task.weight for name, task in self.tasks.items()}
+        for suffix in [*(f"_{layer}" for layer in range(aux_layers)), PROPOSALS]:
+            self.weights.update({name + suffix: weights[name] for name in DETECTION_LOSSES})
 
     def forward(self, output: EGTROutput, targets: list[Target]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Losses of a batch, unweighted.
+        """Compute the unweighted losses of a batch.
 
         In training mode loss_rel is the mean over sampled entries: every true triplet, and per true triplet the k_neg
         highest-scoring others among matched pairs and the k_non highest-scoring among pairs with an unmatched query.
@@ -107,10 +117,10 @@ class SetCriterion(nn.Module):
             targets: B records.
 
         Returns:
-            losses: "loss_ce", "loss_bbox", "loss_giou", "loss_rel", "loss_connectivity" and those of further tasks
-            (as far as the model has them), and the first three with suffix "_0", "_1", ... for earlier decoder layers
-            and "_enc" for two-stage proposals. logged: "uncertainty", "cardinality_error" (with the same suffixes)
-            and "rel_gate_k", which enter no loss.
+            losses: "loss_ce", "loss_bbox", "loss_giou", "loss_rel", "loss_connectivity" and the losses of tasks, if
+            the model has these parts; the first three with suffix "_0", "_1", ... for earlier decoder layers and
+            "_enc" for two-stage proposals. logged: "uncertainty", "cardinality_error" (with the same suffixes) and
+            "rel_gate_k", which are no part of the total.
         """
         num_objects = loss_normalizer(sum(len(t.classes) for t in targets), output.logits.device, self.normalizer)
         matches = self.matcher(output.logits, output.pred_boxes, targets)
@@ -122,13 +132,12 @@ class SetCriterion(nn.Module):
         for name, predicted in output.tasks.items():
             losses[f"loss_{name}"] = self.tasks[name].loss(predicted, targets, matches)
 
-        others = {f"_{layer}": aux for layer, aux in enumerate(output.aux_outputs)}
+        others = [(f"_{layer}", *aux, targets) for layer, aux in enumerate(output.aux_outputs)]
         if output.proposals is not None:
-            others["_enc"] = output.proposals
-        for suffix, (logits, boxes) in others.items():
-            wanted = targets
-            if suffix == "_enc":
-                wanted = [Target(torch.zeros_like(t.classes), t.boxes, t.relations) for t in targets]
+            # Proposals have no classes: every object is of class 0.
+            objects = [Target(torch.zeros_like(t.classes), t.boxes, t.relations) for t in targets]
+            others.append((PROPOSALS, *output.proposals, objects))
+        for suffix, logits, boxes, wanted in others:
             matches = self.matcher(logits, boxes, wanted)
             more_losses, more_logged = self._detection(logits, boxes, wanted, matches, num_objects)
             losses.update({name + suffix: value for name, value in more_losses.items()})
@@ -136,11 +145,11 @@ class SetCriterion(nn.Module):
         return losses, logged
 
     def weighted(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Losses times their weights; a suffixed loss has the weight of its stem."""
-        return {name: value * self.weights[_SUFFIX.sub("", name)] for name, value in losses.items()}
+        """Multiply losses by their weights."""
+        return {name: value * self.weights[name] for name, value in losses.items()}
 
     def _detection(self, logits, boxes, targets, matches, num_objects):
-        """Class, L1 and GIoU loss of one set of predictions: logits (B, N, C), boxes (B, N, 4)."""
+        """Compute class, L1 and GIoU loss of one set of predictions: logits (B, N, C), boxes (B, N, 4)."""
         labels = torch.zeros_like(logits)
         for index, (match, target) in enumerate(zip(matches, targets, strict=True)):
             labels[index, match.queries, target.classes[match.objects]] = 1.0
@@ -158,13 +167,13 @@ class SetCriterion(nn.Module):
         return losses, {"cardinality_error": (predicted - counts).abs().float().mean()}
 
     def uncertainty(self, costs: Tensor) -> Tensor:
-        """u of matched queries (M,), 0..1: sigmoid(cost - least possible cost - log(1 / alpha - 1))."""
+        """Compute u of matched queries (M,), in 0..1: sigmoid(cost - least possible cost - log(1 / alpha - 1))."""
         if self.smoothing_alpha == 0:
             return torch.zeros_like(costs)
         return (costs - self.matcher.min_cost - math.log(1 / self.smoothing_alpha - 1)).sigmoid()
 
     def _true_entries(self, target: Target, match: Match) -> tuple[Tensor, Tensor, Tensor]:
-        """Triplets of which both objects are matched.
+        """Find the triplets whose objects are both matched.
 
         Returns:
             entries (T', 3) of (subject query, object query, predicate), each once, and the uncertainties (T',) of
@@ -180,7 +189,7 @@ class SetCriterion(nn.Module):
         return entries, uncertainty[rows[:, 0]], uncertainty[rows[:, 1]]
 
     def _relation(self, output, targets, matches):
-        """loss_rel, loss_connectivity and what is logged with them."""
+        """Compute loss_rel, loss_connectivity and the quantities that are logged with them."""
         relation_logits, connectivity_logits = output.relation_logits, output.connectivity_logits
         learned = relation_logits
         if self.rel_loss == "logit_adjusted":
@@ -193,7 +202,7 @@ class SetCriterion(nn.Module):
             pair_uncertainty.append(u_subject * u_object)
             scores = learned[index]
             if self.training:
-                # Hard is what the model says, whatever the loss makes of it.
+                # Negatives are chosen by the model's own logits, even if the loss adjusts them.
                 negatives = scores.flatten()[self._negatives(relation_logits[index], match.queries, entries)]
                 chosen_logits += [scores[subjects, objects, predicates], negatives]
                 chosen_targets += [positives, torch.zeros_like(negatives)]
@@ -229,7 +238,7 @@ class SetCriterion(nn.Module):
 
     @torch.no_grad()
     def _negatives(self, scores: Tensor, queries: Tensor, entries: Tensor) -> Tensor:
-        """Positions, in the flattened scores, of the sampled negatives of one image.
+        """Find the positions, in the flattened scores, of the sampled negatives of one image.
 
         Args:
             scores: (N, N, R) relation logits.
@@ -258,7 +267,7 @@ class SetCriterion(nn.Module):
 
     @staticmethod
     def _sample(flat: Tensor, candidates: Tensor, k: int, count: int, sampling: str) -> Tensor:
-        """At most ``k * count`` of the indices ``candidates`` of ``flat``."""
+        """Sample at most ``k * count`` of the indices ``candidates`` of ``flat``."""
         wanted = len(candidates) if k < 0 or sampling == "none" else min(k * count, len(candidates))
         if wanted == len(candidates):
             return candidates

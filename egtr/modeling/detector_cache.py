@@ -1,4 +1,4 @@
-"""What a frozen detector said about images, kept on disk, so that many runs ask it once."""
+"""The output of a frozen detector, kept on disk, so that it runs once for many trainings."""
 
 import hashlib
 import logging
@@ -20,20 +20,22 @@ logger = logging.getLogger(__name__)
 class DetectorCache:
     """A folder with a file for each image that a frozen detector has seen.
 
-    Nearly all time of training the relation part alone goes into the detector, whose answer to the same image never
-    changes. The name of a file is a hash of the image's normalised pixels and of the detector's weights, so that a
+    When only the relation part is trained, nearly all time goes into the detector, whose output for an image never
+    changes. The name of a file is a hash of the image's normalised pixels and of the detector's weights, so one
     folder may serve several datasets, sizes and detectors, and several processes at once.
 
-    Settings that change the answer but no weight (TRANSFORMER.NHEADS is one) need folders of their own. Weights may
-    be loaded, replaced or changed at any time, but in place through ``.data``, of which PyTorch keeps no record.
+    Settings that change the output but no weight (such as TRANSFORMER.NHEADS) need separate folders. Weights may be
+    loaded, replaced or changed at any time, except in place through ``.data``, which PyTorch does not record.
 
-    A damaged file is made anew. Numbers in a sound one are believed: let nobody else write into the folder.
+    A damaged file is made again. The numbers of an intact file are not checked, so no other program may write into
+    the folder.
 
-    An image is seen by itself, in float32: no padding and no mixed precision, just as in evaluation on one device.
+    The detector sees each image by itself, in float32: without padding and without mixed precision, as in evaluation
+    on one device.
 
     Args:
-        folder: is made with the first file.
-        detector: its modules.
+        folder: created with the first file.
+        detector: the modules of the detector.
     """
 
     def __init__(self, folder: str | Path, detector: Iterable[nn.Module]):
@@ -44,14 +46,14 @@ class DetectorCache:
         self._fingerprint = b""
 
     def __call__(self, images: ImageList, detect: Callable[[Tensor], TransformerOutput]) -> TransformerOutput:
-        """The detector's output for a batch, read from the folder as far as it is there.
+        """Return the detector's output for a batch: from the folder if possible, else from the detector.
 
         Args:
             images: B normalised images.
-            detect: makes the output of one image, a (3, H, W) tensor.
+            detect: computes the output for one image, a (3, H, W) tensor.
 
         Returns:
-            ``logits``, ``pred_boxes`` and ``hidden_states`` of the last layer alone, all ``queries`` and ``keys``, an
+            ``logits``, ``pred_boxes`` and ``hidden_states`` of only the last layer, all ``queries`` and ``keys``, an
             empty ``memory`` (B, 0, d) and no proposals.
         """
         weights = self._weights_fingerprint()
@@ -76,7 +78,7 @@ class DetectorCache:
             try:
                 return load_file(path)
             except SafetensorError as error:
-                logger.warning("%s: cannot be read (%s) and is made anew", path, error)
+                logger.warning("%s: cannot be read (%s) and is made again", path, error)
         with torch.autocast(image.device.type, enabled=False):
             output = detect(image)
         tensors = {
@@ -88,21 +90,21 @@ class DetectorCache:
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         self.folder.mkdir(parents=True, exist_ok=True)
-        # Another process may read or write the same image at this moment.
+        # Another process may read or write the file of the same image at this moment.
         part = path.with_suffix(f".{os.getpid()}.part")
         save_file(tensors, part)
         os.replace(part, path)
         return tensors
 
     def _weights_fingerprint(self) -> bytes:
-        # Weights are often loaded after the model has been made, some day maybe after its first use.
+        # Weights are usually loaded after the model is built, possibly after its first use.
         tensors = [t.detach() for module in self._detector for t in (*module.parameters(), *module.buffers())]
         state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
         if state != self._state:
             digest = hashlib.blake2b()
             for tensor in tensors:
                 digest.update(_to_bytes(tensor))
-            # What is held here cannot leave its address to other weights.
+            # Tensors that are kept here cannot leave their address to other weights.
             self._state, self._weights, self._fingerprint = state, tensors, digest.digest()
         return self._fingerprint
 

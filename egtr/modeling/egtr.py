@@ -10,7 +10,7 @@ from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 
 from egtr.layers import box_xyxy_to_cxcywh
-from egtr.structures import EGTRError, SceneGraph
+from egtr.structures import ConfigurationError, SceneGraph
 
 from .criterion import SetCriterion
 from .detector_cache import DetectorCache
@@ -26,41 +26,41 @@ from .transformer.geometry import valid_pixels
 
 @META_ARCH_REGISTRY.register()
 class EGTR(nn.Module):
-    """Deformable DETR whose decoder self-attention tells the relations between objects (Im et al., CVPR 2024).
+    """Deformable DETR that reads relations from its decoder self-attention (Im et al., CVPR 2024).
 
-    Input, one dict an image:
+    Input, one dict per image:
 
     - image: (3, H, W) tensor, channels in the order of ``input_format``, values 0..255.
-    - height, width: size that boxes are wanted in; the image's own if absent.
+    - height, width: size of the image that output boxes refer to; that of ``image`` if absent.
     - instances (training): Instances with gt_boxes (xyxy in pixels of ``image``) and gt_classes.
     - relations (training): (T, 3) int64 of subject, object, predicate; the first two index ``instances``.
 
-    In training mode the result is a dict of weighted losses. In evaluation mode it is one dict an image:
+    In training mode the result is a dict of weighted losses. In evaluation mode it is one dict per image:
     "instances" (the best (query, class) by sigmoid, with ``query_index``) and, unless the relation part is disabled,
-    "scene_graph" (:class:`~egtr.structures.SceneGraph`, whose ``prediction`` is the raw record, less the pairs that
-    no ranking of ``max_rank`` triplets needs, where relation head and pair function can be asked about single pairs
-    and no subclass overrides :meth:`network`).
+    "scene_graph", a :class:`~egtr.structures.SceneGraph` whose ``prediction`` is the raw record.
 
     Args:
         backbone: makes feature maps.
-        transformer: detects; an entry of TRANSFORMER_REGISTRY.
+        transformer: detects objects; an entry of TRANSFORMER_REGISTRY.
         relation: the relation part; None leaves a plain detector.
         criterion: measures losses.
-        pixel_mean, pixel_std: per channel, on 0..255.
-        input_format: "RGB" or "BGR", for drawing only.
-        test_size: short side and limit of the long side, in pixels, that images are resized to before they come
-            here in prediction; :class:`egtr.inference.EGTRPredictor` reads it of a model without configuration.
-        aux_loss: detection losses on every decoder layer. Inference asks the heads of every layer then, too: it is so
-            little beside the work on the image's cells that transformers are not told what they are asked for.
-        freeze_detector: train the relation part alone.
-        detector_cache: folder for what a frozen detector says, see :class:`DetectorCache`; "" keeps nothing.
-        amp: backbone and transformer run under bfloat16 autocast in evaluation mode.
+        pixel_mean, pixel_std: per channel, for values 0..255.
+        input_format: "RGB" or "BGR", only for drawing.
+        test_size: short side and limit of the long side, in pixels, to which images are resized before prediction;
+            :class:`egtr.inference.EGTRPredictor` reads it from a model without configuration.
+        aux_loss: compute detection losses on every decoder layer. Inference then runs the heads of every layer, too,
+            which takes little time compared with the encoder.
+        freeze_detector: train only the relation part.
+        detector_cache: folder for the output of a frozen detector, see :class:`DetectorCache`; "" keeps nothing.
+        amp: run backbone and transformer under bfloat16 autocast in evaluation mode.
         detections_per_image: size of "instances".
-        triplets_per_image: triplets of "scene_graph".
-        max_rank: largest K of any ranking of triplets that will be asked of a prediction; pairs that none of these
-            rankings needs may be left out of it.
-        object_score: "softmax" or "sigmoid", scores of objects in the graph.
-        class_names, predicate_names: for the graph; None prints numbers.
+        triplets_per_image: number of triplets in "scene_graph".
+        max_rank: largest K of any ranking of a prediction's triplets.
+        prune_pairs: in evaluation mode, compute and keep only the pairs that rankings of ``max_rank`` triplets need,
+            if relation head and pair function can score single pairs. A subclass that overrides :meth:`network` needs
+            False.
+        object_score: "softmax" or "sigmoid", score of objects in the graph.
+        class_names, predicate_names: names for the graph; None prints numbers.
     """
 
     @configurable
@@ -82,16 +82,19 @@ class EGTR(nn.Module):
         detections_per_image: int = 100,
         triplets_per_image: int = 100,
         max_rank: int = 100,
+        prune_pairs: bool = True,
         object_score: str = "softmax",
         class_names: tuple[str, ...] | None = None,
         predicate_names: tuple[str, ...] | None = None,
     ):
         super().__init__()
         if freeze_detector and relation is None:
-            raise EGTRError("MODEL.EGTR.FREEZE_DETECTOR True with RELATION.ENABLED False leaves nothing to train")
+            raise ConfigurationError(
+                "MODEL.EGTR.FREEZE_DETECTOR True with RELATION.ENABLED False leaves nothing to train"
+            )
         if detector_cache and (aux_loss or not freeze_detector):
-            raise EGTRError(
-                "MODEL.EGTR.DETECTOR_CACHE keeps what the last layer of an unchanging detector says: it needs "
+            raise ConfigurationError(
+                "MODEL.EGTR.DETECTOR_CACHE keeps the output of the last layer of a frozen detector: it needs "
                 "FREEZE_DETECTOR True and AUX_LOSS False"
             )
         self.backbone = backbone
@@ -107,8 +110,9 @@ class EGTR(nn.Module):
         self.amp = amp
         self.detections_per_image = detections_per_image
         self.triplets_per_image = triplets_per_image
-        # 100 are what the Open Images block of metrics ranks.
+        # The Open Images block of metrics ranks 100 triplets.
         self.max_rank = max(100, max_rank, triplets_per_image)
+        self.prune_pairs = prune_pairs
         self.object_score = object_score
         self.class_names, self.predicate_names = class_names, predicate_names
         if freeze_detector:
@@ -138,6 +142,7 @@ class EGTR(nn.Module):
             "detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
             "triplets_per_image": cfg.TEST.SCENE_GRAPH.TRIPLETS_PER_IMAGE,
             "max_rank": max(cfg.TEST.SCENE_GRAPH.TOPK, default=100),
+            "prune_pairs": egtr.RELATION.PRUNE_PAIRS,
             "object_score": cfg.TEST.SCENE_GRAPH.OBJECT_SCORE,
             "class_names": class_names,
             "predicate_names": predicate_names,
@@ -166,6 +171,7 @@ class EGTR(nn.Module):
             rel_loss=loss.REL_LOSS,
             rel_loss_tau=loss.REL_LOSS_TAU,
             normalizer=loss.NORMALIZER,
+            aux_layers=cfg.MODEL.EGTR.TRANSFORMER.DEC_LAYERS - 1,
             tasks=tasks,
             **focal,
         )
@@ -182,29 +188,32 @@ class EGTR(nn.Module):
         return self
 
     def set_relation_statistics(self, triplet_counts: Tensor) -> None:
-        """Fill frequency bias and predicate frequency from a training set's (C, C, R) triplet counts."""
+        """Fill frequency bias and predicate frequency from the (C, C, R) triplet counts of a training set."""
         if self.relation is not None:
             self.relation.frequency_bias.set_counts(triplet_counts.to(self.device))
 
     def preprocess_image(self, inputs: list[dict]) -> ImageList:
-        """Normalise and pad right and bottom with zeros to the largest image of the batch."""
+        """Normalise images, and pad them with zeros at the right and bottom to the largest one of the batch."""
         images = [(x["image"].to(self.device).float() - self.pixel_mean) / self.pixel_std for x in inputs]
         return ImageList.from_tensors(images, self.backbone.size_divisibility)
 
     def network(self, images: ImageList) -> EGTROutput:
-        """Dense output for normalised, padded images; logit adjustment, if on, in evaluation mode only."""
+        """Compute the dense output, with all pairs, for normalised, padded images.
+
+        Logit adjustment, if it is on, acts only in evaluation mode.
+        """
         output = self._network(images)
         if not self.training and output.relation_logits is not None:
             output.relation_logits = self.relation.frequency_bias.adjust(output.relation_logits)
         return output
 
     def _network(self, images: ImageList, with_tasks: bool = False, with_relations: bool = True) -> EGTROutput:
-        """:meth:`network` before logit adjustment, which no loss may see.
+        """Compute the output of :meth:`network` before logit adjustment, which no loss may contain.
 
         Args:
             images: normalised, padded images.
-            with_tasks: auxiliary tasks too, which only losses need.
-            with_relations: False leaves out relation logits, for those who ask about single pairs afterwards.
+            with_tasks: run auxiliary tasks, too, which only losses need.
+            with_relations: compute relation logits of all pairs; False if only chosen pairs are scored afterwards.
         """
         with torch.no_grad() if self.freeze_detector else nullcontext():
             if self.detector_cache is not None:
@@ -253,31 +262,28 @@ class EGTR(nn.Module):
         return self._detect(ImageList.from_tensors([image], self.backbone.size_divisibility))
 
     def losses(self, inputs: list[dict]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Unweighted losses and logged quantities, as the current mode (training or evaluation) defines them."""
+        """Compute unweighted losses and logged quantities, as the mode (training or evaluation) defines them."""
         output = self._network(self.preprocess_image(inputs), with_tasks=True)
-        # Matching and losses are cheap, and logarithms of small probabilities need every bit.
+        # Matching and losses are cheap, and logarithms of small probabilities need full precision.
         with torch.autocast(self.device.type, enabled=False):
             return self.criterion(output.float(), self._targets(inputs))
 
     def forward(self, inputs: list[dict]):
-        """Weighted losses in training mode, results in evaluation mode; see the class."""
+        """Return weighted losses in training mode, results in evaluation mode; see the class."""
         if not self.training:
             return self.inference(inputs)
         losses, logged = self.losses(inputs)
         if has_event_storage():
-            # One transfer from the device for all of them.
+            # One transfer from the device for all values.
             values = torch.stack([value.float() for value in logged.values()]).tolist()
             get_event_storage().put_scalars(**dict(zip(logged, values, strict=True)))
         return self.criterion.weighted(losses)
 
     @torch.no_grad()
     def inference(self, inputs: list[dict]) -> list[dict]:
-        """Results of each image, boxes in its ``height`` and ``width``."""
+        """Predict each image, boxes in its ``height`` and ``width``; see the class."""
         images = self.preprocess_image(inputs)
-        # Who overrides network() is asked for all pairs.
-        pruned = (
-            self.relation is not None and self.relation.scores_single_pairs and type(self).network is EGTR.network
-        )
+        pruned = self.prune_pairs and self.relation is not None and self.relation.scores_single_pairs
         output = self._network(images, with_relations=False) if pruned else self.network(images)
         results = []
         for index, (record, image_size) in enumerate(zip(inputs, images.image_sizes, strict=True)):

@@ -1,6 +1,6 @@
-"""Why a model draws an edge: what it says about single pairs of queries, taken apart (paper, section 3.2).
+"""Explanations of single relations: the parts of their logits, and where the decoder looked (paper, section 3.2).
 
-Training and prediction pass nothing of this: a model is asked once more about one image.
+Training and prediction do not use this module. An explanation runs the model once more on one image.
 """
 
 import inspect
@@ -16,7 +16,8 @@ from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 from egtr.layers import MultiScaleDeformableAttention, QueryKeySelfAttention
-from egtr.structures import EdgeExplanation, EGTRError, ExplainedObject, Prediction
+from egtr.structures import ConfigurationError, EdgeExplanation, ExplainedObject, PredictionError
+from egtr.structures.prediction import object_scores
 
 from .egtr import EGTR
 from .outputs import EGTROutput
@@ -24,15 +25,15 @@ from .postprocessing import scale_boxes
 
 
 def attention_weights(queries: Sequence[Tensor], keys: Sequence[Tensor], num_heads: int) -> Tensor:
-    """Weights of self-attention out of its by-products.
+    """Compute the weights of self-attention from its by-products.
 
     Args:
-        queries: for each of L layers (M, d), heads joined, before the 1/sqrt(d_head): of all queries or M of them.
+        queries: for each of L layers (M, d), heads joined, not scaled by 1/sqrt(d_head); of all queries or M of them.
         keys: for each of L layers (N, d), of all queries.
         num_heads: H.
 
     Returns:
-        (L, H, M, N) float32: [l, h, i, j] is what query i gives to query j; the last axis sums to 1.
+        (L, H, M, N) float32: [l, h, i, j] is the weight that query i gives to query j; the last axis sums to 1.
     """
 
     def heads(tensors: Sequence[Tensor]) -> Tensor:
@@ -44,7 +45,7 @@ def attention_weights(queries: Sequence[Tensor], keys: Sequence[Tensor], num_hea
 
 
 def source_names(model: EGTR) -> list[str]:
-    """Names of the S relation sources of a model, in the order of its gates; none without a relation part."""
+    """Name the S relation sources of a model, in the order of its gates; none without a relation part."""
     if model.relation is None:
         return []
     source = model.relation.source
@@ -58,27 +59,28 @@ def explain_triplets(
     class_names: Sequence[str] | None = None,
     predicate_names: Sequence[str] | None = None,
 ) -> list[EdgeExplanation]:
-    """Take triplets of one image apart, out of one forward pass.
+    """Explain triplets of one image by one forward pass.
 
     Args:
-        model: is asked in evaluation mode, and left in the mode in which it was.
-        record: the image as the model takes it: "image", and "height" and "width" of what boxes and points are
-            wanted in.
+        model: runs in evaluation mode, and returns to its own mode.
+        record: the image as the model takes it: "image", and "height" and "width" of the image that boxes and points
+            refer to.
         triplets: E rows of subject query, object query and predicate.
         class_names, predicate_names: None: the model's own.
 
     Returns:
-        E explanations. Sampling points are None where a DETECTOR_CACHE speaks in place of the detector.
+        E explanations. Sampling points are None if the output comes from a DETECTOR_CACHE.
 
     Raises:
-        EGTRError: the model has no relation part, there is no such triplet, or the decoder attends by other means
-            than :class:`~egtr.layers.QueryKeySelfAttention`.
+        ConfigurationError: the model has no relation part, or its decoder has no
+            :class:`~egtr.layers.QueryKeySelfAttention`.
+        PredictionError: a triplet does not exist.
     """
     if model.relation is None:
-        raise EGTRError(
+        raise ConfigurationError(
             "MODEL.EGTR.RELATION.ENABLED is False: the model finds no relations, so none can be explained"
         )
-    # Contributions are gradients, which inference mode forbids even where they are asked for.
+    # Contributions are gradients, which inference mode forbids even under enable_grad.
     with torch.inference_mode(False), inference_context(model), torch.no_grad():
         with _cross_attention_calls(model) as calls:
             images = model.preprocess_image([record])
@@ -94,7 +96,7 @@ def explain_triplets(
         frequency_bias, adjustment = shares.frequency_bias[index].item(), shares.logit_adjustment[index].item()
         head_logit = logit - frequency_bias - adjustment
         contributions = _numpy(shares.contributions[index])
-        # A head that looks at other pairs too says something else about these two queries alone.
+        # A head that reads other pairs, too, gives another logit for these two queries by themselves.
         if not math.isclose(shares.head_logit[index].item(), head_logit, rel_tol=1e-3, abs_tol=1e-2):
             contributions = None
         connectivity_logit = connectivity = None
@@ -129,12 +131,12 @@ def explain_triplets(
 
 
 def _check_triplets(triplets: Sequence[tuple[int, int, int]] | np.ndarray, output: EGTROutput) -> Tensor:
-    """(E, 3) int64 on the model's device."""
+    """Convert triplets to (E, 3) int64 on the model's device, and check them."""
     rows = torch.as_tensor(np.asarray(triplets, dtype=np.int64).reshape(-1, 3), device=output.logits.device)
     limits = rows.new_tensor(output.relation_logits.shape[1:])
     wrong = ((rows < 0) | (rows >= limits)).any(1)
     if wrong.any():
-        raise EGTRError(
+        raise PredictionError(
             f"There is no triplet {tuple(rows[wrong][0].tolist())} (subject query, object query, predicate): "
             f"the model has {limits[0]} queries and {limits[2]} predicates"
         )
@@ -142,7 +144,7 @@ def _check_triplets(triplets: Sequence[tuple[int, int, int]] | np.ndarray, outpu
 
 
 class _LogitShares(NamedTuple):
-    """What the logits of E triplets are made of: (E,), contributions (E, S)."""
+    """The terms of the logits of E triplets: (E,), contributions (E, S)."""
 
     head_logit: Tensor
     frequency_bias: Tensor
@@ -157,13 +159,13 @@ def _logit_shares(model: EGTR, output: EGTROutput, rows: Tensor) -> _LogitShares
     def of_ends(tensor: Tensor) -> Tensor:
         return tensor[0, ends].float()
 
-    # Each pair as an image of two queries, the subject first: as heads see it, and without all the other pairs.
+    # Each pair becomes an image of two queries, subject first, so that heads compute no other pairs.
     pairs = part.source(
         [of_ends(q) for q in output.queries], [of_ends(k) for k in output.keys], of_ends(output.hidden_states[-1])
     )
     weights = pairs.subjects.new_ones(*pairs.subjects.shape[:2], requires_grad=True)
     with torch.enable_grad():
-        # Sources enter a pair's feature only through gate times feature, so a factor on the gate weighs a source.
+        # A source enters a pair feature only as gate times source, so a factor on the gate weighs the source.
         pairs.gates = weights[..., None, None] * (1 if pairs.gates is None else pairs.gates)
         pairs.gates = pairs.gates.expand(-1, -1, 2, 2)
         head_logit = part.relation_head(pairs)[:, 0, 1].gather(1, predicates).squeeze(1)
@@ -177,12 +179,12 @@ def _logit_shares(model: EGTR, output: EGTROutput, rows: Tensor) -> _LogitShares
 
 
 def _attention(model: EGTR, output: EGTROutput, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """(L, H, E) weights that subjects give to objects, and objects to subjects."""
+    """Compute the (L, H, E) weights that subjects give to objects, and objects to subjects."""
     layers = [m for m in model.transformer.modules() if isinstance(m, QueryKeySelfAttention)]
     if not layers:
-        raise EGTRError(
-            f"{type(model.transformer).__name__} has no QueryKeySelfAttention, so the number of its heads is "
-            f"unknown, and its edges cannot be explained"
+        raise ConfigurationError(
+            f"MODEL.EGTR.TRANSFORMER.NAME: {type(model.transformer).__name__} has no QueryKeySelfAttention, so the "
+            f"number of its heads is unknown, and relations cannot be explained"
         )
     keys = [key[0] for key in output.keys]
     each = torch.arange(len(rows), device=rows.device)
@@ -195,21 +197,14 @@ def _attention(model: EGTR, output: EGTROutput, rows: Tensor) -> tuple[Tensor, T
 
 
 class _Image:
-    """The objects of the explained image, each looked at once."""
+    """The objects of the explained image."""
 
     def __init__(self, model: EGTR, output: EGTROutput, images: ImageList, record, calls, class_names):
         resized = images.image_sizes[0]
         height, width = (int(record.get(key, side)) for key, side in zip(("height", "width"), resized, strict=True))
-        prediction = Prediction(
-            logits=_numpy(output.logits[0]),
-            boxes=_numpy(scale_boxes(output.pred_boxes[0], height, width)),
-            pairs=np.zeros((0, 2)),
-            connectivity=np.zeros(0),
-            relation=np.zeros((0, 0)),
-            image_size=(height, width),
-        )
-        self.scores, self.classes = prediction.object_scores(model.object_score)
-        self.boxes, self.class_names, self.calls = prediction.boxes, class_names, calls
+        self.scores, self.classes = object_scores(_numpy(output.logits[0]), model.object_score)
+        self.boxes = _numpy(scale_boxes(output.pred_boxes[0], height, width))
+        self.class_names, self.calls = class_names, calls
         # Points lie in 0..1 of the padded image.
         padded = images.tensor.shape[-2:]
         self.scale = np.array([padded[1] * width / resized[1], padded[0] * height / resized[0]])
@@ -235,7 +230,7 @@ class _Image:
 
 
 class _CrossAttentionCall(NamedTuple):
-    """What one layer's deformable attention to the image was asked."""
+    """Input of one layer's deformable attention to the image."""
 
     attention: MultiScaleDeformableAttention
     query: Tensor
@@ -243,7 +238,7 @@ class _CrossAttentionCall(NamedTuple):
     spatial_shapes: Sequence[tuple[int, int]]
 
     def points_of(self, query: int) -> tuple[Tensor, Tensor]:
-        """Locations (H, F, P, 2) in 0..1 of the padded image and weights (H, F, P) of one query."""
+        """Compute locations (H, F, P, 2), in 0..1 of the padded image, and weights (H, F, P) of one query."""
         locations, weights = self.attention.sampling_points(
             self.query[:, [query]], self.reference_points[:, [query]], self.spatial_shapes
         )
@@ -252,7 +247,7 @@ class _CrossAttentionCall(NamedTuple):
 
 @contextmanager
 def _cross_attention_calls(model: EGTR) -> Iterator[list[_CrossAttentionCall]]:
-    """Keep what the decoder's layers of deformable attention are asked, in their order, while this is open."""
+    """Record the inputs of the decoder's layers of deformable attention, in their order, while this is open."""
     calls: list[_CrossAttentionCall] = []
 
     def keep(module: MultiScaleDeformableAttention, args: tuple, kwargs: dict) -> None:
@@ -274,7 +269,7 @@ def _cross_attention_calls(model: EGTR) -> Iterator[list[_CrossAttentionCall]]:
 
 
 def _sigmoid(logit: float) -> float:
-    # exp of a non-positive number only, so that no logit overflows
+    # exp of a number that is never positive, so that it cannot overflow.
     small = math.exp(-abs(logit))
     return (1.0 if logit >= 0 else small) / (1.0 + small)
 

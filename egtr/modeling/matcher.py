@@ -1,4 +1,4 @@
-"""Hungarian matching that also says how good each match is, which adaptive smoothing reads (paper, section 3.3)."""
+"""Hungarian matching that also returns the cost of each match, for adaptive smoothing (paper, section 3.3)."""
 
 import math
 
@@ -10,14 +10,14 @@ from egtr.layers import box_cxcywh_to_xyxy, generalized_box_iou
 
 from .target import Match, Target
 
-# Inside the logarithms of the class cost; it bounds the cost from below, which smoothing relies on.
+# Added inside the logarithms of the class cost. It bounds the cost from below, which smoothing needs.
 EPS = 1e-8
-# Above any cost of finite output.
+# Higher than any cost of finite predictions.
 _NO_MATCH = 1e9
 
 
 class HungarianMatcher(nn.Module):
-    """One-to-one assignment of queries to objects of least total cost.
+    """One-to-one assignment of queries to objects with the least total cost.
 
     cost = cost_class * (focal cost of "yes" - focal cost of "no" at the object's class)
     + cost_bbox * L1 of cxcywh - cost_giou * GIoU.
@@ -43,12 +43,12 @@ class HungarianMatcher(nn.Module):
 
     @torch.no_grad()
     def cost_matrix(self, logits: Tensor, boxes: Tensor, target: Target) -> Tensor:
-        """Costs of one image.
+        """Compute the costs of one image.
 
         Args:
             logits: (N, C).
             boxes: (N, 4) cxcywh in 0..1.
-            target: its ground truth, G objects.
+            target: ground truth with G objects.
 
         Returns:
             (N, G) float32.
@@ -70,12 +70,15 @@ class HungarianMatcher(nn.Module):
             logits: (B, N, C).
             boxes: (B, N, 4) cxcywh in 0..1.
             targets: B records.
+
+        Returns:
+            One match per image.
         """
         matches = []
         for index, target in enumerate(targets):
             cost = self.cost_matrix(logits[index], boxes[index], target)
-            # What a model that diverges predicts is matched last, so that the losses tell: a process that raised here
-            # would leave the others waiting for its gradients.
+            # NaN and infinity of a diverging model are matched last, and its losses show the problem. A process that
+            # raised an error here would leave the others waiting for its gradients.
             finite = cost.nan_to_num(_NO_MATCH, _NO_MATCH, _NO_MATCH)
             queries, objects = linear_sum_assignment(finite.cpu().numpy())
             queries = torch.as_tensor(queries, device=cost.device)

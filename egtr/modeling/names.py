@@ -1,11 +1,11 @@
-"""What the classes and predicates of a model are called."""
+"""Names of the classes and predicates of a model."""
 
 import logging
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 logger = logging.getLogger(__name__)
 
@@ -17,27 +17,26 @@ _SOURCES = (
 
 
 def get_names(cfg: CfgNode) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
-    """Names of the C classes and R predicates of the model that ``cfg`` describes.
+    """Look up the names of the C classes and R predicates of the model that ``cfg`` describes.
 
-    They stand in MODEL.EGTR.CLASS_NAMES and PREDICATE_NAMES or, where these are empty, in the metadata of
-    DATASETS.TEST[0].
+    They are in MODEL.EGTR.CLASS_NAMES and PREDICATE_NAMES; if these are empty, in the metadata of DATASETS.TEST[0].
 
     Returns:
-        class names and predicate names; None where none are known that fit the model, which then prints numbers.
+        class names and predicate names; None if no names that fit the model are known, which then prints numbers.
 
     Raises:
-        EGTRError: the names in the configuration are not as many as NUM_CLASSES or NUM_PREDICATES.
+        ConfigurationError: the number of names in the configuration is not NUM_CLASSES or NUM_PREDICATES.
     """
     metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0]) if len(cfg.DATASETS.TEST) else None
     found = []
     for key, field, number in _SOURCES:
         own, wanted = cfg.MODEL.EGTR[key], cfg.MODEL.EGTR[number]
         if own and len(own) != wanted:
-            raise EGTRError(f"MODEL.EGTR.{key} holds {len(own)} names, but MODEL.EGTR.{number} is {wanted}")
+            raise ConfigurationError(f"MODEL.EGTR.{key} holds {len(own)} names, but MODEL.EGTR.{number} is {wanted}")
         names = own or getattr(metadata, field, None)
         if names and len(names) != wanted:
             logger.warning(
-                "Dataset %r (DATASETS.TEST) has %d %s, but the model has %d: they stay without names",
+                "Dataset %r (DATASETS.TEST) has %d %s, but the model has %d: numbers are printed instead of names",
                 metadata.name, len(names), field, wanted,
             )  # fmt: skip
             names = None

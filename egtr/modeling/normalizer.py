@@ -1,4 +1,4 @@
-"""What sums of losses are divided by."""
+"""Divisors of sums of losses."""
 
 import torch
 from detectron2.utils import comm
@@ -8,16 +8,16 @@ NORMALIZERS = ("global", "process")
 
 
 def loss_normalizer(count: int | Tensor, device: torch.device, kind: str = "global") -> Tensor:
-    """What a sum of losses is divided by; never 0.
+    """Compute the number by which a sum of losses is divided; it is never 0.
 
-    Distributed training takes the mean of all processes' gradients. With "global" counts that is the gradient of one
-    process that sees all their images. With "process" an image weighs more the less its process has to count.
+    Distributed training takes the mean of the gradients of all processes. With "global", this mean is the gradient of
+    one process that sees all images. With "process", an image weighs more if its process has fewer objects.
 
     Args:
-        count: of objects or entries in the images of this process.
-        device: of the result, and where processes exchange their counts.
-        kind: "global": all processes' counts together, divided by the number of processes, all of which must call
-            together; "process": this process's own count. The same in one process.
+        count: number of objects or entries in the images of this process.
+        device: device of the result, on which processes exchange their counts.
+        kind: "global": the sum of the counts of all processes, divided by the number of processes; all processes must
+            call together. "process": the count of this process. Both are the same with one process.
 
     Returns:
         A scalar, float32.

@@ -1,4 +1,4 @@
-"""Typed records that pass between the parts of the model."""
+"""The dense output of the model, which losses and postprocessing read."""
 
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -16,18 +16,18 @@ class EGTROutput:
     Attributes:
         logits: (B, N, C) class logits, sigmoid, no background class.
         pred_boxes: (B, N, 4) cxcywh in 0..1 of each image without its padding.
-        relation_logits: (B, N, N, R), subject first, frequency bias included (and logit adjustment, if on, in
+        relation_logits: (B, N, N, R), subject first, with frequency bias (and logit adjustment, if it is on, in
             evaluation mode); None without the relation part.
         connectivity_logits: (B, N, N); None without a connectivity head.
         hidden_states: L tensors (B, N, d).
-        queries, keys: L tensors (B, N, d), by-products of decoder self-attention, the query before its
+        queries, keys: L tensors (B, N, d), by-products of decoder self-attention; queries are not scaled by
             1/sqrt(d_head).
         gates: (B, S, N, N) in 0..1, gate of each of the S relation sources; None without a gate.
         memory: (B, cells, d), encoder output.
         aux_outputs: (logits, pred_boxes) of the earlier decoder layers, first layer first.
         proposals: (logits, boxes) of two-stage encoder proposals, (B, cells, C) and (B, cells, 4), or None.
-        tasks: name of an auxiliary relation task to what it predicts, (B, N, N, ...); empty unless losses are wanted.
-        predicate_frequency: (R,) share of each predicate among the training set's triplets; None without the
+        tasks: name of an auxiliary relation task to its prediction, (B, N, N, ...); empty unless losses need it.
+        predicate_frequency: (R,) share of each predicate among the triplets of the training set; None without the
             relation part.
         pairs: the pair features that the heads read; None without the relation part.
     """
@@ -48,7 +48,7 @@ class EGTROutput:
     pairs: "PairFeatures | None" = None
 
     def float(self) -> "EGTROutput":
-        """The same with everything that losses read in float32."""
+        """Convert everything that losses read to float32."""
 
         def single(value):
             return None if value is None else value.float()

@@ -1,4 +1,4 @@
-"""What the losses are told: ground truth of one image, and which query stands for which object."""
+"""Input of the losses: ground truth of one image, and the match between queries and objects."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

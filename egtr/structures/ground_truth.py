@@ -1,4 +1,4 @@
-"""What the annotators say about one image."""
+"""The annotations of one image."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,30 +6,30 @@ from typing import Any
 
 import numpy as np
 
-from .errors import EGTRError
+from .errors import DataError
 from .relations import not_crowd, remap_relations
 
-# Values of detectron2.structures.BoxMode, an IntEnum: this room does without Detectron2.
+# Values of detectron2.structures.BoxMode, an IntEnum; this room does not import Detectron2.
 XYXY_ABS = 0
 XYWH_ABS = 1
 
 
 @dataclass
 class GroundTruth:
-    """Annotated objects and triplets of one image, against which evaluators hold a ``Prediction``.
+    """Annotated objects and triplets of one image, with which evaluators compare a ``Prediction``.
 
     G is the number of annotated objects and T of annotated triplets (both may be 0).
 
     Attributes:
-        boxes: (G, 4) float32 boxes, x1 y1 x2 y2 in pixels of the image as it lies on disk.
+        boxes: (G, 4) float32 boxes, x1 y1 x2 y2 in pixels of the image file.
         classes: (G,) int64 object classes, 0-based.
         triplets: (T, 3) int64, (subject, object, predicate); subject and object index ``boxes``, predicate is
-            0-based. Repeated rows are kept: what they count is a matter of the scoring protocol.
+            0-based. Repeated rows are kept: the scoring protocol decides what they count.
         image_id: names the image in messages.
 
     Raises:
-        EGTRError: a field has another shape, a box is NaN, infinite or ends before it begins, a class or predicate is
-            negative, or a triplet names an object that is not there.
+        DataError: a field has a wrong shape, a box is NaN or infinite or ends before it begins, a class or predicate
+            is negative, or a triplet names an object that does not exist.
     """
 
     boxes: np.ndarray
@@ -39,7 +39,7 @@ class GroundTruth:
 
     def __post_init__(self):
         # An empty list has shape (0,) and means "none" here.
-        with np.errstate(over="ignore"):  # what float32 cannot hold is refused below, as infinite
+        with np.errstate(over="ignore"):  # Numbers too large for float32 become infinite and are refused below.
             self.boxes = _reshape_empty(np.asarray(self.boxes, dtype=np.float32), 4)
         self.classes = np.asarray(self.classes, dtype=np.int64)
         self.triplets = _reshape_empty(np.asarray(self.triplets, dtype=np.int64), 3)
@@ -50,22 +50,22 @@ class GroundTruth:
             ("triplets", self.triplets.shape, (num_triplets, 3)),
         ):
             if shape != expected:
-                raise EGTRError(f"{self._where}: {field} has shape {shape}, expected {expected}")
+                raise DataError(f"{self._where}: {field} has shape {shape}, expected {expected}")
         sound = np.isfinite(self.boxes).all(axis=1) & (self.boxes[:, 2:] >= self.boxes[:, :2]).all(axis=1)
         if not sound.all():
             index = int(np.flatnonzero(~sound)[0])
-            raise EGTRError(
+            raise DataError(
                 f"{self._where}: boxes holds {self.boxes[index].tolist()} for object {index}; "
                 "a box is x1, y1, x2, y2 in pixels, x1 <= x2 and y1 <= y2"
             )
         if num_objects and self.classes.min() < 0:
-            raise EGTRError(f"{self._where}: classes holds a negative number; classes are 0-based")
+            raise DataError(f"{self._where}: classes holds a negative number; classes are 0-based")
         if len(self.triplets) == 0:
             return
         if self.triplets.min() < 0:
-            raise EGTRError(f"{self._where}: triplets holds a negative number; objects and predicates are 0-based")
+            raise DataError(f"{self._where}: triplets holds a negative number; objects and predicates are 0-based")
         if self.triplets[:, :2].max() >= num_objects:
-            raise EGTRError(
+            raise DataError(
                 f"{self._where}: triplets names object {self.triplets[:, :2].max()}, but there are only "
                 f"{num_objects} objects; subject and object are positions in the list of objects, from 0"
             )
@@ -76,24 +76,21 @@ class GroundTruth:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "GroundTruth":
-        """Ground truth out of a Detectron2 dataset dict with ``relations``.
+        """Make ground truth from a Detectron2 dataset dict with ``relations``.
 
         Args:
             record: a dict with ``annotations`` (each with ``bbox``, ``bbox_mode`` XYXY_ABS or XYWH_ABS, and
                 ``category_id``, 0-based), ``relations`` (a list of [subject, object, predicate] whose first
-                two index ``annotations``; may be absent) and ``image_id``. Crowd annotations name no single
-                object: they are left out with the relations that touch them, and the other relations keep
-                their objects.
+                two index ``annotations``; may be absent) and ``image_id``. Crowd annotations do not name a single
+                object, so they and their relations are left out; the other relations keep their objects.
 
         Raises:
-            EGTRError: the dict has no annotations, a box comes in another format, or a relation names an
-                annotation that is not there.
+            DataError: the dict has no annotations, a box has another format, or a relation names an annotation that
+                does not exist.
         """
         image_id = record.get("image_id")
         if "annotations" not in record:
-            raise EGTRError(
-                f"dataset dict of image {image_id!r}: annotations are missing; it cannot be scored without"
-            )
+            raise DataError(f"dataset dict of image {image_id!r}: field annotations is missing; scoring needs it")
         annotations = record["annotations"]
         kept = not_crowd(annotations)
         boxes = [_to_xyxy(a, image_id) for a in annotations]
@@ -116,4 +113,4 @@ def _to_xyxy(annotation: Mapping[str, Any], image_id: Any) -> list[float]:
         return [x1, y1, a, b]
     if mode == XYWH_ABS:
         return [x1, y1, x1 + a, y1 + b]
-    raise EGTRError(f"dataset dict of image {image_id!r}: bbox_mode is {mode}, expected XYXY_ABS or XYWH_ABS")
+    raise DataError(f"dataset dict of image {image_id!r}: bbox_mode is {mode}, expected XYXY_ABS or XYWH_ABS")

@@ -1,18 +1,18 @@
-"""What a model says about one image, before anything is ranked or named."""
+"""The prediction of a model for one image, before triplets are ranked or named."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import EGTRError
+from .errors import ConfigurationError, PredictionError
 
 OBJECT_SCORES = ("softmax", "sigmoid")
 
 
 def all_pairs(num_queries: int) -> np.ndarray:
-    """Every ordered pair of ``num_queries`` queries, subject-major.
+    """List every ordered pair of ``num_queries`` queries, subject-major.
 
-    Row ``i * num_queries + j`` is (i, j), so a dense (N, N, ...) array reshaped to (N * N, ...) lines up with it.
+    Row ``i * num_queries + j`` is (i, j), in the order of a dense (N, N, ...) array reshaped to (N * N, ...).
 
     Returns:
         (N * N, 2) int64 array of (subject query, object query); pairs (i, i) included.
@@ -21,23 +21,54 @@ def all_pairs(num_queries: int) -> np.ndarray:
     return np.stack([subjects, objects], axis=1)
 
 
+def object_scores(logits: np.ndarray, kind: str = "softmax") -> tuple[np.ndarray, np.ndarray]:
+    """Find the best class of each query and its score.
+
+    Args:
+        logits: (N, C) float32 class logits.
+        kind: "softmax" over the C logits (as in the released evaluation) or "sigmoid" (as logits are trained). The
+            class is the same for both.
+
+    Returns:
+        scores (N,) float32 in 0..1 and classes (N,) int64.
+
+    Raises:
+        ConfigurationError: ``kind`` is unknown.
+    """
+    if kind not in OBJECT_SCORES:
+        raise ConfigurationError(f"object score {kind!r} is unknown, choose one of {', '.join(OBJECT_SCORES)}")
+    if len(logits) == 0:
+        return np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int64)
+    classes = logits.argmax(axis=1)
+    best = logits[np.arange(len(logits)), classes]
+    if kind == "softmax":
+        scores = 1.0 / np.exp(logits - best[:, None]).sum(axis=1)
+    else:
+        # exp of a number that is never positive, so that it cannot overflow.
+        scores = np.where(best >= 0, 1.0, np.exp(-np.abs(best))) / (1.0 + np.exp(-np.abs(best)))
+    return scores.astype(np.float32), classes.astype(np.int64)
+
+
 @dataclass
 class Prediction:
     """Raw output for one image: the record that evaluators read.
 
-    N is the number of object queries, C of object classes, M of pairs for which relations are kept (dense:
-    M = N * N) and R of predicates.
+    N is the number of object queries, C of object classes, M of pairs with relations (dense: M = N * N) and R of
+    predicates.
 
     Attributes:
         logits: (N, C) float32 class logits; there is no background class.
-        boxes: (N, 4) float32 boxes, x1 y1 x2 y2 in pixels of the image as it lies on disk.
-        pairs: (M, 2) int64, (subject query, object query) of each row of the next two.
-        connectivity: (M,) float32 in 0..1, probability that any relation joins the pair; ones where a model has no
+        boxes: (N, 4) float32 boxes, x1 y1 x2 y2 in pixels of the image file.
+        pairs: (M, 2) int64, (subject query, object query) of each row of ``connectivity`` and ``relation``.
+        connectivity: (M,) float32 in 0..1, probability that any relation joins the pair; ones for a model without a
             connectivity head.
-        relation: (M, R) float32 in 0..1, probability of each predicate *before* connectivity is multiplied in.
+        relation: (M, R) float32 in 0..1, probability of each predicate *before* it is multiplied by connectivity.
         image_size: (height, width) of the image in pixels.
-        max_rank: where pairs were left out, the largest K of a ranking that comes out as with all of them; None: the
-            record is whole, as far as it knows.
+        max_rank: if pairs were left out, the largest K for which rankings of K triplets are the same as with all
+            pairs; None: no pairs are known to be left out.
+
+    Raises:
+        PredictionError: a field has a wrong shape, or a pair names a query that does not exist.
     """
 
     logits: np.ndarray
@@ -49,7 +80,7 @@ class Prediction:
     max_rank: int | None = None
 
     def __post_init__(self):
-        # What float32 cannot hold becomes infinite, which scoring refuses.
+        # Numbers too large for float32 become infinite, which scoring refuses.
         with np.errstate(over="ignore"):
             for field in ("logits", "boxes", "connectivity", "relation"):
                 setattr(self, field, np.asarray(getattr(self, field), dtype=np.float32))
@@ -64,43 +95,22 @@ class Prediction:
         ):
             if len(shape) != len(wanted) or any(w is not None and s != w for s, w in zip(shape, wanted, strict=True)):
                 expected = tuple("any" if w is None else w for w in wanted)
-                raise EGTRError(f"Prediction.{name} has shape {shape}, expected {expected}")
+                raise PredictionError(f"Prediction.{name} has shape {shape}, expected {expected}")
         if n and self.logits.shape[1] == 0:
-            raise EGTRError("Prediction.logits has no column; a query needs at least one class")
+            raise PredictionError("Prediction.logits has no column; a query needs at least one class")
         if m and (self.pairs.min() < 0 or self.pairs.max() >= n):
-            raise EGTRError(f"Prediction.pairs indexes queries outside 0..{n - 1}")
+            raise PredictionError(f"Prediction.pairs indexes queries outside 0..{n - 1}")
 
     @property
     def num_queries(self) -> int:
+        """N."""
         return len(self.logits)
 
     @property
     def pair_share(self) -> float:
-        """Share of the N * N pairs that the record keeps; out of EGTR those whose relations were worked out."""
+        """Share of the N * N pairs that the record keeps; in EGTR's output, those whose relations were computed."""
         return len(self.pairs) / max(self.num_queries**2, 1)
 
     def object_scores(self, kind: str = "softmax") -> tuple[np.ndarray, np.ndarray]:
-        """Best class of each query and its score.
-
-        Args:
-            kind: "softmax" over the C logits (what the released evaluation does) or "sigmoid" (how the logits are
-                trained). Both name the same class.
-
-        Returns:
-            scores (N,) float32 in 0..1 and classes (N,) int64.
-
-        Raises:
-            EGTRError: another ``kind``.
-        """
-        if kind not in OBJECT_SCORES:
-            raise EGTRError(f"object score {kind!r} is unknown, choose one of {', '.join(OBJECT_SCORES)}")
-        if self.num_queries == 0:
-            return np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int64)
-        classes = self.logits.argmax(axis=1)
-        best = self.logits[np.arange(self.num_queries), classes]
-        if kind == "softmax":
-            scores = 1.0 / np.exp(self.logits - best[:, None]).sum(axis=1)
-        else:
-            # exp of a non-positive number only, so that no logit overflows
-            scores = np.where(best >= 0, 1.0, np.exp(-np.abs(best))) / (1.0 + np.exp(-np.abs(best)))
-        return scores.astype(np.float32), classes.astype(np.int64)
+        """Find the best class of each query and its score; see :func:`object_scores`."""
+        return object_scores(self.logits, kind)

@@ -1,11 +1,26 @@
-"""The order of triplets: one definition for evaluators and for people."""
+"""The order of triplets, defined once for evaluators and for scene graphs.
+
+It comes with one rule for leaving pairs out. In every ranking a pair's best triplet stands before its other triplets.
+The K best triplets therefore belong to the K pairs whose best triplets are best. A pair is needed only if its best
+triplet, or an upper bound of it, reaches the :func:`rank_threshold` of the known ones. Three places follow the rule:
+
+- :func:`best_pairs` reads fewer relations when triplets are ranked,
+- :mod:`egtr.modeling.relation.pruning` computes fewer relations, with the same threshold in torch,
+- :func:`egtr.evaluation.prune_prediction` writes fewer relations to files.
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from .errors import EGTRError
+from .errors import PredictionError
 from .prediction import Prediction
+
+# Evaluators multiply the float32 factors of a score in different orders. A score this close (relative) below the last
+# one of a ranking therefore counts as equal to it.
+TOLERANCE = 1e-5
+# Below it a float32 product loses its digits, and the order of scores is arbitrary.
+TINY = 1e-37
 
 
 class RankedTriplets(NamedTuple):
@@ -14,7 +29,7 @@ class RankedTriplets(NamedTuple):
     Attributes:
         subjects, objects: (K,) int64 query indices.
         predicates: (K,) int64, 0-based.
-        scores: (K,) float32, descending; predicate x connectivity x subject score x object score.
+        scores: (K,) float32, descending: predicate x connectivity x subject score x object score.
     """
 
     subjects: np.ndarray
@@ -24,12 +39,12 @@ class RankedTriplets(NamedTuple):
 
 
 class CandidatePairs(NamedTuple):
-    """The Q pairs of an image that can hold one of its best triplets, by (subject, object).
+    """The Q pairs of an image that can hold one of its best triplets, ordered by (subject, object).
 
     Attributes:
-        subjects, objects: (Q,) int64 query indices; where they are equal the row is of a query with itself.
+        subjects, objects: (Q,) int64 query indices; they are equal in the pair of a query with itself.
         relation: (Q, R) float32, probability of each predicate.
-        pair_scores: (Q,) float32, what it is multiplied with: connectivity x subject score x object score.
+        pair_scores: (Q,) float32, the other factors of a score: connectivity x subject score x object score.
     """
 
     subjects: np.ndarray
@@ -39,20 +54,20 @@ class CandidatePairs(NamedTuple):
 
 
 def top_indices(scores: np.ndarray, top_k: int) -> np.ndarray:
-    """Indices of the ``top_k`` highest scores (all, if there are fewer), descending, ties by position.
+    """Find the ``top_k`` highest scores (all, if there are fewer), descending, ties by position.
 
     Args:
         scores: (S,) float.
         top_k: 0 or more.
 
     Returns:
-        (min(top_k, S),) int64. For a small ``top_k`` this is much faster than sorting all scores.
+        Indices, (min(top_k, S),) int64. For a small ``top_k`` this is much faster than sorting all scores.
     """
     top_k = min(top_k, len(scores))
     if top_k == 0:
         return np.zeros(0, dtype=np.int64)
     if top_k < len(scores):
-        # All that tie with the last kept score stay in: which of them are kept is decided by position below.
+        # All scores that tie with the last one stay in, since their positions decide below.
         threshold = np.partition(scores, len(scores) - top_k)[len(scores) - top_k]
         candidates = np.flatnonzero(scores >= threshold)
     else:
@@ -60,24 +75,39 @@ def top_indices(scores: np.ndarray, top_k: int) -> np.ndarray:
     return candidates[np.argsort(-scores[candidates], kind="stable")][:top_k]
 
 
-def best_pairs(relation: np.ndarray, pair_scores: np.ndarray, top_k: int, rows: np.ndarray) -> np.ndarray:
-    """Where in ``rows`` the pairs are that can hold one of the ``top_k`` best triplets, in order.
+def rank_threshold(scores: np.ndarray, top_k: int) -> float:
+    """Compute the score that a pair needs for a place among the ``top_k`` best, by the rule of this module.
 
-    The score of triplet (pair, p) is relation[pair, p] * pair_scores[pair]. A pair's best triplet bounds its
-    others, so a pair that falls behind the ``top_k`` best pairs cannot contribute. Reading all of ``relation``
-    row by row is what costs time, hence most pairs are ruled out by ``pair_scores`` alone.
+    Args:
+        scores: (S,) float, not negative, best scores of the pairs known so far. Others may follow.
+        top_k: number of triplets K of the ranking, at least 1.
+
+    Returns:
+        A little less than the K-th highest score; 0 if there are fewer scores or the K-th is too small to be ordered.
+    """
+    if len(scores) < top_k:
+        return 0.0
+    last = np.partition(scores, len(scores) - top_k)[len(scores) - top_k]
+    return float(last) * (1 - TOLERANCE) if last > TINY else 0.0
+
+
+def best_pairs(relation: np.ndarray, pair_scores: np.ndarray, top_k: int, rows: np.ndarray) -> np.ndarray:
+    """Find the pairs that can hold one of the ``top_k`` best triplets.
+
+    The score of triplet (pair, p) is relation[pair, p] * pair_scores[pair]. Reading all of ``relation`` row by row
+    is what costs time, so most pairs are ruled out by ``pair_scores`` and the largest relation.
 
     Args:
         relation: (M, R) float, not negative.
         pair_scores: (M,) float, not negative.
-        top_k: number of triplets wanted.
+        top_k: number of triplets of the ranking.
         rows: (P,) int, the pairs to choose from.
 
     Returns:
-        (Q,) int positions in ``rows``, ascending; all that tie with the last one are among them.
+        (Q,) int positions in ``rows``, ascending; pairs that tie with the last one are included.
 
     Raises:
-        EGTRError: a score is NaN or infinite.
+        PredictionError: a score is NaN or infinite.
     """
     if len(rows) == 0 or relation.shape[1] == 0:
         return np.arange(len(rows))
@@ -91,17 +121,16 @@ def best_pairs(relation: np.ndarray, pair_scores: np.ndarray, top_k: int, rows: 
     def best_score(positions: np.ndarray) -> np.ndarray:
         return relation[rows[positions]].max(axis=1) * pair_scores[rows[positions]]
 
-    # More than top_k pairs are probed, since those of the highest bound need not be the best ones: the threshold
-    # gets sharper.
+    # Pairs of the highest bound need not be the best ones, so looking at more than top_k raises the threshold.
     probe = min(4 * top_k, len(rows))
     scores = best_score(np.argpartition(bound, len(bound) - probe)[len(bound) - probe :])
-    inside = np.flatnonzero(bound >= np.partition(scores, probe - top_k)[probe - top_k])
+    inside = np.flatnonzero(bound >= rank_threshold(scores, top_k))
     scores = best_score(inside)
-    return inside[scores >= np.partition(scores, len(scores) - top_k)[len(scores) - top_k]]
+    return inside[scores >= rank_threshold(scores, top_k)]
 
 
 def candidate_pairs(prediction: Prediction, object_scores: np.ndarray, top_k: int) -> CandidatePairs:
-    """The pairs that :func:`rank_candidates` needs for any ranking of up to ``top_k`` triplets.
+    """Choose the pairs that :func:`rank_candidates` needs for any ranking of up to ``top_k`` triplets.
 
     Args:
         prediction: one image's record, N queries, R predicates.
@@ -113,7 +142,7 @@ def candidate_pairs(prediction: Prediction, object_scores: np.ndarray, top_k: in
         itself.
 
     Raises:
-        EGTRError: a score is NaN or infinite.
+        PredictionError: a score is NaN or infinite.
     """
     subjects, objects = np.ascontiguousarray(prediction.pairs.T)
     pair_scores = prediction.connectivity * object_scores[subjects] * object_scores[objects]
@@ -123,7 +152,7 @@ def candidate_pairs(prediction: Prediction, object_scores: np.ndarray, top_k: in
     rows = np.concatenate([rows[best_pairs(prediction.relation, pair_scores, top_k, rows)], np.flatnonzero(~related)])
     rows = rows[np.lexsort((objects[rows], subjects[rows]))]
     relation = prediction.relation[rows]
-    # best_pairs has not seen the pairs (i, i).
+    # best_pairs does not check the pairs (i, i).
     _check_finite(relation)
     return CandidatePairs(subjects[rows], objects[rows], relation, pair_scores[rows])
 
@@ -131,13 +160,13 @@ def candidate_pairs(prediction: Prediction, object_scores: np.ndarray, top_k: in
 def rank_candidates(
     candidates: CandidatePairs, top_k: int, predicates_per_pair: int | None = None, self_pairs: bool = False
 ) -> RankedTriplets:
-    """The ``top_k`` highest-scoring triplets of some pairs.
+    """Rank the ``top_k`` highest-scoring triplets of candidate pairs.
 
     Args:
-        candidates: of one image, made for this ``top_k`` or a larger one.
-        top_k: number of triplets wanted; fewer come back where there are fewer.
-        predicates_per_pair: a pair enters with so many of its predicates, the best ones; None: with all.
-        self_pairs: a query may be related to itself.
+        candidates: pairs of one image, made for this ``top_k`` or a larger one.
+        top_k: number of triplets of the ranking; the result is shorter if there are fewer.
+        predicates_per_pair: number of predicates, the best ones, with which each pair enters; None: all.
+        self_pairs: let a query be related to itself.
 
     Returns:
         Triplets by descending score; exact ties by (subject, object, predicate).
@@ -161,10 +190,10 @@ def rank_candidates(
 
 
 def _best_columns(values: np.ndarray, count: int) -> np.ndarray:
-    """(Q, R) to the (Q, count) columns of each row's highest values, ascending; the first of equal ones."""
+    """Find the (Q, count) columns of the highest values of each row, ascending; of equal values the first."""
     if count == values.shape[1]:
         return np.broadcast_to(np.arange(count), values.shape)
-    # For one or two of many columns, sorting takes many times as long.
+    # To find one or two of many columns, sorting would take many times as long.
     values, rows = values.copy(), np.arange(len(values))
     columns = np.empty((len(values), count), dtype=np.int64)
     for position in range(count):
@@ -174,9 +203,9 @@ def _best_columns(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def check_max_rank(prediction: Prediction, top_k: int) -> None:
-    """Raise EGTRError where a record keeps too few pairs for rankings of ``top_k`` triplets."""
+    """Raise PredictionError if a record keeps too few pairs for rankings of ``top_k`` triplets."""
     if prediction.max_rank is not None and top_k > prediction.max_rank:
-        raise EGTRError(
+        raise PredictionError(
             f"Prediction: its pairs suffice for rankings of {prediction.max_rank} triplets, not of {top_k}; "
             f"add {top_k} to TEST.SCENE_GRAPH.TOPK before the model is built"
         )
@@ -184,7 +213,7 @@ def check_max_rank(prediction: Prediction, top_k: int) -> None:
 
 def _check_finite(scores: np.ndarray) -> None:
     if not np.isfinite(scores).all():
-        raise EGTRError(
+        raise PredictionError(
             "Prediction: logits, connectivity or relation hold NaN or infinity, which cannot be ranked; "
             "has the model's training diverged?"
         )
@@ -193,23 +222,22 @@ def _check_finite(scores: np.ndarray) -> None:
 def rank_triplets(
     prediction: Prediction, top_k: int = 100, graph_constraint: bool = True, object_score: str = "softmax"
 ) -> RankedTriplets:
-    """The ``top_k`` highest-scoring triplets of an image (paper, section 3.4: "inference").
+    """Rank the ``top_k`` highest-scoring triplets of an image (paper, section 3.4: "inference").
 
     score(i, j, p) = relation[i, j, p] * connectivity[i, j] * score_i * score_j. A query is never related to
     itself.
 
     Args:
         prediction: one image's record.
-        top_k: number of triplets wanted; fewer come back where there are fewer.
-        graph_constraint: True: each pair enters with its best predicate alone. False: every predicate of
-            every pair.
+        top_k: number of triplets of the ranking; the result is shorter if there are fewer.
+        graph_constraint: True: each pair enters only with its best predicate. False: with every predicate.
         object_score: "softmax" or "sigmoid", see :meth:`Prediction.object_scores`.
 
     Returns:
         Triplets by descending score; exact ties by (subject, object, predicate).
 
     Raises:
-        EGTRError: a score is NaN or infinite; the record keeps too few pairs for this ``top_k``.
+        PredictionError: a score is NaN or infinite, or the record keeps too few pairs for this ``top_k``.
     """
     check_max_rank(prediction, top_k)
     object_scores, _ = prediction.object_scores(object_score)

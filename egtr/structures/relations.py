@@ -1,45 +1,45 @@
-"""Which pair a relation belongs to, when objects leave."""
+"""Relations of annotated objects after some objects are dropped."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .errors import EGTRError
+from .errors import DataError
 
 
 def not_crowd(annotations: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """(A,) bool: which of A annotations name a single object, not a crowd (COCO's ``iscrowd``)."""
+    """Tell which of A annotations name a single object, not a crowd (COCO's ``iscrowd``): (A,) bool."""
     return np.array([not annotation.get("iscrowd", 0) for annotation in annotations], dtype=bool)
 
 
 def remap_relations(relations: Any, kept: Any, where: str = "scene graph") -> np.ndarray:
-    """Relations after objects were dropped: those of dropped objects go, the others follow their objects.
+    """Drop the relations of dropped objects and renumber the others.
 
     Args:
         relations: (T, 3) integers, (subject, object, predicate); subject and object index A objects. May be an
             empty list.
-        kept: (A,) bool, which objects stay. They keep their order.
-        where: begins the message of the error: file or image that the relations come from.
+        kept: (A,) bool, the objects that stay. They keep their order.
+        where: file or image of the relations, with which error messages begin.
 
     Returns:
-        (U, 3) int64 in the same order, U <= T, subject and object indexing the objects that stay. Never a view of
+        (U, 3) int64 in the same order, U <= T; subject and object index the objects that stay. Never a view of
         ``relations``.
 
     Raises:
-        EGTRError: rows of another length; a subject or object is not among 0..A-1.
+        DataError: a row has another length, or a subject or object is not among 0..A-1.
     """
     relations, kept = np.asarray(relations, dtype=np.int64), np.asarray(kept, dtype=bool)
     if relations.size == 0:
         return np.zeros((0, 3), dtype=np.int64)
     if relations.ndim != 2 or relations.shape[1] != 3:
-        raise EGTRError(
+        raise DataError(
             f"{where}: field relations has shape {relations.shape}, expected rows of (subject, object, predicate)"
         )
     ends = relations[:, :2]
     outside = ends[(ends < 0) | (ends >= len(kept))]
     if len(outside):
-        raise EGTRError(
+        raise DataError(
             f"{where}: field relations names object {outside[0]}, which is not among its {len(kept)} annotations, "
             "counted from 0. A reader that drops annotations has to renumber relations"
         )

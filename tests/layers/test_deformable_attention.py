@@ -1,4 +1,4 @@
-"""The attention against its formula, written out with loops."""
+"""Deformable attention, compared with its formula written out in loops."""
 
 import math
 
@@ -57,7 +57,7 @@ def test_gradients():
 
 
 def test_padding_reads_as_zero():
-    """What is written into padded cells changes nothing."""
+    """Values of padded cells change nothing."""
     torch.manual_seed(0)
     attention = MultiScaleDeformableAttention(8, num_heads=2, num_levels=2, num_points=2)
     query, value = torch.randn(1, 4, 8), torch.randn(1, CELLS, 8)

@@ -1,4 +1,4 @@
-"""Folded norms give what a convolution followed by its norm gives, whatever happens to the weights."""
+"""Folded norms equal a convolution followed by its norm, also after weights or modules have changed."""
 
 import copy
 import pickle
@@ -13,7 +13,7 @@ from egtr.layers.norm_folding import fold_batch_norms
 
 
 def randomize(model):
-    """Weights and statistics that leave no norm near the identity."""
+    """Draw weights and statistics with which no norm is close to the identity."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, value in (*model.named_parameters(), *model.named_buffers()):
@@ -62,7 +62,7 @@ def test_by_hand():
     assert conv(torch.full((1, 1, 1, 1), 3.0)).item() == pytest.approx(20.0), "the convolution does all the work"
 
 
-# The stem of resnet10t has three convolutions; mobilenetv3's norms bring their activation.
+# The stem of resnet10t has three convolutions; the norms of mobilenetv3 include their activation.
 @pytest.mark.parametrize("name", ["resnet10t", "mobilenetv3_small_050"])
 @pytest.mark.parametrize("convert", [frozen, lambda model: model], ids=["FrozenBN", "BN"])
 def test_same_maps_in_evaluation_mode(name, convert):
@@ -73,7 +73,7 @@ def test_same_maps_in_evaluation_mode(name, convert):
 
 def test_ordinary_norms_train_as_ever():
     plain, folded = plain_and_folded()
-    for _ in range(2):  # the second time with the statistics that the first one moved
+    for _ in range(2):  # The second time, with the statistics that the first one has changed.
         check(plain.train(), folded.train())
     check(plain.eval(), folded.eval())
 
@@ -99,7 +99,7 @@ def test_new_weights_after_the_first_use(convert):
     check(plain, folded)
     for model in (plain, folded):
         for tensor in (*model.parameters(), *model.buffers()):
-            tensor.data.mul_(2)  # which autograd's version counters do not notice
+            tensor.data.mul_(2)  # Autograd's version counters do not count this change.
     check(plain, folded)
 
 
@@ -116,7 +116,7 @@ def test_copies_are_independent(duplicate):
 
 
 def other_convolution(model):
-    """As for images of four channels."""
+    """Put another convolution in place, as for images of four channels."""
     model.conv1[0] = nn.Conv2d(3, model.conv1[0].out_channels, 3, stride=2, padding=1)
     return model
 
@@ -127,7 +127,7 @@ def other_norm(model):
 
 
 def other_stem(model):
-    """The norm's convolution is where it was, in a part that the model no longer has."""
+    """Replace the whole stem: the folded convolution is in a part that the model no longer has."""
     model.conv1 = nn.Sequential(nn.Conv2d(3, model.bn1.num_features, 3, stride=2, padding=1))
     return model
 
@@ -141,7 +141,7 @@ def no_norm(model):
 @pytest.mark.parametrize("convert", [frozen, lambda model: model], ids=["FrozenBN", "BN"])
 @torch.no_grad()
 def test_parts_that_are_replaced_later(change, convert):
-    """What is left of a pair does its own work, no more."""
+    """The module that is left of a pair does only its own work."""
     plain, folded = plain_and_folded(convert=convert)
     for model in (plain, folded):
         torch.manual_seed(3)
@@ -163,7 +163,7 @@ def test_a_norm_that_is_called_by_keyword_is_left_alone():
 
 def test_what_another_reader_needs_is_not_folded():
     class Two(nn.Module):
-        """Reads the convolution's output beside the norm."""
+        """A module that reads the output of the convolution, too."""
 
         def __init__(self):
             super().__init__()
@@ -174,7 +174,7 @@ def test_what_another_reader_needs_is_not_folded():
             return self.norm(x) + x
 
     class Shared(Two):
-        """One norm behind two calls of a convolution."""
+        """A module with one norm after two calls of a convolution."""
 
         def forward(self, x):
             return self.norm(self.conv(x)) + self.norm(self.conv(x + 1))

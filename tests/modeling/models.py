@@ -1,5 +1,7 @@
 """A small EGTR for tests, and batches for it."""
 
+import copy
+
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
@@ -26,9 +28,20 @@ def small_cfg(*options):
     return cfg
 
 
+_built = {}
+
+
 def small_model(*options):
-    torch.manual_seed(0)
-    return build_model(small_cfg(*options))
+    """Build the small model, seeded. Building it takes longer than a copy, so each kind is built once."""
+    key = repr(options)
+    if key not in _built:
+        torch.manual_seed(0)
+        model = build_model(small_cfg(*options))
+        _built[key] = model, torch.get_rng_state()
+    model, random_state = _built[key]
+    # Tests draw their images after the model.
+    torch.set_rng_state(random_state)
+    return copy.deepcopy(model)
 
 
 def image(

@@ -1,4 +1,4 @@
-"""TEST.AMP: backbone and encoder in bfloat16, everything that scores are made of in float32."""
+"""TEST.AMP: backbone and encoder in bfloat16, everything that decides scores in float32."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ AMP = ("TEST.AMP", True)
 
 
 def seen_types(model, inputs):
-    """Types that some layers hand on in evaluation mode."""
+    """Types of the outputs of some layers in evaluation mode."""
     seen = {}
     layers = {
         "backbone": model.backbone.model.layer1,

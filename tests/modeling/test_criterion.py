@@ -1,6 +1,7 @@
-"""Matching and losses on cases small enough to be worked out by hand, and against literal formulas."""
+"""Matching and losses, computed by hand on small cases, and compared with literal formulas."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from egtr.modeling import EGTROutput, HungarianMatcher, SetCriterion, Target
 from egtr.modeling.criterion import sigmoid_focal_loss
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 WEIGHTS = {"loss_ce": 2.0, "loss_bbox": 5.0, "loss_giou": 2.0, "loss_rel": 15.0, "loss_connectivity": 30.0}
 
@@ -31,7 +32,7 @@ def make_target(classes, boxes, relations=()):
 
 
 def test_cost_by_hand():
-    """Probability 0.5, boxes side by side: class 2 * (0.25 * 0.25 - 0.75 * 0.25) * ln 2, L1 0.2, GIoU -> below."""
+    """Probability 0.5, boxes side by side: class 2 * (0.25 * 0.25 - 0.75 * 0.25) * ln 2, L1 0.2, GIoU 0."""
     target = make_target([0], [[0.3, 0.5, 0.2, 0.2]])
     cost = HungarianMatcher().cost_matrix(torch.zeros(1, 1), torch.tensor([[0.5, 0.5, 0.2, 0.2]]), target)
     # Boxes touch: IoU 0, hull 0.4 x 0.2 = union, GIoU 0.
@@ -60,7 +61,7 @@ def test_matching_is_the_best_assignment_even_with_more_objects_than_queries():
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_is_matched_last_and_makes_no_error(value):
-    """Query 0 fits the object, but its box is not finite; of two such queries one is matched, and its cost tells."""
+    """Query 0 fits the object, but its box is not finite. Of two such queries one is matched, as its cost shows."""
     boxes = torch.tensor([[0.5, 0.5, 0.2, value], [0.1, 0.1, 0.1, 0.1]])
     target = make_target([0], [[0.5, 0.5, 0.2, 0.2]])
     match = HungarianMatcher()(torch.zeros(1, 2, 1), boxes[None], [target])[0]
@@ -76,7 +77,7 @@ def test_focal_loss_by_hand():
 
 
 def test_detection_losses_are_divided_by_the_number_of_objects():
-    """Two queries, one class, p = 0.5 each; two objects that the boxes hit exactly but for 0.1 in one x."""
+    """Two queries, one class, p = 0.5 each; two objects that the boxes hit exactly, except for 0.1 in one x."""
     boxes = torch.tensor([[[0.2, 0.2, 0.2, 0.2], [0.8, 0.8, 0.2, 0.2]]])
     target = make_target([0, 0], [[0.3, 0.2, 0.2, 0.2], [0.8, 0.8, 0.2, 0.2]])
     losses, logged = make_criterion()(make_output(torch.zeros(1, 2, 1), boxes), [target])
@@ -84,12 +85,12 @@ def test_detection_losses_are_divided_by_the_number_of_objects():
     assert float(losses["loss_bbox"]) == pytest.approx(0.1 / 2, rel=1e-4)
     # Shifted by half its width: IoU 1/3, hull = union, GIoU 1/3.
     assert float(losses["loss_giou"]) == pytest.approx((1 - 1 / 3) / 2, rel=1e-4)
-    # One class: the argmax of both queries is the last class, so 0 are counted where there are 2 objects.
+    # One class: the argmax of both queries is the last class, so 0 objects are counted instead of 2.
     assert float(logged["cardinality_error"]) == 2
 
 
 def perfect(num_queries, classes, relations, predicates=2):
-    """Queries 0, 1, ... hit the objects exactly; the others are far and sure of nothing."""
+    """Queries 0, 1, ... hit the objects exactly; the others are far away, with low scores."""
     count = len(classes)
     boxes = torch.full((1, num_queries, 4), 0.05)
     for i in range(count):
@@ -131,7 +132,7 @@ def test_relation_loss_in_evaluation_mode_is_over_everything():
                 total += bce(float(output.relation_logits[0, i, j, p]), label)
     assert float(losses["loss_rel"]) == pytest.approx(total / 18, rel=1e-5)
     assert float(logged["uncertainty"]) == pytest.approx(float(u[0] * u[1]), rel=1e-5)
-    # Connectivity logits are 0, so every pair costs ln 2 whatever its label.
+    # Connectivity logits are 0, so every pair costs ln 2, whether it is related or not.
     assert float(losses["loss_connectivity"]) == pytest.approx(math.log(2), rel=1e-5)
 
 
@@ -160,7 +161,7 @@ def test_duplicate_triplets_count_once():
 
 
 def test_relations_of_unmatched_objects_are_left_out():
-    """Two queries for three objects: what the third takes part in has no place."""
+    """Two queries for three objects: relations of the third object count nowhere."""
     output, targets = perfect(2, [0, 1], [])
     extra = make_target([0, 1, 2], [*targets[0].boxes.tolist(), [0.9, 0.1, 0.1, 0.1]], [(0, 1, 0), (0, 2, 1)])
     losses, _ = make_criterion(k_neg=0, k_non=0, smoothing_alpha=0.0).train()(output, [extra])
@@ -168,7 +169,7 @@ def test_relations_of_unmatched_objects_are_left_out():
 
 
 def test_sampling_takes_everything_where_asked():
-    """k = -1: mean over all entries, true or not, hard or random alike."""
+    """k = -1: mean over all entries, true and false, for hard and random sampling."""
     output, targets = perfect(4, [0, 1, 2], [(0, 1, 1), (2, 0, 0)])
     labels = torch.zeros(4, 4, 2)
     labels[0, 1, 1] = labels[2, 0, 0] = 1
@@ -248,22 +249,26 @@ def test_relation_losses_by_hand():
 
 
 def test_without_sampling_a_flood_of_easy_negatives_counts():
-    # k_neg 1: the true entry and the one hardest negative alone.
+    # k_neg 1: only the true entry and the one hardest negative.
     assert relation_loss(k_neg=1) == pytest.approx((math.log(2) + softplus(2.0)) / 2, rel=1e-5)
     assert relation_loss(k_neg=1, neg_sampling="none") == pytest.approx(relation_loss(k_neg=-1), rel=1e-6)
 
 
-def test_weights_of_suffixed_losses():
-    weighted = make_criterion().weighted({"loss_ce_0": torch.tensor(1.0), "loss_giou_enc": torch.tensor(1.0)})
-    assert {name: float(value) for name, value in weighted.items()} == {"loss_ce_0": 2.0, "loss_giou_enc": 2.0}
+def test_every_loss_has_a_weight():
+    """Earlier layers and proposals have the weights of the last layer; a task's name may end with a number."""
+    tasks = {"part_2": SimpleNamespace(weight=0.5)}
+    criterion = make_criterion(aux_layers=1, tasks=tasks)
+    names = ["loss_ce_0", "loss_giou_enc", "loss_rel", "loss_part_2"]
+    weighted = criterion.weighted({name: torch.tensor(1.0) for name in names})
+    assert {name: float(value) for name, value in weighted.items()} == dict(zip(names, (2, 2, 15, 0.5), strict=True))
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(EGTRError, match="NEG_SAMPLING is 'soft'"):
+    with pytest.raises(ConfigurationError, match="NEG_SAMPLING is 'soft'"):
         make_criterion(neg_sampling="soft")
-    with pytest.raises(EGTRError, match="REL_LOSS is 'hinge', choose one of bce"):
+    with pytest.raises(ConfigurationError, match="REL_LOSS is 'hinge', choose one of bce"):
         make_criterion(rel_loss="hinge")
-    with pytest.raises(EGTRError, match="NORMALIZER is 'batch', choose one of global, process"):
+    with pytest.raises(ConfigurationError, match="NORMALIZER is 'batch', choose one of global, process"):
         make_criterion(normalizer="batch")
-    with pytest.raises(EGTRError, match="SMOOTHING_ALPHA is 1.5"):
+    with pytest.raises(ConfigurationError, match="SMOOTHING_ALPHA is 1.5"):
         make_criterion(smoothing_alpha=1.5)

@@ -1,4 +1,4 @@
-"""What a frozen detector says is read from a folder, and is what it would have said."""
+"""The output of a frozen detector that is read from a folder equals its own."""
 
 import os
 import pickle
@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 
-from egtr import EGTRError
+from egtr.structures import ConfigurationError
 from tests.modeling.models import image, small_model
 
 FROZEN = ("MODEL.EGTR.FREEZE_DETECTOR", True)
@@ -24,7 +24,7 @@ def refuse(*args):
 
 def test_losses_and_gradients_are_the_same_and_the_detector_is_asked_once(models, tmp_path):
     plain, cached = models
-    # Of one size, so that no image is padded in the batch of the plain model.
+    # Images of one size, so that the batch of the plain model has no padding.
     inputs = [image(), image()]
     expected, _ = plain.losses(inputs)
     for asked in (True, False):
@@ -77,7 +77,7 @@ def test_other_weights_and_other_images_have_files_of_their_own(models, tmp_path
     cached.load_state_dict(state | {name: state[name] + 1})
     cached.losses([first])
     assert len(list((tmp_path / "cache").iterdir())) == 3
-    # Weights of the relation part change all the time.
+    # Weights of the relation part change in every step.
     name = next(name for name in state if name.startswith("relation.") and name.endswith("bias"))
     cached.load_state_dict(cached.state_dict() | {name: state[name] + 1})
     cached.losses([first])
@@ -85,7 +85,7 @@ def test_other_weights_and_other_images_have_files_of_their_own(models, tmp_path
 
 
 def test_replaced_weights_are_other_weights(models, tmp_path):
-    """Assigned tensors start at version 0 again, and ``data`` takes others without counting."""
+    """Assigned tensors start at version 0 again, and PyTorch does not count new values of ``data``."""
     (_, cached), record = models, image()
     name = "transformer.reference_points.bias"
     state = {key: tensor.clone() for key, tensor in cached.state_dict().items()}
@@ -98,7 +98,7 @@ def test_replaced_weights_are_other_weights(models, tmp_path):
 
 
 class Malicious:
-    """Reading its pickle makes a folder."""
+    """An object whose pickle creates a folder when it is read."""
 
     def __init__(self, path):
         self.path = path
@@ -108,7 +108,7 @@ class Malicious:
 
 
 @pytest.mark.parametrize("damage", ["pickle", "torch", "cut", "empty"])
-def test_a_damaged_file_runs_no_code_and_is_made_anew(models, tmp_path, caplog, damage):
+def test_a_damaged_file_runs_no_code_and_is_made_again(models, tmp_path, caplog, damage):
     _, cached = models
     record = image()
     expected, _ = cached.losses([record])
@@ -127,5 +127,5 @@ def test_a_damaged_file_runs_no_code_and_is_made_anew(models, tmp_path, caplog, 
 
 @pytest.mark.parametrize("options", [(), (*FROZEN, "MODEL.EGTR.AUX_LOSS", True)])
 def test_needs_a_detector_that_does_not_change(options):
-    with pytest.raises(EGTRError, match="DETECTOR_CACHE.*FREEZE_DETECTOR True and AUX_LOSS False"):
+    with pytest.raises(ConfigurationError, match="DETECTOR_CACHE.*FREEZE_DETECTOR True and AUX_LOSS False"):
         small_model(*options, "MODEL.EGTR.DETECTOR_CACHE", "anywhere")

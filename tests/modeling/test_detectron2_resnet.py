@@ -80,7 +80,7 @@ def test_a_file_that_would_run_code_is_refused(model, tmp_path, capsys):
 
 
 def test_channels_are_blue_first(model):
-    """A red image is bright in the last channel, where the mean of red is taken off."""
+    """A red image is bright in the last channel, from which the mean of red is subtracted."""
     red = torch.zeros(3, 32, 32, dtype=torch.uint8)
     red[2] = 255
     pixels = model.preprocess_image([{"image": red}]).tensor[0, :, 0, 0]

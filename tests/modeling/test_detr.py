@@ -6,7 +6,7 @@ from torch import nn
 
 from egtr.modeling import TRANSFORMER_REGISTRY
 from egtr.modeling.transformer import DETRTransformer, TransformerOutput
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 from tests.modeling.models import image, small_model
 
 DETR = ("MODEL.EGTR.TRANSFORMER.NAME", "DETRTransformer")
@@ -23,7 +23,7 @@ def test_shapes_and_what_is_handed_out():
 
 
 def test_by_products_are_the_projections_of_self_attention():
-    """With the same weights, torch's attention comes to the same result, and its weights follow from q and k."""
+    """With the same weights, torch's attention gives the same result, and its weights follow from q and k."""
     torch.manual_seed(0)
     transformer = small_model(*DETR).eval().transformer
     layer = transformer.decoder[0].self_attn
@@ -76,13 +76,13 @@ def test_training_reaches_every_parameter_and_learns():
 
 @pytest.mark.parametrize("key", ["WITH_BOX_REFINE", "TWO_STAGE"])
 def test_options_of_deformable_detr_are_refused(key):
-    with pytest.raises(EGTRError, match=f"MODEL.EGTR.{key} True needs .*DeformableTransformer"):
+    with pytest.raises(ConfigurationError, match=f"MODEL.EGTR.{key} True needs .*DeformableTransformer"):
         small_model(*DETR, f"MODEL.EGTR.{key}", True)
 
 
 def test_unknown_transformer():
     with pytest.raises(
-        EGTRError, match="'Perceiver' is not registered. Known: DETRTransformer, DeformableTransformer"
+        ConfigurationError, match="'Perceiver' is not registered. Known: DETRTransformer, DeformableTransformer"
     ):
         small_model("MODEL.EGTR.TRANSFORMER.NAME", "Perceiver")
 

@@ -7,8 +7,9 @@ from detectron2.engine import DefaultPredictor
 from detectron2.utils.events import EventStorage
 from torch import nn
 
-from egtr import RELATION_HEAD_REGISTRY, EGTRError
+from egtr import RELATION_HEAD_REGISTRY
 from egtr.modeling import EGTR
+from egtr.structures import ConfigurationError
 from tests.modeling.models import image, small_cfg, small_model
 
 
@@ -25,7 +26,7 @@ def test_inference_returns_instances_and_a_graph():
         assert (instances.scores.diff() <= 0).all()
         prediction = graph.prediction
         assert prediction.relation.shape == (36, 4) and prediction.pairs.shape == (36, 2)
-        # `query_index` leads from a detection to its query
+        # `query_index` is the query of each detection.
         np.testing.assert_allclose(
             instances.pred_boxes.tensor.numpy(), prediction.boxes[instances.query_index.numpy()], rtol=1e-5
         )
@@ -48,7 +49,7 @@ def test_a_graph_triplet_scores_what_the_dense_tensors_say():
 
 
 def test_padding_changes_nothing_for_the_largest_image_and_little_else():
-    """An image alone and beside a larger one in a batch: the same answer up to the borders of convolutions."""
+    """By itself and in a batch with a smaller image, the largest image gets the same output."""
     model = small_model().eval()
     small, large = image(48, 64), image(64, 96)
     with torch.no_grad():
@@ -141,7 +142,7 @@ def test_detector_options_train(options):
 
 
 def test_bfloat16_autocast_keeps_positions_and_losses_exact():
-    """Boxes and losses are computed in float32; only features lose digits, which moves losses by little."""
+    """Boxes and losses are computed in float32; only features are rounded, which changes losses a little."""
     torch.manual_seed(0)
     model, inputs = small_model("MODEL.EGTR.BACKBONE.NORM", "BN").train(), [image(), image()]
     exact = model.losses(inputs)[0]
@@ -157,7 +158,7 @@ def test_bfloat16_autocast_keeps_positions_and_losses_exact():
 
 
 def test_a_relation_head_of_ones_own():
-    """Swapped by name, trained and used, with nothing of the library changed."""
+    """A head is chosen by its name, trained and used, without a change to the library."""
 
     @RELATION_HEAD_REGISTRY.register()
     class BilinearOfDense(nn.Module):
@@ -175,13 +176,15 @@ def test_a_relation_head_of_ones_own():
 
 
 def test_network_of_a_subclass_makes_the_predictions():
+    """Without pruning, the relations of all pairs come from ``network``."""
+
     class Undecided(EGTR):
         def network(self, images):
             output = super().network(images)
             output.relation_logits.zero_()
             return output
 
-    [result] = Undecided(small_cfg()).eval()([image()])
+    [result] = Undecided(small_cfg("MODEL.EGTR.RELATION.PRUNE_PAIRS", False)).eval()([image()])
     assert (result["scene_graph"].prediction.relation == 0.5).all()
 
 
@@ -208,5 +211,5 @@ def test_default_predictor_takes_a_bgr_array(tmp_path):
     (("MODEL.EGTR.FREEZE_DETECTOR", True, "MODEL.EGTR.RELATION.ENABLED", False), "leaves nothing to train"),
 ])  # fmt: skip
 def test_contradictions_are_named(options, message):
-    with pytest.raises(EGTRError, match=message):
+    with pytest.raises(ConfigurationError, match=message):
         small_model(*options)

@@ -1,4 +1,4 @@
-"""The encoder in parts, as it runs in inference on a CPU."""
+"""The encoder in chunks of cells, as it runs in inference on a CPU."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ CELLS = 5 * 7 + 3 * 4
 @pytest.mark.parametrize("cells", [1, 10, CELLS, 1000])
 @pytest.mark.parametrize("amp", [False, True])
 def test_parts_of_the_cells_are_as_good_as_all_at_once(monkeypatch, cells, amp):
-    """Two images, of which the second is padded; positions of one image serve both."""
+    """Two images, the second one padded; positions of one image serve both."""
     torch.manual_seed(0)
     layer = {"dim": 32, "num_heads": 4, "num_levels": 2, "num_points": 3, "ffn_dim": 48, "dropout": 0.1}
     stack = Encoder(2, **layer).eval()
@@ -32,7 +32,7 @@ def test_parts_of_the_cells_are_as_good_as_all_at_once(monkeypatch, cells, amp):
         with torch.no_grad():
             parts = stack(*inputs)
     assert parts.dtype == torch.float32
-    # bfloat16 products of other numbers of rows may be rounded otherwise, to 8 bits.
+    # In bfloat16 (8 bits), products may be rounded differently if the number of rows is different.
     torch.testing.assert_close(parts, whole.detach(), rtol=0, atol=2**-7 if amp else 2e-6)
 
 

@@ -1,4 +1,4 @@
-"""What an edge is made of: every number against the model's own, or worked out again by hand."""
+"""Explanations of relations: every number is compared with the model's own, or computed again by hand."""
 
 import json
 
@@ -11,7 +11,7 @@ from egtr.layers import MultiScaleDeformableAttention
 from egtr.modeling import RELATION_HEAD_REGISTRY
 from egtr.modeling.explain import attention_weights, explain_triplets, source_names
 from egtr.modeling.relation import MLPRelationHead
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError, PredictionError
 from tests.modeling.models import image, small_model
 
 RELATION = "MODEL.EGTR.RELATION"
@@ -106,7 +106,7 @@ def test_contributions_by_hand():
             rows = pairs.gates[0, :, subject, object_, None] * rows
             hidden1 = first(rows.sum(0))
             hidden2 = second(hidden1.relu())
-            # With ReLUs as switches, which these are for the sum of all sources, each row goes through by itself.
+            # The sum of all sources decides which ReLUs are open; given these, each row passes on its own.
             through = (rows @ first.weight.T * (hidden1 > 0)) @ second.weight.T * (hidden2 > 0)
             expected = through @ third.weight[predicate]
             np.testing.assert_allclose(found.contributions, expected, atol=1e-5)
@@ -126,7 +126,7 @@ def test_without_biases_there_is_no_constant(name):
 
 
 def read_by_hand(feature, x, y):
-    """Bilinear sample of a (D, H, W) map at (x, y) in cells, centres at halves, zero outside."""
+    """Sample a (D, H, W) map bilinearly at (x, y) in cells; centres lie at halves, and the outside is zero."""
     _, height, width = feature.shape
     total = np.zeros(len(feature))
     left, top = int(np.floor(x - 0.5)), int(np.floor(y - 0.5))
@@ -140,7 +140,7 @@ def read_by_hand(feature, x, y):
 
 @pytest.mark.parametrize("name", ["paper", "box refinement"])
 def test_points_reproduce_cross_attention(name, monkeypatch):
-    """In pixels of an image of twice the size, and through padding."""
+    """Points are in pixels of an image of twice the size, which is padded for the model."""
     model = make_model(*VARIANTS[name])
     # 50 x 64 pixels become 64 x 64.
     monkeypatch.setattr(type(model.backbone), "size_divisibility", 32)
@@ -155,7 +155,7 @@ def test_points_reproduce_cross_attention(name, monkeypatch):
     (found,) = explain_triplets(model, record, [(4, 1, 0)])
     for handle in handles:
         handle.remove()
-    # The hooks of the explanation itself are gone.
+    # The explanation has removed its own hooks.
     assert not any(layer._forward_pre_hooks for layer in layers)
     assert found.subject.points.shape == (2, 4, 4, 4, 2)
     assert found.subject.point_weights.sum((2, 3)) == pytest.approx(1, abs=1e-5)
@@ -170,7 +170,7 @@ def test_points_reproduce_cross_attention(name, monkeypatch):
                 height, width = shapes[level]
                 cells = maps[level].reshape(4, 16, height, width)[head]
                 x, y = end.points[index, head, level, point]
-                # 2 pixels of the image are one of what the model saw.
+                # 2 pixels of the image are 1 pixel of the model's input.
                 sample = read_by_hand(cells, x / 2 / 64 * width, y / 2 / 64 * height)
                 attended[head] += end.point_weights[index, head, level, point] * sample
             with torch.no_grad():
@@ -215,7 +215,7 @@ def test_names():
 
 @pytest.mark.parametrize("triplet", [(6, 0, 0), (0, -1, 0), (0, 1, 4)])
 def test_a_triplet_that_is_none(triplet):
-    with pytest.raises(EGTRError, match="the model has 6 queries and 4 predicates"):
+    with pytest.raises(PredictionError, match="the model has 6 queries and 4 predicates"):
         explain_triplets(make_model(), image(), [(0, 1, 0), triplet])
 
 
@@ -224,5 +224,5 @@ def test_no_triplets():
 
 
 def test_a_detector_alone():
-    with pytest.raises(EGTRError, match="none can be explained"):
+    with pytest.raises(ConfigurationError, match="none can be explained"):
         explain_triplets(small_model(f"{RELATION}.ENABLED", False), image(), TRIPLETS)

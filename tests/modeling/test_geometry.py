@@ -1,4 +1,4 @@
-"""What positions and masks a batch has, and what is kept of them from one image to the next."""
+"""Positions and masks of a batch, and the results that are kept from one image to the next."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def valid(*sizes):
 
 
 def test_by_hand():
-    """Of 6 columns 3 are image: (0.5, 1.5, 2.5) / 3 of the valid part, and the valid part is half of the map."""
+    """3 of 6 columns are valid: (0.5, 1.5, 2.5) / 3 of the valid part, and the valid part is half of the map."""
     found = map_geometry(valid((16, 24), (16, 12)), SHAPES, 8, CPU)
     torch.testing.assert_close(found.valid_ratios[1], torch.tensor([[0.5, 1.0], [2 / 3, 1.0]]))
     # The first row of the first level, read on the first level. Column 0: 0.5 / (0.5 * 6) * 0.5.
@@ -33,11 +33,11 @@ def test_by_hand():
 
 
 def test_without_padding_it_is_that_of_the_padded_formula():
-    alone, batch = (map_geometry(mask, SHAPES, 8, CPU) for mask in (None, valid((16, 24), (8, 8))))
-    assert alone.padding_mask is None
-    torch.testing.assert_close(alone.reference_points[0], batch.reference_points[0], rtol=0, atol=0)
-    torch.testing.assert_close(alone.valid_ratios[0], batch.valid_ratios[0], rtol=0, atol=0)
-    for ours, expected in zip(alone.positions, batch.positions, strict=True):
+    single, batch = (map_geometry(mask, SHAPES, 8, CPU) for mask in (None, valid((16, 24), (8, 8))))
+    assert single.padding_mask is None
+    torch.testing.assert_close(single.reference_points[0], batch.reference_points[0], rtol=0, atol=0)
+    torch.testing.assert_close(single.valid_ratios[0], batch.valid_ratios[0], rtol=0, atol=0)
+    for ours, expected in zip(single.positions, batch.positions, strict=True):
         torch.testing.assert_close(ours[0], expected[0], rtol=0, atol=0)
 
 
@@ -55,7 +55,7 @@ def test_valid_pixels():
     assert valid_pixels(ImageList(padded, [(16, 24), (16, 24)])) is None
     assert torch.equal(valid_pixels(ImageList(padded, [(16, 24), (8, 8)])), valid((16, 24), (8, 8)))
     assert valid_pixels(ImageList(padded, torch.tensor([[16, 24], [16, 24]]).unbind())) is None
-    # A backbone that wants multiples of 32, say, pads a single image too.
+    # A backbone that needs multiples of 32, for example, pads a single image, too.
     assert torch.equal(valid_pixels(ImageList(padded[:1], [(15, 24)])), valid((15, 24)))
 
 
@@ -73,8 +73,8 @@ def test_positions_of_a_shape_are_made_once(name, monkeypatch):
     "options", [(), ("MODEL.EGTR.TRANSFORMER.NAME", "DETRTransformer")], ids=["deformable", "detr"]
 )
 def test_a_model_trains_after_inference(options):
-    """What inference keeps must not be a tensor of the inference mode, which no gradient may pass."""
-    model, inputs = small_model(*options), [image(56, 72)]  # a size of this test alone
+    """Inference must not keep tensors of the inference mode, since gradients cannot pass them."""
+    model, inputs = small_model(*options), [image(56, 72)]  # No other test uses this size.
     with torch.inference_mode():
         model.eval()(inputs)
     sum(model.train()(inputs).values()).backward()

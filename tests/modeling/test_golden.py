@@ -64,7 +64,7 @@ def test_losses_and_gradients_in_training_mode(case):
     total = sum(model.criterion.weighted(losses).values())
     assert float(total.detach()) == pytest.approx(case.record["train_total"], rel=1e-4)
     total.backward()
-    # In the record a shared tensor stands once, under the name of its first holder.
+    # The record has a shared tensor once, under the name of its first module.
     golden = {}
     for name, value in case.record["grad_norm"].items():
         name = name.removeprefix("model.decoder.") if "_embed" in name and "decoder" in name else name

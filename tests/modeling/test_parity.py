@@ -1,10 +1,10 @@
 """Our detector equals transformers' DeformableDetrForObjectDetection, an independent implementation.
 
-transformers is in the extra "parity" of the package; its import alone takes long, so all of this is slow.
+transformers is in the extra "parity" of the package. Its import takes long, so these tests are marked slow.
 
 What differs by version of transformers (read in 4.26.0, 4.30.0, 4.57.6 and 5.23.0; run with the pinned one):
 
-- 5.23.0 names some weights anew (``egtr/checkpoint/reference.py``), in memory but not in files.
+- 5.23.0 renames some weights (``egtr/checkpoint/reference.py``), in memory but not in files.
 - 4.26.0 and 4.30.0 leave the norms inside ``downsample`` branches ordinary, as the released EGTR does; the later two
   freeze all. In evaluation mode both compute the same.
 - With two-stage, 4.26.0 and 4.30.0 have 128 sine features per coordinate whatever the width d; the later two d / 2,
@@ -51,14 +51,14 @@ SIZES = [(96, 80), (64, 128), (50, 70)]
 
 
 def theirs(variant: str):
-    """Their model, with random weights everywhere: what starts at zero or shared would hide mistakes."""
+    """Their model, with random weights everywhere, since zero or shared initial weights would hide mistakes."""
     import transformers
 
     config = transformers.DeformableDetrConfig(**SMALL | VARIANTS[variant])
     torch.manual_seed(0)
     model = transformers.DeformableDetrForObjectDetection(config)
     if not config.tie_word_embeddings:
-        # The decoder refines with the heads that the boxes come from.
+        # The decoder refines boxes with the same heads that predict them.
         model.bbox_embed = model.model.decoder.bbox_embed
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -69,7 +69,7 @@ def theirs(variant: str):
                 fan_in = value[0].numel() if value.ndim > 1 else 10
                 value.normal_(0.5 if name.endswith("norm.weight") else 0.0, fan_in**-0.5, generator=generator)
         if config.two_stage:
-            # Cells outside the image all give the same proposal. By chance it could be the best.
+            # Cells outside the image all give the same proposal, which could by chance be the best.
             blank = model.model.enc_output_norm(model.model.enc_output.bias)
             model.model.decoder.class_embed[-1].weight[0] -= blank / blank.norm()
     return model.eval()
@@ -96,7 +96,7 @@ def models(request, tmp_path_factory):
 @torch.no_grad()
 def test_outputs(models, sizes):
     their, our = models
-    # Images whose best proposals of two-stage models are told apart: rounding decides the order of equal ones.
+    # With these images the best proposals of two-stage models differ; rounding would decide the order of equal ones.
     generator = torch.Generator().manual_seed(8)
     inputs = [{"image": torch.randint(0, 256, (3, *size), generator=generator)} for size in sizes]
     images = our.preprocess_image(inputs)
@@ -109,7 +109,7 @@ def test_outputs(models, sizes):
     close(torch.stack(output.hidden_states, dim=1), expected.intermediate_hidden_states)
     close(output.logits, expected.logits)
     close(output.pred_boxes, expected.pred_boxes)
-    # Answers differ from query to query by more than ten times the tolerance: equal ones would prove little.
+    # Outputs differ between queries by more than ten times the tolerance; equal outputs would prove little.
     assert output.logits.std(dim=1).mean() > 1e-3 and output.pred_boxes.std(dim=1).mean() > 1e-3
     if our.transformer.two_stage is not None:
         close(output.proposals[0], expected.enc_outputs_class)

@@ -1,4 +1,4 @@
-"""Rankings of pruned predictions: held against the literal model, and against all pairs with adversarial scores."""
+"""Rankings of pruned predictions, compared with the literal model, and with all pairs for adversarial scores."""
 
 from types import SimpleNamespace
 
@@ -16,12 +16,12 @@ from egtr.structures import candidate_pairs, rank_candidates, rank_triplets
 from egtr.structures.prediction import OBJECT_SCORES
 from tests.modeling.test_pruning import images, sharp_model
 
-# What rounding may do to a score, and with it to the order of two triplets.
+# Rounding may change a score this much, and with it the order of two triplets.
 TOLERANCE = 1e-5
 
 
 def twin_model(*options):
-    """72 queries, of which each is there twice, so that triplets score alike in fours; object scores differ."""
+    """72 queries, two of each kind, so that four triplets at a time have equal scores; object scores differ."""
     model = sharp_model("MODEL.EGTR.NUM_QUERIES", 72, *options)
     with torch.no_grad():
         model.transformer.query_embed.weight[1::2] = model.transformer.query_embed.weight[::2]
@@ -33,11 +33,11 @@ def twin_model(*options):
 
 
 def assert_dense_order(ranked, triplets, scores):
-    """Whether K triplets are the best of all, and in the order of their scores where these tell them apart.
+    """Assert that K triplets are the best of all, in the order of their scores as far as these differ.
 
     Args:
         ranked: RankedTriplets of the model.
-        triplets, scores: (S, 3) and (S,), all that can be ranked, and what the literal model gives them.
+        triplets, scores: (S, 3) and (S,), all triplets that can be ranked, and their scores by the literal model.
     """
     score_of = {tuple(row): score for row, score in zip(triplets.tolist(), scores.tolist(), strict=True)}
     found = list(zip(*(ends.tolist() for ends in ranked[:3]), strict=True))
@@ -45,7 +45,7 @@ def assert_dense_order(ranked, triplets, scores):
     np.testing.assert_allclose(ranked.scores, dense, rtol=0, atol=TOLERANCE)
     best_later = np.maximum.accumulate(np.append(dense, max(score_of.values()))[::-1])[::-1][1:]
     assert (best_later < dense + TOLERANCE).all()
-    # Order by rounding alone would pass as well, were all scores alike.
+    # If all scores were equal, any order would pass.
     assert dense[0] - dense[-1] > 0.1
     assert (np.diff(dense) < -TOLERANCE).sum() >= len(dense) // 4 - 1
 
@@ -69,7 +69,7 @@ def test_rankings_are_those_of_the_literal_model(options):
         for object_score in OBJECT_SCORES:
             for graph_constraint in (True, False):
                 everything = rank(output, index, 10**6, object_score, graph_constraint)
-                # 98 ends amid four that tie.
+                # Place 98 is in the middle of four triplets that tie.
                 for top_k in (98, 100):
                     ranked = rank_triplets(prediction, top_k, graph_constraint, object_score)
                     assert_dense_order(ranked, *everything)
@@ -80,20 +80,20 @@ def test_rankings_are_those_of_the_literal_model(options):
 
 
 def logits_of(kind, rng, *shape):
-    """Logits whose probabilities are of different temper in single precision."""
+    """Draw logits whose probabilities have a certain character in single precision."""
     if kind == "random":
         return rng.normal(-3, 3, shape)
     if kind == "equal":
         return np.zeros(shape)
-    if kind == "nearly equal":  # but for the last digits
+    if kind == "nearly equal":  # except for the last digits
         return 0.7 + rng.integers(-3, 4, shape) * 2.0**-22
     if kind == "saturated":  # 0 and 1
         return rng.choice([-1000, 1000], shape)
-    if kind == "high":  # 1, and little less
+    if kind == "high":  # 1, and a little less
         return rng.choice([14, 16, 1000], shape)
-    if kind == "tiny":  # down to 4e-39, below what has all digits
+    if kind == "tiny":  # down to 4e-39, where float32 has lost digits
         return rng.choice([-88.5, -87, -60, -40, 1000], shape)
-    if kind == "products of three digits":  # of any two
+    if kind == "products of three digits":  # products of any two probabilities have three digits
         return -48.4 + rng.integers(-3, 4, shape) * 2.0**-9
     if kind == "few values":
         return rng.integers(-2, 3, shape)
@@ -102,12 +102,12 @@ def logits_of(kind, rng, *shape):
 
 
 KINDS = ["random", "equal", "nearly equal", "saturated", "high", "tiny", "few values", "outliers"]
-# Of objects, connectivity and relations: the order in which factors are multiplied decides who is among the best.
+# For objects, connectivity and relations: the order of the factors decides which products are among the best.
 ROUNDED = [("nearly equal", "nearly equal", "saturated"), ("products of three digits", "equal", "saturated")]
 
 
 def adversarial_records(seed, num_queries, max_rank, kinds):
-    """The same image with the pairs that a search finds, and with all of them."""
+    """Records of one image with the pairs that a search finds, and with all pairs."""
     rng = np.random.default_rng(seed)
     shapes = [(num_queries, 3), (num_queries, num_queries), (num_queries, num_queries, 3)]
     objects, connectivity, relation = (
@@ -115,7 +115,7 @@ def adversarial_records(seed, num_queries, max_rank, kinds):
         for kind, shape in zip(kinds, shapes, strict=True)
     )
     scores = relation.sigmoid()
-    # In the place of heads: logits that are there already.
+    # Stands for heads, with logits that exist already.
     part = SimpleNamespace(
         relation_scores=lambda pairs, classes, subjects, objects: scores[0, subjects, objects],
         relation_logits=lambda pairs, logits: relation,
@@ -142,10 +142,10 @@ def assert_equal_rankings(one, other):
 
 
 def test_rankings_are_those_of_all_pairs(monkeypatch):
-    """Whatever the scores, to the last digit: the same products are ranked, and ties with the last one are kept."""
+    """Rankings agree to the last digit for any scores: they rank the same products, and keep ties with the last."""
     shares = []
 
-    @settings(max_examples=120)
+    @settings(max_examples=80)
     @given(
         seed=st.integers(0, 10**6),
         num_queries=st.integers(10, 24),
@@ -157,14 +157,14 @@ def test_rankings_are_those_of_all_pairs(monkeypatch):
         monkeypatch.setattr(pruning, "_WORTH_WHILE", worth_while)
         pruned, whole = adversarial_records(seed, num_queries, max_rank, kinds)
         shares.append(pruned.pair_share)
-        for top_k in {1, (max_rank + 1) // 2, max_rank}:
+        for top_k in {1 + seed % max_rank, max_rank}:
             for object_score in OBJECT_SCORES:
                 for graph_constraint, per_pair in ((True, 1), (False, None)):
                     ours, wanted = (
                         rank_triplets(record, top_k, graph_constraint, object_score) for record in (pruned, whole)
                     )
                     assert_equal_rankings(ours, wanted)
-                    # Queries related to themselves, which some evaluators let in.
+                    # Some evaluators allow relations of a query with itself.
                     ours, wanted = (
                         rank_candidates(
                             candidate_pairs(record, record.object_scores(object_score)[0], top_k),
@@ -177,5 +177,5 @@ def test_rankings_are_those_of_all_pairs(monkeypatch):
                     assert_equal_rankings(ours, wanted)
 
     check()
-    # No pair is left out where all scores tie, or a search gives up; most are elsewhere.
+    # If all scores tie or a search gives up, no pair is left out; otherwise most are.
     assert np.less(shares, 0.5).mean() > 0.15

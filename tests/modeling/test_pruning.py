@@ -1,4 +1,4 @@
-"""Pruned inference ranks, and is scored, as if the relations of all pairs were there."""
+"""Pruned inference gives the rankings and metrics of all pairs."""
 
 import numpy as np
 import pytest
@@ -7,14 +7,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egtr.evaluation import PredictionMeta, PredictionWriter, Scorer
-from egtr.modeling.relation import HadamardPairs, MLPRelationHead, pruning, search_best_pairs
-from egtr.structures import EGTRError, GroundTruth, TripletCounts, rank_triplets
+from egtr.modeling.relation import (
+    PAIR_FUNCTION_REGISTRY,
+    RELATION_HEAD_REGISTRY,
+    ConcatPairs,
+    HadamardPairs,
+    MLPRelationHead,
+    SumPairs,
+    pruning,
+    search_best_pairs,
+)
+from egtr.structures import EGTRError, GroundTruth, TripletCounts, rank_triplets, ranking
 from tests.evaluation.predictions import assert_scored_alike
 from tests.modeling.models import image, small_model
 
 
 def scores_of(kind, rng, *shape):
-    """Probabilities of different temper, float32."""
+    """Draw float32 probabilities of a certain character."""
     if kind == "random":
         return rng.random(shape, dtype=np.float32) ** 4
     if kind == "equal":
@@ -32,7 +41,7 @@ def scores_of(kind, rng, *shape):
 KINDS = ["random", "equal", "zero", "saturated", "tiny", "few values"]
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     seed=st.integers(0, 10**6),
     num_queries=st.integers(0, 24),
@@ -40,12 +49,12 @@ KINDS = ["random", "equal", "zero", "saturated", "tiny", "few values"]
     kinds=st.tuples(*[st.sampled_from(KINDS)] * 3),
 )
 def test_every_pair_of_the_best_is_found(seed, num_queries, top_k, kinds):
-    """Against sorting all pairs by their best triplet, in float64, ties and all; all may be asked about."""
+    """The search in torch finds what the rule in numpy needs, and all ties; it may evaluate every pair."""
     rng = np.random.default_rng(seed)
     num_pairs = num_queries**2
-    pair_scores = [scores_of(kind, rng, num_pairs).astype(np.float64) for kind in kinds[:2]]
-    relation = scores_of(kinds[2], rng, num_pairs, 3)
-    related = ~np.eye(num_queries, dtype=bool).reshape(-1)
+    pair_scores = [torch.from_numpy(scores_of(kind, rng, num_pairs)).double() for kind in kinds[:2]]
+    relation = torch.from_numpy(scores_of(kinds[2], rng, num_pairs, 3))
+    related = ~torch.eye(num_queries, dtype=torch.bool).flatten()
     asked = []
 
     def evaluate(rows):
@@ -56,54 +65,68 @@ def test_every_pair_of_the_best_is_found(seed, num_queries, top_k, kinds):
         patch.setattr(pruning, "_WORTH_WHILE", 1.0)
         found = search_best_pairs(pair_scores, related, top_k, evaluate)
     assert len(set(asked)) == len(asked)
-    # 2 pairs for each triplet are the first step, and less than a fifth of all.
+    # The first step evaluates 2 pairs for each triplet, which must be less than a fifth of all.
     assert (found is None) == (10 * top_k > num_pairs)
     if found is None:
         return
     rows, values = found
     assert rows.tolist() == sorted(asked)
-    np.testing.assert_array_equal(values, relation[rows])
+    assert torch.equal(values, relation[rows])
     for bounds in pair_scores:
-        scores = relation.max(1) * bounds
+        scores = relation.numpy().max(1) * bounds.numpy()
         for among in (np.flatnonzero(related), np.arange(num_pairs)):
-            last = np.sort(scores[among])[::-1][: top_k + 1][top_k - 1]
-            assert set(among[scores[among] >= last]) <= set(rows)
+            # By sorting all pairs by their best triplet, in float64.
+            last = np.sort(scores[among])[::-1][top_k - 1]
+            assert set(among[scores[among] >= last]) <= set(rows.tolist())
+            needed = ranking.rank_threshold(scores[among], top_k)
+            assert set(among[scores[among] >= needed]) <= set(rows.tolist())
 
 
-def test_few_pairs_are_looked_at_where_few_are_promising():
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("top_k", [1, 7, 20, 21])
+def test_the_threshold_in_torch_is_that_in_numpy(kind, top_k):
+    """Of 20 float32 scores; 21 are more than there are."""
+    scores = scores_of(kind, np.random.default_rng(top_k), 20)
+    expected = ranking.rank_threshold(scores, top_k)
+    assert pruning.rank_threshold(torch.from_numpy(scores), top_k) == expected
+    assert (expected == 0) == (top_k == 21 or np.sort(scores)[::-1][top_k - 1] <= 1e-37)
+
+
+def test_few_pairs_are_evaluated_if_few_are_promising():
     """1,000 pairs: ten of bound 1, of which nine score 0.5 and one 0.1, and 990 of bound 0.4."""
-    bounds, related = np.where(np.arange(1000) < 10, 1.0, 0.4), np.ones(1000, dtype=bool)
-    relation = np.where(np.arange(1000) < 9, 0.5, 0.1).astype(np.float32)[:, None]
+    bounds = torch.where(torch.arange(1000) < 10, 1.0, 0.4)
+    relation = torch.where(torch.arange(1000) < 9, 0.5, 0.1)[:, None]
+    related = torch.ones(1000, dtype=torch.bool)
     rows, _ = search_best_pairs([bounds], related, 9, lambda rows: relation[rows])
-    # The first block are the ten and eight others; the ninth best scores 0.5 then, which 0.4 cannot reach.
+    # The first block holds the ten and eight others; then the ninth best scores 0.5, which 0.4 cannot reach.
     assert set(range(10)) < set(rows.tolist()) and len(rows) == 18
-    # The tenth best scores 0.1: all pairs may do as well, and are better looked at side by side.
+    # The tenth best scores 0.1: every pair might reach it, and evaluating all together is cheaper.
     assert search_best_pairs([bounds], related, 10, lambda rows: relation[rows]) is None
-    # Of 100 pairs nobody is asked about any: 18 are too good a part of them.
+    # Of 100 pairs none is evaluated: 18 are too large a part.
     assert search_best_pairs([bounds[:100]], related[:100], 9, lambda rows: 1 / 0) is None
 
 
 def test_a_hopeless_search_ends_early():
-    """Bounds of 1 and triplets of 0.5: after two steps of 20 pairs all 10,000 may still do better."""
+    """Bounds of 1 and triplets of 0.5: after two steps of 20 pairs each of the 10,000 might still be better."""
     asked = []
 
     def evaluate(rows):
-        asked.extend(rows)
-        return np.full((len(rows), 1), 0.5, dtype=np.float32)
+        asked.extend(rows.tolist())
+        return torch.full((len(rows), 1), 0.5)
 
-    assert search_best_pairs([np.ones(10_000)], np.ones(10_000, dtype=bool), 10, evaluate) is None
+    assert search_best_pairs([torch.ones(10_000)], torch.ones(10_000, dtype=torch.bool), 10, evaluate) is None
     assert len(asked) == 40
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_scores_that_are_no_numbers_are_left_to_those_who_rank(bad):
-    bounds = np.ones(100)
+def test_scores_that_are_no_numbers_are_left_to_rankings(bad):
+    bounds = torch.ones(100)
     bounds[99] = bad
-    assert search_best_pairs([bounds], np.ones(100, dtype=bool), 1, lambda rows: 1 / 0) is None
+    assert search_best_pairs([bounds], torch.ones(100, dtype=torch.bool), 1, lambda rows: 1 / 0) is None
 
 
 def sharp_model(*options):
-    """40 queries and 1,600 pairs, few of which are promising: the weights of the relation part are large."""
+    """40 queries and 1,600 pairs; few are promising, since the weights of the relation part are large."""
     model = small_model("MODEL.EGTR.NUM_QUERIES", 40, *options).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -120,9 +143,9 @@ def predict(model, inputs):
 
 
 def predict_dense(model, inputs):
-    """The same without pruning: a head that does not say it is pairwise is asked about all pairs."""
+    """Predict without pruning."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.delattr(MLPRelationHead, "pairwise")
+        patch.setattr(model, "prune_pairs", False)
         return predict(model, inputs)
 
 
@@ -147,7 +170,7 @@ OPTIONS = [
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(map(str, options[-1:])))
 def test_the_model_ranks_as_if_all_pairs_were_there(options, monkeypatch):
-    """A batch of images of different sizes; every ranking agrees in score and, but for near ties, in triplets."""
+    """In a batch of different sizes every ranking agrees in its scores and, except for near ties, in its triplets."""
     monkeypatch.setattr(pruning, "_WORTH_WHILE", 1.0)
     model, inputs = sharp_model(*options), images()
     pruned, dense = predict(model, inputs), predict_dense(model, inputs)
@@ -159,7 +182,7 @@ def test_the_model_ranks_as_if_all_pairs_were_there(options, monkeypatch):
             for score in ("softmax", "sigmoid"):
                 a, b = (rank_triplets(g.prediction, 100, constraint, score) for g in (ours, whole))
                 np.testing.assert_allclose(a.scores, b.scores, rtol=1e-4, atol=1e-6)
-                # Positions whose neighbours score alike may trade places.
+                # Neighbours with nearly equal scores may trade places.
                 gaps = np.abs(np.diff(b.scores, prepend=2, append=-1))
                 distinct = (gaps[:-1] > 1e-5) & (gaps[1:] > 1e-5)
                 distinct[-1] = False
@@ -169,26 +192,26 @@ def test_the_model_ranks_as_if_all_pairs_were_there(options, monkeypatch):
 
 
 def test_every_metric_of_every_protocol_is_the_same(monkeypatch):
-    """Annotations are the model's own best triplets and some that it would not give."""
+    """The annotations are the model's own best triplets and some others."""
     monkeypatch.setattr(pruning, "_WORTH_WHILE", 1.0)
     model, inputs = sharp_model(), images()
     pruned, dense = predict(model, inputs), predict_dense(model, inputs)
     truths = []
     for index, graph in enumerate(dense):
-        # Queries see nearly the same: of those at one place and of one class one is an object.
+        # Several queries see the same object: one of them per place and class becomes an annotation.
         chosen = np.unique(graph.triplets[::9, :2])
         triplets = [[np.searchsorted(chosen, s), np.searchsorted(chosen, o), p] for s, o, p in graph.triplets[::9]]
         triplets += [[1, 0, 3], [0, 2, 1]]
         truths.append(GroundTruth(graph.boxes[chosen], graph.classes[chosen], triplets, index))
     assert any(graph.prediction.pair_share < 0.7 for graph in pruned)
-    # Some of the annotated triplets are new to a training set that has one of each class with itself.
+    # Some annotated triplets are missing from the training set, which has one triplet of each class with itself.
     training = TripletCounts([[c, c, 0] for c in range(5)], [9, 4, 3, 2, 1], num_classes=5, num_predicates=4)
     records = [[graph.prediction for graph in graphs] for graphs in (dense, pruned)]
     assert_scored_alike(*records, truths, (20, 50, 100), training)
 
 
 def test_in_bfloat16(monkeypatch):
-    """Under autocast, half of the digits: scores agree as far as these go."""
+    """Under autocast, scores agree in the digits that bfloat16 has."""
     monkeypatch.setattr(pruning, "_WORTH_WHILE", 1.0)
     model, inputs = sharp_model(), images(1)
     with torch.autocast("cpu", torch.bfloat16):
@@ -198,11 +221,56 @@ def test_in_bfloat16(monkeypatch):
 
 
 def test_a_pair_function_that_does_not_separate_is_asked_about_all_pairs(monkeypatch):
-    """Whatever it says of itself: only separable ones can choose pairs."""
+    """Even if it is registered as pairwise: only separable pair functions can choose pairs."""
     monkeypatch.setattr(pruning, "_WORTH_WHILE", 1.0)
-    monkeypatch.setattr(HadamardPairs, "pairwise", True, raising=False)
+    monkeypatch.setattr(PAIR_FUNCTION_REGISTRY, "_pairwise", {ConcatPairs, SumPairs, HadamardPairs})
     model = sharp_model("MODEL.EGTR.RELATION.SOURCE.PAIR_FUNCTION", "HadamardPairs")
     assert predict(model, images(1))[0].prediction.pair_share == 1
+
+
+def test_a_head_that_makes_no_promise_is_asked_about_all_pairs(monkeypatch):
+    monkeypatch.setattr(pruning, "_WORTH_WHILE", 1.0)
+    monkeypatch.setattr(RELATION_HEAD_REGISTRY, "_pairwise", set())
+    (graph,) = predict(sharp_model(), images(1))
+    assert graph.prediction.max_rank is None and graph.prediction.pair_share == 1
+
+
+def test_the_key_switches_pruning_off(monkeypatch):
+    monkeypatch.setattr(pruning, "_WORTH_WHILE", 1.0)
+    (graph,) = predict(sharp_model("MODEL.EGTR.RELATION.PRUNE_PAIRS", False), images(1))
+    assert graph.prediction.max_rank is None and graph.prediction.pair_share == 1
+
+
+@pytest.fixture
+def entries(monkeypatch):
+    """The entries of the registry of heads, which a test may extend."""
+    monkeypatch.setattr(RELATION_HEAD_REGISTRY, "_obj_map", dict(RELATION_HEAD_REGISTRY._obj_map))
+    monkeypatch.setattr(RELATION_HEAD_REGISTRY, "_pairwise", set(RELATION_HEAD_REGISTRY._pairwise))
+
+
+def test_registration_says_which_classes_are_pairwise(entries):
+    """A subclass does not inherit it."""
+
+    @RELATION_HEAD_REGISTRY.register()
+    class Plain(MLPRelationHead):
+        pass
+
+    @RELATION_HEAD_REGISTRY.register(pairwise=True)
+    class Pairwise(MLPRelationHead):
+        pass
+
+    assert [RELATION_HEAD_REGISTRY.is_pairwise(kind) for kind in (MLPRelationHead, Plain, Pairwise)] == [1, 0, 1]
+    assert RELATION_HEAD_REGISTRY.get("Plain") is Plain
+
+
+@pytest.mark.parametrize("promise", [True, False])
+def test_the_attribute_of_the_class_answers_for_one_release(entries, promise):
+    class Old(MLPRelationHead):
+        pairwise = promise
+
+    with pytest.warns(DeprecationWarning, match=r"Old: .* register\(pairwise=True\)"):
+        RELATION_HEAD_REGISTRY.register(Old)
+    assert RELATION_HEAD_REGISTRY.is_pairwise(Old) is promise
 
 
 def test_untrained_models_look_at_all_pairs_side_by_side():

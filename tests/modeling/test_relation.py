@@ -1,4 +1,4 @@
-"""Factorised pair features against the literal tensor of the paper, and the frequency bias by hand."""
+"""Factorised pair features, compared with the literal tensor of the paper, and the frequency bias by hand."""
 
 import math
 
@@ -8,8 +8,7 @@ from torch import nn
 
 from egtr.layers import MLP
 from egtr.modeling.relation import PAIR_FUNCTION_REGISTRY, ConcatPairs, FrequencyBias, RelationSource, pair_features
-from egtr.modeling.relation.pair_features import is_pairwise
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 PAIR_FUNCTIONS = ["ConcatPairs", "SumPairs", "HadamardPairs", "DotProductPairs"]
 
@@ -91,7 +90,7 @@ def test_chosen_pairs_equal_their_rows_of_all_pairs(name, with_gate):
 
 
 def test_a_pair_function_that_changes_another_one_is_asked_itself():
-    """Doubling what ConcatPairs says must not get lost in the fast ways of ConcatPairs."""
+    """The fast ways of ConcatPairs must not bypass a subclass that doubles its result."""
 
     class Doubled(ConcatPairs):
         def linear(self, layer):
@@ -104,6 +103,7 @@ def test_a_pair_function_that_changes_another_one_is_asked_itself():
         plain, doubled = (kind(subjects, objects, gate) for kind in (ConcatPairs, Doubled))
         expected = 2 * plain.apply(layer, torch.relu)
         torch.testing.assert_close(doubled.apply(layer, torch.relu), expected)
+    is_pairwise = PAIR_FUNCTION_REGISTRY.is_pairwise
     assert is_pairwise(ConcatPairs) and not is_pairwise(Doubled)
 
 
@@ -140,7 +140,7 @@ def test_only_chosen_layers_are_read():
     ],
 )
 def test_impossible_sources_are_refused(options, message):
-    with pytest.raises(EGTRError, match=message):
+    with pytest.raises(ConfigurationError, match=message):
         RelationSource(8, 3, **options)
 
 
@@ -188,7 +188,7 @@ def test_a_data_set_without_relations_is_uniform():
 
 
 def test_counts_of_another_label_set_are_refused():
-    with pytest.raises(EGTRError, match="NUM_CLASSES or NUM_PREDICATES"):
+    with pytest.raises(ConfigurationError, match="NUM_CLASSES or NUM_PREDICATES"):
         FrequencyBias(2, 3).set_counts(torch.zeros(2, 2, 4))
-    with pytest.raises(EGTRError, match="choose one of reference, probability, none"):
+    with pytest.raises(ConfigurationError, match="choose one of reference, probability, none"):
         FrequencyBias(2, 3, kind="motifs")

@@ -1,4 +1,4 @@
-"""Auxiliary tasks on pairs: offsets worked out by hand, a user's own task, and inference without any of it."""
+"""Auxiliary tasks on pairs: offsets computed by hand, a user's own task, and inference without tasks."""
 
 import math
 import textwrap
@@ -11,7 +11,7 @@ from egtr.modeling import Target
 from egtr.modeling.relation import BoxOffsetTask
 from egtr.modeling.relation.tasks import box_offsets, related_pairs
 from egtr.modeling.target import Match
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 from tests.modeling.models import image, small_model
 
 TASKS = "MODEL.EGTR.RELATION.TASKS"
@@ -35,7 +35,7 @@ def test_related_pairs_are_those_of_matched_objects_each_once():
 
 
 def test_loss_by_hand():
-    """One related pair; what is predicted is 0, the offsets are (1, -0.5, ln 2, -ln 2), none beyond 1 in size."""
+    """One related pair: the prediction is 0, the offsets are (1, -0.5, ln 2, -ln 2), none larger than 1."""
     boxes = torch.tensor([[0.4, 0.5, 0.2, 0.4], [0.6, 0.3, 0.4, 0.2]])
     target = Target(torch.zeros(2, dtype=torch.int64), boxes, torch.tensor([[0, 1, 0]]))
     match = Match(torch.tensor([0, 1]), torch.tensor([0, 1]), torch.zeros(2))
@@ -50,8 +50,10 @@ def test_no_relations_no_loss_but_a_gradient():
     losses["loss_box_offset"].backward()
 
 
-def test_the_task_is_learned():
-    model = small_model(TASKS, ["BoxOffsetTask"], "MODEL.EGTR.LOSS.BOX_OFFSET_WEIGHT", 3.0).train()
+def test_the_task_is_learned(tmp_path):
+    options = (TASKS, ["BoxOffsetTask"], "MODEL.EGTR.LOSS.BOX_OFFSET_WEIGHT", 3.0)
+    frozen = ("MODEL.EGTR.FREEZE_DETECTOR", True, "MODEL.EGTR.DETECTOR_CACHE", str(tmp_path))
+    model = small_model(*options, *frozen).train()
     inputs = [image()]
     unweighted, _ = model.losses(inputs)
     torch.testing.assert_close(model(inputs)["loss_box_offset"], 3 * unweighted["loss_box_offset"])
@@ -118,7 +120,7 @@ def test_a_task_of_ones_own(tmp_path):
 
 
 def test_bad_names_are_refused():
-    with pytest.raises(EGTRError, match="TASKS: 'Offset' is not registered. Known: BoxOffsetTask"):
+    with pytest.raises(ConfigurationError, match="TASKS: 'Offset' is not registered. Known: BoxOffsetTask"):
         small_model(TASKS, ["Offset"])
-    with pytest.raises(EGTRError, match="two tasks are called 'box_offset'"):
+    with pytest.raises(ConfigurationError, match="two tasks are called 'box_offset'"):
         small_model(TASKS, ["BoxOffsetTask", "BoxOffsetTask"])

@@ -1,4 +1,4 @@
-"""Between an image's way to the device and its results' way back, nobody waits for the device."""
+"""The host never waits for the device between the upload of an image and the download of its results."""
 
 from contextlib import contextmanager, nullcontext
 
@@ -17,6 +17,8 @@ MODELS = {
     "two-stage": ("MODEL.EGTR.AUX_LOSS", True, "MODEL.EGTR.WITH_BOX_REFINE", True, "MODEL.EGTR.TWO_STAGE", True),
     "detr": ("MODEL.EGTR.TRANSFORMER.NAME", "DETRTransformer"),
 }
+# One map of the backbone and one level made from it: operations on the meta device are slow.
+LEVELS = ("MODEL.EGTR.BACKBONE.OUT_INDICES", [4], "MODEL.EGTR.TRANSFORMER.NUM_FEATURE_LEVELS", 2)
 BATCHES = {"alone": [(96, 128)], "padded": [(96, 128), (64, 100)]}
 
 
@@ -31,7 +33,7 @@ class NoHostTensors(TorchDispatchMode):
 
 
 class NoNumbers(TorchFunctionMode):
-    """Refuses numbers of Python as tensors, which take their way to the device below what the other class sees."""
+    """Refuses Python numbers that become tensors; :class:`NoHostTensors` does not see their way to the device."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         assert func not in (torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor), f"waits: {func}"
@@ -40,7 +42,7 @@ class NoNumbers(TorchFunctionMode):
 
 @contextmanager
 def no_waiting():
-    """The meta device holds no values, so what asks for one (item, nonzero, cpu) fails there without our help."""
+    """Refuse to wait. The meta device has no values, so operations that need one (item, nonzero, cpu) fail anyway."""
     with NoHostTensors(), NoNumbers():
         yield
 
@@ -68,11 +70,11 @@ def test_what_waits_is_refused(wait):
 @pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)
 @torch.no_grad()
 def test_a_model_does_not_wait(options, sizes, monkeypatch):
-    # The meta device knows no autocast, whose casts stay on the device.
+    # The meta device does not support autocast, whose casts stay on the device.
     monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: nullcontext())
-    model = small_model(*options).eval().to("meta")
+    model = small_model(*LEVELS, *options).eval().to("meta")
     images = ImageList(torch.empty(len(sizes), 3, 96, 128, device="meta"), sizes)
-    # Tables of sizes and positions are made with the first batch of a shape.
+    # The first batch of a shape makes the tables of sizes and positions.
     model.network(images)
     with no_waiting():
         output = model.network(images)

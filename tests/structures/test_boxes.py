@@ -1,4 +1,4 @@
-"""Overlaps that are special: no area, no overlap."""
+"""Special overlaps: boxes without area, boxes that do not overlap."""
 
 import numpy as np
 

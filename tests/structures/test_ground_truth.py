@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egtr.structures import EGTRError, GroundTruth
+from egtr.structures import DataError, GroundTruth
 from egtr.structures.ground_truth import XYWH_ABS, XYXY_ABS
 
 
@@ -65,17 +65,17 @@ def test_leaving_out_crowds_keeps_every_other_relation(crowd, data):
     ],
 )
 def test_bad_fields_are_named(fields, message):
-    with pytest.raises(EGTRError, match=message):
+    with pytest.raises(DataError, match=message):
         GroundTruth(*fields, image_id="a.png")
 
 
 def test_bad_dicts_are_named():
     box = {"bbox": [0, 0, 1, 1], "bbox_mode": XYXY_ABS, "category_id": 0}
-    with pytest.raises(EGTRError, match="image 5: annotations are missing"):
+    with pytest.raises(DataError, match="image 5: field annotations is missing"):
         GroundTruth.from_dict({"image_id": 5})
     for subject in (1, -1):
         relations = [[subject, 0, 0]]
-        with pytest.raises(EGTRError, match=rf"image 5: field relations names object {subject}, .* 1 annotations"):
+        with pytest.raises(DataError, match=rf"image 5: field relations names object {subject}, .* 1 annotations"):
             GroundTruth.from_dict({"image_id": 5, "annotations": [box], "relations": relations})
-    with pytest.raises(EGTRError, match="image 5: bbox_mode is 4"):
+    with pytest.raises(DataError, match="image 5: bbox_mode is 4"):
         GroundTruth.from_dict({"image_id": 5, "annotations": [{**box, "bbox_mode": 4}]})

@@ -1,4 +1,4 @@
-"""Ranking triplets: held against sorting all of them."""
+"""Rankings of triplets, compared with sorting all of them."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egtr.structures import (
-    EGTRError,
     Prediction,
+    PredictionError,
     all_pairs,
     best_pairs,
     candidate_pairs,
     rank_candidates,
     rank_triplets,
 )
+from egtr.structures.ranking import rank_threshold
 
 
 def random_prediction(num_queries, num_predicates, seed):
@@ -39,7 +40,7 @@ def literal(prediction, top_k, graph_constraint):
     return sorted(triplets)[:top_k]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.integers(0, 12), st.integers(1, 4), st.integers(0, 2**32 - 1), st.integers(0, 60), st.booleans())
 def test_order_is_that_of_sorting_everything(num_queries, num_predicates, seed, top_k, graph_constraint):
     prediction = random_prediction(num_queries, num_predicates, seed)
@@ -59,9 +60,27 @@ def test_best_pairs_keeps_ties_and_little_else():
     assert best_pairs(relation, pair_scores, 0, np.arange(4)).tolist() == []
 
 
+def test_threshold_by_hand():
+    scores = np.array([0.25, 1.0, 0.5], dtype=np.float32)
+    # A hundred thousandth below the first, second and third highest.
+    for top_k, last in ((1, 1.0), (2, 0.5), (3, 0.25)):
+        assert rank_threshold(scores, top_k) == pytest.approx(last * 0.99999, rel=1e-12)
+    # A fourth one may still come, with any score.
+    assert rank_threshold(scores, 4) == 0
+    # Products of float32 below 1e-37 have lost their digits: none of them may be left out.
+    assert rank_threshold(np.array([1.0, 9e-38]), 2) == 0 and rank_threshold(np.array([1.0, 2e-37]), 2) > 0
+
+
+def test_pairs_that_differ_only_by_rounding_are_candidates():
+    relation, pair_scores = np.array([[0.5], [0.5]], np.float32), np.array([1, 1 - 1e-6], np.float32)
+    assert best_pairs(relation, pair_scores, 1, np.arange(2)).tolist() == [0, 1]
+    pair_scores[1] = 1 - 1e-4
+    assert best_pairs(relation, pair_scores, 1, np.arange(2)).tolist() == [0]
+
+
 def test_nan_of_a_query_with_itself_cannot_be_ranked():
     prediction = Prediction([[1.0]], np.zeros((1, 4)), [[0, 0]], [1.0], [[np.nan, 0.5]], image_size=(1, 1))
-    with pytest.raises(EGTRError, match="NaN"):
+    with pytest.raises(PredictionError, match="NaN"):
         candidate_pairs(prediction, np.ones(1, dtype=np.float32), 5)
 
 
@@ -98,5 +117,5 @@ def test_nan_cannot_be_ranked(field):
     prediction = random_prediction(4, 2, 0)
     getattr(prediction, field)[...] = np.nan
     for graph_constraint in (True, False):
-        with pytest.raises(EGTRError, match="NaN"):
+        with pytest.raises(PredictionError, match="NaN"):
             rank_triplets(prediction, 5, graph_constraint)

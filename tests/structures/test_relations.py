@@ -1,11 +1,11 @@
-"""Relations follow their objects when others are dropped."""
+"""Relations follow their objects when other objects are dropped."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egtr.structures import EGTRError, not_crowd, remap_relations
+from egtr.structures import DataError, not_crowd, remap_relations
 
 
 def test_by_hand():
@@ -22,7 +22,7 @@ def test_remapped_relations_join_the_same_objects(kept, data):
     relations = data.draw(st.lists(st.tuples(index, index, st.integers(0, 9)), max_size=8))
     before = np.array(relations, dtype=np.int64).reshape(-1, 3)
     remapped = remap_relations(before, kept)
-    # Names are carried by the objects, whatever their numbers.
+    # Objects are compared by name, since their numbers change.
     names = [f"object {i}" for i in range(len(kept))]
     left = [name for name, stays in zip(names, kept, strict=True) if stays]
     expected = [(names[s], names[o], p) for s, o, p in relations if kept[s] and kept[o]]
@@ -46,7 +46,7 @@ def test_no_relations(relations, kept):
     ],
 )
 def test_bad_relations_are_named(relations, message):
-    with pytest.raises(EGTRError, match=message):
+    with pytest.raises(DataError, match=message):
         remap_relations(relations, [True, False], "a.png")
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from egtr.structures import EGTRError, TripletCounts
+from egtr.structures import DataError, TripletCounts
 
 
 @pytest.fixture
@@ -37,13 +37,13 @@ def test_fifty_predicates_make_16_17_17():
     assert [len(groups[name]) for name in ("head", "body", "tail")] == [16, 17, 17]
 
 
-def test_counts_that_are_none():
-    with pytest.raises(EGTRError, match="counts holds 0; leave out"):
+def test_impossible_counts():
+    with pytest.raises(DataError, match="counts holds 0; leave out"):
         TripletCounts([[0, 0, 0], [0, 0, 1]], [1, 0], 1, 2)
-    with pytest.raises(EGTRError, match="holds a row twice; add their counts up"):
+    with pytest.raises(DataError, match="holds a row twice; add their counts up"):
         TripletCounts([[0, 0, 1], [0, 0, 1]], [1, 2], 1, 2)
 
 
 def test_ids_that_do_not_fit():
-    with pytest.raises(EGTRError, match="does not fit 2 classes and 3 predicates"):
+    with pytest.raises(DataError, match="does not fit 2 classes and 3 predicates"):
         TripletCounts.from_class_triplets([[0, 2, 0]], 2, 3)

@@ -1,4 +1,4 @@
-"""From by-products of self-attention to relation logits."""
+"""The relation part: from by-products of self-attention to relation logits."""
 
 from .build import (
     CONNECTIVITY_HEAD_REGISTRY,

@@ -1,9 +1,9 @@
-"""What the training set alone says about a pair of classes."""
+"""The statistics of the training set about pairs of classes."""
 
 import torch
 from torch import Tensor, nn
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 KINDS = ("reference", "probability", "none")
 
@@ -11,7 +11,7 @@ KINDS = ("reference", "probability", "none")
 class FrequencyBias(nn.Module):
     """Table T of predicate scores for each pair of object classes, and the frequency of predicates.
 
-    Both are buffers: they travel in the checkpoint and get no gradient.
+    Both are buffers: checkpoints contain them, and they get no gradient.
 
     Args:
         num_classes: C.
@@ -31,7 +31,9 @@ class FrequencyBias(nn.Module):
     ):
         super().__init__()
         if kind not in KINDS:
-            raise EGTRError(f"MODEL.EGTR.RELATION.FREQUENCY_BIAS is {kind!r}, choose one of {', '.join(KINDS)}")
+            raise ConfigurationError(
+                f"MODEL.EGTR.RELATION.FREQUENCY_BIAS is {kind!r}, choose one of {', '.join(KINDS)}"
+            )
         self.kind, self.eps, self.tau = kind, eps, tau
         self.register_buffer("table", torch.zeros(num_classes + 1, num_classes + 1, num_predicates))
         self.register_buffer("predicate_frequency", torch.full((num_predicates,), 1.0 / max(num_predicates, 1)))
@@ -44,11 +46,11 @@ class FrequencyBias(nn.Module):
             triplet_counts: (C, C, R) number of annotated (subject class, object class, predicate).
 
         Raises:
-            EGTRError: another shape.
+            ConfigurationError: the counts have another shape.
         """
         wanted = (self.table.shape[0] - 1, self.table.shape[1] - 1, self.table.shape[2])
         if tuple(triplet_counts.shape) != wanted:
-            raise EGTRError(
+            raise ConfigurationError(
                 f"triplet counts have shape {tuple(triplet_counts.shape)}, the model expects {wanted}: "
                 f"MODEL.EGTR.NUM_CLASSES or NUM_PREDICATES disagrees with the dataset"
             )
@@ -61,7 +63,7 @@ class FrequencyBias(nn.Module):
         self.table.zero_()
         self.table[:-1, :-1] = table.to(self.table)
         frequency = counts.sum((0, 1))
-        # A dataset without any relation says nothing: uniform.
+        # Without any relation in the dataset the frequency is uniform.
         frequency = frequency + (frequency.sum() == 0)
         self.predicate_frequency.copy_((frequency / frequency.sum()).to(self.predicate_frequency))
 
@@ -70,20 +72,20 @@ class FrequencyBias(nn.Module):
 
         Args:
             relation_logits: (B, N, N, R).
-            logits: (B, N, C) class logits; their argmax names the classes.
+            logits: (B, N, C) class logits; their argmax is the class of a query.
         """
         classes = logits.argmax(-1)
         return self.add(relation_logits, classes[:, :, None], classes[:, None, :])
 
     def add(self, relation_logits: Tensor, subject_classes: Tensor, object_classes: Tensor) -> Tensor:
-        """The same for any pairs: relation logits (..., R), classes of their ends, int64, broadcast to (...)."""
+        """Do the same for any pairs: relation logits (..., R), and int64 classes that broadcast to (...)."""
         if self.kind == "none":
             return relation_logits
         return relation_logits + self.table[subject_classes, object_classes]
 
     def adjust(self, relation_logits: Tensor) -> Tensor:
-        """Logit adjustment: relation_logits - tau * log(predicate frequency). For inference, never for a loss."""
+        """Adjust logits to relation_logits - tau * log(predicate frequency), for inference, never for a loss."""
         if self.tau == 0:
             return relation_logits
-        # The floor keeps the logit of a predicate that training never saw finite.
+        # The lower limit keeps the logit of a predicate without training examples finite.
         return relation_logits - self.tau * self.predicate_frequency.clamp(min=1e-12).log()

@@ -9,22 +9,20 @@ from .pair_features import PairFeatures
 
 
 def hidden_dim(cfg) -> int:
-    """Hidden width of the heads."""
+    """Read the hidden width of the heads from a configuration."""
     return cfg.MODEL.EGTR.RELATION.MLP_DIM or cfg.MODEL.EGTR.TRANSFORMER.HIDDEN_DIM
 
 
-@RELATION_HEAD_REGISTRY.register()
+@RELATION_HEAD_REGISTRY.register(pairwise=True)
 class MLPRelationHead(nn.Module):
     """Perceptron of three layers from a pair feature to predicate logits."""
-
-    pairwise = True
 
     def __init__(self, cfg, input_dim: int):
         super().__init__()
         self.mlp = MLP(input_dim, hidden_dim(cfg), cfg.MODEL.EGTR.NUM_PREDICATES)
 
     def forward(self, pairs: PairFeatures) -> Tensor:
-        """Relation logits (B, N, N, R)."""
+        """Compute relation logits (B, N, N, R)."""
         return pairs.apply(self.mlp.layers[0], self.mlp.after_first)
 
 
@@ -32,12 +30,10 @@ class MLPRelationHead(nn.Module):
 class MLPConnectivityHead(nn.Module):
     """Perceptron of three layers from a pair feature to one logit."""
 
-    pairwise = True
-
     def __init__(self, cfg, input_dim: int):
         super().__init__()
         self.mlp = MLP(input_dim, hidden_dim(cfg), 1)
 
     def forward(self, pairs: PairFeatures) -> Tensor:
-        """Connectivity logits (B, N, N)."""
+        """Compute connectivity logits (B, N, N)."""
         return pairs.apply(self.mlp.layers[0], self.mlp.after_first).squeeze(-1)

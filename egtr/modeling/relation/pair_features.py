@@ -2,12 +2,12 @@
 
 The paper's pair feature is R[i, j] = sum over sources l of g_l[i, j] * S_l[i, j], where S_l[i, j] joins the
 projected query of subject i with the projected key of object j. Written out, S has N * N * (L + 1) rows of width 2d:
-547 MiB for 200 queries. But both things that are done with it, the gate and the first layer of a head, are linear in
-S. For the concatenation, W [q; k] = W_s q + W_o k, so everything is projected per query first, and only the N * N
-sums over L + 1 gated terms remain, which are batched matrix products.
+547 MiB for 200 queries. But S is only used by the gate and by the first layer of a head, and both are linear in S.
+For the concatenation, W [q; k] = W_s q + W_o k, so everything is projected per query first, and only the N * N sums
+over L + 1 gated terms remain, which are batched matrix products.
 
-Where no gradient is wanted, those sums and the layers behind them are worked out in blocks of pairs, which stay in
-the processor's cache, or for chosen pairs alone.
+Without gradient, these sums and the layers after them are computed in blocks of pairs, which stay in the processor's
+cache, or only for chosen pairs.
 """
 
 import copy
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from .build import PAIR_FUNCTION_REGISTRY
 
 # Subjects, and objects, in a block of pairs: a hidden layer of width 256 takes 4 MiB on a CPU, whose cache is small,
-# and 144 MiB elsewhere, where starting an operation is what costs.
+# and 144 MiB on other devices, on which starting an operation is what costs.
 _BLOCK = {"cpu": 64}
 _BLOCK_ELSEWHERE = 384
 
@@ -48,47 +48,47 @@ class PairFeatures(ABC):
     @staticmethod
     @abstractmethod
     def width(dim: int) -> int:
-        """D for sources of width ``dim``."""
+        """Return D for sources of width ``dim``."""
 
     @abstractmethod
     def source_scores(self, weight: Tensor, bias: Tensor) -> Tensor:
-        """weight . S_l[i, j] + bias, weight (D,): (B, S, N, N)."""
+        """Compute weight . S_l[i, j] + bias for every source and pair, weight (D,): (B, S, N, N)."""
 
     @abstractmethod
     def linear(self, layer: nn.Linear) -> Tensor:
-        """layer(R[i, j]) for every pair: (B, N, N, out_features)."""
+        """Compute layer(R[i, j]) for every pair: (B, N, N, out_features)."""
 
     def apply(self, layer: nn.Linear, rest: Callable[[Tensor], Tensor]) -> Tensor:
-        """rest(layer(R[i, j])) for every pair, (B, N, N, ...): what a head computes that treats each pair on its own.
+        """Compute rest(layer(R[i, j])) for every pair, (B, N, N, ...), in a head that treats each pair on its own.
 
-        The same as ``rest(pairs.linear(layer))``, but where the pair function allows it, and no gradient is wanted,
-        the hidden layers of all pairs are never in memory at the same time.
+        The result is that of ``rest(pairs.linear(layer))``. Without gradient, and if the pair function allows it, the
+        hidden layers of all pairs are never in memory at the same time.
 
         Args:
-            layer: the first layer.
-            rest: what comes after it, (..., out_features) to (...) or (..., anything), independent of what stands
-                in other rows.
+            layer: the first layer of the head.
+            rest: its other layers, a function of (..., out_features) to (...) or (..., any width) that computes each
+                row on its own.
         """
         return rest(self.linear(layer))
 
     def of_image(self, index: int) -> "PairFeatures":
-        """Those of one image of the batch, as a batch of one."""
+        """Select one image of the batch, as a batch of one."""
         one = copy.copy(self)
         one.subjects, one.objects = self.subjects[index : index + 1], self.objects[index : index + 1]
         one.gates = None if self.gates is None else self.gates[index : index + 1]
         return one
 
     def dense(self) -> Tensor:
-        """R itself, (B, N, N, D): convenient for a head that is not linear in it, and large."""
+        """Compute R itself, (B, N, N, D), which is large, for a head that does not begin with a linear layer."""
         width = self.width(self.subjects.shape[-1])
         like = {"device": self.subjects.device, "dtype": self.subjects.dtype}
-        # Without the values that a new layer draws: a seeded run goes on as if nobody had asked.
+        # A new layer would draw random values, and seeded runs would continue with other ones.
         identity = nn.utils.skip_init(nn.Linear, width, width, bias=False, **like)
         nn.init.eye_(identity.weight)
         return self.linear(identity.requires_grad_(False))
 
     def gated_sum(self, subjects: Tensor, objects: Tensor) -> Tensor:
-        """sum over l of g_l[i, j] * (subjects_l[i] + objects_l[j]).
+        """Compute the sum over sources l of g_l[i, j] * (subjects_l[i] + objects_l[j]).
 
         Args:
             subjects, objects: (B, S, N, O).
@@ -98,20 +98,20 @@ class PairFeatures(ABC):
         """
         if self.gates is None:
             return subjects.sum(1)[:, :, None] + objects.sum(1)[:, None]
-        # For each subject i: (N, S) gates times (S, O), and for each object j the same, over subjects.
+        # For each subject i: (N, S) gates times (S, O); for each object j the same over subjects.
         of_subjects = self.gates.permute(0, 2, 3, 1) @ subjects.transpose(1, 2)
         return of_subjects + (self.gates.permute(0, 3, 2, 1) @ objects.transpose(1, 2)).transpose(1, 2)
 
 
 class SeparablePairs(PairFeatures):
-    """Pair functions of which a linear map is a part of the subject plus a part of the object.
+    """Pair functions whose linear maps are a term of the subject plus a term of the object.
 
-    A subclass says ``width`` and ``project``; the rest follows.
+    A subclass defines ``width`` and ``project``.
     """
 
     @abstractmethod
     def project(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """weight S_l[i, j] = subjects_l[i] + objects_l[j], for a weight (O, D).
+        """Split weight S_l[i, j] into subjects_l[i] + objects_l[j], for a weight (O, D).
 
         Returns:
             subjects and objects, (B, S, N, O) each.
@@ -126,7 +126,7 @@ class SeparablePairs(PairFeatures):
         return total if layer.bias is None else total + layer.bias
 
     def apply(self, layer, rest):
-        if torch.is_grad_enabled() or not is_pairwise(type(self)):
+        if torch.is_grad_enabled() or not PAIR_FUNCTION_REGISTRY.is_pairwise(type(self)):
             return super().apply(layer, rest)
         subjects, objects = self.project(layer.weight)
         images, _, queries, _ = subjects.shape
@@ -144,60 +144,50 @@ class SeparablePairs(PairFeatures):
 
     @staticmethod
     def _linear_of_block(gates: Tensor | None, subjects: Tensor, objects: Tensor, layer: nn.Linear) -> Tensor:
-        """Part (n, m, O) of :meth:`linear`: gates (S, n, m), of what ``project`` gave (S, n, O) and (S, m, O)."""
+        """Compute a block (n, m, O) of :meth:`linear`: gates (S, n, m), subjects (S, n, O), objects (S, m, O)."""
         if gates is None:
             total = subjects.sum(0)[:, None] + objects.sum(0)
         else:
             gates = gates.to(subjects.dtype)
             total = gates.permute(1, 2, 0) @ subjects.transpose(0, 1)
-            # In place: passes over memory are what takes the time here.
+            # In place, since passes over memory take most of the time.
             total.transpose(0, 1).baddbmm_(gates.permute(2, 1, 0), objects.transpose(0, 1))
         return total if layer.bias is None else total.add_(layer.bias)
 
     def select(self, subjects: Tensor, objects: Tensor) -> "SelectedPairs":
-        """Chosen pairs of a batch of one image; subjects and objects (P,) int64 are queries."""
+        """Choose pairs of a batch of one image; subjects and objects are (P,) int64 queries."""
         return SelectedPairs(self, subjects, objects)
 
 
 class SelectedPairs:
     """Features of P pairs of an image, for heads that treat each pair on its own.
 
-    To them it is what :class:`PairFeatures` is, but that results are (P, ...) in place of (B, N, N, ...).
+    It has the methods of :class:`PairFeatures` that such heads use; results are (P, ...) in place of (B, N, N, ...).
     """
 
     def __init__(self, pairs: SeparablePairs, subjects: Tensor, objects: Tensor):
         self._pairs = pairs
         sources, queries = pairs.subjects.shape[1:3]
         offsets = torch.arange(sources, device=subjects.device) * queries
-        # Rows of subjects and objects, all sources one below the other.
+        # Rows of a table of all subjects and then all objects, source by source.
         self._rows = torch.cat([subjects[:, None] + offsets, objects[:, None] + offsets + sources * queries], dim=1)
         self.gates = None if pairs.gates is None else pairs.gates[0, :, subjects, objects].T
 
     def linear(self, layer: nn.Linear) -> Tensor:
-        """layer(R[i, j]) of each pair, (P, out_features)."""
+        """Compute layer(R[i, j]) of each pair, (P, out_features)."""
         table = torch.cat(self._pairs.project(layer.weight), dim=1)[0].flatten(0, 1)
         weights = None if self.gates is None else self.gates.to(table.dtype).repeat(1, 2)
         total = F.embedding_bag(self._rows, table, mode="sum", per_sample_weights=weights)
         return total if layer.bias is None else total + layer.bias
 
     def apply(self, layer: nn.Linear, rest: Callable[[Tensor], Tensor]) -> Tensor:
-        """rest(layer(R[i, j])) of each pair."""
+        """Compute rest(layer(R[i, j])) of each pair."""
         return rest(self.linear(layer))
 
 
-def is_pairwise(kind: type) -> bool:
-    """Whether a class of heads or pair functions says of itself that each pair is treated on its own.
-
-    What it inherits does not count: whoever changes a method may change that.
-    """
-    return vars(kind).get("pairwise", False)
-
-
-@PAIR_FUNCTION_REGISTRY.register()
+@PAIR_FUNCTION_REGISTRY.register(pairwise=True)
 class ConcatPairs(SeparablePairs):
     """S = [q; k], the paper's choice."""
-
-    pairwise = True
 
     @staticmethod
     def width(dim: int) -> int:
@@ -208,11 +198,9 @@ class ConcatPairs(SeparablePairs):
         return F.linear(self.subjects, of_subject), F.linear(self.objects, of_object)
 
 
-@PAIR_FUNCTION_REGISTRY.register()
+@PAIR_FUNCTION_REGISTRY.register(pairwise=True)
 class SumPairs(SeparablePairs):
     """S = q + k."""
-
-    pairwise = True
 
     @staticmethod
     def width(dim: int) -> int:
@@ -224,7 +212,7 @@ class SumPairs(SeparablePairs):
 
 @PAIR_FUNCTION_REGISTRY.register()
 class HadamardPairs(PairFeatures):
-    """S = q * k, element by element. Products do not separate, so one (B, N, N, d) sum is built."""
+    """S = q * k, element by element. Products do not separate, so one sum (B, N, N, d) is built."""
 
     @staticmethod
     def width(dim: int) -> int:
@@ -243,7 +231,7 @@ class HadamardPairs(PairFeatures):
 
 @PAIR_FUNCTION_REGISTRY.register()
 class DotProductPairs(PairFeatures):
-    """S = q . k, one number for each source: what plain attention would keep."""
+    """S = q . k, one number for each source, as in plain attention."""
 
     @staticmethod
     def width(dim: int) -> int:
@@ -253,7 +241,7 @@ class DotProductPairs(PairFeatures):
         return self.products() * weight + bias
 
     def products(self) -> Tensor:
-        """(B, S, N, N) dot products, scaled by 1/sqrt(d) as in attention."""
+        """Compute the dot products (B, S, N, N), scaled by 1/sqrt(d) as in attention."""
         return self.subjects @ self.objects.transpose(-1, -2) * self.subjects.shape[-1] ** -0.5
 
     def linear(self, layer):

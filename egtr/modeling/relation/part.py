@@ -1,10 +1,16 @@
-"""Everything that EGTR adds to a detector."""
+"""The relation part: everything that EGTR adds to a detector."""
 
 from torch import Tensor, nn
 
-from .build import build_connectivity_head, build_relation_head, build_relation_tasks
+from .build import (
+    PAIR_FUNCTION_REGISTRY,
+    RELATION_HEAD_REGISTRY,
+    build_connectivity_head,
+    build_relation_head,
+    build_relation_tasks,
+)
 from .frequency_bias import FrequencyBias
-from .pair_features import PairFeatures, SeparablePairs, is_pairwise
+from .pair_features import PairFeatures, SeparablePairs
 from .source import RelationSource
 
 
@@ -13,9 +19,9 @@ class RelationPart(nn.Module):
 
     Args:
         source: makes pair features.
-        relation_head, connectivity_head: read them; the latter may be None.
-        frequency_bias: added to the relation logits.
-        tasks: what else is learned from the pair features, name to entry of RELATION_TASK_REGISTRY.
+        relation_head, connectivity_head: read pair features; the latter may be None.
+        frequency_bias: is added to the relation logits.
+        tasks: auxiliary tasks on pair features, name to entry of RELATION_TASK_REGISTRY.
     """
 
     def __init__(
@@ -35,20 +41,21 @@ class RelationPart(nn.Module):
 
     @property
     def scores_single_pairs(self) -> bool:
-        """Whether pair function and relation head can tell the relations of some pairs without those of all."""
-        pairs = self.source.pairs
-        return issubclass(pairs, SeparablePairs) and is_pairwise(pairs) and is_pairwise(type(self.relation_head))
+        """True if pair function and relation head can score single pairs without computing all pairs."""
+        pairs, head = self.source.pairs, type(self.relation_head)
+        is_pairwise = PAIR_FUNCTION_REGISTRY.is_pairwise(pairs) and RELATION_HEAD_REGISTRY.is_pairwise(head)
+        return is_pairwise and issubclass(pairs, SeparablePairs)
 
     def relation_logits(self, pairs: PairFeatures, logits: Tensor) -> Tensor:
-        """Of all pairs, (B, N, N, R), frequency bias included. ``logits`` (B, N, C) are those of the classes."""
+        """Compute relation logits (B, N, N, R) with frequency bias; ``logits`` (B, N, C) are those of classes."""
         return self.frequency_bias(self.relation_head(pairs), logits)
 
     def relation_scores(self, pairs: PairFeatures, classes: Tensor, subjects: Tensor, objects: Tensor) -> Tensor:
-        """Predicate probabilities of chosen pairs, for inference: logit adjustment, if on, included.
+        """Compute predicate probabilities of chosen pairs in inference, with logit adjustment if it is on.
 
         Args:
-            pairs: of one image; ``scores_single_pairs`` is True.
-            classes: (N,) int64, of the queries.
+            pairs: pair features of one image, as a batch of one; ``scores_single_pairs`` must be True.
+            classes: (N,) int64 classes of the queries.
             subjects, objects: (P,) int64 queries.
 
         Returns:
@@ -60,7 +67,7 @@ class RelationPart(nn.Module):
 
 
 def build_relation_part(cfg) -> RelationPart:
-    """The relation part that the configuration describes, with linear layers drawn from a normal of 0.02."""
+    """Build the relation part that the configuration describes, linear layers drawn from normal(0, 0.02)."""
     egtr, relation = cfg.MODEL.EGTR, cfg.MODEL.EGTR.RELATION
     source = RelationSource(
         egtr.TRANSFORMER.HIDDEN_DIM,

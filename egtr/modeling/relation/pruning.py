@@ -1,54 +1,58 @@
-"""Relations of promising pairs alone, with the rankings that all pairs would give (paper, section 3.4).
+"""Relations of only those pairs that rankings need (paper, section 3.4).
 
-The score of a triplet is relation x connectivity x subject score x object score, and no probability exceeds 1. So
-what a pair has without its relations bounds its best triplet, and pairs are looked at by descending bound until it
-falls below the best triplets found: most pairs of an image are never looked at.
+The score of a triplet is relation x connectivity x subject score x object score, and no probability exceeds 1. The
+product without the relation therefore bounds the pair's best triplet. Pairs are evaluated by descending bound until
+the bound falls below the best triplets found, by the rule of :mod:`egtr.structures.ranking`. Most pairs of an image
+are never evaluated.
 """
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
+import torch
+from torch import Tensor
 
-# Bounds this close (relative) below the last triplet kept count as equal to it: evaluators multiply in float32.
-_TOLERANCE = 1e-5
-# Below it a float32 product loses its digits, and with them any order that could be relied on.
-_TINY = 1e-37
-# The first step of a search looks at so many pairs for each triplet wanted.
+from egtr.structures.ranking import TINY, TOLERANCE
+
+# Pairs per triplet of the ranking that the first step of a search evaluates.
 _FIRST_PAIRS = 2
-# Where a larger share of the pairs is promising, all of them are looked at: side by side they cost less each.
+# If more than this share of the pairs must be evaluated, all are: together they cost less each.
 _WORTH_WHILE = 1 / 4
 
 
-def search_best_pairs(
-    pair_scores: Sequence[np.ndarray],
-    related: np.ndarray,
-    top_k: int,
-    evaluate: Callable[[np.ndarray], np.ndarray],
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Relations of all pairs that can hold one of the ``top_k`` best triplets, and of few others.
+def rank_threshold(scores: Tensor, top_k: int) -> float:
+    """Do what :func:`egtr.structures.ranking.rank_threshold` does, for a tensor."""
+    if len(scores) < top_k:
+        return 0.0
+    last = scores.topk(top_k, sorted=False).values.min().item()
+    return last * (1 - TOLERANCE) if last > TINY else 0.0
 
-    A pair's best triplet stands before its others in every ranking, with graph constraint or without. A triplet among
-    the K best therefore belongs to one of the K pairs whose best triplet is best. Those are found for each of several
-    ways to score a pair, both among pairs of two queries and among all pairs; what ties with the last one is found
-    too.
+
+def search_best_pairs(
+    pair_scores: Sequence[Tensor], related: Tensor, top_k: int, evaluate: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor] | None:
+    """Find all pairs that can hold one of the ``top_k`` best triplets, and evaluate few others.
+
+    The pairs are found for each of several ways to score objects, both among pairs of two different queries and among
+    all pairs, with graph constraint or without. Pairs that tie with the last one are found too.
 
     Args:
         pair_scores: for each way to score objects (M,), connectivity x subject score x object score, not negative.
         related: (M,) bool, the pairs of two different queries.
-        top_k: K, at least 1.
-        evaluate: (P,) int64 rows of M to the (P, R) probabilities of their predicates, in 0..1.
+        top_k: length K of the longest ranking, at least 1.
+        evaluate: maps (P,) int64 rows of M to the (P, R) probabilities of their predicates, in 0..1.
 
     Returns:
-        rows (Q,) int64, ascending, and relation (Q, R); None where looking at every pair is the better way: there are
-        few, many are promising, or a score is NaN.
+        rows (Q,) int64, ascending, and relation (Q, R). None if evaluating every pair is cheaper, since there are few
+        pairs or many are needed, or if a score is NaN or infinite.
     """
     num_pairs = len(related)
     most = int(num_pairs * _WORTH_WHILE)
-    # A search that begins with a good part of the pairs soon ends with most of them.
-    if most < 5 * _FIRST_PAIRS * top_k or not all(np.isfinite(bounds).all() for bounds in pair_scores):
+    # A search that begins with a large part of the pairs soon ends with most of them.
+    if most < 5 * _FIRST_PAIRS * top_k or not all(bounds.isfinite().all() for bounds in pair_scores):
         return None
-    rows, best = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-    known = np.zeros(num_pairs, dtype=bool)
+    rows = torch.zeros(0, dtype=torch.int64, device=related.device)
+    best = torch.zeros(0, device=related.device)
+    known = torch.zeros_like(related)
     relations = []
     for bounds in pair_scores:
         block = _highest(bounds, _FIRST_PAIRS * top_k)
@@ -59,30 +63,21 @@ def search_best_pairs(
             relation = evaluate(block)
             known[block] = True
             relations.append(relation)
-            rows, best = np.concatenate([rows, block]), np.concatenate([best, relation.max(axis=1, initial=0)])
-            threshold = _last_of_best((best * bounds[rows])[related[rows]], top_k)
-            remaining = np.flatnonzero((bounds >= threshold) & ~known)
+            found = relation.amax(1) if relation.numel() else relation.new_zeros(len(block))
+            rows, best = torch.cat([rows, block]), torch.cat([best, found])
+            threshold = rank_threshold((best * bounds[rows])[related[rows]], top_k)
+            remaining = ((bounds >= threshold) & ~known).nonzero()[:, 0]
             if len(remaining) == 0:
                 break
-            # The threshold still rises, but a search that finds it so low after two steps is hopeless.
+            # The threshold still rises, but if it is so low after two steps, the search will not end early.
             if len(rows) >= 2 * _FIRST_PAIRS * top_k and len(remaining) > most:
                 return None
-            # As many as before: few steps where many pairs are to be looked at.
+            # As many pairs as are known already, so that the number of steps stays small.
             block = remaining[_highest(bounds[remaining], max(_FIRST_PAIRS * top_k, len(rows)))]
-    order = np.argsort(rows)
-    return rows[order], np.concatenate(relations)[order]
+    order = rows.argsort()
+    return rows[order], torch.cat(relations)[order]
 
 
-def _last_of_best(scores: np.ndarray, top_k: int) -> float:
-    """What a bound has to reach for a place among the ``top_k`` highest of some scores and others to come."""
-    if len(scores) < top_k:
-        return 0.0
-    last = np.partition(scores, len(scores) - top_k)[len(scores) - top_k]
-    return float(last) * (1 - _TOLERANCE) if last > _TINY else 0.0
-
-
-def _highest(values: np.ndarray, count: int) -> np.ndarray:
-    """Positions of the ``count`` highest values, in no order."""
-    if len(values) <= count:
-        return np.arange(len(values))
-    return np.argpartition(values, len(values) - count)[len(values) - count :]
+def _highest(values: Tensor, count: int) -> Tensor:
+    """Find the positions of the ``count`` highest values, in any order."""
+    return values.topk(min(count, len(values)), sorted=False).indices

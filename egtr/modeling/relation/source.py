@@ -1,9 +1,9 @@
-"""Where relations come from: by-products of decoder self-attention (paper, section 3.2)."""
+"""The source of relations: by-products of decoder self-attention (paper, section 3.2)."""
 
 import torch
 from torch import Tensor, nn
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 from .build import PAIR_FUNCTION_REGISTRY, get_entry
 from .pair_features import PairFeatures
@@ -18,10 +18,10 @@ class RelationSource(nn.Module):
         layers: 0-based layers to use; [-1] for all, [] for none.
         last_hidden_state: add the last hidden state Z as the last source.
         pair_function: entry of PAIR_FUNCTION_REGISTRY.
-        gate: learn a gate.
+        gate: learn a gate for each source and pair.
 
     Raises:
-        EGTRError: no source is left, or a layer that does not exist.
+        ConfigurationError: no source is left, or a layer does not exist.
     """
 
     def __init__(
@@ -38,9 +38,11 @@ class RelationSource(nn.Module):
         layers = list(range(num_layers)) if list(layers) == [-1] else sorted(set(layers))
         key = "MODEL.EGTR.RELATION.SOURCE"
         if any(not 0 <= layer < num_layers for layer in layers):
-            raise EGTRError(f"{key}.LAYERS {layers}: the decoder has layers 0..{num_layers - 1}; [-1] means all")
+            raise ConfigurationError(
+                f"{key}.LAYERS {layers}: the decoder has layers 0..{num_layers - 1}; [-1] means all"
+            )
         if not layers and not last_hidden_state:
-            raise EGTRError(f"{key}: LAYERS is empty and LAST_HIDDEN_STATE is False, so no source is left")
+            raise ConfigurationError(f"{key}: LAYERS is empty and LAST_HIDDEN_STATE is False, so no source is left")
         self.layers, self.last_hidden_state = layers, last_hidden_state
         self.pairs = get_entry(PAIR_FUNCTION_REGISTRY, pair_function, f"{key}.PAIR_FUNCTION")
         self.query_proj = nn.ModuleList(nn.Linear(dim, dim) for _ in layers)
@@ -52,10 +54,10 @@ class RelationSource(nn.Module):
         self.gate = nn.Linear(self.output_dim, 1) if gate else None
 
     def forward(self, queries: list[Tensor], keys: list[Tensor], hidden_state: Tensor) -> PairFeatures:
-        """Pair features of all pairs.
+        """Make the features of all pairs.
 
         Args:
-            queries, keys: for each decoder layer (B, N, d), the query before its 1/sqrt(d_head).
+            queries, keys: for each decoder layer (B, N, d); queries are not scaled by 1/sqrt(d_head).
             hidden_state: (B, N, d), Z.
         """
         subjects = [project(queries[layer]) for project, layer in zip(self.query_proj, self.layers, strict=True)]

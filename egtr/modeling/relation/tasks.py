@@ -1,4 +1,4 @@
-"""Further things to learn about pairs of objects, which may make their features better."""
+"""Auxiliary tasks on pairs of objects, which may improve pair features."""
 
 from abc import ABC, abstractmethod
 
@@ -16,12 +16,12 @@ from .pair_features import PairFeatures
 
 
 class RelationTask(nn.Module, ABC):
-    """An auxiliary task on pair features: its own head and its own loss.
+    """An auxiliary task on pair features, with a head and a loss of its own.
 
     Attributes:
-        name: of the task; its loss is logged as "loss_<name>".
-        weight: of that loss in the total.
-        normalizer: for :func:`~egtr.modeling.normalizer.loss_normalizer`.
+        name: name of the task; its loss is logged as "loss_<name>".
+        weight: weight of its loss in the total.
+        normalizer: "global" or "process", see :func:`~egtr.modeling.normalizer.loss_normalizer`.
     """
 
     name: str
@@ -30,21 +30,21 @@ class RelationTask(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, pairs: PairFeatures) -> Tensor:
-        """What the task predicts for each pair of N queries: (B, N, N, ...), subject first."""
+        """Predict something for each pair of N queries: (B, N, N, ...), subject first."""
 
     @abstractmethod
     def loss(self, predicted: Tensor, targets: list[Target], matches: list[Match]) -> Tensor:
-        """A scalar.
+        """Compute the loss, a scalar.
 
         Args:
-            predicted: what ``forward`` returned, in float32.
+            predicted: result of ``forward``, in float32.
             targets: ground truth of the B images.
-            matches: which query stands for which annotated object, one record an image.
+            matches: the query matched to each annotated object, one record per image.
         """
 
 
 def related_pairs(target: Target, match: Match) -> tuple[Tensor, Tensor]:
-    """Pairs of an image that any relation joins and of which both objects are matched, each once.
+    """List the pairs of an image that any relation joins and whose objects are both matched, each pair once.
 
     Returns:
         queries (P, 2) and objects (P, 2), both (subject, object); objects index ``target``.
@@ -58,14 +58,14 @@ def related_pairs(target: Target, match: Match) -> tuple[Tensor, Tensor]:
 
 
 def box_offsets(subjects: Tensor, objects: Tensor) -> Tensor:
-    """Where objects lie as seen from their subjects.
+    """Compute where objects lie relative to their subjects.
 
     Args:
         subjects, objects: (P, 4) cxcywh, sides positive.
 
     Returns:
-        (P, 4): the step from centre to centre in sides of the subject, and the logarithms of the ratios of width
-        and height; what region proposal networks call deltas.
+        (P, 4): the step from centre to centre in units of the subject's sides, and the logarithms of the ratios of
+        widths and heights. Region proposal networks call these numbers deltas.
     """
     centre = (objects[:, :2] - subjects[:, :2]) / subjects[:, 2:]
     return torch.cat([centre, (objects[:, 2:] / subjects[:, 2:]).log()], dim=1)
@@ -73,10 +73,10 @@ def box_offsets(subjects: Tensor, objects: Tensor) -> Tensor:
 
 @RELATION_TASK_REGISTRY.register()
 class BoxOffsetTask(RelationTask):
-    """Tells, for pairs that a relation joins, where the object lies as seen from the subject.
+    """Predicts where the object lies relative to the subject, for pairs that a relation joins.
 
-    Predicates such as "above" are geometry; this asks of pair features that they hold it. Smooth L1 between
-    predicted and annotated :func:`box_offsets`, mean over related pairs and the four numbers.
+    Predicates such as "above" are geometry, and this task makes pair features contain it. The loss is smooth L1
+    between predicted and annotated :func:`box_offsets`, mean over related pairs and the four numbers.
     """
 
     name = "box_offset"
@@ -88,7 +88,7 @@ class BoxOffsetTask(RelationTask):
         self.mlp = MLP(input_dim, hidden_dim(cfg), 4)
 
     def forward(self, pairs: PairFeatures) -> Tensor:
-        """(B, N, N, 4)."""
+        """Predict the offsets (B, N, N, 4)."""
         return pairs.apply(self.mlp.layers[0], self.mlp.after_first)
 
     def loss(self, predicted: Tensor, targets: list[Target], matches: list[Match]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Detectors behind the backbone: Deformable DETR's transformer, and DETR's."""
+"""Detectors after the backbone: the transformers of Deformable DETR and of DETR."""
 
 from .build import TRANSFORMER_REGISTRY, TransformerOutput, build_transformer
 from .deformable_transformer import DeformableTransformer

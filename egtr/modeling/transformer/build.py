@@ -1,4 +1,4 @@
-"""The registry of detectors behind the backbone, and what all of them return."""
+"""The registry of detectors after the backbone, and the record that they return."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,29 +7,30 @@ from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
 from torch import Tensor, nn
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 TRANSFORMER_REGISTRY = Registry("TRANSFORMER")
 TRANSFORMER_REGISTRY.__doc__ = """
-What detects, from the backbone's maps to classes and boxes (MODEL.EGTR.TRANSFORMER.NAME).
+Detectors, from the backbone's maps to classes and boxes (MODEL.EGTR.TRANSFORMER.NAME).
 
-An entry is an ``nn.Module`` class that is called as ``transformer(cfg, input_shape)``, input_shape being the
-backbone's ``{name: ShapeSpec}``, finest map first. Its forward takes the maps and ``valid``, (B, H, W) bool, True
-where the padded batch holds image, or None where all of it does, and returns :class:`TransformerOutput`. Whatever
-the detector is, its decoder hands out the queries and keys of its self-attention: relations are read from them.
+An entry is an ``nn.Module`` class that is called as ``transformer(cfg, input_shape)``; input_shape is the backbone's
+``{name: ShapeSpec}``, finest map first. Its forward takes the maps and ``valid`` and returns
+:class:`TransformerOutput`. ``valid`` is (B, H, W) bool, True inside the images of the padded batch, or None if there
+is no padding. Every detector must return the queries and keys of its decoder's self-attention, since relations are
+read from them.
 """
 
 
 @dataclass
 class TransformerOutput:
-    """What the detector says. B images, N queries, C classes, S encoder cells, d width, L decoder layers.
+    """Output of a detector. B images, N queries, C classes, S encoder cells, d width, L decoder layers.
 
     Attributes:
-        logits: tensors (B, N, C), one per decoder layer with MODEL.EGTR.AUX_LOSS; the last is the answer, and without
-            auxiliary losses all that is needed.
-        pred_boxes: tensors (B, N, 4), as many, cxcywh in 0..1 of the valid image.
+        logits: tensors (B, N, C): of the last decoder layer, or of all layers with MODEL.EGTR.AUX_LOSS. The last
+            tensor is the prediction.
+        pred_boxes: tensors (B, N, 4) of the same layers, cxcywh in 0..1 of the valid image.
         hidden_states: L tensors (B, N, d).
-        queries, keys: L tensors (B, N, d), by-products of decoder self-attention, the query not yet scaled.
+        queries, keys: L tensors (B, N, d), by-products of decoder self-attention; queries are not scaled yet.
         memory: (B, S, d) encoder output.
         proposal_logits, proposal_boxes: (B, S, C) and (B, S, 4) of the two-stage proposals, else None.
     """
@@ -44,7 +45,7 @@ class TransformerOutput:
     proposal_boxes: Tensor | None = None
 
     def float(self) -> "TransformerOutput":
-        """The same in float32."""
+        """Convert all tensors to float32."""
 
         def single(value):
             return [v.float() for v in value] if isinstance(value, list) else value.float()
@@ -55,7 +56,7 @@ class TransformerOutput:
 
 
 def shared_arguments(cfg, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
-    """Arguments that every transformer of this library takes, out of a configuration."""
+    """Read the arguments that every transformer of this library takes from a configuration."""
     egtr, transformer = cfg.MODEL.EGTR, cfg.MODEL.EGTR.TRANSFORMER
     return {
         "input_shape": input_shape,
@@ -73,13 +74,13 @@ def shared_arguments(cfg, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
 
 
 def build_transformer(cfg, input_shape: dict[str, ShapeSpec]) -> nn.Module:
-    """The transformer that the configuration names.
+    """Build the transformer that the configuration names.
 
     Raises:
-        EGTRError: it is not registered, or cannot be built from these settings.
+        ConfigurationError: it is not registered, or cannot be built from these settings.
     """
     name = cfg.MODEL.EGTR.TRANSFORMER.NAME
     if name not in TRANSFORMER_REGISTRY:
         known = ", ".join(sorted(name for name, _ in TRANSFORMER_REGISTRY))
-        raise EGTRError(f"MODEL.EGTR.TRANSFORMER.NAME: {name!r} is not registered. Known: {known}")
+        raise ConfigurationError(f"MODEL.EGTR.TRANSFORMER.NAME: {name!r} is not registered. Known: {known}")
     return TRANSFORMER_REGISTRY.get(name)(cfg, input_shape)

@@ -1,4 +1,4 @@
-"""Deformable DETR's decoder, which keeps the queries and keys of each self-attention."""
+"""Deformable DETR's decoder, which also returns the queries and keys of each self-attention."""
 
 from typing import NamedTuple
 
@@ -6,17 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from egtr.layers import MultiScaleDeformableAttention, QueryKeySelfAttention, inverse_sigmoid
-from egtr.layers.deformable_attention import SpatialShapes
+from egtr.layers.spatial_shapes import SpatialShapes
 
 from .layer import PostNormLayer
 
 
 class DecoderOutput(NamedTuple):
-    """What the decoder leaves behind; one entry per layer in each list.
+    """Output of the decoder, lists with one entry per layer.
 
     Attributes:
         hidden_states: (B, N, d).
-        pred_boxes: (B, N, 4) cxcywh in 0..1; those of the last layer alone where nothing needs the others.
+        pred_boxes: (B, N, 4) cxcywh in 0..1; only those of the last layer if nothing needs the others.
         queries, keys: (B, N, d), by-products of self-attention (paper, section 3.2).
     """
 
@@ -54,11 +54,11 @@ class DecoderLayer(PostNormLayer):
         spatial_shapes: SpatialShapes,
         padding_mask: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """One layer.
+        """Run one layer.
 
         Args:
-            x, position: (B, N, d), content and position half of the queries.
-            reference_points: (B, N, L, 2 or 4), already times the valid ratios.
+            x, position: (B, N, d), content half and position half of the queries.
+            reference_points: (B, N, L, 2 or 4), already multiplied by the valid ratios.
             memory: (B, S, d), encoded cells.
             spatial_shapes, padding_mask: as in :class:`~egtr.modeling.transformer.encoder.Encoder`.
 
@@ -74,16 +74,16 @@ class DecoderLayer(PostNormLayer):
 
 
 def apply_box_delta(delta: Tensor, reference: Tensor) -> Tensor:
-    """Boxes from a box head's output and the reference that entered the layer.
+    """Compute boxes from the output of a box head and the reference that entered the layer.
 
     Args:
-        delta: (..., 4).
-        reference: (..., 2) points or (..., 4) boxes in 0..1. A point moves x and y only.
+        delta: (..., 4), output of the box head.
+        reference: (..., 2) points or (..., 4) boxes in 0..1. A point moves only x and y.
 
     Returns:
         (..., 4) cxcywh in 0..1.
     """
-    # In full precision whatever autocast says: bfloat16 knows only some 256 positions across an image.
+    # Boxes stay in full precision even under autocast: bfloat16 has only about 256 positions across an image.
     anchor = inverse_sigmoid(reference.float())
     if reference.shape[-1] == 2:
         anchor = torch.cat([anchor, torch.zeros_like(anchor)], dim=-1)
@@ -91,7 +91,7 @@ def apply_box_delta(delta: Tensor, reference: Tensor) -> Tensor:
 
 
 class Decoder(nn.Module):
-    """A stack of :class:`DecoderLayer`; no norm follows it."""
+    """A stack of :class:`DecoderLayer`, without a norm after the last one."""
 
     def __init__(self, num_layers: int, **layer):
         super().__init__()
@@ -110,17 +110,17 @@ class Decoder(nn.Module):
         refine: bool,
         all_boxes: bool,
     ) -> DecoderOutput:
-        """Decode.
+        """Decode the queries.
 
         Args:
-            x, position: (B, N, d), content and position half of the queries.
+            x, position: (B, N, d), content half and position half of the queries.
             reference: (B, N, 2 or 4) in 0..1 of the valid image.
             memory: (B, S, d), encoded cells.
             spatial_shapes: (height, width) of each level.
             valid_ratios, padding_mask: as in :class:`~egtr.modeling.transformer.geometry.MapGeometry`.
             box_heads: one box head, or one for each layer.
-            refine: a layer's boxes become the next layer's reference, without gradient.
-            all_boxes: boxes of every layer are wanted, and not of the last alone.
+            refine: use a layer's boxes as the next layer's reference, without gradient.
+            all_boxes: compute the boxes of every layer, not only of the last one.
         """
         out = DecoderOutput([], [], [], [])
         for index, layer in enumerate(self.layers):

@@ -1,4 +1,4 @@
-"""The detector behind the backbone: projections, encoder, decoder, class and box heads."""
+"""The detector after the backbone: projections, encoder, decoder, class and box heads."""
 
 import copy
 import math
@@ -9,8 +9,8 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from egtr.layers import MLP, MultiScaleDeformableAttention
-from egtr.layers.deformable_attention import SpatialShapes
-from egtr.structures import EGTRError
+from egtr.layers.spatial_shapes import SpatialShapes
+from egtr.structures import ConfigurationError
 
 from .build import TRANSFORMER_REGISTRY, TransformerOutput, shared_arguments
 from .decoder import Decoder
@@ -32,15 +32,15 @@ class DeformableTransformer(nn.Module):
         enc_layers, dec_layers: layers of encoder and decoder.
         enc_ffn_dim, dec_ffn_dim: width of their feed-forward networks.
         enc_points, dec_points: sampling points per head and level.
-        num_feature_levels: levels; those beyond the backbone's are made by stride-2 convolutions.
-        deformable_attention: how it is computed, see :class:`~egtr.layers.MultiScaleDeformableAttention`.
-        dropout: of attention outputs and feed-forward networks.
-        with_box_refine: each layer has own heads and corrects the reference boxes.
-        two_stage: encoder proposals instead of learned queries; needs ``with_box_refine``.
-        aux_loss: answers of every decoder layer, for losses on each, and not of the last alone.
+        num_feature_levels: levels; after those of the backbone, stride-2 convolutions make further ones.
+        deformable_attention: implementation, see :class:`~egtr.layers.MultiScaleDeformableAttention`.
+        dropout: probability of dropout after attention and feed-forward networks.
+        with_box_refine: give each layer its own heads, and let it correct the reference boxes.
+        two_stage: use encoder proposals instead of learned queries; needs ``with_box_refine``.
+        aux_loss: return predictions of every decoder layer, for losses on each, not only of the last one.
 
     Raises:
-        EGTRError: settings that contradict each other.
+        ConfigurationError: settings contradict each other.
     """
 
     @configurable
@@ -67,14 +67,14 @@ class DeformableTransformer(nn.Module):
     ):
         super().__init__()
         if two_stage and not with_box_refine:
-            raise EGTRError("MODEL.EGTR.TWO_STAGE needs MODEL.EGTR.WITH_BOX_REFINE True")
+            raise ConfigurationError("MODEL.EGTR.TWO_STAGE needs MODEL.EGTR.WITH_BOX_REFINE True")
         if hidden_dim % 32 or hidden_dim % num_heads:
-            raise EGTRError(
+            raise ConfigurationError(
                 f"MODEL.EGTR.TRANSFORMER.HIDDEN_DIM {hidden_dim} must be a multiple of 32 (GroupNorm's groups) and "
                 f"of NHEADS {num_heads}"
             )
         if num_feature_levels < len(input_shape):
-            raise EGTRError(
+            raise ConfigurationError(
                 f"MODEL.EGTR.TRANSFORMER.NUM_FEATURE_LEVELS {num_feature_levels} is less than the backbone's "
                 f"{len(input_shape)} maps: shorten MODEL.EGTR.BACKBONE.OUT_INDICES or raise it"
             )
@@ -98,7 +98,7 @@ class DeformableTransformer(nn.Module):
         self.decoder = Decoder(dec_layers, num_points=dec_points, ffn_dim=dec_ffn_dim, **shared)
         self.two_stage = TwoStage(hidden_dim, num_queries) if two_stage else None
         if not two_stage:
-            # Position half first, then content half.
+            # The first half is the position, the second half the content.
             self.query_embed = nn.Embedding(num_queries, 2 * hidden_dim)
             self.reference_points = nn.Linear(hidden_dim, 2)
 
@@ -121,7 +121,7 @@ class DeformableTransformer(nn.Module):
         }
 
     def reset_parameters(self) -> None:
-        """Initial values as released: normal(0, 0.02), but for attention, references, embeddings and head biases."""
+        """Draw initial values as released: normal(0, 0.02), except attention, references, embeddings, head biases."""
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 nn.init.normal_(module.weight, std=0.02)
@@ -134,28 +134,28 @@ class DeformableTransformer(nn.Module):
             nn.init.normal_(self.query_embed.weight)
             nn.init.xavier_uniform_(self.reference_points.weight)
         for head in self.class_heads:
-            # Focal loss: every class starts at probability 0.01.
+            # As focal loss asks, every class starts at probability 0.01.
             nn.init.constant_(head.bias, -math.log(99))
         for index, head in enumerate(self.box_heads):
             nn.init.zeros_(head.layers[-1].weight)
-            # Boxes start small where nothing says how large they are: on the first layer, unless proposals do.
+            # Boxes of the first layer start small, unless proposals give their size.
             if index == 0 and self.two_stage is None:
                 nn.init.constant_(head.layers[-1].bias[2:], -2.0)
 
     def forward(self, features: dict[str, Tensor], valid: Tensor | None) -> TransformerOutput:
-        """Detect.
+        """Detect objects.
 
         Args:
             features: the backbone's maps, finest first.
-            valid: (B, H, W) bool over the padded batch, True where an image is; None without padding.
+            valid: (B, H, W) bool over the padded batch, True inside images; None if there is no padding.
         """
         cells, spatial_shapes = [], []
         maps = list(features.values())
         projected = maps[-1]
         for level, project in enumerate(self.input_proj):
-            # The first level of our own is made of the backbone's last map, each later one of the level before it.
+            # The first extra level is made from the backbone's last map, each later one from the level before it.
             convolution, norm = project
-            # GroupNorm squares before it subtracts where channels come last, and loses digits.
+            # With channels last, GroupNorm squares before it subtracts and loses digits.
             projected = norm(
                 convolution(maps[min(level, len(maps) - 1)] if level <= len(maps) else projected).contiguous()
             )
@@ -163,7 +163,7 @@ class DeformableTransformer(nn.Module):
             spatial_shapes.append((int(projected.shape[-2]), int(projected.shape[-1])))
         x = torch.cat(cells, dim=1)
         if not self.training:
-            # Under autocast, every sum of the residual connections would be rounded.
+            # Under autocast, every sum of the residual connections would be rounded otherwise.
             x = x.to(torch.promote_types(x.dtype, torch.float32))
         positions, reference_points, valid_ratios, padding_mask = map_geometry(
             valid, spatial_shapes, self.hidden_dim, x.device
@@ -175,7 +175,7 @@ class DeformableTransformer(nn.Module):
         memory = self.encoder(x, position, reference_points, spatial_shapes, padding_mask)
         if self.training:
             return self._decode(memory, spatial_shapes, valid_ratios, padding_mask)
-        # Scores are made of what follows, which costs little: rounded, it would shuffle the best triplets.
+        # The decoder costs little and decides the scores: in bfloat16 it would change the order of the best triplets.
         with torch.autocast(memory.device.type, enabled=False):
             return self._decode(memory, spatial_shapes, valid_ratios, padding_mask)
 

@@ -1,4 +1,4 @@
-"""DETR: dense attention over one map."""
+"""DETR's transformer: dense attention over one map."""
 
 import math
 
@@ -7,7 +7,7 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from egtr.layers import MLP, QueryKeySelfAttention
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 from .build import TRANSFORMER_REGISTRY, TransformerOutput, shared_arguments
 from .geometry import map_geometry
@@ -23,7 +23,7 @@ class DETREncoderLayer(PostNormLayer):
         self.self_attn_norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, position: Tensor, padding_mask: Tensor | None) -> Tensor:
-        """(B, S, d) to (B, S, d). ``padding_mask`` is (B, S), True at padding, or None."""
+        """Encode (B, S, d) to (B, S, d). ``padding_mask`` is (B, S), True at padding, or None."""
         located = x + position
         attended, _ = self.self_attn(located, located, x, key_padding_mask=padding_mask, need_weights=False)
         x = self.add(x, attended, self.self_attn_norm)
@@ -43,12 +43,12 @@ class DETRDecoderLayer(PostNormLayer):
     def forward(
         self, x: Tensor, query_position: Tensor, memory: Tensor, position: Tensor, padding_mask: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """One layer.
+        """Run one layer.
 
         Args:
-            x, query_position: (B, N, d).
-            memory, position: (B, S, d), encoded cells and where they are.
-            padding_mask: (B, S) bool, True at padding; None without any.
+            x, query_position: (B, N, d), content and position of the queries.
+            memory, position: (B, S, d), encoded cells and the embedding of their positions.
+            padding_mask: (B, S) bool, True at padding; None if there is no padding.
 
         Returns:
             x (B, N, d) and the self-attention's queries and keys (B, N, d).
@@ -67,21 +67,21 @@ class DETRDecoderLayer(PostNormLayer):
 class DETRTransformer(nn.Module):
     """DETR (Carion et al., ECCV 2020) without its backbone, with the sigmoid classes and losses of this library.
 
-    It sees the coarsest map alone, and its cost grows with the square of that map's cells.
+    It reads only the coarsest map, and its cost grows with the square of that map's number of cells.
 
     Args:
-        input_shape: the backbone's maps, finest first; the last one is used.
+        input_shape: the backbone's maps, finest first; only the last one is used.
         num_classes: C.
-        num_queries: N, learned positions; their content starts at zero.
+        num_queries: N, learned positions; the content of queries starts at zero.
         hidden_dim: d.
         num_heads: attention heads; must divide ``hidden_dim``.
         enc_layers, dec_layers: layers of encoder and decoder.
         enc_ffn_dim, dec_ffn_dim: width of their feed-forward networks.
-        dropout: of attention and feed-forward networks.
-        aux_loss: answers of every decoder layer, for losses on each, and not of the last alone.
+        dropout: probability of dropout in and after attention, and after feed-forward networks.
+        aux_loss: return predictions of every decoder layer, for losses on each, not only of the last one.
 
     Raises:
-        EGTRError: ``num_heads`` does not divide ``hidden_dim``, or an option of Deformable DETR is on.
+        ConfigurationError: ``num_heads`` does not divide ``hidden_dim``, or an option of Deformable DETR is on.
     """
 
     @configurable
@@ -102,7 +102,7 @@ class DETRTransformer(nn.Module):
     ):
         super().__init__()
         if hidden_dim % 4 or hidden_dim % num_heads:
-            raise EGTRError(
+            raise ConfigurationError(
                 f"MODEL.EGTR.TRANSFORMER.HIDDEN_DIM {hidden_dim} must be a multiple of 4 (position embedding) and of "
                 f"NHEADS {num_heads}"
             )
@@ -114,7 +114,7 @@ class DETRTransformer(nn.Module):
         self.decoder = nn.ModuleList(
             DETRDecoderLayer(hidden_dim, num_heads, dec_ffn_dim, dropout) for _ in range(dec_layers)
         )
-        # Heads read every layer's state through one norm.
+        # The heads read the state of every layer through one norm.
         self.norm = nn.LayerNorm(hidden_dim)
         self.query_embed = nn.Embedding(num_queries, hidden_dim)
         self.class_head = nn.Linear(hidden_dim, num_classes)
@@ -126,11 +126,13 @@ class DETRTransformer(nn.Module):
         egtr = cfg.MODEL.EGTR
         for key in ("WITH_BOX_REFINE", "TWO_STAGE"):
             if egtr[key]:
-                raise EGTRError(f"MODEL.EGTR.{key} True needs MODEL.EGTR.TRANSFORMER.NAME DeformableTransformer")
+                raise ConfigurationError(
+                    f"MODEL.EGTR.{key} True needs MODEL.EGTR.TRANSFORMER.NAME DeformableTransformer"
+                )
         return shared_arguments(cfg, input_shape)
 
     def reset_parameters(self) -> None:
-        """Xavier for all matrices, as DETR; the class bias such that every class starts at probability 0.01."""
+        """Draw matrices by Xavier's rule, as DETR does, and set the class bias to probability 0.01."""
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
@@ -163,6 +165,6 @@ class DETRTransformer(nn.Module):
             out.keys.append(keys)
             if self.aux_loss or layer is self.decoder[-1]:
                 out.logits.append(self.class_head(hidden))
-                # In full precision whatever autocast says: bfloat16 knows only some 256 positions across an image.
+                # Boxes stay in full precision even under autocast: bfloat16 has only about 256 positions per image.
                 out.pred_boxes.append(self.box_head(hidden).float().sigmoid())
         return out

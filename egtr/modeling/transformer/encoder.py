@@ -3,26 +3,25 @@
 import torch
 from torch import Tensor, nn
 
-from egtr.layers import MultiScaleDeformableAttention
-from egtr.layers.bilinear_rows import SpatialShapes, level_sizes
-from egtr.layers.chunks import chunks
-from egtr.layers.feed_forward import has_hooks
+from egtr.layers import MultiScaleDeformableAttention, cpu
+from egtr.layers.cpu.chunks import in_chunks
+from egtr.layers.spatial_shapes import SpatialShapes, level_sizes
 
 from .layer import PostNormLayer
 
-# Cells at a time, in inference.
+# Cells in a chunk, in inference on a CPU.
 CELLS = 4096
 
 
 def encoder_reference_points(spatial_shapes: SpatialShapes, valid_ratios: Tensor) -> Tensor:
-    """Where each cell of each level lies on every level.
+    """Compute where each cell of each level lies on every level.
 
     Args:
         spatial_shapes: (height, width) of the L levels; S cells in all.
-        valid_ratios: (B, L, 2), share of each padded map's width and height that is image.
+        valid_ratios: (B, L, 2), share of each padded map's width and height that the image fills.
 
     Returns:
-        (B, S, L, 2): pixel centres as shares of the valid part, times the valid ratios of the level that is read.
+        (B, S, L, 2): centres of the cells as shares of the valid part, times the valid ratios of the level to read.
     """
     sizes = valid_ratios * level_sizes(spatial_shapes, like=valid_ratios)
     references = []
@@ -60,28 +59,27 @@ class EncoderLayer(PostNormLayer):
         spatial_shapes: SpatialShapes,
         padding_mask: Tensor | None,
     ) -> Tensor:
-        """(B, S, d) to (B, S, d); see :class:`Encoder`."""
-        if not self._takes_parts(x):
+        """Encode (B, S, d) to (B, S, d); see :class:`Encoder`."""
+        if not self._takes_chunks(x):
             attended = self.self_attn(x + position, reference_points, x, spatial_shapes, padding_mask)
             return self.feed_forward(self.add(x, attended, self.self_attn_norm))
-        # All cells read the same values, and beyond that each is on its own. With some at a time the memory of one
-        # part serves the next, and asking the system for fresh memory costs more here than many a sum.
+        # All cells read the same values; otherwise each cell is computed on its own.
         projected = self.self_attn.project_value(x, padding_mask)
-        out = torch.empty_like(x)
-        for part in chunks(x.shape[1], CELLS):
-            query = x[:, part] + position[:, part]
-            attended = self.self_attn.attend(query, reference_points[:, part], projected, spatial_shapes)
-            out[:, part] = self.feed_forward(self.add(x[:, part], attended, self.self_attn_norm))
-        return out
 
-    def _takes_parts(self, x: Tensor) -> bool:
-        # Parts go around the attention's forward, in which nobody else may be interested then.
-        is_plain = type(self.self_attn) is MultiScaleDeformableAttention and not has_hooks(self.self_attn)
-        return x.device.type == "cpu" and not torch.is_grad_enabled() and is_plain
+        def encode(x: Tensor, position: Tensor, reference_points: Tensor) -> Tensor:
+            attended = self.self_attn.attend(x + position, reference_points, projected, spatial_shapes)
+            return self.feed_forward(self.add(x, attended, self.self_attn_norm))
+
+        return in_chunks(encode, CELLS, x, position, reference_points)
+
+    def _takes_chunks(self, x: Tensor) -> bool:
+        # Chunks bypass the attention's forward, so neither a hook nor a subclass may depend on it.
+        is_plain = type(self.self_attn) is MultiScaleDeformableAttention and not cpu.has_hooks(self.self_attn)
+        return cpu.is_used(x.device) and not torch.is_grad_enabled() and is_plain
 
 
 class Encoder(nn.Module):
-    """A stack of :class:`EncoderLayer`; no norm follows it."""
+    """A stack of :class:`EncoderLayer`, without a norm after the last one."""
 
     def __init__(self, num_layers: int, **layer):
         super().__init__()
@@ -95,14 +93,14 @@ class Encoder(nn.Module):
         spatial_shapes: SpatialShapes,
         padding_mask: Tensor | None,
     ) -> Tensor:
-        """Encode.
+        """Encode the cells of all levels.
 
         Args:
             x: (B, S, d) cells of all levels.
             position: (B or 1, S, d) sine and level embedding.
             reference_points: (B or 1, S, L, 2), see :func:`encoder_reference_points`.
             spatial_shapes: (height, width) of each level.
-            padding_mask: (B, S) bool, True at padding; None without any.
+            padding_mask: (B, S) bool, True at padding; None if there is no padding.
 
         Returns:
             (B, S, d).

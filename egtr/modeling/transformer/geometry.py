@@ -1,4 +1,4 @@
-"""Where the cells of feature maps lie in the image."""
+"""Positions of the cells of feature maps in the image."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -9,19 +9,19 @@ from detectron2.structures import ImageList
 from torch import Tensor
 
 from egtr.layers import sine_position_embedding
-from egtr.layers.deformable_attention import SpatialShapes
+from egtr.layers.spatial_shapes import SpatialShapes
 
 from .encoder import encoder_reference_points
 
 
 class MapGeometry(NamedTuple):
-    """Positions of the S cells of L levels. B images, or 1 where it is the same for all of a batch.
+    """Positions of the S cells of L levels. B is the number of images, or 1 if all images of a batch agree.
 
     Attributes:
         positions: sine embedding of each level's cells, (B, height * width, d) float32.
         reference_points: (B, S, L, 2), see :func:`encoder_reference_points`.
-        valid_ratios: (B, L, 2), share of each padded map's width and height that is image.
-        padding_mask: (B, S) bool, True at padding; None without any.
+        valid_ratios: (B, L, 2), share of each padded map's width and height that the image fills.
+        padding_mask: (B, S) bool, True at padding; None if there is no padding.
     """
 
     positions: tuple[Tensor, ...]
@@ -31,12 +31,12 @@ class MapGeometry(NamedTuple):
 
 
 def valid_pixels(images: ImageList) -> Tensor | None:
-    """(B, H, W) bool, True where the padded batch holds image; None where all of it does.
+    """Mark the pixels of a padded batch that belong to images: (B, H, W) bool, or None if there is no padding.
 
-    Sizes are known without a look at the pixels, so nothing waits for the device.
+    The sizes are known to the host, so it never waits for the device.
     """
     padded = images.tensor
-    # Plain numbers also where torch.jit traces, which makes tensors of sizes.
+    # torch.jit.trace turns sizes into tensors; these become plain numbers here.
     whole = [int(size) for size in padded.shape[-2:]]
     sizes = [[int(height), int(width)] for height, width in images.image_sizes]
     if all(size == whole for size in sizes):
@@ -50,13 +50,13 @@ def valid_pixels(images: ImageList) -> Tensor | None:
 def map_geometry(
     valid: Tensor | None, spatial_shapes: SpatialShapes, dim: int, device: torch.device | str
 ) -> MapGeometry:
-    """The geometry of a batch; that of the last few shapes without padding is kept.
+    """Compute the geometry of a batch; without padding, the results for the last few shapes are kept.
 
     Args:
-        valid: (B, H, W) bool over the padded batch, True where an image is; None without padding.
+        valid: (B, H, W) bool over the padded batch, True inside images; None if there is no padding.
         spatial_shapes: (height, width) of the levels.
         dim: width d of the embedding.
-        device: of the result, and of ``valid``.
+        device: device of the result and of ``valid``.
     """
     if valid is None:
         return _unpadded_geometry(tuple(spatial_shapes), dim, torch.device(device))
@@ -70,7 +70,7 @@ def map_geometry(
 
 @lru_cache(maxsize=4)
 def _unpadded_geometry(spatial_shapes: tuple[tuple[int, int], ...], dim: int, device: torch.device) -> MapGeometry:
-    # Training may use what inference has made, but no tensor of the inference mode.
+    # Inference may ask first, and training must still be able to use the tensors.
     with torch.inference_mode(False), torch.no_grad():
         masks = [torch.ones(1, *shape, dtype=torch.bool, device=device) for shape in spatial_shapes]
         return _geometry(masks, spatial_shapes, dim)

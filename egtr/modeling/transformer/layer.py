@@ -1,4 +1,4 @@
-"""What all encoder and decoder layers share."""
+"""The base of all encoder and decoder layers."""
 
 import torch
 from torch import Tensor, nn
@@ -9,16 +9,17 @@ from egtr.layers.feed_forward import feed_forward
 
 
 class PostNormLayer(nn.Module):
-    """A feed-forward network behind whatever attention a layer has; a norm after each step (post-norm).
+    """A layer that ends with a feed-forward network and has a norm after each step (post-norm).
+
+    Subclasses add their attention before it.
 
     Args:
         dim: width d.
         ffn_dim: width inside the feed-forward network.
-        dropout: of what attention and feed-forward network add.
+        dropout: probability of dropout of the outputs of attention and feed-forward network.
 
     Attributes:
-        recompute: save memory in training: the backward pass runs the layer again, so that nothing but its inputs has
-            to be kept until then.
+        recompute: save memory in training: keep only the inputs of the layer, and run it again in the backward pass.
     """
 
     recompute = False
@@ -36,9 +37,9 @@ class PostNormLayer(nn.Module):
         return super().__call__(*inputs)
 
     def add(self, x: Tensor, attended: Tensor, norm: nn.LayerNorm) -> Tensor:
-        """Residual connection and norm, (B, S, d)."""
+        """Apply dropout, residual connection and norm, (B, S, d)."""
         return norm(add_dropped(x, attended, self.dropout.p, self.training))
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        """(B, S, d) to (B, S, d), residual connection and norm included."""
+        """Apply the feed-forward network with residual connection and norm, (B, S, d) to (B, S, d)."""
         return self.add(x, feed_forward(x, self.linear1, self.linear2), self.ffn_norm)

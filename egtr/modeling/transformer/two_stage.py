@@ -1,23 +1,23 @@
-"""Encoder proposals that take the place of learned queries (Deformable DETR, appendix A.4)."""
+"""Encoder proposals in place of learned queries (Deformable DETR, appendix A.4)."""
 
 import torch
 from torch import Tensor, nn
 
 from egtr.layers import sine_box_embedding
-from egtr.layers.deformable_attention import SpatialShapes
-from egtr.structures import EGTRError
+from egtr.layers.spatial_shapes import SpatialShapes
+from egtr.structures import ConfigurationError
 
 
 def grid_proposals(spatial_shapes: SpatialShapes, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """One box for each cell of each level, in inverse-sigmoid space.
+    """Make one box for each cell of each level, in inverse-sigmoid space.
 
     Args:
         spatial_shapes: (height, width) of the levels.
         valid: (B, S) bool, False at padding.
 
     Returns:
-        proposals (B, S, 4): centre (x + 0.5, y + 0.5) / valid size, side 0.05 * 2^level; infinity where the cell is
-        padding or any coordinate is outside (0.01, 0.99). usable (B, S) bool: the others.
+        proposals (B, S, 4): centre (x + 0.5, y + 0.5) / valid size, side 0.05 * 2^level; infinity if the cell is
+        padding or any coordinate lies outside (0.01, 0.99). usable (B, S) bool: the cells with finite proposals.
     """
     boxes = []
     for level, ((height, width), cells) in enumerate(
@@ -39,11 +39,11 @@ def grid_proposals(spatial_shapes: SpatialShapes, valid: Tensor) -> tuple[Tensor
 
 
 class TwoStage(nn.Module):
-    """Scores and refines the proposals, and makes decoder queries of the best.
+    """Scores and refines the proposals, and makes decoder queries from the best ones.
 
     Args:
         dim: width d.
-        num_queries: proposals N that are kept.
+        num_queries: number N of proposals to keep.
     """
 
     def __init__(self, dim: int, num_queries: int):
@@ -62,12 +62,12 @@ class TwoStage(nn.Module):
         class_head: nn.Module,
         box_head: nn.Module,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Choose.
+        """Choose the proposals that become queries.
 
         Args:
             memory: (B, S, d) encoded cells.
             spatial_shapes: (height, width) of the levels.
-            padding_mask: (B, S) bool, True at padding; None without any.
+            padding_mask: (B, S) bool, True at padding; None if there is no padding.
             class_head, box_head: the heads that score and refine proposals.
 
         Returns:
@@ -75,7 +75,7 @@ class TwoStage(nn.Module):
             boxes (B, S, 4) cxcywh of every proposal, for their own loss.
 
         Raises:
-            EGTRError: fewer cells than queries.
+            ConfigurationError: there are fewer cells than queries.
         """
         valid = memory.new_ones(1, memory.shape[1], dtype=torch.bool) if padding_mask is None else ~padding_mask
         proposals, usable = grid_proposals(spatial_shapes, valid)
@@ -83,11 +83,11 @@ class TwoStage(nn.Module):
         logits = class_head(memory)
         coordinates = box_head(memory).float() + proposals
         if logits.shape[1] < self.num_queries:
-            raise EGTRError(
+            raise ConfigurationError(
                 f"MODEL.EGTR.NUM_QUERIES is {self.num_queries}, but images of this size give only "
                 f"{logits.shape[1]} proposals: enlarge INPUT.MIN_SIZE_* or ask for fewer queries"
             )
-        # Proposals are class-agnostic: their loss calls every object class 0.
+        # Proposals have no classes: in their loss every object has class 0.
         best = logits[..., 0].topk(self.num_queries, dim=1).indices
         reference = coordinates.gather(1, best[..., None].expand(-1, -1, 4)).detach().sigmoid()
         queries = self.query_norm(self.query_proj(sine_box_embedding(reference, 2 * memory.shape[-1])))

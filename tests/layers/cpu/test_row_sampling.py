@@ -1,9 +1,7 @@
-"""Each implementation against grid_sample, in double precision; what only one of them can get wrong."""
+"""Compares each implementation with grid_sample, in double precision, and tests what only one can get wrong."""
 
 import copy
 import math
-import os
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,46 +13,18 @@ from egtr.config.defaults import get_egtr_cfg
 from egtr.layers import (
     DEFORMABLE_ATTENTION_REGISTRY,
     MultiScaleDeformableAttention,
-    bilinear_rows,
-    deformable_sampling,
     multi_scale_deformable_attention,
+    spatial_shapes,
 )
-from egtr.structures import EGTRError
+from egtr.layers.cpu import bilinear_rows, row_sampling
+from egtr.structures import ConfigurationError
 
 SHAPES = [(3, 4), (1, 1), (2, 1), (1, 5)]
-EAGER = ["gather", "embedding_bag"]
-NAMES = [*EAGER, "compiled"]
-
-
-@pytest.fixture(scope="module")
-def graphs():
-    """What torch.compile hands to a compiler, with one that only runs it: the C++ compiler takes long."""
-    graphs = []
-
-    def backend(graph, inputs):
-        graphs.append(graph)
-        return graph.forward
-
-    torch._dynamo.reset()
-    find = torch.compile(deformable_sampling.GatherRows.find, dynamic=True, backend=backend)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deformable_sampling, "_compiled_find", lambda: find)
-        yield graphs
-
-
-@pytest.fixture(autouse=True)
-def compiles(graphs, monkeypatch):
-    """A test in which compiling fails is no test of what is compiled."""
-    monkeypatch.setattr(deformable_sampling.CompiledBagsOfRows, "works", True)
-    monkeypatch.setattr(deformable_sampling.logger, "warning", _fail)
-
-
-def _fail(message, *arguments):
-    raise AssertionError(message % arguments)
+NAMES = ["gather", "embedding_bag"]
 
 
 def random_inputs(shapes=SHAPES, batch=2, queries=3, heads=2, dim=3, points=2, seed=0, dtype=torch.float64):
-    """Values, locations in -0.4..1.4 and weights; all points lie on nobody's border, with probability one."""
+    """Draw values, locations in -0.4..1.4 and weights. With probability one no point lies on a border."""
     generator = torch.Generator().manual_seed(seed)
     cells = sum(h * w for h, w in shapes)
     value = torch.randn(batch, cells, heads, dim, generator=generator, dtype=dtype)
@@ -80,7 +50,7 @@ def assert_same(name, shapes, *inputs):
 sides = st.integers(1, 6)
 
 
-@pytest.mark.parametrize("name", EAGER)
+@pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=40)
 @given(
     shapes=st.lists(st.tuples(sides, sides), min_size=1, max_size=4),
@@ -96,10 +66,10 @@ def test_equals_grid_sample_in_a_batch(name):
     assert_same(name, SHAPES, *random_inputs())
 
 
-@pytest.mark.parametrize("name", EAGER)
+@pytest.mark.parametrize("name", NAMES)
 def test_equals_grid_sample_on_centres_and_borders(name):
-    """Every multiple of 1/16 from -0.5 to 1.5. Sides are powers of two, so that all of this is exact; the gradient
-    in a kink is that from the right for both."""
+    """Every multiple of 1/16 from -0.5 to 1.5. Sides are powers of two, so that all numbers are exact. At a kink both
+    gradients are those from the right."""
     shapes = [(4, 2), (1, 8), (1, 1)]
     side = torch.arange(-8, 25, dtype=torch.float64) / 16
     grid = torch.stack(torch.meshgrid(side, side, indexing="xy"), dim=-1).view(1, -1, 1, 1, 1, 2)
@@ -116,19 +86,19 @@ def test_gradcheck(name):
     )
 
 
-@pytest.mark.parametrize("name", EAGER)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("chunk", [1, 4, 7])
 def test_chunks_change_nothing(name, chunk, monkeypatch):
-    """Fewer than the heads, two queries, three and a half; as queries: one, four of five, all."""
-    monkeypatch.setattr(deformable_sampling, "CHUNK", chunk)
-    monkeypatch.setattr(deformable_sampling, "QUERIES", chunk)
+    """Chunks of less than the heads, of two queries, of three and a half; in queries: one, four of five, all."""
+    monkeypatch.setattr(row_sampling, "CHUNK", chunk)
+    monkeypatch.setattr(row_sampling, "QUERIES", chunk)
     assert_same(name, SHAPES, *random_inputs(queries=5))
 
 
-@pytest.mark.parametrize("name", EAGER)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("training", [False, True])
 def test_sums_may_be_changed_in_place(name, training):
-    """As those of grid_sample: a dropout or an addition behind may be in place."""
+    """An operation after the sampling may be in place, as after grid_sample."""
     value, locations, weights = random_inputs()
     value.requires_grad_(training)
     sums = multi_scale_deformable_attention(value, SHAPES, locations, weights, name)
@@ -136,14 +106,14 @@ def test_sums_may_be_changed_in_place(name, training):
     assert torch.equal(sums.add_(1), expected)
 
 
-@pytest.mark.parametrize("name", EAGER)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_images(name):
     assert_same(name, SHAPES, *random_inputs(batch=0))
 
 
-@pytest.mark.parametrize("name", EAGER)
+@pytest.mark.parametrize("name", NAMES)
 def test_only_what_needs_a_gradient_gets_one(name):
-    """A frozen value, as when the backbone is cached: the others' gradients are as ever."""
+    """If the value is frozen, the other gradients stay the same."""
     value, locations, weights = random_inputs()
     _, _, *expected = output_and_gradients(name, SHAPES, value, locations, weights)
     locations.requires_grad_()
@@ -154,7 +124,7 @@ def test_only_what_needs_a_gradient_gets_one(name):
     torch.testing.assert_close([locations.grad, weights.grad], expected)
 
 
-@pytest.mark.parametrize("name", [*EAGER, "grid_sample"])
+@pytest.mark.parametrize("name", [*NAMES, "grid_sample"])
 def test_no_queries(name):
     value, locations, weights = (tensor.requires_grad_() for tensor in random_inputs(queries=0))
     out = multi_scale_deformable_attention(value, SHAPES, locations, weights, name)
@@ -165,10 +135,10 @@ def test_no_queries(name):
         assert multi_scale_deformable_attention(value, SHAPES, locations, weights, name).shape == (2, 0, 6)
 
 
-@pytest.mark.parametrize("name", EAGER)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, 1e30, -1e30])
 def test_positions_that_are_no_positions(name, odd):
-    """A run that diverges ends with an error about its loss, not with a read out of bounds; others stay right."""
+    """NaN of a diverging run causes no read out of bounds, and other queries stay right."""
     inputs = random_inputs(dtype=torch.float32)
     expected = output_and_gradients(name, SHAPES, *inputs)[0]
     inputs[1][0, 0] = odd
@@ -178,7 +148,7 @@ def test_positions_that_are_no_positions(name, odd):
     assert not math.isfinite(odd) or not found[0, 0].any(), "what is far outside reads zero"
 
 
-@pytest.mark.parametrize("name", EAGER)
+@pytest.mark.parametrize("name", NAMES)
 def test_second_derivatives_are_refused(name):
     value, locations, weights = (tensor.requires_grad_() for tensor in random_inputs())
     out = multi_scale_deformable_attention(value, SHAPES, locations, weights, name)
@@ -187,10 +157,10 @@ def test_second_derivatives_are_refused(name):
         gradient.sum().backward()
 
 
-@pytest.mark.parametrize("name", [*EAGER, "grid_sample"])
+@pytest.mark.parametrize("name", [*NAMES, "grid_sample"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_sums_are_exact_whatever_the_values_are(name, dtype):
-    """Values in half precision, as autocast makes them, are read exactly; the result has the positions' type."""
+    """Values in half precision, as under autocast, are read exactly; the result has the type of the positions."""
     value, locations, weights = random_inputs()
     value = value.to(dtype)
     expected = multi_scale_deformable_attention(value.double(), SHAPES, locations, weights, "grid_sample")
@@ -199,7 +169,7 @@ def test_sums_are_exact_whatever_the_values_are(name, dtype):
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", EAGER)
+@pytest.mark.parametrize("name", NAMES)
 def test_backward_under_autocast_is_exact(name):
     inputs = random_inputs(dtype=torch.float32)
     expected = output_and_gradients(name, SHAPES, *inputs)
@@ -210,9 +180,9 @@ def test_backward_under_autocast_is_exact(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_inference_mode_before_training(name):
-    """What inference keeps of a size must be of use to a training step of the same size."""
+    """Training must be able to use the tables that inference keeps for images of a size."""
     bilinear_rows._level_table.cache_clear()
-    bilinear_rows._level_sizes.cache_clear()
+    spatial_shapes._level_sizes.cache_clear()
     attention = MultiScaleDeformableAttention(
         8, num_heads=2, num_levels=len(SHAPES), num_points=2, implementation=name
     )
@@ -240,48 +210,6 @@ def test_threads():
             torch.testing.assert_close(found, expected)
 
 
-def test_all_sizes_share_what_is_compiled(graphs):
-    """Encoders, of as many queries as cells, and a decoder of 30, on ten sizes of images."""
-    torch._dynamo.reset()
-    graphs.clear()
-    for side in range(7, 17):
-        shapes = [(side, side + 1), (side // 2, 5)]
-        for queries in (sum(h * w for h, w in shapes), 30):
-            value, locations, weights = random_inputs(shapes, queries=queries)
-            multi_scale_deformable_attention(value, shapes, locations, weights, "compiled")
-    assert len(graphs) == 1
-
-
-def test_without_a_compiler(monkeypatch):
-    """The log says so once, and the result is that of the others."""
-
-    def broken(graph, inputs):
-        raise RuntimeError("no compiler found")
-
-    find = torch.compile(deformable_sampling.GatherRows.find, dynamic=True, backend=broken)
-    monkeypatch.setattr(deformable_sampling, "_compiled_find", lambda: find)
-    messages = []
-    monkeypatch.setattr(deformable_sampling.logger, "warning", lambda *message: messages.append(message))
-    for _ in range(2):
-        assert_same("compiled", SHAPES, *random_inputs())
-    ((_, error),) = messages
-    assert "no compiler found" in str(error)
-
-
-@pytest.mark.slow
-def test_the_real_compiler(monkeypatch):
-    """Or, on a machine without one, the arithmetic as it is."""
-    compiler = any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++"))
-    find = torch.compile(deformable_sampling.GatherRows.find, dynamic=True)
-    monkeypatch.setattr(deformable_sampling, "_compiled_find", lambda: find)
-    if not compiler:
-        # With one, a warning fails the test.
-        monkeypatch.setattr(deformable_sampling.logger, "warning", lambda *message: None)
-    for shapes in ([(5, 6), (3, 3)], [(9, 4), (4, 2)]):
-        assert_same("compiled", shapes, *random_inputs(shapes, queries=40, points=4))
-    assert deformable_sampling.CompiledBagsOfRows.works == compiler
-
-
 def test_cells_that_the_levels_do_not_have():
     value, locations, weights = random_inputs()
     with pytest.raises(ValueError, match="21 cells, but the levels .* have 20"):
@@ -289,12 +217,10 @@ def test_cells_that_the_levels_do_not_have():
 
 
 def test_unknown_names_and_own_entries():
-    message = (
-        "DEFORMABLE_ATTENTION: 'cuda' is not registered. Known: auto, compiled, embedding_bag, gather, grid_sample"
-    )
-    with pytest.raises(EGTRError, match=message):
+    message = "DEFORMABLE_ATTENTION: 'cuda' is not registered. Known: auto, embedding_bag, gather, grid_sample"
+    with pytest.raises(ConfigurationError, match=message):
         MultiScaleDeformableAttention(8, implementation="cuda")
-    with pytest.raises(EGTRError, match=message):
+    with pytest.raises(ConfigurationError, match=message):
         value, locations, weights = random_inputs()
         multi_scale_deformable_attention(value, SHAPES, locations, weights, "cuda")
     assert get_egtr_cfg().MODEL.EGTR.TRANSFORMER.DEFORMABLE_ATTENTION == "auto"

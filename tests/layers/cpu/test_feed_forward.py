@@ -1,11 +1,11 @@
-"""Two linear layers in chunks of rows, against the modules called one after the other."""
+"""Two linear layers in chunks of rows, compared with the modules called one after the other."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from egtr.layers import feed_forward as module
+from egtr.layers.cpu import feed_forward as module
 from egtr.layers.feed_forward import feed_forward
 
 
@@ -20,14 +20,14 @@ def layers(dtype=torch.float64):
 
 
 def calls_of(*modules):
-    """Counts calls; what is not called by its weights alone is called as a module."""
+    """Count calls of modules."""
     calls = []
     for each in modules:
         each.register_forward_hook(lambda *_: calls.append(None))
     return calls
 
 
-# None, less than a chunk, one, one and a row, several; more axes than two.
+# No row, less than a chunk, one chunk, one chunk and a row, several chunks; more axes than two.
 @pytest.mark.parametrize("shape", [(0, 3), (1, 3), (4, 3), (5, 3), (2, 7, 3), (3, 0, 3), (2, 3, 4, 3), (3,)], ids=str)
 def test_equals_the_modules(shape):
     first, second = layers()
@@ -64,7 +64,7 @@ def test_views_and_expanded_rows():
 
 
 def test_nothing_of_the_hidden_layer_is_kept():
-    """Between forward and backward pass there are the input and weights, and no tensor five wide."""
+    """Only the input and weights are kept for the backward pass, and no tensor of width five."""
     first, second = layers()
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(tuple(t.shape)) or t, lambda t: t):
@@ -98,7 +98,7 @@ def test_hooks_are_called():
 
 
 class Adapter(nn.Module):
-    """What a library for adapters puts in the place of a layer."""
+    """A module that libraries for adapters put in place of a layer."""
 
     def __init__(self, layer):
         super().__init__()

@@ -1,9 +1,9 @@
-"""Bilinear samples as weighted sums of rows: which rows, which weights, and how the weights move with the points.
+"""Bilinear samples as weighted sums of rows: which rows, which weights, and the gradients of the weights.
 
 A map of S cells and M heads of D channels is a table of S * M rows of D numbers, row ``cell * M + head``. A sample
-reads four of them, the corners of the square of cell centres around it. Along each axis a corner at distance e from
-the sample has weight max(0, 1 - abs(e)), so a corner outside the map needs no special case: the square is moved into
-the map, and what then lies a cell or more away weighs nothing.
+reads four rows, the corners of the square of cell centres around it. Along each axis a corner at distance e from the
+sample has weight max(0, 1 - abs(e)). A corner outside the map therefore needs no special case: the square is moved
+into the map, and a corner that then lies one cell or more away has weight 0.
 
 Letters: Q queries, M heads, L levels, P points, K = L * P samples of a query and head.
 """
@@ -14,20 +14,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-SpatialShapes = list[tuple[int, int]]
+from ..spatial_shapes import SpatialShapes, hashable
 
 
 class LevelTable(NamedTuple):
-    """What the sizes of the levels say about each sample. Axis 0 is x, axis 1 is y.
+    """Everything about a sample that follows from the sizes of the levels. Axis 0 is x, axis 1 is y.
 
     Attributes:
         size: (2, 1, M, K) float, width and height of the level that the sample reads.
         last: (2, 1, M, K) int32, the last column and line at which a square of four cells can start.
-        corners: (2, 2, 1, M, K) float, cell of first and second corner in the square, by axis: 0 and 1; 0 and
-            infinity where the level is a single cell wide, so that the second corner is never near.
+        corners: (2, 2, 1, M, K) float, position of first and second corner in the square, by axis: 0 and 1, or 0 and
+            infinity if the level is one cell wide, so that the second corner is never near.
         first_row: (M, K) int32, row of the level's first cell.
-        line: (M, K) int32, rows from a cell to the one below.
-        square: (4, K) int32, rows from the square's first cell to its four: itself, right, below, below right.
+        line: (M, K) int32, rows from a cell to the cell below.
+        square: (4, K) int32, rows from the square's first cell to its four cells: itself, right, below, below right.
     """
 
     size: Tensor
@@ -38,30 +38,15 @@ class LevelTable(NamedTuple):
     square: Tensor
 
 
-@lru_cache(maxsize=64)
-def _level_sizes(shapes: tuple, dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):
-        return torch.tensor([(width, height) for height, width in shapes], dtype=dtype, device=device)
-
-
-def level_sizes(spatial_shapes: SpatialShapes, like: Tensor) -> Tensor:
-    """(L, 2), width and height of each level in the type and on the device of ``like``, kept for the next call."""
-    return _level_sizes(_hashable(spatial_shapes), like.dtype, like.device)
-
-
 def level_table(spatial_shapes: SpatialShapes, locations: Tensor) -> LevelTable:
-    """The table for sampling locations (B, Q, M, L, P, 2), kept for further layers and images of this size."""
+    """Make the table for sampling locations (B, Q, M, L, P, 2), and keep it for the next call with these sizes."""
     heads, points = locations.shape[2], locations.shape[4]
-    return _level_table(_hashable(spatial_shapes), heads, points, locations.dtype, locations.device)
-
-
-def _hashable(spatial_shapes: SpatialShapes) -> tuple[tuple[int, int], ...]:
-    return tuple((int(height), int(width)) for height, width in spatial_shapes)
+    return _level_table(hashable(spatial_shapes), heads, points, locations.dtype, locations.device)
 
 
 @lru_cache(maxsize=64)
 def _level_table(shapes: tuple, heads: int, points: int, dtype: torch.dtype, device: torch.device) -> LevelTable:
-    # A table that is first asked for in inference mode must be of use in training too.
+    # Inference may ask first, and training must still be able to use the table.
     with torch.inference_mode(False), torch.no_grad():
         height, width = torch.tensor(shapes).repeat_interleave(points, dim=0).unbind(-1)  # (K,)
         size = torch.stack([width, height])
@@ -86,7 +71,7 @@ class Squares(NamedTuple):
 
     Attributes:
         first_row: (Q, M, K) int32, row of the square's first cell.
-        distance: (2, 2, Q, M, K), first and second corner by x and y: the sample's position less the corner's.
+        distance: (2, 2, Q, M, K), first and second corner by x and y: the sample's position minus the corner's.
     """
 
     first_row: Tensor
@@ -94,38 +79,40 @@ class Squares(NamedTuple):
 
 
 def find_squares(locations: Tensor, table: LevelTable) -> Squares:
-    """Where samples lie.
+    """Find the square around each sample.
 
     Args:
-        locations: (Q, M, L, P, 2), x and y in 0..1 over the map; anything is allowed.
-        table: of the levels.
+        locations: (Q, M, L, P, 2), x and y in 0..1 over the map; any other value is allowed too.
+        table: the table of the levels.
     """
     queries, heads = locations.shape[:2]
     position = locations.new_empty(2, queries, heads, table.size.shape[-1])
     torch.addcmul(locations.new_full((), -0.5), locations.flatten(2, 3).movedim(-1, 0), table.size, out=position)
-    # Rounding towards zero is as good as down, since negative cells become 0. Bounds are put on integers, so that
-    # not even a NaN, which a diverging training run will produce, can lead out of the table.
+    # Rounding towards zero is as good as rounding down, since negative cells become 0. The bounds apply to integers,
+    # so that not even the NaN of a diverging training run can lead out of the table.
     cell = torch.minimum(position.to(torch.int32).clamp_(min=0), table.last)
     first_row = torch.addcmul(table.first_row, cell[1], table.line).add_(cell[0], alpha=heads)
     return Squares(first_row, position.sub_(cell) - table.corners)
 
 
 def near(distance: Tensor) -> Tensor:
-    """Weight of a corner along one axis, max(0, 1 - abs(distance))."""
+    """Compute the weight of a corner along one axis, max(0, 1 - abs(distance))."""
     return torch.rsub(distance.abs(), 1).relu_()
 
 
 def near_slope(distance: Tensor) -> Tensor:
-    """Derivative of :func:`near`; from the right where it has a kink, as grid_sample has it."""
+    """Differentiate :func:`near`; at a kink the derivative is that from the right, as in grid_sample."""
     floor = distance.floor()
     return (floor == -1).to(distance.dtype) - (floor == 0).to(distance.dtype)
 
 
 def corner_rows(squares: Squares, attention_weights: Tensor, table: LevelTable) -> tuple[Tensor, Tensor]:
-    """Rows to read, and what each counts.
+    """Tell which rows to read, and the weight of each.
 
     Args:
+        squares: the squares around the samples.
         attention_weights: (Q, M, L, P).
+        table: the table of the levels.
 
     Returns:
         rows (Q * M, 4, K) int32 and weights (Q * M, 4, K), corners in the order of ``table.square``.
@@ -142,13 +129,16 @@ def corner_rows(squares: Squares, attention_weights: Tensor, table: LevelTable) 
 def sample_gradients(
     squares: Squares, attention_weights: Tensor, table: LevelTable, products: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of the samples' positions and attention weights.
+    """Compute the gradients of the samples' positions and attention weights.
 
     Args:
-        products: (Q * M, 4, K), each row that is read times the gradient of the sum that it enters.
+        squares: the squares around the samples.
+        attention_weights: (Q, M, L, P).
+        table: the table of the levels.
+        products: (Q * M, 4, K), the product of each row with the gradient of the sum that it enters.
 
     Returns:
-        (Q, M, L, P, 2) and (Q, M, L, P).
+        Gradients of the positions (Q, M, L, P, 2) and of the attention weights (Q, M, L, P).
     """
     (x0, y0), (x1, y1) = near(squares.distance).unbind(0)
     (slope_x0, slope_y0), (slope_x1, slope_y1) = near_slope(squares.distance).unbind(0)

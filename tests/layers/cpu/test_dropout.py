@@ -1,4 +1,4 @@
-"""Dropout in a residual sum: which numbers go, how the others are scaled, what gradients see."""
+"""Dropout in a residual sum: the share of dropped numbers, the scale of the others, and gradients."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def test_share_and_scale(p):
 
 
 def test_neighbours_are_independent():
-    """Four decisions come from one draw: each of the 16 patterns as often, within five deviations of its count."""
+    """One draw makes four decisions: all 16 patterns are equally frequent, within five standard deviations."""
     groups = 50_000
     kept = add_dropped(torch.zeros(groups, 4), torch.ones(groups, 4), 0.5, training=True) > 0
     counts = (kept * torch.tensor([1, 2, 4, 8])).sum(1).bincount(minlength=16)
@@ -31,7 +31,7 @@ def test_neighbours_are_independent():
 
 
 def test_gradients():
-    """What is dropped gets none, what is kept gets its scale, the residual gets all."""
+    """Dropped numbers get no gradient, kept ones a scaled one, and the residual the whole gradient."""
     x, added = (torch.randn(3, 7, dtype=torch.float64, requires_grad=True) for _ in range(2))
     out = add_dropped(x, added, 0.5, training=True)
     grad = torch.randn_like(out)
