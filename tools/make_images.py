@@ -1,0 +1,250 @@
+#!/usr/bin/env python3
+"""Draw the images of README.md and docs/: `make images` runs it, after `make setup`.
+
+    python tools/make_images.py                     # all that the shipped model draws
+    python tools/make_images.py demo.png            # one of them
+    python tools/make_images.py --list              # which there are, each with its command
+
+Each image is what the command above it in the documentation writes, made smaller. Beside some of them lies the graph
+that they show, as JSON; tests/docs/test_images.py holds it against the model. The curves of docs/performance.md and
+projects/EGTR are measurements: their commands, which run for minutes to hours on a quiet machine, are listed, too, but
+only run when the image is named.
+"""
+
+import argparse
+import contextlib
+import runpy
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGES = ROOT / "docs/images"
+RECIPES = ROOT / "projects/EGTR/images"
+SCENES = "datasets/scenes/images"
+PHOTO = "output/tour/grace_hopper.jpg"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One image of the documentation.
+
+    Attributes:
+        path: where it is shown from.
+        command: what draws it, as arguments of ``python``.
+        output: what of the command's files becomes the image; None: the command writes ``path`` itself.
+        width: pixels of the image that is kept, at most.
+        graph: file of the command that is kept beside the image, as JSON.
+        measured: it shows a measurement, not what the shipped model draws.
+    """
+
+    path: Path
+    command: str
+    output: str | None = None
+    width: int = 1200
+    graph: str | None = None
+    measured: bool = False
+
+    @property
+    def graph_path(self) -> Path:
+        return self.path.with_suffix(".json")
+
+
+def growth(axis: str) -> Shown:
+    name = f"performance_{axis}.png"
+    command = f"-m benchmarks growth {axis} --plot docs/images/{name}"
+    return Shown(IMAGES / name, command, measured=True)
+
+
+ALL = [
+    Shown(
+        IMAGES / "demo.png",
+        f"tools/demo.py --input {SCENES}/test_00234.png --output output/graphs",
+        "output/graphs/test_00234.png",
+        1568,
+        "output/graphs/test_00234.json",
+    ),
+    Shown(
+        IMAGES / "explanation.png",
+        f"tools/explain.py --input {SCENES}/test_00234.png --output output/why --top-k 1",
+        "output/why/test_00234_edge0.png",
+        1568,
+        "output/why/test_00234_explanations.json",
+    ),
+    Shown(
+        IMAGES / "tour_scene.jpg",
+        f"tools/demo.py --input {SCENES}/test_00019.png --output output/tour --graphs json graphml",
+        "output/tour/test_00019.png",
+        1000,
+        "output/tour/test_00019.json",
+    ),
+    Shown(
+        IMAGES / "tour_why.jpg",
+        f"tools/explain.py --input {SCENES}/test_00019.png --output output/tour/why --top-k 1",
+        "output/tour/why/test_00019_edge0.png",
+        graph="output/tour/why/test_00019_explanations.json",
+    ),
+    Shown(
+        IMAGES / "tour_video.jpg",
+        "tools/demo.py --video-input clip.mp4 --output output/tour",
+        "output/tour/clip.mp4",
+        800,
+    ),
+    Shown(
+        IMAGES / "tour_photo.jpg",
+        f"tools/demo.py --input {PHOTO} --output output/tour",
+        "output/tour/grace_hopper.png",
+        900,
+        "output/tour/grace_hopper.json",
+    ),
+    Shown(
+        IMAGES / "report.webp",
+        "tools/report.py --dataset scenes_val --output output/tour/report.html --title 'Scenes, validation'",
+        "output/tour/report.html",
+    ),
+    growth("queries"),
+    growth("predicates"),
+    growth("side"),
+    Shown(
+        RECIPES / "attention_auc.png",
+        "tools/analyze_relations.py --dataset scenes_val --output output/analysis",
+        "output/analysis/attention_auc.png",
+        1728,
+        measured=True,
+    ),
+    Shown(
+        RECIPES / "ablation.png",
+        "tools/sweep.py projects/EGTR/sweeps/ablation.yaml",
+        "output/sweeps/ablation/differences.png",
+        1725,
+        measured=True,
+    ),
+]
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="file names of images (default: all not measured)")
+    parser.add_argument("--list", action="store_true", help="print all images with their commands, draw none")
+    args = parser.parse_args(argv)
+    unknown = set(args.names) - {image.path.name for image in ALL}
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; --list prints the names")
+    if args.list:
+        for image in ALL:
+            print(f"{image.path.relative_to(ROOT)}: python {image.command}")
+        return 0
+    with contextlib.chdir(ROOT):
+        run("tools/prepare_scenes.py")
+        prepare_inputs()
+        for image in ALL:
+            if image.path.name in args.names or not (args.names or image.measured):
+                draw(image)
+    return 0
+
+
+def prepare_inputs() -> None:
+    """Write the video and the photo that the tour begins with, by the code that stands there."""
+    # Matplotlib's sample data, in the public domain.
+    from matplotlib.cbook import get_sample_data
+
+    Path(PHOTO).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(get_sample_data("grace_hopper.jpg", asfileobj=False), PHOTO)
+    blocks = (ROOT / "docs/tour.md").read_text("utf-8").split("```python\n")
+    (code,) = (block.partition("```")[0] for block in blocks if "VideoWriter" in block)
+    exec(code, {})
+
+
+def draw(image: Shown) -> None:
+    """Run the command of an image, and keep what is shown of its output."""
+    run(image.command)
+    if image.output is None:
+        return
+    drawn = read_drawn(Path(image.output))
+    drawn.thumbnail((image.width, image.width * 4), Image.Resampling.LANCZOS)
+    options = {".png": {"optimize": True}, ".jpg": {"quality": 85}, ".webp": {"quality": 80}}
+    drawn.convert("RGB").save(image.path, **options[image.path.suffix])
+    if image.graph:
+        shutil.copyfile(image.graph, image.graph_path)
+    print(f"{image.path.relative_to(ROOT)}: {drawn.width} x {drawn.height}, {image.path.stat().st_size // 1000} kB")
+
+
+def run(command: str) -> None:
+    """Run ``python COMMAND`` in this process, so that torch is imported once.
+
+    Raises:
+        SystemExit: the command failed.
+    """
+    words = shlex.split(command)
+    before = sys.argv
+    try:
+        if words[0] == "-m":
+            sys.argv = words[1:]
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = words
+            runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            raise
+    finally:
+        sys.argv = before
+
+
+def read_drawn(path: Path) -> Image.Image:
+    """Open what a command has drawn: an image, three frames of a video, or a page with its first edge chosen."""
+    if path.suffix == ".mp4":
+        return three_frames(path)
+    if path.suffix == ".html":
+        return screenshot(path)
+    drawn = Image.open(path).convert("RGBA")
+    paper = Image.new("RGBA", drawn.size, "white")
+    return Image.alpha_composite(paper, drawn).convert("RGB")
+
+
+def three_frames(path: Path) -> Image.Image:
+    """Put the first, the middle and the last frame of a video below one another."""
+    video = cv2.VideoCapture(str(path))
+    last = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) - 1
+    frames = []
+    for number in (0, last // 2, last):
+        video.set(cv2.CAP_PROP_POS_FRAMES, number)
+        _, frame = video.read()
+        frames.append(Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)))
+    height = sum(frame.height for frame in frames)
+    page = Image.new("RGB", (frames[0].width, height), "white")
+    top = 0
+    for frame in frames:
+        page.paste(frame, (0, top))
+        top += frame.height
+    return page
+
+
+def screenshot(path: Path) -> Image.Image:
+    """Photograph a report in a browser, with annotations beside the prediction and the best edge chosen."""
+    from playwright.sync_api import sync_playwright
+
+    programs = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    program = next(filter(None, programs), None)
+    if program is None:
+        raise SystemExit("error: no Chromium or Chrome on this machine, which takes the image of the report")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1200, "height": 750})
+        page.goto(path.resolve().as_uri(), timeout=120_000)
+        page.keyboard.press("ArrowRight")
+        # The graph moves until its nodes have found their places.
+        page.wait_for_timeout(5000)
+        file = path.with_suffix(".png")
+        page.screenshot(path=file)
+        browser.close()
+    return Image.open(file).convert("RGB")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
