@@ -70,13 +70,6 @@ ALL = [
         "output/graphs/test_00234.json",
     ),
     Shown(
-        IMAGES / "explanation.png",
-        f"tools/explain.py --input {SCENES}/test_00234.png --output output/why --top-k 1",
-        "output/why/test_00234_edge0.png",
-        1568,
-        "output/why/test_00234_explanations.json",
-    ),
-    Shown(
         IMAGES / "tour_scene.jpg",
         f"tools/demo.py --input {SCENES}/test_00019.png --output output/tour --graphs json graphml",
         "output/tour/test_00019.png",
