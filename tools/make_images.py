@@ -228,11 +228,12 @@ def screenshot(path: Path) -> Image.Image:
         raise SystemExit("error: no Chromium or Chrome on this machine, which takes the image of the report")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1200, "height": 750})
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.goto(path.resolve().as_uri(), timeout=120_000)
         page.keyboard.press("ArrowRight")
         # The graph moves until its nodes have found their places.
         page.wait_for_timeout(5000)
+        page.evaluate("document.querySelectorAll('*').forEach(element => element.scrollTop = 0)")
         file = path.with_suffix(".png")
         page.screenshot(path=file)
         browser.close()
