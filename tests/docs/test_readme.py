@@ -1,27 +1,53 @@
-"""The worked example of the README, and that the files it speaks of are there."""
+"""README.md: its Python prints what stands below it, and its numbers are those of the pages that it names."""
 
 import re
-from pathlib import Path
 
-from egtr.config import egtr_argument_parser
-from egtr.engine import train_or_evaluate
+import pytest
 
-ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+from tests.docs.commands import ROOT, code_blocks, run_code
 
-
-def test_the_relation_head_of_the_readme_trains(tmp_path, tiny_options):
-    (code,) = [block for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if "REGISTRY" in block]
-    (tmp_path / "my_head.py").write_text(code)
-    options = {**tiny_options, "OUTPUT_DIR": str(tmp_path / "run"), "MODEL.EGTR.RELATION.HEAD": "WideRelationHead"}
-    words = [str(word) for pair in options.items() for word in pair]
-    args = egtr_argument_parser().parse_args(["--extension", str(tmp_path / "my_head.py"), *words])
-    assert "sgdet" in train_or_evaluate(args)
+TEXT = (ROOT / "README.md").read_text("utf-8")
+START, PLUGIN = code_blocks(TEXT, "python")
 
 
-def test_links_and_files_exist():
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", TEXT)
-    named = re.findall(r"(?:configs|tools|projects/EGTR/configs)/[\w/.-]+\.(?:yaml|py)", TEXT)
-    assert links and named
-    for path in links + named:
-        assert (ROOT / path).exists(), path
+def test_the_first_lines_print_their_table():
+    (printed,) = code_blocks(TEXT, "text")
+    assert run_code(START).split() == printed.split()
+
+
+def test_the_plugin_builds_a_model(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    namespace = {}
+    exec(PLUGIN, namespace)
+    assert type(namespace["model"]).__name__ == "EGTR"
+
+
+def test_it_is_short():
+    assert len(TEXT.splitlines()) <= 150
+
+
+@pytest.mark.parametrize(
+    ("text", "page", "row"),
+    [
+        # Shares of the formulas written out, to how many times faster or smaller.
+        ("2.7x faster", "docs/performance.md", "inference in float32, time | 0.371"),
+        ("4.7x in bfloat16", "docs/performance.md", "inference in bfloat16, time | 0.212"),
+        ("6.0x less memory", "docs/performance.md", "inference, memory added | 0.166"),
+        ("1.7x faster", "docs/performance.md", "training step, time | 0.583"),
+        ("3.1x less memory", "docs/performance.md", "training step, memory added | 0.327"),
+    ],
+)
+def test_shares_are_those_of_the_tables(text, page, row):
+    assert text in TEXT
+    assert row in (ROOT / page).read_text("utf-8")
+    times, share = float(text.partition("x")[0]), float(row.rpartition(" ")[2])
+    assert times == pytest.approx(1 / share, abs=0.05)
+    # As the run printed it.
+    assert re.search(rf"\| +{share:.3f} \|", (ROOT / "docs/measurements/performance.md").read_text("utf-8"))
+
+
+def test_other_numbers_are_those_of_the_pages():
+    for number in ("83.0", "79.9", "87.9", "72.1"):
+        assert number in TEXT and number in (ROOT / "docs/training.md").read_text("utf-8")
+    assert "156 of 156 faults" in TEXT
+    assert "| **all** | 156 | 156 | 0 |" in (ROOT / "docs/measurements/reliability.md").read_text("utf-8")

@@ -1,35 +1,19 @@
-"""docs/tour.md: its commands do what it says, and its images are there and small."""
+"""docs/tour.md: its commands do what it says, and its images are small."""
 
-import contextlib
-import io
 import re
-import runpy
-import shlex
-import sys
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from egtr.data.scenes import draw_scene
+from tests.docs.commands import ROOT, code_blocks, commands, run_code, run_command
 from tests.inference.videos import read_video
 
-ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/tour.md").read_text("utf-8")
-COMMANDS = re.findall(r"^    (python (?:.*\\\n)*.*)", TEXT, re.MULTILINE)
-# Those have tests of their own, and need the whole dataset.
-ELSEWHERE = ("tools/prepare_scenes.py", "tools/report.py")
-
-
+# These have tests of their own, and need the whole dataset, or do not end.
+ELSEWHERE = ("egtr data prepare-scenes", "egtr report", "egtr serve")
 # A graph in the terminal, and a video to begin with.
-GRAPH_CODE, VIDEO_CODE = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-
-
-def run_code(code):
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        exec(code, {})
-    return out.getvalue().strip()
+GRAPH_CODE, VIDEO_CODE = code_blocks(TEXT, "python")
 
 
 @pytest.fixture
@@ -42,23 +26,13 @@ def clone(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_commands(clone, monkeypatch):
-    tools = []
+def test_commands(clone):
     # Three frames are enough here.
     run_code(VIDEO_CODE.replace("range(30)", "range(0, 30, 10)"))
-    for command in COMMANDS:
-        # What $(python -c '...') prints takes its place.
-        command = re.sub(r"\$\(python -c '([^']*)'\)", lambda found: run_code(found[1]), command.replace("\\\n", " "))
-        _, tool, *arguments = shlex.split(command)
-        if tool in ELSEWHERE:
-            assert (ROOT / tool).is_file()
-            continue
-        monkeypatch.setattr(sys, "argv", [str(ROOT / tool), *arguments])
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(ROOT / tool), run_name="__main__")
-        assert not end.value.code, command
-        tools.append(tool)
-    assert sorted(tools) == ["tools/demo.py"] * 3 + ["tools/explain.py"]
+    done = [command for command in commands(TEXT) if not command.startswith(ELSEWHERE)]
+    for command in done:
+        run_command(command)
+    assert sorted(command.split()[1] for command in done) == ["demo"] * 3 + ["explain"]
     # Every file that the text says is written.
     for name in re.findall(r"`(output/tour/[\w.]+)`", TEXT):
         assert (clone / name).is_file() or name.endswith(".html"), name
@@ -67,16 +41,14 @@ def test_commands(clone, monkeypatch):
 
 def test_python(clone):
     """The first block of Python prints the block of text, the other one writes a video of three seconds."""
-    (printed,) = re.findall(r"```text\n(.*?)```", TEXT, re.DOTALL)
+    (printed,) = code_blocks(TEXT, "text")
     assert run_code(GRAPH_CODE).split() == printed.split()
     assert run_code(VIDEO_CODE) == ""
     frames, rate = read_video(clone / "clip.mp4")
     assert frames.shape == (30, 216, 180, 3) and rate == 10
 
 
-def test_links_and_images():
-    for link in re.findall(r"\]\(([^)#]+)", TEXT):
-        assert (ROOT / "docs" / link).exists(), link
+def test_images_are_small():
     images = re.findall(r"\((images/[^)]+)\)", TEXT)
     assert len(images) == 4
     for image in images:

@@ -1,0 +1,64 @@
+"""All pages: links lead somewhere, files that are named exist, and every ``egtr`` command can be parsed."""
+
+import re
+import shlex
+
+import pytest
+
+from egtr.cli.command import build_parsers, parse
+from tests.docs.commands import PAGES, ROOT, commands
+
+NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
+# Folders that commands write to, and files that are only examples.
+NOT_HERE = re.compile(r"^(?:output|datasets)/")
+
+
+def without_code(text):
+    return re.sub(r"```.*?```|^    .*$|`[^`\n]*`", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(path):
+    """The anchors of a page as GitHub makes them of its headings."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links(name):
+    page = ROOT / name
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", without_code(page.read_text("utf-8"))):
+        path = page.parent / target if target else page
+        assert path.exists(), target
+        if anchor:
+            assert anchor in anchors(path), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_that_are_named_exist(name):
+    text = (ROOT / name).read_text("utf-8")
+    named = re.findall(r"(?<![\w/.])(?:configs|tools|benchmarks|tests|projects|docs|egtr)/[\w/.-]+\.(?:yaml|py|md|ipynb)", text)
+    if name == "CHANGELOG.md":
+        named = [path for path in named if path != "docs/scaling.md"]
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "CHANGELOG.md"])
+def test_commands_are_understood(name):
+    parser, parsers = build_parsers()
+    for command in commands((ROOT / name).read_text("utf-8")):
+        # One word stands for what another program prints.
+        words = shlex.split(re.sub(r'"\$\(.*\)"', "photo.jpg", command), comments=True)[1:]
+        if not {"--help", "--version"} & set(words):
+            parse(words, parser, parsers)
+
+
+def test_no_page_says_to_install_from_the_index():
+    """The name there is not ours yet."""
+    for path in PAGES:
+        assert not re.search(r"pip install [\"']?egtr", path.read_text("utf-8")), path
+
+
+def test_every_page_is_in_the_navigation():
+    text = (ROOT / "mkdocs.yml").read_text("utf-8")
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert [page for page in sorted(pages) if not re.search(rf"^ +- (?:.*: )?{re.escape(page)}$", text, re.MULTILINE)] == []
