@@ -28,7 +28,7 @@ demo: setup  ## train, evaluate and draw on the embedded dataset (at most 15 min
 test: setup  ## every test that is not slow
 	"$(BIN)/python" -m pytest -m "not slow" $(PYTEST)
 
-test-slow: setup  ## the slow tests alone
+test-slow: setup  ## only the slow tests
 	"$(BIN)/python" -m pytest -m slow $(PYTEST)
 
 test-all: setup  ## every test

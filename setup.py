@@ -60,7 +60,7 @@ def read_version():
 setup(
     name="egtr",
     version=read_version(),
-    description="EGTR: scene graphs out of the self-attention of a DETR decoder, as a Detectron2 plugin",
+    description="EGTR: scene graphs from the self-attention of a DETR decoder, as a Detectron2 plugin",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

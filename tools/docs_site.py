@@ -37,7 +37,7 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Rewrite links to files of the repository; what is no page is copied to the site below source/."""
+    """Turn links to files of the repository into links of the site; files that are no pages are copied to source/."""
     uri = page.file.src_uri
     origin = next((source for source, name in PAGES.items() if name == uri), f"docs/{uri}")
 

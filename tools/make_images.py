@@ -5,17 +5,18 @@
     python tools/make_images.py demo.png            # one of them
     python tools/make_images.py --list              # which there are, each with its command
 
-Each image is what the command above it in the documentation writes, made smaller. Beside some of them lies the graph
-that they show, as JSON; tests/docs/test_images.py holds it against the model. The curves of docs/performance.md and
-projects/EGTR are measurements: their commands, which run for minutes to hours on a quiet machine, are listed, too, but
-only run when the image is named.
+Each image is what the command beside it in the documentation writes, made smaller. Beside some of them lies the graph
+that they show, as JSON; tests/docs/test_images.py compares it with the model. The curves of docs/performance.md and
+projects/EGTR are measurements. Their commands run for minutes to hours on a quiet machine, so they only run when the
+image is named.
 """
 
 import argparse
 import contextlib
-import runpy
-import shlex
+import json
+import os
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,10 @@ ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs/images"
 RECIPES = ROOT / "projects/EGTR/images"
 SCENES = "datasets/scenes/images"
-PHOTO = "output/tour/grace_hopper.jpg"
+PHOTO = (
+    "\"$(python -c 'from matplotlib.cbook import get_sample_data as f; "
+    'print(f("grace_hopper.jpg", asfileobj=False))\')"'
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,8 @@ class Shown:
 
     Attributes:
         path: where it is shown from.
-        command: what draws it, as arguments of ``python``.
+        page: the page that shows it, and its command.
+        command: what draws it, for a shell.
         output: what of the command's files becomes the image; None: the command writes ``path`` itself.
         width: pixels of the image that is kept, at most.
         graph: file of the command that is kept beside the image, as JSON.
@@ -44,6 +49,7 @@ class Shown:
     """
 
     path: Path
+    page: str
     command: str
     output: str | None = None
     width: int = 1200
@@ -57,63 +63,71 @@ class Shown:
 
 def growth(axis: str) -> Shown:
     name = f"performance_{axis}.png"
-    command = f"-m benchmarks growth {axis} --plot docs/images/{name}"
-    return Shown(IMAGES / name, command, measured=True)
+    command = f"OMP_NUM_THREADS=2 python -m benchmarks growth {axis} --plot docs/images/{name}"
+    return Shown(IMAGES / name, "docs/measurements/performance.md", command, measured=True)
 
 
 ALL = [
     Shown(
         IMAGES / "demo.png",
-        f"tools/demo.py --input {SCENES}/test_00234.png --output output/graphs",
+        "README.md",
+        f"egtr demo --input {SCENES}/test_00234.png --output output/graphs",
         "output/graphs/test_00234.png",
         1568,
         "output/graphs/test_00234.json",
     ),
     Shown(
         IMAGES / "tour_scene.jpg",
-        f"tools/demo.py --input {SCENES}/test_00019.png --output output/tour --graphs json graphml",
+        "docs/tour.md",
+        f"egtr demo --input {SCENES}/test_00019.png --output output/tour --graphs json graphml",
         "output/tour/test_00019.png",
         1000,
         "output/tour/test_00019.json",
     ),
     Shown(
         IMAGES / "tour_why.jpg",
-        f"tools/explain.py --input {SCENES}/test_00019.png --output output/tour/why --top-k 1",
+        "docs/tour.md",
+        f"egtr explain --input {SCENES}/test_00019.png --output output/tour/why --top-k 1",
         "output/tour/why/test_00019_edge0.png",
         graph="output/tour/why/test_00019_explanations.json",
     ),
     Shown(
         IMAGES / "tour_video.jpg",
-        "tools/demo.py --video-input clip.mp4 --output output/tour",
+        "docs/tour.md",
+        "egtr demo clip.mp4 --output output/tour/clip.mp4",
         "output/tour/clip.mp4",
         800,
     ),
     Shown(
         IMAGES / "tour_photo.jpg",
-        f"tools/demo.py --input {PHOTO} --output output/tour",
+        "docs/tour.md",
+        f"egtr demo --output output/tour --input {PHOTO}",
         "output/tour/grace_hopper.png",
         900,
         "output/tour/grace_hopper.json",
     ),
     Shown(
         IMAGES / "report.webp",
-        "tools/report.py --dataset scenes_val --output output/tour/report.html --title 'Scenes, validation'",
-        "output/tour/report.html",
+        "docs/report.md",
+        'egtr report --dataset scenes_val --output output/report.html --title "Scenes, validation"',
+        "output/report.html",
     ),
     growth("queries"),
     growth("predicates"),
     growth("side"),
     Shown(
         RECIPES / "attention_auc.png",
-        "tools/analyze_relations.py --dataset scenes_val --output output/analysis",
+        "projects/EGTR/README.md",
+        "egtr analyze relations --dataset scenes_val --output output/analysis",
         "output/analysis/attention_auc.png",
         1728,
         measured=True,
     ),
     Shown(
         RECIPES / "ablation.png",
-        "tools/sweep.py projects/EGTR/sweeps/ablation.yaml",
-        "output/sweeps/ablation/differences.png",
+        "projects/EGTR/README.md",
+        "egtr sweep projects/EGTR/sweeps/ablation.yaml",
+        "output/sweeps/ablation/sweep.png",
         1725,
         measured=True,
     ),
@@ -130,24 +144,20 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; --list prints the names")
     if args.list:
         for image in ALL:
-            print(f"{image.path.relative_to(ROOT)}: python {image.command}")
+            print(f"{image.path.relative_to(ROOT)}: {image.command}")
         return 0
     with contextlib.chdir(ROOT):
-        run("tools/prepare_scenes.py")
-        prepare_inputs()
+        run("egtr data prepare-scenes")
+        write_clip()
         for image in ALL:
             if image.path.name in args.names or not (args.names or image.measured):
                 draw(image)
+        Path("clip.mp4").unlink()
     return 0
 
 
-def prepare_inputs() -> None:
-    """Write the video and the photo that the tour begins with, by the code that stands there."""
-    # Matplotlib's sample data, in the public domain.
-    from matplotlib.cbook import get_sample_data
-
-    Path(PHOTO).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(get_sample_data("grace_hopper.jpg", asfileobj=False), PHOTO)
+def write_clip() -> None:
+    """Write the video that the tour begins with, by the code that stands there."""
     blocks = (ROOT / "docs/tour.md").read_text("utf-8").split("```python\n")
     (code,) = (block.partition("```")[0] for block in blocks if "VideoWriter" in block)
     exec(code, {})
@@ -163,30 +173,26 @@ def draw(image: Shown) -> None:
     options = {".png": {"optimize": True}, ".jpg": {"quality": 85}, ".webp": {"quality": 80}}
     drawn.convert("RGB").save(image.path, **options[image.path.suffix])
     if image.graph:
-        shutil.copyfile(image.graph, image.graph_path)
+        keep_graph(Path(image.graph), image.graph_path)
     print(f"{image.path.relative_to(ROOT)}: {drawn.width} x {drawn.height}, {image.path.stat().st_size // 1000} kB")
 
 
+def keep_graph(source: Path, target: Path) -> None:
+    """Copy a graph or its explanations, without the folder that the image lies in on this machine."""
+    record = json.loads(source.read_text("utf-8"))
+    if isinstance(record, dict):
+        record["source"]["file_name"] = Path(record["source"]["file_name"]).name
+    target.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
 def run(command: str) -> None:
-    """Run ``python COMMAND`` in this process, so that torch is imported once.
+    """Run a command as a shell does, with the programs of this Python's environment first.
 
     Raises:
-        SystemExit: the command failed.
+        subprocess.CalledProcessError: it failed.
     """
-    words = shlex.split(command)
-    before = sys.argv
-    try:
-        if words[0] == "-m":
-            sys.argv = words[1:]
-            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
-        else:
-            sys.argv = words
-            runpy.run_path(words[0], run_name="__main__")
-    except SystemExit as end:
-        if end.code:
-            raise
-    finally:
-        sys.argv = before
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    subprocess.run(command, shell=True, check=True, env={**os.environ, "PATH": programs})
 
 
 def read_drawn(path: Path) -> Image.Image:
@@ -219,7 +225,7 @@ def three_frames(path: Path) -> Image.Image:
 
 
 def screenshot(path: Path) -> Image.Image:
-    """Photograph a report in a browser, with annotations beside the prediction and the best edge chosen."""
+    """Open a report in a browser, with annotations beside the prediction and the best edge chosen, as an image."""
     from playwright.sync_api import sync_playwright
 
     programs = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))

@@ -1,6 +1,7 @@
 """Images of the documentation: each has its command, and each graph shown is what the model finds."""
 
 import json
+import os
 import re
 import runpy
 
@@ -39,11 +40,19 @@ def test_every_image_shown_has_a_command():
 
 
 @pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.path.name)
+def test_the_page_has_the_command(image):
+    text = re.sub(r"\\\n +", "", (ROOT / image.page).read_text("utf-8"))
+    assert image.command in text
+    # The link to the image, as the page writes it.
+    assert os.path.relpath(image.path, (ROOT / image.page).parent) in text
+
+
+@pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.path.name)
 def test_size(image):
     assert 10_000 < image.path.stat().st_size < 250_000
 
 
-@pytest.mark.parametrize("image", [i for i in WITH_GRAPH if "demo.py" in i.command], ids=lambda i: i.path.name)
+@pytest.mark.parametrize("image", [i for i in WITH_GRAPH if "demo" in i.command], ids=lambda i: i.path.name)
 def test_the_graph_shown_is_what_the_command_gives(image, predictor):
     stored = json.loads(image.graph_path.read_text("utf-8"))
     graph = predictor(read_input(image.command), "RGB").for_display().to_dict()
@@ -60,7 +69,7 @@ def test_the_graph_shown_is_what_the_command_gives(image, predictor):
     np.testing.assert_allclose(boxes, [row["box"] for row in stored["objects"]], atol=0.5)
 
 
-@pytest.mark.parametrize("image", [i for i in WITH_GRAPH if "explain.py" in i.command], ids=lambda i: i.path.name)
+@pytest.mark.parametrize("image", [i for i in WITH_GRAPH if "explain" in i.command], ids=lambda i: i.path.name)
 def test_the_explanation_shown_is_what_the_command_gives(image, predictor):
     (stored,) = json.loads(image.graph_path.read_text("utf-8"))
     pixels = read_input(image.command)
