@@ -97,6 +97,7 @@ ALL = [
         "egtr demo clip.mp4 --output output/tour/clip.mp4",
         "output/tour/clip.mp4",
         800,
+        "output/tour/clip.jsonl",
     ),
     Shown(
         IMAGES / "tour_photo.jpg",
@@ -111,6 +112,7 @@ ALL = [
         "docs/report.md",
         'egtr report --dataset scenes_val --output output/report.html --title "Scenes, validation"',
         "output/report.html",
+        graph="output/report.json",
     ),
     growth("queries"),
     growth("predicates"),
@@ -179,7 +181,12 @@ def draw(image: Shown) -> None:
 
 def keep_graph(source: Path, target: Path) -> None:
     """Copy a graph or its explanations, without the folder that the image lies in on this machine."""
-    record = json.loads(source.read_text("utf-8"))
+    text = source.read_text("utf-8")
+    if source.suffix == ".jsonl":
+        lines = text.splitlines()
+        record = [json.loads(lines[number]) for number in shown_frames(len(lines))]
+    else:
+        record = json.loads(text)
     if isinstance(record, dict):
         record["source"]["file_name"] = Path(record["source"]["file_name"]).name
     target.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -206,12 +213,16 @@ def read_drawn(path: Path) -> Image.Image:
     return Image.alpha_composite(paper, drawn).convert("RGB")
 
 
+def shown_frames(count: int) -> tuple[int, int, int]:
+    """Choose the first, the middle and the last of ``count`` frames."""
+    return 0, (count - 1) // 2, count - 1
+
+
 def three_frames(path: Path) -> Image.Image:
     """Put the first, the middle and the last frame of a video below one another."""
     video = cv2.VideoCapture(str(path))
-    last = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) - 1
     frames = []
-    for number in (0, last // 2, last):
+    for number in shown_frames(int(video.get(cv2.CAP_PROP_FRAME_COUNT))):
         video.set(cv2.CAP_PROP_POS_FRAMES, number)
         _, frame = video.read()
         frames.append(Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)))
@@ -225,7 +236,10 @@ def three_frames(path: Path) -> Image.Image:
 
 
 def screenshot(path: Path) -> Image.Image:
-    """Open a report in a browser, with annotations beside the prediction and the best edge chosen, as an image."""
+    """Open a report in a browser, with annotations beside the prediction and the best edge chosen, as an image.
+
+    The texts of its triplets go to a JSON file beside it.
+    """
     from playwright.sync_api import sync_playwright
 
     programs = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
@@ -240,6 +254,8 @@ def screenshot(path: Path) -> Image.Image:
         # The graph moves until its nodes have found their places.
         page.wait_for_timeout(5000)
         page.evaluate("document.querySelectorAll('*').forEach(element => element.scrollTop = 0)")
+        triplets = page.locator('ol.triplets[aria-label^="Prediction"] li').all_inner_texts()
+        path.with_suffix(".json").write_text(json.dumps(triplets), "utf-8")
         file = path.with_suffix(".png")
         page.screenshot(path=file)
         browser.close()

@@ -12,7 +12,8 @@ from PIL import Image
 
 import egtr
 from egtr.data.scenes import draw_scene
-from tests.docs.commands import PAGES, ROOT
+from tests.docs.commands import PAGES, ROOT, code_blocks, run_code
+from tests.inference.videos import read_video
 
 IMAGES = runpy.run_path(str(ROOT / "tools/make_images.py"))["ALL"]
 WITH_GRAPH = [image for image in IMAGES if image.graph]
@@ -52,10 +53,16 @@ def test_size(image):
     assert 10_000 < image.path.stat().st_size < 250_000
 
 
-@pytest.mark.parametrize("image", [i for i in WITH_GRAPH if "demo" in i.command], ids=lambda i: i.path.name)
+BY_NAME = {image.path.name: image for image in IMAGES}
+
+
+@pytest.mark.parametrize("image", [i for i in WITH_GRAPH if "egtr demo --" in i.command], ids=lambda i: i.path.name)
 def test_the_graph_shown_is_what_the_command_gives(image, predictor):
-    stored = json.loads(image.graph_path.read_text("utf-8"))
-    graph = predictor(read_input(image.command), "RGB").for_display().to_dict()
+    check_graph(predictor(read_input(image.command), "RGB"), json.loads(image.graph_path.read_text("utf-8")))
+
+
+def check_graph(graph, stored):
+    graph = graph.for_display().to_dict()
     assert [(o["class"], o["query"]) for o in graph["objects"]] == [
         (o["class"], o["query"]) for o in stored["objects"]
     ]
@@ -78,3 +85,33 @@ def test_the_explanation_shown_is_what_the_command_gives(image, predictor):
     assert explanation.keys() == stored.keys()
     assert explanation["predicate"] == stored["predicate"]
     assert explanation["score"] == pytest.approx(stored["score"], abs=1e-3)
+
+
+def test_the_frames_shown_are_what_the_command_gives(predictor, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "datasets/scenes/images"
+    folder.mkdir(parents=True)
+    Image.fromarray(draw_scene(0, "test", 19)[0]).save(folder / "test_00019.png")
+    (code,) = (
+        block for block in code_blocks((ROOT / "docs/tour.md").read_text("utf-8"), "python") if "clip" in block
+    )
+    run_code(code)
+    stored = json.loads(BY_NAME["tour_video.jpg"].graph_path.read_text("utf-8"))
+    assert [record["source"]["frame"] for record in stored] == [0, 14, 29]
+    for record in stored:
+        frame = read_video("clip.mp4")[0][record["source"]["frame"]]
+        check_graph(predictor(frame, "RGB"), record)
+
+
+def test_the_triplets_of_the_report_are_what_the_command_gives(predictor):
+    """Its first image is the first one of the dataset; a page writes numbers after names, and two digits or three."""
+    stored = json.loads(BY_NAME["report.webp"].graph_path.read_text("utf-8"))
+    graph = predictor(draw_scene(0, "val", 0)[0], "RGB").for_display()
+    relations = graph.to_dict()["relations"]
+    classes = [found["class"] for found in graph.to_dict()["objects"]]
+    assert len(stored) == len(relations)
+    for text, relation in zip(stored, relations, strict=True):
+        words, score = re.fullmatch(r"(.*?)\s+(?:✓ )?([\d.]+)", text).groups()
+        subject, obj = classes[relation["subject"]], classes[relation["object"]]
+        assert re.sub(r" \d+", "", words) == f"{subject} {relation['predicate']} {obj}"
+        assert float(score) == pytest.approx(relation["score"], abs=0.006)
