@@ -119,10 +119,10 @@ setup(
         ],
         # The interactive pages: tools/report.py needs pyvis alone, tools/serve.py all of them.
         "web": ["fastapi>=0.115", "python-multipart>=0.0.13", "pyvis>=0.3.2", "uvicorn>=0.29"],
-        # The documentation as a site; requirements-docs.txt pins them.
-        "docs": ["griffelib>=2.0", "mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings-python>=2.0", "ruff>=0.6"],
         # What tests/modeling/test_parity.py compares the detector with.
         "parity": ["transformers>=5.0"],
+        # The documentation as a site; requirements-docs.txt pins them.
+        "docs": ["griffelib>=2.0", "mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings-python>=2.0", "ruff>=0.6"],
     },
     zip_safe=False,
 )
