@@ -48,7 +48,7 @@ format: setup  ## ruff's formatter, in place
 docs:  ## the documentation as a site, in output/site
 	$(PYTHON) -m venv "$(VENV)-docs"
 	"$(VENV)-docs/bin/python" -m pip install --quiet -r requirements-docs.txt
-	"$(VENV)-docs/bin/python" -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 "$(VENV)-docs/bin/python" -m mkdocs build --strict
 
 images: setup  ## the images of README.md and docs/, as their commands draw them
 	"$(BIN)/python" tools/make_images.py $(IMAGES)

@@ -39,6 +39,10 @@ def on_files(files, config):
 def on_page_markdown(markdown, page, config, files):
     """Turn links to files of the repository into links of the site; files that are no pages are copied to source/."""
     uri = page.file.src_uri
+    if uri == "api.md":
+        markdown = re.sub(
+            r"^::: ([\w.]+)$", lambda found: f"::: {defined_at(found[1])}", markdown, flags=re.MULTILINE
+        )
     origin = next((source for source, name in PAGES.items() if name == uri), f"docs/{uri}")
 
     def rewrite(link):
@@ -53,6 +57,19 @@ def on_page_markdown(markdown, page, config, files):
         return f"{mark}[{text}]({new}{anchor or ''})"
 
     return LINK.sub(rewrite, markdown)
+
+
+def defined_at(name):
+    """Find where a public name is defined: rooms load names when they are first used, which griffe cannot follow."""
+    place, _, attribute = name.rpartition(".")
+    folder = ROOT / place.replace(".", "/")
+    if not folder.is_dir() or place == "egtr":
+        return name
+    definition = re.compile(rf"^(?:class|def) {attribute}\b", re.MULTILINE)
+    files = [path for path in folder.rglob("*.py") if definition.search(path.read_text("utf-8"))]
+    if len(files) != 1:
+        raise PluginError(f"docs/api.md: {name} is defined in {len(files)} modules; name one of them")
+    return ".".join([*files[0].relative_to(ROOT).with_suffix("").parts, attribute])
 
 
 def site_uri(path, config, files):

@@ -1,4 +1,4 @@
-"""docs/api.md: each name exists, and its room offers it."""
+"""docs/api.md: each name can be imported from where it says, and is documented."""
 
 import importlib
 import re
@@ -13,10 +13,8 @@ NAMES = re.findall(r"^::: ([\w.]+)$", TEXT, re.MULTILINE)
 
 @pytest.mark.parametrize("name", NAMES)
 def test_name(name):
-    module, _, attribute = name.rpartition(".")
-    found = getattr(importlib.import_module(module), attribute)
-    assert found.__module__ == module, f"it is defined in {found.__module__}"
-    assert found.__doc__
+    place, _, attribute = name.rpartition(".")
+    assert getattr(importlib.import_module(place), attribute).__doc__
 
 
 def test_no_name_twice():
