@@ -3,6 +3,7 @@
 #   make setup PYTHON=python3.12      another Python (3.11 or newer) for the environment
 #   make setup VENV=/elsewhere/venv   another place for it; give the same VENV to the other targets
 #   make setup HEADLESS=1             opencv-python-headless in place of opencv-python (no libGL, no glib)
+#   make images IMAGES=demo.png       some of the images only
 #   make test PYTEST="-k matcher -x"  further arguments of pytest; likewise DEMO="--help" for make demo
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ DEMO ?=
 
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-slow test-all lint format audit clean
+.PHONY: help setup demo test test-slow test-all lint format docs images audit clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -41,6 +42,16 @@ lint: setup  ## ruff, the contract of imports, and plain English
 
 format: setup  ## ruff's formatter, in place
 	"$(BIN)/python" -m ruff format .
+
+# The site needs neither torch nor the library: an environment of its own is made in seconds. --strict: warnings are
+# errors.
+docs:  ## the documentation as a site, in output/site
+	$(PYTHON) -m venv "$(VENV)-docs"
+	"$(VENV)-docs/bin/python" -m pip install --quiet -r requirements-docs.txt
+	NO_MKDOCS_2_WARNING=1 "$(VENV)-docs/bin/python" -m mkdocs build --strict
+
+images: setup  ## the images of README.md and docs/, as their commands draw them
+	"$(BIN)/python" tools/make_images.py $(IMAGES)
 
 # pip-audit has an environment of its own, so that it changes none of the versions that it looks at. Detectron2, which
 # is on no index, is left out; by --strict any other package that the service does not know of ends the audit.

@@ -60,7 +60,7 @@ def read_version():
 setup(
     name="egtr",
     version=read_version(),
-    description="EGTR: scene graphs out of the self-attention of a DETR decoder, as a Detectron2 plugin",
+    description="EGTR: scene graphs from the self-attention of a DETR decoder, as a Detectron2 plugin",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -121,6 +121,8 @@ setup(
         "web": ["fastapi>=0.115", "python-multipart>=0.0.13", "pyvis>=0.3.2", "uvicorn>=0.29"],
         # What tests/modeling/test_parity.py compares the detector with.
         "parity": ["transformers>=5.0"],
+        # The documentation as a site; requirements-docs.txt pins them.
+        "docs": ["griffelib>=2.0", "mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings-python>=2.0", "ruff>=0.6"],
     },
     zip_safe=False,
 )

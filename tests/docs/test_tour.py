@@ -1,0 +1,55 @@
+"""docs/tour.md: its commands do what it says, and its images are small."""
+
+import re
+
+import pytest
+from PIL import Image
+
+from egtr.data.scenes import draw_scene
+from tests.docs.commands import ROOT, code_blocks, commands, run_code, run_command
+from tests.inference.videos import read_video
+
+TEXT = (ROOT / "docs/tour.md").read_text("utf-8")
+# These have tests of their own, and need the whole dataset, or do not end.
+ELSEWHERE = ("egtr data prepare-scenes", "egtr report", "egtr serve")
+# A graph in the terminal, and a video to begin with.
+GRAPH_CODE, VIDEO_CODE = code_blocks(TEXT, "python")
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A folder with the image that the tour speaks of."""
+    images = tmp_path / "datasets/scenes/images"
+    images.mkdir(parents=True)
+    Image.fromarray(draw_scene(0, "test", 19)[0]).save(images / "test_00019.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_commands(clone):
+    # Three frames are enough here.
+    run_code(VIDEO_CODE.replace("range(30)", "range(0, 30, 10)"))
+    done = [command for command in commands(TEXT) if not command.startswith(ELSEWHERE)]
+    for command in done:
+        run_command(command)
+    assert sorted(command.split()[1] for command in done) == ["demo"] * 3 + ["explain"]
+    # Every file that the text says is written.
+    for name in re.findall(r"`(output/tour/[\w.]+)`", TEXT):
+        assert (clone / name).is_file() or name.endswith(".html"), name
+    assert {"test_00019.graphml", "clip.jsonl"} < {path.name for path in (clone / "output/tour").iterdir()}
+
+
+def test_python(clone):
+    """The first block of Python prints the block of text, the other one writes a video of three seconds."""
+    (printed,) = code_blocks(TEXT, "text")
+    assert run_code(GRAPH_CODE).split() == printed.split()
+    assert run_code(VIDEO_CODE) == ""
+    frames, rate = read_video(clone / "clip.mp4")
+    assert frames.shape == (30, 216, 180, 3) and rate == 10
+
+
+def test_images_are_small():
+    images = re.findall(r"\((images/[^)]+)\)", TEXT)
+    assert len(images) == 4
+    for image in images:
+        assert (ROOT / "docs" / image).stat().st_size < 150_000
