@@ -26,7 +26,8 @@ def randomize(model):
 
 
 def make(name):
-    return timm.create_model(name, features_only=True, out_indices=(2, 3))
+    narrow = {"channels": (8, 8, 16, 16)} if name.startswith("resnet") else {}
+    return timm.create_model(name, features_only=True, out_indices=(2, 3), **narrow)
 
 
 def plain_and_folded(name="resnet10t", convert=lambda model: model):

@@ -51,7 +51,7 @@ sides = st.integers(1, 6)
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(
     shapes=st.lists(st.tuples(sides, sides), min_size=1, max_size=4),
     sizes=st.fixed_dictionaries({key: st.integers(1, 3) for key in ["batch", "queries", "heads", "dim", "points"]}),
