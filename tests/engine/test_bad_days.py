@@ -91,7 +91,7 @@ def test_steps_without_relations(make_cfg, make_tiny_dataset, change, with_relat
     # That there is no relation is learnt, too.
     for part in ("relation.", "transformer.", "backbone."):
         assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith(part))
-    # Of what is not there nobody can say how much was found; of the objects they can.
+    # How much was found of what is not there cannot be said; of the objects it can.
     assert math.isnan(results["sgdet"]["R@50"]) == (not with_relations) and results["bbox"]["AP"] >= 0
 
 
