@@ -44,6 +44,7 @@ def yaml_file(tmp_path, tiny_dataset, tiny_options):
     options = tiny_options | {
         "DATASETS.TRAIN": ("own_train",),
         "DATASETS.TEST": ("own_val",),
+        "SOLVER.MAX_ITER": 1,
         "DATASETS.REGISTER": [
             [
                 "own_train",

@@ -81,18 +81,18 @@ def table_of(cfg) -> torch.Tensor:
 
 
 def test_resumed_run_goes_on_as_if_never_interrupted(make_cfg, tmp_path):
-    changes = {"SOLVER.MAX_ITER": 5, "SOLVER.CHECKPOINT_PERIOD": 3, "DATASETS.TEST": ()}
+    changes = {"SOLVER.MAX_ITER": 4, "SOLVER.STEPS": (2,), "SOLVER.CHECKPOINT_PERIOD": 2, "DATASETS.TEST": ()}
     whole, expected = run(make_cfg(changes | {"OUTPUT_DIR": str(tmp_path / "whole")}), trainer_class=SameBatchTrainer)
     cfg = make_cfg(changes)
-    run(cfg, kill_at=4, trainer_class=SameBatchTrainer)
-    # Saved after iteration 2; the rate drops at iteration 3. The generator stands elsewhere on purpose.
+    run(cfg, kill_at=3, trainer_class=SameBatchTrainer)
+    # Saved after iteration 1; the rate drops at iteration 2. The generator stands elsewhere on purpose.
     seed_all_rng(99)
     resumed, losses = run(cfg, resume=True, trainer_class=SameBatchTrainer)
-    assert sorted(losses) == [3, 4]
+    assert sorted(losses) == [2, 3]
     assert losses == pytest.approx({k: expected[k] for k in losses}, rel=1e-5)
     for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
-    assert expected[4] < expected[0]
+    assert expected[3] < expected[0]
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.json").read_text().splitlines()]
     assert {"total_loss", "loss_ce", "loss_rel", "grad_norm", "uncertainty", "rel_gate_0", "lr"} <= set(lines[-1])
 
@@ -320,7 +320,7 @@ def words(options: dict) -> list[str]:
 
 
 def test_command_line_trains_and_evaluates_the_same_model(tiny_options, tmp_path):
-    options = tiny_options | {"OUTPUT_DIR": str(tmp_path), "SOLVER.ACCUMULATE_STEPS": 2}
+    options = tiny_options | {"OUTPUT_DIR": str(tmp_path), "SOLVER.ACCUMULATE_STEPS": 2, "SOLVER.MAX_ITER": 1}
     trained = train_or_evaluate(egtr_argument_parser().parse_args(words(options)))
     assert {"R@20", "R@50", "mR@50"} <= set(trained["sgdet"]) and "AP50" in trained["bbox"]
     options["MODEL.WEIGHTS"] = str(tmp_path / "model_final.pth")

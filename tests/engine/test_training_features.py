@@ -149,6 +149,8 @@ def test_second_stage_at_a_tenth_of_all_rates_from_the_best_weights(make_cfg, tm
         "MODEL.WEIGHTS": str(tmp_path / "run/model_best.pth"),
         "OUTPUT_DIR": str(tmp_path / "second"),
         "SOLVER.BASE_LR": 1e-4,
+        "SOLVER.MAX_ITER": 1,
+        "DATASETS.TEST": (),
         "SOLVER.NEW_PARAMETERS": ["relation."],
     }
     stages.append(EGTRTrainer(make_cfg(changes)))
