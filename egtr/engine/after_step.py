@@ -3,14 +3,17 @@
 import logging
 from typing import Any
 
+from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 
+from egtr.checkpoint.checkpointer import EGTRCheckpointer
 from egtr.checkpoint.files import remove_leftovers, remove_old_checkpoints
 
 from .best_weights import BestWeights
+from .checks import best_metric
 from .graph_images import GraphImages
 from .random_state import get_random_state, set_random_state
 from .stopping import StopRequest, TrainingStopped
@@ -53,6 +56,18 @@ class AfterStepHook(HookBase):
         self._random_states: list[dict[str, Any]] = []
         self._evaluated = -1
         self._written = -1
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, checkpointer: EGTRCheckpointer, request: StopRequest) -> "AfterStepHook":
+        """Build the hook by DATASETS.TEST, TEST.BEST_METRIC and TEST.SCENE_GRAPH.VIS_IMAGES."""
+        metric = best_metric(cfg)
+        compares = metric and cfg.DATASETS.TEST
+        draws = cfg.DATASETS.TEST and cfg.TEST.SCENE_GRAPH.VIS_IMAGES and cfg.MODEL.EGTR.RELATION.ENABLED
+        return cls(
+            request,
+            BestWeights(checkpointer, metric, cfg.DATASETS.TEST) if compares else None,
+            GraphImages(cfg) if draws and comm.is_main_process() else None,
+        )
 
     def before_train(self) -> None:
         self.ended = False

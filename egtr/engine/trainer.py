@@ -27,19 +27,10 @@ from egtr.evaluation import SceneGraphEvaluator
 from egtr.structures import WeightsError, WriteError
 
 from .after_step import AfterStepHook, join_hook_states
-from .best_weights import BestWeights
 from .broken_images import BrokenImageReporter
-from .checks import (
-    best_metric,
-    check_best_metric,
-    check_checkpoints,
-    check_early_stopping,
-    check_frozen,
-    check_scoring,
-)
+from .checks import check_best_metric, check_checkpoints, check_early_stopping, check_frozen, check_scoring
 from .defaults import seed_process
 from .ema import EMAHook
-from .graph_images import GraphImages
 from .metrics_file import cut_metrics
 from .new_parameters import find_declared, is_only_backbone
 from .optimizer import build_lr_scheduler, build_optimizer, freeze_parameters
@@ -117,7 +108,7 @@ class EGTRTrainer(DefaultTrainer):
         self._ema = EMAHook(model, cfg.SOLVER.EMA_DECAY) if cfg.SOLVER.EMA_DECAY else None
         self._order_seed: int | None = None
         self._last_eval_results: dict[str, Any] | None = None
-        self._after_step = self._build_after_step()
+        self._after_step = AfterStepHook.from_config(cfg, self.checkpointer, self._stop_request)
         self.register_hooks(self.build_hooks())
 
     @property
@@ -159,7 +150,9 @@ class EGTRTrainer(DefaultTrainer):
             table = new_parameter_table(self.bare_model, new_parameters, self.checkpointer.incompatible)
             rate = self.cfg.SOLVER.BASE_LR * self.cfg.SOLVER.NEW_MULTIPLIER
             logger.info(
-                "MODEL.WEIGHTS lacks these: they start from scratch, at the learning rate %.3g:\n%s", rate, table
+                "MODEL.WEIGHTS lacks these parameters: they start from scratch, at the learning rate %.3g:\n%s",
+                rate,
+                table,
             )
         declared = find_declared(self.bare_model, self.cfg.SOLVER.NEW_PARAMETERS)
         self._set_new_parameters([*new_parameters, *(name for name in declared if name not in set(new_parameters))])
@@ -307,16 +300,6 @@ class EGTRTrainer(DefaultTrainer):
         # A loader of its own: the order of training images stays.
         loader = self.build_train_loader(cfg)
         return hooks.PreciseBN(cfg.TEST.EVAL_PERIOD, self.model, loader, precise_bn.NUM_ITER)
-
-    def _build_after_step(self) -> AfterStepHook:
-        cfg, metric = self.cfg, best_metric(self.cfg)
-        compares = metric and cfg.DATASETS.TEST
-        draws = cfg.DATASETS.TEST and cfg.TEST.SCENE_GRAPH.VIS_IMAGES and cfg.MODEL.EGTR.RELATION.ENABLED
-        return AfterStepHook(
-            self._stop_request,
-            BestWeights(self.checkpointer, metric, cfg.DATASETS.TEST) if compares else None,
-            GraphImages(cfg) if draws and comm.is_main_process() else None,
-        )
 
     def evaluate(self) -> dict[str, Any]:
         """Evaluate the weights of now on DATASETS.TEST; return task to metric to value, by dataset if several."""

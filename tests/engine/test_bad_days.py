@@ -118,7 +118,7 @@ def image_ids(make_cfg):
 @pytest.mark.parametrize("bad", [0, 1])
 def test_a_batch_that_makes_losses_nan_ends_the_run(make_cfg, monkeypatch, image_ids, bad):
     monkeypatch.setattr(OneBadBatch, "bad", bad)
-    cfg = make_cfg({"SOLVER.MAX_ITER": 3, "SOLVER.CHECKPOINT_PERIOD": 1, "DATASETS.TEST": ()})
+    cfg = make_cfg({"SOLVER.MAX_ITER": 3, "SOLVER.STEPS": (), "SOLVER.CHECKPOINT_PERIOD": 1, "DATASETS.TEST": ()})
     named = ", ".join(map(str, image_ids[bad]))
     with pytest.raises(EGTRError, match=f"Iteration {bad}: loss_ce, .* of the batch with image ids {named} is not"):
         train(cfg, OneBadBatch)
@@ -132,7 +132,7 @@ def test_a_batch_that_makes_losses_nan_ends_the_run(make_cfg, monkeypatch, image
 def test_a_batch_that_makes_losses_nan_is_skipped(make_cfg, monkeypatch, image_ids, caplog, bad):
     """No warning of the schedule either, if it is the very first one: warnings are errors in tests."""
     monkeypatch.setattr(OneBadBatch, "bad", bad)
-    changes = {"SOLVER.MAX_ITER": 3, "SOLVER.CHECKPOINT_PERIOD": 1, "SOLVER.SKIP_NON_FINITE": 1}
+    changes = {"SOLVER.MAX_ITER": 3, "SOLVER.STEPS": (), "SOLVER.CHECKPOINT_PERIOD": 1, "SOLVER.SKIP_NON_FINITE": 1}
     with caplog.at_level(logging.WARNING):
         trainer, steps, results = train(make_cfg(changes), OneBadBatch)
     assert f"image ids {', '.join(map(str, image_ids[bad]))} is not finite" in caplog.text

@@ -1,9 +1,11 @@
 """A run that is cut anywhere and resumed is the run that was never cut."""
 
+import errno
 import json
 import os
 import random
 import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from egtr.checkpoint import load_checkpoint_file
 from egtr.engine import EGTRTrainer
 from egtr.engine.random_state import get_random_state, set_random_state
 from egtr.engine.stopping import StopRequest, TrainingStopped
-from egtr.structures import EGTRError
+from egtr.structures import EGTRError, WriteError
 from tests.disk import largest_file
 from tests.engine.stub import STUB
 
@@ -183,6 +185,10 @@ def test_signal_ends_an_evaluation(make_cfg):
     assert isinstance(stopped.end, TrainingStopped) and sorted(first) == [0, 1]
     # No checkpoint was due.
     assert Path(stopped.checkpointer.get_checkpoint_file()).name == "model_0000001.pth"
+    # One that is due was written before the evaluation, and nothing more is written after it.
+    due = make_cfg(changes | {"SOLVER.CHECKPOINT_PERIOD": 2, "OUTPUT_DIR": make_cfg().OUTPUT_DIR + "_due"})
+    run(due, trainer_class=Slow)
+    assert [path.name for path in Path(due.OUTPUT_DIR).glob("model_*")] == ["model_0000001.pth"]
     # The evaluation that a resumed run starts with can be ended, too.
     again, losses = run(make_cfg(changes), resume=True, trainer_class=Slow)
     assert isinstance(again.end, TrainingStopped) and not losses
@@ -247,6 +253,17 @@ def test_full_disk_in_training(make_cfg):
     assert not list(Path(cfg.OUTPUT_DIR).glob("*.part"))
     _, losses = run(cfg, resume=True)
     assert losses == pytest.approx({k: expected[k] for k in (2, 3, 4, 5)}, rel=1e-5)
+
+
+def test_full_disk_elsewhere(make_cfg):
+    def fail(number: int) -> None:
+        raise OSError(number, os.strerror(number), "metrics.json")
+
+    for number, kind in ((errno.ENOSPC, WriteError), (errno.EIO, OSError)):
+        trainer = EGTRTrainer(make_cfg(STUB | {"DATASETS.TEST": ()}))
+        trainer.register_hooks([At(1, partial(fail, number))])
+        with pytest.raises(kind, match=r"metrics\.json"):
+            trainer.train()
 
 
 def test_old_checkpoints_go_in_a_resumed_run_too(make_cfg):

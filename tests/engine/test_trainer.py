@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -377,3 +378,38 @@ def test_backbone_weights_are_fetched_only_for_a_new_run(tiny_options, tmp_path,
 )
 def test_best_metric_follows_what_is_trained(make_cfg, changes, metric):
     assert best_metric(make_cfg({"TEST.SCENE_GRAPH.TOPK": [20, 50, 100]} | changes)) == metric
+
+
+def test_statistics_of_norms_are_counted_before_an_evaluation(make_cfg):
+    """TEST.PRECISE_BN: they are those of the weights that are evaluated, over the training images."""
+    evaluated = []
+
+    class Watched(EGTRTrainer):
+        @classmethod
+        def test(cls, cfg, model, evaluators=None):
+            evaluated.append({name: buffer.clone() for name, buffer in model.named_buffers()})
+            return {}
+
+    changes = STUB | {"TEST.PRECISE_BN.ENABLED": True, "TEST.PRECISE_BN.NUM_ITER": 3, "TEST.EVAL_PERIOD": 1}
+    means = []
+    for momentum in (0.1, 0.9):
+        trainer = Watched(make_cfg(changes | {"OUTPUT_DIR": f"{make_cfg().OUTPUT_DIR}_{momentum}"}))
+        trainer.bare_model.norm.momentum = momentum
+        seed_all_rng(0)
+        trainer.train()
+        means.append(evaluated[0]["norm.running_mean"])
+        evaluated.clear()
+    # Running means depend on the momentum; means over all images do not.
+    torch.testing.assert_close(means[0], means[1])
+
+
+@pytest.mark.parametrize(("expected", "ends"), [(30.0, False), (10.0, True)])
+def test_results_are_compared_with_the_expected_ones(make_cfg, expected, ends):
+    class Scored(EGTRTrainer):
+        @classmethod
+        def test(cls, cfg, model, evaluators=None):
+            return {"sgdet": {"R@50": 30.0}}
+
+    cfg = make_cfg(STUB | {"SOLVER.MAX_ITER": 1, "TEST.EXPECTED_RESULTS": [["sgdet", "R@50", expected, 0.5]]})
+    with pytest.raises(SystemExit) if ends else nullcontext():
+        assert Scored(cfg).train() == {"sgdet": {"R@50": 30.0}}

@@ -91,7 +91,7 @@ def test_a_member_of_absurd_size(tmp_path):
     with zipfile.ZipFile(tmp_path / "p.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         with archive.open("meta.npy", "w") as member:
             np.lib.format.write_array_header_1_0(member, {"descr": "<U1", "fortran_order": False, "shape": (2**29,)})
-        # Only declared, which is what the reader looks at; to pack so many takes seconds.
+        # Declared and not written, since packing them takes ten seconds.
         archive.getinfo("meta.npy").file_size = 2**31 + 2**24
     with pytest.raises(EGTRError, match=r"p\.npz: meta cannot be read \(it would take 2,\d{3},\d{3},\d{3} bytes"):
         read_meta(tmp_path / "p.npz")
