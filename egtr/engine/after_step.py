@@ -95,12 +95,11 @@ class AfterStepHook(HookBase):
             if saves:
                 self._save()
             if not self._evaluate(iteration):
-                self.ended = True
                 # Other processes may be in the evaluation still: nothing here may wait for them.
+                self.ended = True
                 if not saves:
                     self._save()
                 return
-            self._draw()
         rises = not (evaluates and self._has_stopped_rising())
         self.ended = self.ended or not rises
         if evaluates or saves or self.ended or (iteration + 1) % self.WRITE_PERIOD == 0:
@@ -111,8 +110,8 @@ class AfterStepHook(HookBase):
 
     def after_train(self) -> None:
         # After an error in one process the others must not be waited for.
-        if self.trainer.iter >= self.trainer.max_iter and self._evaluate(self.trainer.max_iter - 1):
-            self._draw()
+        if self.trainer.iter >= self.trainer.max_iter:
+            self._evaluate(self.trainer.max_iter - 1)
         # Detectron2's log writer divides by the iterations since it last wrote.
         if self.trainer.storage.iter != self._written:
             self._write_metrics()
@@ -138,7 +137,7 @@ class AfterStepHook(HookBase):
         return True
 
     def _evaluate(self, iteration: int) -> bool:
-        """Evaluate and compare with the best weights; return False if a signal has ended the evaluation."""
+        """Evaluate, keep the best weights and draw; return False if a signal has ended the evaluation."""
         try:
             with self.request.interrupting():
                 results = flatten_results_dict(self.trainer.evaluate() or {})
@@ -150,11 +149,9 @@ class AfterStepHook(HookBase):
             self.trainer.storage.put_scalars(**results, smoothing_hint=False)
             if self.best is not None:
                 self.best.update(results, iteration, self.trainer.evaluated_model)
-        return True
-
-    def _draw(self) -> None:
         if self.images is not None:
             self.images.draw(self.trainer.evaluated_model, self.trainer.storage)
+        return True
 
     def _write_metrics(self) -> None:
         self._written = self.trainer.storage.iter

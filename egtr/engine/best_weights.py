@@ -62,12 +62,8 @@ class BestWeights:
         """
         value = results.get(self._key)
         if value is None:
-            names = ", ".join(sorted(results))
-            logger.warning(
-                "TEST.BEST_METRIC %r is not among the results, so no best weights are kept. There are: %s",
-                self.metric,
-                names,
-            )
+            message = "TEST.BEST_METRIC %r is not among the results, so no best weights are kept. There are: %s"
+            logger.warning(message, self.metric, ", ".join(sorted(results)))
             return
         if not math.isfinite(value) or (self.best is not None and value <= self.best):
             self.stale += 1
@@ -76,9 +72,8 @@ class BestWeights:
         # A run that was killed may have left weights that scored higher after its last checkpoint.
         if self._kept is not None and value <= self._kept:
             return
-        path = self.checkpointer.save_weights(
-            FILE, model, iteration=iteration, metric=self.metric, score=float(value)
-        )
+        extra = {"iteration": iteration, "metric": self.metric, "score": float(value)}
+        path = self.checkpointer.save_weights(FILE, model, **extra)
         self._kept = value
         logger.info("Best %s so far: %.4f; kept as %s", self.metric, value, path)
 

@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.events import EventStorage
@@ -12,7 +11,7 @@ from torch import nn
 
 from egtr.data.image import load_image
 from egtr.inference.predictor import EGTRPredictor
-from egtr.structures import EGTRError, SceneGraph
+from egtr.structures import EGTRError
 
 logger = logging.getLogger(__name__)
 
@@ -38,36 +37,28 @@ class GraphImages:
 
     def draw(self, model: nn.Module, storage: EventStorage) -> None:
         """Put what ``model`` predicts for the images into ``storage``; the first time also their annotations."""
+        # Here, because a run without images does without matplotlib.
+        from egtr.visualization import draw_scene_graph, figure_to_array, graph_from_annotations
+
+        dataset = self.cfg.DATASETS.TEST[0]
         is_first = self._records is None
         if is_first:
-            self._records = choose_records(self.cfg.DATASETS.TEST[0], self.cfg.TEST.SCENE_GRAPH.VIS_IMAGES)
+            self._records = choose_records(dataset, self.cfg.TEST.SCENE_GRAPH.VIS_IMAGES)
         predictor = EGTRPredictor(self.cfg, model)
         for record in list(self._records):
             name = f"graphs/{Path(record['file_name']).stem}"
             try:
                 image = load_image(record["file_name"])
+                graphs = {name: predictor(image, channel_order="RGB").for_display(top_k=self.TOP_K)}
                 if is_first:
-                    annotated = self._draw_annotations(record, image)
-                    storage.put_image(f"{name}_annotated", annotated)
-                graph = predictor(image, channel_order="RGB").for_display(top_k=self.TOP_K)
-                storage.put_image(name, self._draw_sheet(image, graph))
+                    graphs[f"{name}_annotated"] = graph_from_annotations(record, MetadataCatalog.get(dataset))
             except EGTRError as error:
                 logger.warning("No graph for TensorBoard: %s", error)
                 self._records.remove(record)
-
-    def _draw_annotations(self, record: dict[str, Any], image: np.ndarray) -> np.ndarray:
-        from egtr.visualization import graph_from_annotations
-
-        graph = graph_from_annotations(record, MetadataCatalog.get(self.cfg.DATASETS.TEST[0]))
-        return self._draw_sheet(image, graph, show_scores=False)
-
-    def _draw_sheet(self, image: np.ndarray, graph: SceneGraph, show_scores: bool = True) -> np.ndarray:
-        """Draw (H, W, 3) ``image`` with its graph; returns (3, H', W') uint8."""
-        # Here, because a run without images does without matplotlib.
-        from egtr.visualization import draw_scene_graph, figure_to_array
-
-        sheet = figure_to_array(draw_scene_graph(image, graph, show_scores=show_scores), dpi=self.DPI)
-        return sheet.transpose(2, 0, 1)
+                continue
+            for title, graph in graphs.items():
+                figure = draw_scene_graph(image, graph, show_scores=title == name)
+                storage.put_image(title, figure_to_array(figure, dpi=self.DPI).transpose(2, 0, 1))
 
 
 def choose_records(dataset_name: str, count: int) -> list[dict[str, Any]]:

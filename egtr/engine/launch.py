@@ -104,14 +104,8 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
     errors = multiprocessing.get_context("spawn").SimpleQueue()
     try:
         with forwarding_signals():
-            launch_processes(
-                _run_noting_error,
-                args.num_gpus,
-                args.num_machines,
-                args.machine_rank,
-                args.dist_url,
-                args=(main, args, errors),
-            )
+            where = (args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
+            launch_processes(_run_noting_error, *where, args=(main, args, errors))
     except (ProcessRaisedException, ProcessExitedException) as error:
         # The process that ends first may be one that has only lost its connection to the one with the error.
         if errors.empty():
@@ -121,9 +115,7 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
     return None
 
 
-def _run_noting_error(
-    main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, errors: multiprocessing.SimpleQueue
-) -> None:
+def _run_noting_error(main: Callable, args: argparse.Namespace, errors: multiprocessing.SimpleQueue) -> None:
     try:
         main(args)
     except EGTRError as error:

@@ -112,12 +112,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module, new_parameters: Iterable[str
     for group in groups:
         count = sum(p.numel() for p in group["params"])
         logger.info("Learning rate %.3g for %s parameters: %s", group["lr"], group["name"], f"{count:,}")
-    options = {"lr": base_lr, "weight_decay": cfg.SOLVER.WEIGHT_DECAY}
-    try:
-        # One kernel for all parameters: a plain loop over some 300 tensors takes several times as long on the CPU.
-        return torch.optim.AdamW(groups, fused=True, **options)
-    except RuntimeError:
-        return torch.optim.AdamW(groups, **options)
+    # One kernel for all parameters: a plain loop over some 300 tensors takes several times as long on the CPU.
+    return torch.optim.AdamW(groups, lr=base_lr, weight_decay=cfg.SOLVER.WEIGHT_DECAY, fused=True)
 
 
 def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
