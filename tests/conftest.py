@@ -101,24 +101,11 @@ def make_run(tiny_options: dict, tiny_dataset: TinyDataset, tmp_path: Path) -> C
 
 
 @pytest.fixture
-def make_trainer() -> Iterator[Callable[["CfgNode"], "EGTRTrainer"]]:
-    """A function from a configuration to a trainer that is not going to train: its writers are closed at the end."""
-    from detectron2.engine import hooks
-
+def make_trainer() -> Callable[["CfgNode"], "EGTRTrainer"]:
+    """A function from a configuration to a trainer."""
     from egtr.engine import EGTRTrainer
 
-    trainers = []
-
-    def make(cfg: "CfgNode") -> EGTRTrainer:
-        trainers.append(EGTRTrainer(cfg))
-        return trainers[-1]
-
-    yield make
-    for trainer in trainers:
-        for hook in trainer._hooks:
-            if isinstance(hook, hooks.PeriodicWriter):
-                for writer in hook._writers:
-                    writer.close()
+    return EGTRTrainer
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Training: optimizer, loop, hooks, and how the processes of a run start."""
+"""Training: optimizer, loop, hooks, and the processes of a run."""
 
 from egtr import (
     _deprecated,
@@ -6,7 +6,6 @@ from egtr import (
 )
 
 from .defaults import seed_process, setup
-from .hooks import BestCheckpointer
 from .launch import launch, train_or_evaluate
 from .optimizer import build_optimizer, parameter_group
 from .train_loop import AccumulatingTrainer, build_train_loop
@@ -14,7 +13,6 @@ from .trainer import EGTRTrainer
 
 __all__ = [
     "AccumulatingTrainer",
-    "BestCheckpointer",
     "EGTRTrainer",
     "build_optimizer",
     "build_train_loop",
@@ -28,6 +26,7 @@ __all__ = [
 __getattr__ = _deprecated.moved(
     __name__,
     {
+        "BestCheckpointer": "egtr.engine.best_weights.BestWeights",
         "EGTRCheckpointer": "egtr.checkpoint.EGTRCheckpointer",
         "EGTRPredictor": "egtr.inference.EGTRPredictor",
         "ModelPart": "egtr.experiments.model_cost.ModelPart",

@@ -1,4 +1,4 @@
-"""What would otherwise fail hours into a run, or spoil it unseen."""
+"""Checks of a configuration, for faults that would otherwise end a run after hours, or spoil it unseen."""
 
 import re
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from detectron2.config import CfgNode
 
 from egtr.evaluation.protocols import get_protocols
 from egtr.evaluation.scoring import check_top_k
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError, EGTRError, WeightsError
 from egtr.structures.prediction import OBJECT_SCORES
 
 
@@ -15,26 +15,30 @@ def check_scoring(cfg: CfgNode) -> None:
     """Check TEST.SCENE_GRAPH.
 
     Raises:
-        EGTRError: a key has a value that evaluation does not understand.
+        ConfigurationError: a key has a value that evaluation does not understand.
     """
     keys = cfg.TEST.SCENE_GRAPH
     for key, check in (("PROTOCOLS", get_protocols), ("TOPK", check_top_k)):
         try:
             check(keys[key])
         except EGTRError as error:
-            raise EGTRError(f"TEST.SCENE_GRAPH.{key}: {error}") from error
+            raise ConfigurationError(f"TEST.SCENE_GRAPH.{key}: {error}") from error
     if keys.BOOTSTRAP < 0:
-        raise EGTRError(f"TEST.SCENE_GRAPH.BOOTSTRAP is {keys.BOOTSTRAP}; give a number of resamples, or 0 for none")
+        raise ConfigurationError(
+            f"TEST.SCENE_GRAPH.BOOTSTRAP is {keys.BOOTSTRAP}; give a number of resamples, or 0 for none"
+        )
     if keys.SAVE_PREDICTIONS and not cfg.OUTPUT_DIR:
-        raise EGTRError("TEST.SCENE_GRAPH.SAVE_PREDICTIONS: OUTPUT_DIR is empty, so there is no place for them")
+        raise ConfigurationError(
+            "TEST.SCENE_GRAPH.SAVE_PREDICTIONS: OUTPUT_DIR is empty, so there is no place for them"
+        )
     if keys.OBJECT_SCORE not in OBJECT_SCORES:
-        raise EGTRError(
+        raise ConfigurationError(
             f"TEST.SCENE_GRAPH.OBJECT_SCORE is {keys.OBJECT_SCORE!r}, choose one of {', '.join(OBJECT_SCORES)}"
         )
 
 
 def best_metric(cfg: CfgNode) -> str:
-    """TEST.BEST_METRIC, with "auto" resolved: recall of the middle K, or AP50 where there is only a detector."""
+    """Return TEST.BEST_METRIC, or what "auto" stands for: recall of the middle K, or AP50 of a plain detector."""
     if cfg.TEST.BEST_METRIC != "auto":
         return cfg.TEST.BEST_METRIC
     if not cfg.MODEL.EGTR.RELATION.ENABLED:
@@ -44,67 +48,87 @@ def best_metric(cfg: CfgNode) -> str:
 
 
 def check_best_metric(cfg: CfgNode) -> None:
-    """Check TEST.BEST_METRIC, as far as one can know without evaluating: a trainer may bring its own evaluator.
+    """Check TEST.BEST_METRIC, as far as it can be known before an evaluation: a trainer may bring its own evaluator.
 
     Raises:
-        EGTRError: it has not the form task/metric, or evaluation under ``cfg`` cannot have it among its results.
+        ConfigurationError: it does not have the form task/metric, or evaluation under ``cfg`` does not have it among
+            its results.
     """
     metric = cfg.TEST.BEST_METRIC
     if metric in ("", "auto") or not cfg.DATASETS.TEST:
         return
     where = f"TEST.BEST_METRIC is {metric!r}"
     if not re.fullmatch("[^/]+/[^/]+", metric):
-        raise EGTRError(f"{where}; write task/metric, such as 'sgdet/R@50' or 'bbox/AP50', or '' to keep no best one")
+        raise ConfigurationError(
+            f"{where}; write task/metric, such as 'sgdet/R@50' or 'bbox/AP50', or '' to keep no best one"
+        )
     task, _, name = metric.partition("/")
     first, *others = cfg.TEST.SCENE_GRAPH.PROTOCOLS
     if not task.startswith("sgdet"):
         return
     if task not in ("sgdet", *(f"sgdet_{protocol}" for protocol in others)):
-        raise EGTRError(
+        raise ConfigurationError(
             f"{where}, but TEST.SCENE_GRAPH.PROTOCOLS is {[first, *others]}. The metrics of the first protocol are "
             "called sgdet/..., those of the others sgdet_<protocol>/..."
         )
     if not cfg.MODEL.EGTR.RELATION.ENABLED:
-        raise EGTRError(
+        raise ConfigurationError(
             f"{where}, but with MODEL.EGTR.RELATION.ENABLED False there are no scene graphs to score. "
             "Set TEST.BEST_METRIC auto or bbox/AP50"
         )
     top_k, k = list(cfg.TEST.SCENE_GRAPH.TOPK), name.partition("@")[2]
     if k.isdecimal() and int(k) not in top_k:
-        raise EGTRError(f"{where}, but TEST.SCENE_GRAPH.TOPK is {top_k}. Take a K of these, or add {k} to them")
+        raise ConfigurationError(
+            f"{where}, but TEST.SCENE_GRAPH.TOPK is {top_k}. Take a K of these, or add {k} to them"
+        )
 
 
 def check_early_stopping(cfg: CfgNode) -> None:
     """Check TEST.EARLY_STOPPING_PATIENCE.
 
     Raises:
-        EGTRError: it is negative, or there is no metric or no evaluation to wait for.
+        ConfigurationError: it is negative, or there is no metric or no evaluation to wait for.
     """
     patience = cfg.TEST.EARLY_STOPPING_PATIENCE
     if patience < 0:
-        raise EGTRError(f"TEST.EARLY_STOPPING_PATIENCE is {patience}; give a number of evaluations, or 0 for never")
+        raise ConfigurationError(
+            f"TEST.EARLY_STOPPING_PATIENCE is {patience}; give a number of evaluations, or 0 for never"
+        )
     if patience and not (cfg.DATASETS.TEST and cfg.TEST.EVAL_PERIOD > 0 and best_metric(cfg)):
-        raise EGTRError(
+        raise ConfigurationError(
             f"TEST.EARLY_STOPPING_PATIENCE is {patience}, but nothing is evaluated during training: set "
             "DATASETS.TEST, TEST.EVAL_PERIOD and TEST.BEST_METRIC, or TEST.EARLY_STOPPING_PATIENCE 0"
         )
 
 
-def check_frozen(cfg: CfgNode, new_parameters: Iterable[str], frozen_parameters: Iterable[str] = ()) -> None:
-    """Refuse to freeze what MODEL.WEIGHTS did not bring: it would stay random for good.
-
-    Args:
-        new_parameters: names of those that the weights did not bring.
-        frozen_parameters: names of those that SOLVER.LR_MULTIPLIERS freezes.
+def check_checkpoints(cfg: CfgNode) -> None:
+    """Check SOLVER.CHECKPOINT_PERIOD and SOLVER.KEEP_CHECKPOINTS.
 
     Raises:
-        EGTRError: MODEL.EGTR.FREEZE_DETECTOR is True and some of them are the transformer's, such as the class heads
-            of another label set, or SOLVER.LR_MULTIPLIERS freezes one that is not the backbone's.
+        ConfigurationError: the period is not positive, or the number of checkpoints is negative.
+    """
+    keep, period = cfg.SOLVER.KEEP_CHECKPOINTS, cfg.SOLVER.CHECKPOINT_PERIOD
+    if keep < 0:
+        raise ConfigurationError(f"SOLVER.KEEP_CHECKPOINTS is {keep}; give a number of checkpoints, or 0 to keep all")
+    if period < 1:
+        raise ConfigurationError(f"SOLVER.CHECKPOINT_PERIOD is {period}; give a number of iterations")
+
+
+def check_frozen(cfg: CfgNode, new_parameters: Iterable[str], frozen_parameters: Iterable[str] = ()) -> None:
+    """Refuse to freeze parameters that MODEL.WEIGHTS did not bring: they would stay random for good.
+
+    Args:
+        new_parameters: names of the parameters that the weights did not bring.
+        frozen_parameters: names of the parameters that SOLVER.LR_MULTIPLIERS freezes.
+
+    Raises:
+        WeightsError: MODEL.EGTR.FREEZE_DETECTOR is True and some new parameters are the transformer's, such as class
+            heads for other labels, or SOLVER.LR_MULTIPLIERS freezes one that is not the backbone's.
     """
     new_parameters = list(new_parameters)
     missing = [name for name in new_parameters if name.startswith("transformer.")]
     if cfg.MODEL.EGTR.FREEZE_DETECTOR and missing:
-        raise EGTRError(
+        raise WeightsError(
             f"MODEL.EGTR.FREEZE_DETECTOR is True, but MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} lacks {len(missing)} "
             f"parameters of the detector, or has them in another shape; the first is {missing[0]}. They would stay "
             "random. Set FREEZE_DETECTOR False, or train a detector on these classes first"
@@ -113,7 +137,7 @@ def check_frozen(cfg: CfgNode, new_parameters: Iterable[str], frozen_parameters:
     frozen = set(frozen_parameters)
     missing = [name for name in new_parameters if name in frozen and not name.startswith("backbone.")]
     if missing:
-        raise EGTRError(
+        raise WeightsError(
             f"SOLVER.LR_MULTIPLIERS freezes {missing[0]}, which MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} lacks or has in "
             "another shape. It would stay random. Leave it out of the patterns with multiple 0"
         )

@@ -1,4 +1,4 @@
-"""How a process that trains or evaluates begins: configuration, loggers, seed, OUTPUT_DIR."""
+"""The start of a process that trains or evaluates: configuration, loggers, seed, OUTPUT_DIR."""
 
 import argparse
 import logging
@@ -17,16 +17,15 @@ logger = logging.getLogger(__name__)
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
-    """The frozen configuration that ``args`` ask for, with loggers, seed and OUTPUT_DIR set up.
+    """Set up loggers, seed and OUTPUT_DIR; return the frozen configuration that ``args`` ask for.
 
-    Detectron2's ``default_setup`` without its printing of every key that Detectron2 has: they are in
-    ``OUTPUT_DIR/config.yaml``.
+    Unlike Detectron2's ``default_setup`` it does not print every key: they are in ``OUTPUT_DIR/config.yaml``.
 
     Args:
         args: of :func:`egtr.config.egtr_argument_parser`.
 
     Raises:
-        EGTRError: see :func:`egtr.config.load_config` and :func:`egtr.data.datasets.register_rows`.
+        ConfigurationError: see :func:`egtr.config.load_config` and :func:`egtr.data.datasets.register_rows`.
     """
     import_extensions(args.extension)
     cfg = load_config(args.config_file, args.opts)
@@ -47,6 +46,6 @@ def seed_process(cfg: CfgNode, iteration: int = 0) -> None:
     """Seed all generators from SEED, each process and each start of a run differently; at random if it is negative.
 
     Args:
-        iteration: where the run goes on: it must not draw again what it drew from its beginning on.
+        iteration: number of the first step of this start; a resumed run must not draw its first numbers again.
     """
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + comm.get_rank() + iteration)

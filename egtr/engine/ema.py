@@ -1,4 +1,4 @@
-"""A moving average of the weights, which is evaluated and kept in their place."""
+"""A moving average of the weights, which is evaluated and kept in place of the weights."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from detectron2.engine import HookBase
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 
 class EMAHook(HookBase):
-    """Exponential moving average of all parameters, updated after each step; buffers are those of the last step.
+    """Keeps an exponential moving average of all parameters, and the buffers of the last step.
 
     The average starts from the weights that training starts from. In step t = 1, 2, ... it keeps the share
     min(decay, (1 + t) / (10 + t)) of itself, so that random weights of the beginning are soon forgotten.
@@ -21,12 +21,14 @@ class EMAHook(HookBase):
         decay: between 0 and 1.
 
     Raises:
-        EGTRError: decay has another value.
+        ConfigurationError: decay has another value.
     """
 
     def __init__(self, model: nn.Module, decay: float):
         if not 0 < decay < 1:
-            raise EGTRError(f"SOLVER.EMA_DECAY is {decay}; it must be between 0 and 1, such as 0.9999, or 0 for none")
+            raise ConfigurationError(
+                f"SOLVER.EMA_DECAY is {decay}; it must be between 0 and 1, such as 0.9999, or 0 for none"
+            )
         self._source = model
         self.decay = decay
         self._averaged: AveragedModel | None = None

@@ -1,8 +1,8 @@
-"""What `tools/train_net.py` does in each process, and how its processes start."""
+"""The processes of a training run or of an evaluation, and what each of them does."""
 
 import argparse
+import multiprocessing
 import os
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,25 +14,25 @@ from detectron2.engine.launch import DEFAULT_TIMEOUT
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from torch import nn
-from torch.multiprocessing import ProcessRaisedException
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from egtr.checkpoint.checkpointer import EGTRCheckpointer
 from egtr.config.loading import without_pretrained
 from egtr.data import check_dataset_matches_config
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError, EGTRError
 
 from .checks import check_scoring
 from .defaults import setup
 from .stopping import TrainingStopped, forwarding_signals
 from .trainer import EGTRTrainer
-from .workers import explaining_dead_workers
+from .workers import explaining_worker_errors
 
 
 def train_or_evaluate(args: argparse.Namespace) -> dict[str, Any] | None:
-    """One process of a training run, or of an evaluation with ``--eval-only``.
+    """Train in this process, or evaluate with ``--eval-only``.
 
     Args:
-        args: of :func:`egtr.config.defaults.egtr_argument_parser`.
+        args: of :func:`egtr.config.egtr_argument_parser`.
 
     Returns:
         The results of the (last) evaluation: task to metric to value, by dataset where there are several.
@@ -43,7 +43,7 @@ def train_or_evaluate(args: argparse.Namespace) -> dict[str, Any] | None:
     cfg = setup(args)
     if args.eval_only:
         return _evaluate(cfg, args.resume)
-    # Otherwise the backbone's weights may have to come from timm, as far as MODEL.WEIGHTS does not bring them.
+    # Only a new run may need the backbone's weights from timm, where MODEL.WEIGHTS does not bring them.
     resumes = args.resume and EGTRCheckpointer(nn.Identity(), cfg.OUTPUT_DIR).has_checkpoint()
     trainer = EGTRTrainer(without_pretrained(cfg) if resumes else cfg)
     trainer.resume_or_load(resume=args.resume)
@@ -52,20 +52,20 @@ def train_or_evaluate(args: argparse.Namespace) -> dict[str, Any] | None:
 
 def _evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
     if not cfg.DATASETS.TEST:
-        raise EGTRError("--eval-only: DATASETS.TEST is empty. Name a dataset to evaluate on")
+        raise ConfigurationError("--eval-only: DATASETS.TEST is empty. Name a dataset to evaluate on")
     check_scoring(cfg)
     check_dataset_matches_config(cfg, train=False)
     model = EGTRTrainer.build_model(without_pretrained(cfg))
     checkpointer = EGTRCheckpointer(model, cfg.OUTPUT_DIR)
     resume = resume and checkpointer.has_checkpoint()
     if not cfg.MODEL.WEIGHTS and not resume:
-        raise EGTRError(
+        raise ConfigurationError(
             "--eval-only: MODEL.WEIGHTS is empty, so there is nothing to evaluate. Add MODEL.WEIGHTS FILE, "
             "or --resume to take the last checkpoint in OUTPUT_DIR"
         )
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
     checkpointer.check_complete(checkpointer.get_checkpoint_file() if resume else cfg.MODEL.WEIGHTS)
-    with explaining_dead_workers("then evaluate again"):
+    with explaining_worker_errors(cfg.DATALOADER.NUM_WORKERS, "then evaluate again"):
         results = EGTRTrainer.test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)
@@ -78,8 +78,8 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
     Processes exchange tensors through NCCL; without CUDA they run on the CPU, with gloo.
 
     Args:
-        main: of one process.
-        args: of :func:`egtr.config.defaults.egtr_argument_parser`. Under torchrun, which knows better, --num-gpus and
+        main: runs in each process; a function of a module, which another process can import.
+        args: of :func:`egtr.config.egtr_argument_parser`. Under torchrun, which knows better, --num-gpus and
             --num-machines are 1.
 
     Returns:
@@ -91,7 +91,7 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
     if dist.is_torchelastic_launched():
         _join_torchrun(args)
         try:
-            result = _run(main, args)
+            result = main(args)
         except TrainingStopped:
             dist.destroy_process_group()
             raise
@@ -100,47 +100,50 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
         return result
     _check_processes(args)
     if args.num_gpus * args.num_machines == 1:
-        return _run(main, args)
+        return main(args)
+    errors = multiprocessing.get_context("spawn").SimpleQueue()
     try:
         with forwarding_signals():
-            launch_processes(main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
-    except ProcessRaisedException as error:
-        message = _egtr_error(str(error))
-        if message is None:
+            where = (args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
+            launch_processes(_run_noting_error, *where, args=(main, args, errors))
+    except (ProcessRaisedException, ProcessExitedException) as error:
+        # The process that ends first may be one that has only lost its connection to the one with the error.
+        if errors.empty():
             raise
-        raise EGTRError(message) from error
+        kind, message = errors.get()
+        raise kind(message) from error
     return None
 
 
-def _run(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> Any:
+def _run_noting_error(main: Callable, args: argparse.Namespace, errors: multiprocessing.SimpleQueue) -> None:
     try:
-        return main(args)
+        main(args)
     except EGTRError as error:
-        # Out of a worker of a DataLoader it brings a whole traceback in its message.
-        message = _egtr_error(str(error))
-        if message is None:
-            raise
-    # Raised out here it does not keep the loader alive, whose workers end with it.
-    raise EGTRError(message)
+        errors.put((type(error), str(error)))
+        raise
 
 
 def _join_torchrun(args: argparse.Namespace) -> None:
     """Make this process one of the group that torchrun has started."""
     if args.num_gpus * args.num_machines != 1:
-        raise EGTRError("torchrun starts the processes: give it --nproc-per-node, and no --num-gpus, --num-machines")
+        raise ConfigurationError(
+            "torchrun starts the processes: give it --nproc-per-node, and no --num-gpus, --num-machines"
+        )
     if os.environ["TORCHELASTIC_MAX_RESTARTS"] != "0" and not (args.resume or args.eval_only):
-        raise EGTRError("torchrun --max-restarts: a run that is restarted would begin anew. Add --resume")
+        raise ConfigurationError("torchrun --max-restarts: a run that is restarted would start over. Add --resume")
     several = os.environ["WORLD_SIZE"] != os.environ["LOCAL_WORLD_SIZE"]
-    if several and os.environ["TORCHELASTIC_MAX_RESTARTS"] != "0" and _shares_store():
-        # Addresses of processes that are gone are in it, and machines that count restarts differently never meet.
-        raise EGTRError(
+    shares_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if several and shares_store and os.environ["TORCHELASTIC_MAX_RESTARTS"] != "0":
+        # All attempts to meet share a store then: addresses of processes that are gone are in it, and machines that
+        # count restarts differently never meet.
+        raise ConfigurationError(
             "torchrun --max-restarts over several machines: restarted processes may wait for each other for ever. "
             "Set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the environment of torchrun on each"
         )
     local_rank, num_gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     if num_gpus:
         if local_rank >= num_gpus:
-            raise EGTRError(
+            raise ConfigurationError(
                 f"torchrun: process {local_rank} of this machine has no GPU of its own, there are {num_gpus}"
             )
         torch.cuda.set_device(local_rank)
@@ -149,30 +152,22 @@ def _join_torchrun(args: argparse.Namespace) -> None:
     comm.synchronize()
 
 
-def _shares_store() -> bool:
-    """Whether torchrun serves all attempts to meet from one store."""
-    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-
-
 def _check_processes(args: argparse.Namespace) -> None:
     num_gpus = torch.cuda.device_count()
     if num_gpus and args.num_gpus > num_gpus:
-        raise EGTRError(f"--num-gpus {args.num_gpus}: this machine has {num_gpus}. Ask for at most that many")
+        raise ConfigurationError(
+            f"--num-gpus {args.num_gpus}: this machine has {num_gpus}. Ask for at most that many"
+        )
     if min(args.num_gpus, args.num_machines) < 1:
-        raise EGTRError("--num-gpus and --num-machines must be at least 1; without GPUs they count processes")
+        raise ConfigurationError(
+            "--num-gpus and --num-machines must be at least 1; without GPUs they count processes"
+        )
     if args.num_machines > 1:
         if args.dist_url == "auto":
-            raise EGTRError("--num-machines: say where machine 0 is, with --dist-url tcp://HOST:PORT on all machines")
+            raise ConfigurationError(
+                "--num-machines: say where machine 0 is, with --dist-url tcp://HOST:PORT on all machines"
+            )
         if not 0 <= args.machine_rank < args.num_machines:
-            raise EGTRError(
+            raise ConfigurationError(
                 f"--machine-rank {args.machine_rank}: {args.num_machines} machines have 0 to {args.num_machines - 1}"
             )
-
-
-def _egtr_error(text: str) -> str | None:
-    """What the EGTRError says at whose raising a process ended, from its printed traceback; None for other errors."""
-    # Only the last traceback: those before are of errors that were handled.
-    last = text.rpartition("Traceback (most recent call last)")[2]
-    names = "|".join(kind.__name__ for kind in (EGTRError, *EGTRError.__subclasses__()))
-    found = re.search(rf"^(?:\w+\.)*(?:{names}): (.*)", last, re.M | re.S)
-    return found[1].strip() if found else None

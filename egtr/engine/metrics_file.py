@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 def cut_metrics(path: str | os.PathLike, iteration: int) -> int:
     """Remove the lines of ``iteration`` and of later ones from ``path`` (metrics.json), and a line that is cut off.
 
-    A run that was killed has written lines of iterations behind its last checkpoint; the resumed run writes them
+    A run that was killed has written lines of iterations after its last checkpoint; the resumed run writes them
     again. The file is shortened in place: a writer that has it open for appending goes on at its new end.
 
     Returns:
@@ -22,7 +22,7 @@ def cut_metrics(path: str | os.PathLike, iteration: int) -> int:
     with open(path, "rb") as file:
         for line in file:
             try:
-                # Lines are in the order of iterations: what follows the first one to go goes, too.
+                # Lines are in the order of iterations: everything after the first one to go goes, too.
                 if not line.endswith(b"\n") or json.loads(line)["iteration"] >= iteration:
                     break
             except (ValueError, KeyError, TypeError):
@@ -31,5 +31,5 @@ def cut_metrics(path: str | os.PathLike, iteration: int) -> int:
     removed = os.path.getsize(path) - end
     if removed:
         os.truncate(path, end)
-        logger.info("%s: %d bytes from iteration %d on removed; this run writes them anew", path, removed, iteration)
+        logger.info("%s: %d bytes from iteration %d on removed; this run writes them again", path, removed, iteration)
     return removed

@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ SLOW_PARAMETERS = ("reference_points", "sampling_offsets")
 
 
 def parameter_group(name: str, new_parameters: frozenset[str] | set[str] = frozenset()) -> str:
-    """Which rate the parameter ``name`` learns at: ``"new"``, ``"backbone"`` or ``"base"``.
+    """Return the group of rates that the parameter ``name`` is in: ``"new"``, ``"backbone"`` or ``"base"``.
 
     "new" wins: a sampling offset that starts at random has to travel as far as any other new parameter.
     """
@@ -32,19 +32,20 @@ def parameter_group(name: str, new_parameters: frozenset[str] | set[str] = froze
 
 
 def freeze_parameters(cfg: CfgNode, model: nn.Module) -> list[str]:
-    """Switch off the gradients (in place) of what SOLVER.LR_MULTIPLIERS gives the multiple 0.
+    """Switch off the gradients (in place) of parameters that SOLVER.LR_MULTIPLIERS gives the multiple 0.
 
     Returns:
         Names of the parameters that were frozen.
 
     Raises:
-        EGTRError: SOLVER.LR_MULTIPLIERS does not consist of [pattern, multiple], or a pattern fits no parameter.
+        ConfigurationError: SOLVER.LR_MULTIPLIERS does not consist of [pattern, multiple], or a pattern fits no
+            parameter.
     """
     multipliers = _read_multipliers(cfg)
     parameters = dict(model.named_parameters())
     for pattern, _ in multipliers:
         if not any(fnmatchcase(name, pattern) for name in parameters):
-            raise EGTRError(
+            raise ConfigurationError(
                 f"SOLVER.LR_MULTIPLIERS: no parameter fits the pattern {pattern!r}; one is called "
                 f"{next(iter(parameters))!r}, and * stands for any text"
             )
@@ -60,13 +61,13 @@ def freeze_parameters(cfg: CfgNode, model: nn.Module) -> list[str]:
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module, new_parameters: Iterable[str] = ()) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters of ``model`` in these groups.
+    """Build AdamW over the trainable parameters of ``model`` in these groups.
 
     =============  =====================================  =================================================
     group          rate                                   parameters
     =============  =====================================  =================================================
     ``<pattern>``  BASE_LR * its multiple                 a row of SOLVER.LR_MULTIPLIERS each
-    ``new``        BASE_LR * SOLVER.NEW_MULTIPLIER        those in ``new_parameters``
+    ``new``        BASE_LR * SOLVER.NEW_MULTIPLIER        names in ``new_parameters``
     ``backbone``   BASE_LR * SOLVER.BACKBONE_MULTIPLIER   backbone, reference points, sampling offsets
     ``base``       BASE_LR                                the others
     =============  =====================================  =================================================
@@ -78,10 +79,11 @@ def build_optimizer(cfg: CfgNode, model: nn.Module, new_parameters: Iterable[str
             :func:`egtr.checkpoint.find_new_parameters`; empty when training from scratch.
 
     Raises:
-        EGTRError: SOLVER.OPTIMIZER is not "AdamW", SOLVER.LR_MULTIPLIERS is not usable, or nothing is left to train.
+        ConfigurationError: SOLVER.OPTIMIZER is not "AdamW", SOLVER.LR_MULTIPLIERS is not usable, or nothing is left
+            to train.
     """
     if cfg.SOLVER.OPTIMIZER != "AdamW":
-        raise EGTRError(f"SOLVER.OPTIMIZER is {cfg.SOLVER.OPTIMIZER!r}; EGTR is trained with 'AdamW'")
+        raise ConfigurationError(f"SOLVER.OPTIMIZER is {cfg.SOLVER.OPTIMIZER!r}; EGTR is trained with 'AdamW'")
     base_lr = cfg.SOLVER.BASE_LR
     rates = {
         "base": base_lr,
@@ -102,7 +104,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module, new_parameters: Iterable[str
         if parameters
     ]
     if not groups:
-        raise EGTRError(
+        raise ConfigurationError(
             "The model has no trainable parameter. MODEL.EGTR.FREEZE_DETECTOR together with "
             "MODEL.EGTR.RELATION.ENABLED False freezes everything, as may multiples of 0 in SOLVER.LR_MULTIPLIERS: "
             "change one of them"
@@ -110,25 +112,21 @@ def build_optimizer(cfg: CfgNode, model: nn.Module, new_parameters: Iterable[str
     for group in groups:
         count = sum(p.numel() for p in group["params"])
         logger.info("Learning rate %.3g for %s parameters: %s", group["lr"], group["name"], f"{count:,}")
-    options = {"lr": base_lr, "weight_decay": cfg.SOLVER.WEIGHT_DECAY}
-    try:
-        # One kernel for all parameters: the CPU's plain loop over some 300 tensors costs several times more.
-        return torch.optim.AdamW(groups, fused=True, **options)
-    except RuntimeError:
-        return torch.optim.AdamW(groups, **options)
+    # One kernel for all parameters: a plain loop over some 300 tensors takes several times as long on the CPU.
+    return torch.optim.AdamW(groups, lr=base_lr, weight_decay=cfg.SOLVER.WEIGHT_DECAY, fused=True)
 
 
 def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
-    """Detectron2's schedule of SOLVER.LR_SCHEDULER_NAME, warm-up included.
+    """Build Detectron2's schedule of SOLVER.LR_SCHEDULER_NAME, warm-up included.
 
     Raises:
-        EGTRError: there is no such schedule, or it does not fit SOLVER.STEPS, MAX_ITER or BASE_LR_END.
+        ConfigurationError: there is no such schedule, or it does not fit SOLVER.STEPS, MAX_ITER or BASE_LR_END.
     """
     try:
         return solver.build_lr_scheduler(cfg, optimizer)
     except (ValueError, AssertionError) as error:
         keys = {key: cfg.SOLVER[key] for key in ("LR_SCHEDULER_NAME", "STEPS", "MAX_ITER", "BASE_LR", "BASE_LR_END")}
-        raise EGTRError(
+        raise ConfigurationError(
             f"SOLVER: {', '.join(f'{key} {value!r}' for key, value in keys.items())}: {error}. Take "
             "'WarmupMultiStepLR' with STEPS below MAX_ITER, or 'WarmupCosineLR' with BASE_LR_END from 0 to BASE_LR"
         ) from error
@@ -140,7 +138,7 @@ def _read_multipliers(cfg: CfgNode) -> list[tuple[str, float]]:
         sound = isinstance(row, (list, tuple)) and len(row) == 2 and isinstance(row[0], str)
         number = sound and isinstance(row[1], (int, float)) and not isinstance(row[1], bool)
         if not number or not 0 <= row[1] < math.inf:
-            raise EGTRError(
+            raise ConfigurationError(
                 f"SOLVER.LR_MULTIPLIERS: {row!r} is not [pattern, multiple], such as ['backbone.*', 0.1], with a "
                 "multiple of 0 or more"
             )

@@ -8,9 +8,9 @@ import torch
 
 
 def get_random_state() -> dict[str, Any]:
-    """State of the generators of python, numpy, torch and, where it is in use, of the current CUDA device.
+    """Get the state of the generators of Python, numpy, torch and, where it is in use, the current CUDA device.
 
-    Made of tensors and plain values only, so that it travels in a checkpoint that is read without running code.
+    It is made of tensors and plain values only, so that a checkpoint that holds it is read without running code.
     """
     name, keys, *position = np.random.get_state()
     state = {
@@ -24,7 +24,7 @@ def get_random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Let all generators go on where :func:`get_random_state` found them."""
+    """Set all generators to a state of :func:`get_random_state`."""
     version, keys, gauss = state["python"]
     random.setstate((version, tuple(keys), gauss))
     name, keys, *position = state["numpy"]

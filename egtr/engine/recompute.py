@@ -3,18 +3,18 @@
 from torch import nn
 
 from egtr.modeling.transformer.layer import PostNormLayer
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 
 def recompute_activations(model: nn.Module) -> None:
-    """Let the transformer's layers of ``model`` (in place) keep nothing but their inputs until the backward pass.
+    """Make the transformer's layers of ``model`` (in place) keep only their inputs until the backward pass.
 
     Raises:
-        EGTRError: no layer of the model can do it.
+        ConfigurationError: no layer of the model can do it.
     """
     layers = [module for module in model.modules() if isinstance(module, PostNormLayer)]
     if not layers:
-        raise EGTRError(
+        raise ConfigurationError(
             "SOLVER.ACTIVATION_CHECKPOINTING is True, but the model has no layer that can do it: a transformer of "
             "your own needs layers derived from egtr.modeling.transformer.layer.PostNormLayer"
         )

@@ -1,11 +1,11 @@
-"""Stopping a run on request: the cluster, the user or a metric that no longer rises."""
+"""Stopping a run on request of the cluster or of the user."""
 
 import logging
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -14,7 +14,7 @@ from detectron2.utils import comm
 
 logger = logging.getLogger(__name__)
 
-# What clusters and terminals send: SLURM's scancel and preemption, its --signal=USR1@60, and Ctrl-C.
+# Clusters and terminals send these: SLURM's scancel and preemption, its --signal=USR1@60, and Ctrl-C.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
@@ -25,12 +25,8 @@ class TrainingStopped(SystemExit):
         super().__init__(0)
 
 
-class EarlyStopped(BaseException):
-    """Training ends before SOLVER.MAX_ITER, as a success. Never leaves :meth:`egtr.engine.EGTRTrainer.train`."""
-
-
 class StopRequest:
-    """A signal as a request that the training loop grants when it has finished its step.
+    """A signal, taken as a request that the training loop grants when it has finished its step.
 
     ::
 
@@ -39,7 +35,7 @@ class StopRequest:
             with request.interrupting():
                 ...  # a signal raises TrainingStopped here, where waiting would take too long
 
-    Who presses Ctrl-C twice does not want to wait: the second one is a KeyboardInterrupt.
+    A second Ctrl-C is a KeyboardInterrupt: it does not wait for the step.
 
     Attributes:
         received: whether this process has been asked to stop.
@@ -52,16 +48,24 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        # Python hands signals to the main thread alone, and nobody else may ask for them.
+        """Take signals as requests to stop within the block."""
+        # Python lets only the main thread handle signals; in another one the run is not stopped by them.
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._receive) for number in STOP_SIGNALS}
         try:
             yield
         finally:
-            self._restore()
+            for number, handler in self._previous.items():
+                signal.signal(number, handler)
+            self._previous = {}
 
     @contextmanager
     def interrupting(self) -> Iterator[None]:
+        """Let a request to stop end the block at once.
+
+        Raises:
+            TrainingStopped: a signal comes within the block, or came before it.
+        """
         self._interrupts = True
         try:
             if self.received:
@@ -71,7 +75,7 @@ class StopRequest:
             self._interrupts = False
 
     def any_received(self, device: torch.device) -> bool:
-        """Whether any process of the run has been asked to stop; all of them must call it together.
+        """Return whether any process of the run has been asked to stop; all of them must call it together.
 
         Args:
             device: where tensors are exchanged.
@@ -93,15 +97,10 @@ class StopRequest:
             if self._interrupts:
                 raise TrainingStopped
 
-    def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous = {}
-
 
 @contextmanager
 def forwarding_signals() -> Iterator[None]:
-    """While this process waits for those that it has started, let them have what asks it to stop."""
+    """Pass signals that ask this process to stop on to the processes that it has started and waits for."""
 
     def forward(number: int, frame: object) -> None:
         for child in multiprocessing.active_children():
@@ -115,29 +114,3 @@ def forwarding_signals() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def init_worker(init: Callable[[int], None] | None, worker_id: int) -> None:
-    """Start a worker of a loader that lives on when a whole group of processes is asked to stop.
-
-    The last step still needs it. The process that it works for alone ends it.
-
-    Args:
-        init: what the loader's ``worker_init_fn`` was.
-        worker_id: for ``init``.
-    """
-    for number in (signal.SIGUSR1, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-    # Not everywhere, such as on macOS: there a worker ends with its group.
-    if hasattr(signal, "sigwaitinfo"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_with_parent, daemon=True).start()
-    if init is not None:
-        init(worker_id)
-
-
-def _end_with_parent() -> None:
-    # A handler would not know who has sent the signal.
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
-    os._exit(0)

@@ -16,7 +16,7 @@ from detectron2.utils.events import get_event_storage
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError, EGTRError
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +49,10 @@ class AccumulatingTrainer(SimpleTrainer):
         amp_dtype: torch.dtype | None = None,
         skip_non_finite: int = 0,
     ):
-        """
+        """Set up the loop.
+
         Args:
-            model: returns a dict of weighted losses for a batch; minimises their sum. May be wrapped in DDP.
+            model: returns a dict of weighted losses for a batch, whose sum is minimised. May be wrapped in DDP.
             data_loader: endless; each item is a batch.
             accumulate_steps: micro-batches per optimizer step, at least 1.
             max_grad_norm: clip the global norm to this value; None does not clip.
@@ -60,13 +61,15 @@ class AccumulatingTrainer(SimpleTrainer):
             skip_non_finite: steps in succession that may be skipped because a loss or the gradient is not finite.
 
         Raises:
-            EGTRError: accumulate_steps below 1, or skip_non_finite below 0.
+            ConfigurationError: accumulate_steps below 1, or skip_non_finite below 0.
         """
         super().__init__(model, data_loader, optimizer)
         if accumulate_steps < 1:
-            raise EGTRError(f"SOLVER.ACCUMULATE_STEPS is {accumulate_steps}; it must be at least 1")
+            raise ConfigurationError(f"SOLVER.ACCUMULATE_STEPS is {accumulate_steps}; it must be at least 1")
         if skip_non_finite < 0:
-            raise EGTRError(f"SOLVER.SKIP_NON_FINITE is {skip_non_finite}; give a number of steps, or 0 to skip none")
+            raise ConfigurationError(
+                f"SOLVER.SKIP_NON_FINITE is {skip_non_finite}; give a number of steps, or 0 to skip none"
+            )
         self.accumulate_steps = accumulate_steps
         self.skip_non_finite = skip_non_finite
         self.skipped = 0
@@ -78,8 +81,13 @@ class AccumulatingTrainer(SimpleTrainer):
         if amp_dtype == torch.float16:
             self.grad_scaler = torch.amp.GradScaler(self.device_type)
 
+    def start_loader(self) -> None:
+        """Start the loader, with its workers, before the first step does it."""
+        self._data_loader_iter_obj = iter(self.data_loader)
+
     def run_step(self) -> None:
-        """
+        """Make one optimizer step.
+
         Raises:
             EGTRError: a loss or the gradient is not finite, and no more steps may be skipped. Weights are as they
                 were before the step.
@@ -118,7 +126,7 @@ class AccumulatingTrainer(SimpleTrainer):
             self.grad_scaler.update()
 
     def _running_statistics(self) -> list[torch.Tensor]:
-        """What a forward pass changes before anyone knows whether its losses are finite."""
+        """Return the buffers that a forward pass changes before its losses are known to be finite."""
         norms = [m for m in self.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
         return [buffer for norm in norms for buffer in norm.buffers()]
 
@@ -145,7 +153,7 @@ class AccumulatingTrainer(SimpleTrainer):
         return nn.utils.clip_grad_norm_(parameters, limit, norm_type=self.norm_type)
 
     def _average(self, parts: Sequence[Mapping[str, torch.Tensor]], grad_norm: torch.Tensor) -> dict[str, float]:
-        """Means of the losses over micro-batches and processes, and "grad_norm"; the same in all processes."""
+        """Average the losses over micro-batches and processes; add "grad_norm". All processes get the same."""
         means = {name: sum(losses[name] for losses in parts) / len(parts) for name in parts[0]}
         values = torch.stack([v.float() for v in (*means.values(), grad_norm.to(self._device))])
         if comm.get_world_size() > 1:
@@ -155,7 +163,7 @@ class AccumulatingTrainer(SimpleTrainer):
         return dict(zip([*means, "grad_norm"], values.tolist(), strict=True))
 
     def _refuse_step(self, bad: Sequence[str], parts: Sequence[tuple[Any, Mapping[str, torch.Tensor]]]) -> None:
-        """Say what is not finite, and of which images; raise where no more steps may be skipped.
+        """Log what is not finite, and for which images; raise an error where no more steps may be skipped.
 
         Args:
             bad: names of losses, or "grad_norm".
@@ -202,7 +210,7 @@ class AccumulatingTrainer(SimpleTrainer):
 
 
 def _image_ids(batch: Any) -> list[Any]:
-    """Ids in a batch of Detectron2's loaders; none of other batches."""
+    """Find the ids in a batch of Detectron2's loaders; other batches have none."""
     records = batch if isinstance(batch, list | tuple) else ()
     return [record.get("image_id") for record in records if isinstance(record, Mapping)]
 
@@ -210,10 +218,10 @@ def _image_ids(batch: Any) -> list[Any]:
 def build_train_loop(
     cfg: CfgNode, model: nn.Module, data_loader: Iterable[Any], optimizer: torch.optim.Optimizer
 ) -> AccumulatingTrainer:
-    """The training loop by SOLVER.ACCUMULATE_STEPS, CLIP_GRADIENTS, AMP and SKIP_NON_FINITE.
+    """Build the training loop by SOLVER.ACCUMULATE_STEPS, CLIP_GRADIENTS, AMP and SKIP_NON_FINITE.
 
     Raises:
-        EGTRError: a value of these keys is not supported.
+        ConfigurationError: a value of these keys is not supported.
     """
     return AccumulatingTrainer(
         model,
@@ -232,12 +240,12 @@ def _max_grad_norm(cfg: CfgNode) -> float | None:
     if not clip.ENABLED:
         return None
     if clip.CLIP_TYPE != "full_model":
-        raise EGTRError(
+        raise ConfigurationError(
             f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {clip.CLIP_TYPE!r}, but EGTR clips the norm over all "
             "parameters together: set it to 'full_model' (Detectron2's 'norm' clips each parameter by itself)"
         )
     if clip.CLIP_VALUE <= 0:
-        raise EGTRError(f"SOLVER.CLIP_GRADIENTS.CLIP_VALUE is {clip.CLIP_VALUE}; it must be above 0")
+        raise ConfigurationError(f"SOLVER.CLIP_GRADIENTS.CLIP_VALUE is {clip.CLIP_VALUE}; it must be above 0")
     return clip.CLIP_VALUE
 
 
@@ -250,8 +258,8 @@ def _amp_dtype(cfg: CfgNode) -> torch.dtype | None:
         return torch.float16 if on_cuda and not torch.cuda.is_bf16_supported() else torch.bfloat16
     dtypes = {"bfloat16": torch.bfloat16, "float16": torch.float16}
     if name not in dtypes:
-        raise EGTRError(f"SOLVER.AMP.DTYPE is {name!r}; choose 'auto', 'bfloat16' or 'float16'")
+        raise ConfigurationError(f"SOLVER.AMP.DTYPE is {name!r}; choose 'auto', 'bfloat16' or 'float16'")
     if name == "float16" and not on_cuda:
         # Possible, but slower than full precision and short of kernels.
-        raise EGTRError("SOLVER.AMP.DTYPE is 'float16', which is for CUDA; use 'bfloat16' on the CPU")
+        raise ConfigurationError("SOLVER.AMP.DTYPE is 'float16', which is for CUDA; use 'bfloat16' on the CPU")
     return dtypes[name]

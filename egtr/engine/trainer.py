@@ -1,4 +1,4 @@
-"""The trainer that `tools/train_net.py` runs."""
+"""The trainer of `egtr train` and `tools/train_net.py`."""
 
 import logging
 import os
@@ -10,8 +10,11 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model, hooks
+from detectron2.evaluation import verify_results
 from detectron2.modeling import build_model
 from detectron2.utils import comm
+from detectron2.utils.events import EventStorage
+from fvcore.nn.precise_bn import get_bn_modules
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
@@ -21,21 +24,20 @@ from egtr.checkpoint.files import describe_write_error, is_full_disk
 from egtr.data import build_test_loader, build_train_loader, build_triplet_counts, get_order_seed, skip_batches
 from egtr.data.build import skipped_by
 from egtr.evaluation import SceneGraphEvaluator
-from egtr.structures import EGTRError
+from egtr.structures import WeightsError, WriteError
 
-from .checkpoint_hook import CheckpointHook, EvaluationHook
-from .checks import best_metric, check_best_metric, check_early_stopping, check_frozen, check_scoring
+from .after_step import AfterStepHook, join_hook_states
+from .broken_images import BrokenImageReporter
+from .checks import check_best_metric, check_checkpoints, check_early_stopping, check_frozen, check_scoring
 from .defaults import seed_process
 from .ema import EMAHook
-from .graph_images import GraphImages
-from .hooks import BestCheckpointer, BrokenImageReporter, EarlyStoppingHook, MetricsHook
 from .metrics_file import cut_metrics
-from .new_parameters import find_declared, is_backbone_alone
+from .new_parameters import find_declared, is_only_backbone
 from .optimizer import build_lr_scheduler, build_optimizer, freeze_parameters
 from .recompute import recompute_activations
-from .stopping import EarlyStopped, StopRequest, TrainingStopped, init_worker
+from .stopping import StopRequest, TrainingStopped
 from .train_loop import build_train_loop
-from .workers import explaining_dead_workers
+from .workers import explaining_worker_errors, init_worker
 
 logger = logging.getLogger(__name__)
 
@@ -50,30 +52,30 @@ class EGTRTrainer(DefaultTrainer):
         trainer.train()
 
     A run leaves in ``cfg.OUTPUT_DIR``: ``model_*.pth`` and ``last_checkpoint`` to resume from,
-    ``model_final.pth``, ``model_best.pth`` (weights alone), ``metrics.json`` and TensorBoard events.
+    ``model_final.pth``, ``model_best.pth`` (only weights), ``metrics.json`` and TensorBoard events.
     ``docs/reliability.md`` says what happens to them when a run dies.
 
-    Two things are settled once, when a run starts, and travel in its checkpoints from then on:
+    Two things are settled when a run starts, and are in its checkpoints from then on:
 
     - which parameters are new (the initial checkpoint lacks them or holds them with another shape) and
       therefore learn at their own rate,
-    - the statistics behind the frequency bias, counted over the training set. Evaluation and resumed runs use
-      those of the checkpoint.
+    - the statistics for the frequency bias, counted over the training set. Evaluation and resumed runs take them
+      from the checkpoint.
 
-    A resumed run goes on where its last checkpoint was written: with the next images, and without workers
-    (DATALOADER.NUM_WORKERS 0) with the same random numbers, as if it had never been interrupted.
+    A resumed run goes on where its last checkpoint was written, with the next images. Without workers
+    (DATALOADER.NUM_WORKERS 0) it has the same random numbers too, as if it had never been interrupted.
 
     Raises:
         EGTRError: the data, or keys of SOLVER or TEST, are not usable.
 
     Attributes:
-        new_parameters: names of the new parameters; empty when training from scratch or from a backbone alone.
-        frozen_parameters: names of those that SOLVER.LR_MULTIPLIERS freezes.
+        new_parameters: names of the new parameters; empty when training from scratch or from only a backbone.
+        frozen_parameters: names of the parameters that SOLVER.LR_MULTIPLIERS freezes.
     """
 
     def __init__(self, cfg: CfgNode):
-        # DefaultTrainer's own __init__ is left out: it wraps the model for CUDA, takes Detectron2's optimizer
-        # wrappers and has no accumulation. Everything else of it is kept.
+        # Not DefaultTrainer's __init__, which wraps the model for CUDA, takes Detectron2's optimizer wrappers and has
+        # no accumulation.
         TrainerBase.__init__(self)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
@@ -81,13 +83,14 @@ class EGTRTrainer(DefaultTrainer):
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.new_parameters: list[str] = []
 
-        # What is wrong with the evaluation or the data is found before a model is built.
+        # Faults of the configuration and of the data are found before a model is built.
         check_scoring(cfg)
         check_best_metric(cfg)
         check_early_stopping(cfg)
+        check_checkpoints(cfg)
         data_loader = self.build_train_loader(cfg)
         if isinstance(data_loader, DataLoader):
-            # What asks a run to stop may reach its workers, too, which the last step still needs.
+            # A signal that asks a run to stop may reach its workers, too, which the last step still needs.
             data_loader.worker_init_fn = partial(init_worker, data_loader.worker_init_fn)
         model = self.build_model(cfg)
         self.frozen_parameters = freeze_parameters(cfg, model)
@@ -102,11 +105,10 @@ class EGTRTrainer(DefaultTrainer):
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = EGTRCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self._stop_request = StopRequest()
-        self._checkpoints = CheckpointHook(
-            self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.KEEP_CHECKPOINTS, self._stop_request
-        )
         self._ema = EMAHook(model, cfg.SOLVER.EMA_DECAY) if cfg.SOLVER.EMA_DECAY else None
         self._order_seed: int | None = None
+        self._last_eval_results: dict[str, Any] | None = None
+        self._after_step = AfterStepHook.from_config(cfg, self.checkpointer, self._stop_request)
         self.register_hooks(self.build_hooks())
 
     @property
@@ -114,59 +116,67 @@ class EGTRTrainer(DefaultTrainer):
         """The model without the wrapper of distributed training."""
         return self.checkpointer.model
 
+    @property
+    def evaluated_model(self) -> nn.Module:
+        """The model that is evaluated: with SOLVER.EMA_DECAY the one with averaged weights."""
+        return self.bare_model if self._ema is None else self._ema.model
+
     def resume_or_load(self, resume: bool = True) -> None:
         """Continue from the last checkpoint in OUTPUT_DIR, or start from MODEL.WEIGHTS where there is none.
 
-        Without MODEL.WEIGHTS, or where it brings a backbone alone, the run starts from scratch and no parameter
+        Without MODEL.WEIGHTS, or where it brings only a backbone, the run starts from scratch and no parameter
         counts as new.
 
         Raises:
-            EGTRError: the weights cannot be used, or the run to resume trained other parameters.
+            WeightsError: the weights cannot be used, or the run to resume trained other parameters.
         """
         if resume and self.checkpointer.has_checkpoint():
             super().resume_or_load(resume=True)
             return
         if resume:
-            logger.info("There is no checkpoint in %s to resume from: starting anew", self.cfg.OUTPUT_DIR)
+            logger.info("There is no checkpoint in %s to resume from: a new run starts", self.cfg.OUTPUT_DIR)
         if not self.cfg.MODEL.WEIGHTS:
             logger.info("MODEL.WEIGHTS is empty: starting from scratch")
             return
         self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
         new_parameters = find_new_parameters(self.bare_model, self.checkpointer.incompatible)
         check_frozen(self.cfg, new_parameters, self.frozen_parameters)
-        if is_backbone_alone(self.bare_model, new_parameters):
+        if is_only_backbone(self.bare_model, new_parameters):
             logger.info(
-                "MODEL.WEIGHTS brings a backbone alone: everything else starts from scratch, at SOLVER's rates"
+                "MODEL.WEIGHTS brings only a backbone: everything else starts from scratch, at SOLVER's rates"
             )
             new_parameters = []
         if new_parameters:
             table = new_parameter_table(self.bare_model, new_parameters, self.checkpointer.incompatible)
             rate = self.cfg.SOLVER.BASE_LR * self.cfg.SOLVER.NEW_MULTIPLIER
-            logger.info("What MODEL.WEIGHTS does not bring starts anew, at the learning rate %.3g:\n%s", rate, table)
+            logger.info(
+                "MODEL.WEIGHTS lacks these parameters: they start from scratch, at the learning rate %.3g:\n%s",
+                rate,
+                table,
+            )
         declared = find_declared(self.bare_model, self.cfg.SOLVER.NEW_PARAMETERS)
         self._set_new_parameters([*new_parameters, *(name for name in declared if name not in set(new_parameters))])
 
     def train(self) -> dict[str, Any] | None:
-        """Run training; returns the results of the last evaluation (on the main process).
+        """Run training; return the results of the last evaluation (on the main process).
 
         SIGTERM, SIGUSR1 and SIGINT end it after a checkpoint.
 
         Raises:
             TrainingStopped: after such a signal; not caught, it ends the process with status 0.
-            EGTRError: a file of the run cannot be written, such as on a full disk; a worker of a loader was killed;
-                or a loss or gradient is not finite (SOLVER.SKIP_NON_FINITE).
+            WriteError: a file of the run cannot be written, such as on a full disk.
+            EGTRError: a worker of a loader was killed, or a loss or gradient is not finite (SOLVER.SKIP_NON_FINITE).
         """
         resuming = "then go on with --resume from the last checkpoint"
-        with self._stop_request.listening(), explaining_dead_workers(resuming):
+        workers = self.cfg.DATALOADER.NUM_WORKERS
+        with self._stop_request.listening(), explaining_worker_errors(workers, resuming):
             self._prepare()
             try:
-                super().train()
-            except EarlyStopped:
-                pass
+                self._run_steps()
             except OSError as error:
                 if not is_full_disk(error):
                     raise
-                raise EGTRError(
+                raise WriteError(
                     f"{error.filename or self.cfg.OUTPUT_DIR}: cannot be written ({describe_write_error(error)}). "
                     "Checkpoints are as they were: make room, then go on with --resume"
                 ) from error
@@ -174,7 +184,27 @@ class EGTRTrainer(DefaultTrainer):
             raise TrainingStopped
         if self._ema is not None:
             self.checkpointer.save_weights("model_ema", self._ema.model)
-        return getattr(self, "_last_eval_results", None)
+        if self.cfg.TEST.EXPECTED_RESULTS and comm.is_main_process():
+            verify_results(self.cfg, self._last_eval_results)
+        return self._last_eval_results
+
+    def _run_steps(self) -> None:
+        """Run Detectron2's loop, which here may end before SOLVER.MAX_ITER (:class:`AfterStepHook`)."""
+        logger.info("Starting training from iteration %d", self.start_iter)
+        self.iter = self.start_iter
+        with EventStorage(self.start_iter) as self.storage:
+            try:
+                self.before_train()
+                while self.iter < self.max_iter and not self._after_step.ended:
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                    self.iter += 1
+            except Exception:
+                logger.exception("Exception during training:")
+                raise
+            finally:
+                self.after_train()
 
     def _prepare(self) -> None:
         if self.start_iter == 0:
@@ -198,20 +228,20 @@ class EGTRTrainer(DefaultTrainer):
         logger.info("Relation statistics: %d triplets in %s", counts.counts.sum(), ", ".join(self.cfg.DATASETS.TRAIN))
 
     def _continue_run(self) -> None:
-        """Let a resumed run see the images and draw the random numbers that come next."""
+        """Go on with the images and the random numbers that come next in the run that is resumed."""
         batches = self.start_iter * self.cfg.SOLVER.ACCUMULATE_STEPS
         if not skip_batches(self._trainer.data_loader, batches, self._order_seed):
-            logger.info("The training loader is not EGTR's: its order of images begins anew")
-        # Workers draw from their beginning on: not what they have drawn before.
+            logger.info("The training loader is not EGTR's: its order of images starts over")
+        # Workers start with these seeds, which must not be those that they had when the run began.
         seed_process(self.cfg, self.start_iter)
-        # Starting a loader draws a number itself, as it did in the run that goes on.
-        _ = self._trainer._data_loader_iter
-        self._checkpoints.restore_random_states()
+        # Starting the loader draws a random number, as it did in the run that goes on: not after the next line.
+        self._trainer.start_loader()
+        self._after_step.restore_random_states()
         if comm.is_main_process():
             cut_metrics(os.path.join(self.cfg.OUTPUT_DIR, "metrics.json"), self.start_iter)
 
     def _set_new_parameters(self, names: Iterable[str]) -> None:
-        """Regroup the optimizer, whose state starts empty: before training and before its state is loaded."""
+        """Build the optimizer again, with an empty state, where other parameters than before are new."""
         names = list(names)
         if names == self.new_parameters:
             return
@@ -226,64 +256,55 @@ class EGTRTrainer(DefaultTrainer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if "new_parameters" not in state_dict:
-            raise EGTRError(
+            raise WeightsError(
                 f"--resume: the last checkpoint in {self.cfg.OUTPUT_DIR} was not written by EGTR's trainer. Start a "
                 "new run in another OUTPUT_DIR with MODEL.WEIGHTS set to that checkpoint"
             )
-        # A random one where SEED is negative. Checkpoints of older versions have none.
+        # With a negative SEED the order is random. Checkpoints of older versions have no seed of it.
         if self.cfg.SEED < 0:
             self._order_seed = state_dict.get("order_seed")
         # The optimizer's state is stored group by group: the groups must be there first.
         self._set_new_parameters(state_dict["new_parameters"])
         try:
-            super().load_state_dict(state_dict)
+            super().load_state_dict({**state_dict, "hooks": join_hook_states(state_dict.get("hooks", {}))})
         except ValueError as error:
-            raise EGTRError(
+            raise WeightsError(
                 f"--resume: the optimizer of the last checkpoint in {self.cfg.OUTPUT_DIR} does not fit the model "
                 f"({error}). Go on with the configuration that the run began with, or start a new run in another "
                 "OUTPUT_DIR with MODEL.WEIGHTS set to that checkpoint"
             ) from error
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
-        """Detectron2's hooks with EGTR's evaluation and checkpoints in place of Detectron2's.
+        """Build the hooks of a run, in the order in which a step calls them.
 
-        Checkpoints come last: all that a step leads to is in them.
+        They are Detectron2's up to PreciseBN. :class:`AfterStepHook` then takes the places of its hooks for
+        evaluation, checkpoints and writers; it comes last, so that everything a step leads to is in a checkpoint.
         """
-        cfg = self.cfg
-        replaced = (hooks.EvalHook, hooks.PeriodicCheckpointer, hooks.PeriodicWriter, type(None))
-        standard = super().build_hooks()
-        # Whatever build_writers, perhaps a subclass's, has made: those of the hook that is replaced.
-        writers = [writer for hook in standard if isinstance(hook, hooks.PeriodicWriter) for writer in hook._writers]
-        all_hooks = [hook for hook in standard if not isinstance(hook, replaced)]
-        if self._ema is not None:
-            all_hooks.append(self._ema)
-        evaluation = EvaluationHook(cfg.TEST.EVAL_PERIOD, self._evaluate, self._checkpoints)
-        all_hooks.append(evaluation)
-        metric = best_metric(cfg)
-        if metric and cfg.DATASETS.TEST:
-            best = BestCheckpointer(self.checkpointer, metric, cfg.DATASETS.TEST, self._ema)
-            all_hooks.append(best)
-            if cfg.TEST.EARLY_STOPPING_PATIENCE:
-                patience = cfg.TEST.EARLY_STOPPING_PATIENCE
-                all_hooks.append(EarlyStoppingHook(best, patience, evaluation, self._checkpoints))
-        draws = cfg.DATASETS.TEST and cfg.TEST.SCENE_GRAPH.VIS_IMAGES and cfg.MODEL.EGTR.RELATION.ENABLED
-        if comm.is_main_process() and draws:
-            all_hooks.append(GraphImages(cfg, self._evaluated_model, evaluation))
-        if comm.is_main_process():
-            all_hooks.append(MetricsHook(writers, evaluation, self._checkpoints))
-        all_hooks.append(self._checkpoints)
         skipped = skipped_by(self._trainer.data_loader)
-        if skipped is not None:
-            all_hooks.append(BrokenImageReporter(skipped))
-        return all_hooks
+        return [
+            hooks.IterationTimer(),
+            hooks.LRScheduler(),
+            self._build_precise_bn(),
+            self._ema,
+            self._after_step,
+            None if skipped is None else BrokenImageReporter(skipped),
+        ]
 
-    def _evaluate(self) -> dict[str, Any]:
-        model = self.model if self._ema is None else self._ema.model
-        self._last_eval_results = self.test(self.cfg, model)
+    def _build_precise_bn(self) -> hooks.HookBase | None:
+        precise_bn = self.cfg.TEST.PRECISE_BN
+        if not precise_bn.ENABLED or not get_bn_modules(self.model):
+            return None
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.DATALOADER.NUM_WORKERS = 0
+        # A loader of its own: the order of training images stays.
+        loader = self.build_train_loader(cfg)
+        return hooks.PreciseBN(cfg.TEST.EVAL_PERIOD, self.model, loader, precise_bn.NUM_ITER)
+
+    def evaluate(self) -> dict[str, Any]:
+        """Evaluate the weights of now on DATASETS.TEST; return task to metric to value, by dataset if several."""
+        self._last_eval_results = self.test(self.cfg, self.evaluated_model)
         return self._last_eval_results
-
-    def _evaluated_model(self) -> nn.Module:
-        return self.bare_model if self._ema is None else self._ema.model
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:

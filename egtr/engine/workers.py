@@ -1,29 +1,74 @@
-"""Workers of loaders that die."""
+"""The processes that read images for a loader: how they start, and what becomes of their errors."""
 
-from collections.abc import Iterator
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from egtr.structures import EGTRError
 
 
-@contextmanager
-def explaining_dead_workers(remedy: str) -> Iterator[None]:
-    """Let a worker of a loader that is killed be one clear error.
+def init_worker(init: Callable[[int], None] | None, worker_id: int) -> None:
+    """Start a worker of a loader that lives on when a whole group of processes is asked to stop.
+
+    The last step still needs it. Only the process that it works for ends it.
 
     Args:
-        remedy: what to do after that, as the end of a sentence.
+        init: the loader's own ``worker_init_fn``.
+        worker_id: for ``init``.
+    """
+    for number in (signal.SIGUSR1, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    # Not everywhere, such as on macOS: there a worker ends with its group.
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    if init is not None:
+        init(worker_id)
+
+
+def _end_with_parent() -> None:
+    # A handler would not know which process has sent the signal.
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
+@contextmanager
+def explaining_worker_errors(workers: int, remedy: str) -> Iterator[None]:
+    """Turn an error that a loader's worker raises, and its death, into one clear error.
+
+    Args:
+        workers: DATALOADER.NUM_WORKERS; with 0 nothing is changed.
+        remedy: what to do after a worker has died, as the end of a sentence.
 
     Raises:
-        EGTRError: in place of PyTorch's error about such a worker.
+        EGTRError: the worker's own error, without the traceback that PyTorch puts around its message; or one in
+            place of PyTorch's error about a worker that has died.
     """
     try:
         yield
-    except RuntimeError as error:
-        # PyTorch has no class of its own for it. The error may come out of any line: a signal brings it.
-        if not str(error).startswith("DataLoader worker (pid"):
+    except EGTRError as error:
+        kind = type(error)
+        message = str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2].strip()
+        if not workers or message == str(error):
+            raise
+        raise kind(message) from None
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if not workers or not _tells_of_death(error):
             raise
         raise EGTRError(
             f"{str(error).strip().rstrip('.')}. It is a process that reads images; most likely the system ended it "
             "because memory ran out: that of the machine, of the job, or /dev/shm. Lower DATALOADER.NUM_WORKERS or "
             f"give the job more memory, {remedy}"
         ) from error
+
+
+def _tells_of_death(error: Exception) -> bool:
+    # PyTorch has no class of its own for it. The error may come out of any line: a signal brings it.
+    if isinstance(error, RuntimeError):
+        return str(error).startswith("DataLoader worker (pid")
+    # The connection to a dead worker breaks before the system says that it is dead. An error that a living worker
+    # has raised begins with "Caught".
+    return not str(error).startswith("Caught")

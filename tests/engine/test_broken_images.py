@@ -16,6 +16,7 @@ from egtr.config import egtr_argument_parser
 from egtr.data import SceneGraphMapper, build_train_loader
 from egtr.engine import EGTRTrainer, launch, train_or_evaluate
 from egtr.structures import EGTRError
+from tests.engine.stub import STUB
 
 SKIP = {"DATALOADER.SKIP_BROKEN": True}
 
@@ -57,10 +58,10 @@ def mend_annotations(damaged):
 
 def test_the_first_damage_ends_the_run_and_is_named(make_cfg, damaged):
     with pytest.raises(EGTRError, match=rf"rel\.json.*image id {damaged.unsound}, relation \d+ = \[0, 99, 1\]"):
-        train(make_cfg(damaged.sets))
+        train(make_cfg(damaged.sets | STUB))
     mend_annotations(damaged)
     # Out of a worker the error comes as one line as well.
-    cfg = make_cfg(damaged.sets | {"DATALOADER.NUM_WORKERS": 1, "SOLVER.MAX_ITER": 4})
+    cfg = make_cfg(damaged.sets | STUB | {"DATALOADER.NUM_WORKERS": 1, "SOLVER.MAX_ITER": 4})
     with pytest.raises(EGTRError) as caught:
         launch(lambda args: train(cfg), argparse.Namespace(num_gpus=1, num_machines=1))
     assert str(caught.value).startswith((f"{damaged.missing}: ", f"{damaged.cut}: "))
@@ -70,21 +71,27 @@ def test_the_first_damage_ends_the_run_and_is_named(make_cfg, damaged):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_goes_on_past_damage_and_counts_it(make_cfg, damaged, caplog, workers):
     # Ten images out of five: every one is met.
-    changes = {"DATALOADER.NUM_WORKERS": workers, "SOLVER.MAX_ITER": 5, "TEST.SCENE_GRAPH.SAVE_PREDICTIONS": True}
+    changes = {"DATALOADER.NUM_WORKERS": workers, "SOLVER.MAX_ITER": 5, "DATASETS.TEST": ()}
     with caplog.at_level(logging.INFO):
-        results = train(make_cfg(damaged.sets | SKIP | changes))
+        train(make_cfg(damaged.sets | SKIP | STUB | changes))
     report = next(r.getMessage() for r in caplog.records if "SKIP_BROKEN: in training" in r.getMessage())
     assert report.startswith("DATALOADER.SKIP_BROKEN: in training 2 of 5 images were broken and left out: ")
     assert str(damaged.missing) in report and str(damaged.cut) in report
     assert report.endswith("before that, 1 with errors in their annotations")
     assert "1 of 6 images have errors in their annotations and are left out" in caplog.text
+
+
+def test_an_evaluation_in_training_counts_damage_too(make_cfg, damaged, caplog):
+    changes = {"SOLVER.MAX_ITER": 1, "TEST.SCENE_GRAPH.SAVE_PREDICTIONS": True}
+    with caplog.at_level(logging.INFO):
+        results = train(make_cfg(damaged.sets | SKIP | changes))
     assert f"1 of 6 images of {damaged.dataset.val} are broken. They count as images" in caplog.text
     assert 0 <= results["sgdet"]["R@50"] <= 100
 
 
 def test_a_sound_set_says_so(make_cfg, tiny_dataset, caplog):
     with caplog.at_level(logging.INFO):
-        train(make_cfg(SKIP | {"DATASETS.TEST": ()}))
+        train(make_cfg(SKIP | STUB | {"DATASETS.TEST": ()}))
     assert "no broken image was met in training" in caplog.text
 
 

@@ -45,7 +45,7 @@ def test_signal_to_all_processes_of_a_run_with_workers(make_run, number):
 
 def is_alive(pid: int) -> bool:
     try:
-        # A zombie is one that nobody has waited for yet.
+        # A zombie has ended, and its parent has not waited for it yet.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False

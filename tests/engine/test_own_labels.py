@@ -1,4 +1,4 @@
-"""Weights of one label set in a model of another: what starts anew, at which rate, and what the log says."""
+"""Weights of one label set in a model of another: what starts from scratch, at which rate, and what the log says."""
 
 import logging
 import re
@@ -31,7 +31,7 @@ def other_weights(make_cfg, tmp_path):
     return str(tmp_path / "other.pth"), model.state_dict()
 
 
-def test_what_depends_on_labels_starts_anew(make_cfg, make_trainer, other_weights, caplog):
+def test_what_depends_on_labels_starts_from_scratch(make_cfg, make_trainer, other_weights, caplog):
     path, weights = other_weights
     trainer = make_trainer(make_cfg({"MODEL.WEIGHTS": path, "DATASETS.TEST": (), "SOLVER.MAX_ITER": 1}))
     with caplog.at_level(logging.INFO, "egtr"):
@@ -46,7 +46,7 @@ def test_what_depends_on_labels_starts_anew(make_cfg, make_trainer, other_weight
     assert len(kept) > 100 and all(torch.equal(state[name], weights[name]) for name in kept)
     torch.testing.assert_close(state[HEADS[1]], torch.full((5,), -4.59512))  # -log(99)
 
-    (text,) = [record.getMessage() for record in caplog.records if "starts anew" in record.getMessage()]
+    (text,) = [record.getMessage() for record in caplog.records if "start from scratch" in record.getMessage()]
     assert "learning rate 0.004" in text
     rows = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()[3:]]
     assert rows == [

@@ -44,6 +44,7 @@ def yaml_file(tmp_path, tiny_dataset, tiny_options):
     options = tiny_options | {
         "DATASETS.TRAIN": ("own_train",),
         "DATASETS.TEST": ("own_val",),
+        "SOLVER.MAX_ITER": 1,
         "DATASETS.REGISTER": [
             [
                 "own_train",
@@ -96,7 +97,7 @@ def test_numbers_that_disagree_with_the_own_data(yaml_file):
 @pytest.mark.slow
 @pytest.mark.parametrize("processes, workers", [(1, 2), (2, 0)])
 def test_in_processes_of_their_own(yaml_file, tmp_path, processes, workers):
-    """The command line alone, with workers that read images, and with two processes that train."""
+    """The plain command line, with workers that read images, and with two processes that train."""
     command = [sys.executable, str(TOOL), "--config-file", yaml_file, "--num-gpus", str(processes)]
     command += ["SOLVER.MAX_ITER", "1", "DATALOADER.NUM_WORKERS", str(workers)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)

@@ -1,4 +1,4 @@
-"""The SLURM script of docs/examples, where SLURM's programs are small ones that act on this machine alone."""
+"""The SLURM script of docs/examples, where SLURM's programs are small ones that act only on this machine."""
 
 import os
 import signal

@@ -89,7 +89,7 @@ def launch_anything(*words: str) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "--max-restarts: a run that is restarted would begin anew. Add --resume"),
+        ((), "--max-restarts: a run that is restarted would start over. Add --resume"),
         (("--resume",), "wait for each other for ever. Set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"),
         (("--resume", "--num-gpus", "2"), "give it --nproc-per-node, and no --num-gpus"),
         (("--resume", "--num-machines", "2"), "give it --nproc-per-node, and no --num-gpus"),

@@ -1,7 +1,5 @@
 import copy
 import math
-from argparse import Namespace
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,11 +7,11 @@ from detectron2.engine import create_ddp_model
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from torch import nn
-from torch.multiprocessing import ProcessRaisedException
 
 from egtr.config.defaults import get_egtr_cfg
-from egtr.engine import AccumulatingTrainer, build_train_loop, launch
+from egtr.engine import AccumulatingTrainer, build_train_loop
 from egtr.structures import EGTRError
+from tests.running import fork_processes
 
 
 class TwoLosses(nn.Module):
@@ -28,7 +26,7 @@ class TwoLosses(nn.Module):
         return {"loss_a": output.square().mean(), "loss_b": 0.5 * (output - 1).abs().mean()}
 
 
-def distributed_step(args) -> None:
+def distributed_step() -> None:
     """One process of two: its step over its own two batches must equal one process's step over all four."""
     batches = torch.randn(4, 5, 4, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
@@ -41,7 +39,6 @@ def distributed_step(args) -> None:
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
     for name in ("loss_a", "loss_b", "total_loss", "grad_norm"):
         assert logged[name] == pytest.approx(expected[name], rel=1e-4)
-    Path(args.trace, str(comm.get_rank())).touch()
 
 
 class Slopes(nn.Module):
@@ -179,7 +176,7 @@ def test_float16_skips_a_loss_that_is_not_finite_and_scales_on():
     assert (model.first.item(), model.second.item()) == (-6.0, -8.0)
 
 
-def skip_together(args) -> None:
+def skip_together() -> None:
     """Of two processes the second meets NaN: both skip, both name its image, and both go on."""
     model = SlopesOfRecords()
     wrapped = create_ddp_model(model, broadcast_buffers=False, device_ids=None)
@@ -194,13 +191,10 @@ def skip_together(args) -> None:
         with pytest.raises(EGTRError, match="loss_first of the batch with image ids 21 is not finite"):
             trainer.run_step()
     assert (model.first.item(), model.second.item()) == (-3.0, -4.0)
-    Path(args.trace, str(comm.get_rank())).touch()
 
 
 def test_two_processes_skip_together(tmp_path):
-    args = Namespace(num_gpus=2, num_machines=1, machine_rank=0, dist_url="auto", trace=str(tmp_path))
-    assert launch(skip_together, args) is None
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+    fork_processes(skip_together, tmp_path)
 
 
 def test_bfloat16_on_the_cpu_keeps_weights_in_float32():
@@ -217,28 +211,8 @@ def test_bfloat16_on_the_cpu_keeps_weights_in_float32():
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
-@pytest.mark.slow
 def test_two_processes_step_as_one(tmp_path):
-    args = Namespace(num_gpus=2, num_machines=1, machine_rank=0, dist_url="auto", trace=str(tmp_path))
-    assert launch(distributed_step, args) is None
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
-
-
-def fail_as_asked(args) -> None:
-    """One process of two."""
-    try:
-        raise EGTRError("handled")
-    except EGTRError as error:
-        raise (EGTRError("first line\nsecond line") if args.ours else KeyError("EGTRError: no")) from error
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("ours", [True, False])
-def test_an_error_of_a_process_is_one_clear_error(ours):
-    args = Namespace(num_gpus=2, num_machines=1, machine_rank=0, dist_url="auto", ours=ours)
-    with pytest.raises(EGTRError if ours else ProcessRaisedException) as caught:
-        launch(fail_as_asked, args)
-    assert str(caught.value) == "first line\nsecond line" if ours else "KeyError" in str(caught.value)
+    fork_processes(distributed_step, tmp_path)
 
 
 def test_float16_steps_in_true_units_and_survives_overflow():

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,11 @@ from detectron2.utils.env import seed_all_rng
 from egtr.checkpoint import EGTRCheckpointer, export_weights, load_checkpoint_file
 from egtr.config import egtr_argument_parser
 from egtr.data import build_triplet_counts
-from egtr.engine import BestCheckpointer, EGTRTrainer, train_or_evaluate
+from egtr.engine import EGTRTrainer, train_or_evaluate
 from egtr.engine.checks import best_metric
 from egtr.modeling.relation import FrequencyBias
 from egtr.structures import EGTRError
+from tests.engine.stub import STUB
 
 DETECTOR = {"MODEL.EGTR.RELATION.ENABLED": False}
 
@@ -80,18 +82,18 @@ def table_of(cfg) -> torch.Tensor:
 
 
 def test_resumed_run_goes_on_as_if_never_interrupted(make_cfg, tmp_path):
-    changes = {"SOLVER.MAX_ITER": 5, "SOLVER.CHECKPOINT_PERIOD": 3, "DATASETS.TEST": ()}
+    changes = {"SOLVER.MAX_ITER": 4, "SOLVER.STEPS": (2,), "SOLVER.CHECKPOINT_PERIOD": 2, "DATASETS.TEST": ()}
     whole, expected = run(make_cfg(changes | {"OUTPUT_DIR": str(tmp_path / "whole")}), trainer_class=SameBatchTrainer)
     cfg = make_cfg(changes)
-    run(cfg, kill_at=4, trainer_class=SameBatchTrainer)
-    # Saved after iteration 2; the rate drops at iteration 3. The generator stands elsewhere on purpose.
+    run(cfg, kill_at=3, trainer_class=SameBatchTrainer)
+    # Saved after iteration 1; the rate drops at iteration 2. The generator stands elsewhere on purpose.
     seed_all_rng(99)
     resumed, losses = run(cfg, resume=True, trainer_class=SameBatchTrainer)
-    assert sorted(losses) == [3, 4]
+    assert sorted(losses) == [2, 3]
     assert losses == pytest.approx({k: expected[k] for k in losses}, rel=1e-5)
     for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
-    assert expected[4] < expected[0]
+    assert expected[3] < expected[0]
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.json").read_text().splitlines()]
     assert {"total_loss", "loss_ce", "loss_rel", "grad_norm", "uncertainty", "rel_gate_0", "lr"} <= set(lines[-1])
 
@@ -133,15 +135,15 @@ def test_declared_parameters_learn_at_the_rate_of_new_ones(make_cfg, make_traine
 
 def test_the_log_states_the_effective_batch(make_cfg, caplog):
     with caplog.at_level("INFO", logger="egtr"):
-        run(make_cfg({"SOLVER.ACCUMULATE_STEPS": 3, "SOLVER.MAX_ITER": 1, "DATASETS.TEST": ()}))
+        run(make_cfg({"SOLVER.ACCUMULATE_STEPS": 3, "SOLVER.MAX_ITER": 1, "DATASETS.TEST": ()} | STUB))
     expected = "Effective batch 6 = SOLVER.IMS_PER_BATCH 2 x SOLVER.ACCUMULATE_STEPS 3, over 1 process(es)"
     assert expected in caplog.messages
 
 
 def test_resume_with_other_trainable_parameters_is_refused(make_cfg, make_trainer):
-    changes = {"DATASETS.TEST": (), "SOLVER.CHECKPOINT_PERIOD": 1}
+    changes = STUB | {"DATASETS.TEST": (), "SOLVER.CHECKPOINT_PERIOD": 1}
     run(make_cfg(changes), kill_at=1)
-    trainer = make_trainer(make_cfg(changes | {"MODEL.EGTR.FREEZE_DETECTOR": True}))
+    trainer = make_trainer(make_cfg(changes | {"SOLVER.LR_MULTIPLIERS": [["backbone.*", 0]]}))
     with pytest.raises(EGTRError, match="--resume: the optimizer of the last checkpoint.*OUTPUT_DIR"):
         trainer.resume_or_load(resume=True)
 
@@ -151,11 +153,11 @@ def test_weights_of_another_shape_are_new(make_cfg, make_trainer, tmp_path):
     trainer = make_trainer(make_cfg({"MODEL.WEIGHTS": weights} | DETECTOR))
     trainer.resume_or_load(resume=False)
     shapes = {name: tuple(p.shape) for name, p in trainer.bare_model.named_parameters()}
-    # The class head alone depends on the number of classes: 5 rows where the file has 9.
+    # Only the class head depends on the number of classes: 5 rows where the file has 9.
     assert sorted(shapes[name] for name in trainer.new_parameters) == [(5,), (5, 32)]
 
 
-def test_nothing_is_new_on_top_of_a_backbone_alone(make_cfg, make_trainer, tmp_path, caplog):
+def test_nothing_is_new_on_top_of_only_a_backbone(make_cfg, make_trainer, tmp_path, caplog):
     """Pre-training from a file has the rates of pre-training from timm's weights: sampling offsets at the low one."""
     backbone = make_trainer(make_cfg()).bare_model.backbone.state_dict()
     weights = tmp_path / "backbone.safetensors"
@@ -163,7 +165,7 @@ def test_nothing_is_new_on_top_of_a_backbone_alone(make_cfg, make_trainer, tmp_p
     trainer = make_trainer(make_cfg({"MODEL.WEIGHTS": str(weights)} | DETECTOR))
     with caplog.at_level("INFO", logger="egtr"):
         trainer.resume_or_load(resume=False)
-    assert trainer.new_parameters == [] and "a backbone alone" in caplog.text
+    assert trainer.new_parameters == [] and "brings only a backbone" in caplog.text
     assert group_rates(trainer) == pytest.approx({"base": 1e-3, "backbone": 1e-4})
 
 
@@ -186,7 +188,7 @@ def test_frequency_table_of_start_resume_and_evaluation(make_cfg, make_tiny_data
     # A run that resumes keeps its table, even where the configuration names other data.
     resumed, _ = run(make_cfg(elsewhere), resume=True)
     assert torch.equal(resumed.model.relation.frequency_bias.table, first_table)
-    # A run that starts from these weights on other data counts anew.
+    # A run that starts from these weights on other data counts again.
     weights = str(tmp_path / "run/model_final.pth")
     changes = elsewhere | {"MODEL.WEIGHTS": weights, "OUTPUT_DIR": str(tmp_path / "second"), "SOLVER.MAX_ITER": 1}
     second, _ = run(make_cfg(changes))
@@ -205,23 +207,22 @@ def test_best_checkpoint_is_kept(make_cfg, tmp_path):
     class Scored(EGTRTrainer):
         @classmethod
         def test(cls, cfg, model, evaluators=None):
-            seen.append(model.transformer.state_dict())
-            seen[-1] = {name: tensor.clone() for name, tensor in seen[-1].items()}
+            seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
             return {"sgdet": {"R@50": next(scores)}}
 
-    cfg = make_cfg({"SOLVER.MAX_ITER": 4, "TEST.EVAL_PERIOD": 1, "SOLVER.CHECKPOINT_PERIOD": 2})
+    cfg = make_cfg(STUB | {"SOLVER.MAX_ITER": 4, "TEST.EVAL_PERIOD": 1, "SOLVER.CHECKPOINT_PERIOD": 2})
     trainer, _ = run(cfg, trainer_class=Scored)
     best = load_checkpoint_file(str(tmp_path / "run/model_best.pth"))
     assert (best["iteration"], best["metric"], best["score"]) == (1, "sgdet/R@50", 30.0)
     assert "trainer" not in best
     for name, tensor in seen[1].items():
-        assert torch.equal(best["model"][f"transformer.{name}"], tensor)
+        assert torch.equal(best["model"][name], tensor)
     assert Path(trainer.checkpointer.get_checkpoint_file()).name == "model_final.pth"
 
     # A resumed run competes with 30, not with nothing. It begins with the evaluation after iteration 3, which a run
     # of six iterations has, too.
     scores = iter([29.0, 28.0, 31.0])
-    cfg = make_cfg({"SOLVER.MAX_ITER": 6, "TEST.EVAL_PERIOD": 1})
+    cfg = make_cfg(STUB | {"SOLVER.MAX_ITER": 6, "TEST.EVAL_PERIOD": 1})
     run(cfg, resume=True, trainer_class=Scored)
     best = load_checkpoint_file(str(tmp_path / "run/model_best.pth"))
     assert (best["iteration"], best["score"]) == (5, 31.0)
@@ -231,7 +232,7 @@ def test_best_metric_that_is_not_there_is_reported(make_cfg, caplog):
     cfg = make_cfg({"SOLVER.MAX_ITER": 1} | DETECTOR | {"TEST.BEST_METRIC": "bbox/AP51"})
     trainer, _ = run(cfg)
     assert "'bbox/AP51' is not among the results" in caplog.text and "bbox/AP50" in caplog.text
-    assert not Path(cfg.OUTPUT_DIR, f"{BestCheckpointer.FILE}.pth").exists()
+    assert not Path(cfg.OUTPUT_DIR, "model_best.pth").exists()
 
 
 @pytest.mark.parametrize(
@@ -288,7 +289,7 @@ def record_images(cfg, resume: bool = False, kill_at: int | None = None) -> list
 def test_resumed_run_sees_what_the_uninterrupted_one_sees(make_cfg, make_tiny_dataset, tmp_path):
     upright = make_tiny_dataset(num_images=5, size=(96, 72), seed=3)
     cfg = make_cfg()
-    changes = {
+    changes = STUB | {
         "DATASETS.TRAIN": (*cfg.DATASETS.TRAIN, upright.train),
         "DATASETS.TEST": (),
         "SOLVER.ACCUMULATE_STEPS": 2,
@@ -306,13 +307,13 @@ def test_resumed_run_sees_what_the_uninterrupted_one_sees(make_cfg, make_tiny_da
 
 
 def test_checkpoint_of_another_trainer_is_not_resumed(make_cfg, make_trainer, tmp_path):
-    run(make_cfg({"DATASETS.TEST": (), "SOLVER.CHECKPOINT_PERIOD": 1}), kill_at=1)
+    run(make_cfg(STUB | {"DATASETS.TEST": (), "SOLVER.CHECKPOINT_PERIOD": 1}), kill_at=1)
     path = tmp_path / "run/model_0000000.pth"
     content = torch.load(path, weights_only=True)
     del content["trainer"]["new_parameters"]
     torch.save(content, path)
     with pytest.raises(EGTRError, match="--resume: .*not written by EGTR's trainer.*MODEL.WEIGHTS"):
-        make_trainer(make_cfg()).resume_or_load(resume=True)
+        make_trainer(make_cfg(STUB)).resume_or_load(resume=True)
 
 
 def words(options: dict) -> list[str]:
@@ -320,7 +321,7 @@ def words(options: dict) -> list[str]:
 
 
 def test_command_line_trains_and_evaluates_the_same_model(tiny_options, tmp_path):
-    options = tiny_options | {"OUTPUT_DIR": str(tmp_path), "SOLVER.ACCUMULATE_STEPS": 2}
+    options = tiny_options | {"OUTPUT_DIR": str(tmp_path), "SOLVER.ACCUMULATE_STEPS": 2, "SOLVER.MAX_ITER": 1}
     trained = train_or_evaluate(egtr_argument_parser().parse_args(words(options)))
     assert {"R@20", "R@50", "mR@50"} <= set(trained["sgdet"]) and "AP50" in trained["bbox"]
     options["MODEL.WEIGHTS"] = str(tmp_path / "model_final.pth")
@@ -347,7 +348,7 @@ def test_evaluation_of_nothing_is_refused(make_cfg, tiny_options, tmp_path):
     assert "AP50" in evaluate(options | {"MODEL.EGTR.RELATION.ENABLED": False})["bbox"]
 
 
-def test_backbone_weights_are_fetched_for_a_new_run_alone(tiny_options, tmp_path, monkeypatch):
+def test_backbone_weights_are_fetched_only_for_a_new_run(tiny_options, tmp_path, monkeypatch):
     asked, create = [], timm.create_model
 
     def create_without_network(*args, pretrained=False, **options):
@@ -377,3 +378,38 @@ def test_backbone_weights_are_fetched_for_a_new_run_alone(tiny_options, tmp_path
 )
 def test_best_metric_follows_what_is_trained(make_cfg, changes, metric):
     assert best_metric(make_cfg({"TEST.SCENE_GRAPH.TOPK": [20, 50, 100]} | changes)) == metric
+
+
+def test_statistics_of_norms_are_counted_before_an_evaluation(make_cfg):
+    """TEST.PRECISE_BN: they are those of the weights that are evaluated, over the training images."""
+    evaluated = []
+
+    class Watched(EGTRTrainer):
+        @classmethod
+        def test(cls, cfg, model, evaluators=None):
+            evaluated.append({name: buffer.clone() for name, buffer in model.named_buffers()})
+            return {}
+
+    changes = STUB | {"TEST.PRECISE_BN.ENABLED": True, "TEST.PRECISE_BN.NUM_ITER": 3, "TEST.EVAL_PERIOD": 1}
+    means = []
+    for momentum in (0.1, 0.9):
+        trainer = Watched(make_cfg(changes | {"OUTPUT_DIR": f"{make_cfg().OUTPUT_DIR}_{momentum}"}))
+        trainer.bare_model.norm.momentum = momentum
+        seed_all_rng(0)
+        trainer.train()
+        means.append(evaluated[0]["norm.running_mean"])
+        evaluated.clear()
+    # Running means depend on the momentum; means over all images do not.
+    torch.testing.assert_close(means[0], means[1])
+
+
+@pytest.mark.parametrize(("expected", "ends"), [(30.0, False), (10.0, True)])
+def test_results_are_compared_with_the_expected_ones(make_cfg, expected, ends):
+    class Scored(EGTRTrainer):
+        @classmethod
+        def test(cls, cfg, model, evaluators=None):
+            return {"sgdet": {"R@50": 30.0}}
+
+    cfg = make_cfg(STUB | {"SOLVER.MAX_ITER": 1, "TEST.EXPECTED_RESULTS": [["sgdet", "R@50", expected, 0.5]]})
+    with pytest.raises(SystemExit) if ends else nullcontext():
+        assert Scored(cfg).train() == {"sgdet": {"R@50": 30.0}}

@@ -1,0 +1,86 @@
+"""The weights of a run that scored highest."""
+
+import logging
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from egtr.checkpoint.checkpointer import EGTRCheckpointer, load_checkpoint_file
+from egtr.structures import EGTRError
+
+logger = logging.getLogger(__name__)
+
+FILE = "model_best"
+
+
+class BestWeights:
+    """Keeps the weights that scored highest as ``model_best.pth``: only the model, its iteration and score.
+
+    A resumed run competes with the score in that file; a new run overwrites it. No run resumes from it.
+
+    Args:
+        metric: for example "sgdet/R@50".
+        datasets: cfg.DATASETS.TEST; of several the first one decides.
+
+    Attributes:
+        best: highest score of this run so far; None before the first.
+        stale: evaluations since then.
+    """
+
+    def __init__(self, checkpointer: EGTRCheckpointer, metric: str, datasets: tuple[str, ...] = ()):
+        self.checkpointer = checkpointer
+        self.metric = metric
+        # Results of several datasets carry the name of their dataset in front.
+        self._key = f"{datasets[0]}/{metric}" if len(datasets) > 1 else metric
+        self._kept: float | None = None
+        self.best: float | None = None
+        self.stale = 0
+
+    def read_score(self) -> None:
+        """Read the score to beat from the file that this run, before it was cut off, has left."""
+        path = os.path.join(self.checkpointer.save_dir, f"{FILE}.pth")
+        if not os.path.isfile(path):
+            return
+        try:
+            kept = load_checkpoint_file(path)
+        except EGTRError as error:
+            logger.warning("%s. The next good weights take its place", error)
+            return
+        if kept.get("metric") == self.metric:
+            self._kept = kept["score"]
+            # The checkpoint to resume from may hold no score.
+            self.best = self._kept if self.best is None else self.best
+
+    def update(self, results: Mapping[str, float], iteration: int, model: nn.Module) -> None:
+        """Keep the weights of ``model`` if they are the best so far.
+
+        Args:
+            results: metric to value, as an evaluation after ``iteration`` has found them.
+        """
+        value = results.get(self._key)
+        if value is None:
+            message = "TEST.BEST_METRIC %r is not among the results, so no best weights are kept. There are: %s"
+            logger.warning(message, self.metric, ", ".join(sorted(results)))
+            return
+        if not math.isfinite(value) or (self.best is not None and value <= self.best):
+            self.stale += 1
+            return
+        self.best, self.stale = value, 0
+        # A run that was killed may have left weights that scored higher after its last checkpoint.
+        if self._kept is not None and value <= self._kept:
+            return
+        extra = {"iteration": iteration, "metric": self.metric, "score": float(value)}
+        path = self.checkpointer.save_weights(FILE, model, **extra)
+        self._kept = value
+        logger.info("Best %s so far: %.4f; kept as %s", self.metric, value, path)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"metric": self.metric, "best": self.best, "stale": self.stale}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        # Scores of another metric say nothing.
+        if state_dict["metric"] == self.metric:
+            self.best, self.stale = state_dict["best"], state_dict["stale"]

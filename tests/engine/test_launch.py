@@ -1,0 +1,70 @@
+"""Errors of the processes of a run, as the one that has started them raises them."""
+
+import atexit
+import importlib
+import time
+from argparse import Namespace
+
+import pytest
+import torch.distributed as dist
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
+
+from egtr.engine import launch
+from egtr.structures import DataError, EGTRError
+
+# The package has a function of the same name.
+MODULE = importlib.import_module("egtr.engine.launch")
+TWO = {"num_gpus": 2, "num_machines": 1, "machine_rank": 0, "dist_url": "auto"}
+
+
+def fail(args: Namespace) -> None:
+    raise args.error
+
+
+@pytest.mark.parametrize("kind", [ProcessRaisedException, ProcessExitedException])
+def test_the_cause_is_raised_whichever_process_ends_first(monkeypatch, kind):
+    """The first may only have lost its connection to the one with the error."""
+
+    def start(main, *processes, args):
+        with pytest.raises(EGTRError):
+            main(*args)
+        status = (1,) if kind is ProcessExitedException else ()
+        raise kind("ConnectionResetError: [Errno 104] Connection reset by peer", 1, 4711, *status)
+
+    monkeypatch.setattr(MODULE, "launch_processes", start)
+    with pytest.raises(DataError, match=r"^first line\nsecond line$"):
+        launch(fail, Namespace(**TWO, error=DataError("first line\nsecond line")))
+
+
+def test_an_error_of_another_kind_is_raised_as_it_is(monkeypatch):
+    def start(main, *processes, args):
+        with pytest.raises(KeyError):
+            main(*args)
+        raise ProcessRaisedException("KeyError: 'EGTRError: no'", 0, 4711)
+
+    monkeypatch.setattr(MODULE, "launch_processes", start)
+    with pytest.raises(ProcessRaisedException, match="KeyError"):
+        launch(fail, Namespace(**TWO, error=KeyError("EGTRError: no")))
+
+
+def test_processes_that_end_well_return_nothing(monkeypatch):
+    monkeypatch.setattr(MODULE, "launch_processes", lambda main, *processes, args: main(*args))
+    assert launch(lambda args: "unused", Namespace(**TWO)) is None
+
+
+def fail_and_be_missed(args: Namespace) -> None:
+    """Fail in the second process; the first one loses its connection and ends long before."""
+    if dist.get_rank() == 1:
+        try:
+            raise DataError("train.json: no such image")
+        finally:
+            dist.destroy_process_group()
+            # The error is noted when this function is left, and the process ends two seconds later.
+            atexit.register(time.sleep, 2)
+    dist.barrier()
+
+
+@pytest.mark.slow
+def test_two_real_processes_of_which_one_fails():
+    with pytest.raises(DataError, match=r"^train\.json: no such image$"):
+        launch(fail_and_be_missed, Namespace(**TWO))
