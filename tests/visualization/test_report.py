@@ -125,15 +125,15 @@ def test_a_report_without_images_is_not_written(tmp_path):
     assert [file.read_text() for file in tmp_path.iterdir()] == ["of last week"]
 
 
-def test_a_missing_library_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(assets, "find_spec", lambda name: None)
-    with pytest.raises(EGTRError, match=r'pip install "egtr\[web\]"'):
-        ReportWriter(tmp_path / "report.html")
-
-
 def test_the_library_cannot_end_its_element():
     code = read_graph_library()
     assert "</script" not in code.lower() and "sourceMappingURL" not in code
+
+
+def test_the_library_has_its_licence_beside_it():
+    version = re.search(r"@version (\S+)", read_graph_library())[1]
+    terms = assets.read_asset("vis-network.LICENSE.txt")
+    assert f"vis-network {version} " in terms and "Permission is hereby granted, free of charge" in terms
 
 
 @pytest.fixture

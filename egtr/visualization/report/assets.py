@@ -1,16 +1,12 @@
-"""What an interactive page is made of: our files, and the graph library out of an installed package."""
+"""What an interactive page is made of: our files, and the graph library vis-network."""
 
 import html
 import json
 from collections.abc import Sequence
 from importlib.resources import files
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from matplotlib.colors import to_hex
-
-from egtr.structures import EGTRError
 
 from ..palette import object_colors, text_color
 
@@ -35,20 +31,8 @@ def read_asset(name: str, package: str = __package__) -> str:
 
 
 def read_graph_library() -> str:
-    """The JavaScript of vis-network, which pyvis carries.
-
-    Raises:
-        EGTRError: pyvis is not installed, or is a release without it.
-    """
-    # Found, not imported: pyvis loads a notebook's worth of packages.
-    spec = find_spec("pyvis")
-    if spec is None:
-        raise EGTRError('interactive pages need the package pyvis; install it by: pip install "egtr[web]"')
-    path = Path(spec.submodule_search_locations[0], "lib/vis-9.1.2/vis-network.min.js")
-    try:
-        code = path.read_text("utf-8")
-    except OSError as error:
-        raise EGTRError(f"{path}: is missing; install another release of pyvis: pip install pyvis==0.3.2") from error
+    """Read the JavaScript of vis-network, which draws graphs; its licence lies beside it."""
+    code = read_asset("vis-network.min.js")
     # Browsers' developer tools would look for the map beside the page.
     return code.replace("//# sourceMappingURL=vis-network.min.js.map", "")
 
@@ -83,9 +67,6 @@ def assemble_page(
             :func:`page_config` as ``readConfig()``.
         connect: what scripts may ask for over HTTP, as a source list of a content security policy: nothing, or for
             a page that a server hands out ``'self'``.
-
-    Raises:
-        EGTRError: see :func:`read_graph_library`.
     """
     policy = (
         "default-src 'none'; img-src data: blob:; media-src blob:; style-src 'unsafe-inline'; "

@@ -44,7 +44,7 @@ class ReportWriter:
         size: in bytes, once it is written.
 
     Raises:
-        EGTRError: at once, where pyvis is missing; at the end, where no image was added.
+        PredictionError: at the end, where no image was added.
     """
 
     def __init__(self, path: str | os.PathLike[str], title: str = "Scene graphs"):
