@@ -7,42 +7,20 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import nn
 
 from egtr.structures import EGTRError
+from egtr.structures.files import PART, replacing
 
 logger = logging.getLogger(__name__)
 
-PART = ".part"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # How a zip file begins, which is what torch.save has written since torch 1.6.
 _ZIP_MAGIC = b"PK\x03\x04"
-
-
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """A binary file that takes the place of ``path`` when the block ends, unless it raises.
-
-    Whenever the process or the machine dies, ``path`` is the old file or the new one, never a part: the content goes
-    to a file beside it, which is forced to the disk and renamed.
-    """
-    part = f"{os.fspath(path)}{PART}"
-    try:
-        with open(part, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(part)
-        raise
-    _sync_folder(os.path.dirname(path) or ".")
 
 
 def write_checkpoint(path: str, content: dict[str, Any]) -> None:
@@ -164,12 +142,3 @@ def remove_leftovers(folder: str) -> None:
     for path in Path(folder).glob(f"*{PART}"):
         logger.info("%s: left by a run that was killed while it wrote; removed", path)
         path.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: str) -> None:
-    # Without it a new name may be lost with the machine's power although the file's content is on the disk.
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,45 @@
+"""Files that are written whole or not at all."""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from typing import BinaryIO
+
+# How the name of a file ends while it is being written.
+PART = ".part"
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike, *, shared: bool = False) -> Iterator[BinaryIO]:
+    """Open a binary file that takes the place of ``path`` when the block ends, unless the block raises.
+
+    Even if the process or the machine dies, ``path`` is the old file or the new one, never a part: the content goes
+    to a file beside it, which is forced to the disk and then renamed.
+
+    Args:
+        path: the file to write. Its folder must exist.
+        shared: several processes may write ``path`` at the same time. Each then has a part of its own, and the
+            last one to finish wins.
+    """
+    part = f"{os.fspath(path)}{f'.{uuid.uuid4().hex}' if shared else ''}{PART}"
+    try:
+        with open(part, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
+    _sync_folder(os.path.dirname(path) or ".")
+
+
+def _sync_folder(folder: str) -> None:
+    # Without it a power cut may lose the new name although the content of the file is on the disk.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
