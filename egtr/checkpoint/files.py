@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import logging
-import os
 import re
 import zipfile
 import zlib
