@@ -1,13 +1,13 @@
-"""Which objects of a graph are one object seen several times."""
+"""Objects of a graph that are one object, seen several times."""
 
 import numpy as np
 
 from .boxes import pairwise_iou
-from .errors import EGTRError
+from .errors import PredictionError
 
 
 def find_representatives(boxes: np.ndarray, classes: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
-    """The object that stands for each object, by the rule of :meth:`egtr.structures.SceneGraph.merge_duplicates`.
+    """Find the object that represents each object, by the rule of :meth:`SceneGraph.merge_duplicates`.
 
     Args:
         boxes: (N, 4), x1 y1 x2 y2 in pixels.
@@ -16,13 +16,13 @@ def find_representatives(boxes: np.ndarray, classes: np.ndarray, scores: np.ndar
         iou: threshold in 0..1 of intersection over union, compared with ``>``.
 
     Returns:
-        (N,) int64 indices; a representative's own is its own index.
+        (N,) int64 indices. A representative has its own index.
 
     Raises:
-        EGTRError: ``iou`` lies outside 0..1.
+        PredictionError: ``iou`` lies outside 0..1.
     """
     if not 0 <= iou <= 1:
-        raise EGTRError(f"merging of duplicates: iou is {iou}; it must lie in 0..1")
+        raise PredictionError(f"merging of duplicates: iou is {iou}; it must lie in 0..1")
     alike = (pairwise_iou(boxes, boxes) > iou) & (classes[:, None] == classes)
     representative = np.arange(len(boxes))
     chosen = np.zeros(0, dtype=np.int64)
