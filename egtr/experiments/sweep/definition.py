@@ -22,6 +22,7 @@ A sweep file looks like this (every key but CONFIG and OUTPUT_DIR may be left ou
 
 import difflib
 import hashlib
+import inspect
 import itertools
 import json
 import re
@@ -68,8 +69,8 @@ class Run:
         seed: its SEED.
         overrides: key to value, with SEED and OUTPUT_DIR.
         folder: its OUTPUT_DIR.
-        fingerprint: hash of the configuration file (with its ``_BASE_``), the overrides and the seed. The code and the
-            defaults of the library are not part of it.
+        fingerprint: hash of the configuration file (with its ``_BASE_``), the overrides and the seed, but not of the
+            code and the defaults of the library.
     """
 
     setting: str
@@ -86,7 +87,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep file, read and checked. ``settings`` include the grid; the other attributes are the keys of the file."""
+    """A sweep file, read and checked. ``settings`` include the grid; other attributes are the keys of the file."""
 
     config: str
     output_dir: Path
@@ -153,14 +154,14 @@ def _check_types(path: str, content: Mapping[str, Any]) -> SweepFile:
     for key in content:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
-            raise ConfigurationError(
-                f"{path}: there is no key {key}; did you mean {(near or [', '.join(known)])[0]}?"
-            )
+            hint = f"did you mean {near[0]}?" if near else f"keys are {', '.join(known)}"
+            raise ConfigurationError(f"{path}: there is no key {key}; {hint}")
     try:
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SweepFile), content))
     except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigurationError(f"{path}: {error.full_key or 'keys'}: {reason}") from error
+        key = re.match(r"\w+", error.full_key)[0]
+        wanted = inspect.formatannotation(SweepFile.__annotations__[key]).replace("typing.", "")
+        raise ConfigurationError(f"{path}: {key} is {content.get(key)!r}, expected {wanted}") from error
 
 
 def _combine(path: str, file: SweepFile) -> dict[str, dict[str, Any]]:
@@ -179,9 +180,8 @@ def _combine(path: str, file: SweepFile) -> dict[str, dict[str, Any]]:
         parts = [name] * bool(file.SETTINGS) + [f"{names[key]}={value}" for key, value in cell.items()]
         combined[", ".join(parts) or "base"] = {**fixed, **overrides, **cell}
     if len({_slug(name) for name in combined}) < len(combined):
-        raise ConfigurationError(
-            f"{path}: names of settings must differ in letters and digits: {', '.join(combined)}"
-        )
+        names = ", ".join(combined)
+        raise ConfigurationError(f"{path}: names of settings must differ in letters and digits: {names}")
     return combined
 
 
