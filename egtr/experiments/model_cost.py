@@ -81,7 +81,9 @@ def _rows(model: nn.Module, flops: dict[str, int]) -> list[ModelPart]:
             *(row for row in counted if row.parameters or row.flops),
         ]
     parts = [row for row in rows if "." not in row.name]
-    total = ModelPart("total", sum(row.parameters for row in parts), sum(row.trained for row in parts), flops.get("", 0))
+    total = ModelPart(
+        "total", sum(row.parameters for row in parts), sum(row.trained for row in parts), flops.get("", 0)
+    )
     return [total, *rows]
 
 

@@ -1,4 +1,4 @@
-"""Many images to one HTML file, one after the other, so that memory holds a single one."""
+"""Many images to one HTML file, one after the other, so that memory holds only one."""
 
 import os
 from pathlib import Path
@@ -26,8 +26,7 @@ class ReportSize(NamedTuple):
 class ReportWriter:
     """Writes a report; the file appears when the ``with`` block ends.
 
-    It appears as well, with the images that were added, when the block ends by an exception: what was computed is
-    not lost.
+    If the block ends by an exception, the file appears too, with the images added so far: nothing computed is lost.
 
     ::
 
@@ -36,12 +35,12 @@ class ReportWriter:
                 report.add(image)
 
     Args:
-        path: of the HTML file; its folder is made if it does not exist.
-        title: of the page.
+        path: the HTML file; its folder is made if it does not exist.
+        title: title of the page.
 
     Attributes:
-        num_images: added so far.
-        size: in bytes, once it is written.
+        num_images: number of images added so far.
+        size: its size in bytes, once it is written.
 
     Raises:
         PredictionError: at the end, where no image was added.
@@ -62,7 +61,7 @@ class ReportWriter:
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._part = self.path.with_name(f"{self.path.name}.part")
-        # File names that are no UTF-8 become JSON's escapes.
+        # File names that are not valid UTF-8 become escapes of JSON.
         self._file = open(self._part, "w", encoding="utf-8", errors="backslashreplace", newline="\n")
         self._file.write(self._head)
         return self
@@ -77,7 +76,7 @@ class ReportWriter:
         self.num_images += 1
 
     def mean_recall(self) -> dict[int, float]:
-        """R@K over the images that have annotated triplets; empty where none has."""
+        """Average R@K over the images that have annotated triplets; empty if none has."""
         return {k: sum(values) / len(values) for k, values in self._recall.items() if values}
 
     def __exit__(
@@ -100,7 +99,7 @@ class ReportWriter:
         self._file.write(f'<script type="{media_type}" id="{kind}-{number}">{text}</script>\n')
 
     def _summarize(self, image: ReportImage) -> dict[str, Any]:
-        """What the list of images needs, so that records are read only when they are shown."""
+        """Collect what the list of images needs, so that records are read only when they are shown."""
         summary: dict[str, Any] = {"name": image.name, "edges": self._edges(image.graph, with_scores=True)}
         if image.comparison is not None:
             summary["truth"] = self._edges(image.comparison.truth)
@@ -111,7 +110,7 @@ class ReportWriter:
         return summary
 
     def _edges(self, graph: SceneGraph, with_scores: bool = False) -> list[list[float]]:
-        """Rows of (subject, predicate, object) and perhaps score; the names are numbers in the table of names."""
+        """List rows of (subject, predicate, object) and perhaps score, as numbers in the table of names."""
         rows = []
         for (subject, object_, predicate), score in zip(graph.triplets.tolist(), graph.triplet_scores, strict=True):
             names = (graph.class_name(subject), graph.predicate_name(predicate), graph.class_name(object_))
