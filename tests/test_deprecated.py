@@ -134,7 +134,7 @@ def test_an_old_name_answers_and_says_what_it_is_called_now(old, new):
         found = getattr(importlib.import_module(module), name)
     assert found is pkgutil.resolve_name(new)
     assert [str(warning.message) for warning in warned] == [f"{old} is now {new}; the old name goes in version 0.3.0"]
-    # Whoever uses the old name is told, not the module that has it.
+    # The warning points at the user of the old name, not at the module that has it.
     assert warned[0].filename == __file__
 
 

@@ -108,7 +108,7 @@ def _draw_sample(annotations: "SceneGraphAnnotations", k: int, tile_width: int) 
 
 
 def _grid(tiles: list[Image.Image], columns: int) -> Image.Image:
-    """Arrange tiles row by row, each row as high as its highest tile."""
+    """Lay out tiles row by row, each row as high as its highest tile."""
     rows = [tiles[k : k + columns] for k in range(0, len(tiles), columns)]
     heights = [max(tile.height for tile in row) for row in rows]
     width = max(sum(tile.width + _GAP for tile in row) for row in rows) + _GAP

@@ -121,7 +121,7 @@ def _draw_logit(figure: SubFigure, explanation: EdgeExplanation) -> None:
 
 
 def _draw_gates(axes: Axes, names: list[str], values: np.ndarray | None, rows: int) -> None:
-    """Bars beside those of the logit, of the same height."""
+    """Draw bars beside those of the logit, of the same height."""
     axes.set_title("gate of each source", loc="left", fontsize=10)
     if values is None:
         axes.text(0, 1, "none: every source counts in full", fontsize=9, color=_MUTED, va="top")

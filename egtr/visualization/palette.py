@@ -30,7 +30,7 @@ def text_color(background: np.ndarray) -> tuple[float, float, float]:
 
 
 def readable_on_white(color: np.ndarray, contrast: float = 3.0) -> np.ndarray:
-    """Darken a colour until its contrast ratio on white is ``contrast`` (WCAG 2.1: 3 for graphics)."""
+    """Shade a colour until its contrast ratio on white is ``contrast`` (WCAG 2.1: 3 for graphics)."""
     color = np.asarray(color, dtype=np.float64)
     while 1.05 / (relative_luminance(color) + 0.05) < contrast:
         color = color * 0.95

@@ -1,6 +1,6 @@
-"""Many training runs from one YAML file: settings times seeds; :mod:`egtr.experiments.sweep.runner` runs them.
+"""Many training runs from one YAML file: settings times seeds. :mod:`egtr.experiments.sweep.runner` runs them.
 
-A sweep file looks like this (every key but CONFIG and OUTPUT_DIR may be left out)::
+A sweep file looks like this (only CONFIG and OUTPUT_DIR are required)::
 
     CONFIG: configs/scenes/egtr_train.yaml   # any path that --config-file takes
     OUTPUT_DIR: output/sweeps/example
@@ -12,12 +12,12 @@ A sweep file looks like this (every key but CONFIG and OUTPUT_DIR may be left ou
       sum: {MODEL.EGTR.RELATION.SOURCE.PAIR_FUNCTION: SumPairs}
     GRID: {MODEL.EGTR.LOSS.K_NEG: [20, 80]}  # every setting with every combination of these
     SEEDS: [1, 2, 3]
-    BASELINE: base, K_NEG=80                 # what differences are taken to; by default the first setting
+    BASELINE: base, K_NEG=80                 # the setting to compare with; by default the first one
     METRICS: [sgdet/R@50, sgdet/mR@50]       # names in metrics.json, in percent
     SLOTS: 2                                 # runs at a time
     THREADS: 1                               # of each run (OMP_NUM_THREADS)
 
-``_BASE_`` takes another sweep file as a start, as in configurations.
+``_BASE_`` names another sweep file to start from, as in configurations.
 """
 
 import difflib

@@ -5,7 +5,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from egtr.structures import EGTRError, SceneGraph
+from egtr.structures import PredictionError, SceneGraph
+from egtr.structures.files import replacing
 
 from .assets import VIEWER_SCRIPTS, VIEWER_STYLES, assemble_page, read_asset, to_json
 from .hits import TOPK
@@ -60,10 +61,9 @@ class ReportWriter:
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._part = self.path.with_name(f"{self.path.name}.part")
-        # File names that are not valid UTF-8 become escapes of JSON.
-        self._file = open(self._part, "w", encoding="utf-8", errors="backslashreplace", newline="\n")
-        self._file.write(self._head)
+        self._target = replacing(self.path)
+        self._file = self._target.__enter__()
+        self._put(self._head)
         return self
 
     def add(self, image: ReportImage) -> None:
@@ -82,21 +82,27 @@ class ReportWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._file as file:
-            index = {"names": list(self._names), "images": self._index, "recall": self.mean_recall()}
-            file.write(f'<script type="application/json" id="index">{to_json(index)}</script>\n')
-            file.write(self._foot)
         if not self.num_images:
-            self._part.unlink()
+            empty = PredictionError(f"{self.path}: is not written, because there is no image to show")
+            # The error discards the new file.
+            self._target.__exit__(type(empty), empty, None)
             if error is None:
-                raise EGTRError(f"{self.path}: is not written, since there is no image to show")
+                raise empty
             return
-        os.replace(self._part, self.path)
+        index = {"names": list(self._names), "images": self._index, "recall": self.mean_recall()}
+        self._put(f'<script type="application/json" id="index">{to_json(index)}</script>\n')
+        self._put(self._foot)
+        self._target.__exit__(None, None, None)
         self.size = ReportSize(self.path.stat().st_size, self._bytes["image"], self._bytes["record"])
 
     def _write(self, kind: str, number: int, media_type: str, text: str) -> None:
-        self._bytes[kind] += len(text.encode(errors="backslashreplace"))
-        self._file.write(f'<script type="{media_type}" id="{kind}-{number}">{text}</script>\n')
+        self._put(f'<script type="{media_type}" id="{kind}-{number}">')
+        self._bytes[kind] += self._put(text)
+        self._put("</script>\n")
+
+    def _put(self, text: str) -> int:
+        # File names that are not valid UTF-8 become escapes of JSON.
+        return self._file.write(text.encode(errors="backslashreplace"))
 
     def _summarize(self, image: ReportImage) -> dict[str, Any]:
         """Collect what the list of images needs, so that records are read only when they are shown."""
