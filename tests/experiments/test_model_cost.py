@@ -17,8 +17,14 @@ def by_name(parts):
     return {part.name: part for part in parts}
 
 
-def test_parts_add_up():
-    parts = by_name(analyze_model(small_cfg(), 64, 96))
+@pytest.fixture(scope="module")
+def small():
+    """The small model's parts, for an image of 64 x 64."""
+    return analyze_model(small_cfg(), 64, 64)
+
+
+def test_parts_add_up(small):
+    parts = by_name(small)
     inner = ("backbone", "transformer", "relation")
     for field in ("parameters", "trained", "flops"):
         assert getattr(parts["total"], field) == sum(getattr(parts[name], field) for name in inner)
@@ -33,8 +39,8 @@ def test_parts_add_up():
     assert heads.flops == 6 * 64 * 5
 
 
-def test_operations_grow_with_the_image_and_parameters_do_not():
-    small, large = (by_name(analyze_model(small_cfg(), *size)) for size in [(64, 64), (128, 128)])
+def test_operations_grow_with_the_image_and_parameters_do_not(small):
+    small, large = by_name(small), by_name(analyze_model(small_cfg(), 128, 128))
     assert large["total"].parameters == small["total"].parameters
     # Convolutions: four times the pixels, four times the work.
     assert large["backbone"].flops == 4 * small["backbone"].flops
@@ -53,9 +59,8 @@ def test_the_products_inside_attention_count():
     assert parts["transformer.encoder"].flops == layers * (attention + linear + 2 * 5 * cells * dim)
 
 
-def test_counting_only_parameters_says_the_same():
-    cfg = small_cfg()
-    assert count_parameters(cfg) == [replace(part, flops=0) for part in analyze_model(cfg, 64, 64)]
+def test_counting_only_parameters_says_the_same(small):
+    assert count_parameters(small_cfg()) == [replace(part, flops=0) for part in small]
 
 
 @pytest.mark.parametrize("name", ["small", "small_box_refine", "vg"])

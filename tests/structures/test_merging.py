@@ -101,7 +101,7 @@ def test_least_score_follows_the_best_one(triplet_scores, shown):
 
 
 def test_the_node_does_not_depend_on_what_is_filtered():
-    """The weaker dog alone has an edge that passes: the node is the better one all the same."""
+    """Only the weaker dog has an edge that passes, but the node is the better one."""
     graph = make_graph(BOXES, CLASSES, SCORES, [[0, 2, 5], [1, 2, 4]], [0.9, 0.1])
     small = graph.filter(min_score=0.5, merge_iou=0.7)
     assert small.query_index.tolist() == [1, 2] and small.triplet_queries.tolist() == [[0, 2]]
