@@ -39,7 +39,7 @@ def read_config_file(
 def _read(path: str, missing: str, users: tuple[str, ...]) -> dict[str, Any]:
     where = f"{path} (the {_BASE_KEY} of {users[-1]})" if users else path
     if path in users:
-        raise ConfigurationError(f"{where}: is its own base. Remove {_BASE_KEY} from one of the files")
+        raise ConfigurationError(f"{where}: is a base of its own. Remove {_BASE_KEY} from one of the files")
     try:
         local = fetch(path, missing)
     except ValueError as error:  # Also for names with characters that no file can have.

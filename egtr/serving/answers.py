@@ -44,8 +44,11 @@ def explained_graph(
     predictor: Predictor, image: np.ndarray, name: str | None, selection: Selection
 ) -> dict[str, Any]:
     """The image, its graph and the explanations, as :class:`egtr.serving.schema.ExplainedGraph` says."""
+    # Here, because it imports torch.
+    from egtr.inference import explain_graph
+
     graph = predict(predictor, image, name, selection)
-    explanations = predictor.explain(image, graph, channel_order="RGB") if len(graph) else []
+    explanations = explain_graph(predictor, image, graph, channel_order="RGB") if len(graph) else []
     return {
         "name": name,
         "image": f"data:image/webp;base64,{encode_image(image)}",

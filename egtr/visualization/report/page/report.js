@@ -36,7 +36,7 @@ function choose(number) {
   openList(false);
 }
 
-// Scores of triplets are products and mostly small, so the slider is finer there.
+// Scores of triplets are products and mostly small, so the slider is finer for small scores.
 function readFilter() {
   return {
     minScore: (byId("score").value / 100) ** 2,
@@ -52,7 +52,7 @@ function applyFilter() {
   applyOrder();
 }
 
-// A slider tells more often than the page is drawn.
+// A slider sends more events than the page is drawn.
 function oncePerFrame(action) {
   let waiting = false;
   return () => {
