@@ -97,6 +97,8 @@ setup(
         "tabulate>=0.9",
         "rich>=13.0",
         "lazy-loader>=0.4",
+        "jsonschema>=4.20",
+        "omegaconf>=2.3",
         "argcomplete>=3.4",
         "tqdm>=4.66",
         "tensorboard>=2.14",
@@ -111,14 +113,13 @@ setup(
             "httpx>=0.27",
             "hypothesis>=6.80",
             "import-linter>=2.4",
-            "jsonschema>=4.20",
             "playwright>=1.40",
             "pytest>=8.0",
             "ruff>=0.6",
             "setuptools>=77,<82",
         ],
-        # The interactive pages: tools/report.py needs pyvis alone, tools/serve.py all of them.
-        "web": ["fastapi>=0.115", "python-multipart>=0.0.13", "pyvis>=0.3.2", "uvicorn>=0.29"],
+        # egtr.serving.
+        "web": ["fastapi>=0.115", "python-multipart>=0.0.13", "uvicorn>=0.29"],
         # What tests/modeling/test_parity.py compares the detector with.
         "parity": ["transformers>=5.0"],
         # The documentation as a site; requirements-docs.txt pins them.

@@ -3,9 +3,9 @@
 Importing the package is light: each name below loads its part of the library when it is first used, so neither torch
 nor Detectron2 is imported before something needs them. :func:`register` makes the library known to Detectron2.
 
-Where Detectron2 or torch is not installed, ``egtr.structures``, ``egtr.evaluation`` and ``egtr.visualization`` work
-all the same, so that saved predictions can be scored anywhere; every other name raises an ``ImportError`` that says
-how to install what is missing.
+``egtr.structures``, ``egtr.evaluation`` and ``egtr.visualization`` work without Detectron2 and torch, so that saved
+predictions can be scored anywhere. Every other name then raises an ``ImportError`` that says how to install what is
+missing.
 """
 
 import importlib
@@ -15,8 +15,8 @@ import lazy_loader
 from . import _deprecated
 from .version import __version__
 
-# Importing these adds to Detectron2's registries and catalogs. They are named in text, because the rooms below import
-# this package, and it must not import them back.
+# Importing these modules adds to the registries and catalogs of Detectron2. They are named as text, because they
+# import this package, and it must not import them back.
 _REGISTERING_MODULES = ("egtr.modeling", "egtr.data.datasets.builtin", "egtr.hub.path_handler")
 
 _load, __dir__, __all__ = lazy_loader.attach(

@@ -1,12 +1,12 @@
-"""The one place that knows what is odd about the Detectron2 underneath. Every room that needs it imports this first.
+"""The only module that knows the oddities of Detectron2. Every room that needs Detectron2 imports it first.
 
 It does two things:
 
-1. Where Detectron2 or torch cannot be imported it raises one ``ImportError`` that says how to get them. Detectron2
-   has no release on the package index, so ``pip install egtr`` cannot bring it along.
-2. It imports the Detectron2 modules that call ``torch.jit.script`` while they are being imported. Current
-   PyTorch answers with a ``FutureWarning`` that nobody who imports ``egtr`` can act on. The filter covers
-   this one message and holds only during these imports: a user's own ``torch.jit.script`` still warns.
+1. If Detectron2 or torch cannot be imported, it raises an ``ImportError`` that says how to install them. Detectron2
+   has no release on the package index, so ``pip install egtr`` cannot install it.
+2. It imports the Detectron2 modules that call ``torch.jit.script`` while they are imported. Current PyTorch answers
+   with a ``FutureWarning`` that users of ``egtr`` can do nothing about. The filter covers only this message, and only
+   during these imports: ``torch.jit.script`` in a user's code still warns.
 
 Nothing of Detectron2 is replaced or patched.
 """
@@ -31,7 +31,7 @@ def require_detectron2() -> None:
 
     Raises:
         MissingDetectron2Error: Detectron2 or torch is missing, or a folder of the same name hides Detectron2. The
-            message says how to install it. A Detectron2 that is there but fails for another reason raises its own
+            message says how to install it. An installed Detectron2 that fails for another reason raises its own
             error.
     """
     try:
@@ -40,8 +40,8 @@ def require_detectron2() -> None:
         if error.name not in ("detectron2", "torch"):
             raise
         raise _missing(f"there is no module {error.name}") from error
-    # A folder called detectron2 without __init__.py (a fresh clone in the working directory, say) imports as
-    # an empty namespace package. Every later import from it would fail with a message that helps nobody.
+    # A folder called detectron2 without __init__.py, such as a fresh clone in the working directory, imports as an
+    # empty namespace package. Every later import from it would fail with a message of no help.
     if getattr(detectron2, "__file__", None) is None:
         where = ", ".join(detectron2.__path__)
         raise _missing(f"the folder {where} has that name but is not the package")

@@ -1,9 +1,9 @@
-"""Weight files: those of a run, and those of released implementations.
+"""Weight files: the checkpoints of a run, and the files of released implementations.
 
-- ``checkpointer``  loads weights into models, and says what does not fit
+- ``checkpointer``  loads weights into models, and reports what does not fit
 - ``files``         checkpoint files: written whole, verified, found again
 - ``reference``     names and settings of the released EGTR and of Hugging Face's Deformable DETR
-- ``artifact``      a released folder, converted; ``names`` of its classes; ``pickles`` read without running code
+- ``artifact``      a released folder, converted; ``names`` reads its class names, ``pickles`` its weights
 """
 
 from egtr import _detectron2  # noqa: F401 - says how to install Detectron2 where it is missing

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import egtr.modeling  # noqa: F401 - registers the architecture
 from egtr.data import get_metadata
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError, DataError, EGTRError, WeightsError, WriteError
 
 from .checkpointer import export_weights, load_checkpoint_file
 from .names import read_names
@@ -24,20 +24,20 @@ from .reference import config_from_reference, convert_state_dict, unknown_names
 
 logger = logging.getLogger(__name__)
 
-# Later ones are looked for where the earlier ones are not there: of two copies, the one that can hold no code.
+# In this order: of two copies, the one that cannot hold code is read.
 _HUGGING_FACE_FILES = ("model.safetensors", "pytorch_model.bin")
 _COUNTER = ".num_batches_tracked"
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What :func:`convert_artifact` wrote.
+    """The files written by :func:`convert_artifact`.
 
     Attributes:
-        source: the file that the weights came from.
-        checkpoint, safetensors, config_file: the files.
-        num_tensors: tensors in either of the first two.
-        class_names, predicate_names: as in the configuration; empty where none are known.
+        source: the file from which the weights were read.
+        checkpoint, safetensors, config_file: the files written.
+        num_tensors: number of tensors in each of the first two.
+        class_names, predicate_names: the names in the configuration; empty if none are known.
     """
 
     source: Path
@@ -52,29 +52,30 @@ class Conversion:
 def load_reference(
     artifact_dir: str | Path, *, strict: bool = True, unsafe_pickle: bool = False
 ) -> tuple[CfgNode, dict[str, Tensor]]:
-    """Configuration and weights of a released model.
+    """Read the configuration and the weights of a released model.
 
     The folder holds ``config.json`` and one of
 
-    - ``checkpoints/epoch=*.ckpt``, as the released EGTR code leaves them, for EGTR and for the detector alone; of
-      several the one of the highest epoch;
+    - ``checkpoints/epoch=*.ckpt``, as written by the released code, of EGTR or of only the detector; the one of the
+      highest epoch is read;
     - ``model.safetensors`` or ``pytorch_model.bin``: a Hugging Face Deformable DETR on a timm backbone.
 
-    Whether there is a relation part is decided by the weights, because a detector's config.json may speak of one.
-    Counters of batch norms (``num_batches_tracked``) that the model does not have are left out without a word.
+    The weights decide if there is a relation part, because the config.json of a detector may mention one. Counters of
+    batch norms (``num_batches_tracked``) that the model does not have are dropped silently.
 
     Args:
         artifact_dir: the folder.
-        strict: refuse weights that the model does not know, lacks or has in another shape. Otherwise they are logged;
-            what is unknown or misshapen is left out.
+        strict: refuse weights that the model does not know, lacks or has in another shape. Otherwise they are logged,
+            and unknown or misshapen weights are left out.
         unsafe_pickle: read a file of objects that are not known to be harmless. Reading it may run any code.
 
     Returns:
-        cfg: without MODEL.WEIGHTS; class names that config.json has are in MODEL.EGTR.CLASS_NAMES.
-        state_dict: this library's names, for ``build_model(cfg).load_state_dict``.
+        cfg: the configuration, without MODEL.WEIGHTS; MODEL.EGTR.CLASS_NAMES has the class names of config.json.
+        state_dict: the weights under the names of this library, for ``build_model(cfg).load_state_dict``.
 
     Raises:
-        EGTRError: a file is missing or cannot be read safely, a setting is not supported, or names do not fit.
+        WeightsError: a file is missing or cannot be read safely, or names do not fit.
+        ConfigurationError: config.json has a setting that is not supported.
     """
     cfg, state_dict, _ = _load(Path(artifact_dir), strict, unsafe_pickle)
     return cfg, state_dict
@@ -92,17 +93,18 @@ def convert_artifact(
     """Write a released model as ``model.pth``, ``model.safetensors`` and ``config.yaml``.
 
     Names of classes and predicates go into the configuration: from ``dataset``, else from ``names_files``, else class
-    names from config.json. Without any the model prints numbers.
+    names from config.json. Without any names the model prints numbers.
 
     Args:
         artifact_dir, strict, unsafe_pickle: see :func:`load_reference`.
-        output_dir: folder for the three files; made if missing.
+        output_dir: folder for the three files, made if it does not exist.
         dataset: a registered dataset, which also becomes DATASETS.TEST.
         names_files: see :func:`~egtr.checkpoint.names.read_names`.
 
     Raises:
-        EGTRError: see :func:`load_reference`; also names that are not as many as the model's classes or predicates,
-            and a folder that cannot be made.
+        WeightsError, ConfigurationError: see :func:`load_reference`.
+        DataError: the number of names is not that of the model's classes or predicates.
+        WriteError: the folder cannot be made.
     """
     cfg, state_dict, source = _load(Path(artifact_dir), strict, unsafe_pickle)
     _set_names(cfg, dataset, names_files)
@@ -110,11 +112,13 @@ def convert_artifact(
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise EGTRError(f"{output_dir}: cannot be made ({error.strerror}). Name another folder (--output)") from error
+        raise WriteError(
+            f"{output_dir}: cannot be made ({error.strerror}). Name another folder (--output)"
+        ) from error
     files = [output_dir / name for name in ("model.pth", "model.safetensors", "config.yaml")]
     for path in files[:2]:
         export_weights(state_dict, path)
-    # Absolute, so that the configuration may be named from any folder.
+    # Absolute, so that the configuration can be used from any folder.
     cfg.MODEL.WEIGHTS = str(files[0].resolve())
     cfg.OUTPUT_DIR = f"output/{output_dir.resolve().name}"
     files[2].write_text(cfg.dump(), encoding="utf-8")
@@ -133,7 +137,7 @@ def _load(folder: Path, strict: bool, unsafe_pickle: bool) -> tuple[CfgNode, dic
     try:
         cfg = config_from_reference(config)
     except EGTRError as error:
-        raise EGTRError(f"{folder}: {error}") from error
+        raise ConfigurationError(f"{folder}: {error}") from error
     cfg.MODEL.EGTR.CLASS_NAMES = _names_in(config, cfg.MODEL.EGTR.NUM_CLASSES)
     # Ordinary batch norms count their batches, frozen ones do not.
     downsample = any("downsample" in name and name.endswith(_COUNTER) for name in weights)
@@ -154,7 +158,7 @@ def _load(folder: Path, strict: bool, unsafe_pickle: bool) -> tuple[CfgNode, dic
     }
     report = [f"{what}: {', '.join(names)}" for what, names in problems.items() if names]
     if report and strict:
-        raise EGTRError(
+        raise WeightsError(
             f"{source}: weights and model do not fit; " + "; ".join(report) + ". If config.json is the right one, "
             "strict=False (--allow-mismatch) goes on with what fits"
         )
@@ -169,14 +173,14 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise EGTRError(
+        raise WeightsError(
             f"{path}: cannot be read ({error.strerror}). An artifact is a folder with config.json and "
             "checkpoints/epoch=*.ckpt, model.safetensors or pytorch_model.bin"
         ) from error
     except ValueError as error:
-        raise EGTRError(f"{path}: not a JSON file ({error}). Copy it again") from error
+        raise WeightsError(f"{path}: not a JSON file ({error}). Copy it again") from error
     if not isinstance(config, dict):
-        raise EGTRError(f"{path}: holds a {type(config).__name__}, expected the settings of a model")
+        raise WeightsError(f"{path}: holds a {type(config).__name__}, expected the settings of a model")
     return config
 
 
@@ -188,7 +192,7 @@ def _find_weights(folder: Path) -> Path:
     if checkpoints:
         last = sorted(checkpoints[max(checkpoints)])
         if len(last) > 1:
-            raise EGTRError(
+            raise WeightsError(
                 f"{folder}: {' and '.join(path.name for path in last)} are of the same epoch. Keep one of them in "
                 "checkpoints/"
             )
@@ -196,7 +200,7 @@ def _find_weights(folder: Path) -> Path:
     for name in _HUGGING_FACE_FILES:
         if (folder / name).is_file():
             return folder / name
-    raise EGTRError(f"{folder}: has neither checkpoints/epoch=*.ckpt nor {' nor '.join(_HUGGING_FACE_FILES)}")
+    raise WeightsError(f"{folder}: has neither checkpoints/epoch=*.ckpt nor {' nor '.join(_HUGGING_FACE_FILES)}")
 
 
 def _read_weights(path: Path, unsafe_pickle: bool) -> dict[str, Tensor]:
@@ -207,13 +211,13 @@ def _read_weights(path: Path, unsafe_pickle: bool) -> dict[str, Tensor]:
     if not isinstance(weights, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
     ):
-        raise EGTRError(f'{path}: holds no weights: expected a dict of tensors, or one under "state_dict"')
+        raise WeightsError(f'{path}: holds no weights: expected a dict of tensors, or one under "state_dict"')
     return dict(weights)
 
 
 def _shapes(cfg: CfgNode) -> dict[str, torch.Size]:
     cfg = cfg.clone()
-    # Shapes alone: no memory, and no time for random weights.
+    # Only shapes: no memory, and no time for random weights.
     cfg.MODEL.DEVICE = "meta"
     with torch.device("meta"):
         return {name: value.shape for name, value in build_model(cfg).state_dict().items()}
@@ -228,7 +232,7 @@ def _share_class_head(weights: dict[str, Tensor], expected: Mapping[str, torch.S
 
 
 def _names_in(config: dict[str, Any], number: int) -> list[str]:
-    """Class names of config.json, which transformers fills with LABEL_0, LABEL_1, ... where nobody gave any."""
+    """Read the class names of config.json; transformers fills it with LABEL_0, LABEL_1, ... if there are none."""
     names = config.get("id2label") or {}
     names = [str(names.get(str(k), f"LABEL_{k}")) for k in range(number)]
     return [] if all(re.fullmatch(r"LABEL_\d+", name) for name in names) else names
@@ -249,7 +253,7 @@ def _set_names(cfg: CfgNode, dataset: str, files: Sequence[str | Path]) -> None:
         ("PREDICATE_NAMES", predicates, "predicates", egtr.NUM_PREDICATES),
     ):
         if names and len(names) != number:
-            raise EGTRError(
+            raise DataError(
                 f"{where}: names {len(names)} {what}, but the model has {number}. Name the dataset that it was "
                 "trained on"
             )

@@ -17,13 +17,13 @@ from tabulate import tabulate
 from torch import nn
 
 from egtr.config.paths import fetch
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError, EGTRError, WeightsError
 
 from .files import check_finite, list_checkpoints, replacing, verify_checkpoint, write_checkpoint
 
 logger = logging.getLogger(__name__)
 
-# What a pickle of arrays is made of. Anything else in a .pkl could run code while it is being read.
+# The parts of a pickle of arrays. Anything else in a .pkl could run code while it is read.
 _ARRAY_GLOBALS = {
     ("collections", "OrderedDict"),
     ("_codecs", "encode"),
@@ -39,13 +39,13 @@ _ARRAY_GLOBALS = {
 class EGTRCheckpointer(DetectionCheckpointer):
     """Detectron2's checkpointer that also reads ``.safetensors`` and never runs code from a file.
 
-    Weights are matched by name and shape. What does not fit is logged and left as it is in the model; a file
-    of which nothing fits is an error. Half precision weights take the model's precision. A path may be any
-    that Detectron2's ``PathManager`` knows, ``egtr://weights/<file>`` included.
+    Weights are matched by name and shape. Weights that do not fit are logged, and the model keeps its own; it is an
+    error if nothing in the file fits. Weights in half precision take the precision of the model. A path may be any
+    path that Detectron2's ``PathManager`` knows, such as ``egtr://weights/<file>``.
 
     Attributes:
-        incompatible: what the last :meth:`load` could not match (``missing_keys``, ``unexpected_keys``,
-            ``incorrect_shapes``); None before.
+        incompatible: the keys that the last :meth:`load` could not match (``missing_keys``, ``unexpected_keys``,
+            ``incorrect_shapes``); None before the first one.
     """
 
     def __init__(self, model: nn.Module, save_dir: str = "", *, save_to_disk: bool | None = None, **checkpointables):
@@ -53,45 +53,47 @@ class EGTRCheckpointer(DetectionCheckpointer):
         self.incompatible = None
 
     def load(self, path: str, *args, **kwargs) -> dict[str, Any]:
-        """As in Detectron2.
+        """Load a checkpoint, as in Detectron2.
 
         Raises:
-            EGTRError: there is no such file, it is not a checkpoint, or nothing in it fits the model.
+            WeightsError: there is no such file, it is not a checkpoint, or nothing in it fits the model.
         """
         if path:
-            # Behind the question mark is what Detectron2 should make of the file.
+            # After the question mark are options of Detectron2.
             fetch(
                 path.partition("?")[0],
                 "there is no such checkpoint. Set MODEL.WEIGHTS to an existing file, or to '' to start from scratch",
+                WeightsError,
             )
         try:
             return super().load(path, *args, **kwargs)
         finally:
-            # Detectron2 leaves it set where reading fails and refuses every later load.
+            # Detectron2 leaves it set if reading fails, and then refuses every later load.
             self._parsed_url_during_load = None
 
     def check_complete(self, path: str) -> None:
-        """Refuse to use a model of which the file that was just loaded left a part as it was made, at random.
+        """Refuse a model of which the file just loaded has left a part with random weights.
 
         Args:
-            path: that file, for the message.
+            path: the file, for the message.
 
         Raises:
-            EGTRError: the file lacks parameters of the model.
+            WeightsError: the file lacks parameters of the model.
         """
         missing = find_new_parameters(self.model, self.incompatible)
         if missing:
-            raise EGTRError(
+            raise WeightsError(
                 f"{path}: lacks {len(missing)} parameters of the model, or has them in another shape; the first is "
                 f"{missing[0]}. Set MODEL.WEIGHTS to weights that were trained with this configuration, or take "
                 "the configuration that they were trained with"
             )
 
     def save(self, name: str, **extra: Any) -> None:
-        """As in Detectron2, but whatever dies meanwhile: the previous checkpoint stays until this one can be read.
+        """Save a checkpoint, as in Detectron2, but keep the previous one until the new one can be read.
 
         Raises:
-            EGTRError: it cannot be written, such as on a full disk, or holds weights that are not finite.
+            WriteError: it cannot be written, such as on a full disk.
+            WeightsError: it holds weights that are not finite.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -103,19 +105,19 @@ class EGTRCheckpointer(DetectionCheckpointer):
         self.tag_last_checkpoint(f"{name}.pth")
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """As in Detectron2, but the file is never half written."""
+        """Name the last checkpoint, as in Detectron2, but never write half a file."""
         with replacing(os.path.join(self.save_dir, "last_checkpoint")) as file:
             file.write(last_filename_basename.encode())
 
     def has_checkpoint(self) -> bool:
-        """Whether there is a checkpoint to resume from, be it a damaged one."""
+        """Tell if there is a checkpoint to resume from, even a damaged one."""
         return bool(self.save_dir) and bool(list_checkpoints(self.save_dir))
 
     def get_checkpoint_file(self) -> str:
-        """The checkpoint to resume from: the last one, or the newest before it that is not damaged; "" without any.
+        """Find the checkpoint to resume from: the last one, or the newest before it that is sound; "" without any.
 
         Raises:
-            EGTRError: all of them are damaged.
+            WeightsError: all of them are damaged.
         """
         paths = list_checkpoints(self.save_dir)
         for path in paths:
@@ -126,22 +128,27 @@ class EGTRCheckpointer(DetectionCheckpointer):
             else:
                 return path
         if paths:
-            raise EGTRError(
+            raise WeightsError(
                 f"{self.save_dir}: none of the {len(paths)} checkpoints can be read, {paths[0]} and so on. Restore "
-                "one from a backup, or start anew without --resume"
+                "one from a backup, or start again without --resume"
             )
         return ""
 
     def save_weights(self, name: str, model: nn.Module | None = None, **extra: Any) -> str:
-        """Write a model alone, with ``extra`` plain values beside it, to ``<save_dir>/<name>.pth``.
+        """Write only a model, and ``extra`` plain values, to ``<save_dir>/<name>.pth``.
 
-        Unlike :meth:`save` this does not become the checkpoint from which a run resumes. Returns the path.
+        Unlike the file of :meth:`save`, this one does not become the checkpoint from which a run resumes.
 
         Args:
-            model: one like the checkpointer's own, which None stands for.
+            name: name of the file.
+            model: the model; None: the one of the checkpointer.
+
+        Returns:
+            The path of the file.
 
         Raises:
-            EGTRError: it cannot be written, such as on a full disk, or holds weights that are not finite.
+            WriteError: it cannot be written, such as on a full disk.
+            WeightsError: it holds weights that are not finite.
         """
         path = os.path.join(self.save_dir, f"{name}.pth")
         if self.save_dir and self.save_to_disk:
@@ -154,13 +161,13 @@ class EGTRCheckpointer(DetectionCheckpointer):
             data = _load_arrays(filename)
             if "model" in data:
                 return data
-            # A backbone of Caffe2, as Detectron2's model zoo keeps them: its names are translated on loading.
+            # A backbone of Caffe2, as in the model zoo of Detectron2: its names are translated on loading.
             blobs = data.get("blobs", data)
             weights = {name: value for name, value in blobs.items() if not name.endswith("_momentum")}
             return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
         if filename.endswith(".pyth"):
-            # Detectron2 reads these by itself, not by _torch_load.
-            raise EGTRError(f"{filename}: files of pycls are not read. Save the weights as .pth: {{'model': ...}}")
+            # Detectron2 reads these files itself, not by _torch_load.
+            raise WeightsError(f"{filename}: files of pycls are not read. Save the weights as .pth: {{'model': ...}}")
         return super()._load_file(filename)
 
     def _torch_load(self, filename: str) -> dict[str, Any]:
@@ -171,50 +178,52 @@ class EGTRCheckpointer(DetectionCheckpointer):
         self.incompatible = incompatible = super()._load_model(checkpoint)
         refused = len(incompatible.unexpected_keys) + len(incompatible.incorrect_shapes)
         if number and refused >= number:
-            raise EGTRError(
-                f"None of the {number} tensors of the checkpoint fits the model. It is another model's, or "
-                "the released EGTR code's, whose names egtr.checkpoint.convert_state_dict translates"
+            raise WeightsError(
+                f"None of the {number} tensors of the checkpoint fits the model. It is of another model, "
+                "or of the released EGTR code, whose names egtr.checkpoint.convert_state_dict translates"
             )
         logger.info("Loaded %d tensors; %d of the checkpoint were not used", number - refused, refused)
         return incompatible
 
 
 def load_checkpoint_file(filename: str) -> dict[str, Any]:
-    """The content of a ``.safetensors`` or ``torch.save`` file as a dict with the key ``model``.
+    """Read a ``.safetensors`` or ``torch.save`` file into a dict with the key ``model``.
 
     Raises:
-        EGTRError: the file cannot be read as weights.
+        WeightsError: the file cannot be read as weights.
     """
     if filename.endswith(".safetensors"):
         try:
             return {"model": load_file(filename)}
         except SafetensorError as error:
-            raise EGTRError(f"{filename}: not a safetensors file ({error}). Fetch or export it again") from error
+            raise WeightsError(f"{filename}: not a safetensors file ({error}). Fetch or export it again") from error
     try:
-        # torch reads numbers that have changed on the disk without a word.
+        # torch does not notice numbers that have changed on the disk.
         verify_checkpoint(filename)
     except EGTRError as error:
-        raise EGTRError(f"{error}. Fetch or save it again") from error
+        raise WeightsError(f"{error}. Fetch or save it again") from error
     try:
         data = torch.load(filename, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise EGTRError(
+        raise WeightsError(
             f"{filename}: not a plain checkpoint ({str(error).splitlines()[0]}). Only tensors and plain "
             "Python values are read; save it again as {'model': model.state_dict()}"
         ) from error
     except (EOFError, RuntimeError) as error:
-        raise EGTRError(f"{filename}: the file is damaged ({error}). Fetch or save it again") from error
+        raise WeightsError(f"{filename}: the file is damaged ({error}). Fetch or save it again") from error
     if not isinstance(data, Mapping):
-        raise EGTRError(f"{filename}: holds a {type(data).__name__}, expected a dict of tensors")
+        raise WeightsError(f"{filename}: holds a {type(data).__name__}, expected a dict of tensors")
     return dict(data) if "model" in data else {"model": dict(data)}
 
 
 def find_new_parameters(model: nn.Module, incompatible: Any) -> list[str]:
-    """Names of the parameters that a checkpoint did not bring, in the model's order.
+    """List the parameters that a checkpoint lacks or has in another shape, in the order of the model.
+
+    A shared parameter is not new if the checkpoint has it under any of its names.
 
     Args:
-        incompatible: :attr:`EGTRCheckpointer.incompatible` after loading: a parameter is new when it was
-            missing or had another shape. A shared parameter counts as brought when any of its names was.
+        model: the model.
+        incompatible: :attr:`EGTRCheckpointer.incompatible` after loading.
     """
     absent = {*incompatible.missing_keys, *(name for name, *_ in incompatible.incorrect_shapes)}
     names: dict[int, list[str]] = defaultdict(list)
@@ -224,14 +233,15 @@ def find_new_parameters(model: nn.Module, incompatible: Any) -> list[str]:
 
 
 def new_parameter_table(model: nn.Module, names: Iterable[str], incompatible: Any) -> str:
-    """What a log says about parameters that a checkpoint did not bring.
+    """Tabulate the parameters that a checkpoint lacks, for the log.
 
     Args:
-        names: of :func:`find_new_parameters`.
+        model: the model.
+        names: the names of :func:`find_new_parameters`.
         incompatible: :attr:`EGTRCheckpointer.incompatible` after loading.
 
     Returns:
-        One line a parameter: name, shape in the model, shape in the checkpoint ("-" where it is not in there).
+        One line a parameter: name, shape in the model, shape in the checkpoint ("-" if it is missing).
     """
     found = {name: tuple(shape) for name, shape, _ in incompatible.incorrect_shapes}
     parameters = dict(model.named_parameters())
@@ -252,17 +262,17 @@ def export_weights(model: nn.Module | Mapping[str, torch.Tensor], path: str | Pa
         Size of the file in bytes.
 
     Raises:
-        EGTRError: the path ends in something else.
+        ConfigurationError: the path ends in something else.
     """
     path = Path(path)
     if path.suffix not in (".safetensors", ".pth"):
-        raise EGTRError(f"{path}: weights are written as .safetensors or .pth; choose one of these endings")
+        raise ConfigurationError(f"{path}: weights are written as .safetensors or .pth; choose one of these endings")
     state_dict = model.state_dict() if isinstance(model, nn.Module) else model
     tensors: dict[str, torch.Tensor] = {}
     written: set[tuple] = set()
     for name, tensor in state_dict.items():
         tensor = tensor.detach().cpu()
-        # Shared tensors are written once, under their first name: loading fills all the names.
+        # Shared tensors are written once, under their first name: loading fills all their names.
         storage = (tensor.data_ptr(), tensor.shape, tensor.stride())
         if tensor.numel() and storage in written:
             continue
@@ -290,9 +300,9 @@ def _load_arrays(filename: str) -> dict[str, Any]:
         try:
             data = _ArrayUnpickler(f, encoding="latin1").load()
         except (pickle.UnpicklingError, EOFError, UnicodeDecodeError) as error:
-            raise EGTRError(
+            raise WeightsError(
                 f"{filename}: not a pickle of arrays ({error}). Save it as .pth or .safetensors"
             ) from error
     if not isinstance(data, dict):
-        raise EGTRError(f"{filename}: holds a {type(data).__name__}, expected a dict of arrays")
+        raise WeightsError(f"{filename}: holds a {type(data).__name__}, expected a dict of arrays")
     return data

@@ -12,45 +12,46 @@ from typing import Any
 import torch
 from torch import nn
 
-from egtr.structures import EGTRError
+from egtr.structures import WeightsError, WriteError
 from egtr.structures.files import PART, replacing
 
 logger = logging.getLogger(__name__)
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# How a zip file begins, which is what torch.save has written since torch 1.6.
+# The first bytes of a zip file, which torch.save has written since torch 1.6.
 _ZIP_MAGIC = b"PK\x03\x04"
 
 
 def write_checkpoint(path: str, content: dict[str, Any]) -> None:
-    """``torch.save`` that leaves ``path`` as it was unless the new file has been read back without an error.
+    """Save by ``torch.save``, and leave ``path`` as it was unless the new file can be read back without an error.
 
     Raises:
-        EGTRError: it cannot be written; the message says what to do.
+        WriteError: it cannot be written; the message says what to do.
     """
     try:
         with replacing(path) as file:
             torch.save(content, file)
             file.flush()
             verify_checkpoint(file.name)
-    # torch wraps what goes wrong while it writes into errors of its own.
+    # torch wraps errors of writing into errors of its own.
     except (OSError, RuntimeError) as error:
-        raise EGTRError(
-            f"{path}: cannot be written ({describe_write_error(error)}). Checkpoints that were written before are as "
-            "they were. Make room or choose another OUTPUT_DIR, then go on with --resume"
+        raise WriteError(
+            f"{path}: cannot be written ({describe_write_error(error)}). Earlier checkpoints are as they were. "
+            "Make room or choose another OUTPUT_DIR, then go on with --resume"
         ) from error
 
 
 def check_finite(model: nn.Module, what: str) -> None:
-    """Keep weights that are NaN or infinite from taking the place of good ones.
+    """Refuse weights that are NaN or infinite, so that they never replace good ones.
 
     Buffers may be infinite, as masks are, but not NaN.
 
     Args:
-        what: begins the message.
+        model: the model.
+        what: the beginning of the message.
 
     Raises:
-        EGTRError: a parameter or buffer of the model is not finite.
+        WeightsError: a parameter or buffer of the model is not finite.
     """
     for kind, named, is_bad in (
         ("parameter", model.named_parameters(), lambda tensor: not torch.isfinite(tensor).all()),
@@ -58,15 +59,15 @@ def check_finite(model: nn.Module, what: str) -> None:
     ):
         for name, tensor in named:
             if is_bad(tensor.detach()):
-                raise EGTRError(
+                raise WeightsError(
                     f"{what}: is not written, because the {kind} {name} is not finite (NaN or infinite): training "
-                    "has diverged. Checkpoints that were written before are as they were: go on from one by "
-                    "--resume, or start anew, with a lower SOLVER.BASE_LR"
+                    "has diverged. Earlier checkpoints are as they were: go on from one by --resume, or "
+                    "start again, with a lower SOLVER.BASE_LR"
                 )
 
 
 def describe_write_error(error: BaseException) -> str:
-    """The operating system's own words where it was a lack of space, even behind an error that torch made of it."""
+    """Describe a lack of space in the words of the operating system, even if torch has wrapped the error."""
     cause: BaseException | None = error
     while cause is not None:
         if is_full_disk(cause):
@@ -76,21 +77,21 @@ def describe_write_error(error: BaseException) -> str:
 
 
 def is_full_disk(error: BaseException) -> bool:
-    """Whether the disk, the quota or the largest permitted file is what stopped a write."""
+    """Tell if a write was stopped by a full disk, a quota or the largest permitted file."""
     return isinstance(error, OSError) and error.errno in _NO_SPACE
 
 
 def verify_checkpoint(path: str) -> None:
-    """Read a file of ``torch.save`` and compare every part of it with the checksum that was written with it.
+    """Read a file of ``torch.save`` and compare every part of it with the checksum written with it.
 
-    Files of other formats pass: they hold no checksums.
+    Files of other formats pass, because they have no checksums.
 
     Raises:
-        EGTRError: the file is cut off, or a bit of it has changed.
+        WeightsError: the file is cut off, or a bit of it has changed.
     """
     with open(path, "rb") as file:
         magic = file.read(len(_ZIP_MAGIC))
-        # A file of length 0 is what a machine that lost its power leaves behind.
+        # A power cut may leave a file of length 0.
         if magic and magic != _ZIP_MAGIC:
             return
     try:
@@ -105,16 +106,13 @@ def verify_checkpoint(path: str) -> None:
         ValueError,
         OSError,
     ) as error:
-        raise EGTRError(f"{path}: the file is damaged ({error})") from error
+        raise WeightsError(f"{path}: the file is damaged ({error})") from error
     if broken is not None:
-        raise EGTRError(f"{path}: the file is damaged (checksum of {broken})")
+        raise WeightsError(f"{path}: the file is damaged (checksum of {broken})")
 
 
 def list_checkpoints(folder: str) -> list[str]:
-    """Paths of the checkpoints in ``folder`` that a run can go on with, the one to be tried first in front.
-
-    That is the one that ``last_checkpoint`` names; the others follow by age.
-    """
+    """List the checkpoints from which a run can resume: first the one that ``last_checkpoint`` names, then by age."""
     found = [path for path in Path(folder).glob("model_*.pth") if re.fullmatch(r"model_(\d{7,}|final)", path.stem)]
     found.sort(key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
     with contextlib.suppress(OSError, UnicodeDecodeError, ValueError):
@@ -126,7 +124,7 @@ def list_checkpoints(folder: str) -> list[str]:
 
 
 def remove_old_checkpoints(folder: str, keep: int, iteration: int) -> None:
-    """Delete periodic checkpoints but the ``keep`` newest of those up to ``iteration``, by the number in the name."""
+    """Delete periodic checkpoints up to ``iteration``, except the ``keep`` newest, by the number in their name."""
     numbered = {}
     for path in Path(folder).glob("model_*.pth"):
         number = re.fullmatch(r"model_(\d{7,})", path.stem)
@@ -137,7 +135,7 @@ def remove_old_checkpoints(folder: str, keep: int, iteration: int) -> None:
 
 
 def remove_leftovers(folder: str) -> None:
-    """Delete what a killed process left half written."""
+    """Delete files that a killed process left half written."""
     for path in Path(folder).glob(f"*{PART}"):
         logger.info("%s: left by a run that was killed while it wrote; removed", path)
         path.unlink(missing_ok=True)

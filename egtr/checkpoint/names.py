@@ -1,28 +1,28 @@
-"""Names of classes and predicates out of the files that datasets bring."""
+"""Names of classes and predicates, from the files of datasets."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from egtr.data.datasets._parsing import numbered_names, read_json, require_names
 from egtr.data.datasets.vg_h5 import read_dict_names
-from egtr.structures import EGTRError
+from egtr.structures import DataError
 
 
 def read_names(files: Sequence[str | Path]) -> tuple[list[str] | None, list[str] | None]:
-    """Class names and predicate names, out of any of
+    """Read class names and predicate names from any of
 
     - ``rel.json`` of EGTR's layout (predicates) and any COCO JSON beside it, such as ``train.json`` (classes);
     - ``VG-SGG-dicts.json`` or ``VG-SGG-dicts-with-attri.json`` (both);
     - Open Images' ``categories_dict.json`` (both).
 
     Args:
-        files: paths; what later ones say goes.
+        files: paths; later files override earlier ones.
 
     Returns:
-        C and R names; None for what no file has.
+        C and R names; None for names that no file has.
 
     Raises:
-        EGTRError: a file cannot be read or has no names.
+        DataError: a file cannot be read or has no names.
     """
     classes = predicates = None
     for file in map(str, files):
@@ -40,7 +40,7 @@ def read_names(files: Sequence[str | Path]) -> tuple[list[str] | None, list[str]
         elif "categories" in keys:
             classes = list(numbered_names(content["categories"], file, "categories", "egtr_json").values())
         else:
-            raise EGTRError(
+            raise DataError(
                 f"{file}: names neither classes nor predicates. Take rel.json and train.json, VG-SGG-dicts.json or "
                 "categories_dict.json"
             )

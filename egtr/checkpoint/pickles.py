@@ -1,4 +1,4 @@
-"""Reading files of torch.save without running what is in them."""
+"""Reading files of torch.save without running code from them."""
 
 import argparse
 import pathlib
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from egtr.structures import EGTRError
+from egtr.structures import WeightsError
 
 
 class _Nothing:
-    """Stands for an object that weights do not need. Making it does nothing, whatever it is made with."""
+    """Stands for an object that weights do not need. Making it does nothing, whatever the arguments are."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         pass
@@ -23,9 +23,9 @@ class _Nothing:
         pass
 
 
-# What PyTorch Lightning puts beside "state_dict": hyper_parameters (a Namespace, an AttributeDict, paths), callbacks
-# (named by their class before version 1.5; scores as numpy numbers), optimizer_states and loops (plain). What
-# stands here is taken in place of what the names mean, so Lightning need not be installed.
+# PyTorch Lightning saves more beside "state_dict": hyper_parameters (a Namespace, an AttributeDict, paths), callbacks
+# (named by their class before version 1.5; scores as numpy numbers), optimizer_states and loops (plain). The objects
+# listed here take the place of the named ones, so Lightning need not be installed.
 _HARMLESS: dict[str, Any] = {"argparse.Namespace": argparse.Namespace}
 for _module in ("pathlib", "pathlib._local"):
     for _system in ("Posix", "Windows"):
@@ -54,14 +54,14 @@ for _type in (np.float32, np.float64, np.int32, np.int64, np.bool_):
 
 
 def load_lightning_file(path: Path, unsafe_pickle: bool = False) -> Any:
-    """The content of a file of ``torch.save``: tensors, plain values and what PyTorch Lightning adds to them.
+    """Read a file of ``torch.save``: tensors, plain values and what PyTorch Lightning adds to them.
 
     Args:
         path: the file.
-        unsafe_pickle: read objects of any class, by which the file can run any code. For files of your own.
+        unsafe_pickle: read objects of any class, which lets the file run any code. Only for files that you trust.
 
     Raises:
-        EGTRError: the file needs other objects, which are named, or is damaged.
+        WeightsError: the file needs other objects, which are named, or is damaged.
     """
     allowed = [(stand_in, name) for name, stand_in in _HARMLESS.items()]
     try:
@@ -72,24 +72,24 @@ def load_lightning_file(path: Path, unsafe_pickle: bool = False) -> Any:
     except pickle.UnpicklingError as error:
         strangers, reason = _strangers(path, allowed), _reason(error)
         if not strangers and reason.startswith("Unsupported operand"):
-            # A web page or a damaged file, not one to be read all the same.
-            raise EGTRError(f"{path}: not a checkpoint of torch.save ({reason}). Copy it again") from error
-        raise EGTRError(
+            # A web page or a damaged file: unsafe_pickle would not help.
+            raise WeightsError(f"{path}: not a checkpoint of torch.save ({reason}). Copy it again") from error
+        raise WeightsError(
             f"{path}: holds more than weights: {strangers or reason}. "
-            "Making such objects can run code, so the file is refused. If you trust where it comes from, "
-            "unsafe_pickle=True (--unsafe-pickle) reads it all the same"
+            "Making such objects can run code, so the file is refused. If you trust its origin, read it "
+            "with unsafe_pickle=True (--unsafe-pickle)"
         ) from error
     except (ImportError, AttributeError) as error:
-        raise EGTRError(
-            f"{path}: holds objects of a package that is not installed ({error}). Install it, or save the weights "
-            "alone where it is"
+        raise WeightsError(
+            f"{path}: holds objects of a package that is not installed ({error}). Install it, or save only the "
+            "weights on a machine that has it"
         ) from error
     except (EOFError, OSError, RuntimeError) as error:
-        raise EGTRError(f"{path}: the file is damaged or missing ({error}). Copy it again") from error
+        raise WeightsError(f"{path}: the file is damaged or missing ({error}). Copy it again") from error
 
 
 def _strangers(path: Path, allowed: list) -> str:
-    """What the file asks for beyond plain values; "" where it cannot be told without reading it."""
+    """List the objects in a file beyond plain values; "" if they cannot be told without reading it."""
     try:
         with torch.serialization.safe_globals(allowed):
             return ", ".join(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path)))
@@ -98,6 +98,6 @@ def _strangers(path: Path, allowed: list) -> str:
 
 
 def _reason(error: pickle.UnpicklingError) -> str:
-    """Torch's own words without its advice, which comes before them."""
+    """Cut the advice of torch off its message; the reason follows it."""
     found = re.search(r"(?:WeightsUnpickler error:\s*|\n\n)(\S.*)", str(error))
     return found.group(1) if found else str(error).splitlines()[0]

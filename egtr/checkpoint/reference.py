@@ -1,7 +1,7 @@
-"""The released implementation's names and settings, which are those of Hugging Face's Deformable DETR.
+"""Names and settings of the released implementation, which are those of Hugging Face's Deformable DETR.
 
-transformers renamed some weights in version 5 (``mlp.fc1``, ``self_attn.o_proj``, ``backbone.model``). Its files
-still have the old names; the new ones occur where a model's own ``state_dict()`` was saved.
+Version 5 of transformers renamed some weights (``mlp.fc1``, ``self_attn.o_proj``, ``backbone.model``). Its files
+still have the old names; the new ones occur in a saved ``state_dict()`` of a model.
 """
 
 import re
@@ -14,10 +14,10 @@ from torch import Tensor
 
 from egtr.config.defaults import get_egtr_cfg
 from egtr.config.paths import fetch
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError, WeightsError
 
 _LAYER = r"model\.(encoder|decoder)\.layers\.(\d+)\."
-# First match wins. The right side is a name of ours.
+# The first match counts. The right side is a name of this library.
 _NAMES = [
     (r"triplet_dist$", r"relation.frequency_bias.table"),
     (r"rel_dist$", r"relation.frequency_bias.predicate_frequency"),
@@ -54,44 +54,44 @@ _LATER_HEAD = re.compile(r"^(class_embed|bbox_embed)\.[1-9]\d*\.")
 
 
 def convert_name(name: str) -> str | None:
-    """Our name of a released weight; None for a copy of another entry.
+    """Translate the name of a released weight; None for a copy of another weight.
 
     Raises:
-        EGTRError: a name that no released model has.
+        WeightsError: no released model has this name.
     """
     if _DECODER_HEAD.match(name):
         return None
     for pattern, ours in _NAMES:
         if re.match(pattern, name):
             return re.sub(f"^{pattern}", ours, name)
-    raise EGTRError(f"released weights: {name!r} is not a name of an EGTR or Deformable DETR checkpoint")
+    raise WeightsError(f"released weights: {name!r} is not a name of an EGTR or Deformable DETR checkpoint")
 
 
 def unknown_names(names: Iterable[str]) -> list[str]:
-    """Those of ``names`` that no released model has, with or without a checkpoint file's leading "model."."""
+    """List the names that no released model has, with or without the leading "model." of a checkpoint file."""
     names = list(names)
     prefix = _prefix(names)
     return [n for n in names if not (n.startswith(prefix) and _is_known(n.removeprefix(prefix)))]
 
 
 def convert_state_dict(reference_state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of the released implementation under this library's names.
+    """Translate the weights of the released implementation to the names of this library.
 
     Heads that the released model shares (one for all decoder layers unless boxes are refined) are stored once. A
-    leading "model." on every name, as in a released checkpoint file, is taken off.
+    leading "model." of every name, as in a released checkpoint file, is removed.
 
     Args:
-        reference_state_dict: names and tensors as released, or as a Hugging Face Deformable DETR has them.
+        reference_state_dict: names and tensors as released, or as in a Hugging Face Deformable DETR.
 
     Returns:
         A new dict; the tensors are not copied.
 
     Raises:
-        EGTRError: unknown names, or copies of one weight that differ.
+        WeightsError: there are unknown names, or copies of one weight that differ.
     """
     unknown = unknown_names(reference_state_dict)
     if unknown:
-        raise EGTRError(
+        raise WeightsError(
             "released weights: no EGTR or Deformable DETR checkpoint has the "
             f"{'name' if len(unknown) == 1 else 'names'} {', '.join(map(repr, unknown))}"
         )
@@ -107,12 +107,12 @@ def convert_state_dict(reference_state_dict: dict[str, Tensor]) -> dict[str, Ten
             holders[own] = name
             converted[convert_name(own)] = value
         elif not torch.equal(value, weights[holders[own]]):
-            raise EGTRError(f"released weights: {name!r} should equal {holders[own]!r} and does not")
+            raise WeightsError(f"released weights: {name!r} should equal {holders[own]!r} and does not")
     return converted
 
 
 def _prefix(names: Iterable[str]) -> str:
-    """A training checkpoint has one "model." more than the model's own names, some of which begin so too."""
+    # A training checkpoint has one more "model." than the names of the model, some of which also begin with it.
     return "model." if any(name.startswith("model.model.") for name in names) else ""
 
 
@@ -120,7 +120,7 @@ def _is_known(name: str) -> bool:
     return bool(_DECODER_HEAD.match(name)) or any(re.match(pattern, name) for pattern, _ in _NAMES)
 
 
-# What config.json has to hold under its keys, as far as it has them.
+# The types of the values in config.json, as far as it has these keys.
 _KINDS = {
     int: (
         "num_labels num_rel_labels num_queries two_stage_num_proposals num_feature_levels d_model encoder_layers "
@@ -143,26 +143,25 @@ def _check_kinds(config: dict[str, Any]) -> None:
         for key in keys.split():
             if key in config and not isinstance(config[key], kind):
                 wanted = kind.__name__ if isinstance(kind, type) else kind
-                raise EGTRError(f"config.json: {key} is {config[key]!r}, expected {wanted}")
+                raise ConfigurationError(f"config.json: {key} is {config[key]!r}, expected {wanted}")
 
 
 def _optional_count(value: int | None) -> int:
-    """The released code writes null for "all of them"."""
+    # The released code writes null for "all of them".
     return -1 if value is None else value
 
 
 def config_from_reference(config: dict[str, Any]) -> CfgNode:
-    """A complete configuration from the config.json of a released artifact.
+    """Make a complete configuration from the config.json of a released artifact.
 
-    Missing keys have the released defaults. ``FREEZE_DOWNSAMPLE_NORM`` is off, as the released code leaves those
-    norms (see ``egtr/config/defaults.py``).
+    Missing keys have the defaults of the released code. ``FREEZE_DOWNSAMPLE_NORM`` is off, as in that code (see
+    ``egtr/config/defaults.py``).
 
     Args:
         config: the parsed file.
 
     Raises:
-        EGTRError: a required key is missing or holds something of another kind, or a setting that this library does
-            not have.
+        ConfigurationError: a required key is missing or has a value of another type, or a setting is not supported.
     """
     _check_kinds(config)
     cfg = get_egtr_cfg()
@@ -174,16 +173,20 @@ def config_from_reference(config: dict[str, Any]) -> CfgNode:
             return config[key]
         if default:
             return default[0]
-        raise EGTRError(f"config.json: {key!r} is missing")
+        raise ConfigurationError(f"config.json: {key!r} is missing")
 
     if get("encoder_attention_heads", 8) != get("decoder_attention_heads", 8):
-        raise EGTRError(
+        raise ConfigurationError(
             "config.json: encoder_attention_heads and decoder_attention_heads differ, which is not supported"
         )
     if get("activation_function", "relu") != "relu":
-        raise EGTRError(f"config.json: activation_function {config['activation_function']!r} is not supported")
+        raise ConfigurationError(
+            f"config.json: activation_function {config['activation_function']!r} is not supported"
+        )
     if get("position_embedding_type", "sine") != "sine" or get("dilation", False):
-        raise EGTRError("config.json: learned position embeddings and a dilated last stage are not supported")
+        raise ConfigurationError(
+            "config.json: learned position embeddings and a dilated last stage are not supported"
+        )
     egtr.WITH_BOX_REFINE = bool(get("with_box_refine", False))
     egtr.TWO_STAGE = bool(get("two_stage", False))
     egtr.NUM_CLASSES = get("num_labels") if "num_labels" in config else len(get("id2label") or ())
@@ -236,14 +239,14 @@ def _set_backbone(cfg: CfgNode, config: dict[str, Any]) -> None:
     # Newer versions of transformers nest it.
     nested = config.get("backbone_config") or {}
     if not config.get("use_timm_backbone", True) or nested.get("model_type", "timm_backbone") != "timm_backbone":
-        raise EGTRError(
-            "config.json: use_timm_backbone or backbone_config asks for a backbone of transformers' own, which is "
-            "not supported; timm's are"
+        raise ConfigurationError(
+            "config.json: use_timm_backbone or backbone_config asks for a backbone of transformers, which is not "
+            "supported; backbones of timm are"
         )
     backbone.NAME = nested.get("backbone") or config.get("backbone") or "resnet50"
     single_scale = config.get("num_feature_levels", 4) == 1
     backbone.OUT_INDICES = list(nested.get("out_indices") or ([4] if single_scale else [2, 3, 4]))
     backbone.NORM = "FrozenBN"
     backbone.FREEZE_DOWNSAMPLE_NORM = False
-    # The released code freezes the first stages of ResNets alone.
+    # The released code freezes the first stages only of ResNets.
     cfg.MODEL.BACKBONE.FREEZE_AT = 2 if "resnet" in backbone.NAME else 0

@@ -1,10 +1,10 @@
 """Configurations: every key with its meaning, and the way from a command line to a configuration.
 
 - ``defaults``    every key that the library adds to Detectron2's
-- ``loading``     defaults, YAML file and ``KEY VALUE`` pairs to one configuration
+- ``loading``     one configuration from defaults, YAML file and ``KEY VALUE`` pairs
 - ``arguments``   the arguments of command lines that say which configuration
 - ``yaml_file``   YAML files and their ``_BASE_``
-- ``extensions``  code of your own, imported before a configuration names it
+- ``extensions``  code of a user, imported before a configuration names it
 - ``paths``       files by path or address
 """
 

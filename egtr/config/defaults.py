@@ -31,7 +31,7 @@ def _add_detector_config(cfg: CfgNode) -> None:
     # Object classes C (no background class) and predicates R. They must agree with the dataset's metadata.
     egtr.NUM_CLASSES = 150
     egtr.NUM_PREDICATES = 50
-    # What they are called, in the graphs that the model makes; []: as in the metadata of DATASETS.TEST[0].
+    # Their names in the graphs of the model; []: the names in the metadata of DATASETS.TEST[0].
     egtr.CLASS_NAMES = []
     egtr.PREDICATE_NAMES = []
     # Object queries N.
@@ -42,12 +42,12 @@ def _add_detector_config(cfg: CfgNode) -> None:
     egtr.TWO_STAGE = False
     # Detection losses on every decoder layer, not only on the last (on for detector pre-training).
     egtr.AUX_LOSS = False
-    # Train the relation part alone: everything that belongs to the detector keeps its weights and runs in
-    # evaluation mode (no dropout, norms as stored).
+    # Train only the relation part: everything that belongs to the detector keeps its weights and runs in evaluation
+    # mode (no dropout, norms as stored).
     egtr.FREEZE_DETECTOR = False
-    # With FREEZE_DETECTOR: a folder that keeps what the detector says about each image, for all runs that name the
-    # folder. Several times faster from the second time on that an image is seen, so best without augmentation:
-    # each size and each mirrored image is another one. "": the detector runs anew each time.
+    # With FREEZE_DETECTOR: a folder that keeps the output of the detector for each image, for all runs that name the
+    # folder. Training is several times faster when an image is seen again. This works best without augmentation,
+    # because each size and each mirrored image counts as another one. "": the detector runs each time.
     egtr.DETECTOR_CACHE = ""
 
     # The timm backbone (MODEL.BACKBONE.NAME "build_timm_backbone"). MODEL.BACKBONE.FREEZE_AT counts stages that are
@@ -78,7 +78,7 @@ def _add_detector_config(cfg: CfgNode) -> None:
     egtr.TRANSFORMER.ENC_FFN_DIM = 1024
     egtr.TRANSFORMER.DEC_FFN_DIM = 1024
     egtr.TRANSFORMER.DROPOUT = 0.1
-    # Deformable DETR alone. Levels; those beyond the backbone's maps are made by stride-2 convolutions.
+    # Only for Deformable DETR: number of levels; levels beyond the backbone's maps are made by stride-2 convolutions.
     egtr.TRANSFORMER.NUM_FEATURE_LEVELS = 4
     # Sampling points per head and level.
     egtr.TRANSFORMER.ENC_POINTS = 4
@@ -155,7 +155,7 @@ def _add_loss_config(cfg: CfgNode) -> None:
     # How they are chosen: "hard" (highest score), "random" (Open Images for K_NON) or "none" (all of them).
     loss.NEG_SAMPLING = "hard"
     loss.NON_SAMPLING = "hard"
-    # What losses are divided by in distributed training: "global": counts of objects and of chosen entries over all
+    # The divisor of losses in distributed training: "global": counts of objects and of chosen entries over all
     # processes, so that several processes learn what one would from the same batch; "process": each process's own
     # counts, as in the released code.
     loss.NORMALIZER = "global"
@@ -189,8 +189,8 @@ def _add_input_config(cfg: CfgNode) -> None:
     cfg.INPUT.PREDICATES_PER_PAIR = "auto"
 
     # Detectron2's own: DATALOADER.NUM_WORKERS, FILTER_EMPTY_ANNOTATIONS, ASPECT_RATIO_GROUPING.
-    # Go on past images that are missing or cannot be read, and past images with errors in their annotations; the
-    # log names the first ones and counts all. In training another image takes the place of a broken one. In
+    # Skip images that are missing or cannot be read, and images with errors in their annotations; the log names the
+    # first ones and counts all. In training another image takes the place of a broken one. In
     # evaluation a broken image counts as one in which nothing was found, so that a broken copy of the data raises
     # no metric (only the protocol `motifs` leaves it out, as it does with all images without prediction); one whose
     # annotations have errors is left out, there being nothing to score against. False: the first one is an error.
@@ -213,10 +213,10 @@ def _add_solver_config(cfg: CfgNode) -> None:
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
     # Rate of new parameters (those that the initial checkpoint lacks or holds with another shape).
     cfg.SOLVER.NEW_MULTIPLIER = 1.0
-    # How names of parameters begin that count as new although MODEL.WEIGHTS brings them, such as ["relation."] in a
-    # second stage that goes on with the best weights of a first one at a tenth of all its rates.
+    # Prefixes of parameters that count as new although MODEL.WEIGHTS has them, such as ["relation."] in a second
+    # stage that continues from the best weights of a first stage at a tenth of all its rates.
     cfg.SOLVER.NEW_PARAMETERS = []
-    # Rates of one's own, as multiples of BASE_LR, for parameters whose names fit a pattern (* stands for any text):
+    # Rates of your own, as multiples of BASE_LR, for parameters whose names fit a pattern (* stands for any text):
     # rows of [pattern, multiple], such as ["*sampling_offsets*", 0.05]. The first row that fits counts, before the
     # keys above. Multiple 0 freezes; dropout of a frozen part stays on, as do statistics of ordinary batch norms.
     cfg.SOLVER.LR_MULTIPLIERS = []
@@ -228,7 +228,7 @@ def _add_solver_config(cfg: CfgNode) -> None:
     # Keep only the outputs of the transformer's layers and compute the rest again in the backward pass: less memory,
     # a slower step, the same gradients.
     cfg.SOLVER.ACTIVATION_CHECKPOINTING = False
-    # Share of itself that a moving average of the weights keeps in each step, such as 0.9999; 0: no average. It is
+    # The share that a moving average of the weights keeps in each step, such as 0.9999; 0: no average. The average is
     # evaluated and kept as model_best in place of the trained weights, and written to model_ema.pth at the end.
     cfg.SOLVER.EMA_DECAY = 0.0
     # Checkpoints of SOLVER.CHECKPOINT_PERIOD that stay on the disk, the newest; 0: all. With two or more a run can go
@@ -257,20 +257,21 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.SCENE_GRAPH.TOPK = [20, 50, 100]
     # Resamples of the images for 95% intervals of R@K and mR@K, such as 1000; 0: no intervals.
     cfg.TEST.SCENE_GRAPH.BOOTSTRAP = 0
-    # Write what the model predicts to OUTPUT_DIR/predictions_<dataset>, where tools/evaluate_predictions.py and
+    # Write the predictions of the model to OUTPUT_DIR/predictions_<dataset>, where tools/evaluate_predictions.py and
     # tools/compare_protocols.py score it. A later evaluation puts its own in place of it.
     cfg.TEST.SCENE_GRAPH.SAVE_PREDICTIONS = False
     # Images of DATASETS.TEST[0] whose graphs TensorBoard shows after each evaluation in training; 0: none.
     cfg.TEST.SCENE_GRAPH.VIS_IMAGES = 4
     # The checkpoint with the highest value of this metric is kept as model_best; "" keeps none. "auto": "sgdet/R@K"
-    # for the middle K of TOPK (50), "bbox/AP50" for a detector alone.
+    # for the middle K of TOPK (50); "bbox/AP50" without a relation part.
     cfg.TEST.BEST_METRIC = "auto"
-    # Training ends when that metric has not risen in so many evaluations (TEST.EVAL_PERIOD) in succession; 0: never.
+    # Training ends after this number of evaluations (TEST.EVAL_PERIOD) in succession without a rise of that metric;
+    # 0: never.
     cfg.TEST.EARLY_STOPPING_PATIENCE = 0
 
 
 def get_egtr_cfg() -> CfgNode:
-    """Detectron2's default configuration with EGTR's keys added."""
+    """Make the default configuration of Detectron2 with the keys of EGTR."""
     cfg = get_cfg()
     add_egtr_config(cfg)
     return cfg

@@ -1,4 +1,4 @@
-"""Code of one's own, imported before a model is built, so that a configuration can name what it registers."""
+"""Code of a user, imported before a model is built, so that a configuration can name what it registers."""
 
 import importlib
 import importlib.util
@@ -6,19 +6,19 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 
 def import_extensions(names: Iterable[str]) -> None:
     """Import Python files or modules, which register heads, pair functions or datasets.
 
-    A configuration cannot ask for this: only who types the command decides which code runs.
+    A configuration cannot ask for this: only the person who types the command decides which code runs.
 
     Args:
-        names: paths that end in ``.py``, or dotted module names. What is imported already is left alone.
+        names: paths that end in ``.py``, or dotted module names. Modules that are already imported stay as they are.
 
     Raises:
-        EGTRError: there is no such file or module.
+        ConfigurationError: there is no such file or module.
     """
     for name in names:
         if name.endswith(".py"):
@@ -27,16 +27,17 @@ def import_extensions(names: Iterable[str]) -> None:
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
-            # What is missing may also be something that the module imports.
+            # The missing module may also be one that this module imports.
             if name != error.name and not name.startswith(f"{error.name}."):
                 raise
-            raise EGTRError(f"--extension {name}: there is no such module. A file is named with its .py") from error
+            message = f"--extension {name}: there is no such module. Write a file with its suffix .py"
+            raise ConfigurationError(message) from error
 
 
 def _import_file(path: Path) -> None:
     if not path.is_file():
-        raise EGTRError(f"--extension {path}: there is no such file")
-    # The whole path names the module: files of one name in different folders must not hide each other.
+        raise ConfigurationError(f"--extension {path}: there is no such file")
+    # The whole path names the module: files with the same name in different folders must not hide each other.
     module_name = "egtr_extension_" + "_".join(path.resolve().with_suffix("").parts[1:])
     if module_name in sys.modules:
         return

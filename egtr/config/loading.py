@@ -1,4 +1,4 @@
-"""Loading configurations: defaults, a YAML file, ``KEY VALUE`` pairs, and one clear message for what is wrong."""
+"""Loading configurations: defaults, a YAML file, ``KEY VALUE`` pairs, and one clear message for each mistake."""
 
 import difflib
 import logging
@@ -13,7 +13,7 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
 import egtr
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError, EGTRError
 
 from .defaults import get_egtr_cfg
 from .paths import fetch
@@ -23,9 +23,9 @@ logger = logging.getLogger(__name__)
 
 
 def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
-    """EGTR's defaults, changed by a YAML file and then by ``KEY VALUE`` pairs.
+    """Load the defaults of EGTR, changed by a YAML file and then by ``KEY VALUE`` pairs.
 
-    Datasets of DATASETS.REGISTER are not registered by it: see :func:`egtr.data.datasets.register_rows`.
+    It does not register the datasets of DATASETS.REGISTER: see :func:`egtr.data.datasets.register_rows`.
 
     Args:
         config_file: a path, ``egtr://configs/<name>`` or "" for none.
@@ -35,7 +35,7 @@ def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
         The configuration, not frozen.
 
     Raises:
-        EGTRError: the file is missing or not YAML, a key does not exist (the message suggests the nearest
+        ConfigurationError: the file is missing or not YAML, a key does not exist (the message suggests the nearest
             one) or a value has the wrong type.
     """
     cfg = get_egtr_cfg()
@@ -78,9 +78,10 @@ def save_config(cfg: CfgNode) -> None:
 
 
 def without_pretrained(cfg: CfgNode) -> CfgNode:
-    """A frozen copy whose model fetches no backbone weights: for models that get all weights from a checkpoint.
+    """Copy a configuration so that its model fetches no backbone weights, because a checkpoint has all weights.
 
-    Otherwise evaluation and prediction would need the network, for weights that they replace at once.
+    Otherwise evaluation and prediction would need the network, for weights that they replace at once. The copy is
+    frozen.
     """
     cfg = cfg.clone()
     cfg.defrost()
@@ -102,11 +103,13 @@ def _merge_file(cfg: CfgNode, config_file: str) -> None:
     for key in _flatten(content):
         _check_key(cfg, key, f"{config_file} (or its _BASE_)")
     if content.get("VERSION", cfg.VERSION) != cfg.VERSION:
-        raise EGTRError(f"{config_file}: VERSION is {content['VERSION']}, but the keys are those of {cfg.VERSION}")
+        raise ConfigurationError(
+            f"{config_file}: VERSION is {content['VERSION']}, but the keys are those of {cfg.VERSION}"
+        )
     try:
         cfg.merge_from_other_cfg(CfgNode(content))
     except (ValueError, AssertionError, KeyError, TypeError) as error:
-        raise EGTRError(f"{config_file}: {' '.join(str(error).split())}") from error
+        raise ConfigurationError(f"{config_file}: {' '.join(str(error).split())}") from error
 
 
 def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
@@ -127,7 +130,7 @@ def _check_key(cfg: CfgNode, key: str, where: str) -> None:
     for part in key.split("."):
         if not isinstance(node, CfgNode) or part not in node:
             shown = key if key.isprintable() else repr(key)
-            raise EGTRError(f"{where}: there is no key {shown}.{_suggestion(cfg, key)}")
+            raise ConfigurationError(f"{where}: there is no key {shown}.{_suggestion(cfg, key)}")
         node = node[part]
 
 
@@ -142,7 +145,7 @@ def _suggestion(cfg: CfgNode, key: str) -> str:
 
 
 def _flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Full names of all leaves."""
+    """List the full names of all leaves."""
     for key, value in content.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:

@@ -1,27 +1,28 @@
-"""Files that a configuration names, wherever they are."""
+"""Files that a configuration names, on the disk or elsewhere."""
 
 import os
 
 from detectron2.utils.file_io import PathManager
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError, EGTRError
 
 
-def fetch(path: str, missing: str) -> str:
-    """The local file behind any path that Detectron2's ``PathManager`` knows, downloaded first where need be.
+def fetch(path: str, missing: str, error_type: type[EGTRError] = ConfigurationError) -> str:
+    """Find the local file of any path that Detectron2's ``PathManager`` knows, and download it first if necessary.
 
     Args:
         path: a file name, ``https://...``, ``detectron2://...`` or ``egtr://...``.
-        missing: what the error says, behind the path, where there is no such file.
+        missing: the text of the error, after the path, if there is no such file.
+        error_type: the kind of error to raise.
 
     Raises:
-        EGTRError: there is no such file, or it cannot be fetched.
+        EGTRError: of this kind: there is no such file, or it cannot be fetched.
     """
     try:
-        # Asking PathManager.isfile first would not do: it answers for files on disk and egtr:// alone.
+        # Not PathManager.isfile, which only answers for files on disk and egtr://.
         local = PathManager.get_local_path(path)
     except OSError as error:
-        raise EGTRError(f"{path}: cannot be fetched ({error}). Check the address and the network") from error
+        raise error_type(f"{path}: cannot be fetched ({error}). Check the address and the network") from error
     if not os.path.isfile(local):
-        raise EGTRError(f"{path}: {missing}")
+        raise error_type(f"{path}: {missing}")
     return local

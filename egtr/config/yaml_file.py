@@ -1,4 +1,4 @@
-"""Reading YAML files, which may come from anywhere: plain values alone, and no more of them than fit."""
+"""Reading YAML files, which may come from anywhere: only plain values, and not too many of them."""
 
 import os
 from collections.abc import Mapping
@@ -7,12 +7,12 @@ from typing import Any
 import yaml
 from detectron2.utils.file_io import PathManager
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 from .paths import fetch
 
 _BASE_KEY = "_BASE_"
-# There are fewer than a thousand keys. A few lines of aliases (&a, *a) stand for billions of values.
+# There are fewer than a thousand keys. A few lines of aliases (&a, *a) can stand for billions of values.
 _MAX_VALUES = 100_000
 _MAX_BYTES = 10_000_000
 
@@ -20,17 +20,18 @@ _MAX_BYTES = 10_000_000
 def read_config_file(
     path: str, missing: str = "there is no such configuration file (--config-file)"
 ) -> dict[str, Any]:
-    """The values of a YAML file over those of the files that its ``_BASE_`` names, in Detectron2's way.
+    """Read a YAML file and merge it over the files that its ``_BASE_`` names, as Detectron2 does.
 
-    ``_BASE_`` is a path or a list of them, relative to the file that names them; later ones count before earlier
-    ones. No tag (``!!python/...``) makes an object: Detectron2's own ``merge_from_file`` would run code by it.
+    ``_BASE_`` is a path or a list of paths, relative to the file that names them; later files override earlier ones.
+    No tag (``!!python/...``) makes an object, while ``merge_from_file`` of Detectron2 would run code for it.
 
     Args:
-        path: any that Detectron2's ``PathManager`` knows.
-        missing: what the error says where there is no such file.
+        path: any path that Detectron2's ``PathManager`` knows.
+        missing: the text of the error if there is no such file.
 
     Raises:
-        EGTRError: a file is missing, no mapping in YAML, asks for objects, is too large or its own base.
+        ConfigurationError: a file is missing, is not a mapping in YAML, asks for objects, is too large, or is its own
+            base.
     """
     return _read(path, missing, ())
 
@@ -38,19 +39,19 @@ def read_config_file(
 def _read(path: str, missing: str, users: tuple[str, ...]) -> dict[str, Any]:
     where = f"{path} (the {_BASE_KEY} of {users[-1]})" if users else path
     if path in users:
-        raise EGTRError(f"{where}: is a base of its own. Leave {_BASE_KEY} out of one of the files")
+        raise ConfigurationError(f"{where}: is a base of its own. Remove {_BASE_KEY} from one of the files")
     try:
         local = fetch(path, missing)
-    except ValueError as error:  # also of names with characters that no file can have
+    except ValueError as error:  # Also for names with characters that no file can have.
         if not users:
-            raise EGTRError(str(error)) from error
-        raise EGTRError(f"{users[-1]}: its {_BASE_KEY} cannot be read: {error}") from error
+            raise ConfigurationError(str(error)) from error
+        raise ConfigurationError(f"{users[-1]}: its {_BASE_KEY} cannot be read: {error}") from error
     content = _parse(local, where)
     bases = content.pop(_BASE_KEY, [])
     merged: dict[str, Any] = {}
     for base in bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str) or not base:
-            raise EGTRError(f"{where}: {_BASE_KEY} is {bases!r}. Name a file, or a list of files")
+            raise ConfigurationError(f"{where}: {_BASE_KEY} is {bases!r}. Name a file, or a list of files")
         inherited = _read(_resolve(base, path), "there is no such file", (*users, path))
         _merge(inherited, merged, "", where)
     _merge(content, merged, "", where)
@@ -59,34 +60,34 @@ def _read(path: str, missing: str, users: tuple[str, ...]) -> dict[str, Any]:
 
 def _parse(local: str, where: str) -> dict[str, Any]:
     if os.path.getsize(local) > _MAX_BYTES:
-        raise EGTRError(
+        raise ConfigurationError(
             f"{where}: has {os.path.getsize(local):,} bytes, too many for a configuration. Is it the file?"
         )
     try:
         with PathManager.open(local, "rb") as file:
             content = yaml.safe_load(file)
     except yaml.constructor.ConstructorError as error:
-        raise EGTRError(
+        raise ConfigurationError(
             f"{where}: asks for a Python object, which is refused because making it can run code: "
             f"{' '.join(str(error).split())}. Write plain values: numbers, texts, [lists], {{mappings}}"
         ) from error
-    # Numbers and dates that look right and are not (2024-99-99) are ValueErrors, deep nesting is a RecursionError.
+    # Numbers and dates that only look right (2024-99-99) are ValueErrors, deep nesting is a RecursionError.
     except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
-        raise EGTRError(f"{where}: not a YAML file: {' '.join(str(error).split())}") from error
+        raise ConfigurationError(f"{where}: not a YAML file: {' '.join(str(error).split())}") from error
     if not isinstance(content, Mapping):
-        raise EGTRError(f"{where}: holds no keys. A configuration is a YAML mapping such as 'SOLVER: ...'")
+        raise ConfigurationError(f"{where}: holds no keys. A configuration is a YAML mapping such as 'SOLVER: ...'")
     _check_extent(content, where)
     return dict(content)
 
 
 def _check_extent(content: Any, where: str) -> None:
-    """Refuse more values than a configuration can have, counted with all repetitions that aliases stand for."""
+    """Refuse more values than a configuration can have, counted with all repetitions by aliases."""
     waiting, number = [content], 0
     while waiting:
         value = waiting.pop()
         number += 1
         if number + len(waiting) > _MAX_VALUES:
-            raise EGTRError(
+            raise ConfigurationError(
                 f"{where}: stands for more than {_MAX_VALUES:,} values. Leave out the aliases (&name, *name)"
             )
         if isinstance(value, Mapping):
@@ -104,10 +105,10 @@ def _merge(content: Mapping[str, Any], into: dict[str, Any], prefix: str, where:
     for key, value in content.items():
         if isinstance(value, Mapping) and key in into:
             if not isinstance(into[key], dict):
-                raise EGTRError(f"{where}: {prefix}{key} is a section here and a value in its {_BASE_KEY}")
+                raise ConfigurationError(f"{where}: {prefix}{key} is a section here and a value in its {_BASE_KEY}")
             _merge(value, into[key], f"{prefix}{key}.", where)
         else:
-            # A copy, since the base of one file may be that of another.
+            # A copy, because two files may share a base.
             into[key] = _copied(value)
 
 

@@ -15,11 +15,16 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from egtr import _deprecated
 from egtr.structures import DataError, EGTRError
 
 from .image import IMAGE_SUFFIXES, ImageSource, find_images, is_tensor, load_image
 
 logger = logging.getLogger(__name__)
+
+__getattr__ = _deprecated.moved(
+    __name__, {"Picture": "egtr.data.sources.SourceImage", "Pictures": "egtr.data.sources.ImageStream"}
+)
 
 Source = Union[ImageSource, bytearray, memoryview, int]  # noqa: UP007 - see ImageSource
 

@@ -30,7 +30,7 @@ __getattr__ = _deprecated.moved(
         "EGTRCheckpointer": "egtr.checkpoint.EGTRCheckpointer",
         "EGTRPredictor": "egtr.inference.EGTRPredictor",
         "ModelPart": "egtr.experiments.model_cost.ModelPart",
-        "PredictedImage": "egtr.structures.PredictedImage",
+        "PredictedPicture": "egtr.structures.PredictedImage",
         "add_extension_argument": "egtr.config.add_extension_argument",
         "add_model_arguments": "egtr.config.add_model_arguments",
         "add_options_arguments": "egtr.config.add_options_arguments",

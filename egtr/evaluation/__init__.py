@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from egtr import _deprecated
+
 from .detection import OBJECT_AP, Detections, detection_ap, detections_per_class, detections_per_query
 from .image_scores import ImageScores
 from .matching import NEVER, first_hits, match_objects, match_triplets
@@ -46,7 +48,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def _load(name: str) -> Any:
     # Loaded when it is used: the other names need neither torch nor Detectron2.
     if name == "SceneGraphEvaluator":
         from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
@@ -54,3 +56,6 @@ def __getattr__(name: str) -> Any:
 
         return SceneGraphEvaluator
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__getattr__ = _deprecated.moved(__name__, {"check_topk": "egtr.evaluation.check_top_k"}, _load)

@@ -1,4 +1,4 @@
-"""How large a model is and what one image costs."""
+"""Parameters of a model, and operations for one image."""
 
 import math
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ class ModelPart:
     """One row of :func:`analyze_model`.
 
     Attributes:
-        name: of the submodule, such as "transformer" or "transformer.encoder"; "total" for all.
-        parameters: numbers that are learned or counted from data; frozen norms not.
-        trained: those that training changes by gradients.
-        flops: of one image; a multiplication with its addition is one.
+        name: name of the submodule, such as "transformer" or "transformer.encoder"; "total" for all.
+        parameters: count of numbers that are learned or counted from data, without frozen norms.
+        trained: count of parameters that training changes by gradients.
+        flops: operations for one image; a multiplication with its addition is one. 0 where they were not counted.
     """
 
     name: str
@@ -31,24 +31,38 @@ class ModelPart:
 
 
 def analyze_model(cfg: CfgNode, height: int, width: int) -> list[ModelPart]:
-    """Parameters and operations of the model that ``cfg`` describes, with random weights, on the CPU.
+    """Count parameters and operations of the model that ``cfg`` describes, with random weights, on the CPU.
 
-    A tensor that several parts share counts once, in the total and in the first of them. The frequency tables count
-    as parameters, as in the paper's 42.5 M. Operations are counted by fvcore: convolutions, matrix products,
-    attention, norms, sampling. Left out are element-wise operations and what no output of one image depends on,
-    such as the class heads' work on all decoder layers but the last.
+    A tensor that several parts share counts once, in the total and in the first of these parts. The frequency tables
+    count as parameters, as in the paper's 42.5 M. Operations are counted by fvcore: convolutions, matrix products,
+    attention, norms, sampling. Element-wise operations are left out, and so is work that no output of one image
+    depends on, such as the class heads of all decoder layers but the last.
 
     Args:
-        height, width: size of the image as the network gets it.
+        cfg: the configuration.
+        height, width: size of the image in pixels as the network gets it.
 
     Returns:
         The total, then each part, followed by its own parts.
     """
+    model = _build(cfg, "cpu")
+    return _rows(model, _count_flops(model, height, width))
+
+
+def count_parameters(cfg: CfgNode) -> list[ModelPart]:
+    """Count only the parameters, as :func:`analyze_model` does, without computing or holding a single one."""
+    return _rows(_build(cfg, "meta"), {})
+
+
+def _build(cfg: CfgNode, device: str) -> nn.Module:
     cfg = without_pretrained(cfg)
     cfg.defrost()
-    cfg.MODEL.DEVICE = "cpu"
-    model = build_model(cfg).eval()
-    flops = _count_flops(model, height, width)
+    cfg.MODEL.DEVICE = device
+    with torch.device(device):
+        return build_model(cfg).eval()
+
+
+def _rows(model: nn.Module, flops: dict[str, int]) -> list[ModelPart]:
     rows, seen = [], set()
     for name, module in model.named_children():
         if name not in ("backbone", "transformer", "relation"):
@@ -67,7 +81,9 @@ def analyze_model(cfg: CfgNode, height: int, width: int) -> list[ModelPart]:
             *(row for row in counted if row.parameters or row.flops),
         ]
     parts = [row for row in rows if "." not in row.name]
-    total = ModelPart("total", sum(row.parameters for row in parts), sum(row.trained for row in parts), flops[""])
+    total = ModelPart(
+        "total", sum(row.parameters for row in parts), sum(row.trained for row in parts), flops.get("", 0)
+    )
     return [total, *rows]
 
 
@@ -83,7 +99,7 @@ def _part(name: str, module: nn.Module, flops: dict[str, int], seen: set[int]) -
 
 
 class _Network(nn.Module):
-    """The network from pixels to dense output as fvcore wants it: tensors in, tensors out."""
+    """The network from pixels to dense output as fvcore needs it: tensors in, tensors out."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -96,25 +112,25 @@ class _Network(nn.Module):
 
 
 def _matmul_flops(inputs: list, outputs: list) -> int:
-    """fvcore's own handle does not know products with a vector."""
+    # The handle of fvcore does not know products with a vector.
     return math.prod(outputs[0].type().sizes()) * inputs[0].type().sizes()[-1]
 
 
 def _attention_flops(inputs: list, outputs: list) -> int:
-    """Both products of scaled dot-product attention, which fvcore counts as nothing: QK^T and what it weighs."""
+    # Both products of scaled dot-product attention, which fvcore counts as nothing: QK^T, and the weighted values.
     *_, queries, dim = inputs[0].type().sizes()
     *batch, keys, value_dim = inputs[2].type().sizes()
     return math.prod(batch) * queries * keys * (dim + value_dim)
 
 
 def _bag_flops(inputs: list, outputs: list) -> int:
-    """Weighted sums of rows, which fvcore counts as nothing: each row that is read, times its weight."""
+    # Weighted sums of rows, which fvcore counts as nothing: each row that is read, times its weight.
     return math.prod(inputs[1].type().sizes()) * inputs[0].type().sizes()[-1]
 
 
 @torch.no_grad()
 def _count_flops(model: nn.Module, height: int, width: int) -> dict[str, int]:
-    """Operations by name of submodule; "" for all."""
+    # By name of submodule; "" is the whole model.
     counter = FlopCountAnalysis(_Network(model), (torch.zeros(3, height, width),))
     counter.set_op_handle("aten::matmul", _matmul_flops)
     counter.set_op_handle("aten::scaled_dot_product_attention", _attention_flops)

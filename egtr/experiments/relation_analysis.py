@@ -1,7 +1,7 @@
-"""Does decoder self-attention encode relations? What the paper's idea (section 3.2) rests on, measured.
+"""Does decoder self-attention encode relations? A measurement of the premise of the paper (section 3.2).
 
-:func:`collect_relations` asks a model about the images of a dataset, :func:`summarize_relations` makes numbers of
-its answers, :mod:`egtr.experiments.relation_plots` images.
+:func:`collect_relations` asks a model about the images of a dataset, :func:`summarize_relations` turns its answers
+into numbers, and :mod:`egtr.experiments.relation_plots` draws them.
 """
 
 import math
@@ -24,26 +24,26 @@ from egtr.data import SceneGraphMapper, build_augmentation, check_dataset_matche
 from egtr.layers import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh
 from egtr.modeling import EGTR, EGTROutput, Target
 from egtr.modeling.explain import attention_weights
-from egtr.structures import EGTRError
+from egtr.structures import DataError
 
 
 @dataclass(frozen=True)
 class ImageRelations:
-    """What a model says about the M annotated objects of one image that a query was matched to.
+    """The relations that a model sees between the M annotated objects of one image that matched a query.
 
     L decoder layers, H heads, S relation sources. In (M, M) arrays the subject comes first, then the object.
 
     Attributes:
-        image_id, file_name: of the image.
+        image_id, file_name: id and file of the image.
         boxes: (M, 4) annotated boxes, cxcywh in 0..1 of the image.
         classes: (M,) annotated classes.
         triplets: (T, 3) annotated (subject, object, predicate); the first two index the M objects.
-        attention: (L, H, M, M) float32, weight that the subject's query gives to the object's; the
-            weights that one query gives to all N queries sum to 1.
+        attention: (L, H, M, M) float32, the weight that the subject's query gives to the object's query. The weights
+            that one query gives to all N queries sum to 1.
         gates: (S, M, M) in 0..1, or None without a gate.
         connectivity: (M, M) in 0..1, or None without a connectivity head.
-        uncertainty: (M,) in 0..1, of the match, as adaptive smoothing takes it.
-        iou: (M,) of the predicted with the annotated box.
+        uncertainty: (M,) in 0..1, uncertainty of the match, as in adaptive smoothing.
+        iou: (M,) intersection over union of the predicted and the annotated box.
     """
 
     image_id: int | str
@@ -59,14 +59,14 @@ class ImageRelations:
 
     @property
     def related(self) -> np.ndarray:
-        """(M, M) bool: whether any predicate is annotated for the pair."""
+        """(M, M) bool: the pairs for which any predicate is annotated."""
         related = np.zeros((len(self.classes),) * 2, dtype=bool)
         related[self.triplets[:, 0], self.triplets[:, 1]] = True
         return related
 
     @property
     def closeness(self) -> np.ndarray:
-        """(M, M): minus the distance of the centres of two annotated boxes, in sides of the image."""
+        """(M, M): minus the distance between the centres of two annotated boxes, in sides of the image."""
         centres = self.boxes[:, :2]
         return -np.linalg.norm(centres[:, None] - centres, axis=-1)
 
@@ -77,14 +77,16 @@ class ImageRelations:
 
 
 def auc(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Chance that a positive scores higher than a negative; ties count half (area under the ROC curve, by ranks).
+    """Compute the area under the ROC curve, by ranks: the chance that a positive scores higher than a negative.
+
+    Ties count half.
 
     Args:
-        scores: (..., P).
-        labels: (P,) bool.
+        scores: (..., P) scores.
+        labels: (P,) bool, true for positives.
 
     Returns:
-        (...) values in 0..1; NaN without a positive or without a negative.
+        (...) values in 0..1; NaN if there is no positive or no negative.
     """
     positives = int(labels.sum())
     negatives = len(labels) - positives
@@ -97,13 +99,16 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def collect_relations(
     cfg: CfgNode, model: EGTR, dataset_name: str, num_images: int | None = None
 ) -> list[ImageRelations]:
-    """Ask ``model`` about the first ``num_images`` images of a dataset (None: all), with a progress bar.
+    """Ask a model about the images of a dataset, with a progress bar.
 
     Args:
-        cfg: the model's; images are resized as for evaluation.
+        cfg: the configuration of the model; images are resized as for evaluation.
+        model: the model; its mode is restored afterwards.
+        dataset_name: a registered dataset.
+        num_images: number of images, the first ones; None: all.
 
     Raises:
-        EGTRError: the dataset does not fit the model, has no relations, or cannot be read.
+        DataError: the dataset does not fit the model, has no relations, or cannot be read.
     """
     cfg = cfg.clone()
     cfg.defrost()
@@ -111,9 +116,9 @@ def collect_relations(
     check_dataset_matches_config(cfg, train=False)
     records = DatasetCatalog.get(dataset_name)[:num_images]
     if not any(record.get("relations") for record in records):
-        raise EGTRError(f"Dataset {dataset_name!r}: its {len(records)} images have no relations to look for")
+        raise DataError(f"Dataset {dataset_name!r}: its {len(records)} images have no relations to look for")
     mapper = SceneGraphMapper(
-        # As in training, because matching needs instances; but nothing is drawn at random.
+        # As in training, because matching needs instances, but without random augmentations.
         is_train=True,
         augmentations=build_augmentation(cfg, is_train=False),
         image_format=cfg.INPUT.FORMAT,
@@ -125,12 +130,12 @@ def collect_relations(
 
 
 def analyze_image(model: EGTR, record: dict[str, Any], num_heads: int) -> ImageRelations:
-    """One image.
+    """Ask a model about one image.
 
     Args:
-        model: in evaluation mode.
-        record: as the model takes it in training, with ``instances`` and ``relations``.
-        num_heads: H, of the decoder's self-attention.
+        model: the model, in evaluation mode.
+        record: the input of the model in training, with ``instances`` and ``relations``.
+        num_heads: H, the number of heads of decoder self-attention.
     """
     output = model.network(model.preprocess_image([record]))
     instances = record["instances"].to(model.device)
@@ -148,13 +153,17 @@ def analyze_image(model: EGTR, record: dict[str, Any], num_heads: int) -> ImageR
 def relations_of_output(
     output: EGTROutput, target: Target, criterion, num_heads: int, *, image_id: int | str, file_name: str
 ) -> ImageRelations:
-    """What dense output for a batch of one image says about the image's annotated objects.
+    """Read the relations between the annotated objects of an image from the dense output for a batch of this image.
 
     Args:
-        criterion: matches, and knows the uncertainty of a match.
+        output: the output of the model.
+        target: the annotations.
+        criterion: the criterion, which matches queries to objects and knows the uncertainty of a match.
+        num_heads: H, the number of heads of decoder self-attention.
+        image_id, file_name: id and file of the image.
     """
     (match,) = criterion.matcher(output.logits, output.pred_boxes, [target])
-    # Objects in the order of their annotations; those that no query is left for drop out, with their relations.
+    # Objects in the order of their annotations. Objects without a query drop out, with their relations.
     order = match.objects.argsort()
     queries, objects = match.queries[order], match.objects[order]
     place = torch.full((len(target.classes),), -1, dtype=torch.int64, device=objects.device)
@@ -186,7 +195,7 @@ def relations_of_output(
 def summarize_relations(
     images: Sequence[ImageRelations], predicate_names: Sequence[str], source_names: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Numbers over all images.
+    """Compute numbers over all images.
 
     A pair is an ordered pair of two different matched objects of one image; it is related if any predicate is
     annotated for it.
@@ -194,21 +203,21 @@ def summarize_relations(
     Args:
         images: at least one, all of the same model.
         predicate_names: R names.
-        source_names: S names, of :func:`~egtr.modeling.explain.source_names`; read only where there is a gate.
+        source_names: S names, from :func:`~egtr.modeling.explain.source_names`; needed only if there is a gate.
 
     Returns:
         Plain numbers, lists and dicts; NaN where there is nothing to measure.
 
         - num_images, num_objects (matched), num_pairs, num_related.
-        - attention: L lists of H numbers under "auc" (attention of the subject to the object, all pairs of all
-          images ranked together), "auc_reversed" (of the object to the subject) and "auc_within_images" (as "auc",
-          but only pairs of one image are compared; mean over images).
-        - others: the same three numbers for scores to compare with: "closeness" of the annotated boxes, the model's
-          "connectivity" (None without that head).
-        - gates: None without a gate; else "sources" (names), mean gates of the S sources over "related" and
-          "unrelated" pairs, and under "predicates" for each name its "count" of triplets and mean "gates" over them.
-        - uncertainty: "pearson" and "spearman" correlation of a match's uncertainty with its IoU. The matching cost
-          behind the uncertainty contains GIoU, so some correlation is there by construction.
+        - attention: L lists of H numbers under "auc" (attention of the subject to the object, with all pairs of all
+          images ranked together), "auc_reversed" (attention of the object to the subject) and "auc_within_images"
+          (as "auc", but only pairs of one image are compared; mean over images).
+        - others: the same three numbers of scores to compare with: "closeness" of the annotated boxes and
+          "connectivity" (None without a connectivity head).
+        - gates: None without a gate. Else "sources" (their names), the mean gates of the S sources over "related" and
+          "unrelated" pairs, and under "predicates", for each name, its "count" of triplets and their mean "gates".
+        - uncertainty: "pearson" and "spearman" correlation of the uncertainty of a match with its IoU. The matching
+          cost, from which the uncertainty is computed, contains GIoU, so some correlation is there by construction.
     """
     labels = np.concatenate([image.related[image.pairs] for image in images])
     layers, heads = images[0].attention.shape[:2]
@@ -238,7 +247,7 @@ def summarize_relations(
 
 
 def _aucs(images: Sequence[ImageRelations], scores: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
-    """AUCs of K scores: name to (K,), for scores (K, M, M) of each image."""
+    """Compute the AUCs of K scores: name to (K,), for scores (K, M, M) of each image."""
     labels = [image.related[image.pairs] for image in images]
     forward = [score[:, image.pairs] for image, score in zip(images, scores, strict=True)]
     reversed_ = [score.swapaxes(1, 2)[:, image.pairs] for image, score in zip(images, scores, strict=True)]
@@ -254,7 +263,7 @@ def _aucs(images: Sequence[ImageRelations], scores: Sequence[np.ndarray]) -> lis
 
 def _gates(images: Sequence[ImageRelations], predicate_names: Sequence[str], source_names: Sequence[str]) -> dict:
     def over(chosen: Sequence[np.ndarray]) -> np.ndarray:
-        """(P, S): gates of the pairs in (M, M) masks."""
+        # (P, S), from (M, M) masks.
         return np.concatenate([image.gates[:, mask].T for image, mask in zip(images, chosen, strict=True)])
 
     of_triplets = np.concatenate([image.gates[:, image.triplets[:, 0], image.triplets[:, 1]].T for image in images])
@@ -274,7 +283,7 @@ def _gates(images: Sequence[ImageRelations], predicate_names: Sequence[str], sou
 
 
 def _mean(rows: np.ndarray) -> np.ndarray:
-    """Mean of (P, K) over P; NaN without rows, where numpy would warn."""
+    # NaN without rows, where numpy would warn.
     return rows.mean(0) if len(rows) else np.full(rows.shape[1], np.nan)
 
 

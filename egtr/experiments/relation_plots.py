@@ -1,4 +1,4 @@
-"""Figures of what :mod:`egtr.experiments.relation_analysis` measures. pyplot does not know them: nothing to close."""
+"""Figures of the measurements of :mod:`egtr.experiments.relation_analysis`. pyplot does not know them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,10 +18,10 @@ _MARK = BASE_COLORS[4]
 
 
 def draw_attention_auc(summary: Mapping[str, Any]) -> Figure:
-    """AUC of each layer and head, once for attention of the subject to the object and once the other way round.
+    """Draw the AUC of each layer and head, for attention of the subject to the object and the other way round.
 
     Args:
-        summary: of :func:`~egtr.experiments.relation_analysis.summarize_relations`.
+        summary: the result of :func:`~egtr.experiments.relation_analysis.summarize_relations`.
     """
     forward, reversed_ = (np.array(summary["attention"][kind]) for kind in ("auc", "auc_reversed"))
     layers, heads = forward.shape
@@ -49,10 +49,12 @@ def draw_attention_auc(summary: Mapping[str, Any]) -> Figure:
 
 
 def draw_gates(gates: Mapping[str, Any]) -> Figure:
-    """Mean gate of each source, over related and unrelated pairs and over the triplets of each predicate.
+    """Draw the mean gate of each source, over related and unrelated pairs and over the triplets of each predicate.
+
+    Predicates come by descending count; predicates without a triplet are left out.
 
     Args:
-        gates: "gates" of a summary. Predicates come by descending count; those without a triplet are left out.
+        gates: the entry "gates" of a summary.
     """
     predicates = sorted(gates["predicates"].items(), key=lambda item: -item[1]["count"])
     predicates = [(name, entry) for name, entry in predicates if entry["count"]]
@@ -72,10 +74,11 @@ def draw_gates(gates: Mapping[str, Any]) -> Figure:
 
 
 def draw_uncertainty(images: Sequence[ImageRelations], correlations: Mapping[str, float]) -> Figure:
-    """Uncertainty of each match against the IoU of its boxes.
+    """Draw the uncertainty of each match against the IoU of its boxes.
 
     Args:
-        correlations: "uncertainty" of a summary.
+        images: the images of the summary.
+        correlations: the entry "uncertainty" of a summary.
     """
     figure = new_figure(6.0, 4.2)
     axes = figure.subplots()
@@ -111,15 +114,15 @@ def draw_uncertainty(images: Sequence[ImageRelations], correlations: Mapping[str
 def draw_attention_maps(
     pixels: np.ndarray, image: ImageRelations, class_names: Sequence[str], predicate_names: Sequence[str]
 ) -> Figure:
-    """An image with its objects, and beside it who attends to whom, for each layer and head.
+    """Draw an image with its objects, and beside it a map of attention between them for each layer and head.
 
-    Rows of a map are subjects, columns objects. A cell is the darker, the higher the weight is, compared with the
-    highest between two different objects in the same map. Framed cells are annotated relations.
+    Rows of a map are subjects, columns are objects. A cell is darker the closer its weight is to the highest weight
+    between two different objects in the same map. Framed cells are annotated relations.
 
     Args:
         pixels: (H, W, 3) uint8, RGB.
-        image: of the same image; without objects there are no maps.
-        class_names, predicate_names: of the dataset.
+        image: the relations of this image; without objects there are no maps.
+        class_names, predicate_names: names of the dataset.
     """
     layers, heads, count = image.attention.shape[:3]
     side, width = 1.35, 4.8

@@ -1,4 +1,4 @@
-"""Curves of a training run out of the ``metrics.json`` that it leaves."""
+"""Curves of a training run, from the ``metrics.json`` that it leaves."""
 
 import json
 import math
@@ -10,14 +10,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from egtr.structures import EGTRError
+from egtr.structures import DataError
 from egtr.visualization.charts import INK, new_figure, plain
 from egtr.visualization.palette import BASE_COLORS
 
-# A curve: iterations and values, (P,) each, iterations rising.
+# A curve: iterations, ascending, and values, (P,) each.
 Curve = tuple[np.ndarray, np.ndarray]
 
-# Title, which metrics, label of the axis, and its scale: a number ends a linear one. What a run lacks is left out.
+# Title, metrics, label of the axis, and its scale: a number is the end of a linear one. Missing metrics are left out.
 _PANELS = (
     ("losses, weighted", ("total_loss", "loss_*"), "loss", "log"),
     ("mean gate of each relation source", ("rel_gate_*",), "gate", 1.0),
@@ -31,11 +31,11 @@ _PANELS = (
 
 
 def read_metrics(path: str | PathLike[str]) -> dict[str, Curve]:
-    """Every curve of a run.
+    """Read all curves of a run.
 
-    Where a run was resumed, iterations come again: what was written last about an iteration counts, and what the
-    first try wrote about later ones is forgotten. A last line that was cut off is left out, as is whatever is no
-    number; NaN and infinity stay, as gaps in a curve.
+    If a run was resumed, iterations occur twice: the last values of an iteration count, and later iterations of the
+    first try are dropped. A last line that was cut off is left out, and so are values that are not numbers. NaN and
+    infinity stay, as gaps in a curve.
 
     Args:
         path: ``metrics.json``, one JSON object a line, or the folder of the run.
@@ -44,7 +44,7 @@ def read_metrics(path: str | PathLike[str]) -> dict[str, Curve]:
         Name of the metric to its iterations (int64) and values (float64).
 
     Raises:
-        EGTRError: there is no such file, nothing is in it, or a line before the last one is malformed.
+        DataError: there is no such file, it is empty, or a line before the last one is malformed.
     """
     path = Path(path)
     if path.is_dir():
@@ -52,7 +52,7 @@ def read_metrics(path: str | PathLike[str]) -> dict[str, Curve]:
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise EGTRError(
+        raise DataError(
             f"{path}: cannot be read ({error}); give the metrics.json of a run, or its OUTPUT_DIR"
         ) from error
     points: dict[str, list[tuple[int, float]]] = {}
@@ -63,19 +63,19 @@ def read_metrics(path: str | PathLike[str]) -> dict[str, Curve]:
         except (ValueError, KeyError, TypeError) as error:
             if number == len(lines):
                 break
-            raise EGTRError(
+            raise DataError(
                 f"{path}: line {number} is no JSON object with an iteration; is it the metrics.json of a run?"
             ) from error
         for name, value in record.items():
             if name == "iteration" or not isinstance(value, int | float):
                 continue
             curve = points.setdefault(name, [])
-            # Each metric for itself: lines of one evaluation stand between those of later iterations.
+            # Each metric on its own: lines of an evaluation are between lines of later iterations.
             while curve and curve[-1][0] >= iteration:
                 curve.pop()
             curve.append((iteration, float(value)))
     if not points:
-        raise EGTRError(f"{path}: holds no metrics")
+        raise DataError(f"{path}: holds no metrics; is it the metrics.json of a run?")
     return {
         name: (np.array([i for i, _ in curve], dtype=np.int64), np.array([v for _, v in curve], dtype=np.float64))
         for name, curve in points.items()
@@ -83,18 +83,18 @@ def read_metrics(path: str | PathLike[str]) -> dict[str, Curve]:
 
 
 def draw_curves(metrics: Mapping[str, Curve], title: str = "") -> Figure:
-    """Losses, gates, uncertainty, recall, detection, gradient norm and learning rate over the iterations.
+    """Draw losses, gates, uncertainty, recall, detection, gradient norm and learning rate over the iterations.
 
     Args:
-        metrics: of :func:`read_metrics`.
-        title: such as the name of the run.
+        metrics: the curves of :func:`read_metrics`.
+        title: a title, such as the name of the run.
 
     Raises:
-        EGTRError: the run has none of them.
+        DataError: the run has none of these metrics.
     """
     panels = [(panel, names) for panel in _PANELS if (names := _matching(metrics, panel[1]))]
     if not panels:
-        raise EGTRError(f"None of the metrics {', '.join(metrics)} is one that training writes")
+        raise DataError(f"None of the metrics {', '.join(metrics)} is one that training writes")
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = new_figure(6.4 * columns, 2.9 * rows + 0.4)
@@ -115,7 +115,7 @@ def draw_curves(metrics: Mapping[str, Curve], title: str = "") -> Figure:
 
 
 def _matching(metrics: Mapping[str, Curve], patterns: Sequence[str]) -> list[str]:
-    """Names in the order of the patterns; "*" stands for numbers and words, by value."""
+    """List names in the order of the patterns; "*" stands for numbers and words, sorted by value."""
     found = []
     for pattern in patterns:
         start = pattern.rstrip("*")
@@ -131,7 +131,7 @@ def _draw_panel(axes: Axes, curves: Mapping[str, Curve], scale: str | float) -> 
     elif not isinstance(scale, str):
         axes.set_ylim(0, 1.03 * scale)
     for number, (name, (iterations, series)) in enumerate(curves.items()):
-        # matplotlib leaves a gap at what is not finite, and a logarithm at what is not positive.
+        # matplotlib leaves a gap where a value is not finite or, on a logarithmic axis, not positive.
         shown = np.where(np.isfinite(series), series, np.nan)
         style = {"color": BASE_COLORS[number % len(BASE_COLORS)], "lw": 1.4}
         if number >= len(BASE_COLORS):

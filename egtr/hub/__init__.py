@@ -1,4 +1,4 @@
-"""From names to models: where configurations and weights lie.
+"""From names to models: the places of configurations and weights.
 
 - ``model_zoo``     what ships with the library
 - ``path_handler``  ``egtr://`` paths for Detectron2

@@ -1,15 +1,15 @@
-"""Where the configurations and weights that ship with EGTR lie, in a clone and in an installed package alike.
+"""The configurations and weights that ship with EGTR, in a clone and in an installed package.
 
-In a clone they are the folders ``configs/``, ``projects/EGTR/configs/`` and ``projects/EGTR/weights/``. The
-wheel carries the same folders inside the package, under ``egtr/_resources/``, so that relative ``_BASE_``
-entries of the YAML files lead to the same neighbours.
+In a clone they are in the folders ``configs/``, ``projects/EGTR/configs/`` and ``projects/EGTR/weights/``. The wheel
+has the same folders inside the package, under ``egtr/_resources/``, so that relative ``_BASE_`` entries of the YAML
+files lead to the same files.
 """
 
 import os
 from pathlib import Path
 
 from egtr.config.arguments import DEFAULT_MODEL
-from egtr.structures.errors import EGTRError
+from egtr.structures.errors import ConfigurationError, WeightsError
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -22,7 +22,7 @@ __all__ = [
     "list_weights",
 ]
 
-# Later folders are looked at where the earlier ones do not have the name.
+# Searched in this order.
 FOLDERS = {"configs": ("configs", "projects/EGTR/configs"), "weights": ("projects/EGTR/weights",)}
 # Models whose weights come with EGTR, by name: the configuration that predicts with them.
 MODELS = {"scenes": "scenes/egtr.yaml"}
@@ -30,29 +30,29 @@ WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pkl")
 
 
 def resource_root() -> Path:
-    """The folder that holds ``configs/`` and ``projects/``: in the installed package, or the clone's root."""
+    """Find the folder of ``configs/`` and ``projects/``: in the installed package, or the root of the clone."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "_resources"
     return installed if installed.is_dir() else package.parent
 
 
 def list_models() -> list[str]:
-    """Names of the trained models that come with EGTR, for :func:`egtr.predict`, sorted."""
+    """List the names of the trained models that come with EGTR, for :func:`egtr.predict`, sorted."""
     return sorted(MODELS)
 
 
 def list_configs() -> list[str]:
-    """Names that :func:`get_config_file` takes, sorted."""
+    """List the names that :func:`get_config_file` takes, sorted."""
     return _list("configs", (".yaml",))
 
 
 def list_weights() -> list[str]:
-    """Names that :func:`get_weights_file` takes, sorted."""
+    """List the names that :func:`get_weights_file` takes, sorted."""
     return _list("weights", WEIGHT_SUFFIXES)
 
 
 def get_config_file(name: str) -> str:
-    """Path of a configuration that comes with EGTR.
+    """Find a configuration that comes with EGTR.
 
     Args:
         name: relative to ``configs/`` or ``projects/EGTR/configs/``, for example ``"scenes/egtr.yaml"``.
@@ -61,7 +61,7 @@ def get_config_file(name: str) -> str:
         The absolute path of an existing file, fit for ``cfg.merge_from_file``.
 
     Raises:
-        EGTRError: there is no such configuration; the message lists those that there are.
+        ConfigurationError: there is no such configuration; the message lists the existing ones.
     """
     return _find("configs", name, list_configs())
 
@@ -70,16 +70,16 @@ def get_model_config_file(name: str) -> str:
     """Find the configuration that predicts with a shipped model: what ``egtr://models/<name>`` stands for.
 
     Args:
-        name: of :func:`list_models`, or of :func:`list_configs`.
+        name: a name of :func:`list_models` or of :func:`list_configs`.
 
     Returns:
         The absolute path of an existing file.
 
     Raises:
-        EGTRError: there is neither; the message lists the models.
+        ConfigurationError: there is neither; the message lists the models.
     """
     if name not in MODELS and name not in list_configs():
-        raise EGTRError(
+        raise ConfigurationError(
             f"{name}: is neither a file nor a model that comes with EGTR. Models are: {', '.join(list_models())}. "
             "egtr.hub.model_zoo.list_configs() lists configurations"
         )
@@ -87,10 +87,10 @@ def get_model_config_file(name: str) -> str:
 
 
 def get_weights_file(name: str) -> str:
-    """Path of a weights file that comes with EGTR: what ``egtr://weights/<name>`` stands for.
+    """Find a weights file that comes with EGTR: what ``egtr://weights/<name>`` stands for.
 
     Raises:
-        EGTRError: there is no such file; the message lists those that there are.
+        WeightsError: there is no such file; the message lists the existing ones.
     """
     return _find("weights", name, list_weights())
 
@@ -110,8 +110,8 @@ def _find(kind: str, name: str, available: list[str]) -> str:
         path = Path(os.path.normpath(root / folder / name))
         if path.is_relative_to(root) and path.is_file():
             return str(path)
-    raise EGTRError(
+    raise (WeightsError if kind == "weights" else ConfigurationError)(
         f"{name}: EGTR comes with no such file under {' or '.join(FOLDERS[kind])}. "
         f"Take one of: {', '.join(available) or '(none: the folder is empty)'}. "
-        "Your own files are named by their path."
+        "Name your own files by their path."
     )

@@ -8,7 +8,7 @@ from typing import Any
 from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
 from detectron2.utils.file_io import PathHandler, PathManager
 
-from egtr.structures.errors import EGTRError
+from egtr.structures.errors import ConfigurationError, EGTRError, WriteError
 
 from .model_zoo import (
     FOLDERS,
@@ -24,8 +24,8 @@ from .model_zoo import (
 class EGTRPathHandler(PathHandler):
     """Reads ``egtr://configs/<name>``, ``egtr://weights/<file>`` and ``egtr://models/<name>``; it writes nothing.
 
-    ``..`` in a name is understood as long as it stays among EGTR's own files, because ``_BASE_`` of a YAML
-    file is joined to the name of the file that states it.
+    A name may contain ``..`` as long as it stays among the files of EGTR, because the ``_BASE_`` of a YAML file is
+    joined to the name of this file.
     """
 
     PREFIX = "egtr://"
@@ -42,13 +42,13 @@ class EGTRPathHandler(PathHandler):
             return get_weights_file(name)
         if kind == "models":
             return get_model_config_file(name)
-        raise EGTRError(
+        raise ConfigurationError(
             f"{path}: what follows egtr:// must be configs/<name>, weights/<file> or models/<name>, not {kind!r}."
         )
 
     def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any):
         if set(mode) & set("wax+"):
-            raise EGTRError(f"{path}: mode {mode!r}, but egtr:// paths are read-only. Write to an ordinary path.")
+            raise WriteError(f"{path}: mode {mode!r}, but egtr:// paths are read-only. Write to an ordinary path.")
         return open(self._get_local_path(path), mode, buffering, **kwargs)
 
     def _isfile(self, path: str, **kwargs: Any) -> bool:
@@ -71,9 +71,9 @@ class EGTRPathHandler(PathHandler):
         lists = {"configs": list_configs, "weights": list_weights, "models": list_models}
         kind = path[len(self.PREFIX) :].rstrip("/")
         if kind not in lists:
-            raise EGTRError(f"{path}: only egtr://configs, egtr://weights and egtr://models can be listed.")
+            raise ConfigurationError(f"{path}: only egtr://configs, egtr://weights and egtr://models can be listed.")
         return lists[kind]()
 
 
-# Overriding makes importlib.reload harmless; the prefix is EGTR's own.
+# Overriding makes importlib.reload harmless; the prefix belongs to EGTR.
 PathManager.register_handler(EGTRPathHandler(), allow_override=True)

@@ -1,4 +1,4 @@
-"""Files of many graphs: an image of each, and the graph itself as JSON or GraphML beside it."""
+"""Files of many graphs: a drawing of each, and the graph itself as JSON or GraphML beside it."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from egtr.data.image import find_images
 from egtr.data.sources import MEDIA_SUFFIXES, ImageStream
-from egtr.structures import EGTRError, Predictor, SceneGraph
+from egtr.structures import ConfigurationError, EGTRError, Predictor, SceneGraph
 from egtr.visualization.draw import save_scene_graph
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
@@ -34,29 +34,30 @@ def export_scene_graphs(
 ) -> tuple[list[Path], list[EGTRError]]:
     """Write ``<stem>.png``, the image with its graph, and ``<stem>.json``, the same graph, for every image.
 
-    An image that cannot be read is passed over with one line on standard error. Of images with one stem the
-    later ones are called ``<stem>_2`` and so on; frames of a video ``<stem>_frame000012``.
+    An image that cannot be read is skipped, with one line on standard error. Where several images have the same stem,
+    the files of the later ones are called ``<stem>_2`` and so on; those of frames ``<stem>_frame000012``.
 
     Args:
+        predictor: the model, see :class:`egtr.structures.Predictor`.
         paths: images, folders and patterns, see :func:`egtr.data.image.find_images`.
-        output: folder, made if it does not exist. For a single image it may be the file to write, by a suffix of
-            IMAGE_SUFFIXES; the files of the graph lie beside it.
-        suffix: of the images, one of IMAGE_SUFFIXES.
-        graph_suffixes: of the files of the graph itself, of GRAPH_SUFFIXES.
-        select: returns what of a graph is drawn and written.
+        output: a folder, made if it does not exist. For a single image it may be the file to write, with a suffix of
+            IMAGE_SUFFIXES; the files of the graph are then written beside it.
+        suffix: of the drawings, one of IMAGE_SUFFIXES.
+        graph_suffixes: of the files of the graph itself, each one of GRAPH_SUFFIXES.
+        select: returns the part of a graph that is drawn and written.
         show_scores: see :func:`egtr.visualization.draw_scene_graph`.
         batch_size, threads: see :meth:`egtr.inference.EGTRPredictor.predict`.
         progress: show a progress bar.
 
     Returns:
-        The images written, in order, and an error for each one that could not be read.
+        The drawings written, in order, and an error for each image that could not be read.
 
     Raises:
-        EGTRError: a suffix is none of these; a file to be written is one of ``paths``; ``output`` is a file, but
-            there are several images. Nothing has been written then.
+        ConfigurationError: before anything is written: a suffix is not in these lists, a file to write is one of
+            ``paths``, or ``output`` is a file although there are several images.
     """
     for wrong in {suffix} - {*IMAGE_SUFFIXES} | {*graph_suffixes} - {*GRAPH_SUFFIXES}:
-        raise EGTRError(
+        raise ConfigurationError(
             f"suffix {wrong!r} is none that can be written; images are {', '.join(IMAGE_SUFFIXES)}, graphs "
             f"{', '.join(GRAPH_SUFFIXES)}"
         )
@@ -69,7 +70,7 @@ def export_scene_graphs(
     results = predictor.predict(images, batch_size=batch_size, threads=threads)
     for result in tqdm(results, total=images.total, unit="image", disable=not progress):
         if result.error is not None:
-            # through tqdm, or the line lands in the middle of the bar
+            # Through tqdm, or the line lands in the middle of the bar.
             tqdm.write(str(result.error), file=sys.stderr)
             errors.append(result.error)
             continue
@@ -87,17 +88,17 @@ def save_graph(path: str | os.PathLike[str], graph: SceneGraph) -> None:
     """Write a graph as ``.json`` (docs/scene_graph_json.md) or ``.graphml`` (yEd, Gephi, Cytoscape, networkx).
 
     Raises:
-        EGTRError: the suffix is neither.
+        ConfigurationError: the suffix is neither of these.
     """
     path = Path(path)
     if path.suffix == ".json":
         text = json.dumps(graph.to_dict(), indent=1, ensure_ascii=False) + "\n"
-        # A file name that is no UTF-8 has characters that can be written as escapes alone, JSON's own.
+        # A file name that is not valid UTF-8 has characters that can only be written as the escapes of JSON.
         path.write_text(text, "utf-8", errors="backslashreplace")
     elif path.suffix == ".graphml":
         nx.write_graphml(graph.to_networkx(), path)
     else:
-        raise EGTRError(f"{path}: graphs are written as {' or '.join(GRAPH_SUFFIXES)}")
+        raise ConfigurationError(f"{path}: graphs are written as {' or '.join(GRAPH_SUFFIXES)}")
 
 
 def _choose_targets(paths: Sequence[str], output: Path, suffix: str) -> dict[str, Path]:
@@ -105,9 +106,9 @@ def _choose_targets(paths: Sequence[str], output: Path, suffix: str) -> dict[str
     if output.suffix.lower() not in suffixes or output.is_dir():
         return {p: output / f"{stem}{suffix}" for p, stem in zip(paths, unique_stems(paths), strict=True)}
     if len(paths) != 1:
-        raise EGTRError(f"{output}: is one file, but there are {len(paths)} images; give a folder")
+        raise ConfigurationError(f"{output}: is one file, but there are {len(paths)} images; give a folder")
     if output.suffix.lower() not in IMAGE_SUFFIXES:
-        raise EGTRError(f"{output}: images are written as {', '.join(IMAGE_SUFFIXES)}; take one of these")
+        raise ConfigurationError(f"{output}: images are written as {', '.join(IMAGE_SUFFIXES)}; take one of these")
     return {paths[0]: output}
 
 
@@ -116,22 +117,22 @@ def _check_targets(paths: Iterable[str], targets: dict[str, Path], graph_suffixe
     for target in targets.values():
         for path in (target, *(target.with_suffix(suffix) for suffix in graph_suffixes)):
             if os.path.realpath(path) in inputs:
-                raise EGTRError(f"{path}: is one of the images to read; choose another output folder")
+                raise ConfigurationError(f"{path}: is one of the images to read; choose another output folder")
 
 
 def frame_stem(stem: str, graph: SceneGraph) -> str:
-    """The stem itself, or of a frame of a video with its number."""
+    """Add the number of the frame to the stem, for a frame of a video."""
     return stem if graph.frame is None else f"{stem}_frame{graph.frame:06d}"
 
 
 def unique_stems(paths: Sequence[str]) -> list[str]:
-    """Names for the results of each path: its stem, with a number where an earlier one has taken that."""
+    """Name the results of each path by its stem, with a number where an earlier path has the same stem."""
     stems: list[str] = []
     taken: set[str] = set()
     for path in paths:
         stem = Path(path).stem
         numbered = chain([stem], (f"{stem}_{n}" for n in count(2)))
-        # some file systems take "Dog" and "dog" for one name
+        # Some file systems take "Dog" and "dog" for the same name.
         stems.append(next(name for name in numbered if name.casefold() not in taken))
         taken.add(stems[-1].casefold())
     return stems

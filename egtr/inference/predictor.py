@@ -1,9 +1,9 @@
-"""From any image to its scene graph, in one call."""
+"""A trained model, ready for images in any form."""
 
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -30,7 +30,16 @@ from egtr.data.sources import ImageStream, Source, SourceImage, get_file_name, r
 from egtr.hub.model_zoo import list_models
 from egtr.modeling import EGTR
 from egtr.modeling.names import get_names
-from egtr.structures import EGTRError, PredictedImage, SceneGraph
+from egtr.structures import (
+    ConfigurationError,
+    EdgeExplanation,
+    EGTRError,
+    PredictedImage,
+    SceneGraph,
+    WeightsError,
+)
+
+from .explanation import explain_edges
 
 logger = logging.getLogger(__name__)
 
@@ -38,22 +47,23 @@ logger = logging.getLogger(__name__)
 class EGTRPredictor:
     """A trained model, ready for images.
 
-    Unlike Detectron2's ``DefaultPredictor`` it takes images in any form, resizes them by the rule the model was
-    evaluated with and returns the graph alone, with names.
+    Unlike Detectron2's ``DefaultPredictor``, it takes images in any form, resizes them by the rule that the model was
+    evaluated with, and returns only the graph, with names.
 
     Args:
-        cfg: a configuration with MODEL.WEIGHTS set. Names come from MODEL.EGTR.CLASS_NAMES and PREDICATE_NAMES, or
-            from the metadata of DATASETS.TEST[0] or its files, where they are there. Where MODEL.DEVICE is a GPU and
-            there is none, the CPU serves.
-        model: a built model in place of a new one; MODEL.WEIGHTS is not loaded then. It may be in training: each
-            call leaves it in the mode in which it was.
+        cfg: a configuration with MODEL.WEIGHTS set. Names come from MODEL.EGTR.CLASS_NAMES and PREDICATE_NAMES, else
+            from the metadata or the files of DATASETS.TEST[0]. The CPU is used where MODEL.DEVICE is a GPU and the
+            machine has none.
+        model: a built model to use as it is; MODEL.WEIGHTS is then not loaded. It may be in training: every call
+            restores its mode.
 
     Attributes:
-        cfg, model: as used.
-        class_names, predicate_names: tuples, or None where none are known that fit the model.
+        cfg, model: the configuration and the model in use.
+        class_names, predicate_names: tuples, or None where no names that fit the model are known.
 
     Raises:
-        EGTRError: MODEL.WEIGHTS is empty, cannot be read or lacks parameters of the model.
+        ConfigurationError: INPUT.FORMAT is neither RGB nor BGR.
+        WeightsError: MODEL.WEIGHTS is empty, cannot be read or lacks parameters of the model.
     """
 
     def __init__(self, cfg: CfgNode, model: torch.nn.Module | None = None):
@@ -64,7 +74,7 @@ class EGTRPredictor:
         fall_back_to_cpu(cfg)
         self.cfg = cfg = without_pretrained(cfg)
         if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
-            raise EGTRError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}; take 'RGB' or 'BGR'")
+            raise ConfigurationError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}; set it to 'RGB' or 'BGR'")
         if len(cfg.DATASETS.TEST) and not (cfg.MODEL.EGTR.CLASS_NAMES and cfg.MODEL.EGTR.PREDICATE_NAMES):
             _read_names(cfg.DATASETS.TEST[0])
         self.class_names, self.predicate_names = get_names(cfg)
@@ -75,7 +85,7 @@ class EGTRPredictor:
 
     @classmethod
     def from_config_file(cls, name: str = DEFAULT_MODEL, opts: Sequence[str] = ()) -> Self:
-        """A predictor for a shipped model or a YAML file.
+        """Make a predictor from a shipped model or a YAML file.
 
         Args:
             name: a model or a configuration that comes with EGTR (:func:`egtr.hub.model_zoo.list_models` and
@@ -83,20 +93,22 @@ class EGTRPredictor:
             opts: keys and values in turn, such as ``["MODEL.DEVICE", "cpu"]``.
 
         Raises:
-            EGTRError: there is no such file, key or checkpoint.
+            ConfigurationError: there is no such file or key.
+            WeightsError: there is no such checkpoint, or it does not fit.
         """
         return cls(read_config(name, opts))
 
     @classmethod
     def create(cls, model: "str | os.PathLike[str] | CfgNode | EGTRPredictor | torch.nn.Module") -> "EGTRPredictor":
-        """A predictor for whatever stands for a model.
+        """Make a predictor from anything that stands for a model.
 
         Args:
             model: a name or file for :meth:`from_config_file`; a configuration with MODEL.WEIGHTS; a predictor, which
-                is returned as it is; or a built :class:`~egtr.modeling.EGTR`, used as it is.
+                is returned as it is; or a built :class:`~egtr.modeling.EGTR`, which is used as it is.
 
         Raises:
-            EGTRError: it is none of these, or cannot be loaded.
+            ConfigurationError: ``model`` is none of these, or there is no such file or key.
+            WeightsError: its weights cannot be loaded.
         """
         if isinstance(model, EGTRPredictor):
             return model
@@ -106,10 +118,10 @@ class EGTRPredictor:
             return cls(model)
         if isinstance(model, EGTR):
             return cls._from_model(model)
-        raise EGTRError(
+        raise ConfigurationError(
             f"model: {type(model).__name__} is none. Give the name of a shipped model "
             f"({', '.join(list_models())}), a YAML file, a configuration, an EGTRPredictor or an EGTR. A "
-            "module of another class needs its configuration, too: EGTRPredictor(cfg, model)"
+            "module of another class also needs its configuration: EGTRPredictor(cfg, model)"
         )
 
     @classmethod
@@ -124,20 +136,20 @@ class EGTRPredictor:
         return predictor
 
     def __call__(self, source: ImageSource, channel_order: str | None = None) -> SceneGraph:
-        """The scene graph of one image: all queries, and triplets by descending score.
+        """Predict the scene graph of one image: all queries, and triplets by descending score.
 
         Args:
             source, channel_order: see :func:`egtr.data.image.load_image`.
 
         Returns:
-            A graph with boxes in pixels of the image turned upright and with its ``prediction``.
-            ``graph.filter(...)`` and ``graph.for_display()`` leave what is worth reading.
+            A graph with its ``prediction``, and boxes in pixels of the image turned upright. ``graph.filter(...)``
+            and ``graph.for_display()`` select the part worth reading.
 
         Raises:
-            EGTRError: the image cannot be read, or the model has no relation part.
+            DataError: the image cannot be read.
+            ConfigurationError: the model has no relation part.
         """
-        read = partial(load_image, source, channel_order, self.cfg.INPUT.MAX_PIXELS)
-        image = SourceImage(read, get_file_name(source))
+        image = self._open(source, channel_order)
         record, _ = self.prepare(image)
         return self._predict([record], [image])[0]
 
@@ -149,32 +161,63 @@ class EGTRPredictor:
         batch_size: int = 1,
         threads: int = 1,
     ) -> Iterator[PredictedImage]:
-        """The scene graphs of many images, one by one and in order; a broken image does not stop it.
+        """Predict the scene graphs of many images, one by one and in order.
 
-        Images are read ahead while the model computes, a few at a time, so that any number of them fits in memory.
+        An image that cannot be read does not stop the others. A few images are read ahead while the model computes,
+        so any number of them fits in memory.
 
         Args:
             source, channel_order: see :class:`egtr.data.sources.ImageStream`.
-            batch_size: images that may go through the model at once. Those of a batch that differ in size go one
-                after the other, because padding would change their graphs a little.
-            threads: that read and resize images.
+            batch_size: images that may go through the model at once. Images of a batch that differ in size go through
+                it one after the other, because padding would change their graphs a little.
+            threads: number of threads that read and resize images.
 
         Raises:
-            EGTRError: at once, for sources that can hold no image or a number below 1; while iterating, where the
-                model has no relation part.
+            DataError: at once, for a source that can hold no image.
+            ConfigurationError: at once, for a number below 1; while iterating, where the model has no relation part.
         """
         for name, value in (("batch_size", batch_size), ("threads", threads)):
             if value < 1:
-                raise EGTRError(f"{name} is {value}; it has to be 1 or more")
+                raise ConfigurationError(f"{name} is {value}; it must be 1 or more")
         images = source if isinstance(source, ImageStream) else ImageStream(source, channel_order)
         images.max_pixels = images.max_pixels or self.cfg.INPUT.MAX_PIXELS
         return self._stream(images, batch_size, threads)
 
     def stream(self, *args: Any, **kwargs: Any) -> Iterator[PredictedImage]:
-        """The old name of :meth:`predict`, for one release."""
+        """Call :meth:`predict`, of which this is the old name, for one release."""
         message = f"EGTRPredictor.stream is now EGTRPredictor.predict; the old name goes in version {REMOVED_IN}"
         warnings.warn(message, DeprecationWarning, stacklevel=2)
         return self.predict(*args, **kwargs)
+
+    def explain(
+        self,
+        image: ImageSource,
+        graph: SceneGraph,
+        edges: Sequence[int] | None = None,
+        channel_order: str | None = None,
+    ) -> list[EdgeExplanation]:
+        """Explain edges of a graph of this model: gates, attention, shares of the logit, sampling points.
+
+        All edges together take one forward pass.
+
+        Args:
+            image, channel_order: the image that the graph was made of, see :func:`egtr.data.image.load_image`.
+            graph: it may be filtered, merged or read from a file: its ``triplet_queries`` name the queries.
+            edges: rows of ``graph.triplets``; None: all of them.
+
+        Returns:
+            An explanation of each edge, in order.
+
+        Raises:
+            PredictionError: there is no such edge, or the graph is of another model or another image.
+            DataError: the image cannot be read.
+        """
+        record, _ = self.prepare(self._open(image, channel_order))
+        return explain_edges(self.model, record, graph, edges, self.class_names, self.predicate_names)
+
+    def _open(self, source: ImageSource, channel_order: str | None) -> SourceImage:
+        read = partial(load_image, source, channel_order, self.cfg.INPUT.MAX_PIXELS)
+        return SourceImage(read, get_file_name(source))
 
     def _stream(self, images: ImageStream, batch_size: int, threads: int) -> Iterator[PredictedImage]:
         prepared = read_ahead(self._try_to_prepare, images, threads, batch_size + threads)
@@ -194,10 +237,13 @@ class EGTRPredictor:
         return record, source, PredictedImage(image)
 
     def prepare(self, source: SourceImage) -> tuple[dict[str, Any], np.ndarray]:
-        """The input record of the model, resized, and the image itself, (H, W, 3) uint8, RGB.
+        """Read an image and resize it for the model.
+
+        Returns:
+            The input record of the model, and the image itself, (H, W, 3) uint8, RGB.
 
         Raises:
-            EGTRError: it cannot be read.
+            DataError: the image cannot be read.
         """
         image = source.read()
         height, width = image.shape[:2]
@@ -217,7 +263,10 @@ class EGTRPredictor:
                 for index, result in zip(indices, self.model([records[i] for i in indices]), strict=True):
                     results[index] = result
         if "scene_graph" not in results[0]:
-            raise EGTRError("MODEL.EGTR.RELATION.ENABLED is False: the model detects objects but finds no relations")
+            raise ConfigurationError(
+                "MODEL.EGTR.RELATION.ENABLED is False: the model detects objects but finds no relations; "
+                "take a model with a relation part"
+            )
         return [
             replace(
                 result["scene_graph"],
@@ -231,56 +280,9 @@ class EGTRPredictor:
         ]
 
 
-def predict(
-    model: str | os.PathLike[str] | CfgNode | EGTRPredictor | torch.nn.Module,
-    source: Source | Iterable[Source],
-    channel_order: str | None = None,
-    *,
-    batch_size: int = 1,
-    threads: int = 1,
-    on_error: Callable[[EGTRError], Any] | None = None,
-) -> Iterator[SceneGraph]:
-    """The scene graphs of any images, with any model: ``for graph in egtr.predict("scenes", "photos/"): ...``
-
-    Always an iterator, which computes a graph when it is asked for the next one; of a single image,
-    ``next(egtr.predict(...))`` is the graph. The model is loaded by the call itself: to call more than once, make it
-    first, ``model = EGTRPredictor.create("scenes")``.
-
-    Args:
-        model: the name of a shipped model (:func:`egtr.hub.model_zoo.list_models`), a YAML file or configuration with
-            MODEL.WEIGHTS, an :class:`EGTRPredictor`, or a built :class:`~egtr.modeling.EGTR`.
-        source: a path, folder, pattern, video, camera index, PIL image, array, tensor, bytes or binary file, or an
-            iterable of these: see :class:`egtr.data.sources.ImageStream`.
-        channel_order: "RGB" or "BGR"; needed for arrays and tensors with three channels.
-        batch_size, threads: see :meth:`EGTRPredictor.predict`.
-        on_error: called with the error of each image that cannot be read, which is then left out, such as ``print``
-            or a list's ``append``. None: the error is raised.
-
-    Yields:
-        Graphs in the order of the images, with all queries as objects, where they came from (``file_name``,
-        ``frame``, ``time``), and without the raw record (``prediction`` is None), so that a list of many stays small.
-
-    Raises:
-        EGTRError: at once, for a model that cannot be loaded or a source that can hold no image; while iterating,
-            for an image that cannot be read.
-    """
-    results = EGTRPredictor.create(model).predict(source, channel_order, batch_size=batch_size, threads=threads)
-    return _graphs(results, on_error)
-
-
-def _graphs(results: Iterator[PredictedImage], on_error: Callable[[EGTRError], Any] | None) -> Iterator[SceneGraph]:
-    for result in results:
-        if result.error is None:
-            yield replace(result.graph, prediction=None)
-        elif on_error is None:
-            raise result.error
-        else:
-            on_error(result.error)
-
-
 def _load_model(cfg: CfgNode) -> torch.nn.Module:
     if not cfg.MODEL.WEIGHTS:
-        raise EGTRError(
+        raise WeightsError(
             "MODEL.WEIGHTS is empty, so there is no trained model to predict with. Set it in the configuration, or "
             "add MODEL.WEIGHTS FILE to the options"
         )
@@ -292,7 +294,7 @@ def _load_model(cfg: CfgNode) -> torch.nn.Module:
 
 
 def _read_names(dataset_name: str) -> None:
-    """Prediction needs no dataset; names are all that is missing where there is none."""
+    # Prediction needs no dataset: only names are missing where there is none.
     try:
         get_metadata(dataset_name)
     except EGTRError as error:

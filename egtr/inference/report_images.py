@@ -1,18 +1,34 @@
-"""Images of a report out of folders, datasets and prediction files."""
+"""Images of a report, out of folders, datasets and prediction files."""
 
+import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from egtr.data.image import load_image
 from egtr.data.sources import ImageStream, Source
-from egtr.evaluation import read_meta, read_predictions
-from egtr.structures import EGTRError, GroundTruth, PredictedImage, Predictor, SceneGraph
+from egtr.evaluation import PredictionMeta, read_meta, read_predictions
+from egtr.structures import (
+    DataError,
+    EdgeExplanation,
+    EGTRError,
+    GroundTruth,
+    PredictedImage,
+    Prediction,
+    Predictor,
+    SceneGraph,
+)
 from egtr.visualization.report.hits import compare_with_truth
 from egtr.visualization.report.image import ReportImage
 
+logger = logging.getLogger(__name__)
+
 OnError = Callable[[EGTRError], Any]
+# Explains all edges of the graph of an image, (H, W, 3) uint8, RGB.
+_Explain = Callable[[np.ndarray, SceneGraph], Sequence[EdgeExplanation] | None]
 
 
 def images_of_source(
@@ -23,23 +39,24 @@ def images_of_source(
     explain: bool = True,
     on_error: OnError | None = None,
 ) -> Iterator[ReportImage]:
-    """Whatever holds images, predicted.
+    """Predict the images of any source.
 
     Args:
         predictor: the model.
         source: see :class:`egtr.data.sources.ImageStream`.
-        top_k: triplets of each image, after duplicates are merged.
-        explain: with an explanation of each triplet, which takes about as long again as the prediction.
-        on_error: called with the error of each image that cannot be read, which is then left out; None: raised.
+        top_k: number of triplets of each image, after duplicates are merged.
+        explain: explain each triplet, which takes about as long as the prediction. A predictor without a method
+            ``explain(image, graph, channel_order=...)`` gets a report without explanations, and a warning.
+        on_error: called with the error of each image that cannot be read, which is then skipped; None: the error is
+            raised.
     """
+    explain_edges = _find_explain(predictor, explain)
     for number, result in enumerate(predictor.predict(source)):
         if result.error is not None:
-            _report(result.error, on_error)
+            _handle(result.error, on_error)
             continue
         graph = result.graph.for_display(top_k=top_k)
-        yield ReportImage(
-            _name(graph, number), result.image, graph, _explain(predictor, result.image, graph, explain)
-        )
+        yield ReportImage(_name(graph, number), result.image, graph, explain_edges(result.image, graph))
 
 
 def images_of_dataset(
@@ -50,23 +67,24 @@ def images_of_dataset(
     explain: bool = True,
     on_error: OnError | None = None,
 ) -> Iterator[ReportImage]:
-    """The images of a registered dataset, predicted and held against their annotations.
+    """Predict the images of a registered dataset and compare them with their annotations.
 
     Args:
         dataset_name: such as "scenes_val".
         predictor, top_k, explain, on_error: see :func:`images_of_source`.
 
     Raises:
-        EGTRError: there is no such dataset; the model was made for other classes; or see ``on_error``.
+        DataError: there is no such dataset, or it has other classes than the model; or see ``on_error``.
     """
     metadata, records = _load_dataset(dataset_name)
     _check_names(predictor, metadata, dataset_name)
+    explain_edges = _find_explain(predictor, explain)
     results = predictor.predict([record["file_name"] for record in records])
     for record, result in zip(records, results, strict=True):
         try:
-            yield _compared(predictor, record, result, top_k, explain)
+            yield _compare(record, result, top_k, explain_edges)
         except EGTRError as error:
-            _report(error, on_error)
+            _handle(error, on_error)
 
 
 def images_of_predictions(
@@ -77,86 +95,98 @@ def images_of_predictions(
     top_k: int = 20,
     on_error: OnError | None = None,
 ) -> Iterator[ReportImage]:
-    """Saved predictions, of any system, held against annotations. No model is run, so nothing is explained.
+    """Compare saved predictions, of any system, with annotations. No model runs, so nothing is explained.
 
     Args:
         path: see :func:`egtr.evaluation.read_predictions`.
-        dataset_name: a registered dataset with the images and annotations; None: the annotations in the file,
-            and boxes without images.
+        dataset_name: a registered dataset with the images and annotations; None: the annotations in the file, and
+            boxes without images.
         partial: accept a file whose writer was cut short.
         top_k, on_error: see :func:`images_of_source`.
 
     Raises:
-        EGTRError: there is no such file or dataset; an image is in one but not in the other; or see ``on_error``.
+        PredictionError: there is no such file.
+        DataError: there is no such dataset, or it lacks an image of the file; or see ``on_error``.
     """
     meta = read_meta(path)
-    class_names, predicate_names = meta.class_names, meta.predicate_names
-    records: dict[int | str, dict[str, Any]] = {}
+    names = meta.class_names, meta.predicate_names
+    records: dict[int | str, dict[str, Any]] | None = None
     if dataset_name is not None:
         metadata, dataset = _load_dataset(dataset_name)
-        class_names, predicate_names = metadata.thing_classes, metadata.predicate_classes
+        names = metadata.thing_classes, metadata.predicate_classes
         records = {record["image_id"]: record for record in dataset}
     for image_id, prediction, truth in read_predictions(path, partial):
         try:
             name, image = f"image {image_id}", None
-            if dataset_name is not None:
+            if records is not None:
                 if image_id not in records:
-                    raise EGTRError(
+                    raise DataError(
                         f"{path}: image {image_id!r} is not in the dataset {dataset_name}; name the right one"
                     )
                 record = records[image_id]
                 name, truth = Path(record["file_name"]).name, GroundTruth.from_dict(record)
                 image = load_image(record["file_name"])
-            whole = SceneGraph.from_prediction(prediction, class_names, predicate_names)
-            graph = whole.for_display(top_k=top_k)
-            comparison = None if truth is None else compare_with_truth(graph, prediction, truth, meta.task)
+            found = _compare_saved(name, image, prediction, truth, names, meta, top_k)
         except EGTRError as error:
-            _report(error, on_error)
+            _handle(error, on_error)
             continue
-        yield ReportImage(name, image, graph, comparison=comparison)
+        yield found
 
 
-def _compared(
-    predictor: Predictor, record: dict[str, Any], result: PredictedImage, top_k: int, explain: bool
-) -> ReportImage:
+def _compare(record: dict[str, Any], result: PredictedImage, top_k: int, explain_edges: _Explain) -> ReportImage:
     if result.error is not None:
         raise result.error
     size = (record["height"], record["width"])
     if size != tuple(result.graph.image_size):
-        raise EGTRError(
+        raise DataError(
             f"{record['file_name']}: is {result.graph.image_size[0]} high and {result.graph.image_size[1]} wide, but "
             f"annotated as {size[0]} and {size[1]}; the annotations belong to another copy of it"
         )
     graph = result.graph.for_display(top_k=top_k)
     comparison = compare_with_truth(graph, result.graph.prediction, GroundTruth.from_dict(record))
-    explanations = _explain(predictor, result.image, graph, explain)
+    explanations = explain_edges(result.image, graph)
     return ReportImage(Path(record["file_name"]).name, result.image, graph, explanations, comparison)
 
 
-def _explain(predictor: Predictor, image, graph: SceneGraph, explain: bool):
-    if not explain:
-        return None
-    # Here, because it imports torch, and other models than EGTR's are drawn without.
-    from .explanation import explain_graph
+def _compare_saved(
+    name: str,
+    image: np.ndarray | None,
+    prediction: Prediction,
+    truth: GroundTruth | None,
+    names: tuple[Sequence[str], Sequence[str]],
+    meta: PredictionMeta,
+    top_k: int,
+) -> ReportImage:
+    graph = SceneGraph.from_prediction(prediction, *names).for_display(top_k=top_k)
+    comparison = None if truth is None else compare_with_truth(graph, prediction, truth, meta.task)
+    return ReportImage(name, image, graph, comparison=comparison)
 
-    return explain_graph(predictor, image, graph, channel_order="RGB")
+
+def _find_explain(predictor: Predictor, wanted: bool) -> _Explain:
+    explain = getattr(predictor, "explain", None)
+    if wanted and explain is None:
+        logger.warning("%s has no method explain(): the report explains no edges", type(predictor).__name__)
+    if not wanted or explain is None:
+        return lambda image, graph: None
+    return lambda image, graph: explain(image, graph, channel_order="RGB")
 
 
 def _load_dataset(name: str) -> tuple[Any, list[dict[str, Any]]]:
-    # Here, because saved predictions with annotations of their own are drawn without Detectron2.
+    # Here, because saved predictions that have their annotations with them are drawn without Detectron2.
     from egtr.data.catalog import get_metadata  # isort: skip - says how to install Detectron2 where it is missing
     from detectron2.data import DatasetCatalog
 
     return get_metadata(name), DatasetCatalog.get(name)
 
 
-def _check_names(predictor: Predictor, metadata, dataset_name: str) -> None:
-    for own, others, kind in (
-        (predictor.class_names, metadata.thing_classes, "classes"),
-        (predictor.predicate_names, metadata.predicate_classes, "predicates"),
+def _check_names(predictor: Predictor, metadata: Any, dataset_name: str) -> None:
+    for attribute, others, kind in (
+        ("class_names", metadata.thing_classes, "classes"),
+        ("predicate_names", metadata.predicate_classes, "predicates"),
     ):
+        own = getattr(predictor, attribute, None)
         if own is not None and tuple(own) != tuple(others):
-            raise EGTRError(
+            raise DataError(
                 f"{dataset_name}: its {kind} ({', '.join(others[:3])}, ...) are not the model's "
                 f"({', '.join(own[:3])}, ...); name the dataset that the model was trained for"
             )
@@ -167,7 +197,7 @@ def _name(graph: SceneGraph, number: int) -> str:
     return name if graph.frame is None else f"{name}, frame {graph.frame}"
 
 
-def _report(error: EGTRError, on_error: OnError | None) -> None:
+def _handle(error: EGTRError, on_error: OnError | None) -> None:
     if on_error is None:
         raise error
     on_error(error)

@@ -1,4 +1,4 @@
-"""Videos: each frame with its graph beside it, as a file."""
+"""Video files: each frame with its graph beside it."""
 
 import json
 import os
@@ -11,41 +11,44 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from egtr.data.sources import ImageStream
-from egtr.structures import EGTRError, Predictor, SceneGraph
+from egtr.structures import ConfigurationError, DataError, Predictor, SceneGraph, WriteError
 from egtr.visualization.video import VideoDrawer
 
-# What OpenCV encodes by itself on any machine. WebM is what browsers play.
+# Formats that OpenCV encodes by itself on any machine. Browsers play WebM.
 CODECS = {".mp4": "mp4v", ".webm": "VP80", ".avi": "MJPG"}
-# Of cameras, which seldom say, and of files that do not say, per second.
+# Frames per second of cameras, which seldom state a rate, and of files that state none.
 CAMERA_RATE, DEFAULT_RATE = 10.0, 25.0
 
 
 class VideoFile:
-    """A video that is being written; a context manager, so that the file is whole whatever happens.
+    """A video that is being written: a context manager, so that the file is whole even after an error.
 
     Args:
         path: its suffix is one of CODECS; parent folders are made.
         rate: frames per second.
 
     Raises:
-        EGTRError: the suffix is none of CODECS, or the file cannot be written.
+        ConfigurationError: the suffix is not one of CODECS.
+        WriteError: the file cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str], rate: float):
         self.path = Path(path)
         if self.path.suffix.lower() not in CODECS:
-            raise EGTRError(f"{path}: suffix {self.path.suffix!r} is no format of videos; take {', '.join(CODECS)}")
+            raise ConfigurationError(
+                f"{path}: suffix {self.path.suffix!r} is no format of videos; take {', '.join(CODECS)}"
+            )
         self.rate = rate
         self._writer: cv2.VideoWriter | None = None
 
     def write(self, pixels: np.ndarray) -> None:
-        """Add a frame, (H, W, 3) uint8, RGB; the first one's size is that of all."""
+        """Add a frame, (H, W, 3) uint8, RGB. All frames have the size of the first one."""
         if self._writer is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             codec = cv2.VideoWriter_fourcc(*CODECS[self.path.suffix.lower()])
             self._writer = cv2.VideoWriter(str(self.path), codec, self.rate, pixels.shape[1::-1])
             if not self._writer.isOpened():
-                raise EGTRError(f"{self.path}: cannot be written; is the folder writable, and the disk not full?")
+                raise WriteError(f"{self.path}: cannot be written; is the folder writable, and the disk not full?")
         self._writer.write(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
 
     def __enter__(self) -> "VideoFile":
@@ -70,26 +73,29 @@ def export_video(
 ) -> int:
     """Write a video with the graph of each frame beside it.
 
-    A camera is recorded until Ctrl-C; frames are repeated so that its video takes the time that it took.
+    A camera is recorded until Ctrl-C; frames are repeated so that the video takes as long as the recording.
 
     Args:
-        source: file of a video, or index of a camera.
-        path: video to write, with a suffix of CODECS.
-        save_graphs: write the graphs as well, one JSON object a line, to ``path`` with the suffix ``.jsonl``.
+        predictor: the model, see :class:`egtr.structures.Predictor`.
+        source: the file of a video, or the index of a camera.
+        path: the video to write, with a suffix of CODECS.
+        save_graphs: also write the graphs, one JSON object a line, to ``path`` with the suffix ``.jsonl``.
         select, show_scores, batch_size, threads, progress: see :func:`egtr.inference.export_scene_graphs`.
 
     Returns:
-        How many frames of the source were drawn.
+        The number of frames of the source that were drawn.
 
     Raises:
-        EGTRError: the source cannot be read, or the video not be written; ``path`` is the source.
+        DataError: the source cannot be read.
+        ConfigurationError: ``path`` is the source, or its suffix is not one of CODECS.
+        WriteError: the video cannot be written.
     """
     path = Path(path)
     is_camera = isinstance(source, int)
     if not is_camera and not os.path.isfile(source):
-        raise EGTRError(f"{source}: there is no such file")
+        raise DataError(f"{source}: there is no such file")
     if not is_camera and os.path.realpath(source) == os.path.realpath(path):
-        raise EGTRError(f"{path}: is the video to read; choose another file")
+        raise ConfigurationError(f"{path}: is the video to read; choose another file")
     images = ImageStream(source)
     rate = CAMERA_RATE if is_camera else _read_rate(source)
     drawer = VideoDrawer(show_scores=show_scores)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import cv2
 import numpy as np
 
-from egtr.structures import EGTRError, PredictedImage, SceneGraph
+from egtr.structures import ConfigurationError, EGTRError, PredictedImage, SceneGraph
 from egtr.visualization.draw import draw_scene_graph, figure_to_array
 from egtr.visualization.video import VideoDrawer
 
@@ -21,23 +21,25 @@ def show_scene_graphs(
     select: Callable[[SceneGraph], SceneGraph] = SceneGraph.for_display,
     show_scores: bool = False,
 ) -> list[EGTRError]:
-    """Show one image with its graph after the other: any key leads to the next one, Esc, q or Ctrl-C ends.
+    """Show images with their graphs, one after the other: any key shows the next one; Esc, q or Ctrl-C ends.
 
-    Frames of videos and cameras follow one another by themselves.
+    Frames of videos and cameras follow one another without a key.
 
     Args:
-        results: of :meth:`egtr.inference.EGTRPredictor.predict`.
+        results: the predicted images, as from :meth:`egtr.inference.EGTRPredictor.predict`.
         select, show_scores: see :func:`egtr.inference.export_scene_graphs`.
 
     Returns:
         An error for each image that could not be read.
 
     Raises:
-        EGTRError: there is no screen, or OpenCV comes without windows.
+        ConfigurationError: there is no screen, or this OpenCV has no windows.
     """
     # OpenCV's windows end the process where they find no screen.
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        raise EGTRError("there is no screen to open a window on (DISPLAY is not set); write files with --output")
+        raise ConfigurationError(
+            "there is no screen to open a window on (DISPLAY is not set); write files with --output"
+        )
     errors = []
     drawer = VideoDrawer(show_scores=show_scores)
     try:
@@ -55,8 +57,9 @@ def show_scene_graphs(
                 break
         cv2.destroyAllWindows()
     except KeyboardInterrupt:
-        # How one ends what a camera shows.
+        # Ctrl-C is how the images of a camera end.
         pass
     except cv2.error as error:
-        raise EGTRError(f"no window can be opened here ({error.err or error}); write files with --output") from error
+        message = f"no window can be opened here ({error.err or error}); write files with --output"
+        raise ConfigurationError(message) from error
     return errors

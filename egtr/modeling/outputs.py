@@ -5,8 +5,12 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from egtr import _deprecated
+
 if TYPE_CHECKING:  # whose tasks read Target
     from .relation.pair_features import PairFeatures
+
+__getattr__ = _deprecated.moved(__name__, {"Target": "egtr.modeling.target.Target"})
 
 
 @dataclass

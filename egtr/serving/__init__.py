@@ -17,7 +17,7 @@ from importlib.util import find_spec
 
 from egtr.structures import EGTRError
 
-if missing := [name for name in ("fastapi", "uvicorn", "python_multipart", "pyvis") if find_spec(name) is None]:
+if missing := [name for name in ("fastapi", "uvicorn", "python_multipart") if find_spec(name) is None]:
     raise EGTRError(f'egtr.serving needs {", ".join(missing)}; install it by: pip install "egtr[web]"')
 
 from .app import create_app  # noqa: E402

@@ -1,4 +1,4 @@
-"""Where an edge of a scene graph comes from, in numbers."""
+"""Why a model draws an edge of a scene graph, in numbers."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +11,14 @@ class ExplainedObject:
     """One end of an edge. L decoder layers, H heads, F feature levels, P points.
 
     Attributes:
-        query: which object query it is.
+        query: index of the object query.
         class_id, name: its class; "class 3" where names are unknown.
-        score: of that class, 0..1.
+        score: the score of this class, 0..1.
         box: (4,) x1 y1 x2 y2 in pixels of the image.
-        points: (L, H, F, P, 2) x and y in pixels of the image, where the query's cross-attention reads (outside of
-            the image it reads zeros). None where attention is dense, as in DETR.
-        point_weights: (L, H, F, P), how much each point counts; they sum to 1 for each layer and head. Or None.
+        points: (L, H, F, P, 2) x and y, in pixels of the image, of the points that the query's cross-attention reads
+            (outside of the image it reads zeros). None where attention is dense, as in DETR.
+        point_weights: (L, H, F, P), the weight of each point; weights sum to 1 for each layer and head. None where
+            attention is dense.
     """
 
     query: int
@@ -29,7 +30,7 @@ class ExplainedObject:
     point_weights: np.ndarray | None
 
     def strongest_points(self, count: int) -> list[dict[str, float]]:
-        """The ``count`` points of highest weight, over all layers, heads and levels: x, y, weight, layer."""
+        """List the ``count`` points of highest weight, over all layers, heads and levels: x, y, weight, layer."""
         if self.points is None:
             return []
         order = np.argsort(-self.point_weights, axis=None, kind="stable")[:count]
@@ -48,33 +49,34 @@ class EdgeExplanation:
 
     S relation sources, L decoder layers, H heads.
 
-    The numbers add up. ``score`` is the product of ``subject.score``, ``object.score``, ``predicate_score`` and, with
-    a head for it, ``connectivity``. ``predicate_score`` is the sigmoid of ``logit``, which is ``head_logit +
-    frequency_bias + logit_adjustment``, and ``head_logit`` is the sum of ``contributions`` and ``constant``.
+    The numbers add up. ``score`` is the product of ``subject.score``, ``object.score``, ``predicate_score`` and, if
+    the model has a connectivity head, ``connectivity``. ``predicate_score`` is the sigmoid of ``logit``, which is
+    ``head_logit + frequency_bias + logit_adjustment``. ``head_logit`` is the sum of ``contributions`` and
+    ``constant``.
 
     Attributes:
         subject, object: the two ends.
-        predicate_id, predicate: what joins them; "predicate 3" where names are unknown.
-        score: of the triplet, 0..1.
-        predicate_score: 0..1.
-        connectivity: that any predicate joins the two, 0..1; None without a connectivity head.
-        connectivity_logit: of which it is the sigmoid, or None.
-        logit: of the predicate.
-        head_logit: the relation head's part, from the image.
-        frequency_bias: what the training set says of these two classes; 0 where it is off.
-        logit_adjustment: what logit adjustment adds; 0 where it is off.
+        predicate_id, predicate: the predicate between them; "predicate 3" where names are unknown.
+        score: the score of the triplet, 0..1.
+        predicate_score: the score of the predicate, 0..1.
+        connectivity: the probability that any predicate joins the two, 0..1; None without a connectivity head.
+        connectivity_logit: the logit of ``connectivity``, or None.
+        logit: the logit of the predicate.
+        head_logit: the part of the relation head, which comes from the image.
+        frequency_bias: the part of the training set's statistics of these two classes; 0 where it is off.
+        logit_adjustment: the part of logit adjustment; 0 where it is off.
         sources: S names of relation sources, such as "layer 0" and "last state".
         gates: (S,) in 0..1, or None without a gate.
         contributions: (S,), the share of each source in ``head_logit``. A head of linear layers and ReLUs is linear
-            around each of its inputs: with its ReLUs open and shut as they are for this pair, the logit is a sum over
-            sources, plus a constant that comes from the biases. It is the slope, too: a source that counts 1% more
-            moves the logit by 1% of its contribution. It is not what the logit would lose without the source, since
-            other ReLUs would open then. Of a head with other functions in it, it is the slope alone; None where
-            the head looks at more than the pair itself.
+            around each input: with the ReLUs open and shut as they are for this pair, the logit is a sum over
+            sources, plus a constant from the biases. A contribution is also a slope: a source that grows by 1% moves
+            the logit by 1% of its contribution. It is not the loss that would follow from removing the source,
+            because other ReLUs would then open. For a head with other functions it is only the slope. None where the
+            head looks at more than the pair itself.
         constant: the rest of ``head_logit``; all of it where ``contributions`` is None.
-        attention: (L, H), weight of the object's query among all queries that the subject's query attends to in
-            decoder self-attention. It is made of the subject's query and the object's key, as the pair's feature is.
-        attention_back: (L, H), the other way round: what the object's query gives to the subject's.
+        attention: (L, H), the weight that the subject's query gives to the object's query in decoder self-attention,
+            among all queries. It is made of the subject's query and the object's key, as the pair's feature is.
+        attention_back: (L, H), the weight that the object's query gives to the subject's query.
     """
 
     subject: ExplainedObject
@@ -97,10 +99,10 @@ class EdgeExplanation:
     attention_back: np.ndarray
 
     def to_dict(self, max_points: int = 40) -> dict[str, Any]:
-        """Plain values for ``json.dump``, four digits behind the point.
+        """Return plain values for ``json.dump``, with four decimals.
 
         Args:
-            max_points: sampling points of each object, those of highest weight.
+            max_points: number of sampling points of each object; the ones of highest weight are taken.
         """
         numbers = (
             "score predicate_score connectivity connectivity_logit logit head_logit frequency_bias logit_adjustment "

@@ -3,79 +3,87 @@
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .errors import EGTRError
+from .errors import PredictionError
 
 if TYPE_CHECKING:
+    import jsonschema
     import networkx
 
-# Raised when a reader of the former version would misread a file; new fields alone do not raise it.
+# Raised when a reader of the former version would misread a file, not when fields are only added.
 FORMAT_VERSION = 1
-# Control characters and the surrogates of file names that are no UTF-8.
+# Fields that files of the first release lack.
+_NEW_FIELDS = ("source", "query", "queries")
+# Control characters, and the surrogates that stand for file names that are not valid UTF-8.
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def read_schema() -> dict[str, Any]:
-    """The JSON Schema that comes with the package."""
+    """Read the JSON Schema that comes with the package."""
     return json.loads(files(__package__).joinpath("scene_graph.schema.json").read_text("utf-8"))
 
 
-def from_dict(record: Mapping[str, Any]) -> dict[str, Any]:
+def from_dict(record: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of the :class:`~egtr.structures.SceneGraph` whose ``to_dict`` made ``record``.
 
     Raises:
-        EGTRError: a field is missing or malformed, or the version is one that this release does not know.
+        PredictionError: ``record`` does not fit the schema, its numbers contradict one another, or its version is one
+            that this release does not know.
     """
-    if not isinstance(record, Mapping):
-        raise EGTRError(f"scene graph: a JSON object is needed, not {type(record).__name__}")
+    if not isinstance(record, dict):
+        raise PredictionError(f"scene graph: a JSON object is needed, not {type(record).__name__}")
     if record.get("version") != FORMAT_VERSION:
-        raise EGTRError(f"scene graph: version {record.get('version')!r} is not {FORMAT_VERSION}")
-    try:
-        objects, relations, size = record["objects"], record["relations"], record["image_size"]
-        source = record.get("source") or {}
-        queries = np.array([o.get("query", i) for i, o in enumerate(objects)], dtype=np.int64)
-        triplets = np.array([[r["subject"], r["object"], r["predicate_id"]] for r in relations], dtype=np.int64)
-        fields = {
-            "boxes": np.array([o["box"] for o in objects], dtype=np.float32),
-            "classes": np.array([o["class_id"] for o in objects], dtype=np.int64),
-            "scores": np.array([o["score"] for o in objects], dtype=np.float32),
-            "triplets": triplets,
-            "triplet_scores": np.array([r["score"] for r in relations], dtype=np.float32),
-            "image_size": (int(size["height"]), int(size["width"])),
-            "class_names": tuple(record["class_names"]) if record.get("class_names") else None,
-            "predicate_names": tuple(record["predicate_names"]) if record.get("predicate_names") else None,
-            "query_index": queries,
-            "file_name": source.get("file_name"),
-            "frame": source.get("frame"),
-            "time": source.get("time"),
-        }
-        # Files of the first release have none.
-        if all("queries" in r for r in relations):
-            fields["triplet_queries"] = np.array([r["queries"] for r in relations], dtype=np.int64)
-    except KeyError as error:
-        raise EGTRError(f"scene graph: field {error} is missing") from error
-    except (AttributeError, TypeError, ValueError, OverflowError) as error:
-        raise EGTRError(f"scene graph: a field holds a value of the wrong type ({error})") from error
-    if [o.get("id", i) for i, o in enumerate(objects)] != list(range(len(objects))):
-        raise EGTRError("scene graph: field 'id' of the objects is not their place in the list, 0, 1, 2, ...")
-    if (np.diff(fields["triplet_scores"]) > 0).any():
-        raise EGTRError("scene graph: the relations are not by descending score; sort them")
-    for ids, names, kind in (
-        (fields["classes"], fields["class_names"], "class"),
-        (triplets[:, 2] if len(triplets) else triplets, fields["predicate_names"], "predicate"),
-    ):
-        if len(ids) and (ids.min() < 0 or (names and ids.max() >= len(names))):
-            raise EGTRError(f"scene graph: {kind} id outside 0..{len(names) - 1 if names else ''}")
+        raise PredictionError(f"scene graph: version {record.get('version')!r} is not {FORMAT_VERSION}")
+    error = next(_validator().iter_errors(record), None)
+    if error is not None:
+        raise PredictionError(f"scene graph: {error.json_path.removeprefix('$.')}: {error.message:.200}")
+    objects, relations, size = record["objects"], record["relations"], record["image_size"]
+    class_names, predicate_names = record["class_names"], record["predicate_names"]
+    # What a schema cannot say.
+    if [entry["id"] for entry in objects] != list(range(len(objects))):
+        raise PredictionError("scene graph: field 'id' of the objects is not their place in the list, 0, 1, 2, ...")
+    scores = [relation["score"] for relation in relations]
+    if scores != sorted(scores, reverse=True):
+        raise PredictionError("scene graph: the relations are not by descending score; sort them")
+    for entries, field, names in ((objects, "class_id", class_names), (relations, "predicate_id", predicate_names)):
+        if names and any(entry[field] >= len(names) for entry in entries):
+            raise PredictionError(f"scene graph: {field.replace('_', ' ')} outside 0..{len(names) - 1}")
+    source = record.get("source", {})
+    fields = {
+        "boxes": [entry["box"] for entry in objects],
+        "classes": [entry["class_id"] for entry in objects],
+        "scores": [entry["score"] for entry in objects],
+        "triplets": [[relation[field] for field in ("subject", "object", "predicate_id")] for relation in relations],
+        "triplet_scores": scores,
+        "image_size": (int(size["height"]), int(size["width"])),
+        "class_names": tuple(class_names) if class_names else None,
+        "predicate_names": tuple(predicate_names) if predicate_names else None,
+        **{field: source.get(field) for field in ("file_name", "frame", "time")},
+    }
+    if all("query" in entry for entry in objects):
+        fields["query_index"] = [entry["query"] for entry in objects]
+    if all("queries" in relation for relation in relations):
+        fields["triplet_queries"] = [relation["queries"] for relation in relations]
     return fields
 
 
+@cache
+def _validator() -> "jsonschema.Draft202012Validator":
+    # Here, because scoring does not need it.
+    import jsonschema
+
+    schema = read_schema()
+    for part in (schema, *(schema["properties"][field]["items"] for field in ("objects", "relations"))):
+        part["required"] = [field for field in part["required"] if field not in _NEW_FIELDS]
+    return jsonschema.Draft202012Validator(schema)
+
+
 def to_networkx(record: Mapping[str, Any]) -> "networkx.MultiDiGraph":
-    """See :meth:`egtr.structures.SceneGraph.to_networkx`; ``record`` is what ``to_dict`` returns."""
-    # Here, because scoring alone should not have to load it.
+    """Make the graph that :meth:`egtr.structures.SceneGraph.to_networkx` describes from what ``to_dict`` returns."""
+    # Here, because scoring does not need it.
     import networkx
 
     known = {key: _for_xml(value) for key, value in record["source"].items() if value is not None}
@@ -105,5 +113,5 @@ def to_networkx(record: Mapping[str, Any]) -> "networkx.MultiDiGraph":
 
 
 def _for_xml(value: Any) -> Any:
-    """The value; of a string what XML cannot hold, and GraphML and GEXF are XML, becomes a replacement character."""
+    # GraphML and GEXF are XML.
     return _NOT_XML.sub("\ufffd", value) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""What a predictor is to everything that draws, exports or serves."""
+"""The interface between a model and everything that draws, exports or serves its graphs."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from .scene_graph import SceneGraph
 
 @dataclass
 class PredictedImage:
-    """One image and what a model found in it.
+    """One image and the graph that a model found in it.
 
     Attributes:
         image: (H, W, 3) uint8, RGB; None where it could not be read.
         graph: all queries as objects, triplets by descending score; None where the image could not be read.
-        error: why it could not be read, or None.
+        error: the reason why it could not be read, or None.
     """
 
     image: np.ndarray | None = None
@@ -26,17 +26,20 @@ class PredictedImage:
 
 
 class Predictor(Protocol):
-    """Anything that predicts: :class:`egtr.inference.EGTRPredictor`, or an object of your own with this method."""
+    """Anything that predicts: :class:`egtr.inference.EGTRPredictor`, or an object of your own with this method.
+
+    One that also has the method ``explain`` of EGTRPredictor gets its edges explained in reports.
+    """
 
     def predict(
         self, source: Any, channel_order: str | None = None, *, batch_size: int = 1, threads: int = 1
     ) -> Iterable[PredictedImage]:
-        """Predict the scene graphs of many images, in order; an image that cannot be read does not stop it.
+        """Predict the scene graphs of many images, in order; an image that cannot be read does not stop the others.
 
         Args:
             source: see :class:`egtr.data.sources.ImageStream`.
             channel_order: "RGB" or "BGR"; needed for arrays and tensors with three channels.
             batch_size: images that may go through the model at once.
-            threads: that read images.
+            threads: number of threads that read images.
         """
         ...

@@ -1,4 +1,4 @@
-"""What people read: objects with names, and ranked triplets between them."""
+"""The graph that people read: objects with names, and ranked triplets between them."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import EGTRError
+from .errors import PredictionError
 from .export import FORMAT_VERSION, from_dict, read_schema, to_networkx
 from .merging import find_representatives
 from .prediction import Prediction
@@ -19,7 +19,7 @@ from .text import summarize, to_text
 if TYPE_CHECKING:
     import networkx
 
-# What for_display leaves out by itself: triplets below this share of their image's best score, or below the least.
+# By default, for_display leaves out triplets below this share of the image's best score, or below the least score.
 SHARE_OF_BEST = 0.05
 LEAST_SCORE = 0.001
 
@@ -28,9 +28,9 @@ LEAST_SCORE = 0.001
 class SceneGraph:
     """Ranked, named view of a :class:`Prediction`.
 
-    N is the number of objects (queries, unless filtered) and K of triplets. The index of an object is its place in
-    *this* graph and changes where objects are left out; ``query_index`` names the same object in all graphs that
-    were made of one prediction.
+    N is the number of objects (queries, unless filtered), K the number of triplets. The index of an object is its
+    place in *this* graph and changes where objects are left out; ``query_index`` names the same object in all graphs
+    that were made from one prediction.
 
     Attributes:
         boxes: (N, 4) float32, x1 y1 x2 y2 in pixels.
@@ -41,17 +41,17 @@ class SceneGraph:
         image_size: (height, width) in pixels.
         class_names: C names, or None: objects are then called "class 3".
         predicate_names: R names, or None.
-        prediction: the record that the graph was made of; None where objects do not line up with its queries (after
-            :meth:`filter`, :meth:`merge_duplicates` and :meth:`from_dict`) or where it was not kept.
-        query_index: (N,) int64, the query that found each object. Annotations count as queries. By default 0..N-1.
-        triplet_queries: (K, 2) int64, the subject and object query that each triplet's score is of. Only merging
-            makes them differ from the query_index of the triplet's objects. By default those.
+        prediction: the record that the graph was made from; None where objects do not line up with its queries
+            (after :meth:`filter`, :meth:`merge_duplicates` and :meth:`from_dict`) or where it was not kept.
+        query_index: (N,) int64, the query that found each object. Annotations count as queries. Default: 0..N-1.
+        triplet_queries: (K, 2) int64, the subject query and the object query from which each triplet was scored. Only
+            merging makes them differ from the query_index of the triplet's objects, which is the default.
         file_name: the image or video, or None.
-        frame: of a video or camera, counted from 0, or None.
-        time: of this frame, in seconds from the beginning, or None.
+        frame: the number of the frame of a video or camera, counted from 0, or None.
+        time: the time of this frame in seconds from the beginning, or None.
 
     Raises:
-        EGTRError: a field has another shape, or a triplet names an object that is not there.
+        PredictionError: a field has another shape, or a triplet names an object that is not there.
     """
 
     boxes: np.ndarray
@@ -89,7 +89,7 @@ class SceneGraph:
         self._check("triplet_scores", (k,))
         ends = self.triplets[:, :2]
         if k and (ends.min() < 0 or ends.max() >= n):
-            raise EGTRError(f"scene graph: triplets name objects outside 0..{n - 1}")
+            raise PredictionError(f"scene graph: triplets name objects outside 0..{n - 1}")
         if self.triplet_queries is None:
             self.triplet_queries = self.query_index[ends]
         self.triplet_queries = np.asarray(self.triplet_queries, dtype=np.int64).reshape(-1, 2)
@@ -98,7 +98,7 @@ class SceneGraph:
     def _check(self, field: str, shape: tuple[int, ...]) -> None:
         found = getattr(self, field).shape
         if found != shape:
-            raise EGTRError(f"scene graph: {field} has shape {found}, expected {shape}")
+            raise PredictionError(f"scene graph: {field} has shape {found}, expected {shape}")
 
     @classmethod
     def from_prediction(
@@ -109,7 +109,7 @@ class SceneGraph:
         top_k: int = 100,
         object_score: str = "softmax",
     ) -> "SceneGraph":
-        """All queries as objects and the ``top_k`` best triplets, one predicate a pair."""
+        """Make a graph of all queries as objects and the ``top_k`` best triplets, one predicate per pair."""
         scores, classes = prediction.object_scores(object_score)
         ranked = rank_triplets(prediction, top_k, graph_constraint=True, object_score=object_score)
         return cls(
@@ -125,16 +125,16 @@ class SceneGraph:
         )
 
     def __len__(self) -> int:
-        """Number of triplets."""
+        """Return the number of triplets."""
         return len(self.triplets)
 
     def class_name(self, index: int) -> str:
-        """Name of the class of object ``index``."""
+        """Name the class of object ``index``."""
         label = int(self.classes[index])
         return self.class_names[label] if self.class_names else f"class {label}"
 
     def predicate_name(self, predicate: int) -> str:
-        """Name of a predicate id."""
+        """Name a predicate by its id."""
         return self.predicate_names[predicate] if self.predicate_names else f"predicate {predicate}"
 
     def filter(
@@ -147,26 +147,27 @@ class SceneGraph:
         predicates: str | int | Iterable[str | int] | None = None,
         merge_iou: float | None = None,
     ) -> "SceneGraph":
-        """A smaller graph: the triplets that pass, and the objects that they join.
+        """Keep the triplets that pass, and the objects that they join.
 
         Args:
-            min_score: triplets below it go.
-            top_k: at most this many triplets, the best of those that pass everything else.
-            min_object_score: if given, objects of at least this score stay even when no triplet uses them, and
-                triplets whose subject or object is below it go.
-            classes: names or ids. Triplets stay whose subject or object (or both) is of one of them, so that their
-                neighbours stay as well; objects that no triplet uses stay where they are of one of them.
-            predicates: names or ids. Other triplets go.
-            merge_iou: if given, duplicates are merged first: :meth:`merge_duplicates`.
+            min_score: least score of a triplet.
+            top_k: at most this many triplets, the best ones that pass everything else.
+            min_object_score: if given, triplets whose subject or object has a lower score are dropped, and objects of
+                at least this score are kept even if no triplet uses them.
+            classes: names or ids. Triplets are kept whose subject or object (or both) has one of these classes, so
+                that neighbours are kept too. Objects that no triplet uses are kept if they have one of these classes.
+            predicates: names or ids of the predicates to keep.
+            merge_iou: if given, duplicates are merged first, see :meth:`merge_duplicates`.
 
         Returns:
             A new graph with ``prediction`` None. Objects and triplets keep their order.
 
         Raises:
-            EGTRError: there is no such class or predicate; ``top_k`` is negative; ``merge_iou`` is outside 0..1.
+            PredictionError: there is no such class or predicate, ``top_k`` is negative, or ``merge_iou`` is outside
+                0..1.
         """
         if top_k is not None and top_k < 0:
-            raise EGTRError(f"filter: top_k is {top_k}; give a number of triplets, 0 or more")
+            raise PredictionError(f"filter: top_k is {top_k}; give a number of triplets, 0 or more")
         if merge_iou is not None:
             rest = {"classes": classes, "predicates": predicates}
             return self.merge_duplicates(merge_iou).filter(min_score, top_k, min_object_score, **rest)
@@ -187,20 +188,20 @@ class SceneGraph:
         return self._select(stays, self.triplets, rows)
 
     def merge_duplicates(self, iou: float = 0.7) -> "SceneGraph":
-        """One node per object: objects of one class whose boxes nearly coincide become one, with their edges.
+        """Merge objects of one class whose boxes nearly coincide, so that a graph has one node per object.
 
         EGTR has no non-maximum suppression: several queries may settle on one object. In a graph for people they
         would be several nodes with the same neighbours. The rule:
 
         1. Objects are visited by descending score (ties: lower index first). Each joins the highest-scoring
-           representative of its own class whose IoU with it exceeds ``iou``, and becomes a representative itself
-           where there is none. A representative keeps its own box, score and query_index.
+           representative of its own class whose IoU with it exceeds ``iou``; if there is none, it becomes a
+           representative itself. A representative keeps its own box, score and query_index.
         2. Every triplet moves to the representatives of its subject and object. A triplet that would then join a
-           representative with itself goes. Of triplets that agree in subject, object and predicate the best one
-           stays, and its ``triplet_queries`` say whose it was; different predicates between the same two objects
-           all stay.
+           representative with itself is dropped. Among triplets with the same subject, object and predicate, the best
+           one is kept, and its ``triplet_queries`` tell which queries it came from. Different predicates between the
+           same two objects are all kept.
 
-        This is for display alone. Evaluation counts every query and never calls it.
+        This is only for display. Evaluation counts every query and never calls it.
 
         Args:
             iou: threshold in 0..1 of intersection over union, compared with ``>``.
@@ -209,13 +210,13 @@ class SceneGraph:
             A new graph with ``prediction`` None. Representatives keep their order; triplets are by descending score.
 
         Raises:
-            EGTRError: ``iou`` lies outside 0..1.
+            PredictionError: ``iou`` lies outside 0..1.
         """
         representative = find_representatives(self.boxes, self.classes, self.scores, iou)
         triplets = np.column_stack([representative[self.triplets[:, :2]], self.triplets[:, 2]])
         by_score = np.argsort(-self.triplet_scores, kind="stable")
         by_score = by_score[triplets[by_score, 0] != triplets[by_score, 1]]
-        # np.unique points at the first of equal rows, which is the best one here
+        # np.unique points at the first of equal rows, which is the best one here.
         _, first = np.unique(triplets[by_score], axis=0, return_index=True)
         stays = representative == np.arange(len(representative))
         return self._select(stays, triplets, by_score[np.sort(first)])
@@ -227,14 +228,14 @@ class SceneGraph:
         merge_iou: float | None = 0.7,
         min_object_score: float | None = None,
     ) -> "SceneGraph":
-        """The part of a graph that a person wants to see: duplicates merged, the best triplets, not too many.
+        """Select the part of a graph that a person wants to see: duplicates merged, only the best triplets.
 
-        A triplet's score is a product of four probabilities, so that how high good ones reach differs from image to
-        image and from model to model (with 150 classes, few exceed 0.1). By default they are therefore chosen by
-        rank: the ``top_k`` best ones, less those below a twentieth of the best one's score or below 0.001.
+        The score of a triplet is a product of four probabilities, so the scores of good triplets differ from image to
+        image and from model to model (with 150 classes, few exceed 0.1). By default triplets are therefore chosen by
+        rank: the ``top_k`` best ones, without those below a twentieth of the best score or below 0.001.
 
         Args:
-            min_score: least score of a triplet, in place of that rule.
+            min_score: least score of a triplet, in place of this rule.
             top_k: at most this many triplets, counted after merging; None: all.
             merge_iou: threshold of :meth:`merge_duplicates`; None: nothing is merged.
             min_object_score: see :meth:`filter`.
@@ -244,7 +245,7 @@ class SceneGraph:
         return self.filter(min_score, top_k, min_object_score, merge_iou=merge_iou)
 
     def _select(self, stays: np.ndarray, triplets: np.ndarray, rows: np.ndarray) -> "SceneGraph":
-        """The objects that stay, and ``triplets[rows]``, which join some of them by their former indices."""
+        # ``triplets[rows]`` join objects that stay, by their former indices.
         return replace(
             self,
             boxes=self.boxes[stays],
@@ -296,26 +297,26 @@ class SceneGraph:
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> "SceneGraph":
-        """Inverse of :meth:`to_dict`.
+        """Make the graph that :meth:`to_dict` described.
 
         Raises:
-            EGTRError: a field is missing or malformed, or the version is one that this release does not know.
+            PredictionError: a field is missing or malformed, or the version is one that this release does not know.
         """
         return cls(**from_dict(record))
 
     @staticmethod
     def json_schema() -> dict[str, Any]:
-        """JSON Schema (draft 2020-12) of what :meth:`to_dict` returns."""
+        """Return the JSON Schema (draft 2020-12) of what :meth:`to_dict` returns."""
         return read_schema()
 
     def to_networkx(self) -> "networkx.MultiDiGraph":
-        """The graph for networkx, which writes it as GraphML, GEXF, node-link JSON and more.
+        """Convert the graph for networkx, which writes it as GraphML, GEXF, node-link JSON and more.
 
         Nodes are 0..N-1 with ``label`` (the class), ``class_id``, ``score``, ``query_index`` and the box as ``x1``,
         ``y1``, ``x2``, ``y2``. Edges lead from subject to object; their key is the row of ``triplets`` (0 is the
         best), and they have ``label`` (the predicate), ``predicate_id``, ``score``, ``subject_query`` and
         ``object_query``. The graph itself has ``width`` and ``height`` and, where they are known, ``file_name``,
-        ``frame`` and ``time``. All values are plain numbers and strings, since most formats know no others.
+        ``frame`` and ``time``. All values are plain numbers and strings, since most formats know nothing else.
         """
         return to_networkx(self.to_dict())
 
@@ -327,20 +328,22 @@ class SceneGraph:
 
 
 def _find_ids(chosen: str | int | Iterable[str | int], names: tuple[str, ...] | None, kind: str) -> list[int]:
-    """Ids of classes or predicates that are given by name or id."""
+    """Find the ids of classes or predicates that are given by name or id."""
     ids = []
     for entry in [chosen] if isinstance(chosen, str | Integral) else chosen:
         if isinstance(entry, str):
             if entry not in (names or ()):
                 near = difflib.get_close_matches(entry, names or (), n=2)
                 hint = f"did you mean {' or '.join(near)}?" if near else f"take one of: {', '.join(names or ())}"
-                raise EGTRError(
+                raise PredictionError(
                     f"filter: there is no {kind} {entry!r}; "
                     + (hint if names else "this graph has no names, give ids")
                 )
             ids.append(names.index(entry))
         else:
             if entry < 0 or (names and entry >= len(names)):
-                raise EGTRError(f"filter: there is no {kind} {entry}; ids are 0..{len(names) - 1 if names else ''}")
+                raise PredictionError(
+                    f"filter: there is no {kind} {entry}; ids are 0..{len(names) - 1 if names else ''}"
+                )
             ids.append(int(entry))
     return ids

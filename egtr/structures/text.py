@@ -23,7 +23,7 @@ def summarize(record: Mapping[str, Any]) -> str:
 def to_text(record: Mapping[str, Any]) -> str:
     """Return the summary, and the best triplets as a table; (3) is the index of an object in the graph."""
     objects, relations = record["objects"], record["relations"]
-    # A row like all others: tabulate pads headers by two more spaces.
+    # An ordinary row, because tabulate pads headers by two more spaces.
     rows = [["", "score", "subject", "predicate", "object"]]
     for relation in relations[:NUM_PRINTED]:
         subject, object = (f"{objects[relation[end]]['class']} ({relation[end]})" for end in ("subject", "object"))

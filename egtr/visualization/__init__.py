@@ -1,14 +1,14 @@
 """Graphs as figures and pages. Nothing here knows a model.
 
 - ``draw``          one sheet: the image with its objects boxed (``boxes``), the graph beside it (``nodes``)
-- ``sheet``, ``marks``  where both go; letters
-- ``layout``        where nodes, edges and edge labels go; ``layout_cost`` says what is a bad place
+- ``sheet``         the places of both halves; ``marks`` their letters
+- ``layout``        the places of nodes, edges and edge labels; ``layout_cost`` rates them
 - ``placement``     labels that do not overlap
 - ``palette``       colours for readers with and without a colour vision deficiency
-- ``explanation``   one edge, and where it comes from
+- ``explanation``   one edge, and why the model draws it
 - ``ground_truth``  annotations as a graph
 - ``video``         frames of videos, in which ``tracking`` keeps the colours of objects
-- ``charts``        what the images of numbers have in common
+- ``charts``        parts that charts have in common
 - ``dataset``       random annotated samples of a dataset, and how often each class and predicate occurs
 """
 

@@ -1,4 +1,4 @@
-"""The image's half of a sheet: objects boxed, with labels that do not overlap."""
+"""The half of a sheet with the image: objects boxed, with labels that do not overlap."""
 
 import cv2
 import numpy as np
@@ -36,7 +36,7 @@ def draw_boxes(
     boxes = np.clip(graph.boxes.astype(np.float64), 0, (width, height, width, height))
     boxes = (boxes.reshape(-1, 2, 2) * per_pixel + origin).reshape(-1, 4)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    # the largest first, so that what lies inside it is drawn over it
+    # The largest first, so that smaller boxes are drawn over it.
     for i in np.argsort(-areas, kind="stable"):
         x1, y1, x2, y2 = boxes[i]
         for color, line_width in (("white", 4.0), (colors[i], 2.4)):
@@ -63,14 +63,14 @@ def draw_boxes(
 def _place_box_labels(
     sheet: Sheet, boxes: np.ndarray, areas: np.ndarray, texts: list[str]
 ) -> tuple[np.ndarray, np.ndarray, float] | None:
-    """Corners (N, 2), sizes (N, 2) and font size of the labels; None where they do not fit."""
-    # those of small boxes first: theirs can be mistaken most easily
+    """Find corners (N, 2), sizes (N, 2) and font size of the labels; None where they do not fit."""
+    # Labels of small boxes first: they are the easiest to mistake.
     order = np.argsort(areas, kind="stable")
     narrow = (sheet.image[2:] - sheet.image[:2]).min() < 120
     font_size = LABEL_SIZE
     while font_size >= SMALLEST_FONT:
         sizes = np.array([label_size(text, font_size) for text in texts]).reshape(-1, 2)
-        # a label over the middle of a large object hides nothing of it; small objects it would hide entirely
+        # A label hides little of a large object, but may hide a small one entirely.
         small = areas < 8 * (sizes.prod(axis=1).mean() if len(sizes) else 0)
         avoid = np.where(small[:, None], boxes, 0.0)
         candidates = [_box_label_candidates(boxes[i], sizes[i]) for i in order]
@@ -86,10 +86,10 @@ def _place_box_labels(
 
 def _box_label_candidates(box: np.ndarray, size: np.ndarray) -> np.ndarray:
     (x1, y1, x2, y2), (w, h) = box, size
-    # flush with the outer side of the frame
+    # Flush with the outer side of the frame.
     x1, x2 = x1 - 1.2, x2 + 1.2
     outside = [(x1, y1 - h), (x1, y2), (x2 - w, y1 - h), (x2 - w, y2), (x2, y1), (x1 - w, y1)]
     inside = [(x1, y1), (x1, y2 - h), (x2 - w, y1), (x2 - w, y2 - h), ((x1 + x2 - w) / 2, y1)]
     roomy = x2 - x1 > 1.2 * w and y2 - y1 > 3 * h
-    # on the box's own corner where that is large enough, else outside
+    # On the corner of the box where the box is large enough, else outside.
     return np.array([outside[0], *inside, *outside[1:]] if roomy else [*outside, *inside])

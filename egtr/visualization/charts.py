@@ -1,4 +1,4 @@
-"""What charts have in common. pyplot knows of none of them: nothing to close."""
+"""Parts that charts have in common. Figures are unknown to pyplot, so there is nothing to close."""
 
 from collections.abc import Sequence
 
@@ -16,14 +16,14 @@ INK = "#333333"
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty white figure; sides in inches, 150 pixels each."""
+    """Make an empty white figure; sides in inches, of 150 pixels each."""
     figure = Figure(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def heat_map(axes: Axes, values: np.ndarray, cmap: str, low: float, high: float) -> AxesImage:
-    """A heat map with its numbers; gray where they are NaN."""
+    """Draw a heat map with its numbers; gray where they are NaN."""
     image = axes.imshow(np.ma.masked_invalid(values), cmap=with_gray(cmap), vmin=low, vmax=high, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
@@ -36,16 +36,16 @@ def heat_map(axes: Axes, values: np.ndarray, cmap: str, low: float, high: float)
 
 
 def with_gray(name: str):
-    """A colour map that shows what is masked in gray."""
+    """Get a colour map that shows masked values in gray."""
     return colormaps[name].with_extremes(bad="0.85")
 
 
 def plain(texts: Sequence[Text]) -> None:
-    """A pair of $ is no formula."""
+    """Show texts as they are: matplotlib takes text between two $ for a formula."""
     for text in texts:
         text.set_parse_math(False)
 
 
 def shorten(text: str, longest: int = 44) -> str:
-    """The beginning of a long text."""
+    """Shorten a long text to its beginning."""
     return text if len(text) <= longest else text[: longest - 1] + "…"

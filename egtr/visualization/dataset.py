@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Pixels between the samples.
 _GAP = 12
-# Bars below each other before the next column begins, so that a figure of 600 classes is no tower.
+# Bars in one column before the next column begins, so that a figure of 600 classes is not a tower.
 _BARS_PER_COLUMN = 75
 _FEWEST_ROWS = 8
 # Inches.
@@ -33,19 +33,19 @@ _BAR_HEIGHT, _COLUMN_WIDTH = 0.17, 4.2
 def draw_samples(
     annotations: "SceneGraphAnnotations", number: int = 16, *, seed: int = 0, columns: int = 4, tile_width: int = 900
 ) -> Image.Image | None:
-    """Random images with their boxes and graphs, each as :func:`draw_scene_graph` draws it.
+    """Draw random images with their boxes and graphs, each as :func:`draw_scene_graph` draws it.
 
-    Images that training could not use (unsound annotations, no object, unreadable) are passed over.
+    Images that training could not use (unsound annotations, no object, unreadable) are skipped.
 
     Args:
-        annotations: of one split.
-        number: of samples, fewer where there are not so many.
-        seed: other seeds, other images.
-        columns: samples side by side.
-        tile_width: of one sample, in pixels.
+        annotations: the annotations of one split.
+        number: number of samples; fewer if the split has fewer.
+        seed: seed of the choice of images.
+        columns: number of samples side by side.
+        tile_width: width of one sample in pixels.
 
     Returns:
-        The sheet, or None where no image can be drawn.
+        The sheet, or None if no image can be drawn.
     """
     tiles = []
     order = np.random.default_rng(seed).permutation(len(annotations.images))
@@ -61,20 +61,20 @@ def draw_samples(
 
 
 def draw_histograms(histograms: Mapping[str, "Histogram"]) -> Figure:
-    """Bars of how often each name occurs, the most frequent first, on a logarithmic axis.
+    """Draw bars of how often each name occurs, the most frequent first, on a logarithmic axis.
 
     Args:
         histograms: title to histogram, drawn side by side; at least one.
 
     Returns:
-        A matplotlib figure that pyplot does not know of: nothing to close.
+        A matplotlib figure that is unknown to pyplot: there is nothing to close.
     """
     columns = [
         (title if part == 0 else f"{title}, continued", histogram, order)
         for title, histogram in histograms.items()
         for part, order in enumerate(_columns(histogram))
     ]
-    # As many rows in all columns, so that bars are of one thickness.
+    # The same number of rows in all columns, so that all bars have the same thickness.
     rows = max(_FEWEST_ROWS, *(len(order) for _, _, order in columns))
     size = (_COLUMN_WIDTH * len(columns), _BAR_HEIGHT * rows + 1.0)
     figure = Figure(figsize=size, facecolor="white", layout="constrained")
@@ -108,7 +108,7 @@ def _draw_sample(annotations: "SceneGraphAnnotations", k: int, tile_width: int) 
 
 
 def _grid(tiles: list[Image.Image], columns: int) -> Image.Image:
-    """Tiles row by row, each row as high as its highest tile."""
+    """Lay out tiles row by row, each row as high as its highest tile."""
     rows = [tiles[k : k + columns] for k in range(0, len(tiles), columns)]
     heights = [max(tile.height for tile in row) for row in rows]
     width = max(sum(tile.width + _GAP for tile in row) for row in rows) + _GAP
@@ -117,7 +117,7 @@ def _grid(tiles: list[Image.Image], columns: int) -> Image.Image:
     for row, height in zip(rows, heights, strict=True):
         x = _GAP
         for tile in row:
-            # White all the way down, so that tiles of a row look alike.
+            # White down to the end of the row, so that its tiles look alike.
             sheet.paste("white", (x, y, x + tile.width, y + height))
             sheet.paste(tile, (x, y))
             x += tile.width + _GAP
@@ -132,7 +132,7 @@ def _columns(histogram: "Histogram") -> list[np.ndarray]:
 
 def _draw_bars(axes: Axes, histogram: "Histogram", order: np.ndarray, rows: int, color: str) -> None:
     counts = histogram.counts[order]
-    # A bar for a count of 1 must be seen as well: the axis begins below it.
+    # The axis begins below 1, so that the bar of a single annotation is visible.
     left = 0.5
     axes.barh(range(len(order)), np.maximum(counts, left) - left, left=left, color=color, height=0.75)
     axes.set_xscale("log")
@@ -150,6 +150,6 @@ def _draw_bars(axes: Axes, histogram: "Histogram", order: np.ndarray, rows: int,
 
 
 def _literal(text: str) -> str:
-    # matplotlib takes a pair of $ for a formula
+    # matplotlib takes text between two $ for a formula.
     text = text.replace("$", r"\$")
     return text if len(text) <= 28 else text[:27] + "…"

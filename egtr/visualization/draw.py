@@ -1,6 +1,6 @@
 """An image with its objects boxed, and its scene graph beside it, on one sheet.
 
-Detectron2's Visualizer draws boxes, too, but its labels cover one another, and it has no place for a graph.
+Detectron2's Visualizer also draws boxes, but its labels cover one another, and it has no place for a graph.
 """
 
 from os import PathLike
@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from egtr.structures import EGTRError, SceneGraph
+from egtr.structures import ConfigurationError, SceneGraph
 
 from .boxes import draw_boxes, draw_image
 from .marks import INK, shorten, write
@@ -24,10 +24,10 @@ def draw_scene_graph(
 ) -> Figure:
     """Draw an image and its graph side by side (one above the other where the image is wide).
 
-    An object has one colour in both halves, from a palette for colour-blind readers; where a class occurs
-    more than once, its objects are numbered from left to right. Edges have their subject's colour, and are the
-    wider, the higher their score is compared with the best one of the graph. Everything in ``graph`` is drawn:
-    choose with :meth:`egtr.structures.SceneGraph.for_display` first.
+    An object has one colour in both halves, from a palette for colour-blind readers. If a class occurs more than
+    once, its objects are numbered from left to right. Edges have the colour of their subject, and are wider the
+    closer their score is to the best one of the graph. Everything in ``graph`` is drawn: select with
+    :meth:`egtr.structures.SceneGraph.for_display` first.
 
     Args:
         image: (H, W, 3) uint8, RGB, of any size.
@@ -36,10 +36,10 @@ def draw_scene_graph(
         show_scores: add scores, two digits, to the labels of boxes and edges.
 
     Returns:
-        A matplotlib figure that pyplot does not know of: nothing to close.
+        A matplotlib figure that is unknown to pyplot: there is nothing to close.
 
     Raises:
-        EGTRError: ``image`` is not (H, W, 3) uint8.
+        DataError: ``image`` is not (H, W, 3) uint8.
     """
     image = check_image(image, "draw_scene_graph")
     names, colors = object_names(graph), object_colors(len(graph.boxes))
@@ -57,16 +57,17 @@ def draw_sheet(
     title: str | None = None,
     start: np.ndarray | None = None,
 ) -> tuple[Figure, np.ndarray]:
-    """:func:`draw_scene_graph` with everything decided: used for frames of videos, which have much in common.
+    """Draw a sheet whose layout, names and colours are decided, as the frames of a video share them.
 
     Args:
         sheet: see :func:`egtr.visualization.sheet.plan_sheet`.
+        image, graph, title, show_scores: see :func:`draw_scene_graph`.
         names: N labels of the objects.
-        colors: (N, 3) of the objects, RGB in 0..1.
-        start: (N, 2) where nodes were in the frame before, in points; NaN where they are new.
+        colors: (N, 3) colours of the objects, RGB in 0..1.
+        start: (N, 2) places of the nodes in the previous frame, in points; NaN for new nodes.
 
     Returns:
-        The figure, and (N, 2) where the nodes are.
+        The figure, and (N, 2) places of the nodes.
     """
     figure = Figure(figsize=(sheet.width / 72, sheet.height / 72), facecolor="white")
     FigureCanvasAgg(figure)
@@ -76,7 +77,7 @@ def draw_sheet(
     draw_image(axes, sheet, image)
     draw_boxes(axes, sheet, graph, names, colors, show_scores)
     centers = draw_graph(axes, sheet, graph, names, colors, show_scores, start)
-    # last: imshow sets limits of its own
+    # Last, because imshow sets limits of its own.
     axes.set_xlim(0, sheet.width)
     axes.set_ylim(sheet.height, 0)
     axes.axis("off")
@@ -92,26 +93,28 @@ def save_scene_graph(
     show_scores: bool = False,
     dpi: int = 160,
 ) -> None:
-    """Write :func:`draw_scene_graph` to a file; its suffix (.png, .svg, .pdf, ...) says what it becomes.
+    """Write the sheet of :func:`draw_scene_graph` to a file, in the format of its suffix (.png, .svg, .pdf, ...).
 
     Args:
         path: parent folders are made.
-        dpi: pixels per inch; the sheet is 13.3 inches wide, wider where there are many objects or long names.
+        image, graph, title, show_scores: see :func:`draw_scene_graph`.
+        dpi: pixels per inch; the sheet is 13.3 inches wide, wider with many objects or long names.
 
     Raises:
-        EGTRError: ``image`` is not (H, W, 3) uint8, or the suffix is none that matplotlib writes.
+        DataError: ``image`` is not (H, W, 3) uint8.
+        ConfigurationError: matplotlib does not write files of this suffix.
     """
     path = Path(path)
     figure = draw_scene_graph(image, graph, title=title, show_scores=show_scores)
     known = sorted(figure.canvas.get_supported_filetypes())
     if path.suffix[1:].lower() not in known:
-        raise EGTRError(f"{path}: suffix {path.suffix!r} is no format of images; take {', '.join(known)}")
+        raise ConfigurationError(f"{path}: suffix {path.suffix!r} is no format of images; take {', '.join(known)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=dpi)
 
 
 def figure_to_array(figure: Figure, dpi: int = 160) -> np.ndarray:
-    """The figure as pixels: (H, W, 3) uint8, RGB."""
+    """Render a figure to pixels: (H, W, 3) uint8, RGB."""
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -119,7 +122,7 @@ def figure_to_array(figure: Figure, dpi: int = 160) -> np.ndarray:
 
 
 def object_names(graph: SceneGraph) -> list[str]:
-    """Labels: "dog", or "dog 1", "dog 2" from left to right where there are more."""
+    """Name the objects: "dog", or "dog 1", "dog 2" from left to right if there are several."""
     names = [shorten(graph.class_name(i)) for i in range(len(graph.boxes))]
     numbered = list(names)
     for name in set(names):

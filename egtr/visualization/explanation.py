@@ -1,4 +1,4 @@
-"""One edge of a scene graph, and where it comes from, on one sheet."""
+"""One edge of a scene graph and why the model draws it, on one sheet."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,20 +15,22 @@ _MUTED = "0.55"
 
 
 def draw_explanation(image: np.ndarray, explanation: EdgeExplanation) -> Figure:
-    """Draw where an edge comes from.
+    """Draw why the model draws an edge.
 
-    On the left the image with subject and object and the points that their queries read in cross-attention, in all
-    decoder layers, by weight; on the right the gate of each relation source, what the predicate's logit is made of,
-    and the attention between the two queries for each layer and head of the decoder, in both directions.
+    The left half shows the image with subject and object, and the points that their queries read in cross-attention,
+    in all decoder layers, by weight. The right half shows the gate of each relation source, the shares of the
+    predicate's logit, and the attention between the two queries for each layer and head of the decoder, in both
+    directions.
 
     Args:
-        image: (H, W, 3) uint8, RGB, the image that was explained, of the size that boxes are in.
+        image: (H, W, 3) uint8, RGB, the explained image, of the size to which the boxes refer.
+        explanation: the explanation of the edge.
 
     Returns:
-        A matplotlib figure that pyplot does not know of: nothing to close.
+        A matplotlib figure that is unknown to pyplot: there is nothing to close.
 
     Raises:
-        EGTRError: ``image`` is not (H, W, 3) uint8.
+        DataError: ``image`` is not (H, W, 3) uint8.
     """
     image = check_image(image, "draw_explanation")
     colors = object_colors(2)
@@ -119,7 +121,7 @@ def _draw_logit(figure: SubFigure, explanation: EdgeExplanation) -> None:
 
 
 def _draw_gates(axes: Axes, names: list[str], values: np.ndarray | None, rows: int) -> None:
-    """Bars beside those of the logit, of the same height."""
+    """Draw bars beside those of the logit, of the same height."""
     axes.set_title("gate of each source", loc="left", fontsize=10)
     if values is None:
         axes.text(0, 1, "none: every source counts in full", fontsize=9, color=_MUTED, va="top")

@@ -5,26 +5,26 @@ from typing import Any
 
 import numpy as np
 
-from egtr.structures import EGTRError, SceneGraph
+from egtr.structures import DataError, SceneGraph
 from egtr.structures.ground_truth import GroundTruth
 
 
 def graph_from_annotations(dataset_dict: Mapping[str, Any], metadata: Any = None) -> SceneGraph:
-    """The annotated objects and relations of one image; every score is 1.
+    """Make a graph of the annotated objects and relations of one image; every score is 1.
 
     Args:
-        dataset_dict: Detectron2's, with ``height``, ``width``, ``annotations`` and ``relations`` (see
+        dataset_dict: the record of Detectron2, with ``height``, ``width``, ``annotations`` and ``relations`` (see
             :meth:`egtr.structures.ground_truth.GroundTruth.from_dict`). Repeated relations become one.
-        metadata: has ``thing_classes`` and ``predicate_classes``, such as ``MetadataCatalog.get(name)``; None,
-            or an object without them: the graph has no names.
+        metadata: an object with ``thing_classes`` and ``predicate_classes``, such as ``MetadataCatalog.get(name)``;
+            None, or an object without them: the graph has no names.
 
     Raises:
-        EGTRError: a field is missing or malformed.
+        DataError: a field is missing or malformed.
     """
     for field in ("height", "width"):
         if field not in dataset_dict:
             where = dataset_dict.get("file_name", "dataset dict")
-            raise EGTRError(f"{where}: field {field} is missing; give the size of the image in pixels")
+            raise DataError(f"{where}: field {field} is missing; give the size of the image in pixels")
     class_names = getattr(metadata, "thing_classes", None)
     predicate_names = getattr(metadata, "predicate_classes", None)
     image_size = (int(dataset_dict["height"]), int(dataset_dict["width"]))
@@ -37,10 +37,10 @@ def graph_from_ground_truth(
     class_names: Sequence[str] | None = None,
     predicate_names: Sequence[str] | None = None,
 ) -> SceneGraph:
-    """The same of annotations that are read already.
+    """Make a graph of annotations that are already read; every score is 1.
 
     Args:
-        truth: repeated triplets become one; the first ones stay, in their order.
+        truth: the annotations; repeated triplets become one; the first ones stay, in their order.
         image_size: (height, width) in pixels.
         class_names, predicate_names: C and R names, or None.
     """

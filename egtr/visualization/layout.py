@@ -1,4 +1,4 @@
-"""Where the nodes, edges and edge labels of a drawn graph go. Units are points, y downwards."""
+"""The places of nodes, edges and edge labels of a drawn graph. Units are points, y downwards."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from .layout_cost import HEAD, MAX_EDGE, NODE_GAP, Cost
 from .placement import overlap_area, place_labels
 
-# Space between an edge and what it comes from or leads to, points.
+# Space between an edge and the nodes at its ends, points.
 EDGE_GAP = 3.0
 
 _NUM_STARTS = 4
@@ -25,7 +25,7 @@ class GraphLayout:
     Attributes:
         centers: (N, 2) centres of the nodes.
         curves: E arrays of shape (S, 2), from the rim of the subject to the rim of the object.
-        labels: (E, 2) top left corners of the edge labels, or None where there is no room for all of them.
+        labels: (E, 2) top left corners of the edge labels, or None if there is no room for all of them.
     """
 
     centers: np.ndarray
@@ -41,21 +41,21 @@ def layout_graph(
     seed: int = 0,
     start: np.ndarray | None = None,
 ) -> GraphLayout:
-    """Lay a directed graph out.
+    """Lay out a directed graph.
 
-    Kamada and Kawai's layout (networkx) from several starts and in several rotations is rated by what spoils
-    a drawing: crossings, edges that run under nodes, edges too short for their labels, nodes too close. Small
-    random moves then improve the best one. The same input always gives the same drawing. Nodes without edges
-    line up in rows below the others.
+    Layouts by Kamada and Kawai (networkx), from several starts and in several rotations, are rated by what spoils a
+    drawing: crossings, edges that run under nodes, edges too short for their labels, nodes too close together. Small
+    random moves then improve the best one. The same input always gives the same drawing. Nodes without edges are
+    placed in rows below the others.
 
     Args:
         node_sizes: (N, 2) widths and heights.
-        edges: (E, 2) int, from and to; parallel, reciprocal and looping edges are welcome.
+        edges: (E, 2) int, from and to; parallel, reciprocal and looping edges are allowed.
         label_sizes: (E, 2) widths and heights.
         area: x1 y1 x2 y2 of the sheet.
-        seed: of the random starts and moves.
-        start: (N, 2) centres from which to begin in place of Kamada and Kawai's, NaN for nodes that are new. The
-            others then stay where they are, unless a move does away with as much as an edge that crosses another.
+        seed: seed of the random starts and moves.
+        start: (N, 2) centres to begin with in place of the layouts by Kamada and Kawai, NaN for new nodes. The other
+            nodes then stay where they are, unless a move improves the drawing by at least one crossing.
     """
     node_sizes = np.asarray(node_sizes, dtype=np.float64).reshape(-1, 2)
     edges = np.asarray(edges, dtype=np.int64).reshape(-1, 2)
@@ -81,7 +81,7 @@ def layout_graph(
 
 
 def _row_centers(sizes: np.ndarray, area: np.ndarray, fill: bool) -> np.ndarray:
-    """Centres of nodes set like words in centred lines: amid the area (``fill``) or at its bottom."""
+    """Place nodes like words in centred lines, in the middle of the area (``fill``) or at its bottom."""
     lines: list[list[int]] = [[]]
     width = 0.0
     for i, (w, _) in enumerate(sizes):
@@ -93,7 +93,7 @@ def _row_centers(sizes: np.ndarray, area: np.ndarray, fill: bool) -> np.ndarray:
     if not lines[0]:
         return np.zeros((0, 2))
     pitch = sizes[:, 1].max() + NODE_GAP
-    # more lines than fit close ranks
+    # More lines than fit move closer together.
     pitch = min(pitch, (area[3] - area[1]) / len(lines))
     height = pitch * len(lines)
     top = (area[1] + area[3] - height) / 2 if fill else area[3] - height
@@ -117,7 +117,7 @@ def _linked_centers(
     random = np.random.RandomState(seed)
     cost = Cost(sizes, edges, label_sizes, area)
     half = sizes / 2
-    # What a move of each node has to save.
+    # The least improvement that justifies a move of each node.
     reluctance = np.zeros(len(sizes))
     if known is None or np.isnan(known).all():
         centers = min(_starts(sizes, edges, area, random), key=cost)
@@ -133,7 +133,7 @@ def _linked_centers(
         if best == 0:
             break
         i = step % len(sizes)
-        # long moves first, fine ones last
+        # Long moves first, fine ones last.
         reach = 120.0 * (1 - step / num_moves) + 6.0
         moved = centers.copy()
         moved[i] = np.clip(moved[i] + random.normal(0, reach, 2), area[:2] + half[i], area[2:] - half[i])
@@ -160,7 +160,7 @@ def _starts(
 
 
 def _add_to(known: np.ndarray, is_known: np.ndarray, edges: np.ndarray, random: np.random.RandomState) -> np.ndarray:
-    """New nodes begin beside those that they are linked with."""
+    """Place new nodes beside the nodes that they are linked with."""
     centers = known.copy()
     for i in np.flatnonzero(~is_known):
         linked = np.unique(edges[(edges == i).any(axis=1)])
@@ -171,12 +171,12 @@ def _add_to(known: np.ndarray, is_known: np.ndarray, edges: np.ndarray, random: 
 
 
 def _kamada_kawai(num_nodes: int, edges: np.ndarray, random: np.random.RandomState) -> list[np.ndarray]:
-    """Layouts (N, 2) in arbitrary units, from circles in different orders."""
+    """Compute layouts (N, 2), in arbitrary units, from circles in different orders."""
     graph = nx.Graph()
     graph.add_nodes_from(range(num_nodes))
     graph.add_edges_from((int(s), int(o)) for s, o in edges if s != o)
     distances = {i: dict(lengths) for i, lengths in nx.all_pairs_shortest_path_length(graph)}
-    # Kamada and Kawai's springs need a distance between any two nodes, also where no path joins them.
+    # The springs of Kamada and Kawai need a distance between any two nodes, even if no path joins them.
     apart = max(max(lengths.values()) for lengths in distances.values()) / 2 + 1.5
     distances = {i: {j: distances[i].get(j, apart) for j in range(num_nodes)} for i in range(num_nodes)}
     shapes = []
@@ -195,13 +195,13 @@ def _fit(shape: np.ndarray, sizes: np.ndarray, edges: np.ndarray, area: np.ndarr
     room = np.maximum(area[2:] - area[:2] - sizes.max(axis=0), 1.0)
     lengths = np.linalg.norm(shape[edges[:, 0]] - shape[edges[:, 1]], axis=1)
     longest = MAX_EDGE / max(lengths.mean(), 1e-9)
-    # the upper bound on a side of no extent is of no consequence
+    # The upper bound for a side without extent does not matter.
     scale = np.minimum(room / np.maximum(high - low, 1e-9), longest)
     return (shape - (low + high) / 2) * scale + (area[:2] + area[2:]) / 2
 
 
 def _curves(centers: np.ndarray, sizes: np.ndarray, edges: np.ndarray, label_sizes: np.ndarray) -> list[np.ndarray]:
-    """Edges as polylines; those that join the same two nodes bend apart, far enough for their labels."""
+    """Draw edges as polylines; edges between the same two nodes bend apart, far enough for their labels."""
     groups: dict[tuple[int, int], list[int]] = {}
     for e, (s, o) in enumerate(edges):
         groups.setdefault((min(s, o), max(s, o)), []).append(e)
@@ -216,7 +216,7 @@ def _curves(centers: np.ndarray, sizes: np.ndarray, edges: np.ndarray, label_siz
             length = max(float(np.linalg.norm(b - a)), 1e-9)
             across = np.array([a[1] - b[1], b[0] - a[0]]) / length
             gap = min(np.abs(across) @ label_sizes[members].mean(axis=0) + 6.0, 0.45 * length)
-            # a quadratic curve reaches half as far as its control point
+            # A quadratic curve reaches half as far as its control point.
             control = (a + b) / 2 + across * 2 * gap * (rank - (len(members) - 1) / 2)
             curve = (1 - t) ** 2 * a + 2 * t * (1 - t) * control + t**2 * b
             curve = curve if edges[e, 0] == low else curve[::-1]
@@ -225,9 +225,9 @@ def _curves(centers: np.ndarray, sizes: np.ndarray, edges: np.ndarray, label_siz
 
 
 def _loop(center: np.ndarray, size: np.ndarray, rank: int) -> np.ndarray:
-    """A loop above a node; further ones are wider."""
+    """Draw a loop above a node; further loops are wider."""
     radius = 13.0 + 9.0 * rank
-    # from the right of the node's upper rim over the top back to its left
+    # From the right of the upper rim of the node, over the top, back to its left.
     angles = np.linspace(0.15 * np.pi, 0.85 * np.pi, _SAMPLES)
     angles = np.pi / 2 + (angles - np.pi / 2) * 2.2
     circle = np.stack([np.cos(angles), -np.sin(angles)], axis=1) * radius
@@ -237,12 +237,12 @@ def _loop(center: np.ndarray, size: np.ndarray, rank: int) -> np.ndarray:
 
 
 def _clip(curve: np.ndarray, edge: np.ndarray, centers: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """The part of a curve between the rims of its nodes."""
+    """Cut a curve to the part between the rims of its nodes."""
     outside = np.ones(len(curve), dtype=bool)
     for node in edge:
         outside &= (np.abs(curve - centers[node]) > sizes[node] / 2 + EDGE_GAP).any(axis=1)
     visible = np.flatnonzero(outside)
-    # nodes that touch: a stub between them still shows the direction
+    # Where nodes touch, a stub between them still shows the direction.
     if len(visible) < 2:
         visible = np.array([len(curve) // 2 - 1, len(curve) // 2])
     return curve[visible[0] : visible[-1] + 1]
@@ -251,9 +251,9 @@ def _clip(curve: np.ndarray, edge: np.ndarray, centers: np.ndarray, sizes: np.nd
 def _place_edge_labels(
     curves: list[np.ndarray], label_sizes: np.ndarray, nodes: np.ndarray, area: np.ndarray
 ) -> np.ndarray | None:
-    """Labels on their edges, off nodes and arrow heads; rather off the other edges, rather in the middle."""
+    """Place labels on their edges, off nodes and arrow heads; if possible off other edges and in the middle."""
     lengths = [float(np.linalg.norm(np.diff(curve, axis=0), axis=1).sum()) for curve in curves]
-    # those with the least choice first
+    # Edges with the least choice first.
     order = sorted(range(len(curves)), key=lambda e: lengths[e])
     shares = np.linspace(0.12, 0.88, 33)
     shares = shares[np.argsort(np.abs(shares - 0.47), kind="stable")]
@@ -267,7 +267,7 @@ def _place_edge_labels(
         covered = inside.all(axis=2).sum(axis=1)
         rectangles = np.concatenate([corners, corners + label_sizes[e]], axis=1)
         hides = overlap_area(rectangles, obstacles).sum(axis=1) > 0
-        # the middle wins among those that cover nothing: to cover a line is worse than to lie off centre
+        # Among places that cover no line the middle one is best: covering a line is worse than lying off centre.
         candidates.append(corners[np.lexsort((np.arange(len(shares)), covered > 0, hides))])
     placed = place_labels(label_sizes[order], candidates, area, obstacles)
     if placed is None:
@@ -278,7 +278,7 @@ def _place_edge_labels(
 
 
 def _head(curve: np.ndarray) -> np.ndarray:
-    """(4,) the square that the arrow head at the end of a curve lies in."""
+    """Find the square, (4,), of the arrow head at the end of a curve."""
     tail = curve[-2] if len(curve) > 1 else curve[-1]
     direction = (curve[-1] - tail) / max(float(np.linalg.norm(curve[-1] - tail)), 1e-9)
     middle = curve[-1] - direction * HEAD / 2

@@ -1,4 +1,4 @@
-"""How bad the drawing of a graph is, as a number."""
+"""The faults of the drawing of a graph, as one number."""
 
 import numpy as np
 
@@ -13,11 +13,11 @@ MAX_EDGE = 190.0
 
 
 class Cost:
-    """How bad a drawing with straight edges is; 0: nothing to complain of."""
+    """Rates a drawing with straight edges by its faults; 0 is a drawing without a fault."""
 
     def __init__(self, sizes: np.ndarray, edges: np.ndarray, label_sizes: np.ndarray, area: np.ndarray):
         self.padded = sizes + NODE_GAP
-        # one straight line stands for all edges between two nodes
+        # One straight line stands for all edges between two nodes.
         pairs, inverse = np.unique(np.sort(edges, axis=1), axis=0, return_inverse=True)
         labels = np.zeros((len(pairs), 2))
         np.maximum.at(labels, inverse.reshape(-1), label_sizes)
@@ -29,7 +29,7 @@ class Cost:
         disjoint = (self.lines[first][:, :, None] != self.lines[second][:, None, :]).all(axis=(1, 2))
         self.rivals = first[disjoint], second[disjoint]
         first, second = first[~disjoint], second[~disjoint]
-        # sign +1 where the line leads away from the node that the two have in common
+        # The sign is +1 where the line leads away from the node that the two have in common.
         common = (self.lines[first][:, :, None] == self.lines[second][:, None, :]).reshape(-1, 4).argmax(axis=1)
         self.neighbours = first, second, 1.0 - 2.0 * (common // 2), 1.0 - 2.0 * (common % 2)
         self.upper = np.triu_indices(len(sizes), 1)
@@ -52,7 +52,7 @@ class Cost:
         first, second = self.upper
         distance = np.abs(centers[first] - centers[second])
         missing = (self.padded[first] + self.padded[second]) / 2 - distance
-        # how far the nearer way apart is, as a share of the node's height
+        # The shorter way apart, as a share of the height of a node.
         return float((np.clip(missing.min(axis=1), 0, None) / self.padded[:, 1].mean()).sum())
 
     def _crossings(self, starts: np.ndarray, ends: np.ndarray) -> float:
@@ -74,19 +74,19 @@ class Cost:
         return float(np.clip(missing, 0, None).sum())
 
     def _too_short(self, starts: np.ndarray, ends: np.ndarray) -> float:
-        """Edges whose visible part does not hold label and arrow head, as shares of what they lack."""
+        """Add up the missing shares of edges whose visible part has no room for label and arrow head."""
         direction = np.abs(ends - starts)
         length = np.maximum(np.linalg.norm(direction, axis=1), 1e-9)
         unit = direction / length[:, None]
-        # way from a node's centre to its rim, in the direction of the edge
+        # The way from the centre of a node to its rim, in the direction of the edge.
         rims = [(self.sizes[self.lines[:, k]] / 2 / np.maximum(unit, 1e-9)).min(axis=1) for k in (0, 1)]
-        # a label lies level: a steep edge passes through its height alone
+        # Labels are horizontal, so a steep edge passes only through their height.
         label = (self.label_sizes / np.maximum(unit, 1e-9)).min(axis=1)
         wanted = rims[0] + rims[1] + label + 3 * HEAD
         return float(np.clip(1 - length / wanted, 0, None).sum())
 
     def _too_narrow(self, starts: np.ndarray, ends: np.ndarray) -> float:
-        """Sharp angles between edges of one node, whose labels crowd there, as shares of what they lack."""
+        """Add up the missing shares of sharp angles between edges of one node, where labels crowd."""
         first, second, first_sign, second_sign = self.neighbours
         direction = (ends - starts) / np.maximum(np.linalg.norm(ends - starts, axis=1), 1e-9)[:, None]
         cosine = (direction[first] * direction[second]).sum(axis=1) * first_sign * second_sign

@@ -1,4 +1,4 @@
-"""Letters and the plates they stand on. Units are points (1/72 inch), y downwards."""
+"""Text and the plates behind it. Units are points (1/72 inch), y downwards."""
 
 from functools import lru_cache
 
@@ -17,28 +17,28 @@ LONGEST_NAME = 28
 
 
 def shorten(name: str) -> str:
-    """The name on one line, cut where it is long."""
+    """Write a name on one line, and cut it if it is long."""
     name = " ".join(name.split())
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
 def pill(x: float, y: float, w: float, h: float, color, rounding: float, zorder: float) -> FancyBboxPatch:
-    """A plate with round corners; x and y are its upper left."""
+    """Make a plate with round corners; x and y are its upper left corner."""
     style = f"round,pad=0,rounding_size={rounding}"
     return FancyBboxPatch((x, y), w, h, boxstyle=style, fc=color, ec="none", zorder=zorder)
 
 
 def write(axes: Axes, x: float, y: float, text: str, size: float, color, weight="normal", ha="center", zorder=6):
-    """A line of letters around its middle."""
+    """Write a line of text around its middle."""
     font = FontProperties(family=FONT, size=size, weight=weight)
     style = {"color": color, "ha": ha, "va": "center_baseline", "zorder": zorder}
-    # "$" in a class name is a dollar, whatever a user's matplotlibrc says
+    # A "$" in a class name is a dollar, even if the matplotlibrc of the user asks for formulas.
     axes.text(x, y, text, fontproperties=font, parse_math=False, usetex=False, **style)
 
 
 @lru_cache(maxsize=4096)
 def _text_width(text: str, weight: str) -> float:
-    """Width of a line set in 10 points."""
+    # In 10 points.
     font = FontProperties(family=FONT, size=10, weight=weight)
     return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]
 
@@ -46,6 +46,6 @@ def _text_width(text: str, weight: str) -> float:
 def label_size(
     text: str, font_size: float, pad_x: float = 3.5, pad_y: float = 2.0, weight: str = "normal"
 ) -> tuple[float, float]:
-    """Width and height of a label: its line of letters and the padding around, which shrinks along."""
+    """Measure a label: width and height of its text with the padding around it, which shrinks with the text."""
     zoom = font_size / 10.0
     return _text_width(text, weight) * zoom + 2 * pad_x * zoom, 1.25 * font_size + 2 * pad_y * zoom

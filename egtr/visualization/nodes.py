@@ -1,4 +1,4 @@
-"""The graph's half of a sheet: objects as nodes, relations as arrows between them."""
+"""The half of a sheet with the graph: objects as nodes, relations as arrows between them."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,13 +25,14 @@ def draw_graph(
     show_scores: bool,
     start: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Draw into ``sheet.graph``.
+    """Draw the graph into ``sheet.graph``.
 
     Args:
-        start: (N, 2) where the nodes were in the frame before, NaN where they are new.
+        axes, sheet: the place to draw.
+        graph, names, colors, show_scores, start: see :func:`egtr.visualization.draw.draw_sheet`.
 
     Returns:
-        (N, 2) where the nodes are.
+        (N, 2) places of the nodes.
     """
     texts = [shorten(graph.predicate_name(int(p))) for p in graph.triplets[:, 2]]
     if show_scores:
@@ -64,7 +65,7 @@ def draw_graph(
 def _layout(
     sheet: Sheet, graph: SceneGraph, names: list[str], texts: list[str], start: np.ndarray | None
 ) -> tuple[GraphLayout, np.ndarray, np.ndarray, float]:
-    """Layout, sizes of nodes (N, 2) and edge labels (E, 2), and the factor of letters that made them fit."""
+    """Find a layout, sizes of nodes (N, 2) and edge labels (E, 2), and the font scale that makes them fit."""
     shrink = 1.0
     while True:
         nodes = [label_size(name, NODE_SIZE * shrink, 8.0, 4.5, "bold") for name in names]

@@ -1,18 +1,18 @@
-"""Where labels go: rectangles that neither overlap one another nor leave the sheet.
+"""Places of labels: rectangles that neither overlap one another nor leave the sheet.
 
-Rectangles are x1 y1 x2 y2 with y downwards; units are the caller's.
+Rectangles are x1 y1 x2 y2 with y downwards, in any unit.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-# Rectangles that only touch do not overlap; this much is forgiven for rounding.
+# Rectangles that only touch do not overlap; this is the tolerance for rounding.
 _TOUCH = 1e-6
 
 
 def overlap_area(rectangle: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(..., M) areas that rectangles of shape (..., 4) share with each of ``others`` (M, 4)."""
+    """Compute the areas (..., M) that rectangles of shape (..., 4) share with each of ``others``, (M, 4)."""
     rectangle = np.asarray(rectangle, dtype=np.float64)[..., None, :]
     others = np.asarray(others, dtype=np.float64).reshape(-1, 4)
     width = np.minimum(rectangle[..., 2], others[:, 2]) - np.maximum(rectangle[..., 0], others[:, 0])
@@ -29,21 +29,21 @@ def place_labels(
 ) -> np.ndarray | None:
     """Place K labels one after the other, none over another.
 
-    A label takes the first of its own candidate positions that is free (or, with ``avoid``, the free one that
-    covers least of it). Where all are taken it goes to the free position nearest to its first candidate. That
-    search is exact: a label finds no place only where the labels before it have left none.
+    A label takes the first free position among its candidates (or, with ``avoid``, the free one that covers least of
+    it). If all candidates are taken, it goes to the free position nearest to its first candidate. This search is
+    exact: a label finds no place only if the labels before it have left none.
 
     Args:
         sizes: (K, 2) widths and heights.
-        candidates: K arrays of shape (c, 2), c >= 1: top left corners, the best first. Those that leave
+        candidates: K arrays of shape (c, 2), c >= 1: top left corners, the best first. Candidates outside of
             ``bounds`` are moved inside.
         bounds: (4,) the sheet.
         obstacles: (M, 4) rectangles that no label may overlap.
-        avoid: (K, 4) rectangles that labels should rather not cover; row k is label k's own, which it may
-            cover.
+        avoid: (K, 4) rectangles that labels should not cover if possible; row k belongs to label k, which may cover
+            it.
 
     Returns:
-        (K, 2) top left corners, or None where the labels do not all fit.
+        (K, 2) top left corners, or None if the labels do not all fit.
     """
     sizes = np.asarray(sizes, dtype=np.float64).reshape(-1, 2)
     bounds = np.asarray(bounds, dtype=np.float64)
@@ -71,15 +71,15 @@ def _inside(corners: np.ndarray, size: np.ndarray, bounds: np.ndarray) -> np.nda
 
 
 def _is_free(corners: np.ndarray, size: np.ndarray, taken: np.ndarray) -> np.ndarray:
-    """(c,) whether a label of ``size`` at each corner overlaps nothing that is taken."""
+    """Test for each of c corners that a label of ``size`` there overlaps nothing that is taken; (c,) bool."""
     return (overlap_area(np.concatenate([corners, corners + size], axis=1), taken) == 0).all(axis=1)
 
 
 def _nearest_free(size: np.ndarray, wanted: np.ndarray, bounds: np.ndarray, taken: np.ndarray) -> np.ndarray | None:
-    """The free corner (2,) nearest to ``wanted``, or None.
+    """Find the free corner (2,) nearest to ``wanted``, or None.
 
-    The nearest free place cannot be moved towards the wanted one along either axis: on each, the label sits at
-    the wanted coordinate or touches a wall or a taken rectangle. So no other coordinates need trying.
+    The nearest free place cannot be moved towards the wanted one along either axis. On each axis the label is thus at
+    the wanted coordinate, or touches a wall or a taken rectangle. No other coordinates need to be tried.
     """
     axes = []
     for a in (0, 1):

@@ -1,24 +1,24 @@
-"""Where the halves of a sheet go."""
+"""The layout of a sheet: one half for the image, one for the graph."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from egtr.structures import EGTRError
+from egtr.structures import DataError
 
 # The width of a 16:9 slide, points (1/72 inch), which are the unit of everything below.
 SHEET_WIDTH = 960.0
 MARGIN = 18.0
-# Letters of node names that have room on a sheet of that width, with four more of padding for each name.
+# Number of letters in node names for which a sheet of this width has room, with four more as padding of each name.
 ROOMY = 90
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Where things lie: (x1, y1, x2, y2) in points, y downwards.
+    """The places of a sheet, (x1, y1, x2, y2) in points, y downwards.
 
-    ``image`` is the image itself, ``cell`` the part of the sheet that belongs to it and its labels.
+    ``image`` is the place of the image itself, ``cell`` the place of the image with its labels.
     """
 
     width: float
@@ -29,30 +29,30 @@ class Sheet:
 
 
 def check_image(image: np.ndarray, caller: str) -> np.ndarray:
-    """``image`` as an array.
+    """Check that an image is (H, W, 3) uint8, and return it as an array.
 
     Args:
-        image: to be (H, W, 3) uint8, RGB.
-        caller: the function that was given it, for the message.
+        image: the image, RGB.
+        caller: name of the function that got the image, for the message.
 
     Raises:
-        EGTRError: it is something else.
+        DataError: it is something else.
     """
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-        raise EGTRError(f"{caller}: image is {image.dtype} of shape {image.shape}; give uint8 (H, W, 3), RGB")
+        raise DataError(f"{caller}: image is {image.dtype} of shape {image.shape}; give uint8 (H, W, 3), RGB")
     return image
 
 
 def plan_sheet(height: int, width: int, names: Sequence[str], titled: bool = False) -> Sheet:
-    """Image and graph side by side, or one above the other where the image is wide.
+    """Place image and graph side by side, or one above the other if the image is wide.
 
     Args:
-        height, width: of the image.
-        names: of the objects that are drawn.
-        titled: whether there is a line above.
+        height, width: size of the image.
+        names: names of the objects that are drawn.
+        titled: leave room for a title above both.
     """
-    # Letters keep their size on the page: a sheet for many objects, or long names, grows instead.
+    # Letters keep their size on the page: a sheet with many objects or long names grows instead.
     letters = sum(len(name) + 4 for name in names)
     scale = float(np.clip(np.sqrt(letters / ROOMY), 1.0, 1.8))
     sheet_width = SHEET_WIDTH * scale

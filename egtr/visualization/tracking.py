@@ -1,4 +1,4 @@
-"""One object, one number, from frame to frame of a video."""
+"""Numbers of objects that stay the same from frame to frame of a video."""
 
 from dataclasses import dataclass
 
@@ -19,12 +19,12 @@ class _Track:
 
 @dataclass(frozen=True)
 class Tracked:
-    """Which object is which; row i is object i of the graph.
+    """The numbers of the objects of one frame; row i is object i of the graph.
 
     Attributes:
-        numbers: (N,) int64, the object's own number in the video, 0 upwards.
-        ranks: (N,) int64, its number among the objects of its class, 1 upwards.
-        is_new: (N,) bool, whether it was in no earlier frame.
+        numbers: (N,) int64, the number of the object in the video, from 0.
+        ranks: (N,) int64, its number among the objects of its class, from 1.
+        is_new: (N,) bool, true if it was in no earlier frame.
     """
 
     numbers: np.ndarray
@@ -35,16 +35,16 @@ class Tracked:
 class ObjectTracker:
     """Recognises objects from frame to frame, so that drawings can keep their colours.
 
-    The rule: an object is the one of its class in an earlier frame whose last box it overlaps most, by an IoU of more
-    than ``iou``; the pair of highest IoU is settled first, and nobody is taken twice. Any other object is new, and
-    gets the least number that is free. An object that is not found keeps its number for ``memory`` frames.
+    The rule: an object is matched to the earlier object of its class whose last box it overlaps most, with an IoU of
+    more than ``iou``. The pair of highest IoU is matched first, and each object at most once. An object without a
+    match is new and gets the lowest free number. An object that is not found keeps its number for ``memory`` frames.
 
-    Boxes and classes are all that is compared, which is enough for colours and too little to count or follow
-    anything: objects that leap, or whose class flickers, are new ones.
+    Only boxes and classes are compared. That is enough for colours, but too little to count or follow anything: an
+    object that leaps, or whose class flickers, becomes a new one.
 
     Args:
-        iou: threshold in 0..1, compared with ``>``.
-        memory: in frames.
+        iou: threshold in 0..1 of intersection over union, compared with ``>``.
+        memory: number of frames.
     """
 
     def __init__(self, iou: float = 0.3, memory: int = 8):
@@ -53,7 +53,7 @@ class ObjectTracker:
         self._tracks: list[_Track] = []
 
     def update(self, graph: SceneGraph) -> Tracked:
-        """The objects of the next frame."""
+        """Number the objects of the next frame."""
         found = self._match(graph)
         is_new = ~np.isin(np.arange(len(graph.boxes)), list(found))
         for track in self._tracks:

@@ -14,9 +14,9 @@ from .tracking import ObjectTracker
 class VideoDrawer:
     """Draws the frames of one video, one after the other.
 
-    Objects keep colour and number as long as :class:`egtr.visualization.tracking.ObjectTracker` recognises them, and
-    nodes their place. The first object of a class is called "dog", further ones "dog 2" and so on, whichever of them
-    the frame shows.
+    As long as :class:`egtr.visualization.tracking.ObjectTracker` recognises an object, it keeps its colour and its
+    number, and its node keeps its place. The first object of a class is called "dog", the next ones "dog 2" and so
+    on, even in frames that do not show the first one.
 
     Args:
         show_scores: see :func:`egtr.visualization.draw_scene_graph`.
@@ -31,17 +31,17 @@ class VideoDrawer:
         self._places: dict[int, np.ndarray] = {}
 
     def draw(self, image: np.ndarray, graph: SceneGraph) -> np.ndarray:
-        """The next frame.
+        """Draw the next frame.
 
         Args:
             image: (H, W, 3) uint8, RGB, of the same size in all frames.
-            graph: as :func:`egtr.visualization.draw_scene_graph` takes it.
+            graph: the graph to draw, as for :func:`egtr.visualization.draw_scene_graph`.
 
         Returns:
-            (A, B, 3) uint8, RGB. A and B are even, as codecs want them, and the same for all frames.
+            (A, B, 3) uint8, RGB. A and B are even, as codecs need them, and the same for all frames.
         """
         if self._sheet is None:
-            # Of the usual width: where there is much to draw, letters become smaller.
+            # Always of the usual width: letters become smaller where there is much to draw.
             self._sheet = plan_sheet(image.shape[0], image.shape[1], names=())
         tracked = self._tracker.update(graph)
         names = [shorten(graph.class_name(i)) for i in range(len(graph.boxes))]

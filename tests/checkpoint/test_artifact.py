@@ -14,7 +14,7 @@ import torch
 from detectron2.modeling import build_model
 from safetensors.torch import save_file
 
-from egtr.checkpoint import EGTRCheckpointer, convert_artifact, load_reference, read_names
+from egtr.checkpoint import EGTRCheckpointer, artifact, convert_artifact, load_reference, read_names
 from egtr.config import load_config
 from egtr.inference import EGTRPredictor
 from egtr.structures import EGTRError
@@ -28,6 +28,22 @@ RELATION = ("triplet_dist", "rel_dist", "proj_q", "proj_k", "final_", "rel_predi
 @pytest.fixture(scope="module")
 def case():
     return GoldenCase("small")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def build_each_model_once():
+    """The shapes of a model, which is built for them, are the same for the same configuration."""
+    found, shapes = {}, artifact._shapes
+
+    def remember(cfg):
+        key = cfg.dump()
+        if key not in found:
+            found[key] = shapes(cfg)
+        return dict(found[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(artifact, "_shapes", remember)
+        yield
 
 
 @pytest.fixture

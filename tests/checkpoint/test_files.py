@@ -85,7 +85,7 @@ def test_any_changed_byte_of_the_content_is_found(tmp_path):
     start = content.index(torch.full((1000,), 1.0).numpy().tobytes())
     for position in (start, start + 1999, start + weights.file_size - 1):
         path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
-        # torch alone reads numbers that have changed without a word.
+        # torch itself does not notice numbers that have changed.
         assert torch.load(path, weights_only=True)["model"]["weight"].shape == (10, 100)
         with pytest.raises(EGTRError, match=r"model_0000001\.pth: the file is damaged"):
             load_checkpoint_file(str(path))
@@ -116,7 +116,7 @@ def test_damaged_checkpoints_are_passed_over(tmp_path, caplog):
         assert f"{name}: the file is damaged" in caplog.text
     (tmp_path / "model_0000000.pth").write_bytes(b"")
     assert checkpointer.has_checkpoint()
-    # The best weights alone are nothing to go on with.
+    # A run cannot go on with only the best weights.
     with pytest.raises(EGTRError, match=r"none of the 3 checkpoints can be read.*model_0000002\.pth.*--resume"):
         checkpointer.get_checkpoint_file()
 

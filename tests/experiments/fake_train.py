@@ -12,7 +12,7 @@ options = dict(zip(words[start::2], words[start + 1 :: 2], strict=True))
 folder = Path(options["OUTPUT_DIR"])
 with (folder.parents[1] / "calls.txt").open("a") as calls:
     threads = os.environ["OMP_NUM_THREADS"]
-    resumes = "resume" if "--resume" in words else "anew"
+    resumes = "resume" if "--resume" in words else "start"
     calls.write(f"{folder.parent.name} {options['SEED']} {resumes} {threads}\n")
 behaviour = options["MODEL.WEIGHTS"]
 if behaviour == "fails":

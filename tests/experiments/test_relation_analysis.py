@@ -168,7 +168,7 @@ def test_images_are_ranked_together_and_one_by_one():
 
 
 def test_nothing_to_measure():
-    """Images without objects and without relations, and a model that is a detector alone."""
+    """Images without objects and without relations, and a model that is only a detector."""
     empty = relations(make_output([np.zeros((4, 4))]), make_target((), []))
     bare = relations(make_output([np.zeros((4, 4))]), make_target((1, 2), []))
     summary = summarize_relations([empty, bare], ["on"])
@@ -219,11 +219,14 @@ def test_images(known, tmp_path):
         draw_attention_maps(pixels, bare, ["a", "b", "c", "d"], names),
         draw_attention_maps(pixels, empty, ["a", "b", "c", "d"], names),
     ]
+    for figure in (*figures[2:4], *figures[5:]):
+        # The others show that everything has its place; finding places is what takes long.
+        figure.set_layout_engine("none")
     for number, figure in enumerate(figures):
         figure.savefig(tmp_path / f"{number}.png", dpi=40)
         with Image.open(tmp_path / f"{number}.png") as written:
             # Neither blank nor a few lines.
-            assert len(written.convert("RGB").getcolors(1 << 24)) > 20
+            assert written.convert("RGB").getcolors(20) is None
     labels = [text.get_text() for text in figures[1].axes[0].get_yticklabels()]
     assert labels == ["all related pairs", "all other pairs", "near (2)", "on (1)"]
     frames = sum(len(axes.patches) + len(axes.artists) for axes in figures[4].axes[2:])

@@ -4,8 +4,6 @@ import csv
 import json
 import math
 import os
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,7 +15,7 @@ import yaml
 
 from egtr.experiments.sweep.definition import load_sweep
 from egtr.experiments.sweep.report import compare_settings, sweep_table, write_sweep_report
-from egtr.experiments.sweep.runner import run_sweep
+from egtr.experiments.sweep.runner import _Process, run_sweep
 from egtr.structures import EGTRError
 
 FAKE = Path(__file__).with_name("fake_train.py")
@@ -43,7 +41,7 @@ def make_sweep(tmp_path):
 
 
 def calls(tmp_path):
-    """What has been started so far: "<folder> <seed> <anew or resume> <threads>"."""
+    """What has been started so far: "<folder> <seed> <start or resume> <threads>"."""
     path = tmp_path / "sweep/calls.txt"
     return path.read_text().splitlines() if path.is_file() else []
 
@@ -62,7 +60,7 @@ def test_all_settings_with_the_first_seed_come_first(make_sweep, tmp_path):
         "SEED": 1, "OUTPUT_DIR": str(tmp_path / "sweep/bold/seed1"),
     }  # fmt: skip
     assert run_sweep(sweep, FAKE) == []
-    assert calls(tmp_path) == ["base 1 anew 3", "bold 1 anew 3", "base 2 anew 3", "bold 2 anew 3"]
+    assert calls(tmp_path) == ["base 1 start 3", "bold 1 start 3", "base 2 start 3", "bold 2 start 3"]
 
 
 def test_settings_times_grid(make_sweep):
@@ -95,17 +93,21 @@ def test_a_sweep_on_top_of_another(make_sweep, tmp_path):
         ({"SEED": [1]}, "there is no key SEED; did you mean SEEDS"),
         ({"SETTINGS": {"base": {"SOLVER.BASE_LRR": 1}}}, "setting 'base': .*did you mean SOLVER.BASE_LR"),
         ({"SETTINGS": {"base": {"SOLVER.MAX_ITER": "many"}}}, "setting 'base'.*SOLVER.MAX_ITER"),
-        ({"SETTINGS": {"base": 3}}, "SETTINGS 'base' is 3, expected a mapping"),
+        ({"SETTINGS": {"base": 3}}, r"SETTINGS is {'base': 3}, expected dict\[str, dict\[str, Any\]\]"),
         ({"SETTINGS": {"a b": {}, "a_b": {}}}, "names of settings must differ"),
-        ({"GRID": {"SOLVER.BASE_LR": 0.1}}, "GRID SOLVER.BASE_LR is 0.1, expected a list"),
+        ({"GRID": {"SOLVER.BASE_LR": 0.1}}, r"GRID is {'SOLVER.BASE_LR': 0.1}, expected dict\[str, list\[Any\]\]"),
+        ({"GRID": {"SOLVER.BASE_LR": []}}, r"GRID SOLVER.BASE_LR is \[\]; give a list of values"),
         ({"BASELINE": "best"}, "BASELINE 'best' is none of the settings: base, bold"),
         ({"SEEDS": [1, 1]}, "give different integers"),
-        ({"SEEDS": 3}, "SEEDS is 3, expected a list"),
+        ({"SEEDS": 3}, r"SEEDS is 3, expected list\[int\]"),
         ({"METRICS": []}, r"METRICS is \[\]; give names"),
-        ({"OVERRIDES": {3: 3}}, "setting 'base': .*there is no key 3"),
+        ({"SEEDS": [1, "two"]}, r"SEEDS is \[1, 'two'\], expected list\[int\]"),
+        ({"OVERRIDES": {3: 3}}, r"OVERRIDES is {3: 3}, expected dict\[str, Any\]"),
+        ({"METRIX": []}, "there is no key METRIX; did you mean METRICS"),
+        ({"RESULT_TABLE": []}, "there is no key RESULT_TABLE; keys are CONFIG, OUTPUT_DIR, OVERRIDES"),
         ({"SLOTS": 0}, "SLOTS is 0; it must be at least 1"),
         ({"CONFIG": "nowhere.yaml"}, "nowhere.yaml: there is no such configuration"),
-        ({"CONFIG": None}, "CONFIG is None, expected a str"),
+        ({"CONFIG": None}, "CONFIG is None, expected str"),
     ],
 )
 def test_a_wrong_sweep_file_is_one_clear_error(make_sweep, changes, message):
@@ -128,12 +130,12 @@ def test_finished_runs_are_skipped_and_changed_ones_are_not(make_sweep, tmp_path
 
     run_sweep(make_sweep(SEEDS=[1, 2]), FAKE)
     assert "4 runs: 2 finished before, 2 to do" in capsys.readouterr().out
-    assert calls(tmp_path)[2:] == ["base 2 anew 1", "bold 2 anew 1"]
+    assert calls(tmp_path)[2:] == ["base 2 start 1", "bold 2 start 1"]
 
-    # One setting changes: its runs alone come again, and without what the former ones have left.
+    # One setting changes: only its runs come again, without the files of the former ones.
     changed = make_sweep(SETTINGS={"base": {"SOLVER.BASE_LR": 10.0}, "bold": {"SOLVER.BASE_LR": 13.5}})
     run_sweep(changed, FAKE)
-    assert calls(tmp_path)[4:] == ["bold 1 anew 1", "bold 2 anew 1"]
+    assert calls(tmp_path)[4:] == ["bold 1 start 1", "bold 2 start 1"]
     assert len((tmp_path / "sweep/bold/seed1/metrics.json").read_text().splitlines()) == 3
     # So does everything where the configuration behind the sweep changes.
     (tmp_path / "config.yaml").write_text("MODEL: {WEIGHTS: ''}\nSEED: 4\n")
@@ -177,7 +179,7 @@ def test_a_metric_that_no_run_has_is_a_failure(make_sweep, capsys):
 
 
 def test_a_metric_that_finished_runs_do_not_have(make_sweep):
-    """They are not trained anew for it, so the table cannot have it."""
+    """They are not trained again for it, so the table cannot have it."""
     run_sweep(make_sweep(SEEDS=[1]), FAKE)
     with pytest.raises(EGTRError, match="METRICS: .*result.json has no sgdet/R@7; there are: sgdet/R@50"):
         compare_settings(make_sweep(METRICS=["sgdet/R@7"], SEEDS=[1]))
@@ -194,22 +196,19 @@ def test_a_damaged_result_is_named(make_sweep, tmp_path):
 def test_two_runs_never_share_a_folder(make_sweep, tmp_path, capsys):
     """A sweep that is killed, as by a lack of memory, leaves its runs: the next sweep must not join them."""
     sweep = make_sweep(SETTINGS={"base": {"MODEL.WEIGHTS": "hangs"}, "bold": {"SOLVER.BASE_LR": 1.0}}, SEEDS=[1])
-    command = "import sys; from egtr.experiments.sweep.definition import load_sweep; "
-    command += "from egtr.experiments.sweep.runner import run_sweep; "
-    command += "run_sweep(load_sweep(sys.argv[1]), sys.argv[2])"
-    first = subprocess.Popen([sys.executable, "-c", command, str(tmp_path / "sweep.yaml"), str(FAKE)])
+    # What a killed sweep leaves: a run that no one waits for.
+    left = _Process(sweep.runs()[0], [sys.executable, str(FAKE)], sweep).process
     pid = tmp_path / "sweep/base/seed1/pid"
     while not (pid.is_file() and pid.read_text()):
         time.sleep(0.05)
-    first.kill()
-    first.wait()
     run = int(pid.read_text())
     try:
         assert [failed.setting for failed in run_sweep(sweep, FAKE)] == ["base"]
         assert "[1/2] base, seed 1: FAILED: " in (out := capsys.readouterr().out) and "at work there" in out
-        assert is_alive(run) and calls(tmp_path) == ["base 1 anew 1", "bold 1 anew 1"]
+        assert is_alive(run) and calls(tmp_path) == ["base 1 start 1", "bold 1 start 1"]
     finally:
-        os.kill(run, signal.SIGKILL)
+        left.kill()
+        left.wait()
 
 
 def is_alive(pid):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 import egtr
@@ -92,7 +93,9 @@ def test_tool(image, tmp_path, capsys):
     ]
 
 
-def test_tool_keeps_results_of_one_name_apart(image, tmp_path):
+def test_tool_keeps_results_of_one_name_apart(image, tmp_path, monkeypatch):
+    # Only names matter here; laying a figure out and drawing it are what takes long.
+    monkeypatch.setattr("egtr.visualization.explanation.new_figure", lambda w, h: Figure(figsize=(w, h), dpi=20))
     (tmp_path / "other").mkdir()
     for name in ("scene.png", "other/scene.png"):
         Image.fromarray(image).save(tmp_path / name)

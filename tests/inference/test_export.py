@@ -11,6 +11,7 @@ from PIL import Image
 
 from egtr.inference import export_scene_graphs, save_graph
 from egtr.structures import EGTRError, SceneGraph
+from egtr.visualization import save_scene_graph
 from tests.inference.predictors import FakePredictor
 from tests.inference.videos import write_video
 
@@ -32,6 +33,12 @@ def predict(image):
 
 
 predictor = FakePredictor(predict)
+
+
+@pytest.fixture
+def coarse(monkeypatch):
+    """A quarter of the pixels a side, which is all that these tests look at."""
+    monkeypatch.setattr("egtr.inference.export.save_scene_graph", partial(save_scene_graph, dpi=40))
 
 
 @pytest.fixture
@@ -74,6 +81,7 @@ def test_goes_on_past_what_cannot_be_read(images, tmp_path, capfd):
     assert len(read(written[1].with_suffix(".json"))) == 1
 
 
+@pytest.mark.usefixtures("coarse")
 def test_formats(images, tmp_path, capfd):
     paths = [str(images / "a.png")]
     keep_all = partial(SceneGraph.for_display, top_k=2, merge_iou=None)
@@ -95,6 +103,7 @@ def test_names_of_files_that_are_no_utf8(tmp_path):
     assert r'"\udcffä.png"' in text and read(tmp_path / "a.json").file_name == graph.file_name
 
 
+@pytest.mark.usefixtures("coarse")
 def test_one_image_into_one_file(images, tmp_path):
     target = tmp_path / "new" / "v1.2.pdf"
     written, _ = export_scene_graphs(predictor, [str(images / "a.png")], target, progress=False)
@@ -105,6 +114,7 @@ def test_one_image_into_one_file(images, tmp_path):
         export_scene_graphs(predictor, several, target, progress=False)
 
 
+@pytest.mark.usefixtures("coarse")
 def test_frames_of_a_video_have_their_number(tmp_path):
     write_video(tmp_path / "clip.avi", [np.full((33, 41, 3), 200, np.uint8)] * 2)
     options = {"graph_suffixes": (), "progress": False}
@@ -122,6 +132,7 @@ def test_unknown_format(images, tmp_path, options):
         save_graph(tmp_path / "a.docx", predict(np.zeros((9, 9, 3), np.uint8)))
 
 
+@pytest.mark.usefixtures("coarse")
 def test_same_names(images, tmp_path):
     other = tmp_path / "other"
     other.mkdir()

@@ -46,7 +46,7 @@ def test_graphs_of_a_folder(predictor, folder):
     assert [str(error) for error in failed] == [f"{folder / '2.png'}: not an image in any format that Pillow reads"]
     for graph in graphs:
         assert content(graph) == content(predictor(graph.file_name))
-        # the raw record of N * N pairs would fill the memory of whoever keeps many graphs
+        # The raw record of N * N pairs would fill the memory of a user who keeps many graphs.
         assert graph.prediction is None and predictor(graph.file_name).prediction is not None
 
 

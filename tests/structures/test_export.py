@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egtr.structures import EGTRError, SceneGraph
+from egtr.structures import PredictionError, SceneGraph
 
 VALIDATOR = jsonschema.Draft202012Validator(SceneGraph.json_schema())
 
@@ -138,14 +138,16 @@ def test_files_of_the_first_release_are_read():
 
 @pytest.mark.parametrize(("path", "value", "message"), [
     (("version",), 99, "version 99 is not 1"),
-    (("objects",), None, "wrong type"),
-    (("objects", 0, "box"), [1, 2, 3], "wrong type"),
+    (("objects",), None, "objects: None is not of type 'array'"),
+    (("objects", 0, "box"), [1, 2, 3], r"objects\[0\].box: \[1, 2, 3\] is too short"),
     (("objects", 0, "class_id"), 3, r"class id outside 0\.\.2"),
-    (("objects", 0, "class_id"), "person", "wrong type"),
-    (("relations", 0, "predicate_id"), -1, r"predicate id outside 0\.\.1"),
+    (("objects", 0, "class_id"), "person", r"objects\[0\].class_id: 'person' is not of type 'integer'"),
+    (("objects", 0, "query"), 10**30, r"objects\[0\].query: 10{30} is greater than the maximum"),
+    (("relations", 0, "predicate_id"), -1, r"relations\[0\].predicate_id: -1 is less than the minimum of 0"),
+    (("relations", 1, "predicate_id"), 2, r"predicate id outside 0\.\.1"),
     (("relations", 0, "subject"), 3, r"objects outside 0\.\.2"),
-    (("image_size",), {"height": 3}, "'width' is missing"),
-    (("source",), "rodeo.mp4", "wrong type"),
+    (("image_size",), {"height": 3}, "image_size: 'width' is a required property"),
+    (("source",), "rodeo.mp4", "source: 'rodeo.mp4' is not of type 'object'"),
     # relations would join other objects than are meant
     (("objects", 0, "id"), 1, "'id' of the objects is not their place"),
     (("relations", 1, "score"), 0.75, "not by descending score"),
@@ -156,9 +158,9 @@ def test_what_is_wrong_with_a_record_is_named(path, value, message):
     for key in path[:-1]:
         node = node[key]
     node[path[-1]] = value
-    with pytest.raises(EGTRError, match=f"scene graph: .*{message}"):
+    with pytest.raises(PredictionError, match=f"scene graph: .*{message}"):
         SceneGraph.from_dict(record)
-    with pytest.raises(EGTRError, match="JSON object is needed, not list"):
+    with pytest.raises(PredictionError, match="JSON object is needed, not list"):
         SceneGraph.from_dict([record])
 
 

@@ -1,5 +1,7 @@
 """Hand-made images for reports."""
 
+import re
+
 import numpy as np
 
 from egtr.structures import EdgeExplanation, ExplainedObject, GroundTruth, Prediction, SceneGraph
@@ -71,3 +73,8 @@ def make_explanation(graph, row):
         attention=np.array([[0.1, 0.2], [0.3, 0.4]]),
         attention_back=np.array([[0.0, 0.05], [0.0, 0.0]]),
     )
+
+
+def read_element(page, name):
+    """The text of a script element by its id."""
+    return re.search(rf'<script type="[a-z/]+" id="{name}">(.*?)</script>', page, re.DOTALL)[1]

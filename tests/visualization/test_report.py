@@ -4,16 +4,11 @@ import base64
 import io
 import json
 import re
-import runpy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from egtr.evaluation import PredictionMeta, PredictionWriter, evaluate
-from egtr.inference import images_of_predictions
 from egtr.structures import EGTRError, GroundTruth, SceneGraph
 from egtr.visualization.report import (
     ReportWriter,
@@ -23,14 +18,15 @@ from egtr.visualization.report import (
     read_graph_library,
     to_json,
 )
-from tests.visualization.report_scenes import BOXES, CLASSES, EVIL, PREDICATES, make_image, make_prediction
-
-TOOL = Path(__file__).resolve().parents[2] / "tools/report.py"
-
-
-def read_element(page, name):
-    """The text of a script element by its id."""
-    return re.search(rf'<script type="[a-z/]+" id="{name}">(.*?)</script>', page, re.DOTALL)[1]
+from tests.visualization.report_scenes import (
+    BOXES,
+    CLASSES,
+    EVIL,
+    PREDICATES,
+    make_image,
+    make_prediction,
+    read_element,
+)
 
 
 def test_hits_ranks_and_twins():
@@ -125,71 +121,12 @@ def test_a_report_without_images_is_not_written(tmp_path):
     assert [file.read_text() for file in tmp_path.iterdir()] == ["of last week"]
 
 
-def test_a_missing_library_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(assets, "find_spec", lambda name: None)
-    with pytest.raises(EGTRError, match=r'pip install "egtr\[web\]"'):
-        ReportWriter(tmp_path / "report.html")
-
-
 def test_the_library_cannot_end_its_element():
     code = read_graph_library()
     assert "</script" not in code.lower() and "sourceMappingURL" not in code
 
 
-@pytest.fixture
-def predictions(tmp_path):
-    """Three saved images: one as annotated, one that finds nothing, one without annotated triplets."""
-    truth = np.array([[0, 1, 0], [1, 0, 1]])
-    records = [
-        (make_prediction(), GroundTruth(BOXES, np.arange(3), truth)),
-        (make_prediction(BOXES + 200), GroundTruth(BOXES, np.arange(3), truth[:1])),
-        (make_prediction(), GroundTruth(BOXES, np.arange(3), truth[:0])),
-    ]
-    with PredictionWriter(tmp_path / "saved.npz", PredictionMeta(CLASSES, PREDICATES)) as writer:
-        for image_id, (prediction, annotated) in enumerate(records):
-            writer.write(image_id, prediction, annotated)
-    return tmp_path / "saved.npz", records
-
-
-def test_recall_is_that_of_evaluation(predictions, tmp_path):
-    path, records = predictions
-    with ReportWriter(tmp_path / "report.html") as report:
-        for image in images_of_predictions(path):
-            report.add(image)
-    expected = evaluate(*zip(*records, strict=True))
-    # One of two triplets, none of one, and nothing to be found.
-    assert expected["R@20"] == 0.25
-    assert report.mean_recall() == {k: expected[f"R@{k}"] for k in (20, 50, 100)}
-
-
-def test_tool_of_predictions(predictions, tmp_path, monkeypatch, capsys):
-    path, _ = predictions
-    command = [str(TOOL), "--predictions", str(path), "--output", str(tmp_path / "report.html")]
-    monkeypatch.setattr(sys, "argv", command)
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(TOOL), run_name="__main__")
-    assert end.value.code == 0
-    assert "3 images" in (out := capsys.readouterr().out) and "R@20 25.00" in out
-    assert json.loads(read_element((tmp_path / "report.html").read_text("utf-8"), "record-2"))["name"] == "image 2"
-
-
-def test_predictions_of_another_data_set_are_refused(predictions, tiny_dataset):
-    path, _ = predictions
-    errors = []
-    assert list(images_of_predictions(path, tiny_dataset.val, on_error=errors.append)) == []
-    assert len(errors) == 3 and tiny_dataset.val in str(errors[0])
-
-
-def test_tool_of_a_folder_with_a_broken_image(tmp_path, monkeypatch, capsys):
-    (tmp_path / "photos").mkdir()
-    Image.new("RGB", (96, 64), "gray").save(tmp_path / "photos/gray.png")
-    (tmp_path / "photos/broken.png").write_bytes(b"no image")
-    command = [str(TOOL), "--input", str(tmp_path / "photos"), "--output", str(tmp_path / "report.html")]
-    monkeypatch.setattr(sys, "argv", command)
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(TOOL), run_name="__main__")
-    assert end.value.code == 1
-    captured = capsys.readouterr()
-    assert "broken.png" in captured.err and "1 image," in captured.out
-    record = json.loads(read_element((tmp_path / "report.html").read_text("utf-8"), "record-0"))
-    assert record["name"] == "gray.png" and len(record["explanations"]) == len(record["graph"]["relations"])
+def test_the_library_has_its_licence_beside_it():
+    version = re.search(r"@version (\S+)", read_graph_library())[1]
+    terms = assets.read_asset("vis-network.LICENSE.txt")
+    assert f"vis-network {version} " in terms and "Permission is hereby granted, free of charge" in terms

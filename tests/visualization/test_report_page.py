@@ -1,6 +1,6 @@
-"""The page of a report in a real browser: every way to use it, and that it asks nobody for anything.
+"""The page of a report in a real browser: every way to use it, and that it requests nothing.
 
-All but one are slow, since each opens the page anew.
+All but one are slow, since each opens the page again.
 """
 
 import numpy as np
@@ -146,7 +146,7 @@ def test_objects_of_a_class_are_numbered_from_left_to_right(page):
 
 @pytest.mark.slow
 def test_annotated_objects_are_called_as_those_that_stand_for_them(page):
-    # Predicted are two men and a dog. The second man stands for the first annotated one; a third is nobody's.
+    # Predicted are two men and a dog. The second man stands for the first annotated one; a third has no match.
     names = page.evaluate(
         """() => annotatedNames(
             {

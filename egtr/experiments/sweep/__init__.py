@@ -1,6 +1,6 @@
 """Many runs of a grid of settings with several seeds.
 
 - ``definition``  the sweep file
-- ``runner``      its runs, each a process
+- ``runner``      its runs, each in a process
 - ``report``      the settings compared
 """

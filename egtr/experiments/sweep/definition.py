@@ -1,6 +1,6 @@
-"""Many training runs from one YAML file: settings times seeds; :mod:`egtr.experiments.sweep.runner` runs them.
+"""Many training runs from one YAML file: settings times seeds. :mod:`egtr.experiments.sweep.runner` runs them.
 
-A sweep file looks like this (every key but CONFIG and OUTPUT_DIR may be left out)::
+A sweep file looks like this (only CONFIG and OUTPUT_DIR are required)::
 
     CONFIG: configs/scenes/egtr_train.yaml   # any path that --config-file takes
     OUTPUT_DIR: output/sweeps/example
@@ -12,46 +12,52 @@ A sweep file looks like this (every key but CONFIG and OUTPUT_DIR may be left ou
       sum: {MODEL.EGTR.RELATION.SOURCE.PAIR_FUNCTION: SumPairs}
     GRID: {MODEL.EGTR.LOSS.K_NEG: [20, 80]}  # every setting with every combination of these
     SEEDS: [1, 2, 3]
-    BASELINE: base, K_NEG=80                 # what differences are taken to; by default the first setting
+    BASELINE: base, K_NEG=80                 # the setting to compare with; by default the first one
     METRICS: [sgdet/R@50, sgdet/mR@50]       # names in metrics.json, in percent
     SLOTS: 2                                 # runs at a time
     THREADS: 1                               # of each run (OMP_NUM_THREADS)
 
-``_BASE_`` takes another sweep file as a start, as in configurations.
+``_BASE_`` names another sweep file to start from, as in configurations.
 """
 
 import difflib
 import hashlib
+import inspect
 import itertools
 import json
-import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from egtr.checkpoint.files import replacing
 from egtr.config.loading import load_config
 from egtr.config.yaml_file import read_config_file
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError, DataError, EGTRError
 
 RESULT_FILE = "result.json"
 
-# Keys of a sweep file: kind and default.
-_FIELDS: dict[str, tuple[Any, Any]] = {
-    "CONFIG": (str, None),
-    "OUTPUT_DIR": (str, None),
-    "OVERRIDES": (Mapping, {}),
-    "ITERATIONS": (int, 0),
-    "MAX_MINUTES": (int | float, 0),
-    "SETTINGS": (Mapping, {}),
-    "GRID": (Mapping, {}),
-    "SEEDS": (list, [1]),
-    "BASELINE": (str, ""),
-    "METRICS": (list, ["sgdet/R@50", "sgdet/mR@50"]),
-    "SLOTS": (int, 1),
-    "THREADS": (int, 1),
-}
+
+@dataclass
+class SweepFile:
+    """The keys of a sweep file: their types, which OmegaConf checks, and their defaults."""
+
+    CONFIG: str
+    OUTPUT_DIR: str
+    OVERRIDES: dict[str, Any] = field(default_factory=dict)
+    ITERATIONS: int = 0
+    MAX_MINUTES: float = 0.0
+    SETTINGS: dict[str, dict[str, Any]] = field(default_factory=dict)
+    GRID: dict[str, list[Any]] = field(default_factory=dict)
+    SEEDS: list[int] = field(default_factory=lambda: [1])
+    BASELINE: str = ""
+    METRICS: list[str] = field(default_factory=lambda: ["sgdet/R@50", "sgdet/mR@50"])
+    SLOTS: int = 1
+    THREADS: int = 1
 
 
 @dataclass(frozen=True)
@@ -61,10 +67,10 @@ class Run:
     Attributes:
         setting: name of its setting.
         seed: its SEED.
-        overrides: key to value, SEED and OUTPUT_DIR included.
+        overrides: key to value, with SEED and OUTPUT_DIR.
         folder: its OUTPUT_DIR.
-        fingerprint: hash of what was asked for: the configuration file (its ``_BASE_`` included), overrides and seed.
-            The library's own code and defaults are not part of it.
+        fingerprint: hash of the configuration file (with its ``_BASE_``), the overrides and the seed, but not of the
+            code and the defaults of the library.
     """
 
     setting: str
@@ -74,14 +80,14 @@ class Run:
     fingerprint: str
 
     def result(self) -> dict[str, Any] | None:
-        """Content of its result file; None unless it has finished with this very fingerprint."""
+        """Read the result file of the run; None unless it has finished with this very fingerprint."""
         content = read_json(self.folder / RESULT_FILE)
         return content if content.get("fingerprint") == self.fingerprint else None
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep file, read and checked. ``settings`` include the grid; the other attributes are the file's keys."""
+    """A sweep file, read and checked. ``settings`` include the grid; other attributes are the keys of the file."""
 
     config: str
     output_dir: Path
@@ -94,7 +100,7 @@ class Sweep:
     max_minutes: float | None
 
     def runs(self) -> list[Run]:
-        """All runs: every setting with the first seed, then with the second, so that comparisons come early."""
+        """List all runs: every setting with the first seed, then with the second, so that comparisons come early."""
         content = read_config_file(self.config)
         found = []
         for seed, (name, overrides) in itertools.product(self.seeds, self.settings.items()):
@@ -109,71 +115,73 @@ def load_sweep(path: str | Path) -> Sweep:
     """Read a sweep file, and check every setting against the keys of the configuration before anything runs.
 
     Raises:
-        EGTRError: the file is missing, has unknown keys or values of the wrong kind, or a setting cannot be applied.
+        ConfigurationError: the file is missing, has unknown keys or values of the wrong type, or a setting cannot be
+            applied.
     """
     path = str(path)
-    content = read_config_file(path, "there is no such sweep file")
-    for key in content:
-        if key not in _FIELDS:
-            near = difflib.get_close_matches(str(key), _FIELDS, n=1)
-            raise EGTRError(f"{path}: there is no key {key}; did you mean {(near or [', '.join(_FIELDS)])[0]}?")
-    values = {key: content.get(key, default) for key, (_, default) in _FIELDS.items()}
-    for key, (kind, _) in _FIELDS.items():
-        if not isinstance(values[key], kind):
-            wanted = getattr(kind, "__name__", "number")
-            raise EGTRError(f"{path}: {key} is {values[key]!r}, expected a {wanted.lower()}")
+    file = _check_types(path, read_config_file(path, "there is no such sweep file"))
     for key in ("SLOTS", "THREADS"):
-        if values[key] < 1:
-            raise EGTRError(f"{path}: {key} is {values[key]}; it must be at least 1")
-    if not values["METRICS"] or not all(isinstance(metric, str) for metric in values["METRICS"]):
-        raise EGTRError(f"{path}: METRICS is {values['METRICS']}; give names such as sgdet/R@50")
-    seeds = values["SEEDS"]
-    if not seeds or len(set(seeds)) < len(seeds) or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
-        raise EGTRError(f"{path}: SEEDS is {seeds}; give different integers, none negative")
-    fixed = dict(values["OVERRIDES"])
-    if values["ITERATIONS"]:
-        fixed["SOLVER.MAX_ITER"] = values["ITERATIONS"]
-    settings = _combine(path, fixed, values["SETTINGS"], values["GRID"])
-    baseline = values["BASELINE"] or next(iter(settings))
+        if getattr(file, key) < 1:
+            raise ConfigurationError(f"{path}: {key} is {getattr(file, key)}; it must be at least 1")
+    if not file.METRICS:
+        raise ConfigurationError(f"{path}: METRICS is []; give names such as sgdet/R@50")
+    if not file.SEEDS or len(set(file.SEEDS)) < len(file.SEEDS) or min(file.SEEDS) < 0:
+        raise ConfigurationError(f"{path}: SEEDS is {file.SEEDS}; give different integers, none negative")
+    settings = _combine(path, file)
+    baseline = file.BASELINE or next(iter(settings))
     if baseline not in settings:
-        raise EGTRError(f"{path}: BASELINE {baseline!r} is none of the settings: {', '.join(settings)}")
+        raise ConfigurationError(f"{path}: BASELINE {baseline!r} is none of the settings: {', '.join(settings)}")
     for name, overrides in settings.items():
         try:
-            load_config(values["CONFIG"], to_options(overrides))
+            load_config(file.CONFIG, to_options(overrides))
         except EGTRError as error:
-            raise EGTRError(f"{path}: setting {name!r}: {error}") from error
+            raise ConfigurationError(f"{path}: setting {name!r}: {error}") from error
     return Sweep(
-        config=values["CONFIG"],
-        output_dir=Path(values["OUTPUT_DIR"]),
+        config=file.CONFIG,
+        output_dir=Path(file.OUTPUT_DIR),
         settings=settings,
-        seeds=tuple(seeds),
+        seeds=tuple(file.SEEDS),
         baseline=baseline,
-        metrics=tuple(values["METRICS"]),
-        slots=values["SLOTS"],
-        threads=values["THREADS"],
-        max_minutes=values["MAX_MINUTES"] or None,
+        metrics=tuple(file.METRICS),
+        slots=file.SLOTS,
+        threads=file.THREADS,
+        max_minutes=file.MAX_MINUTES or None,
     )
 
 
-def _combine(path: str, fixed: Mapping, settings: Mapping, grid: Mapping) -> dict[str, dict[str, Any]]:
-    """Name to all overrides of every setting with every combination of the grid."""
-    for name, overrides in settings.items():
-        if not isinstance(overrides, Mapping):
-            raise EGTRError(f"{path}: SETTINGS {name!r} is {overrides!r}, expected a mapping of keys to values")
-    for key, values in grid.items():
-        if not isinstance(values, list) or not values:
-            raise EGTRError(f"{path}: GRID {key} is {values!r}, expected a list of values")
-    short = {key: key.rpartition(".")[2] for key in grid}
-    names = short if len(set(short.values())) == len(short) else {key: key for key in grid}
+def _check_types(path: str, content: Mapping[str, Any]) -> SweepFile:
+    known = [key.name for key in fields(SweepFile)]
+    for key in content:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"keys are {', '.join(known)}"
+            raise ConfigurationError(f"{path}: there is no key {key}; {hint}")
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SweepFile), content))
+    except OmegaConfBaseException as error:
+        key = re.match(r"\w+", error.full_key)[0]
+        wanted = inspect.formatannotation(SweepFile.__annotations__[key]).replace("typing.", "")
+        raise ConfigurationError(f"{path}: {key} is {content.get(key)!r}, expected {wanted}") from error
+
+
+def _combine(path: str, file: SweepFile) -> dict[str, dict[str, Any]]:
+    """Combine every setting with every combination of the grid: name to all overrides."""
+    for key, values in file.GRID.items():
+        if not values:
+            raise ConfigurationError(f"{path}: GRID {key} is []; give a list of values")
+    fixed = {**file.OVERRIDES, **({"SOLVER.MAX_ITER": file.ITERATIONS} if file.ITERATIONS else {})}
+    short = {key: key.rpartition(".")[2] for key in file.GRID}
+    names = short if len(set(short.values())) == len(short) else {key: key for key in file.GRID}
     combined = {}
     for (name, overrides), values in itertools.product(
-        (settings or {"": {}}).items(), itertools.product(*grid.values())
+        (file.SETTINGS or {"": {}}).items(), itertools.product(*file.GRID.values())
     ):
-        cell = dict(zip(grid, values, strict=True))
-        parts = [str(name)] * bool(settings) + [f"{names[key]}={value}" for key, value in cell.items()]
+        cell = dict(zip(file.GRID, values, strict=True))
+        parts = [name] * bool(file.SETTINGS) + [f"{names[key]}={value}" for key, value in cell.items()]
         combined[", ".join(parts) or "base"] = {**fixed, **overrides, **cell}
     if len({_slug(name) for name in combined}) < len(combined):
-        raise EGTRError(f"{path}: names of settings must differ in letters and digits: {', '.join(combined)}")
+        names = ", ".join(combined)
+        raise ConfigurationError(f"{path}: names of settings must differ in letters and digits: {names}")
     return combined
 
 
@@ -182,25 +190,23 @@ def _slug(name: str) -> str:
 
 
 def to_options(overrides: Mapping[str, Any]) -> list[str]:
-    """Keys and values in turn, as on a command line."""
+    """List keys and values in turn, as on a command line."""
     return [word for key, value in overrides.items() for word in (str(key), str(value))]
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Content of a file that :func:`write_json` wrote; {} where there is none.
+    """Read a file that :func:`write_json` wrote; {} where there is none.
 
     Raises:
-        EGTRError: it is damaged.
+        DataError: it is damaged.
     """
     try:
         return json.loads(path.read_text()) if path.is_file() else {}
     except ValueError as error:
-        raise EGTRError(f"{path}: damaged ({error}). Delete it; its run comes again") from error
+        raise DataError(f"{path}: damaged ({error}). Delete it; its run comes again") from error
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write ``content`` whole or not at all."""
-    # A sweep that is killed while writing leaves no half file that counts as a result.
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(part, path)
+    """Write ``content`` whole or not at all: a sweep that is killed leaves no half file that counts as a result."""
+    with replacing(path) as file:
+        file.write(f"{json.dumps(content, indent=2)}\n".encode())

@@ -1,4 +1,4 @@
-"""What a sweep says: means, deviations and paired differences, as Markdown, CSV and a plot."""
+"""The result of a sweep: means, deviations and paired differences, as Markdown, CSV and a plot."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from scipy import stats
 from tabulate import tabulate
 
 from egtr.evaluation.report import write_csv
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 from .definition import RESULT_FILE, Sweep
 
@@ -21,14 +21,14 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Comparison:
-    """One setting, one metric. Everything in the metric's unit, percent; NaN where there are too few seeds.
+    """One setting and one metric, in the unit of the metric, percent; NaN where there are too few seeds.
 
     Attributes:
         setting, metric: their names.
-        seeds: finished runs.
-        mean, std: over these; the deviation is the sample's (divisor one less than the number of seeds).
-        pairs: seeds that the baseline has finished too.
-        difference: mean over the pairs of setting minus baseline with the same seed.
+        seeds: number of finished runs.
+        mean, std: mean and deviation over these runs; the divisor of the deviation is one less than their number.
+        pairs: number of seeds that the baseline has also finished.
+        difference: mean, over the pairs, of setting minus baseline with the same seed.
         low, high: 95% interval of the difference by Student's t distribution with ``pairs`` - 1 degrees of freedom.
     """
 
@@ -44,10 +44,10 @@ class Comparison:
 
 
 def compare_settings(sweep: Sweep) -> list[Comparison]:
-    """Every setting with a finished run and every metric, in the order of the sweep file.
+    """Compare every setting that has a finished run, in every metric, in the order of the sweep file.
 
     Raises:
-        EGTRError: a finished run has no such metric.
+        ConfigurationError: a finished run has no such metric.
     """
     finished: dict[str, dict[int, dict[str, float]]] = {name: {} for name in sweep.settings}
     for run in sweep.runs():
@@ -55,7 +55,7 @@ def compare_settings(sweep: Sweep) -> list[Comparison]:
         if result is not None:
             missing = [metric for metric in sweep.metrics if metric not in result["metrics"]]
             if missing:
-                raise EGTRError(
+                raise ConfigurationError(
                     f"METRICS: {run.folder / RESULT_FILE} has no {', '.join(missing)}; there are: "
                     f"{', '.join(result['metrics'])}"
                 )
@@ -79,7 +79,6 @@ def _mean_and_std(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _interval(differences: Sequence[float]) -> tuple[float, float, float]:
-    """Mean, and the ends of its interval."""
     if not differences:
         return math.nan, math.nan, math.nan
     mean, std = _mean_and_std(differences)
@@ -89,7 +88,7 @@ def _interval(differences: Sequence[float]) -> tuple[float, float, float]:
 
 
 def sweep_table(sweep: Sweep, comparisons: Sequence[Comparison]) -> str:
-    """The comparisons as Markdown: a row for each setting."""
+    """Write the comparisons as a Markdown table: a row for each setting."""
     rows = []
     for setting in dict.fromkeys(c.setting for c in comparisons):
         mine = [c for c in comparisons if c.setting == setting]
@@ -110,21 +109,21 @@ def _signed(c: Comparison) -> str:
 
 
 def explain(sweep: Sweep, comparisons: Sequence[Comparison]) -> str:
-    """How the numbers of the table came about."""
+    """Explain the numbers of the table."""
     settings = len({c.setting for c in comparisons}) - 1
     return (
         f"Percent: mean ± standard deviation over seeds. Δ: mean difference to {sweep.baseline!r} of the same seed, "
         "over the seeds that both have finished, with its 95% interval (Student's t distribution, one degree of "
-        "freedom less than there are pairs). Each interval stands for itself: where nothing differs, one in twenty "
-        f"misses zero all the same, and this table has up to {max(settings, 0) * len(sweep.metrics)}."
+        "freedom less than there are pairs). Each interval is on its own: where nothing differs, one in twenty "
+        f"still misses zero, and this table has up to {max(settings, 0) * len(sweep.metrics)}."
     )
 
 
 def write_sweep_report(sweep: Sweep, comparisons: Sequence[Comparison]) -> list[Path]:
-    """Write ``sweep.md``, ``sweep.csv`` and ``sweep.png`` into the sweep's OUTPUT_DIR; prints the table.
+    """Write ``sweep.md``, ``sweep.csv`` and ``sweep.png`` into the OUTPUT_DIR of the sweep, and print the table.
 
     Returns:
-        The files.
+        The paths of the files.
     """
     text = f"{sweep_table(sweep, comparisons)}\n\n{explain(sweep, comparisons)}\n"
     print(text)
@@ -140,7 +139,7 @@ def plot_sweep(path: str | Path, sweep: Sweep, comparisons: Sequence[Comparison]
     """Draw differences to the baseline with their intervals, a panel for each metric.
 
     Args:
-        path: a PNG, or whatever matplotlib writes by its suffix.
+        path: a PNG, or another format of matplotlib, by its suffix.
     """
     names = [name for name in dict.fromkeys(c.setting for c in comparisons) if name != sweep.baseline]
     figure = Figure(
@@ -155,7 +154,7 @@ def plot_sweep(path: str | Path, sweep: Sweep, comparisons: Sequence[Comparison]
             sure = math.isfinite(c.low)
             color = "#0072B2" if sure and (c.low > 0 or c.high < 0) else "0.45"
             errors = [[c.difference - c.low], [c.high - c.difference]] if sure else None
-            # A ring: one seed, so nothing is known about chance.
+            # A ring marks a single seed: nothing is known about chance.
             fill = color if sure else "white"
             style = {"fmt": "o", "color": color, "markerfacecolor": fill, "markersize": 5, "capsize": 3}
             axes.errorbar(c.difference, names.index(c.setting), xerr=errors, **style)
@@ -172,5 +171,5 @@ def plot_sweep(path: str | Path, sweep: Sweep, comparisons: Sequence[Comparison]
 
 
 def _literal(text: str) -> str:
-    """matplotlib reads formulas between dollars."""
+    # matplotlib takes text between two $ for a formula.
     return text.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""Running what a sweep asks for: resumable, a process for each free slot."""
+"""Running a sweep: resumable, with a process for each free slot."""
 
 import fcntl
 import json
@@ -11,20 +11,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError, EGTRError
 
 from .definition import RESULT_FILE, Run, Sweep, read_json, to_options, write_json
 
 STARTED_FILE, OUTPUT_FILE, LOCK_FILE = "started.json", "output.txt", "lock"
-# Seconds between two looks at the running processes, and those that a stopped process has to end.
+# Seconds between two looks at the running processes, and seconds that a stopped process has to end.
 _POLL, _GRACE = 0.2, 10.0
 
 
 def run_sweep(sweep: Sweep, train_script: str | Path, extensions: Sequence[str] = ()) -> list[Run]:
-    """Run what has no result yet; prints a line for each run.
+    """Run what has no result yet, and print a line for each run.
 
-    A run that was interrupted goes on from its last checkpoint. One that fails is reported and does not stop the
-    others; it is tried again when the sweep is started again. An interrupt (Ctrl-C) stops the running processes.
+    An interrupted run goes on from its last checkpoint. A run that fails is reported and does not stop the others; it
+    is tried again when the sweep is started again. An interrupt (Ctrl-C) stops the running processes.
 
     Args:
         train_script: ``tools/train_net.py`` or another with its arguments.
@@ -70,10 +70,10 @@ def run_sweep(sweep: Sweep, train_script: str | Path, extensions: Sequence[str] 
 
 
 class _Process:
-    """A run that is running.
+    """A run whose process is running.
 
     Raises:
-        EGTRError: its folder is in use: by another sweep, or by a run that has outlived a sweep that was killed.
+        ConfigurationError: its folder is in use: by another sweep, or by a run that has outlived a killed sweep.
     """
 
     def __init__(self, run: Run, command: Sequence[str], sweep: Sweep):
@@ -85,12 +85,12 @@ class _Process:
         lock = _lock(run.folder)
         resumes = read_json(run.folder / STARTED_FILE).get("fingerprint") == run.fingerprint
         if not resumes:
-            # Metrics are appended to this file, and neither another configuration's nor its end must count.
+            # Metrics are appended to this file, and those of another configuration must not count, nor its end.
             for name in ("metrics.json", "last_checkpoint"):
                 (run.folder / name).unlink(missing_ok=True)
             write_json(run.folder / STARTED_FILE, {"fingerprint": run.fingerprint})
         threads = {f"{name}_NUM_THREADS": str(sweep.threads) for name in ("OMP", "MKL", "OPENBLAS")}
-        # The process takes the lock over, and holds it to its end.
+        # The process inherits the lock and holds it to its end.
         with lock, (run.folder / OUTPUT_FILE).open("ab" if resumes else "wb") as output:
             # In a session of its own, so that it can be stopped together with its data workers.
             self.process = subprocess.Popen(
@@ -114,7 +114,7 @@ class _Process:
         return bool(self.limit) and self.seconds > self.limit
 
     def finish(self) -> str:
-        """Write the result file; returns what went wrong, "" where nothing did."""
+        """Write the result file, and return what went wrong, "" if nothing did."""
         output = self.run.folder / OUTPUT_FILE
         if self.process.poll() is None:
             self.stop()
@@ -145,13 +145,13 @@ class _Process:
 
 
 def _lock(folder: Path) -> IO:
-    """An open file that no process but this one and those that it passes the file to has locked."""
+    """Lock the folder: return an open file, whose lock is passed on with the file."""
     lock = (folder / LOCK_FILE).open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         lock.close()
-        raise EGTRError(
+        raise ConfigurationError(
             f"{folder}: a run of another sweep is at work there, perhaps one that was killed. Wait for it or end it"
         ) from error
     return lock
@@ -163,7 +163,7 @@ def _has_reached_its_end(folder: Path) -> bool:
 
 
 def _last_evaluation(path: Path) -> dict[str, float]:
-    """Metrics of the last evaluation in a ``metrics.json`` of Detectron2: those with a slash in their name."""
+    """Read the metrics of the last evaluation in a ``metrics.json``: the ones with a slash in their name."""
     found: dict[str, float] = {}
     for line in path.read_text().splitlines() if path.is_file() else ():
         found = {name: value for name, value in json.loads(line).items() if "/" in name} or found

@@ -1,9 +1,9 @@
 """Scene graphs as one interactive HTML page: a single file that opens offline, without a server.
 
-- ``image``   one image with its graph, as the record that the page shows
+- ``image``     one image with its graph, as the record that the page shows
 - ``hits``      a graph held against the annotations, by the code that scores
 - ``writer``    many images to one file
-- ``assets``    the page's own HTML, CSS and JavaScript (folder ``page``), and the graph library
+- ``assets``    HTML, CSS and JavaScript of the page (folder ``page``), with the graph library vis-network
 """
 
 from egtr import _deprecated
@@ -28,5 +28,11 @@ __all__ = [
 
 __getattr__ = _deprecated.moved(
     __name__,
-    {name: f"egtr.inference.{name}" for name in ("images_of_dataset", "images_of_predictions", "images_of_source")},
+    {
+        "ReportPicture": "egtr.visualization.report.ReportImage",
+        "encode_picture": "egtr.visualization.report.encode_image",
+        "pictures_of_dataset": "egtr.inference.images_of_dataset",
+        "pictures_of_predictions": "egtr.inference.images_of_predictions",
+        "pictures_of_source": "egtr.inference.images_of_source",
+    },
 )

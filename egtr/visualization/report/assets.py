@@ -1,20 +1,16 @@
-"""What an interactive page is made of: our files, and the graph library out of an installed package."""
+"""What an interactive page is made of: our files, and the graph library vis-network."""
 
 import html
 import json
 from collections.abc import Sequence
 from importlib.resources import files
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from matplotlib.colors import to_hex
 
-from egtr.structures import EGTRError
-
 from ..palette import object_colors, text_color
 
-# The part that shows one graph, for any page that wants to; later files use earlier ones.
+# The part that shows one graph, for any page; later files use earlier ones.
 VIEWER_SCRIPTS = (
     "dom.js",
     "graph_model.js",
@@ -30,37 +26,25 @@ NUM_COLORS = 21
 
 
 def read_asset(name: str, package: str = __package__) -> str:
-    """The text of one of the files in the folder ``page`` of a package, by default this one."""
+    """Read one of the files in the folder ``page`` of a package, by default of this one."""
     return files(package).joinpath("page", name).read_text("utf-8")
 
 
 def read_graph_library() -> str:
-    """The JavaScript of vis-network, which pyvis carries.
-
-    Raises:
-        EGTRError: pyvis is not installed, or is a release without it.
-    """
-    # Found, not imported: pyvis loads a notebook's worth of packages.
-    spec = find_spec("pyvis")
-    if spec is None:
-        raise EGTRError('interactive pages need the package pyvis; install it by: pip install "egtr[web]"')
-    path = Path(spec.submodule_search_locations[0], "lib/vis-9.1.2/vis-network.min.js")
-    try:
-        code = path.read_text("utf-8")
-    except OSError as error:
-        raise EGTRError(f"{path}: is missing; install another release of pyvis: pip install pyvis==0.3.2") from error
+    """Read the JavaScript of vis-network, which draws graphs; its licence lies beside it."""
+    code = read_asset("vis-network.min.js")
     # Browsers' developer tools would look for the map beside the page.
     return code.replace("//# sourceMappingURL=vis-network.min.js.map", "")
 
 
 def to_json(value: Any) -> str:
-    """JSON that may stand inside a ``<script>`` element: no text in it can end the element or begin a comment."""
+    """Write JSON for a ``<script>`` element: no text in it can end the element or begin a comment."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def page_config() -> dict[str, Any]:
-    """What the viewer has to know: ``palette``, (background, text) colours of objects, in their order."""
+    """Return the settings of the viewer: ``palette``, (background, text) colours of objects, in their order."""
     colors = object_colors(NUM_COLORS)
     return {"palette": [[to_hex(color), to_hex(text_color(color))] for color in colors]}
 
@@ -73,19 +57,16 @@ def assemble_page(
     *,
     connect: str = "'none'",
 ) -> tuple[str, str]:
-    """One HTML document with everything inside, in two parts: elements with data may stand between them.
+    """Assemble one HTML document with everything inside, in two parts: elements with data may stand between them.
 
     Args:
-        body: HTML, what is seen at first.
+        body: HTML that is seen at first.
         title: plain text.
         styles: CSS, one after the other.
-        scripts: JavaScript, one after the other, behind the graph library. They share one scope, and read
+        scripts: JavaScript, one after the other, after the graph library. They share one scope, and read
             :func:`page_config` as ``readConfig()``.
-        connect: what scripts may ask for over HTTP, as a source list of a content security policy: nothing, or for
-            a page that a server hands out ``'self'``.
-
-    Raises:
-        EGTRError: see :func:`read_graph_library`.
+        connect: addresses that scripts may request, as a source list of a content security policy: none, or
+            ``'self'`` for the page of a server.
     """
     policy = (
         "default-src 'none'; img-src data: blob:; media-src blob:; style-src 'unsafe-inline'; "
@@ -104,10 +85,10 @@ def assemble_page(
 
 
 def _fill(template: str, places: dict[str, str]) -> str:
-    """``template`` with texts in place of ``{{name}}``, which are in this order."""
+    """Put texts in place of each ``{{name}}`` of the template, which are in this order."""
     parts = []
     for name, text in places.items():
-        # In order, so that what was put in is not looked into for further places.
+        # In order, so that the texts put in are not searched for further places.
         before, _, template = template.partition("{{" + name + "}}")
         parts += [before, text]
     return "".join([*parts, template])

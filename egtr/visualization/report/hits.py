@@ -1,4 +1,4 @@
-"""A shown graph held against the annotations, by the matching that evaluation uses."""
+"""A shown graph compared with the annotations, by the matching that evaluation uses."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,21 +14,21 @@ TOPK = (20, 50, 100)
 
 
 def slim_graph(graph: SceneGraph) -> dict[str, Any]:
-    """The graph as :meth:`SceneGraph.to_dict` has it, less what would tell of the disk or repeat in every image."""
+    """Return the graph as in :meth:`SceneGraph.to_dict`, without paths and without what all images share."""
     record = graph.to_dict()
     return {key: record[key] for key in ("image_size", "objects", "relations")}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a graph found of the annotations. K triplets are shown, T are annotated.
+    """The annotations that a graph has found. K triplets are shown, T are annotated.
 
     Attributes:
         truth: the annotations, each triplet once.
-        hits: for each of the K shown triplets the rows of ``truth.triplets`` that it hits.
-        ranks: for each of the T annotated triplets the rank, from 1, at which the whole prediction (not only what is
-            shown) hits it first, up to 100; None where it does not.
-        twins: for each annotated object the first shown object that stands for it, or None.
+        hits: for each of the K shown triplets, the rows of ``truth.triplets`` that it hits.
+        ranks: for each of the T annotated triplets, the rank from 1 to 100 at which the whole prediction (not only
+            its shown part) hits it first; None if it does not.
+        twins: for each annotated object, the first shown object that matches it, or None.
     """
 
     truth: SceneGraph
@@ -37,13 +37,13 @@ class Comparison:
     twins: tuple[int | None, ...]
 
     def recall(self, k: int) -> float | None:
-        """R@k of this image in 0..1, or None where nothing is annotated."""
+        """Compute R@k of this image, in 0..1; None if nothing is annotated."""
         if not self.ranks:
             return None
         return sum(rank is not None and rank <= k for rank in self.ranks) / len(self.ranks)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as the page reads them."""
+        """Return plain values, as the page reads them."""
         return {
             "truth": slim_graph(self.truth),
             "hits": self.hits,
@@ -58,8 +58,8 @@ def compare_with_truth(
 ) -> Comparison:
     """Find the hits and misses of one image, under the protocol ``reference``.
 
-    A shown triplet is judged by the two queries that its score was read from, also where the graph merges
-    duplicates: evaluation counts queries.
+    A shown triplet is judged by the two queries from which it was scored, even if the graph merges duplicates:
+    evaluation counts queries.
 
     Args:
         graph: the part of the prediction's graph that is shown.
@@ -68,7 +68,7 @@ def compare_with_truth(
         task: see :class:`egtr.evaluation.Scorer`.
 
     Raises:
-        EGTRError: the two do not belong together, see :class:`egtr.evaluation.Scorer`.
+        PredictionError: the two do not belong together, see :class:`egtr.evaluation.Scorer`.
     """
     annotated = graph_from_ground_truth(truth, graph.image_size, graph.class_names, graph.predicate_names)
     truth = GroundTruth(truth.boxes, truth.classes, annotated.triplets, truth.image_id)

@@ -14,20 +14,20 @@ from egtr.structures import EdgeExplanation, SceneGraph
 from .hits import Comparison, slim_graph
 
 MAX_SIDE = 640
-# Of each object, in the explanation of an edge.
+# Sampling points of each object, in the explanation of an edge.
 MAX_POINTS = 12
 
 
 @dataclass
 class ReportImage:
-    """An image, its graph, and what is known about it.
+    """An image and its graph, with explanations and a comparison if there are any.
 
     Attributes:
-        name: shown and searched for.
+        name: the name that is shown and searched.
         image: (H, W, 3) uint8, RGB; None: boxes are shown without it.
         graph: the part of the graph that is shown, see :meth:`egtr.structures.SceneGraph.for_display`.
-        explanations: one for each triplet of ``graph``, or None where the model is not at hand.
-        comparison: with the annotations, or None where there are none.
+        explanations: one for each triplet of ``graph``; None if the model was not asked.
+        comparison: the comparison with the annotations, or None if there are none.
     """
 
     name: str
@@ -37,7 +37,7 @@ class ReportImage:
     comparison: Comparison | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The record that the page's ``viewer.show`` takes, without its image."""
+        """Return the record that ``viewer.show`` of the page takes, without the image."""
         explanations = self.explanations
         return {
             "name": self.name,
@@ -48,10 +48,11 @@ class ReportImage:
 
 
 def encode_image(image: np.ndarray, max_side: int = MAX_SIDE) -> str:
-    """An image as the base64 text of a WebP of at most ``max_side`` pixels a side.
+    """Encode an image as the base64 text of a small WebP.
 
     Args:
         image: (H, W, 3) uint8, RGB.
+        max_side: longest side of the WebP in pixels.
     """
     small = Image.fromarray(image)
     small.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)

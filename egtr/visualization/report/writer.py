@@ -1,11 +1,12 @@
-"""Many images to one HTML file, one after the other, so that memory holds a single one."""
+"""Many images to one HTML file, one after the other, so that memory holds only one."""
 
 import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from egtr.structures import EGTRError, SceneGraph
+from egtr.structures import PredictionError, SceneGraph
+from egtr.structures.files import replacing
 
 from .assets import VIEWER_SCRIPTS, VIEWER_STYLES, assemble_page, read_asset, to_json
 from .hits import TOPK
@@ -26,8 +27,7 @@ class ReportSize(NamedTuple):
 class ReportWriter:
     """Writes a report; the file appears when the ``with`` block ends.
 
-    It appears as well, with the images that were added, when the block ends by an exception: what was computed is
-    not lost.
+    If the block ends by an exception, the file appears too, with the images added so far: nothing computed is lost.
 
     ::
 
@@ -36,15 +36,15 @@ class ReportWriter:
                 report.add(image)
 
     Args:
-        path: of the HTML file; its folder is made if it does not exist.
-        title: of the page.
+        path: the HTML file; its folder is made if it does not exist.
+        title: title of the page.
 
     Attributes:
-        num_images: added so far.
-        size: in bytes, once it is written.
+        num_images: number of images added so far.
+        size: its size in bytes, once it is written.
 
     Raises:
-        EGTRError: at once, where pyvis is missing; at the end, where no image was added.
+        PredictionError: at the end, where no image was added.
     """
 
     def __init__(self, path: str | os.PathLike[str], title: str = "Scene graphs"):
@@ -61,10 +61,9 @@ class ReportWriter:
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._part = self.path.with_name(f"{self.path.name}.part")
-        # File names that are no UTF-8 become JSON's escapes.
-        self._file = open(self._part, "w", encoding="utf-8", errors="backslashreplace", newline="\n")
-        self._file.write(self._head)
+        self._target = replacing(self.path)
+        self._file = self._target.__enter__()
+        self._put(self._head)
         return self
 
     def add(self, image: ReportImage) -> None:
@@ -77,30 +76,36 @@ class ReportWriter:
         self.num_images += 1
 
     def mean_recall(self) -> dict[int, float]:
-        """R@K over the images that have annotated triplets; empty where none has."""
+        """Average R@K over the images that have annotated triplets; empty if none has."""
         return {k: sum(values) / len(values) for k, values in self._recall.items() if values}
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._file as file:
-            index = {"names": list(self._names), "images": self._index, "recall": self.mean_recall()}
-            file.write(f'<script type="application/json" id="index">{to_json(index)}</script>\n')
-            file.write(self._foot)
         if not self.num_images:
-            self._part.unlink()
+            empty = PredictionError(f"{self.path}: is not written, because there is no image to show")
+            # The error discards the new file.
+            self._target.__exit__(type(empty), empty, None)
             if error is None:
-                raise EGTRError(f"{self.path}: is not written, since there is no image to show")
+                raise empty
             return
-        os.replace(self._part, self.path)
+        index = {"names": list(self._names), "images": self._index, "recall": self.mean_recall()}
+        self._put(f'<script type="application/json" id="index">{to_json(index)}</script>\n')
+        self._put(self._foot)
+        self._target.__exit__(None, None, None)
         self.size = ReportSize(self.path.stat().st_size, self._bytes["image"], self._bytes["record"])
 
     def _write(self, kind: str, number: int, media_type: str, text: str) -> None:
-        self._bytes[kind] += len(text.encode(errors="backslashreplace"))
-        self._file.write(f'<script type="{media_type}" id="{kind}-{number}">{text}</script>\n')
+        self._put(f'<script type="{media_type}" id="{kind}-{number}">')
+        self._bytes[kind] += self._put(text)
+        self._put("</script>\n")
+
+    def _put(self, text: str) -> int:
+        # File names that are not valid UTF-8 become escapes of JSON.
+        return self._file.write(text.encode(errors="backslashreplace"))
 
     def _summarize(self, image: ReportImage) -> dict[str, Any]:
-        """What the list of images needs, so that records are read only when they are shown."""
+        """Collect what the list of images needs, so that records are read only when they are shown."""
         summary: dict[str, Any] = {"name": image.name, "edges": self._edges(image.graph, with_scores=True)}
         if image.comparison is not None:
             summary["truth"] = self._edges(image.comparison.truth)
@@ -111,7 +116,7 @@ class ReportWriter:
         return summary
 
     def _edges(self, graph: SceneGraph, with_scores: bool = False) -> list[list[float]]:
-        """Rows of (subject, predicate, object) and perhaps score; the names are numbers in the table of names."""
+        """List rows of (subject, predicate, object) and perhaps score, as numbers in the table of names."""
         rows = []
         for (subject, object_, predicate), score in zip(graph.triplets.tolist(), graph.triplet_scores, strict=True):
             names = (graph.class_name(subject), graph.predicate_name(predicate), graph.class_name(object_))

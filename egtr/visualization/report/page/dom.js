@@ -1,5 +1,5 @@
-// Small helpers for the document. Names come from files and models, so text only ever becomes text nodes and
-// attributes: nothing is parsed as HTML.
+// Small helpers for the document. Names come from files and models, so text becomes only text nodes and attributes:
+// nothing is parsed as HTML.
 
 function element(tag, attributes = {}, ...children) {
   return fillElement(document.createElement(tag), attributes, children);
@@ -32,7 +32,7 @@ function readConfig() {
   return readJson("config");
 }
 
-// What the CSS variable `--name` comes to in the present theme.
+// The value of the CSS variable `--name` in the current theme.
 function resolveColor(name) {
   const probe = element("span", { style: `color: var(--${name})`, hidden: true });
   document.body.append(probe);

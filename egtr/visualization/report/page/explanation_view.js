@@ -55,7 +55,7 @@ function logitShares({ sources, contributions, head_logit, constant, frequency_b
   return shares;
 }
 
-// From and to lie in 0..1 of the bar's width.
+// from and to are shares, 0..1, of the width of the bar.
 function barRow(name, value, from, to, kind = "more") {
   const [left, right] = [Math.min(from, to), Math.max(from, to)];
   const style = `left: ${100 * left}%; width: ${100 * (right - left)}%`;
@@ -69,7 +69,7 @@ function barRow(name, value, from, to, kind = "more") {
 }
 
 function attentionPart({ attention, attention_back }) {
-  // A tenth at least, or noise would look like attention.
+  // At least a tenth, or noise would look like attention.
   const most = Math.max(0.1, ...attention.flat(), ...attention_back.flat());
   return [
     element("h4", {}, "Self-attention, subject to object"),

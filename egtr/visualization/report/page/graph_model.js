@@ -1,4 +1,4 @@
-// What can be said of a graph before anything is drawn. A graph is {image_size, objects, relations}, as SceneGraph's
+// Properties of a graph, without drawing it. A graph is {image_size, objects, relations}, as SceneGraph's
 // to_dict has it; a row is the number of a relation.
 
 // Classes that occur more than once are numbered from left to right, as in drawings: "man 1", "man 2".
@@ -50,7 +50,7 @@ function visibleObjects(graph, rows) {
   return new Set(rows.flatMap((row) => endsOf(graph, row)));
 }
 
-// [background, text] of each object. An annotated object has the colour of the predicted one that stands for it.
+// [background, text] of each object. An annotated object has the colour of the predicted object that matches it.
 function predictedColors(graph, palette) {
   return graph.objects.map((_, index) => palette[index % palette.length]);
 }
@@ -60,8 +60,8 @@ function annotatedColors(comparison, predicted, palette) {
   return comparison.twins.map((twin) => (twin === null ? palette[next++ % palette.length] : predicted[twin]));
 }
 
-// An annotated object has the name of the predicted one that stands for it, too, with its number; the others of a
-// class are numbered on.
+// An annotated object also has the name, with its number, of the predicted object that matches it. The numbers of a
+// class then continue.
 function annotatedNames({ truth, twins }, predictedNames) {
   const taken = new Set();
   const names = twins.map((twin) => {

@@ -4,7 +4,7 @@ const ROW_HEIGHT = 72;
 const ROWS_BEYOND = 4;
 
 class ImageList {
-  // describe(number) gives {name, facts, recall, image}; choose(number) is called when one is chosen
+  // describe(number) gives {name, facts, recall, image}; choose(number) is called when an image is chosen
   constructor(root, { describe, choose }) {
     this.root = root;
     this.describe = describe;
@@ -17,7 +17,7 @@ class ImageList {
     new ResizeObserver(() => this.draw()).observe(root);
   }
 
-  // Numbers of the images, in order. Rows that stay where they are only say anew what they say.
+  // Numbers of the images, in order. Rows that keep their place only get new facts.
   setOrder(order) {
     for (const [place, row] of this.rows) {
       if (order[place] === this.order[place]) {
@@ -46,7 +46,7 @@ class ImageList {
     this.root.setAttribute("aria-activedescendant", `row-${place}`);
   }
 
-  // The image after (1) or before (-1) the chosen one, or the first.
+  // The image after (1) or before (-1) the chosen one; the first one if none is chosen.
   neighbour(direction) {
     const place = this.order.indexOf(this.current);
     return place < 0 ? this.order[0] : this.order[Math.min(Math.max(place + direction, 0), this.order.length - 1)];
@@ -91,7 +91,7 @@ class ImageList {
         recall == null ? null : element("div", { class: "meter" }, element("span", { style: `width: ${100 * recall}%` })),
       ),
     );
-    // Readers of the screen go by the order in the document.
+    // Screen readers follow the order in the document.
     (this.rows.get(place - 1) ?? this.spacer).after(row);
     return row;
   }

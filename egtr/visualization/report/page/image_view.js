@@ -51,7 +51,7 @@ class ImageView {
   }
 
   draw() {
-    // Strokes and letters keep their size on the screen, whatever the size of the image.
+    // Strokes and letters keep their size on the screen, independent of the size of the image.
     this.unit = this.model.graph.image_size.width / (this.frame.clientWidth || 1);
     this.svg.style.setProperty("--unit", this.unit);
     const objects = [...this.objects].sort((a, b) => this.area(b) - this.area(a));
@@ -70,7 +70,7 @@ class ImageView {
     return (x2 - x1) * (y2 - y1);
   }
 
-  // Boxes may reach out of the image by a little.
+  // Boxes may reach a little beyond the image.
   clipped(index) {
     const { height, width } = this.model.graph.image_size;
     const [x1, y1, x2, y2] = this.model.graph.objects[index].box;
@@ -113,7 +113,7 @@ class ImageView {
     return [(x1 + x2) / 2, (y1 + y2) / 2];
   }
 
-  // Each label stands at the first corner of its box where it covers no other one.
+  // Each label is placed at the first corner of its box where it covers no other label.
   labels(objects) {
     const taken = [];
     return objects.map((index) => {
@@ -147,7 +147,7 @@ class ImageView {
     );
   }
 
-  // Where the two queries read the image, by weight.
+  // The points of the image that the two queries read, by weight.
   drawPoints() {
     this.points.replaceChildren();
     if (!this.ends || this.lit.length !== 1) return;

@@ -1,5 +1,6 @@
-// What the list knows of all images before any of them is read. An entry is {name, edges, truth, recall}; edges are
-// rows of (subject, predicate, object, score), truth the same without scores, in numbers of the table of names.
+// The facts of all images that the list needs before it reads any record. An entry is {name, edges, truth, recall}.
+// edges are rows of (subject, predicate, object, score), truth is the same without scores; names are numbers in the
+// table of names.
 
 class ImageIndex {
   constructor({ names, images, recall }) {
@@ -28,7 +29,7 @@ class ImageIndex {
     return { classes: sorted(classes), predicates: sorted(predicates) };
   }
 
-  // Edges that pass a filter; -1 where there is none and the annotations have none either.
+  // The number of edges that pass a filter; -1 if neither the graph nor the annotations have one.
   countEdges({ edges, truth = [] }, filter) {
     const passes = ([subject, predicate, object, score = 1]) =>
       edgePasses(this.names[subject], this.names[predicate], this.names[object], score, filter);
@@ -49,7 +50,7 @@ class ImageIndex {
   }
 }
 
-// Images without annotations come last, whichever way recall goes.
+// Images without annotations come last in both directions of sorting.
 const SORTS = {
   order: { label: "as added", compare: () => 0 },
   name: { label: "by name", compare: (a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }) },

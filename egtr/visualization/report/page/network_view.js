@@ -29,7 +29,7 @@ class NetworkView {
     if (!model.graph.objects.length) this.settle();
   }
 
-  // Nothing moves by itself once it has its place.
+  // Once everything has its place, nothing moves by itself.
   settle() {
     this.network.setOptions({ physics: { enabled: false } });
     this.network.fit();
@@ -114,12 +114,12 @@ const NETWORK_OPTIONS = {
     forceAtlas2Based: { gravitationalConstant: -80, springLength: 150, avoidOverlap: 0.7 },
     stabilization: { iterations: 150, fit: true },
   },
-  // A wheel or two fingers scroll the page.
+  // The wheel and two fingers scroll the page.
   interaction: { hover: true, zoomView: false, dragView: false, selectConnectedEdges: false, keyboard: false },
 };
 
-// How far each relation bends to its own left: 0 where it is the only one between two objects. Those in the other
-// direction bend to the other side, and those in the same one bend the more the more there are.
+// How far each edge bends to its own left: 0 if it is the only one between two objects. Edges of the other direction
+// bend to the other side; further edges of the same direction bend more.
 function edgeBends(relations) {
   const key = (from, to) => `${from}-${to}`;
   const seen = new Map();
@@ -129,18 +129,18 @@ function edgeBends(relations) {
     return number;
   });
   return relations.map(({ subject, object }, row) => {
-    const isAlone = seen.get(key(subject, object)) === 1 && !seen.has(key(object, subject));
-    return isAlone ? 0 : 0.2 + 0.2 * order[row];
+    const isOnly = seen.get(key(subject, object)) === 1 && !seen.has(key(object, subject));
+    return isOnly ? 0 : 0.2 + 0.2 * order[row];
   });
 }
 
-// Canvases know nothing of CSS variables.
+// Canvases do not know CSS variables.
 function readTheme() {
   const names = ["plain", "hit", "miss"].flatMap((verdict) => [verdict, `${verdict}-lit`]);
   return Object.fromEntries([...names, "ink", "muted", "surface"].map((name) => [name, resolveColor(name)]));
 }
 
-// Of "#rrggbb" or "rgb(r, g, b)".
+// color is "#rrggbb" or "rgb(r, g, b)".
 function withOpacity(color, opacity) {
   if (opacity === 1) return color;
   const parts = color.startsWith("#")

@@ -36,7 +36,7 @@ function choose(number) {
   openList(false);
 }
 
-// Scores of triplets are products and mostly small, so the slider is finer there.
+// Scores of triplets are products and mostly small, so the slider is finer for small scores.
 function readFilter() {
   return {
     minScore: (byId("score").value / 100) ** 2,
@@ -52,7 +52,7 @@ function applyFilter() {
   applyOrder();
 }
 
-// A slider tells more often than the page is drawn.
+// A slider sends more events than the page is drawn.
 function oncePerFrame(action) {
   let waiting = false;
   return () => {
@@ -70,7 +70,7 @@ function applyOrder() {
   list.setOrder(order);
   byId("count").textContent = order.length
     ? `${order.length} of ${counted(index.images.length, "image")}`
-    : "No entry fits. Clear the search, or widen score, class and predicate.";
+    : "No image fits. Clear the search, or widen score, class and predicate.";
   if (!order.includes(current)) choose(order[0]);
   else list.mark(current);
 }

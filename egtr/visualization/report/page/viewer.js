@@ -16,9 +16,9 @@ class Panel {
 
   show(model, source, name) {
     this.model = model;
-    // Everything is drawn at first.
+    // At first everything is drawn.
     this.rows = null;
-    // Made late: a network without a place on the page has no size.
+    // Made late, because a network has no size before it has a place on the page.
     this.networkView ??= new NetworkView(this.network, this.events);
     const size = `${counted(model.graph.objects.length, "object")}, ${counted(model.graph.relations.length, "relation")}`;
     this.imageView.show(model, source, `${name}: ${size}`);
@@ -137,7 +137,7 @@ class Viewer {
     this.update();
   }
 
-  // The object's best edge; the next one where it has been chosen already.
+  // The best edge of the object; if it is already chosen, the next one.
   selectFromObject(kind, object) {
     const panel = this.panels[kind];
     const rows = panel.rows.filter((row) => endsOf(panel.model.graph, row).includes(object));
@@ -146,7 +146,7 @@ class Viewer {
     this.select(kind, rows[(present + 1) % rows.length]);
   }
 
-  // The next (1) or former (-1) edge of the panel in which one is chosen.
+  // The next (1) or previous (-1) edge of the panel with the chosen edge.
   step(direction) {
     const kind = this.selected?.kind ?? "prediction";
     const { rows } = this.panels[kind];
@@ -180,10 +180,10 @@ class Viewer {
   }
 
   closeButton() {
-    return element("button", { type: "button", class: "close", "aria-label": "Let go of the edge", onclick: () => this.clear() }, "×");
+    return element("button", { type: "button", class: "close", "aria-label": "Close the explanation", onclick: () => this.clear() }, "×");
   }
 
-  // An edge lights up together with what it hits, or what hits it.
+  // An edge lights up together with the edges that it hits, or that hit it.
   litRows(lit) {
     if (!lit) return { prediction: [], truth: [] };
     const hits = this.record.comparison?.hits ?? [];

@@ -1,0 +1,108 @@
+"""One call from any model and any image to graphs and explanations: ``predict``, ``explain``, ``explain_graph``."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from egtr.data.image import ImageSource
+from egtr.data.sources import Source
+from egtr.structures import EdgeExplanation, EGTRError, PredictedImage, SceneGraph
+
+from .predictor import EGTRPredictor
+
+if TYPE_CHECKING:
+    import torch
+    from detectron2.config import CfgNode
+
+
+def predict(
+    model: "str | os.PathLike[str] | CfgNode | EGTRPredictor | torch.nn.Module",
+    source: Source | Iterable[Source],
+    channel_order: str | None = None,
+    *,
+    batch_size: int = 1,
+    threads: int = 1,
+    on_error: Callable[[EGTRError], Any] | None = None,
+) -> Iterator[SceneGraph]:
+    """Predict the scene graphs of any images: ``for graph in egtr.predict("scenes", "photos/"): ...``
+
+    The result is always an iterator, which computes a graph when the next one is asked for; of a single image,
+    ``next(egtr.predict(...))`` is the graph. Each call loads the model: to call more than once, make it first by
+    ``model = EGTRPredictor.create("scenes")``.
+
+    Args:
+        model: the name of a shipped model (:func:`egtr.hub.model_zoo.list_models`), a YAML file or configuration with
+            MODEL.WEIGHTS, an :class:`EGTRPredictor`, or a built :class:`~egtr.modeling.EGTR`.
+        source: a path, folder, pattern, video, camera index, PIL image, array, tensor, bytes or binary file, or an
+            iterable of these: see :class:`egtr.data.sources.ImageStream`.
+        channel_order: "RGB" or "BGR"; needed for arrays and tensors with three channels.
+        batch_size, threads: see :meth:`EGTRPredictor.predict`.
+        on_error: called with the error of each image that cannot be read, which is then skipped; ``print`` or the
+            ``append`` of a list will do. None: the error is raised.
+
+    Yields:
+        Graphs in the order of the images, with all queries as objects and their origin (``file_name``, ``frame``,
+        ``time``). They come without the raw record (``prediction`` is None), so a list of many stays small.
+
+    Raises:
+        ConfigurationError, WeightsError: at once, for a model that cannot be loaded.
+        DataError: at once, for a source that can hold no image; while iterating, for an image that cannot be read.
+    """
+    results = EGTRPredictor.create(model).predict(source, channel_order, batch_size=batch_size, threads=threads)
+    return _graphs(results, on_error)
+
+
+def _graphs(results: Iterator[PredictedImage], on_error: Callable[[EGTRError], Any] | None) -> Iterator[SceneGraph]:
+    for result in results:
+        if result.error is None:
+            yield replace(result.graph, prediction=None)
+        elif on_error is None:
+            raise result.error
+        else:
+            on_error(result.error)
+
+
+def explain(
+    model: "str | os.PathLike[str] | CfgNode | EGTRPredictor | torch.nn.Module",
+    image: ImageSource,
+    graph: SceneGraph,
+    edge: int,
+    channel_order: str | None = None,
+) -> EdgeExplanation:
+    """Explain one edge of a graph: gates, attention, shares of its logit, sampling points.
+
+    ::
+
+        model = EGTRPredictor.create("scenes")
+        graph = model("photo.jpg").for_display()
+        print(explain(model, "photo.jpg", graph, 0))
+
+    Args:
+        model: the model that made the graph, as :meth:`EGTRPredictor.create` takes it.
+        image, graph, channel_order: see :meth:`EGTRPredictor.explain`.
+        edge: a row of ``graph.triplets``.
+
+    Raises:
+        PredictionError: there is no such edge, or the graph is of another model or another image.
+    """
+    return explain_graph(model, image, graph, [edge], channel_order)[0]
+
+
+def explain_graph(
+    model: "str | os.PathLike[str] | CfgNode | EGTRPredictor | torch.nn.Module",
+    image: ImageSource,
+    graph: SceneGraph,
+    edges: Sequence[int] | None = None,
+    channel_order: str | None = None,
+) -> list[EdgeExplanation]:
+    """Explain several edges, or all of them, at the cost of one forward pass.
+
+    Args:
+        model: the model that made the graph, as :meth:`EGTRPredictor.create` takes it.
+        image, graph, edges, channel_order: see :meth:`EGTRPredictor.explain`.
+
+    Raises:
+        PredictionError: there is no such edge, or the graph is of another model or another image.
+    """
+    return EGTRPredictor.create(model).explain(image, graph, edges, channel_order)
