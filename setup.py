@@ -78,6 +78,7 @@ setup(
     ],
     packages=find_packages(include=["egtr", "egtr.*"]),
     package_data={"egtr.structures": ["*.json"], "egtr.visualization.report": ["page/*"], "egtr.serving": ["page/*"]},
+    entry_points={"console_scripts": ["egtr = egtr.cli:main"]},
     cmdclass={"build_py": BuildWithResources},
     python_requires=">=3.11",
     install_requires=[
@@ -117,7 +118,7 @@ setup(
             "ruff>=0.6",
             "setuptools>=77,<82",
         ],
-        # The interactive pages: tools/report.py needs pyvis alone, tools/serve.py all of them.
+        # The interactive pages: `egtr report` needs only pyvis, `egtr serve` all of them.
         "web": ["fastapi>=0.115", "python-multipart>=0.0.13", "pyvis>=0.3.2", "uvicorn>=0.29"],
         # What tests/modeling/test_parity.py compares the detector with.
         "parity": ["transformers>=5.0"],
