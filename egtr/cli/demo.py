@@ -11,8 +11,8 @@ from .parsing import UsageError, add_inputs, add_top_k, get_inputs, report_error
 
 EXAMPLES = f"""
 An image is drawn with its objects boxed and the graph beside it; its graph is written as JSON, too. A video becomes
-a video where --output is one ({", ".join(VIDEO_FORMATS)}), else an image a frame. Without --output everything is shown
-in a window: any key leads on, Esc or q ends.
+a video where --output is one ({", ".join(VIDEO_FORMATS)}), else an image for each frame. Without --output everything
+is shown in a window: any key leads on, Esc or q ends.
 
 examples:
   %(prog)s photo.jpg --output output/graphs

@@ -2,7 +2,7 @@
 
 - ``limits``    what a request may ask for, and what is refused
 - ``upload``    an image out of the body of a request
-- ``models``    checkpoints, loaded when they are first asked for
+- ``models``    the models to choose from: checkpoints, loaded when they are first asked for, or any predictors
 - ``worker``    the thread that they compute in
 - ``security``  which pages may ask, and what answers forbid a browser
 - ``schema``    the API in the words of OpenAPI
@@ -15,10 +15,10 @@ The page in the folder ``page`` is put together from the code of :mod:`egtr.visu
 
 from importlib.util import find_spec
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 if missing := [name for name in ("fastapi", "uvicorn", "python_multipart", "pyvis") if find_spec(name) is None]:
-    raise EGTRError(f'egtr.serving needs {", ".join(missing)}; install it by: pip install "egtr[web]"')
+    raise ConfigurationError(f'egtr.serving needs {", ".join(missing)}; install it by: pip install "egtr[web]"')
 
 from .app import create_app  # noqa: E402
 from .limits import Limits  # noqa: E402
