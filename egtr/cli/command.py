@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(list(sys.argv[1:] if argv is None else argv), parser, parsers)
     reports_failed_logging = logging.raiseExceptions
     try:
-        # Or a log that cannot be printed, because nobody reads the pipe any more, would print a traceback instead.
+        # Or a log that cannot be printed, because the pipe has no reader any more, would print a traceback instead.
         logging.raiseExceptions = False
         status = COMMANDS[args.command].run(args)
         sys.stdout.flush()

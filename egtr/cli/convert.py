@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    artifact = get_input(args, "the folder of a released model")
+    artifact = get_input(args, "folder of a released model")
 
     from egtr.checkpoint import convert_artifact
 

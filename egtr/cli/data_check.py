@@ -11,7 +11,7 @@ examples:
   %(prog)s --dataset scenes_train --output output/check
   %(prog)s --format coco_sg --input mine/train.json --image-root photos
 
-Exit status: 0, or 1 where something would break training. Warnings alone do not count.
+Exit status: 0, or 1 where something would break training. Warnings do not count.
 """
 
 

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    checkpoint = get_input(args, "a checkpoint")
+    checkpoint = get_input(args, "checkpoint")
     output = choose_output(Path(checkpoint), args.output, args.format)
 
     from egtr.checkpoint import export_weights, load_checkpoint_file

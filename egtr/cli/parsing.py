@@ -62,14 +62,14 @@ def get_input(args: argparse.Namespace, what: str) -> str:
     """Return the only input.
 
     Args:
-        what: names it in the error.
+        what: names it in the error, without an article.
 
     Raises:
         UsageError: there is none, or there are several.
     """
     inputs = get_inputs(args)
     if len(inputs) != 1:
-        raise UsageError(f"give one {what}, not {', '.join(inputs)}" if inputs else f"give {what}")
+        raise UsageError(f"give one {what}" + (f", not {', '.join(inputs)}" if inputs else ""))
     return inputs[0]
 
 

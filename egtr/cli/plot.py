@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    path = Path(get_input(args, "the folder of a run"))
+    path = Path(get_input(args, "folder of a run"))
 
     from egtr.experiments.training_curves import draw_curves, read_metrics
     from egtr.structures import WriteError

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    path = get_input(args, "a sweep file")
+    path = get_input(args, "sweep file")
 
     from egtr.config import import_extensions
     from egtr.experiments.sweep.definition import load_sweep
@@ -38,9 +38,8 @@ def run(args: argparse.Namespace) -> int:
     sweep = load_sweep(path)
     # A sweep in the background is stopped by a signal, or by the end of its terminal unless nohup forbids it: that
     # must stop its runs as Ctrl-C does.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    former = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     failed, status = [], 0
     if not args.table_only:
         try:
@@ -48,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             print("Interrupted; the same command goes on from here", file=sys.stderr)
             status = 130
+    for number, handler in former.items():
+        signal.signal(number, handler)
     if any(run.result() for run in sweep.runs()):
         print("", *write_sweep_report(sweep, compare_settings(sweep)), sep="\n")
     for run in failed:

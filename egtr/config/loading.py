@@ -30,7 +30,7 @@ _WORDS = re.compile(r"""[^\s,()\[\]{}'"]+(?:,[^\s,()\[\]{}'"]+)*""")
 
 
 def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
-    """EGTR's defaults, changed by a YAML file and then by ``KEY VALUE`` pairs.
+    """Load EGTR's defaults, changed by a YAML file and then by ``KEY VALUE`` pairs.
 
     Datasets of DATASETS.REGISTER are not registered by it: see :func:`egtr.data.datasets.register_rows`.
 
@@ -100,7 +100,7 @@ def save_config(cfg: CfgNode) -> None:
 
 
 def without_pretrained(cfg: CfgNode) -> CfgNode:
-    """A frozen copy whose model fetches no backbone weights: for models that get all weights from a checkpoint.
+    """Return a frozen copy whose model fetches no backbone weights, for models that get theirs from a checkpoint.
 
     Otherwise evaluation and prediction would need the network, for weights that they replace at once.
     """
@@ -180,7 +180,7 @@ def _suggestion(cfg: CfgNode, key: str) -> str:
 
 
 def _flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Full names of all leaves."""
+    """Yield the full names of all leaves."""
     for key, value in content.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:

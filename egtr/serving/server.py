@@ -39,16 +39,7 @@ def serve(store: ModelStore, host: str = LOOPBACK, port: int = 8000, limits: Lim
     worker = Worker(limits)
     with _listen(host, port) as listener:
         only_loopback = is_loopback(host)
-        config = uvicorn.Config(
-            create_app(store, worker, only_loopback=only_loopback),
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_level="warning",
-            server_header=False,
-            timeout_graceful_shutdown=int(2 * limits.timeout) + 1,
-        )
-        server = uvicorn.Server(config)
+        server = create_server(store, worker, only_loopback=only_loopback)
         # uvicorn ends well, but then raises the signal again, for the handlers that it found.
         former = {number: signal.signal(number, lambda *_: _stop(server)) for number in SIGNALS}
         loading = worker.submit(store.load, store.default)
@@ -67,6 +58,24 @@ def serve(store: ModelStore, host: str = LOOPBACK, port: int = 8000, limits: Lim
                 signal.signal(number, handler)
     if loading.done() and not loading.cancelled():
         loading.result()
+
+
+def create_server(store: ModelStore, worker: Worker, *, only_loopback: bool = True) -> uvicorn.Server:
+    """Create the server of the application, which listens nowhere yet.
+
+    Args:
+        store, worker, only_loopback: see :func:`egtr.serving.create_app`.
+    """
+    config = uvicorn.Config(
+        create_app(store, worker, only_loopback=only_loopback),
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=int(2 * worker.limits.timeout) + 1,
+    )
+    return uvicorn.Server(config)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -2,8 +2,6 @@
 
 import json
 import math
-import runpy
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +11,7 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 from egtr.checkpoint import export_weights
+from egtr.cli import main
 from egtr.experiments.relation_analysis import (
     ImageRelations,
     auc,
@@ -25,7 +24,6 @@ from egtr.layers import QueryKeySelfAttention
 from egtr.modeling import EGTROutput, HungarianMatcher, SetCriterion, Target
 from egtr.modeling.explain import attention_weights, source_names
 
-TOOL = Path(__file__).parents[2] / "tools/analyze_relations.py"
 BOXES = torch.tensor([[0.2, 0.2, 0.2, 0.2], [0.5, 0.5, 0.2, 0.2], [0.8, 0.2, 0.2, 0.2], [0.2, 0.8, 0.3, 0.3]])
 
 
@@ -235,9 +233,15 @@ def test_tool(make_cfg, tiny_dataset, tmp_path, capsys):
     cfg = make_cfg({"MODEL.WEIGHTS": str(tmp_path / "model.pth")})
     export_weights(build_model(cfg), cfg.MODEL.WEIGHTS)
     (tmp_path / "model.yaml").write_text(cfg.dump())
-    main = runpy.run_path(str(TOOL))["main"]
-    arguments = ["--config-file", str(tmp_path / "model.yaml"), "--output", str(tmp_path / "out")]
-    assert main([*arguments, "--dataset", tiny_dataset.test, "--num-images", "4"]) == 0
+    arguments = [
+        "analyze",
+        "relations",
+        "--config-file",
+        str(tmp_path / "model.yaml"),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    assert main([*arguments, "--dataset", tiny_dataset.test, "--limit", "4"]) == 0
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"analysis.json", "attention_auc.png", "gates.png", "uncertainty.png"} < files and len(files) == 5
 

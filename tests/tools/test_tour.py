@@ -3,22 +3,20 @@
 import contextlib
 import io
 import re
-import runpy
-import shlex
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from egtr.cli import main
 from egtr.data.scenes import draw_scene
+from tests.cli.documents import find_commands
 from tests.inference.videos import read_video
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/tour.md").read_text("utf-8")
-COMMANDS = re.findall(r"^    (python (?:.*\\\n)*.*)", TEXT, re.MULTILINE)
-# Those have tests of their own, and need the whole dataset.
-ELSEWHERE = ("tools/prepare_scenes.py", "tools/report.py")
+# These have tests of their own, and need the whole dataset.
+ELSEWHERE = ("data", "report")
 
 
 # A graph in the terminal, and a video to begin with.
@@ -42,23 +40,16 @@ def clone(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_commands(clone, monkeypatch):
-    tools = []
+def test_commands(clone):
+    names = []
     # Three frames are enough here.
     run_code(VIDEO_CODE.replace("range(30)", "range(0, 30, 10)"))
-    for command in COMMANDS:
-        # What $(python -c '...') prints takes its place.
-        command = re.sub(r"\$\(python -c '([^']*)'\)", lambda found: run_code(found[1]), command.replace("\\\n", " "))
-        _, tool, *arguments = shlex.split(command)
-        if tool in ELSEWHERE:
-            assert (ROOT / tool).is_file()
-            continue
-        monkeypatch.setattr(sys, "argv", [str(ROOT / tool), *arguments])
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(ROOT / tool), run_name="__main__")
-        assert not end.value.code, command
-        tools.append(tool)
-    assert sorted(tools) == ["tools/demo.py"] * 3 + ["tools/explain.py"]
+    # The output of $(python -c '...') takes its place.
+    for command in find_commands(re.sub(r"\$\(python -c '([^']*)'\)", lambda found: run_code(found[1]), TEXT)):
+        if command[0] not in ELSEWHERE:
+            assert main(command) == 0, command
+            names.append(command[0])
+    assert sorted(names) == ["demo"] * 3 + ["explain"]
     # Every file that the text says is written.
     for name in re.findall(r"`(output/tour/[\w.]+)`", TEXT):
         assert (clone / name).is_file() or name.endswith(".html"), name

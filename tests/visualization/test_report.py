@@ -4,14 +4,12 @@ import base64
 import io
 import json
 import re
-import runpy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from egtr.cli import main
 from egtr.evaluation import PredictionMeta, PredictionWriter, evaluate
 from egtr.inference import images_of_predictions
 from egtr.structures import EGTRError, GroundTruth, SceneGraph
@@ -24,8 +22,6 @@ from egtr.visualization.report import (
     to_json,
 )
 from tests.visualization.report_scenes import BOXES, CLASSES, EVIL, PREDICATES, make_image, make_prediction
-
-TOOL = Path(__file__).resolve().parents[2] / "tools/report.py"
 
 
 def read_element(page, name):
@@ -162,13 +158,9 @@ def test_recall_is_that_of_evaluation(predictions, tmp_path):
     assert report.mean_recall() == {k: expected[f"R@{k}"] for k in (20, 50, 100)}
 
 
-def test_tool_of_predictions(predictions, tmp_path, monkeypatch, capsys):
+def test_tool_of_predictions(predictions, tmp_path, capsys):
     path, _ = predictions
-    command = [str(TOOL), "--predictions", str(path), "--output", str(tmp_path / "report.html")]
-    monkeypatch.setattr(sys, "argv", command)
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(TOOL), run_name="__main__")
-    assert end.value.code == 0
+    assert main(["report", "--predictions", str(path), "--output", str(tmp_path / "report.html")]) == 0
     assert "3 images" in (out := capsys.readouterr().out) and "R@20 25.00" in out
     assert json.loads(read_element((tmp_path / "report.html").read_text("utf-8"), "record-2"))["name"] == "image 2"
 
@@ -180,15 +172,11 @@ def test_predictions_of_another_data_set_are_refused(predictions, tiny_dataset):
     assert len(errors) == 3 and tiny_dataset.val in str(errors[0])
 
 
-def test_tool_of_a_folder_with_a_broken_image(tmp_path, monkeypatch, capsys):
+def test_tool_of_a_folder_with_a_broken_image(tmp_path, capsys):
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (96, 64), "gray").save(tmp_path / "photos/gray.png")
     (tmp_path / "photos/broken.png").write_bytes(b"no image")
-    command = [str(TOOL), "--input", str(tmp_path / "photos"), "--output", str(tmp_path / "report.html")]
-    monkeypatch.setattr(sys, "argv", command)
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(TOOL), run_name="__main__")
-    assert end.value.code == 1
+    assert main(["report", str(tmp_path / "photos"), "--output", str(tmp_path / "report.html")]) == 1
     captured = capsys.readouterr()
     assert "broken.png" in captured.err and "1 image," in captured.out
     record = json.loads(read_element((tmp_path / "report.html").read_text("utf-8"), "record-0"))

@@ -1,0 +1,153 @@
+"""The command as a whole: help, versions and usage errors without torch, and one way to report errors."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import argcomplete
+import pytest
+
+from egtr.cli import demo, main
+from egtr.cli.command import COMMANDS, build_parsers
+from egtr.structures import DataError
+from egtr.structures.errors import MissingDetectron2Error
+from egtr.version import __version__
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+HEAVY = ("torch", "detectron2", "cv2", "matplotlib", "numpy")
+# Runs many command lines that end before any work, and says what they have imported.
+MANY = f"""
+import contextlib, io, sys
+from egtr.cli import main
+from egtr.cli.command import COMMANDS
+lines = [[], ["--help"], ["--version"], ["nothing"], ["data"], ["data", "nothing"], ["demo"], ["plot"],
+         ["demo", "a", "--confidence-threshold", "30"], ["export", "a"], ["convert"], ["sweep"], ["report"],
+         ["explain", "--output", "o"], ["data", "check"], ["score", "p", "--json", "j"], ["compare"],
+         ["data", "convert", "--from", "egtr", "--to", "egtr", "--output", "o"], ["serve", "--port", "x"]]
+lines += [[*name.split(), word] for name in COMMANDS for word in ("--help", "--bogus")]
+for line in lines:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as errors:
+        try:
+            main(line)
+        except SystemExit as end:
+            status = end.code
+        else:
+            status = "no end"
+    wanted = 0 if line and line[-1] in ("--help", "--version") else 2
+    assert status == wanted, (line, status, errors.getvalue())
+print(sorted(set({HEAVY!r}) & set(sys.modules)))
+"""
+
+
+def test_help_versions_and_usage_errors_import_nothing_heavy():
+    done = subprocess.run([sys.executable, "-c", MANY], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stdout + done.stderr
+
+
+def test_python_m_egtr():
+    command = [sys.executable, "-m", "egtr", "--version"]
+    assert subprocess.check_output(command, env=ENVIRONMENT, text=True) == f"egtr {__version__}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_examples(name, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit, match="0"):
+        main([*name.split(), "--help"])
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: egtr {name} ") and "example" in text
+    # Every example is a command that is understood, but for the line of torchrun.
+    assert f"egtr {name}" in text.partition("example")[2]
+
+
+def test_help_of_the_whole(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"\n    {name.partition(' ')[0]} " in text for name in COMMANDS)
+    assert 'eval "$(register-python-argcomplete egtr)"' in text
+
+
+def run_and_raise(monkeypatch, error):
+    def run(args):
+        raise error
+
+    monkeypatch.setattr(demo, "run", run)
+    return main(["demo", "a.jpg"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [DataError("a.jpg: is no image"), MissingDetectron2Error("a.jpg: is no image"), OSError("a.jpg: is no image")],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_are_one_line(error, monkeypatch, capsys):
+    assert run_and_raise(monkeypatch, error) == 1
+    assert capsys.readouterr() == ("", "egtr demo: error: a.jpg: is no image\n")
+
+
+def test_ctrl_c(monkeypatch, capsys):
+    assert run_and_raise(monkeypatch, KeyboardInterrupt()) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_other_errors_keep_their_traceback(monkeypatch):
+    with pytest.raises(ZeroDivisionError):
+        run_and_raise(monkeypatch, ZeroDivisionError())
+    assert logging.raiseExceptions
+
+
+def test_a_pipe_without_a_reader():
+    """As in `egtr ... | head -1`: what is printed and what is logged afterwards goes nowhere, in silence."""
+    code = """
+import logging, sys, time
+from egtr.cli import demo, main
+def run(args):
+    logging.getLogger().addHandler(logging.StreamHandler(sys.stdout))
+    print("first", flush=True)
+    sys.stdin.readline()
+    logging.getLogger().error("second")
+    print("third")
+    return 0
+demo.run = run
+sys.exit(main(["demo", "a.jpg"]))
+"""
+    command = [sys.executable, "-c", code]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=ENVIRONMENT, text=True, **pipes) as process:
+        assert process.stdout.readline() == "first\n"
+        process.stdout.close()
+        process.stdin.write("go on\n")
+        process.stdin.close()
+        assert process.stderr.read() == ""
+        assert process.wait(60) == 141
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("egtr da", {"data"}),
+        ("egtr data c", {"check", "convert"}),
+        ("egtr demo --webc", {"--webcam"}),
+        ("egtr demo --format p", {"png", "pdf"}),
+        ("egtr score --protocol mo", {"motifs"}),
+    ],
+)
+def test_completion(line, expected, monkeypatch, tmp_path):
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setenv("COMP_POINT", str(len(line)))
+    monkeypatch.setenv("_ARGCOMPLETE", "1")
+    monkeypatch.setenv("_ARGCOMPLETE_IFS", "\n")
+
+    class Done(Exception):
+        pass
+
+    def end(status):
+        raise Done
+
+    with (tmp_path / "words").open("w+b") as file, pytest.raises(Done):
+        argcomplete.autocomplete(build_parsers()[0], exit_method=end, output_stream=file)
+    assert {word.strip() for word in (tmp_path / "words").read_text().split("\n")} == expected
