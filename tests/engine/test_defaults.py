@@ -101,7 +101,10 @@ def test_train_net_ends_with_one_line(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["train_net.py", "--config-file", "nowhere.yaml"])
     with pytest.raises(SystemExit, match="1"):
         runpy.run_path(str(tool), run_name="__main__")
-    assert capsys.readouterr().err == "egtr train: error: nowhere.yaml: there is no such configuration file\n"
+    assert (
+        capsys.readouterr().err
+        == "egtr train: error: nowhere.yaml: there is no such configuration file (--config-file)\n"
+    )
 
 
 def test_setup_falls_back_to_the_cpu_and_saves_the_configuration(tmp_path, monkeypatch, capsys):
