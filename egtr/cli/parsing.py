@@ -17,7 +17,10 @@ class UsageError(Exception):
 
 def report_error(args: argparse.Namespace, error: Exception) -> None:
     """Print an error as every subcommand does."""
-    print(f"egtr {args.command}: error: {error}", file=sys.stderr)
+    # Python's own text begins with a number: [Errno 2].
+    of_file = isinstance(error, OSError) and error.filename is not None
+    text = f"{error.filename}: {error.strerror}" if of_file else error
+    print(f"egtr {args.command}: error: {text}", file=sys.stderr)
 
 
 def split_pairs(words: Sequence[str]) -> tuple[list[str], list[str]]:

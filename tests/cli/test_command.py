@@ -88,6 +88,11 @@ def test_errors_are_one_line(error, monkeypatch, capsys):
     assert capsys.readouterr() == ("", "egtr demo: error: a.jpg: is no image\n")
 
 
+def test_errors_of_the_system_begin_with_the_file(monkeypatch, capsys):
+    assert run_and_raise(monkeypatch, FileNotFoundError(2, "No such file or directory", "a.jpg")) == 1
+    assert capsys.readouterr().err == "egtr demo: error: a.jpg: No such file or directory\n"
+
+
 def test_ctrl_c(monkeypatch, capsys):
     assert run_and_raise(monkeypatch, KeyboardInterrupt()) == 130
     assert capsys.readouterr() == ("", "")
