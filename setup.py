@@ -38,7 +38,7 @@ class BuildWithResources(build_py):
             shutil.copyfile(ROOT / source, destination)
 
     def resources(self):
-        """Paths of the files, relative to the root of the clone."""
+        """List the paths of the files, relative to the root of the clone."""
         files = (
             path
             for folder, patterns in RESOURCES.items()

@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from types import ModuleType
 
 from egtr.version import __version__
@@ -99,18 +98,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         parsers[args.command].error(str(error))
     except KeyboardInterrupt:
         status = 130
-    except BrokenPipeError:
-        _drop_output()
-        # As of a process that the signal SIGPIPE has ended.
-        status = 141
     except Exception as error:
         # Here, because it imports numpy.
         from egtr.structures.errors import EGTRError, MissingDetectron2Error
 
         if not isinstance(error, EGTRError | MissingDetectron2Error | OSError):
             raise
-        report_error(args, error)
-        status = 1
+        if isinstance(error, BrokenPipeError) and _output_has_no_reader():
+            # As of a process that the signal SIGPIPE has ended.
+            status = 141
+        else:
+            report_error(args, error)
+            status = 1
     finally:
         logging.raiseExceptions = reports_failed_logging
     return status
@@ -159,8 +158,12 @@ def parse(
     return args
 
 
-def _drop_output() -> None:
-    """Let what is still buffered go nowhere, or Python would complain about it at its end."""
-    # Where a test has taken its place, standard output has no number.
-    with suppress(OSError):
+def _output_has_no_reader() -> bool:
+    """Say whether the pipe of standard output is the broken one, and then let what is still buffered go nowhere."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Or Python would complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

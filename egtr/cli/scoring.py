@@ -1,4 +1,4 @@
-"""What ``egtr score`` and ``egtr compare`` share."""
+"""Arguments and scores that ``egtr score`` and ``egtr compare`` share."""
 
 import argparse
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What the API says about an image. These run in the worker's thread."""
+"""Answers of the API about an image, computed in the worker's thread."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""How much a request may ask for."""
+"""Limits of what a request may ask for."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ MEGAPIXEL = 10**6
 
 @dataclass(frozen=True)
 class Limits:
-    """What is accepted.
+    """Limits of the requests that are accepted.
 
     Attributes:
         max_bytes: of the body of a request; counted while it arrives, never more of it is kept.

@@ -85,7 +85,7 @@ class Models(BaseModel):
 
 
 class ExplainedGraph(BaseModel):
-    """What the page shows."""
+    """An image with its graph and the explanations, as the page shows it."""
 
     name: str | None = Field(description="Of the uploaded file.")
     image: str = Field(description="The image, upright and at most 640 pixels a side, as a data: address (WebP).")

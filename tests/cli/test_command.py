@@ -93,6 +93,12 @@ def test_errors_of_the_system_begin_with_the_file(monkeypatch, capsys):
     assert capsys.readouterr().err == "egtr demo: error: a.jpg: No such file or directory\n"
 
 
+def test_a_broken_pipe_elsewhere_is_an_error(monkeypatch, capsys):
+    """Such as that of a worker that reads images."""
+    assert run_and_raise(monkeypatch, BrokenPipeError(32, "Broken pipe")) == 1
+    assert capsys.readouterr().err == "egtr demo: error: [Errno 32] Broken pipe\n"
+
+
 def test_ctrl_c(monkeypatch, capsys):
     assert run_and_raise(monkeypatch, KeyboardInterrupt()) == 130
     assert capsys.readouterr() == ("", "")

@@ -90,7 +90,7 @@ def test_one_clear_message(tmp_path, capsys):
     assert "error: " in err and "task 2, region" in err and "has no label" in err
     assert not (tmp_path / "o").exists()
     assert convert(*words, "--drop-unsupported") == 0
-    assert "warning: " in (err := capsys.readouterr().err) and "nobody has annotated it" in err
+    assert "warning: " in (err := capsys.readouterr().err) and "has annotated it" in err
     assert convert(*words, "--drop-unsupported") == 1
     assert "there already; --overwrite" in capsys.readouterr().err
     assert convert(*words, "--drop-unsupported", "--overwrite") == 0

@@ -1,4 +1,4 @@
-"""What a running server shows only when something is slow, broken or missing."""
+"""Answers and messages of a server when something is slow, broken or missing."""
 
 import asyncio
 import os
@@ -89,6 +89,28 @@ def test_a_predictor_of_another_kind_has_no_explanations():
     assert relation["predicate"] == "wears"
     assert explained.status_code == 200
     assert explained.json()["graph"] == graph.json() and explained.json()["explanations"] is None
+
+
+def test_other_predictors_are_served_without_torch_and_detectron2():
+    code = """
+import sys
+from types import SimpleNamespace
+import numpy as np
+from egtr.serving import Limits, ModelStore, Worker, answers, create_app
+from egtr.serving.schema import Selection
+from egtr.structures import PredictedImage, Prediction, SceneGraph
+prediction = Prediction([[5.0, -5.0]], [[0, 0, 9, 9]], np.zeros((0, 2)), [], np.zeros((0, 1)), (20, 30))
+graph = SceneGraph.from_prediction(prediction)
+predictor = SimpleNamespace(predict=lambda image, order: [PredictedImage(image, graph)])
+store, worker = ModelStore({"mine": predictor}), Worker(Limits())
+create_app(store, worker)
+image = np.zeros((20, 30, 3), np.uint8)
+answer = answers.explained_graph(store.load("mine"), image, None, Selection())
+print(answer["explanations"], {"torch", "detectron2"} & set(sys.modules))
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "None set()\n"), done.stderr
 
 
 def test_health_before_and_after_loading(tmp_path):

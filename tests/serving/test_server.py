@@ -156,7 +156,7 @@ def test_bytes_are_counted_while_they_arrive(client):
 @pytest.mark.parametrize(
     ("request_", "status", "text"),
     [
-        ({"params": {"model": "nobody"}}, 404, "there is no model 'nobody'; take one of: scenes, scenes_egtr"),
+        ({"params": {"model": "unknown"}}, 404, "there is no model 'unknown'; take one of: scenes, scenes_egtr"),
         ({"params": {"topk": 3}}, 422, "topk: Extra inputs are not permitted"),
         ({"params": {"min_score": 3}}, 422, "min_score: Input should be less than or equal to 1"),
         ({"params": {"min_score": "nan"}}, 422, "min_score"),
@@ -303,7 +303,7 @@ def test_told_to_end_it_finishes_first():
 
 
 def test_ctrl_c_in_this_process(capsys):
-    """What `egtr serve` does after Ctrl-C, without another process."""
+    """`egtr serve` finishes the upload and returns, in this process."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server = Server(f"http://127.0.0.1:{port}/")
