@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import select
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -161,9 +162,13 @@ def parse(
 def _output_has_no_reader() -> bool:
     """Say whether the pipe of standard output is the broken one, and then let what is still buffered go nowhere."""
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Or Python would complain at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+        number = sys.stdout.fileno()
+    except OSError:  # of a stream that is no file
+        return False
+    poll = select.poll()
+    poll.register(number, select.POLLOUT)
+    if not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+        return False
+    # Or Python would complain at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    return True

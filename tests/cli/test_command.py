@@ -110,7 +110,8 @@ def test_other_errors_keep_their_traceback(monkeypatch):
     assert logging.raiseExceptions
 
 
-def test_a_pipe_without_a_reader():
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_pipe_without_a_reader(unbuffered):
     """As in `egtr ... | head -1`: what is printed and what is logged afterwards goes nowhere, in silence."""
     code = """
 import logging, sys, time
@@ -126,8 +127,9 @@ demo.run = run
 sys.exit(main(["demo", "a.jpg"]))
 """
     command = [sys.executable, "-c", code]
+    environment = ENVIRONMENT | {"PYTHONUNBUFFERED": unbuffered}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=ENVIRONMENT, text=True, **pipes) as process:
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
         assert process.stdout.readline() == "first\n"
         process.stdout.close()
         process.stdin.write("go on\n")

@@ -3,11 +3,8 @@
 import io
 import json
 import os
-import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +19,7 @@ from PIL import Image
 from egtr.cli import main
 from egtr.serving import Limits, ModelStore
 from egtr.structures import SceneGraph
-from tests.serving.conftest import MAX_REQUESTS, PATIENCE, ROOT, Server, running
+from tests.serving.conftest import MAX_REQUESTS, PATIENCE, Server, running
 from tests.serving.images import empty_png, encode, noise
 
 GRAPH = "api/v1/scene-graph"
@@ -278,53 +275,35 @@ def test_broken_off_uploads_give_their_place_back(server, client):
         time.sleep(0.05)
 
 
-def test_told_to_end_it_finishes_first():
-    """The command as people start it, in a process of its own."""
-    command = [sys.executable, "-m", "egtr", "serve", "--model", "scenes", "--port", "0"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            line = process.stdout.readline()
-            address = re.search(r"http://\S+", line)
-            assert address, f"the server says {line!r}"
-            server = Server(address.group())
-            server.wait_until_ready()
-            upload = Upload(server, JPEG)
-            process.send_signal(signal.SIGTERM)
-            # From now on no one else is let in.
-            end = time.monotonic() + PATIENCE
-            while _accepts(server):
-                assert time.monotonic() < end
-                time.sleep(0.05)
-            status, body = upload.finish()
-            assert status == 200 and json.loads(body)["image_size"] == {"height": 40, "width": 60}
-            assert process.wait(PATIENCE) == 0
-        finally:
-            process.kill()
-
-
-def test_ctrl_c_in_this_process(capsys):
-    """`egtr serve` finishes the upload and returns, in this process."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_end_it_finishes_first(number, capsys):
+    """`egtr serve` in this process; tests/cli/test_wheel.py has one in a process of its own."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server = Server(f"http://127.0.0.1:{port}/")
     answers = []
 
-    def ask_and_interrupt():
+    def ask_and_end():
         try:
+            end = time.monotonic() + PATIENCE
             while not _accepts(server):
+                assert time.monotonic() < end
                 time.sleep(0.05)
             upload = Upload(server, JPEG)
-            os.kill(os.getpid(), signal.SIGINT)
-            answers.append(upload.finish()[0])
-        except BaseException:
-            os.kill(os.getpid(), signal.SIGINT)
-            raise
+        finally:
+            os.kill(os.getpid(), number)
+        # From now on no one else is let in.
+        while _accepts(server):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        answers.append(upload.finish())
 
-    client = threading.Thread(target=ask_and_interrupt)
+    client = threading.Thread(target=ask_and_end)
     client.start()
     assert main(["serve", "--port", str(port)]) == 0
     client.join()
-    assert answers == [200]
+    ((status, body),) = answers
+    assert status == 200 and json.loads(body)["image_size"] == {"height": 40, "width": 60}
     assert f"Serving scenes at http://127.0.0.1:{port}/ - Ctrl-C ends it" in capsys.readouterr().out
 
 
