@@ -38,7 +38,7 @@ class BuildWithResources(build_py):
             shutil.copyfile(ROOT / source, destination)
 
     def resources(self):
-        """Paths of the files, relative to the root of the clone."""
+        """List the paths of the files, relative to the root of the clone."""
         files = (
             path
             for folder, patterns in RESOURCES.items()
@@ -78,6 +78,7 @@ setup(
     ],
     packages=find_packages(include=["egtr", "egtr.*"]),
     package_data={"egtr.structures": ["*.json"], "egtr.visualization.report": ["page/*"], "egtr.serving": ["page/*"]},
+    entry_points={"console_scripts": ["egtr = egtr.cli:main"]},
     cmdclass={"build_py": BuildWithResources},
     python_requires=">=3.11",
     install_requires=[

@@ -110,7 +110,7 @@ def draw(model: nn.Module, cfg: CfgNode, dataset: str, number: int, folder: Path
 
 
 def metrics_table(results: Mapping[str, Any], datasets: Sequence[str], top_k: Iterable[int]) -> str:
-    """The metrics that papers report, in percent.
+    """Tabulate the metrics that papers report, in percent.
 
     Args:
         results: of training: task to metric to value, by dataset where ``datasets`` are several.
@@ -128,7 +128,7 @@ def metrics_table(results: Mapping[str, Any], datasets: Sequence[str], top_k: It
 
 
 def write_log(folder: Path) -> None:
-    """Everything goes to a file, so that the console keeps the progress bars and warnings."""
+    """Send everything to a file, so that the console keeps the progress bars and warnings."""
     folder.mkdir(parents=True, exist_ok=True)
     to_file, to_console = logging.FileHandler(folder / "log.txt"), logging.StreamHandler()
     to_file.setFormatter(logging.Formatter("[%(asctime)s %(name)s] %(levelname)s: %(message)s"))
@@ -167,7 +167,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     prepare_data(cfg, args.dataset)
     model, results = train(cfg)
-    # A detector alone has no graphs to draw.
+    # A mere detector has no graphs to draw.
     wanted = args.images if cfg.MODEL.EGTR.RELATION.ENABLED else 0
     paths = draw(model, cfg, args.dataset, wanted, args.output)
     minutes = (time.perf_counter() - start) / 60

@@ -1,15 +1,9 @@
 #!/usr/bin/env python
-"""Train or evaluate EGTR, or the detector that it starts from."""
+"""Train or evaluate EGTR, or the detector that it starts from: the command ``egtr train``."""
 
 import sys
 
-import egtr.modeling  # noqa: F401 - registers the architecture
-from egtr.config import egtr_argument_parser
-from egtr.engine import launch, train_or_evaluate
-from egtr.structures import EGTRError
+from egtr.cli import main
 
 if __name__ == "__main__":
-    try:
-        launch(train_or_evaluate, egtr_argument_parser(__doc__).parse_args())
-    except EGTRError as error:
-        sys.exit(f"{sys.argv[0]}: {error}")
+    sys.exit(main(["train", *sys.argv[1:]]))

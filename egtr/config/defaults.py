@@ -257,8 +257,8 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.SCENE_GRAPH.TOPK = [20, 50, 100]
     # Resamples of the images for 95% intervals of R@K and mR@K, such as 1000; 0: no intervals.
     cfg.TEST.SCENE_GRAPH.BOOTSTRAP = 0
-    # Write the predictions of the model to OUTPUT_DIR/predictions_<dataset>, where tools/evaluate_predictions.py and
-    # tools/compare_protocols.py score it. A later evaluation puts its own in place of it.
+    # Write the predictions of the model to OUTPUT_DIR/predictions_<dataset>, where `egtr score` and `egtr compare`
+    # score it. A later evaluation puts its own in place of it.
     cfg.TEST.SCENE_GRAPH.SAVE_PREDICTIONS = False
     # Images of DATASETS.TEST[0] whose graphs TensorBoard shows after each evaluation in training; 0: none.
     cfg.TEST.SCENE_GRAPH.VIS_IMAGES = 4

@@ -3,7 +3,11 @@
 import difflib
 import logging
 import os
+import re
+from ast import literal_eval
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
@@ -20,6 +24,9 @@ from .paths import fetch
 from .yaml_file import read_config_file
 
 logger = logging.getLogger(__name__)
+
+# Words with a comma between them, without the signs of a Python value that is not finished.
+_WORDS = re.compile(r"""[^\s,()\[\]{}'"]+(?:,[^\s,()\[\]{}'"]+)*""")
 
 
 def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
@@ -60,11 +67,26 @@ def read_config(name: str, opts: Sequence[str] = ()) -> CfgNode:
     Raises:
         EGTRError: see :func:`load_config`; the message lists the models where there is none of that name.
     """
-    if "://" not in name and not os.path.isfile(name):
-        # The hub answers for these paths.
-        egtr.register()
-        name = fetch(f"egtr://models/{name}", "there is no such file")
-    return load_config(name, opts)
+    return load_config(find_config(name), opts)
+
+
+def find_config(name: str) -> str:
+    """Find the YAML file that a name stands for.
+
+    Args:
+        name: see :func:`read_config`.
+
+    Returns:
+        A path or an address that :func:`load_config` takes.
+
+    Raises:
+        EGTRError: there is neither a file nor a model of that name; the message lists the models.
+    """
+    if "://" in name or os.path.isfile(name):
+        return name
+    # The hub answers for these paths.
+    egtr.register()
+    return fetch(f"egtr://models/{name}", "there is no such file")
 
 
 def save_config(cfg: CfgNode) -> None:
@@ -120,9 +142,25 @@ def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
     for key, value in zip(opts[::2], opts[1::2], strict=True):
         _check_key(cfg, key, "Command line")
         try:
-            cfg.merge_from_list([key, value])
+            cfg.merge_from_list([key, _split_words(cfg, key, value)])
         except (ValueError, SyntaxError, AssertionError, KeyError, TypeError, MemoryError, RecursionError) as error:
             raise EGTRError(f"Command line: {key} {value}: {' '.join(str(error).split())}") from error
+
+
+def _split_words(cfg: CfgNode, key: str, value: Any) -> Any:
+    """Turn ``a,b`` into a tuple or list where the key holds one of words, so that a shell needs no quotes.
+
+    What Python can read, such as ``('a', 'b')``, stays as it is, and so does what only looks like it.
+    """
+    old = reduce(getitem, key.split("."), cfg)
+    holds_words = isinstance(old, tuple | list) and all(isinstance(entry, str) for entry in old)
+    if not holds_words or not isinstance(value, str) or not _WORDS.fullmatch(value):
+        return value
+    try:
+        literal_eval(value)
+    except (ValueError, SyntaxError):
+        return type(old)(value.split(","))
+    return value
 
 
 def _check_key(cfg: CfgNode, key: str, where: str) -> None:

@@ -1,12 +1,12 @@
 """A small web application: drop an image, see its scene graph; and the same as an HTTP API.
 
-- ``limits``    what a request may ask for, and what is refused
+- ``limits``    limits of a request, and the error of refused ones
 - ``upload``    an image out of the body of a request
-- ``models``    checkpoints, loaded when they are first asked for
+- ``models``    the models to choose from: checkpoints, loaded when they are first asked for, or any predictors
 - ``worker``    the thread that they compute in
-- ``security``  which pages may ask, and what answers forbid a browser
+- ``security``  pages that may ask, and headers that restrict a browser
 - ``schema``    the API in the words of OpenAPI
-- ``answers``   what it says about an image
+- ``answers``   its answers about an image
 - ``app``       the routes
 - ``server``    the application on a port, until it is told to end
 
@@ -15,10 +15,12 @@ The page in the folder ``page`` is put together from the code of :mod:`egtr.visu
 
 from importlib.util import find_spec
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 if missing := [name for name in ("fastapi", "uvicorn", "python_multipart") if find_spec(name) is None]:
-    raise EGTRError(f'egtr.serving needs {", ".join(missing)}; install it by: pip install "egtr[web]"')
+    raise ConfigurationError(
+        f'egtr.serving needs {", ".join(missing)}; in a clone, install it by: pip install -e ".[web]"'
+    )
 
 from .app import create_app  # noqa: E402
 from .limits import Limits  # noqa: E402

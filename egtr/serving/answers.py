@@ -1,7 +1,8 @@
-"""What the API says about an image. These run in the worker's thread."""
+"""Answers of the API about an image, computed in the worker's thread."""
 
 import io
 import json
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ DPI = 160
 
 
 def predict(predictor: Predictor, image: np.ndarray, name: str | None, selection: Selection) -> SceneGraph:
-    """The chosen part of the graph of an image, (H, W, 3) uint8, RGB."""
+    """Predict the chosen part of the graph of an image, (H, W, 3) uint8, RGB."""
     (result,) = predictor.predict(image, "RGB")
     if result.error is not None:
         raise result.error
@@ -27,7 +28,7 @@ def predict(predictor: Predictor, image: np.ndarray, name: str | None, selection
 
 
 def scene_graph(predictor: Predictor, image: np.ndarray, name: str | None, selection: GraphSelection) -> bytes:
-    """The graph in the format that is asked for."""
+    """Write the graph in the format that is asked for."""
     graph = predict(predictor, image, name, selection)
     if selection.format == "png":
         file = io.BytesIO()
@@ -43,15 +44,25 @@ def scene_graph(predictor: Predictor, image: np.ndarray, name: str | None, selec
 def explained_graph(
     predictor: Predictor, image: np.ndarray, name: str | None, selection: Selection
 ) -> dict[str, Any]:
-    """The image, its graph and the explanations, as :class:`egtr.serving.schema.ExplainedGraph` says."""
-    # Here, because it imports torch.
-    from egtr.inference import explain_graph
-
+    """Answer the image, its graph and the explanations, as :class:`egtr.serving.schema.ExplainedGraph` says."""
     graph = predict(predictor, image, name, selection)
-    explanations = explain_graph(predictor, image, graph, channel_order="RGB") if len(graph) else []
     return {
         "name": name,
         "image": f"data:image/webp;base64,{encode_image(image)}",
         "graph": graph.to_dict(),
-        "explanations": [explanation.to_dict(MAX_POINTS) for explanation in explanations],
+        "explanations": _explain(predictor, image, graph),
     }
+
+
+def _explain(predictor: Predictor, image: np.ndarray, graph: SceneGraph) -> list[dict[str, Any]] | None:
+    # An object of this class can only come from its module. Importing that here would ask for torch, which a server
+    # of other models need not have.
+    module = sys.modules.get("egtr.inference.predictor")
+    if module is None or not isinstance(predictor, module.EGTRPredictor):
+        return None
+    if not len(graph):
+        return []
+    from egtr.inference import explain_graph
+
+    explanations = explain_graph(predictor, image, graph, channel_order="RGB")
+    return [explanation.to_dict(MAX_POINTS) for explanation in explanations]

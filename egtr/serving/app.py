@@ -34,12 +34,12 @@ from .worker import Worker
 
 
 def create_app(store: ModelStore, worker: Worker, *, only_loopback: bool = True) -> FastAPI:
-    """The application.
+    """Create the application.
 
     Args:
         store: the models to choose from.
-        worker: what they compute in; its limits hold for every request. The caller closes it.
-        only_loopback: answer only who calls the server by a name of this machine alone.
+        worker: the thread that they compute in; its limits hold for every request. The caller closes it.
+        only_loopback: answer only requests that call the server by a name which means this very machine.
 
     Raises:
         EGTRError: the page cannot be put together, see :func:`egtr.visualization.report.read_graph_library`.
@@ -57,14 +57,14 @@ def create_app(store: ModelStore, worker: Worker, *, only_loopback: bool = True)
 
     @app.get("/health", responses={503: {"model": Health, "description": "Not ready."}})
     async def health(response: Response) -> Health:
-        """Whether the default model is loaded."""
+        """Say whether the default model is loaded."""
         state = store.state(store.default)
         response.status_code = 200 if state == "ready" else 503
         return Health(status="loading" if state == "not loaded" else state)
 
     @app.get("/api/v1/models")
     async def models() -> Models:
-        """The models to choose from."""
+        """List the models to choose from."""
         return Models(
             default=store.default, models=[{"name": name, "state": store.state(name)} for name in store.names]
         )
@@ -80,20 +80,20 @@ def create_app(store: ModelStore, worker: Worker, *, only_loopback: bool = True)
 
     @app.post("/api/v1/scene-graph", responses={**SCENE_GRAPH_ANSWER, **IMAGE_PROBLEMS}, **route)
     async def scene_graph(request: Request, selection: Annotated[GraphSelection, Query()]) -> Response:
-        """The scene graph of an image: of the body itself, or of the file in a form."""
+        """Predict the scene graph of an image: of the body itself, or of the file in a form."""
         content = await answer(request, selection, answers.scene_graph)
         return Response(content, media_type=FORMATS[selection.format])
 
     @app.post("/api/v1/explanations", response_model=ExplainedGraph, responses=IMAGE_PROBLEMS, **route)
     async def explanations(request: Request, selection: Annotated[Selection, Query()]) -> Response:
-        """The scene graph of an image, and where each of its relations comes from."""
+        """Predict the scene graph of an image, and explain where each of its relations comes from."""
         return JSONResponse(await answer(request, selection, answers.explained_graph))
 
     return app
 
 
 def build_page() -> str:
-    """The page, everything inside."""
+    """Build the page, with everything that it needs inside."""
     styles = [*map(read_asset, VIEWER_STYLES), read_asset("serve.css", __package__)]
     scripts = [*map(read_asset, VIEWER_SCRIPTS), read_asset("serve.js", __package__)]
     body = read_asset("serve.html", __package__)
@@ -101,7 +101,7 @@ def build_page() -> str:
 
 
 def _add_error_handlers(app: FastAPI) -> None:
-    """Every answer that is none is ``{"detail": ...}`` with one text, see :class:`egtr.serving.schema.Problem`."""
+    """Make every failure an answer ``{"detail": text}``, see :class:`egtr.serving.schema.Problem`."""
 
     @app.exception_handler(RefusedError)
     async def refused(request: Request, error: RefusedError) -> JSONResponse:

@@ -1,8 +1,8 @@
-"""How much a request may ask for."""
+"""Limits of what a request may ask for."""
 
 from dataclasses import dataclass
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError, EGTRError
 
 MEGABYTE = 10**6
 MEGAPIXEL = 10**6
@@ -10,7 +10,7 @@ MEGAPIXEL = 10**6
 
 @dataclass(frozen=True)
 class Limits:
-    """What is accepted.
+    """Limits of the requests that are accepted.
 
     Attributes:
         max_bytes: of the body of a request; counted while it arrives, never more of it is kept.
@@ -20,7 +20,7 @@ class Limits:
         timeout: seconds, for the upload and again for the answer.
 
     Raises:
-        EGTRError: one of them is not above 0.
+        ConfigurationError: one of them is not above 0.
     """
 
     max_bytes: int = 20 * MEGABYTE
@@ -31,7 +31,7 @@ class Limits:
     def __post_init__(self):
         for name, value in vars(self).items():
             if not value > 0:
-                raise EGTRError(f"limits of the server: {name} is {value}; it has to be above 0")
+                raise ConfigurationError(f"limits of the server: {name} is {value}; it has to be above 0")
 
 
 class RefusedError(EGTRError):

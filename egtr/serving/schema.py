@@ -15,7 +15,7 @@ ERRORS = {
     408: "The upload took too long.",
     413: "The image has too many bytes or pixels.",
     415: "Not an image, or not in a format that is read.",
-    421: "The server was called by a name that is not of this machine alone.",
+    421: "The server was called by a name that other machines may share.",
     422: "The image is damaged, or a parameter has a wrong value.",
     500: "The model could not be loaded or failed.",
     503: "Too many images are waiting; the header Retry-After says for how many seconds to stay away.",
@@ -38,7 +38,7 @@ IMAGE_BODY = {
 
 
 class Selection(BaseModel):
-    """Which model, and what of its graph."""
+    """The model to ask, and the part of its graph to answer."""
 
     # A misspelt parameter would otherwise be passed over in silence.
     model_config = ConfigDict(extra="forbid")
@@ -50,11 +50,11 @@ class Selection(BaseModel):
         le=1,
         description="Least score of a relation. By default a twentieth of the image's best one, at least 0.001.",
     )
-    top_k: int = Field(20, ge=0, le=10_000, description="At most so many relations, the best.")
+    top_k: int = Field(20, ge=0, le=10_000, description="At most this number of relations, the best ones.")
     merge: bool = Field(True, description="Whether objects of one class whose boxes nearly coincide become one.")
 
     def apply(self, graph: SceneGraph) -> SceneGraph:
-        """The chosen part of a graph, see :meth:`egtr.structures.SceneGraph.for_display`."""
+        """Return the chosen part of a graph, see :meth:`egtr.structures.SceneGraph.for_display`."""
         return graph.for_display(self.min_score, self.top_k, 0.7 if self.merge else None)
 
 
@@ -85,13 +85,14 @@ class Models(BaseModel):
 
 
 class ExplainedGraph(BaseModel):
-    """What the page shows."""
+    """An image with its graph and the explanations, as the page shows it."""
 
     name: str | None = Field(description="Of the uploaded file.")
     image: str = Field(description="The image, upright and at most 640 pixels a side, as a data: address (WebP).")
     graph: dict[str, Any]
-    explanations: list[dict[str, Any]] = Field(
-        description="Where each relation of the graph comes from, as egtr.structures.EdgeExplanation says."
+    explanations: list[dict[str, Any]] | None = Field(
+        description="Where each relation of the graph comes from, as egtr.structures.EdgeExplanation says. null: the "
+        "model is not EGTR and explains nothing."
     )
 
 

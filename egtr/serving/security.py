@@ -1,4 +1,4 @@
-"""Who may ask: programs of this machine, and the page itself, but no other page that a browser has open."""
+"""Access: programs of this machine and the page itself may ask, other pages that a browser has open may not."""
 
 import ipaddress
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ HEADERS = {
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or address stands for this machine alone."""
+    """Say whether a name or address stands for the machine that uses it, and for no other."""
     if host.lower() == "localhost":
         return True
     try:
@@ -38,7 +38,7 @@ class SameOrigin:
 
     Args:
         app: what answers.
-        only_loopback: refuse names of the server that are not of this machine alone.
+        only_loopback: refuse names of the server that could be another machine's.
     """
 
     def __init__(self, app: ASGIApp, only_loopback: bool):
@@ -61,7 +61,7 @@ class SameOrigin:
     def _check(self, method: str, headers: Headers) -> JSONResponse | None:
         host = headers.get("host", "")
         if self.only_loopback and not is_loopback(_host_name(host)):
-            message = f"this server is for this machine alone, not {host!r}; call it 127.0.0.1 or localhost"
+            message = f"this server answers only its own machine, not {host!r}; call it 127.0.0.1 or localhost"
             return JSONResponse({"detail": message}, 421)
         if method in ("GET", "HEAD"):
             return None

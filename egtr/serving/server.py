@@ -6,7 +6,7 @@ import sys
 
 import uvicorn
 
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError
 
 from .app import create_app
 from .limits import Limits
@@ -21,39 +21,34 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def serve(store: ModelStore, host: str = LOOPBACK, port: int = 8000, limits: Limits | None = None) -> None:
     """Serve until SIGTERM or SIGINT (Ctrl-C), then finish what has been asked, and return.
 
-    The address is printed as soon as requests are accepted; the default model is loaded meanwhile. To be called in
-    the main thread, once in a process.
+    The address is printed as soon as requests are accepted; the default model is loaded meanwhile. Only the main
+    thread may call this, and only once in a process.
 
     Args:
         store: the models to choose from.
-        host: name or address to listen on. One that is not of this machine alone lets others in, who are then told
-            apart by nothing: there are no passwords.
+        host: name or address to listen on. Unless only this machine has it, others may ask as well: there are no
+            passwords.
         port: 0 for any free one.
         limits: of every request; by default :class:`Limits` as it is.
 
     Raises:
-        EGTRError: the port is taken or not allowed; the default model cannot be loaded.
+        ConfigurationError: the port is taken or not allowed.
+        EGTRError: the default model cannot be loaded.
     """
     limits = limits or Limits()
     worker = Worker(limits)
     with _listen(host, port) as listener:
         only_loopback = is_loopback(host)
-        config = uvicorn.Config(
-            create_app(store, worker, only_loopback=only_loopback),
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_level="warning",
-            server_header=False,
-            timeout_graceful_shutdown=int(2 * limits.timeout) + 1,
-        )
-        server = uvicorn.Server(config)
+        server = create_server(store, worker, only_loopback=only_loopback)
         # uvicorn ends well, but then raises the signal again, for the handlers that it found.
         former = {number: signal.signal(number, lambda *_: _stop(server)) for number in SIGNALS}
         loading = worker.submit(store.load, store.default)
         loading.add_done_callback(lambda done: done.cancelled() or done.exception() is None or _stop(server))
         if not only_loopback:
-            print(f"warning: {host} can be reached from elsewhere; whoever can may use the models", file=sys.stderr)
+            print(
+                f"warning: {host} can be reached from elsewhere, and everyone who reaches it may use the models",
+                file=sys.stderr,
+            )
         print(f"Serving {', '.join(store.names)} at {_address(listener)} - Ctrl-C ends it", flush=True)
         try:
             server.run(sockets=[listener])
@@ -65,12 +60,30 @@ def serve(store: ModelStore, host: str = LOOPBACK, port: int = 8000, limits: Lim
         loading.result()
 
 
+def create_server(store: ModelStore, worker: Worker, *, only_loopback: bool = True) -> uvicorn.Server:
+    """Create the server of the application, which listens nowhere yet.
+
+    Args:
+        store, worker, only_loopback: see :func:`egtr.serving.create_app`.
+    """
+    config = uvicorn.Config(
+        create_app(store, worker, only_loopback=only_loopback),
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=int(2 * worker.limits.timeout) + 1,
+    )
+    return uvicorn.Server(config)
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host.strip("[]"), port), family=family)
     except (OSError, OverflowError) as error:
-        raise EGTRError(f"{host}, port {port}: {error}; take another port, 0 for any free one") from error
+        raise ConfigurationError(f"{host}, port {port}: {error}; take another port, 0 for any free one") from error
 
 
 def _address(listener: socket.socket) -> str:

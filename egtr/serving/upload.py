@@ -23,7 +23,7 @@ MAX_NAME = 200
 
 
 async def read_upload(request: Request, limits: Limits) -> tuple[bytes, str | None]:
-    """The bytes of an image and the name of its file, if the client says one.
+    """Read the bytes of an image and the name of its file, if the client says one.
 
     The body is the image itself, or a form (multipart/form-data) with one file.
 
@@ -77,13 +77,13 @@ async def _read_form(request: Request, body: bytes) -> tuple[bytes, str | None]:
 
 
 def _clean_name(name: str | None) -> str | None:
-    """What may be shown and written as the name of a file: no folders, nothing that XML could not hold."""
+    """Clean the name of a file for showing and writing it: no folders, nothing that XML cannot hold."""
     name = PurePosixPath((name or "").replace("\\", "/")).name
     return "".join(filter(str.isprintable, name))[-MAX_NAME:] or None
 
 
 def open_image(data: bytes, max_pixels: int) -> Image.Image:
-    """An image of which only the header has been read.
+    """Open an image, and read only its header.
 
     Raises:
         RefusedError: 413 too many pixels, 415 no image or of a format that is not accepted, 422 damaged.
@@ -104,7 +104,7 @@ def open_image(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def decode_image(image: Image.Image) -> np.ndarray:
-    """(H, W, 3) uint8, RGB, turned upright: see :func:`egtr.data.image.load_image`.
+    """Decode an image to (H, W, 3) uint8, RGB, turned upright: see :func:`egtr.data.image.load_image`.
 
     Raises:
         RefusedError: 422 damaged.
@@ -113,7 +113,7 @@ def decode_image(image: Image.Image) -> np.ndarray:
         return load_image(image)
     except EGTRError as error:
         raise RefusedError(422, str(error)) from error
-    # Decoders meet files that were made to break them; whatever they raise, the file is to blame.
+    # Some files are made to break decoders, which may raise anything; the file is to blame.
     except Exception as error:
         raise _damaged(error) from error
 

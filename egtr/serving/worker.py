@@ -24,7 +24,7 @@ class Worker:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """A place among those whose images are held in memory.
+        """Take a place among the requests whose images are held in memory, and give it back.
 
         Raises:
             RefusedError: 503, all are taken.
@@ -39,9 +39,9 @@ class Worker:
             self._present -= 1
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """``function(*args)``, when it is its turn.
+        """Call ``function(*args)`` when it is its turn, and return its result.
 
-        What has begun cannot be stopped: it ends unheard. What has not is given up when its time is over.
+        A call that is too late is given up: if it has begun it runs to its end, and its result is dropped.
 
         Raises:
             RefusedError: 504, it took too long.
@@ -54,9 +54,9 @@ class Worker:
             raise RefusedError(504, message) from error
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future:
-        """The same without a limit, for callers outside the event loop."""
+        """Call a function without a time limit, for callers outside the event loop."""
         return self._thread.submit(function, *args)
 
     def close(self) -> None:
-        """Wait for what is running; what has not begun is dropped."""
+        """Wait for the call that is running; drop those that have not begun."""
         self._thread.shutdown(cancel_futures=True)

@@ -1,5 +1,4 @@
 import pickle
-import runpy
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import torch
 from torch import nn
 
 from egtr.checkpoint import EGTRCheckpointer, export_weights, find_new_parameters, load_checkpoint_file
+from egtr.cli import main
 from egtr.structures import EGTRError
 
 ROOT = Path(__file__).parents[2]
@@ -206,8 +206,6 @@ def test_weights_from_a_server(tmp_path, serve):
 def test_export_tool(tmp_path, monkeypatch, capsys):
     save(Toy().state_dict(), tmp_path / "model_final.pth")
     monkeypatch.chdir(tmp_path)
-    arguments = ["--checkpoint", "model_final.pth", "--output", "slim.safetensors", "--half"]
-    monkeypatch.setattr("sys.argv", ["export_weights.py", *arguments])
-    runpy.run_path(str(ROOT / "tools/export_weights.py"), run_name="__main__")
+    assert main(["export", "model_final.pth", "--output", "slim.safetensors", "--half"]) == 0
     assert capsys.readouterr().out.startswith("slim.safetensors: 0.00 MB")
     assert load_checkpoint_file("slim.safetensors")["model"]["linear.weight"].dtype == torch.float16

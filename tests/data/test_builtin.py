@@ -32,7 +32,7 @@ def test_builtin_names_follow_detectron2_datasets(builtin_elsewhere):
 
 
 @pytest.mark.parametrize(
-    "name, remedy", [("scenes_train", "python tools/prepare_scenes.py"), ("vg150_test", "Visual Genome")]
+    "name, remedy", [("scenes_train", "egtr data prepare-scenes"), ("vg150_test", "Visual Genome")]
 )
 def test_missing_data_set_names_path_variable_and_remedy(builtin_elsewhere, name, remedy):
     folder, split = name.split("_")

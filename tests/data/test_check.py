@@ -171,7 +171,7 @@ def test_registered_set_and_no_images(tiny_dataset, tmp_path, monkeypatch, capfd
     ("arguments", "status", "message"),
     [
         (["--dataset", "no_such_set"], 1, "'no_such_set' (DATASETS.TRAIN, DATASETS.TEST) is not registered. Known"),
-        (["--dataset", "{tiny}", "--workers", "0"], 1, "at least 1"),
+        (["--dataset", "{tiny}", "--workers", "0"], 2, "at least 1"),
         (["--dataset", "{tiny}", "--output", "{file}"], 1, "{file}"),
         (["--format", "egtr", "--json", "none/train.json", "--image-root", "none"], 1, "none/train.json"),
         (["--dataset", "{tiny}", "--format", "egtr"], 2, "give either --dataset, or"),

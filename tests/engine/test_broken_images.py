@@ -29,8 +29,11 @@ def train(cfg):
 
 @pytest.fixture
 def damaged(make_tiny_dataset):
-    """Of six images for training one is missing, one cut short, and one has a relation to no object; of six for
-    validation one is empty. With the paths of these images."""
+    """Damage a dataset, and return it with the paths of the damaged images.
+
+    Of six images for training one is missing, one cut short, and one has a relation to no object; of six for
+    validation one is empty.
+    """
     dataset = make_tiny_dataset(num_images=6, seed=4)
 
     def path(split, k):

@@ -2,8 +2,6 @@
 
 import json
 import math
-import runpy
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +11,7 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 from egtr.checkpoint import export_weights
+from egtr.cli import main
 from egtr.experiments.relation_analysis import (
     ImageRelations,
     auc,
@@ -25,7 +24,6 @@ from egtr.layers import QueryKeySelfAttention
 from egtr.modeling import EGTROutput, HungarianMatcher, SetCriterion, Target
 from egtr.modeling.explain import attention_weights, source_names
 
-TOOL = Path(__file__).parents[2] / "tools/analyze_relations.py"
 BOXES = torch.tensor([[0.2, 0.2, 0.2, 0.2], [0.5, 0.5, 0.2, 0.2], [0.8, 0.2, 0.2, 0.2], [0.2, 0.8, 0.3, 0.3]])
 
 
@@ -73,8 +71,10 @@ def test_attention_weights_are_those_of_the_decoder():
 
 
 def make_output(layers, boxes=BOXES, classes=(3, 1, 0, 2), gates=None, connectivity=None):
-    """Output for one image whose query n finds class ``classes[n]`` in ``boxes[n]``; in layer l the attention of
-    query i is the softmax of ``layers[l][i]``."""
+    """Make the output for one image whose query n finds class ``classes[n]`` in ``boxes[n]``.
+
+    In layer l the attention of query i is the softmax of ``layers[l][i]``.
+    """
     count = len(boxes)
     # With keys that pick a coordinate each, products are what the queries say, times 1/sqrt(count).
     keys = torch.eye(count)[None] * math.sqrt(count)
@@ -238,9 +238,15 @@ def test_tool(make_cfg, tiny_dataset, tmp_path, capsys):
     cfg = make_cfg({"MODEL.WEIGHTS": str(tmp_path / "model.pth")})
     export_weights(build_model(cfg), cfg.MODEL.WEIGHTS)
     (tmp_path / "model.yaml").write_text(cfg.dump())
-    main = runpy.run_path(str(TOOL))["main"]
-    arguments = ["--config-file", str(tmp_path / "model.yaml"), "--output", str(tmp_path / "out")]
-    assert main([*arguments, "--dataset", tiny_dataset.test, "--num-images", "4"]) == 0
+    arguments = [
+        "analyze",
+        "relations",
+        "--config-file",
+        str(tmp_path / "model.yaml"),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    assert main([*arguments, "--dataset", tiny_dataset.test, "--limit", "4"]) == 0
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"analysis.json", "attention_auc.png", "gates.png", "uncertainty.png"} < files and len(files) == 5
 

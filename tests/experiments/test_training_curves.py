@@ -2,17 +2,14 @@
 
 import json
 import math
-import runpy
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from egtr.cli import main
 from egtr.experiments.training_curves import draw_curves, read_metrics
 from egtr.structures import EGTRError
-
-TOOL = Path(__file__).parents[2] / "tools/plot_metrics.py"
 
 
 def write(folder, *records, tail=""):
@@ -126,13 +123,12 @@ def test_a_run_without_any_of_them():
 
 def test_tool(tmp_path, capsys):
     write(tmp_path, {"iteration": 0, "total_loss": 2.0}, {"iteration": 1, "total_loss": 1.0})
-    main = runpy.run_path(str(TOOL))["main"]
-    assert main([str(tmp_path)]) == 0
+    assert main(["plot", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'curves.png'}\n"
     with Image.open(tmp_path / "curves.png") as image:
         assert image.width > 600
-    assert main([str(tmp_path / "metrics.json"), "--output", str(tmp_path / "new/loss.svg")]) == 0
+    assert main(["plot", str(tmp_path / "metrics.json"), "--output", str(tmp_path / "new/loss.svg")]) == 0
     assert (tmp_path / "new/loss.svg").read_text().startswith("<?xml")
-    assert main([str(tmp_path / "elsewhere")]) == 1
+    assert main(["plot", str(tmp_path / "elsewhere")]) == 1
     assert "error:" in capsys.readouterr().err
-    assert main([str(tmp_path), "--output", str(tmp_path / "curves.xyz")]) == 1
+    assert main(["plot", str(tmp_path), "--output", str(tmp_path / "curves.xyz")]) == 1

@@ -1,9 +1,7 @@
 """Edges of graphs, explained, with the shipped model and a drawn scene."""
 
 import json
-import runpy
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +9,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import egtr
+from egtr.cli import main
+from egtr.cli.explain import explain_image
 from egtr.data.scenes import draw_scene
 from egtr.inference import EGTRPredictor, explain, explain_graph
 from egtr.structures import EGTRError, SceneGraph
 from tests.inference.videos import write_video
-
-TOOL = Path(__file__).parents[2] / "tools/explain.py"
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +76,7 @@ def test_another_image(predictor, image, graph):
 def test_tool(image, tmp_path, capsys):
     Image.fromarray(image).save(tmp_path / "scene.png")
     (tmp_path / "broken.png").write_text("no image")
-    main = runpy.run_path(str(TOOL))["main"]
-    assert main(["--input", str(tmp_path), "--output", str(tmp_path / "out"), "--top-k", "1"]) == 1
+    assert main(["explain", "--input", str(tmp_path), "--output", str(tmp_path / "out"), "--top-k", "1"]) == 1
     written = capsys.readouterr()
     assert "broken.png" in written.err
     assert "scene_edge0.png: house - has - window\n  score 0." in written.out
@@ -101,8 +98,7 @@ def test_tool_keeps_results_of_one_name_apart(image, tmp_path, monkeypatch):
         Image.fromarray(image).save(tmp_path / name)
     write_video(tmp_path / "clip.mp4", [image[:230]] * 2)
     paths = [str(tmp_path / name) for name in ("scene.png", "other/scene.png", "clip.mp4")]
-    main = runpy.run_path(str(TOOL))["main"]
-    assert main(["--input", *paths, "--output", str(tmp_path / "out"), "--top-k", "1"]) == 0
+    assert main(["explain", "--input", *paths, "--output", str(tmp_path / "out"), "--top-k", "1"]) == 0
     stems = ("scene", "scene_2", "clip_frame000000", "clip_frame000001")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
         f"{stem}_{end}" for stem in stems for end in ("edge0.png", "explanations.json")
@@ -110,7 +106,6 @@ def test_tool_keeps_results_of_one_name_apart(image, tmp_path, monkeypatch):
 
 
 def test_tool_says_where_nothing_is_to_be_explained(predictor, image, graph, tmp_path, capsys):
-    explain_image = runpy.run_path(str(TOOL))["explain_image"]
     explain_image(predictor, image, graph.filter(top_k=0), tmp_path / "out/scene")
     assert capsys.readouterr().out == f"{tmp_path / 'out/scene'}: no relations\n"
     assert (tmp_path / "out/scene_explanations.json").read_text("utf-8") == "[]\n"

@@ -93,8 +93,10 @@ def test_a_model_without_visible_stages_is_not_frozen_silently():
     ],
 )
 def test_families_forward_and_backward(name, out_indices, norm):
-    """Maps have the announced shapes, also those of Swin, which puts channels last. They feed the whole model, and
-    its losses reach the first and the last stage."""
+    """Maps have the announced shapes, also those of Swin, which puts channels last.
+
+    They feed the whole model, and its losses reach the first and the last stage.
+    """
     model = small_model(
         "MODEL.EGTR.BACKBONE.NAME", name, "MODEL.EGTR.BACKBONE.OUT_INDICES", list(out_indices),
         "MODEL.EGTR.BACKBONE.NORM", norm, "MODEL.EGTR.BACKBONE.CHANNELS", [],

@@ -1,11 +1,10 @@
-"""A server as people start it, in a process of its own, and images to send."""
+"""A server for all tests, in a thread of this process, and images to send."""
 
-import os
-import re
-import signal
-import subprocess
-import sys
+import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +12,12 @@ import httpx
 import pytest
 
 from egtr.data.scenes import draw_scene
+from egtr.inference import EGTRPredictor
+from egtr.serving import Limits, ModelStore, Worker
+from egtr.serving.server import create_server
 from tests.serving.images import encode
 
 ROOT = Path(__file__).resolve().parents[2]
-# A clone that is not installed is found, too.
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 MAX_REQUESTS = 3
 # Seconds; a machine that is busy with other things still has to make it.
 PATIENCE = 120
@@ -25,9 +25,8 @@ PATIENCE = 120
 
 @dataclass
 class Server:
-    """A running tools/serve.py."""
+    """A running server."""
 
-    process: subprocess.Popen
     address: str
 
     def client(self) -> httpx.Client:
@@ -41,28 +40,34 @@ class Server:
                 time.sleep(0.05)
 
 
-@pytest.fixture(scope="module")
-def server():
-    """With one checkpoint under two names, of which the second is loaded when it is first asked for."""
-    weights = "scenes=egtr://weights/scenes_egtr.pth"
-    command = [sys.executable, str(ROOT / "tools/serve.py"), "--model", "scenes", "--model", weights, "--port", "0"]
-    process = subprocess.Popen(
-        [*command, "--max-requests", str(MAX_REQUESTS)], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        line = process.stdout.readline()
-        address = re.search(r"http://\S+", line)
-        assert address, f"the server says {line!r}"
-        server = Server(process, address.group())
+@contextmanager
+def running(store: ModelStore, limits: Limits) -> Iterator[Server]:
+    """Serve ``store`` in a thread: another process would take seconds to import PyTorch."""
+    worker = Worker(limits)
+    server = create_server(store, worker)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield Server(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE)
+            worker.close()
+
+
+@pytest.fixture(scope="session")
+def predictor():
+    return EGTRPredictor.create("scenes")
+
+
+@pytest.fixture(scope="session")
+def server(predictor):
+    """A server of one model under two names, the names that `egtr serve` gives them."""
+    store = ModelStore({"scenes": predictor, "scenes_egtr": predictor})
+    with running(store, Limits(max_requests=MAX_REQUESTS)) as server:
         server.wait_until_ready()
         yield server
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            assert process.wait(PATIENCE) == 0
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 @pytest.fixture

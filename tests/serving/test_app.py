@@ -1,35 +1,31 @@
-"""What a running server shows only when something is slow, broken or missing."""
+"""Answers and messages of a server when something is slow, broken or missing."""
 
 import asyncio
+import os
 import re
-import runpy
 import signal
 import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
+from egtr.cli import main
 from egtr.serving import Limits, ModelStore, Worker, create_app
-from egtr.structures import EGTRError
-from tests.serving.conftest import ENVIRONMENT, ROOT
+from egtr.structures import EGTRError, PredictedImage, Prediction, SceneGraph
+from tests.serving.conftest import ROOT
 from tests.serving.images import encode, noise
 
 PNG = encode(noise(20, 30), "PNG")
 GRAPH = "/api/v1/scene-graph"
 
 
-class Store(ModelStore):
-    """Loads nothing; ``predict`` takes the predictor's place."""
-
-    def __init__(self, predict):
-        super().__init__(["scenes"])
-        self.predict = predict
-
-    def load(self, name):
-        return self.predict
+def store_of(predict):
+    """A store of one predictor, which has nothing but a method ``predict``."""
+    return ModelStore({"mine": SimpleNamespace(predict=predict)})
 
 
 def ask(store, limits, *requests):
@@ -51,7 +47,7 @@ def test_too_slow_an_answer():
     def predict(image, channel_order):
         time.sleep(0.5)
 
-    (answer,) = ask(Store(predict), Limits(timeout=0.05), ("POST", GRAPH, PNG))
+    (answer,) = ask(store_of(predict), Limits(timeout=0.05), ("POST", GRAPH, PNG))
     assert answer.status_code == 504 and "no answer within 0.05 s" in answer.json()["detail"]
 
 
@@ -60,7 +56,7 @@ def test_too_slow_an_upload():
         yield PNG[:10]
         await asyncio.sleep(60)
 
-    (answer,) = ask(Store(None), Limits(timeout=0.05), ("POST", GRAPH, stream()))
+    (answer,) = ask(store_of(None), Limits(timeout=0.05), ("POST", GRAPH, stream()))
     assert answer.status_code == 408 and "longer than 0.05 s" in answer.json()["detail"]
 
 
@@ -71,10 +67,50 @@ def test_what_fails_inside():
     def break_down(image, channel_order):
         raise ZeroDivisionError
 
-    (answer,) = ask(Store(predict), Limits(), ("POST", GRAPH, PNG))
+    (answer,) = ask(store_of(predict), Limits(), ("POST", GRAPH, PNG))
     assert (answer.status_code, answer.json()) == (500, {"detail": "the model has no relation part"})
-    (answer,) = ask(Store(break_down), Limits(), ("POST", GRAPH, PNG))
+    (answer,) = ask(store_of(break_down), Limits(), ("POST", GRAPH, PNG))
     assert (answer.status_code, list(answer.json())) == (500, ["detail"])
+
+
+def test_a_predictor_of_another_kind_has_no_explanations():
+    logits = [[5.0, -5.0], [-5.0, 5.0]]
+    boxes = [[0, 0, 10, 10], [15, 5, 30, 20]]
+    prediction = Prediction(logits, boxes, [[0, 1]], [1.0], [[0.9]], (20, 30))
+
+    def predict(image, channel_order):
+        assert image.shape == (20, 30, 3) and channel_order == "RGB"
+        return [PredictedImage(image, SceneGraph.from_prediction(prediction, ("dog", "hat"), ("wears",)))]
+
+    store = store_of(predict)
+    assert (store.names, store.state("mine")) == (("mine",), "ready")
+    graph, explained = ask(store, Limits(), ("POST", GRAPH, PNG), ("POST", "/api/v1/explanations", PNG))
+    (relation,) = graph.json()["relations"]
+    assert relation["predicate"] == "wears"
+    assert explained.status_code == 200
+    assert explained.json()["graph"] == graph.json() and explained.json()["explanations"] is None
+
+
+def test_other_predictors_are_served_without_torch_and_detectron2():
+    code = """
+import sys
+from types import SimpleNamespace
+import numpy as np
+from egtr.serving import Limits, ModelStore, Worker, answers, create_app
+from egtr.serving.schema import Selection
+from egtr.structures import PredictedImage, Prediction, SceneGraph
+prediction = Prediction([[5.0, -5.0]], [[0, 0, 9, 9]], np.zeros((0, 2)), [], np.zeros((0, 1)), (20, 30))
+graph = SceneGraph.from_prediction(prediction)
+predictor = SimpleNamespace(predict=lambda image, order: [PredictedImage(image, graph)])
+store, worker = ModelStore({"mine": predictor}), Worker(Limits())
+create_app(store, worker)
+image = np.zeros((20, 30, 3), np.uint8)
+answer = answers.explained_graph(store.load("mine"), image, None, Selection())
+print(answer["explanations"], {"torch", "detectron2"} & set(sys.modules))
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "None set()\n"), done.stderr
 
 
 def test_health_before_and_after_loading(tmp_path):
@@ -100,27 +136,21 @@ def test_limits_have_to_be_above_zero():
         Limits(max_pixels=0)
 
 
-def run_tool(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["serve.py", *arguments])
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(ROOT / "tools/serve.py"), run_name="__main__")
-    return end.value.code, capsys.readouterr().err
-
-
-def test_a_taken_port(monkeypatch, capsys):
+def test_a_taken_port(capsys):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        code, error = run_tool(monkeypatch, capsys, "--port", str(port))
-    assert code == 1
-    assert f"error: 127.0.0.1, port {port}: " in error and "take another port, 0 for any free one" in error
-
-
-def test_weights_that_are_missing_end_the_server(monkeypatch, capsys, tmp_path):
-    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    code, error = run_tool(
-        monkeypatch, capsys, "--host", "localhost", "--port", "0", "--model", f"scenes={tmp_path / 'gone.pth'}"
+        assert main(["serve", "--port", str(port)]) == 1
+    error = capsys.readouterr().err
+    assert (
+        f"egtr serve: error: 127.0.0.1, port {port}: " in error and "take another port, 0 for any free one" in error
     )
-    assert code == 1 and "gone.pth" in error
+
+
+def test_weights_that_are_missing_end_the_server(capsys, tmp_path):
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    model = f"scenes={tmp_path / 'gone.pth'}"
+    assert main(["serve", "--host", "localhost", "--port", "0", "--model", model]) == 1
+    assert "gone.pth" in capsys.readouterr().err
     assert handlers == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
 
 
@@ -142,10 +172,11 @@ def examples(language):
 def test_examples_of_the_document(server, tmp_path):
     """They run as they stand there, but on the port of this server."""
     (tmp_path / "photo.jpg").write_bytes(encode(noise(40, 60), "JPEG"))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     (shell,), (code,) = examples("bash"), examples("python")
     for command, text in ((["bash", "-euc"], shell), ([sys.executable, "-c"], code)):
         assert "http://127.0.0.1:8000/" in text
         text = text.replace("http://127.0.0.1:8000/", server.address)
-        subprocess.run([*command, text], cwd=tmp_path, env=ENVIRONMENT, check=True, capture_output=True)
+        subprocess.run([*command, text], cwd=tmp_path, env=environment, check=True, capture_output=True)
     assert '"relations"' in (tmp_path / "graph.json").read_text("utf-8")
     assert (tmp_path / "graph.png").read_bytes().startswith(b"\x89PNG")

@@ -1,9 +1,11 @@
-"""tools/serve.py as a real client meets it: every answer, every refusal, and its end."""
+"""A server as a real client meets it: every answer, every refusal, and its end."""
 
 import io
 import json
+import os
 import signal
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,9 +16,10 @@ import pytest
 from fastapi.openapi.models import OpenAPI
 from PIL import Image
 
-from egtr import EGTRPredictor
+from egtr.cli import main
+from egtr.serving import Limits, ModelStore
 from egtr.structures import SceneGraph
-from tests.serving.conftest import MAX_REQUESTS, PATIENCE
+from tests.serving.conftest import MAX_REQUESTS, PATIENCE, Server, running
 from tests.serving.images import empty_png, encode, noise
 
 GRAPH = "api/v1/scene-graph"
@@ -44,12 +47,12 @@ class Upload:
         return int(head.split()[1]), body
 
 
-def test_the_graph_is_the_predictors(client, scene):
+def test_the_graph_is_the_predictors(client, predictor, scene):
     answer = client.post(GRAPH, content=scene)
     assert answer.status_code == 200 and answer.headers["content-type"] == "application/json"
     jsonschema.validate(answer.json(), SceneGraph.json_schema())
     # One thread or several may round differently.
-    expected = EGTRPredictor.create("scenes")(scene).for_display()
+    expected = predictor(scene).for_display()
     graph = SceneGraph.from_dict(answer.json())
     assert len(graph) > 0 and np.array_equal(graph.triplets, expected.triplets)
     np.testing.assert_allclose(graph.triplet_scores, expected.triplet_scores, atol=1e-4)
@@ -150,8 +153,8 @@ def test_bytes_are_counted_while_they_arrive(client):
 @pytest.mark.parametrize(
     ("request_", "status", "text"),
     [
-        ({"params": {"model": "nobody"}}, 404, "there is no model 'nobody'; take one of: scenes, scenes_egtr"),
-        ({"params": {"top_k": 3}}, 422, "top_k: Extra inputs are not permitted"),
+        ({"params": {"model": "unknown"}}, 404, "there is no model 'unknown'; take one of: scenes, scenes_egtr"),
+        ({"params": {"topk": 3}}, 422, "topk: Extra inputs are not permitted"),
         ({"params": {"min_score": 3}}, 422, "min_score: Input should be less than or equal to 1"),
         ({"params": {"min_score": "nan"}}, 422, "min_score"),
         (
@@ -227,16 +230,18 @@ def test_openapi_document(client, scene):
         jsonschema.validate(answer.json(), {**schema, "components": document["components"]})
 
 
-def test_the_second_model_is_loaded_when_it_is_asked_for(client, scene):
+def test_the_second_model_is_loaded_when_it_is_asked_for(predictor, scene):
     def states():
         answer = client.get("api/v1/models").json()
-        assert answer["default"] == "scenes"
+        assert answer["default"] == "mine"
         return {model["name"]: model["state"] for model in answer["models"]}
 
-    assert states() == {"scenes": "ready", "scenes_egtr": "not loaded"}
-    first, second = (client.post(GRAPH, content=scene, params={"model": name}).json() for name in states())
-    assert first == second
-    assert states() == {"scenes": "ready", "scenes_egtr": "ready"}
+    store = ModelStore({"mine": predictor, "other": "scenes=egtr://weights/scenes_egtr.pth"})
+    with running(store, Limits()) as server, server.client() as client:
+        assert states() == {"mine": "ready", "other": "not loaded"}
+        first, second = (client.post(GRAPH, content=scene, params={"model": name}).json() for name in states())
+        assert first == second
+        assert states() == {"mine": "ready", "other": "ready"}
 
 
 def test_parallel_requests_have_their_own_answers(server):
@@ -270,18 +275,36 @@ def test_broken_off_uploads_give_their_place_back(server, client):
         time.sleep(0.05)
 
 
-def test_told_to_end_it_finishes_first(server):
-    """The last test of this file, since nobody answers after it."""
-    upload = Upload(server, JPEG)
-    server.process.send_signal(signal.SIGTERM)
-    # From now on nobody else is let in.
-    end = time.monotonic() + PATIENCE
-    while _accepts(server):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    status, body = upload.finish()
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_end_it_finishes_first(number, capsys):
+    """`egtr serve` in this process; tests/cli/test_wheel.py has one in a process of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = Server(f"http://127.0.0.1:{port}/")
+    answers = []
+
+    def ask_and_end():
+        try:
+            end = time.monotonic() + PATIENCE
+            while not _accepts(server):
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            upload = Upload(server, JPEG)
+        finally:
+            os.kill(os.getpid(), number)
+        # From now on no one else is let in.
+        while _accepts(server):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        answers.append(upload.finish())
+
+    client = threading.Thread(target=ask_and_end)
+    client.start()
+    assert main(["serve", "--port", str(port)]) == 0
+    client.join()
+    ((status, body),) = answers
     assert status == 200 and json.loads(body)["image_size"] == {"height": 40, "width": 60}
-    assert server.process.wait(PATIENCE) == 0
+    assert f"Serving scenes at http://127.0.0.1:{port}/ - Ctrl-C ends it" in capsys.readouterr().out
 
 
 def _accepts(server):

@@ -9,7 +9,7 @@ from egtr.structures import EdgeExplanation, ExplainedObject
 
 
 def make_explanation(**changes):
-    """ "dog - near - tree" of two sources, one layer with two heads, one level with two points."""
+    """Explain "dog - near - tree" of two sources, one layer with two heads, one level with two points."""
     points = np.array([[[[[1.04, 2.0], [3.0, 4.0]]], [[[5.0, 6.0], [-7.0, 8.0]]]]])
     subject = ExplainedObject(
         7, 0, "dog", 0.5, np.array([0, 0, 5, 5.0]), points, np.array([[[[0.4, 0.6]], [[0.1, 0.9]]]])

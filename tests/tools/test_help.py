@@ -1,5 +1,6 @@
-"""Every tool says what it does, from any folder, without doing it."""
+"""Tools answer from any folder: those of setup before anything is installed, the others as the command `egtr`."""
 
+import re
 import runpy
 import subprocess
 import sys
@@ -7,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from egtr.cli.command import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = sorted(ROOT.joinpath("tools").glob("*.py"))
 SETUP_TOOLS = sorted(ROOT.joinpath("tools/setup").glob("*.py"))
+# Tools of the clone, which are no commands.
+OF_THE_CLONE = {"check_english", "make_images", "quickstart"}
 
 
 def test_no_tool_is_overlooked():
@@ -27,6 +32,19 @@ def test_help(tool, tmp_path, monkeypatch, capsys):
         runpy.run_path(str(tool), run_name="__main__")
     assert end.value.code == 0
     _check_answer(capsys.readouterr().out, tmp_path)
+
+
+def test_every_command_but_one_has_a_tool_that_calls_it(monkeypatch, capsys):
+    called = []
+    for tool in TOOLS:
+        if tool.stem not in OF_THE_CLONE:
+            assert len(tool.read_text().splitlines()) < 12
+            monkeypatch.setattr(sys, "argv", [str(tool), "--help"])
+            with pytest.raises(SystemExit):
+                runpy.run_path(str(tool), run_name="__main__")
+            called.append(re.match(r"usage: egtr ([a-z -]+) \[", capsys.readouterr().out)[1])
+    # tools/train_net.py evaluates with --eval-only.
+    assert sorted(called) == sorted({*COMMANDS} - {"evaluate"})
 
 
 @pytest.mark.parametrize("tool", SETUP_TOOLS, ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""What `make demo` runs, on a tiny dataset and a tiny model."""
+"""`make demo` runs this, here on a tiny dataset with a tiny model."""
 
 import importlib.util
 import json

@@ -39,7 +39,7 @@ _DATASETS: dict[str, tuple[str, str, str, tuple[str, ...], dict[str, Any]]] = {
         {
             "thing_classes": SCENES_CLASSES,
             "predicate_classes": SCENES_PREDICATES,
-            "remedy": "Draw the dataset with `python tools/prepare_scenes.py`.",
+            "remedy": "Draw the dataset with `egtr data prepare-scenes`.",
         },
     ),
     "vg150": (

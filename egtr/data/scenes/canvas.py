@@ -168,8 +168,11 @@ class Canvas:
 
 
 class Pen:
-    """Draws a figure in its own coordinates: 100 units are ``size`` pixels, u to the right (to the left when
-    ``flip``), v up, (0, 0) the point where the figure stands."""
+    """Draws a figure in its own coordinates.
+
+    100 units are ``size`` pixels, u to the right (to the left when ``flip``), v up, (0, 0) the point where the figure
+    stands.
+    """
 
     def __init__(self, layer: Layer | None, x: int, y: int, size: int, flip: bool = False):
         self.layer, self.x, self.y, self.size, self.flip = layer, x, y, size, flip

@@ -20,14 +20,14 @@ STARTED_FILE, OUTPUT_FILE, LOCK_FILE = "started.json", "output.txt", "lock"
 _POLL, _GRACE = 0.2, 10.0
 
 
-def run_sweep(sweep: Sweep, train_script: str | Path, extensions: Sequence[str] = ()) -> list[Run]:
+def run_sweep(sweep: Sweep, train_script: str | Path | None = None, extensions: Sequence[str] = ()) -> list[Run]:
     """Run what has no result yet, and print a line for each run.
 
     An interrupted run goes on from its last checkpoint. A run that fails is reported and does not stop the others; it
     is tried again when the sweep is started again. An interrupt (Ctrl-C) stops the running processes.
 
     Args:
-        train_script: ``tools/train_net.py`` or another with its arguments.
+        train_script: a script with the arguments of ``egtr train``; None: that command itself.
         extensions: for its ``--extension``.
 
     Returns:
@@ -38,7 +38,8 @@ def run_sweep(sweep: Sweep, train_script: str | Path, extensions: Sequence[str] 
     print(
         f"{len(runs)} runs: {len(runs) - len(waiting)} finished before, {len(waiting)} to do, {sweep.slots} at a time"
     )
-    command = [sys.executable, str(train_script), "--config-file", sweep.config]
+    program = ["-m", "egtr", "train"] if train_script is None else [str(train_script)]
+    command = [sys.executable, *program, "--config-file", sweep.config]
     command += [word for name in extensions for word in ("--extension", name)]
     active: list[_Process] = []
     failed: list[Run] = []

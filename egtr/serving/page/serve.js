@@ -116,7 +116,7 @@ async function openCamera() {
     byId("camera").showModal();
   } catch (error) {
     // Browsers have no mediaDevices where the page came unprotected from another machine.
-    const reason = navigator.mediaDevices ? error.message : "browsers allow it on this machine or over HTTPS alone";
+    const reason = navigator.mediaDevices ? error.message : "browsers allow it only on this machine or over HTTPS";
     complain(new Error(`no camera (${reason})`));
   }
 }

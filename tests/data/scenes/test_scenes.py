@@ -2,15 +2,14 @@
 
 import collections
 import hashlib
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from detectron2.data.detection_utils import read_image
 from detectron2.structures import BoxMode
 
+from egtr.cli import main
 from egtr.data.datasets import read_egtr_json, to_dataset_dicts
 from egtr.data.datasets.egtr_json import SPLITS
 from egtr.data.scenes import SCENES_CLASSES, SCENES_PREDICATES, draw_scene, prepare_scenes
@@ -21,7 +20,6 @@ from egtr.data.scenes.relations import look_at, relate
 from egtr.data.scenes.scene import Scene
 from egtr.structures import EGTRError
 
-TOOL = Path(__file__).resolve().parents[3] / "tools/prepare_scenes.py"
 SIZES = (18, 3, 2)
 # Python 3.12 and newer warn of forks in processes with threads, which test runners have.
 forks = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
@@ -301,17 +299,15 @@ def test_bad_arguments(tmp_path):
 
 @forks
 def test_command_line(tmp_path, monkeypatch, capsys):
-    spec = importlib.util.spec_from_file_location("prepare_scenes", TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    arguments = ["--seed", "5", "--sizes", "1", "1", "1", "--processes", "1"]
-    tool.main(arguments)
+    arguments = ["data", "prepare-scenes", "--seed", "5", "--sizes", "1", "1", "1", "--processes", "1"]
+    assert main(arguments) == 0
     assert (tmp_path / "scenes/rel.json").is_file() and "drawn" in capsys.readouterr().out
-    tool.main(arguments)
+    assert main(arguments) == 0
     assert "complete already" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="give three numbers"):
-        tool.main(["--sizes", "1", "1", "0"])
+    assert main(["data", "prepare-scenes", "--sizes", "1", "1", "0"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("egtr data prepare-scenes: error: ") and "give three numbers" in error
 
 
 @forks

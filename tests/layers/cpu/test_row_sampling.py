@@ -68,8 +68,11 @@ def test_equals_grid_sample_in_a_batch(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_equals_grid_sample_on_centres_and_borders(name):
-    """Every multiple of 1/16 from -0.5 to 1.5. Sides are powers of two, so that all numbers are exact. At a kink both
-    gradients are those from the right."""
+    """Every multiple of 1/16 from -0.5 to 1.5 is sampled.
+
+    Sides are powers of two, so that all numbers are exact. At a kink both
+    gradients are those from the right.
+    """
     shapes = [(4, 2), (1, 8), (1, 1)]
     side = torch.arange(-8, 25, dtype=torch.float64) / 16
     grid = torch.stack(torch.meshgrid(side, side, indexing="xy"), dim=-1).view(1, -1, 1, 1, 1, 2)

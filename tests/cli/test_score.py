@@ -1,9 +1,8 @@
-"""tools/evaluate_predictions.py and tools/compare_protocols.py from the command line to the files."""
+"""`egtr score` and `egtr compare` from the command line to the files."""
 
 import csv
 import json
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,27 +10,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from egtr.cli import main
 from egtr.evaluation import PROTOCOLS, PredictionMeta, PredictionWriter
 from egtr.structures import GroundTruth, Prediction, TripletCounts
 
 ROOT = Path(__file__).resolve().parents[2]
-# Runs a tool where these cannot be imported.
+# Runs a command where these cannot be imported.
 BLOCKED = """
-import runpy, sys
+import sys
 class Block:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("torch", "torchvision", "timm", "detectron2", "fvcore", "iopath"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Block())
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
+from egtr.cli import main
+sys.exit(main())
 """
 
 
 @pytest.fixture(scope="module")
 def predictions(tmp_path_factory):
-    """Two images. In both, objects 0 and 1 are found and (0, 1) is predicted as predicate 0, which is annotated in
-    the first; in the second it is predicate 1, which comes second."""
+    """Write the predictions of two images.
+
+    In both, objects 0 and 1 are found and (0, 1) is predicted as predicate 0, which is annotated in
+    the first; in the second it is predicate 1, which comes second.
+    """
     path = tmp_path_factory.mktemp("predictions") / "saved"
     training = TripletCounts([[0, 1, 0], [1, 0, 1]], [8, 2], num_classes=2, num_predicates=3)
     meta = PredictionMeta(("person", "dog"), ("near", "holds", "under"), training=training)
@@ -43,20 +46,20 @@ def predictions(tmp_path_factory):
     return path
 
 
-def run_blocked(name, *arguments):
-    command = [sys.executable, "-c", BLOCKED, ROOT / "tools" / name, *arguments]
+def run_blocked(*arguments):
+    command = [sys.executable, "-c", BLOCKED, *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=False)
 
 
-def test_evaluate_predictions_without_torch_and_detectron2(predictions, tmp_path):
+def test_score(predictions, tmp_path, capsys):
     arguments = ["--protocol", "strict", "iou0", "--topk", "1", "10", "--bootstrap", "20", "--per-predicate"]
     output = tmp_path / "new" / "out"
-    done = run_blocked("evaluate_predictions.py", "--predictions", predictions, *arguments, "--output", output)
-    assert done.returncode == 0, done.stderr
+    assert main(["score", "--predictions", str(predictions), *arguments, "--output", str(output)]) == 0
+    printed = capsys.readouterr()
     # With graph constraint one image of two is right, without it both. mR of three predicates: near 1, holds 0 and
     # under, which no image has, 0 or left out.
-    rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in done.stdout.splitlines() if "|" in line}
+    rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in printed.out.splitlines() if "|" in line}
     cells = {name: [cell.strip() for cell in row] for name, row in rows.items()}
     assert cells["percent"] == ["strict", "iou0"]
     assert cells["R@1 / 10"] == ["50.00 / 50.00"] * 2
@@ -69,7 +72,7 @@ def test_evaluate_predictions_without_torch_and_detectron2(predictions, tmp_path
     # Of the two annotated triplets training has (0, 1, 0).
     assert cells["zero shot triplets"] == ["1", "1"] and cells["images with triplets"] == ["2", "2"]
     assert cells["absent_predicates_count"] == ["no", "yes"]
-    assert "2 images" in done.stdout and "scoring: 100%" in done.stderr
+    assert "2 images" in printed.out and "scoring: 100%" in printed.err
 
     written = sorted(path.name for path in output.iterdir())
     assert [f"evaluation{end}" for end in (".csv", ".json", "_predicates.csv", "_predicates.png")] == written
@@ -81,8 +84,8 @@ def test_evaluate_predictions_without_torch_and_detectron2(predictions, tmp_path
     assert float(table["mR@10"]["strict"]) == 50
 
 
-def test_compare_protocols_without_torch_and_detectron2(predictions, tmp_path):
-    done = run_blocked("compare_protocols.py", "--predictions", predictions, "--output", tmp_path)
+def test_compare_without_torch_and_detectron2(predictions, tmp_path):
+    done = run_blocked("compare", "--predictions", predictions, "--output", tmp_path)
     assert done.returncode == 0, done.stderr
     metrics, conventions, counts, files = done.stdout.split("\n\n")
     for table in (metrics, conventions, counts):
@@ -99,19 +102,17 @@ def test_compare_protocols_without_torch_and_detectron2(predictions, tmp_path):
 
 
 def test_a_data_set_needs_detectron2(predictions):
-    done = run_blocked("evaluate_predictions.py", "--predictions", predictions, "--dataset", "scenes_val")
+    done = run_blocked("score", "--predictions", predictions, "--dataset", "scenes_val")
     assert done.returncode == 1 and done.stdout == "" and "Traceback" not in done.stderr
-    assert done.stderr.startswith("evaluate_predictions.py: EGTR is a plugin of Detectron2, which this Python")
+    assert done.stderr.startswith("egtr score: error: EGTR is a plugin of Detectron2, which this Python")
     assert "python tools/setup/install_detectron2.py" in done.stderr
 
 
-@pytest.mark.parametrize("tool", ["evaluate_predictions.py", "compare_protocols.py"])
+@pytest.mark.parametrize("command", ["score", "compare"])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--topk", "200"], "saved: holds what is needed up to K = 100 (max_rank), but top_k asks for 200"),
-        (["--json", "val.json"], "--format and --json belong together; give both or neither"),
-        (["--dataset", "a", "--format", "egtr", "--json", "b"], "--dataset and --json both name ground truth"),
+        (["--top-k", "200"], "saved: holds what is needed up to K = 100 (max_rank), but top_k asks for 200"),
         (["--dataset", "no_such_set"], "no_such_set"),
         (["--format", "egtr", "--json", "no/such.json"], "no/such.json"),
         (["--predictions", "nowhere"], "nowhere: there is no such file"),
@@ -119,13 +120,31 @@ def test_a_data_set_needs_detectron2(predictions):
         (["--output", __file__], f"--output {__file__}: File exists; name a folder that can be written"),
     ],
 )
-def test_what_cannot_be_done_is_one_message(tool, arguments, message, predictions, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [tool, "--predictions", str(predictions), *arguments])
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(ROOT / "tools" / tool), run_name="__main__")
+def test_what_cannot_be_done_is_one_message(command, arguments, message, predictions, capsys):
+    assert main([command, "--predictions", str(predictions), *arguments]) == 1
     printed = capsys.readouterr()
-    assert stop.value.code == 1 and printed.out == ""
-    assert printed.err.startswith(f"{tool}: ") and message in printed.err
+    assert printed.out == ""
+    assert printed.err.startswith(f"egtr {command}: error: ") and message in printed.err
+
+
+@pytest.mark.parametrize("command", ["score", "compare"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give the predictions: one file"),
+        (["saved", "--predictions", "saved"], "give the predictions: one file"),
+        (["saved", "--json", "val.json"], "--format and --json belong together; give both or neither"),
+        (
+            ["saved", "--dataset", "a", "--format", "egtr", "--json", "b"],
+            "--dataset and --json both name ground truth",
+        ),
+        (["saved", "--top-k", "0"], "0: give a whole number of at least 1"),
+    ],
+)
+def test_usage(command, arguments, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([command, *arguments])
+    assert message in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_ground_truth_of_an_annotation_file(tiny_dataset, tmp_path, capsys):
@@ -135,10 +154,9 @@ def test_ground_truth_of_an_annotation_file(tiny_dataset, tmp_path, capsys):
         for image_id in image_ids[1:]:
             writer.write(image_id, prediction)
     arguments = ["--predictions", tmp_path / "p.npz", "--format", "egtr", "--json", tiny_dataset.root / "val.json"]
-    tool = runpy.run_path(str(ROOT / "tools/evaluate_predictions.py"))["main"]
-    assert tool(list(map(str, arguments))) == 1
+    assert main(["score", *map(str, arguments)]) == 1
     assert f"for 1 images: {image_ids[0]}" in capsys.readouterr().err
-    assert tool([*map(str, arguments), "--partial", "--per-predicate"]) == 0
+    assert main(["score", *map(str, arguments), "--partial", "--per-predicate"]) == 0
     # Nothing was predicted; names are the dataset's.
     printed = capsys.readouterr().out
     assert "5 images" in printed and "| R@20 / 50 / 100" in printed and "| predicate0" in printed

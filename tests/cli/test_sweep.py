@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,14 +11,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from egtr.cli import main
 from egtr.experiments.sweep.definition import load_sweep
 
 ROOT = Path(__file__).parents[2]
 
 
-def run_tool(*arguments, **options):
-    command = [sys.executable, str(ROOT / "tools/sweep.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, **options)
+def sweep(*arguments):
+    return main(["sweep", *map(str, arguments)])
 
 
 @pytest.fixture
@@ -57,11 +56,10 @@ def write_sweep(tiny_dataset, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_sweep_from_start_to_table(write_sweep, tmp_path):
+def test_a_sweep_from_start_to_table(write_sweep, tmp_path, capsys):
     path = write_sweep()
-    done = run_tool(path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "[4/4] no connectivity, seed 2" in done.stdout
+    assert sweep(path) == 0
+    assert "[4/4] no connectivity, seed 2" in capsys.readouterr().out
     folder = tmp_path / "sweep"
     results = [json.loads(file.read_text()) for file in sorted(folder.rglob("result.json"))]
     assert [(r["setting"], r["seed"]) for r in results] == [
@@ -82,23 +80,24 @@ def test_a_sweep_from_start_to_table(write_sweep, tmp_path):
     assert (folder / "sweep.png").stat().st_size > 5000 and "base (baseline)" in (folder / "sweep.md").read_text()
 
     # Nothing is left to do; the table can be had by itself.
-    again = run_tool(path, "--table-only")
-    assert again.returncode == 0 and "runs:" not in again.stdout and "no connectivity" in again.stdout
+    assert sweep(path, "--table-only") == 0
+    again = capsys.readouterr().out
+    assert "runs:" not in again and "no connectivity" in again
 
 
 @pytest.mark.slow
-def test_a_failure_is_reported_at_the_end(write_sweep):
+def test_a_failure_is_reported_at_the_end(write_sweep, capsys):
     settings = {"broken": {"MODEL.WEIGHTS": "nowhere.pth"}, "base": {}}
-    done = run_tool(write_sweep(SETTINGS=settings, SEEDS=[1]))
-    assert done.returncode == 1
-    assert "nowhere.pth: there is no such checkpoint" in done.stdout and "[2/2] base, seed 1" in done.stdout
-    assert done.stderr.strip().splitlines()[-1].startswith("FAILED: broken, seed 1")
+    assert sweep(write_sweep(SETTINGS=settings, SEEDS=[1])) == 1
+    done = capsys.readouterr()
+    assert "nowhere.pth: there is no such checkpoint" in done.out and "[2/2] base, seed 1" in done.out
+    assert done.err.strip().splitlines()[-1].startswith("FAILED: broken, seed 1")
 
 
 @pytest.mark.slow
 def test_a_signal_stops_the_sweep_and_it_goes_on(write_sweep, tmp_path):
     path = write_sweep(SETTINGS={"base": {}}, SEEDS=[1], ITERATIONS=10_000)
-    command = [sys.executable, str(ROOT / "tools/sweep.py"), str(path)]
+    command = [sys.executable, "-m", "egtr", "sweep", str(path)]
     metrics, checkpoint = (tmp_path / "sweep/base/seed1" / name for name in ("metrics.json", "last_checkpoint"))
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for _ in range(600):
@@ -117,13 +116,33 @@ def test_a_signal_stops_the_sweep_and_it_goes_on(write_sweep, tmp_path):
     started = tmp_path / "sweep/base/seed1/started.json"
     path = write_sweep(SETTINGS={"base": {}}, SEEDS=[1], ITERATIONS=iteration + 3)
     started.write_text(json.dumps({"fingerprint": load_sweep(path).runs()[0].fingerprint}))
-    assert run_tool(path, env=os.environ | {"OMP_NUM_THREADS": "1"}).returncode == 0
+    assert sweep(path) == 0
     assert f"Starting training from iteration {iteration + 1}" in (started.parent / "output.txt").read_text()
 
 
-def test_one_line_for_a_wrong_file(tmp_path):
+def test_one_line_for_a_wrong_file(tmp_path, capsys):
     (tmp_path / "sweep.yaml").write_text("CONFIGS: a.yaml\n")
-    done = run_tool(tmp_path / "sweep.yaml")
-    assert done.returncode == 1
-    assert done.stderr.strip().endswith("there is no key CONFIGS; did you mean CONFIG?")
-    assert len(done.stderr.strip().splitlines()) == 1
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
+    assert sweep(tmp_path / "sweep.yaml") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("egtr sweep: error: ")
+    assert line.endswith("there is no key CONFIGS; did you mean CONFIG?")
+    assert handlers == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
+
+
+def test_the_table_of_a_sweep_without_results(write_sweep, capsys):
+    """Nothing is run, and there is nothing to compare."""
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
+    assert sweep(write_sweep(), "--table-only") == 0
+    assert capsys.readouterr().out == ""
+    assert handlers == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
+
+
+def test_usage(capsys):
+    for words, message in (
+        ((), "give one sweep file"),
+        (("a.yaml", "b.yaml"), "give one sweep file, not a.yaml, b.yaml"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            sweep(*words)
+        assert message in capsys.readouterr().err

@@ -1,32 +1,26 @@
-"""tools/convert_dataset.py from the command line to the files."""
+"""`egtr data convert` from the command line to the files."""
 
-import importlib.util
 import json
 import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from egtr.cli import main
 from egtr.data.datasets import read_coco_sg, read_egtr_json, read_vg_h5
+from tests.cli.documents import find_commands
 from tests.data.random_annotations import assert_same
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "docs/examples/label_studio"
 
 
-@pytest.fixture(scope="module")
-def convert():
-    spec = importlib.util.spec_from_file_location("convert_dataset", ROOT / "tools/convert_dataset.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return lambda *words: module.main([str(word) for word in words])
+def convert(*words):
+    return main(["data", "convert", *map(str, words)])
 
 
-def test_the_example_through_all_formats(convert, tmp_path, capsys):
+def test_the_example_through_all_formats(tmp_path, capsys):
     export = ["--from", "label_studio", "--input", EXAMPLE / "export.json", "--image-root", EXAMPLE / "photos"]
     mine = tmp_path / "mine"
     assert convert(*export, "--split", 0.6, 0.2, 0.2, "--to", "coco_sg", "--output", mine) == 0
@@ -66,7 +60,7 @@ def test_the_example_through_all_formats(convert, tmp_path, capsys):
         assert_same(read_vg_h5(f"{tmp_path}/h5/VG-SGG.h5#{path.stem}", "photos"), back)
 
 
-def test_labels_of_two_exports_are_united(convert, tmp_path, capsys):
+def test_labels_of_two_exports_are_united(tmp_path, capsys):
     tasks = json.loads((EXAMPLE / "export.json").read_text())
     for name, part in (("a", tasks[:2]), ("b", tasks[2:])):
         (tmp_path / f"{name}.json").write_text(json.dumps(part))
@@ -76,7 +70,7 @@ def test_labels_of_two_exports_are_united(convert, tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["rel.json", "train.json", "val.json"]
 
 
-def test_one_clear_message(convert, tmp_path, capsys):
+def test_one_clear_message(tmp_path, capsys):
     tasks = json.loads((EXAMPLE / "export.json").read_text())
     tasks[1]["annotations"][0]["result"][0]["value"]["rectanglelabels"] = []
     tasks[2]["annotations"] = []
@@ -105,8 +99,8 @@ def test_one_clear_message(convert, tmp_path, capsys):
 @pytest.mark.parametrize(
     "words", [["--split", "0.5", "0.5", "--input", "a", "b"], ["--input", "a", "--options", "x"]]
 )
-def test_usage(convert, words, capsys):
-    with pytest.raises(SystemExit):
+def test_usage(words, capsys):
+    with pytest.raises(SystemExit, match="2"):
         convert("--from", "egtr", "--to", "egtr", "--output", "x", *words)
     assert "error: --" in capsys.readouterr().err
 
@@ -120,21 +114,21 @@ def test_what_the_guide_names_exists():
 
 
 @pytest.mark.slow
-def test_the_guide_for_data_of_ones_own(tmp_path):
+def test_the_guide_for_data_of_ones_own(tmp_path, monkeypatch):
     """The commands of docs/datasets.md, with a short training."""
     guide = (ROOT / "docs/datasets.md").read_text(encoding="utf-8")
     section = guide[guide.index("## Data of your own") : guide.index("## Datasets that the library knows")]
-    commands = re.findall(r"^    python ((?:.*\\\n)*.*)", section, re.MULTILINE)
-    tools = [command.split()[0] for command in commands]
-    assert tools == [f"tools/{name}.py" for name in ("convert_dataset", "check_dataset", "train_net", "demo")]
+    commands = find_commands(section)
+    assert [" ".join(command[: 1 + (command[0] == "data")]) for command in commands] == [
+        "data convert", "data check", "train", "demo",
+    ]  # fmt: skip
     for folder in ("configs", "docs", "egtr", "projects", "tools"):
         (tmp_path / folder).symlink_to(ROOT / folder)
+    monkeypatch.chdir(tmp_path)
     for command in commands:
-        words = [sys.executable, *shlex.split(command.replace("\\\n", " "))]
-        if "tools/train_net.py" in words:
-            words += ["SOLVER.MAX_ITER", "4", "SOLVER.WARMUP_ITERS", "0", "DATALOADER.NUM_WORKERS", "0"]
-        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        if command[0] == "train":
+            command += ["SOLVER.MAX_ITER", "4", "SOLVER.WARMUP_ITERS", "0", "DATALOADER.NUM_WORKERS", "0"]
+        assert main(command) == 0
     graphs = sorted(tmp_path.glob("output/mine/graphs/*.json"))
     assert [path.stem for path in graphs] == ["football", "kite", "park", "party", "snow"]
     assert json.loads(graphs[0].read_text())["class_names"] == ["ball", "dog", "hat", "person", "tree"]

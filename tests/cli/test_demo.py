@@ -1,9 +1,6 @@
-"""tools/demo.py from the command line to the files, with a small random model."""
+"""`egtr demo` from the command line to the files, with a small random model."""
 
 import json
-import runpy
-import sys
-from pathlib import Path
 
 import cv2
 import networkx as nx
@@ -13,13 +10,12 @@ import torch
 from detectron2.modeling import build_model
 from PIL import Image
 
-import egtr.modeling  # noqa: F401 - registers the architecture
 from egtr.checkpoint import export_weights
+from egtr.cli import main
 from egtr.config import load_config
 from egtr.structures import SceneGraph
 from tests.inference.videos import read_video, write_video
 
-DEMO = Path(__file__).resolve().parents[2] / "tools" / "demo.py"
 CONFIG = """
 MODEL:
   META_ARCHITECTURE: EGTR
@@ -58,19 +54,15 @@ def images(tmp_path):
     return folder
 
 
-def run(monkeypatch, *arguments):
-    """Exit status of the tool, in this process: another one would take ten seconds to import PyTorch."""
-    monkeypatch.setattr(sys, "argv", [str(DEMO), *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(DEMO), run_name="__main__")
-    return stop.value.code or 0
+def run(*arguments):
+    return main(["demo", *map(str, arguments)])
 
 
-def test_folder(config, images, tiny_dataset, tmp_path, monkeypatch, capfd):
+def test_folder(config, images, tiny_dataset, tmp_path, capfd):
     output = tmp_path / "out"
     status = run(
-        monkeypatch, "--config-file", config, "--input", images, "--output", output,
-        "--confidence-threshold", "0", "--top-k", "7", "--opts", "TEST.SCENE_GRAPH.OBJECT_SCORE", "sigmoid",
+        images, "--config-file", config, "--output", output,
+        "--confidence-threshold", "0", "--topk", "7", "TEST.SCENE_GRAPH.OBJECT_SCORE", "sigmoid",
     )  # fmt: skip
     assert status == 0
     assert sorted(p.name for p in output.iterdir()) == ["colour.json", "colour.png", "gray.json", "gray.png"]
@@ -80,13 +72,15 @@ def test_folder(config, images, tiny_dataset, tmp_path, monkeypatch, capfd):
         assert 1 <= len(graph) <= 7
         with Image.open(output / f"{stem}.png") as image:
             assert image.width >= 2000 and len(image.convert("RGB").getcolors(1 << 24)) > 50
-    assert f"2 of 2 images drawn to {output}" in capfd.readouterr().out
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0] == f"{output / 'colour.png'} {output / 'colour.json'}"
+    assert lines[-1] == f"2 of 2 images drawn to {output}"
 
 
-def test_unreadable_image_is_passed_over(config, images, tmp_path, monkeypatch, capfd):
+def test_unreadable_image_is_passed_over(config, images, tmp_path, capfd):
     (images / "broken.png").write_text("hello")
     inputs = [images / "broken.png", images / "missing.png", images / "gr*.png"]
-    status = run(monkeypatch, "--config-file", config, "--input", *inputs, "--output", tmp_path / "out")
+    status = run("--config-file", config, "--input", *inputs, "--output", tmp_path / "out")
     assert status == 1
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["gray.json", "gray.png"]
     out, err = capfd.readouterr()
@@ -94,9 +88,9 @@ def test_unreadable_image_is_passed_over(config, images, tmp_path, monkeypatch, 
     assert "broken.png: not an image" in err and "missing.png: there is no such file" in err
 
 
-def test_formats_batches_and_threads(config, images, tmp_path, monkeypatch):
+def test_formats_batches_and_threads(config, images, tmp_path):
     status = run(
-        monkeypatch, "--config-file", config, "--input", images, "--output", tmp_path / "out", "--format", "svg",
+        "--config-file", config, "--input", images, "--output", tmp_path / "out", "--format", "svg",
         "--graphs", "graphml", "--confidence-threshold", "0", "--batch-size", "2", "--threads", "2",
     )  # fmt: skip
     assert status == 0
@@ -105,34 +99,37 @@ def test_formats_batches_and_threads(config, images, tmp_path, monkeypatch):
     assert len(nx.read_graphml(tmp_path / "out" / "gray.graphml").edges) >= 1
 
 
-def test_one_file_and_no_graph(config, images, tmp_path, monkeypatch):
+def test_one_file_and_no_graph(config, images, tmp_path):
     target = tmp_path / "figure.pdf"
     arguments = ["--input", images / "gray.png", "--output", target, "--graphs", "--config-file", config]
-    assert run(monkeypatch, *arguments) == 0
+    assert run(*arguments) == 0
     assert target.read_bytes().startswith(b"%PDF") and not target.with_suffix(".json").exists()
 
 
-def test_video(config, tmp_path, monkeypatch, capfd):
+def test_video(config, tmp_path, capfd):
     """Made by OpenCV: three frames with odd sides."""
     clip, random = tmp_path / "clip.avi", np.random.RandomState(0)
     write_video(clip, [random.randint(0, 255, (47, 61, 3), dtype=np.uint8) for _ in range(3)])
-    status = run(monkeypatch, "--config-file", config, "--video-input", clip, "--output", tmp_path / "out")
+    status = run("--config-file", config, "--video-input", clip, "--output", tmp_path / "out")
     assert status == 0 and f"3 frames drawn to {tmp_path / 'out' / 'clip.mp4'}" in capfd.readouterr().out
     assert len(read_video(tmp_path / "out" / "clip.mp4")[0]) == 3
     assert len((tmp_path / "out" / "clip.jsonl").read_text("utf-8").splitlines()) == 3
+    # An input like any other becomes a video where the output is one.
+    assert run(clip, "--config-file", config, "--output", tmp_path / "again.webm") == 0
+    out = capfd.readouterr().out
+    assert out == f"3 frames drawn to {tmp_path / 'again.webm'}, graphs in {tmp_path / 'again.jsonl'}\n"
+    assert len(read_video(tmp_path / "again.webm")[0]) == 3
 
 
 @pytest.mark.parametrize(
     ("kind", "suffix", "possible"), [("--input", "webp", ".png"), ("--video-input", "mkv", ".mp4")]
 )
-def test_a_file_that_cannot_be_written_becomes_no_folder(
-    config, tmp_path, monkeypatch, capfd, kind, suffix, possible
-):
+def test_a_file_that_cannot_be_written_becomes_no_folder(config, tmp_path, capfd, kind, suffix, possible):
     pixels = np.zeros((40, 60, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     write_video(tmp_path / "a.avi", [pixels])
     source, target = tmp_path / ("a.png" if kind == "--input" else "a.avi"), tmp_path / f"drawn.{suffix}"
-    assert run(monkeypatch, "--config-file", config, kind, source, "--output", target) == 1
+    assert run("--config-file", config, kind, source, "--output", target) == 1
     assert f"drawn.{suffix}: " in (error := capfd.readouterr().err) and possible in error
     assert not target.exists()
 
@@ -145,7 +142,7 @@ def test_window(config, images, monkeypatch, capfd):
     monkeypatch.setattr(cv2, "waitKey", lambda delay: ord(" "))
     monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
     (images / "broken.png").write_text("hello")
-    assert run(monkeypatch, "--config-file", config, "--input", images) == 1
+    assert run("--config-file", config, "--input", images) == 1
     assert len(shown) == 2 and "broken.png: not an image" in capfd.readouterr().err
 
 
@@ -159,9 +156,30 @@ def test_window(config, images, monkeypatch, capfd):
         (["--config-file", "{config}", "--input", "{images}", "--opts", "MODEL.WEIGHT", "x"], "MODEL.WEIGHTS"),
     ],
 )
-def test_one_clear_line(config, images, tmp_path, monkeypatch, capfd, arguments, message):
+def test_one_clear_line(config, images, tmp_path, capfd, arguments, message):
     arguments = [a.format(config=config, images=images) for a in arguments]
-    assert run(monkeypatch, "--output", tmp_path / "out", *arguments) == 1
+    assert run("--output", tmp_path / "out", *arguments) == 1
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("error: ") and message in line
+    assert line.startswith("egtr demo: error: ") and message in line
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--output", "o"], "give images or a video, --video-input or --webcam: one of them"),
+        (["a.png", "--webcam"], "give images or a video, --video-input or --webcam: one of them"),
+        (["--webcam", "--video-input", "a.mp4"], "not allowed with argument"),
+        (["--webcam", "--output", "o", "--graphs", "graphml"], "a file holds one graph, but a video has many"),
+        (["a.png", "--confidence-threshold", "30"], "--confidence-threshold: 30: give a number from 0 to 1"),
+        (["a.png", "--top-k", "-1"], "--top-k: -1: give a whole number of at least 0"),
+        (["a.png", "--format", "gif"], "invalid choice: 'gif'"),
+        (["a.png", "--batch-size", "0"], "--batch-size: 0: give a whole number of at least 1"),
+    ],
+)
+def test_usage(arguments, message, capsys):
+    with pytest.raises(SystemExit) as end:
+        run(*arguments)
+    assert end.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("egtr demo: error: ") and message in last

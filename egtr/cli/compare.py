@@ -1,0 +1,33 @@
+"""Score saved predictions under every protocol, side by side, with the conventions that make the difference."""
+
+import argparse
+
+from .choices import PROTOCOLS
+from .scoring import add_scoring_arguments, score_arguments
+
+EXAMPLES = """
+example:
+  %(prog)s --predictions output/run/predictions_scenes_val --output output/comparison
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_scoring_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    _, results, names, training, about = score_arguments(args, PROTOCOLS)
+
+    from egtr.evaluation import get_protocols
+    from egtr.evaluation.comparison import comparison
+    from egtr.evaluation.report import summary_table, write_report
+
+    text = f"{summary_table(results)}\n\n{comparison(results, list(PROTOCOLS))}\n"
+    print(text, end="")
+    if args.output:
+        protocols = get_protocols(PROTOCOLS)
+        paths = write_report(args.output, "comparison", results, protocols, names, training, **about)
+        paths.append(args.output / "comparison.md")
+        paths[-1].write_text(text, encoding="utf-8")
+        print("", *paths, sep="\n")
+    return 0

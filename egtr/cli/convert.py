@@ -1,0 +1,60 @@
+"""Turn a released EGTR or detector, or a Hugging Face Deformable DETR, into a model of this library."""
+
+import argparse
+
+from .parsing import add_inputs, get_input
+
+EXAMPLES = """
+The input is a folder with config.json and
+  checkpoints/epoch=*.ckpt                  of the released code, EGTR or detector; the highest epoch is taken
+  model.safetensors or pytorch_model.bin    a Hugging Face Deformable DETR on a timm backbone
+
+--output receives model.pth, model.safetensors and config.yaml, for
+  egtr demo photo.jpg --model OUTPUT/config.yaml --output graphs
+  egtr evaluate --config-file OUTPUT/config.yaml DATASETS.TEST vg150_test
+
+example:
+  %(prog)s downloads/egtr_vg --output output/released --dataset vg150_test
+
+Exit status: 0, or 1 when nothing was written.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_inputs(parser, "folder of the released model", "DIR", aliases=["--artifact"])
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the new files")
+    parser.add_argument(
+        "--dataset", default="", metavar="NAME", help="dataset with the names of classes and predicates, to score on"
+    )
+    parser.add_argument(
+        "--names",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="where there is no dataset: rel.json and train.json, VG-SGG-dicts.json or categories_dict.json",
+    )
+    parser.add_argument(
+        "--allow-mismatch", action="store_true", help="go on where weights are unknown, missing or of another shape"
+    )
+    parser.add_argument(
+        "--unsafe-pickle", action="store_true", help="read a file that may run any code; for files that you trust"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    artifact = get_input(args, "folder of a released model")
+
+    from egtr.checkpoint import convert_artifact
+
+    done = convert_artifact(
+        artifact,
+        args.output,
+        dataset=args.dataset,
+        names_files=args.names,
+        strict=not args.allow_mismatch,
+        unsafe_pickle=args.unsafe_pickle,
+    )
+    names = f"{len(done.class_names) or 'no'} names of classes, {len(done.predicate_names) or 'no'} of predicates"
+    print(f"{done.source}: {done.num_tensors} tensors, {names}; written:")
+    print(done.checkpoint, done.safetensors, done.config_file, sep="\n")
+    return 0

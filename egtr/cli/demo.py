@@ -1,0 +1,142 @@
+"""Draw the scene graphs of images, of a video or of what a camera sees."""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from egtr.config.arguments import add_model_arguments
+
+from .choices import GRAPH_FORMATS, IMAGE_FORMATS, VIDEO_FORMATS
+from .parsing import UsageError, add_inputs, add_top_k, get_inputs, report_error, score, whole_number
+
+EXAMPLES = f"""
+An image is drawn with its objects boxed and the graph beside it; its graph is written as JSON, too. A video becomes
+a video where --output is one ({", ".join(VIDEO_FORMATS)}), else an image for each frame. Without --output everything
+is shown in a window: any key leads on, Esc or q ends.
+
+examples:
+  %(prog)s photo.jpg --output output/graphs
+  %(prog)s photo.jpg --output figure.svg
+  %(prog)s photos/ 'more/*.png' --output output/graphs --format pdf --graphs json graphml
+  %(prog)s clip.mp4 --output output/clip.webm
+  %(prog)s photo.jpg --model output/mine/config.yaml MODEL.DEVICE cpu
+  %(prog)s --webcam
+
+Exit status: 0, or 1 when an image could not be read or nothing could be done.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_inputs(parser, "images, folders of them, quoted patterns; or one video")
+    add_model_arguments(parser)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--video-input", metavar="FILE", help="a video, drawn as a video into a folder, too")
+    source.add_argument(
+        "--webcam",
+        nargs="?",
+        type=int,
+        const=0,
+        metavar="INDEX",
+        help="a camera, until Ctrl-C (default: 0, the first)",
+    )
+    parser.add_argument(
+        "--output", metavar="PATH", help="folder, or file where there is one input (default: a window)"
+    )
+    parser.add_argument(
+        "--confidence-threshold",
+        type=score,
+        metavar="SCORE",
+        help="least triplet score (default: a twentieth of the image's best one, at least 0.001)",
+    )
+    add_top_k(parser, "most triplets an image (%(default)s)", default=20)
+    parser.add_argument(
+        "--keep-duplicates", action="store_true", help="do not merge queries that found the same object"
+    )
+    parser.add_argument("--show-scores", action="store_true", help="write scores into the image")
+    parser.add_argument("--format", choices=IMAGE_FORMATS, default="png", help="of images in a folder (%(default)s)")
+    parser.add_argument(
+        "--graphs", nargs="*", choices=GRAPH_FORMATS, default=["json"], help="files of the graph itself (json)"
+    )
+    number = {"type": whole_number(1), "default": 1, "metavar": "N"}
+    parser.add_argument("--batch-size", **number, help="images at once (%(default)s)")
+    parser.add_argument("--threads", **number, help="that read images (%(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    inputs = get_inputs(args)
+    if sum([bool(inputs), args.video_input is not None, args.webcam is not None]) != 1:
+        raise UsageError("give images or a video, --video-input or --webcam: one of them")
+    video = args.webcam if args.video_input is None else args.video_input
+    into_video = args.output is not None and Path(args.output).suffix[1:].lower() in VIDEO_FORMATS
+    if args.output is not None and (video is not None or into_video) and "graphml" in args.graphs:
+        raise UsageError("--graphs graphml: a file holds one graph, but a video has many; take json")
+
+    from egtr.config import import_extensions
+    from egtr.data.image import find_images
+    from egtr.data.sources import VIDEO_SUFFIXES
+    from egtr.inference import EGTRPredictor
+
+    if into_video and len(inputs) == 1 and inputs[0].lower().endswith(VIDEO_SUFFIXES):
+        video = inputs[0]
+    import_extensions(args.extension)
+    paths = find_images(inputs) if video is None else []
+    predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
+    if args.output is None:
+        return show(predictor, paths if video is None else video, args)
+    return draw_images(predictor, paths, args) if video is None else draw_video(predictor, video, args)
+
+
+def draw_images(predictor, paths: list[str], args: argparse.Namespace) -> int:
+    from egtr.inference import export_scene_graphs
+
+    suffixes = [f".{name}" for name in args.graphs]
+    written, errors = export_scene_graphs(
+        predictor,
+        paths,
+        args.output,
+        suffix=f".{args.format}",
+        graph_suffixes=suffixes,
+        **look(args),
+        **reading(args),
+    )
+    for path in written:
+        print(path, *(path.with_suffix(suffix) for suffix in suffixes))
+    print(f"{len(written)} of {len(written) + len(errors)} images drawn to {args.output}")
+    return int(bool(errors))
+
+
+def draw_video(predictor, source: str | int, args: argparse.Namespace) -> int:
+    from egtr.data.sources import MEDIA_SUFFIXES
+    from egtr.inference import export_video
+
+    path = Path(args.output)
+    if path.suffix.lower() not in MEDIA_SUFFIXES or path.is_dir():
+        path /= f"camera{source}.mp4" if isinstance(source, int) else f"{Path(source).stem}.mp4"
+    saves_graphs = "json" in args.graphs
+    drawn = export_video(predictor, source, path, save_graphs=saves_graphs, **look(args), **reading(args))
+    print(f"{drawn} frames drawn to {path}" + (f", graphs in {path.with_suffix('.jsonl')}" if saves_graphs else ""))
+    return 0
+
+
+def show(predictor, source: list[str] | str | int, args: argparse.Namespace) -> int:
+    from egtr.data.sources import ImageStream
+    from egtr.inference import show_scene_graphs
+
+    errors = show_scene_graphs(predictor.predict(ImageStream(source), **reading(args)), **look(args))
+    for error in errors:
+        report_error(args, error)
+    return int(bool(errors))
+
+
+def look(args: argparse.Namespace) -> dict:
+    """Choose what of a graph is drawn, and how."""
+    from egtr.structures import SceneGraph
+
+    merge_iou = None if args.keep_duplicates else 0.7
+    shown = {"min_score": args.confidence_threshold, "top_k": args.top_k, "merge_iou": merge_iou}
+    return {"select": partial(SceneGraph.for_display, **shown), "show_scores": args.show_scores}
+
+
+def reading(args: argparse.Namespace) -> dict:
+    """Choose how images are read."""
+    return {"batch_size": args.batch_size, "threads": args.threads}

@@ -1,0 +1,110 @@
+"""Arguments and types that several subcommands share."""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+
+from .choices import SECTIONS, TOP_KEYS
+
+_KEY = re.compile(rf"(?:{'|'.join(SECTIONS)})(?:\.\w+)+|{'|'.join(TOP_KEYS)}")
+
+
+class UsageError(Exception):
+    """Arguments that do not go together; the command answers with its usage and status 2."""
+
+
+def report_error(args: argparse.Namespace, error: Exception) -> None:
+    """Print an error as every subcommand does."""
+    # Python's own text begins with a number: [Errno 2].
+    of_file = isinstance(error, OSError) and error.filename is not None
+    text = f"{error.filename}: {error.strerror}" if of_file else error
+    print(f"egtr {args.command}: error: {text}", file=sys.stderr)
+
+
+def split_pairs(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split a command line where its ``KEY VALUE`` pairs begin, which go on to its end.
+
+    Args:
+        words: the first one is a subcommand.
+
+    Returns:
+        The words before the pairs, and the pairs. They begin after ``--opts``, or else at the first word that is a
+        key of a configuration, neither a file nor the value of an option.
+    """
+    for index, word in enumerate(words):
+        if word == "--opts":
+            return list(words[:index]), list(words[index + 1 :])
+        if _KEY.fullmatch(word) and not words[index - 1].startswith("-") and not os.path.exists(word):
+            return list(words[:index]), list(words[index:])
+    return list(words), []
+
+
+def add_inputs(
+    parser: argparse.ArgumentParser, text: str, metavar: str = "INPUT", aliases: Sequence[str] = ()
+) -> None:
+    """Add inputs, which may be given as they are or after ``--input``; :func:`get_inputs` reads them.
+
+    Args:
+        text: says what they are.
+        aliases: older spellings of ``--input``, left out of the help.
+    """
+    parser.add_argument("inputs", nargs="*", metavar=metavar, help=text)
+    parser.add_argument("--input", nargs="+", default=[], metavar=metavar, help="the same")
+    for alias in aliases:
+        parser.add_argument(alias, nargs="+", dest="input", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
+def get_inputs(args: argparse.Namespace) -> list[str]:
+    """Return the inputs that :func:`add_inputs` has added, in order."""
+    return [*args.inputs, *args.input]
+
+
+def get_input(args: argparse.Namespace, what: str) -> str:
+    """Return the only input.
+
+    Args:
+        what: names it in the error, without an article.
+
+    Raises:
+        UsageError: there is none, or there are several.
+    """
+    inputs = get_inputs(args)
+    if len(inputs) != 1:
+        raise UsageError(f"give one {what}" + (f", not {', '.join(inputs)}" if inputs else ""))
+    return inputs[0]
+
+
+def add_top_k(parser: argparse.ArgumentParser, text: str, **options) -> None:
+    """Add ``--top-k``, and ``--topk`` as it was called before."""
+    options = {"metavar": "K", "type": whole_number(0)} | options
+    parser.add_argument("--top-k", help=text, **options)
+    options |= {"dest": "top_k", "default": argparse.SUPPRESS}
+    parser.add_argument("--topk", help=argparse.SUPPRESS, **options)
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """Make an argument type: whole numbers from ``least`` on."""
+
+    def convert(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{text}: give a whole number of at least {least}")
+        return number
+
+    return convert
+
+
+def score(text: str) -> float:
+    """Convert an argument to a score from 0 to 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: give a number from 0 to 1")
+    return number

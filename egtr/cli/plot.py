@@ -1,0 +1,39 @@
+"""Draw the curves of a training run: losses, gates, uncertainty, recall, AP, gradient norm and learning rate."""
+
+import argparse
+from pathlib import Path
+
+from .parsing import add_inputs, get_input
+
+EXAMPLES = """
+Reads runs that were killed, resumed or are still going on.
+
+example:
+  %(prog)s output/my_run
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_inputs(parser, "OUTPUT_DIR of a run, or its metrics.json", "RUN")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="PNG, SVG or PDF (default: curves.png beside metrics.json)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    path = Path(get_input(args, "folder of a run"))
+
+    from egtr.experiments.training_curves import draw_curves, read_metrics
+    from egtr.structures import WriteError
+
+    folder = path if path.is_dir() else path.parent
+    output = args.output or folder / "curves.png"
+    figure = draw_curves(read_metrics(path), title=str(folder))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        figure.savefig(output)
+    except ValueError as error:
+        # Matplotlib's, where it does not know the suffix.
+        raise WriteError(f"{output}: {error}") from error
+    print(output)
+    return 0

@@ -1,0 +1,84 @@
+"""Write the scene graphs of many images as one interactive HTML page, which opens offline in any browser."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+from egtr.config.arguments import add_model_arguments
+
+from .parsing import UsageError, add_inputs, add_top_k, get_inputs, report_error, whole_number
+
+EXAMPLES = """
+examples:
+  %(prog)s photos/ --output report.html
+  %(prog)s --dataset scenes_val --output report.html
+  %(prog)s --predictions output/predictions --dataset scenes_val --output report.html
+
+Exit status: 0, or 1 when an image could not be read; the page then has the others.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_inputs(parser, "images, folders of them, quoted patterns or videos")
+    add_model_arguments(parser)
+    parser.add_argument("--dataset", metavar="NAME", help="a registered dataset, shown beside its annotations")
+    parser.add_argument("--predictions", metavar="FILE", help="saved predictions, in place of a model")
+    parser.add_argument("--partial", action="store_true", help="accept predictions whose writer was cut short")
+    parser.add_argument("--output", required=True, metavar="FILE", help="the HTML file")
+    parser.add_argument("--title", default="Scene graphs", help="of the page (default: %(default)s)")
+    add_top_k(parser, "most triplets an image (%(default)s)", default=20)
+    parser.add_argument("--limit", type=whole_number(1), metavar="N", help="the first N images (all)")
+    parser.add_argument("--no-explanations", action="store_true", help="half the time and a smaller page")
+
+
+def run(args: argparse.Namespace) -> int:
+    if bool(get_inputs(args)) == (args.dataset is not None or args.predictions is not None):
+        raise UsageError("give either images, or --dataset, --predictions or both")
+
+    from tqdm.auto import tqdm
+
+    from egtr.config import import_extensions
+    from egtr.visualization.report import ReportWriter
+
+    errors: list[Exception] = []
+    import_extensions(args.extension)
+    try:
+        report = ReportWriter(args.output, args.title)
+        images, total = open_images(args, errors.append)
+        with report:
+            for image in tqdm(islice(images, args.limit), unit="image", total=args.limit or total):
+                report.add(image)
+    finally:
+        for error in errors:
+            report_error(args, error)
+    print_size(args.output, report)
+    for k, recall in report.mean_recall().items():
+        print(f"R@{k} {100 * recall:.2f}")
+    return int(bool(errors))
+
+
+def print_size(path: str, report) -> None:
+    """Print how many images the page has, and how large it is."""
+    count, size = max(1, report.num_images), report.size
+    each = f"{size.images / count / 1e3:.1f} kB image, {size.records / count / 1e3:.1f} kB graph and explanations"
+    images = "1 image" if report.num_images == 1 else f"{report.num_images} images"
+    print(f"{path}: {images}, {size.total / 1e6:.1f} MB; of each {each}")
+
+
+def open_images(args: argparse.Namespace, on_error: Callable[[Exception], None]) -> tuple[Iterator, int | None]:
+    """Open the images of the report; returns their number too, or None where it is not known."""
+    from egtr.inference import images_of_dataset, images_of_predictions, images_of_source
+
+    common = {"top_k": args.top_k, "on_error": on_error}
+    if args.predictions is not None:
+        return images_of_predictions(args.predictions, args.dataset, partial=args.partial, **common), None
+
+    from egtr.data.sources import ImageStream
+    from egtr.inference import EGTRPredictor
+
+    predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
+    common["explain"] = not args.no_explanations
+    if args.dataset is not None:
+        return images_of_dataset(predictor, args.dataset, **common), None
+    source = ImageStream(get_inputs(args))
+    return images_of_source(predictor, source, **common), source.total

@@ -1,0 +1,44 @@
+"""Serve a web page on this machine: drop an image, see its scene graph; and an HTTP API for programs."""
+
+import argparse
+
+from egtr.config.arguments import DEFAULT_MODEL, add_options_arguments
+
+EXAMPLES = """
+examples:
+  %(prog)s
+  %(prog)s --model scenes --model configs/custom.yaml=output/custom/model_final.pth --port 0
+
+Only this machine reaches the page and the API unless --host says otherwise; docs/serving.md describes both. SIGTERM
+and Ctrl-C let what has been asked finish. Exit status: 0, or 1 when nothing could be served.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        "--config-file",
+        action="append",
+        metavar="NAME|FILE[=WEIGHTS]",
+        help="a model that comes with EGTR, or a YAML file with MODEL.WEIGHTS or with other weights (default: "
+        f"{DEFAULT_MODEL}); repeatable, to switch between them on the page",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="name or address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="0: any that is free (default: %(default)s)")
+    parser.add_argument("--max-megabytes", type=float, default=20, metavar="N", help="of a request (%(default)s)")
+    parser.add_argument("--max-megapixels", type=float, default=40, metavar="N", help="of an image (%(default)s)")
+    parser.add_argument("--max-requests", type=int, default=8, metavar="N", help="at the same time (%(default)s)")
+    parser.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="of an answer (%(default)s)")
+    add_options_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from egtr.config import import_extensions
+    from egtr.serving import Limits, ModelStore, serve
+
+    import_extensions(args.extension)
+    limits = Limits(
+        int(args.max_megabytes * 10**6), int(args.max_megapixels * 10**6), args.max_requests, args.timeout
+    )
+    serve(ModelStore(args.model or [DEFAULT_MODEL], args.opts), args.host, args.port, limits)
+    return 0

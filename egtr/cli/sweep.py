@@ -1,0 +1,56 @@
+"""Train every setting of a sweep file with every seed, and compare them.
+
+Runs that have finished are skipped, so the same command goes on with an interrupted sweep. In the sweep's OUTPUT_DIR
+each run has its folder; sweep.md, sweep.csv and sweep.png compare the settings.
+egtr/experiments/sweep/definition.py describes the sweep file.
+"""
+
+import argparse
+import signal
+import sys
+
+from egtr.config.arguments import add_extension_argument
+
+from .parsing import add_inputs, get_input
+
+EXAMPLES = """
+examples:
+  %(prog)s projects/EGTR/sweeps/ablation.yaml
+  %(prog)s projects/EGTR/sweeps/ablation.yaml --table-only
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_inputs(parser, "such as projects/EGTR/sweeps/ablation.yaml", "FILE.yaml")
+    parser.add_argument("--table-only", action="store_true", help="run nothing: compare what has finished so far")
+    add_extension_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    path = get_input(args, "sweep file")
+
+    from egtr.config import import_extensions
+    from egtr.experiments.sweep.definition import load_sweep
+    from egtr.experiments.sweep.report import compare_settings, write_sweep_report
+    from egtr.experiments.sweep.runner import run_sweep
+
+    import_extensions(args.extension)
+    sweep = load_sweep(path)
+    # A sweep in the background is stopped by a signal, or by the end of its terminal unless nohup forbids it: that
+    # must stop its runs as Ctrl-C does.
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    former = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    failed, status = [], 0
+    if not args.table_only:
+        try:
+            failed = run_sweep(sweep, extensions=args.extension)
+        except KeyboardInterrupt:
+            print("Interrupted; the same command goes on from here", file=sys.stderr)
+            status = 130
+    for number, handler in former.items():
+        signal.signal(number, handler)
+    if any(run.result() for run in sweep.runs()):
+        print("", *write_sweep_report(sweep, compare_settings(sweep)), sep="\n")
+    for run in failed:
+        print(f"FAILED: {run.setting}, seed {run.seed}: {run.folder}", file=sys.stderr)
+    return 1 if failed else status

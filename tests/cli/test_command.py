@@ -1,0 +1,154 @@
+"""The command as a whole: help, versions and usage errors without torch, and one way to report errors."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from egtr.cli import demo, main
+from egtr.cli.command import COMMANDS
+from egtr.structures import DataError
+from egtr.structures.errors import MissingDetectron2Error
+from egtr.version import __version__
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+HEAVY = ("torch", "detectron2", "cv2", "matplotlib", "numpy")
+# Runs many command lines that end before any work, and says what they have imported.
+MANY = f"""
+import contextlib, io, sys
+from egtr.cli import main
+from egtr.cli.command import COMMANDS
+lines = [[], ["--help"], ["--version"], ["nothing"], ["data"], ["data", "nothing"], ["demo"], ["plot"],
+         ["demo", "a", "--confidence-threshold", "30"], ["export", "a"], ["convert"], ["sweep"], ["report"],
+         ["explain", "--output", "o"], ["data", "check"], ["score", "p", "--json", "j"], ["compare"],
+         ["data", "convert", "--from", "egtr", "--to", "egtr", "--output", "o"], ["serve", "--port", "x"]]
+lines += [[*name.split(), word] for name in COMMANDS for word in ("--help", "--bogus")]
+for line in lines:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as errors:
+        try:
+            main(line)
+        except SystemExit as end:
+            status = end.code
+        else:
+            status = "no end"
+    wanted = 0 if line and line[-1] in ("--help", "--version") else 2
+    assert status == wanted, (line, status, errors.getvalue())
+print(sorted(set({HEAVY!r}) & set(sys.modules)))
+"""
+
+
+def test_help_versions_and_usage_errors_import_nothing_heavy():
+    done = subprocess.run([sys.executable, "-c", MANY], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stdout + done.stderr
+
+
+def test_python_m_egtr():
+    command = [sys.executable, "-m", "egtr", "--version"]
+    assert subprocess.check_output(command, env=ENVIRONMENT, text=True) == f"egtr {__version__}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_examples(name, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit, match="0"):
+        main([*name.split(), "--help"])
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: egtr {name} ") and "example" in text
+    # Every example is a command that is understood, but for the line of torchrun.
+    assert f"egtr {name}" in text.partition("example")[2]
+
+
+def test_help_of_the_whole(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"\n    {name.partition(' ')[0]} " in text for name in COMMANDS)
+    assert 'eval "$(register-python-argcomplete egtr)"' in text
+
+
+def run_and_raise(monkeypatch, error):
+    def run(args):
+        raise error
+
+    monkeypatch.setattr(demo, "run", run)
+    return main(["demo", "a.jpg"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [DataError("a.jpg: is no image"), MissingDetectron2Error("a.jpg: is no image"), OSError("a.jpg: is no image")],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_are_one_line(error, monkeypatch, capsys):
+    assert run_and_raise(monkeypatch, error) == 1
+    assert capsys.readouterr() == ("", "egtr demo: error: a.jpg: is no image\n")
+
+
+def test_errors_of_the_system_begin_with_the_file(monkeypatch, capsys):
+    assert run_and_raise(monkeypatch, FileNotFoundError(2, "No such file or directory", "a.jpg")) == 1
+    assert capsys.readouterr().err == "egtr demo: error: a.jpg: No such file or directory\n"
+
+
+def test_a_broken_pipe_elsewhere_is_an_error(monkeypatch, capsys):
+    """Such as that of a worker that reads images."""
+    assert run_and_raise(monkeypatch, BrokenPipeError(32, "Broken pipe")) == 1
+    assert capsys.readouterr().err == "egtr demo: error: [Errno 32] Broken pipe\n"
+
+
+def test_ctrl_c(monkeypatch, capsys):
+    assert run_and_raise(monkeypatch, KeyboardInterrupt()) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_other_errors_keep_their_traceback(monkeypatch):
+    with pytest.raises(ZeroDivisionError):
+        run_and_raise(monkeypatch, ZeroDivisionError())
+    assert logging.raiseExceptions
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_pipe_without_a_reader(unbuffered):
+    """As in `egtr ... | head -1`: what is printed and what is logged afterwards goes nowhere, in silence."""
+    code = """
+import logging, sys, time
+from egtr.cli import demo, main
+def run(args):
+    logging.getLogger().addHandler(logging.StreamHandler(sys.stdout))
+    print("first", flush=True)
+    sys.stdin.readline()
+    logging.getLogger().error("second")
+    print("third")
+    return 0
+demo.run = run
+sys.exit(main(["demo", "a.jpg"]))
+"""
+    command = [sys.executable, "-c", code]
+    environment = ENVIRONMENT | {"PYTHONUNBUFFERED": unbuffered}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
+        assert process.stdout.readline() == "first\n"
+        process.stdout.close()
+        process.stdin.write("go on\n")
+        process.stdin.close()
+        assert process.stderr.read() == ""
+        assert process.wait(60) == 141
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("egtr data c", {"check", "convert"}),
+        ("egtr demo --webc", {"--webcam"}),
+        ("egtr score --protocol mo", {"motifs"}),
+    ],
+)
+def test_completion(line, expected, tmp_path):
+    """As a shell asks for it, in a process of its own, since the answer ends the process."""
+    asked = {"COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n"}
+    asked["_ARGCOMPLETE_STDOUT_FILENAME"] = str(tmp_path / "words")
+    subprocess.run([sys.executable, "-m", "egtr"], env=ENVIRONMENT | asked, check=True)
+    assert {word.strip() for word in (tmp_path / "words").read_text().split("\n")} == expected
