@@ -31,8 +31,8 @@ def test_every_metric_is_the_same(examples):
 def assert_every_metric_is_the_same(seed, num_queries, digits, silent, max_rank, order):
     """Compare all metrics of whole and pruned predictions.
 
-    They have up to 16 x 16 pairs, with equal scores (``digits``), with many of exactly zero (``silent``: the share of pairs
-    that nothing connects), listed in any order or in part.
+    They have up to 16 x 16 pairs, with equal scores (``digits``), with many of exactly zero (``silent``: the share of
+    pairs that nothing connects), listed in any order or in part.
     """
     rng = np.random.RandomState(seed)
     whole, truths = [], []
