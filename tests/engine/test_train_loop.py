@@ -11,7 +11,7 @@ from torch import nn
 from egtr.config.defaults import get_egtr_cfg
 from egtr.engine import AccumulatingTrainer, build_train_loop
 from egtr.structures import EGTRError
-from tests.engine.processes import fork_processes
+from tests.running import fork_processes
 
 
 class TwoLosses(nn.Module):

@@ -52,7 +52,7 @@ def test_relabel(script):
 
 @pytest.mark.slow
 def test_from_drawing_to_a_graph(script, tmp_path):
-    """In a folder of its own, by the commands of the README, with fewer images and steps."""
+    """In a folder of its own, by the commands of the README with less of everything."""
 
     def run(*command):
         arguments = [sys.executable, *map(str, command)]
@@ -66,7 +66,7 @@ def test_from_drawing_to_a_graph(script, tmp_path):
         ROOT / "tools/train_net.py", "--config-file", config, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.MAX_ITER", 3,
         "DATALOADER.NUM_WORKERS", 0, "MODEL.DEVICE", "cpu",
     )  # fmt: skip
-    assert "at the learning rate 0.001" in log
+    assert "they start from scratch, at the learning rate 0.001" in log
     rows = re.findall(r"^(\S+) +(\([\d, ]+\)) +(\([\d, ]+\))$", log, re.M)
     # The class heads of three decoder layers and the last layer of the relation head, weight and bias each.
     assert Counter(name.split(".")[1] for name, *_ in rows) == {"class_heads": 6, "relation_head": 2}
