@@ -118,7 +118,8 @@ def fork_processes(function: Callable[[], None], folder: Path, count: int = 2) -
     They are forked: they have imported all that this process has, which takes most of the time of a start.
     """
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=_join_group, args=(function, folder, rank, count)) for rank in range(count)]
+    groups = [(function, folder, rank, count) for rank in range(count)]
+    processes = [context.Process(target=_join_group, args=group, daemon=True) for group in groups]
     for process in processes:
         process.start()
     for process in processes:
