@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import StrMethodFormatter
 
-from egtr.visualization.charts import INK, heat_map, new_figure, plain, shorten, with_gray
+from egtr.visualization.charts import heat_map, new_figure, plain, with_gray
+from egtr.visualization.marks import INK, shorten
 from egtr.visualization.palette import BASE_COLORS, object_colors, text_color
 
 from .relation_analysis import ImageRelations
@@ -66,7 +67,7 @@ def draw_gates(gates: Mapping[str, Any]) -> Figure:
     drawn = heat_map(axes, np.array(rows), "viridis", 0.0, 1.0)
     axes.axhline(1.5, color="white", linewidth=4)
     axes.set_xticks(range(len(sources)), sources)
-    axes.set_yticks(range(len(rows)), [shorten(label) for label in labels])
+    axes.set_yticks(range(len(rows)), [shorten(label, 44) for label in labels])
     plain(axes.get_yticklabels())
     axes.set_title("Mean gate of each source, by predicate (triplets)", loc="left", fontsize=10)
     figure.colorbar(drawn, ax=axes, label="gate")
@@ -168,6 +169,6 @@ def _draw_objects(figure, pixels, image, class_names, predicate_names, colors) -
     objects = [f"{number} {class_names[label]}" for number, label in enumerate(image.classes)]
     relations = [f"{objects[s]} {predicate_names[p]} {objects[o]}" for s, o, p in image.triplets]
     for column, (title, lines) in enumerate((("objects", objects), ("annotated relations (framed)", relations))):
-        text = "\n".join([title, *map(shorten, lines[:14]), *(["…"] if len(lines) > 14 else [])])
+        text = "\n".join([title, *(shorten(line, 44) for line in lines[:14]), *(["…"] if len(lines) > 14 else [])])
         style = {"fontsize": 8, "va": "top", "color": INK, "parse_math": False, "linespacing": 1.35}
         text_axes.text(0.0 if column == 0 else 0.3, 1.0, text, transform=text_axes.transAxes, **style)

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from egtr.structures import DataError
-from egtr.visualization.charts import INK, new_figure, plain
+from egtr.visualization.charts import new_figure, plain
+from egtr.visualization.marks import INK
 from egtr.visualization.palette import BASE_COLORS
 
 # A curve: iterations, ascending, and values, (P,) each.

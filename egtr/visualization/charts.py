@@ -12,8 +12,6 @@ from matplotlib.text import Text
 
 from .palette import text_color
 
-INK = "#333333"
-
 
 def new_figure(width: float, height: float) -> Figure:
     """Make an empty white figure; sides in inches, of 150 pixels each."""
@@ -44,8 +42,3 @@ def plain(texts: Sequence[Text]) -> None:
     """Show texts as they are: matplotlib takes text between two $ for a formula."""
     for text in texts:
         text.set_parse_math(False)
-
-
-def shorten(text: str, longest: int = 44) -> str:
-    """Shorten a long text to its beginning."""
-    return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -7,7 +7,8 @@ from matplotlib.patches import Rectangle
 
 from egtr.structures import EdgeExplanation, ExplainedObject
 
-from .charts import INK, heat_map, new_figure, shorten
+from .charts import heat_map, new_figure
+from .marks import INK, shorten
 from .palette import object_colors, text_color
 from .sheet import check_image
 

@@ -16,10 +16,10 @@ FAINT = "#8A8A8A"
 LONGEST_NAME = 28
 
 
-def shorten(name: str) -> str:
-    """Write a name on one line, and cut it if it is long."""
-    name = " ".join(name.split())
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+def shorten(text: str, longest: int = LONGEST_NAME) -> str:
+    """Write a text on one line, and cut it if it is long."""
+    text = " ".join(text.split())
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def pill(x: float, y: float, w: float, h: float, color, rounding: float, zorder: float) -> FancyBboxPatch:

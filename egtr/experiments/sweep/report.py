@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from scipy import stats
 from tabulate import tabulate
 
 from egtr.evaluation.report import write_csv
 from egtr.structures import ConfigurationError
+from egtr.visualization.charts import new_figure, plain
 
 from .definition import RESULT_FILE, Sweep
 
@@ -142,10 +141,7 @@ def plot_sweep(path: str | Path, sweep: Sweep, comparisons: Sequence[Comparison]
         path: a PNG, or another format of matplotlib, by its suffix.
     """
     names = [name for name in dict.fromkeys(c.setting for c in comparisons) if name != sweep.baseline]
-    figure = Figure(
-        figsize=(2.5 + 3 * len(sweep.metrics), 1.3 + 0.3 * max(len(names), 1)), dpi=150, layout="constrained"
-    )
-    FigureCanvasAgg(figure)
+    figure = new_figure(2.5 + 3 * len(sweep.metrics), 1.3 + 0.3 * max(len(names), 1))
     panels = figure.subplots(1, len(sweep.metrics), sharey=True, squeeze=False)[0]
     for axes, metric in zip(panels, sweep.metrics, strict=True):
         baseline = [c for c in comparisons if c.metric == metric and c.setting == sweep.baseline]
@@ -163,13 +159,9 @@ def plot_sweep(path: str | Path, sweep: Sweep, comparisons: Sequence[Comparison]
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         title = metric.rpartition("/")[2] + "".join(f" ({sweep.baseline}: {c.mean:.1f})" for c in baseline)
-        axes.set_title(_literal(title), fontsize=10)
-        axes.set_yticks(range(len(names)), [_literal(name) for name in names])
+        plain([axes.set_title(title, fontsize=10)])
+        axes.set_yticks(range(len(names)), names)
+        plain(axes.get_yticklabels())
         axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
-    figure.supxlabel(_literal(f"difference to {sweep.baseline!r}, points, 95% interval over seeds"), fontsize=10)
+    plain([figure.supxlabel(f"difference to {sweep.baseline!r}, points, 95% interval over seeds", fontsize=10)])
     figure.savefig(path)
-
-
-def _literal(text: str) -> str:
-    # matplotlib takes text between two $ for a formula.
-    return text.replace("$", r"\$")
