@@ -2,7 +2,6 @@
 
 import io
 import json
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -55,14 +54,9 @@ def explained_graph(
 
 
 def _explain(predictor: Predictor, image: np.ndarray, graph: SceneGraph) -> list[dict[str, Any]] | None:
-    # An object of this class can only come from its module. Importing that here would ask for torch, which a server
-    # of other models need not have.
-    module = sys.modules.get("egtr.inference.predictor")
-    if module is None or not isinstance(predictor, module.EGTRPredictor):
+    # Models that are not EGTR's own may have no explanations.
+    explain = getattr(predictor, "explain", None)
+    if explain is None:
         return None
-    if not len(graph):
-        return []
-    from egtr.inference import explain_graph
-
-    explanations = explain_graph(predictor, image, graph, channel_order="RGB")
+    explanations = explain(image, graph, channel_order="RGB") if len(graph) else []
     return [explanation.to_dict(MAX_POINTS) for explanation in explanations]

@@ -5,33 +5,22 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import urllib.request
 
 import pytest
 import yaml
 
 from egtr.version import __version__
-from tests.test_packaging import wheel  # noqa: F401 - a fixture
-
-
-@pytest.fixture(scope="module")
-def installed(wheel, tmp_path_factory):  # noqa: F811 - the fixture
-    """A folder with the installed wheel."""
-    site = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
-    subprocess.run([*command, str(site), str(wheel)], check=True, capture_output=True)
-    return site
 
 
 @pytest.fixture
-def start(installed, tmp_path):
+def start(site, tmp_path):
     """A function that starts the command with some words, in ``tmp_path``."""
     environment = {key: value for key, value in os.environ.items() if key != "DETECTRON2_DATASETS"}
 
     def run(*words, **options):
-        command = [str(installed / "bin/egtr"), *map(str, words)]
-        variables = environment | {"PYTHONPATH": str(installed)}
+        command = [str(site / "bin/egtr"), *map(str, words)]
+        variables = environment | {"PYTHONPATH": str(site)}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         return subprocess.Popen(command, cwd=tmp_path, env=variables, text=True, **pipes | options)
 
