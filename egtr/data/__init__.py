@@ -4,6 +4,7 @@
 - ``scenes``      the embedded dataset, drawn by the library
 - ``transforms``  DETR's resize rule and the paper's augmentation recipes
 - ``mapper``      a dataset dict becomes a model input; relations stay right through filtering, flip and crop
+- ``annotated_image``  images of datasets, as training and evaluation read them
 - ``image``       images of any format and mode, from files, bytes or arrays, as RGB
 - ``sources``     folders, videos, cameras, pixels and lists of them as one stream of images
 - ``sampler``     the order of training images, with which a resumed run goes on

@@ -1,10 +1,22 @@
-"""The state of all random number generators of a process."""
+"""Seeds and states of all random number generators of a process."""
 
 import random
 from typing import Any
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+
+
+def seed_process(cfg: CfgNode, iteration: int = 0) -> None:
+    """Seed all generators from SEED, each process and each start of a run differently; at random if it is negative.
+
+    Args:
+        iteration: number of the first step of this start; a resumed run must not draw its first numbers again.
+    """
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + comm.get_rank() + iteration)
 
 
 def get_random_state() -> dict[str, Any]:

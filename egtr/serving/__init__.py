@@ -1,6 +1,7 @@
 """A small web application: drop an image, see its scene graph; and the same as an HTTP API.
 
 - ``limits``    limits of a request, and the error of refused ones
+- ``errors``    a refused request, with its HTTP status
 - ``upload``    an image out of the body of a request
 - ``models``    the models to choose from: checkpoints, loaded when they are first asked for, or any predictors
 - ``worker``    the thread that they compute in
