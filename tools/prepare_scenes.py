@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw the embedded dataset `scenes`: the command ``egtr data prepare-scenes``."""
+"""Draw the drawn dataset `scenes`: the command ``egtr data prepare-scenes``."""
 
 import sys
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """EGTR from end to end on the CPU: what ``make demo`` does.
 
-Prepares the embedded dataset, trains EGTR on it from the shipped detector weights, evaluates it, draws
+Prepares the drawn dataset, trains EGTR on it from the shipped detector weights, evaluates it, draws
 validation images with their graphs, and prints a table of metrics and the paths of the images.
 """
 
@@ -72,7 +72,7 @@ class QuickstartTrainer(EGTRTrainer):
 
 
 def prepare_data(cfg: CfgNode, dataset: str) -> None:
-    """Draw the embedded dataset where the run needs it and it is not there yet."""
+    """Draw the drawn dataset where the run needs it and it is not there yet."""
     names = [name for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST, dataset) if name.startswith("scenes_")]
     if names:
         root = Path(get_metadata(names[0]).image_root).parent

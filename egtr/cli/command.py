@@ -33,7 +33,7 @@ from .parsing import UsageError, report_error, split_pairs
 
 EPILOG = """
 examples:
-  egtr data prepare-scenes                         draw the embedded dataset
+  egtr data prepare-scenes                         draw the drawn dataset
   egtr train --config-file configs/scenes/egtr_train.yaml
   egtr evaluate --model scenes DATASETS.TEST scenes_test
   egtr demo photo.jpg --output output/graphs

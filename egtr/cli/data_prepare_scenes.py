@@ -1,4 +1,4 @@
-"""Draw the embedded dataset `scenes`: cartoon images with objects and relations, in Visual Genome's layout."""
+"""Draw the drawn dataset `scenes`: cartoon images with objects and relations, in Visual Genome's layout."""
 
 import argparse
 import os

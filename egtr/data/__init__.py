@@ -1,7 +1,7 @@
 """Datasets, from files to batches.
 
 - ``datasets``    readers, writers and names of datasets in every usual format
-- ``scenes``      the embedded dataset, drawn by the library
+- ``scenes``      the drawn dataset, drawn by the library
 - ``transforms``  DETR's resize rule and the paper's augmentation recipes
 - ``mapper``      a dataset dict becomes a model input; relations stay right through filtering, flip and crop
 - ``annotated_image``  images of datasets, as training and evaluation read them

@@ -19,7 +19,7 @@ CANVAS = 320
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images of the embedded dataset on canvases of one size: padding to that of a batch then is none."""
+    """Images of the drawn dataset on canvases of one size: padding to that of a batch then is none."""
     folder = tmp_path_factory.mktemp("scenes")
     prepare_scenes(folder, sizes=(24, 1, 1), processes=1)
     annotations = json.loads((folder / "train.json").read_text())

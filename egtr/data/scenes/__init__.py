@@ -1,4 +1,4 @@
-"""The embedded dataset: cartoon scenes that the library draws itself, stored in EGTR's JSON layout."""
+"""The drawn dataset: cartoon scenes that the library draws itself, stored in EGTR's JSON layout."""
 
 from .generate import GENERATOR_VERSION, SCENES_CLASSES, SCENES_PREDICATES, draw_scene, prepare_scenes
 

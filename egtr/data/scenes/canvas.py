@@ -1,4 +1,4 @@
-"""Integer drawing primitives of the embedded dataset ``scenes``.
+"""Integer drawing primitives of the drawn dataset ``scenes``.
 
 Images must be identical on every machine, so nothing here is anti-aliased, scaled or computed in floating point:
 polygons and thin lines go through OpenCV's integer rasteriser, discs, ovals and limbs through exact integer tests.

@@ -1,4 +1,4 @@
-"""The embedded dataset: the same pixels everywhere, tight boxes, relations that can be seen."""
+"""The drawn dataset: the same pixels everywhere, tight boxes, relations that can be seen."""
 
 import collections
 import hashlib
