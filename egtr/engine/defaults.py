@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
-    """Set up loggers, seed and OUTPUT_DIR; return the frozen configuration that ``args`` ask for.
+    """Set up loggers, seed and OUTPUT_DIR; return the frozen configuration that ``args`` describe.
 
     Unlike Detectron2's ``default_setup`` it does not print every key: they are in ``OUTPUT_DIR/config.yaml``.
 
@@ -43,9 +43,10 @@ def setup(args: argparse.Namespace) -> CfgNode:
 
 
 def seed_process(cfg: CfgNode, iteration: int = 0) -> None:
-    """Seed all generators from SEED, each process and each start of a run differently; at random if it is negative.
+    """Seed all generators from SEED, differently in each process and each start; at random if SEED is negative.
 
     Args:
-        iteration: number of the first step of this start; a resumed run must not draw its first numbers again.
+        iteration: number of the first step after this start, so that a resumed run does not draw its first random
+            numbers again.
     """
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + comm.get_rank() + iteration)

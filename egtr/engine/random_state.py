@@ -8,9 +8,9 @@ import torch
 
 
 def get_random_state() -> dict[str, Any]:
-    """Get the state of the generators of Python, numpy, torch and, where it is in use, the current CUDA device.
+    """Get the state of the generators of Python, numpy, torch and, if CUDA is in use, the current device.
 
-    It is made of tensors and plain values only, so that a checkpoint that holds it is read without running code.
+    It consists only of tensors and plain values, so that a checkpoint with it can be read without running code.
     """
     name, keys, *position = np.random.get_state()
     state = {
