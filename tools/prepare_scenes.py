@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw the drawn dataset `scenes`: the command ``egtr data prepare-scenes``."""
+"""Draw the dataset `scenes`: the command ``egtr data prepare-scenes``."""
 
 import sys
 

@@ -72,7 +72,7 @@ class QuickstartTrainer(EGTRTrainer):
 
 
 def prepare_data(cfg: CfgNode, dataset: str) -> None:
-    """Draw the drawn dataset where the run needs it and it is not there yet."""
+    """Draw the dataset if the run needs it and it does not exist yet."""
     names = [name for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST, dataset) if name.startswith("scenes_")]
     if names:
         root = Path(get_metadata(names[0]).image_root).parent

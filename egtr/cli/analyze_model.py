@@ -7,9 +7,9 @@ from egtr.config.arguments import add_model_arguments
 from .parsing import whole_number
 
 EXAMPLES = """
-A parameter that several parts share counts once, where it comes first; frequency tables count, frozen norms do not.
-GFLOPs are fvcore's: a multiplication with its addition is one; element-wise operations do not count. Weights are not
-needed.
+A parameter that several parts share is counted once, in the first part. Frequency tables count, frozen norms do not.
+GFLOPs are counted as fvcore does: a multiply-add is one operation, and element-wise operations do not count. No
+weights are needed.
 
 example:
   %(prog)s --config-file projects/EGTR/configs/vg150_egtr.yaml --size 600 1000
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=whole_number(1),
         default=[800, 1333],
         metavar=("HEIGHT", "WIDTH"),
-        help="of the image as the network gets it (default: 800 1333)",
+        help="size of the image that the network gets (default: 800 1333)",
     )
 
 

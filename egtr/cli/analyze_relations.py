@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument("--dataset", metavar="NAME", help="a registered dataset (default: DATASETS.TEST)")
     limit = {"type": whole_number(1), "metavar": "N"}
-    parser.add_argument("--limit", **limit, help="its first N images (default: all)")
+    parser.add_argument("--limit", **limit, help="use only the first N images (default: all)")
     parser.add_argument("--num-images", **limit, dest="limit", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     parser.add_argument(
         "--image-id",
@@ -86,7 +86,7 @@ def _text(summary: dict) -> str:
         f"{summary['num_related']} of {summary['num_pairs']} pairs are related ({summary['num_images']} images)",
         "AUC of attention, a row for each layer, a column for each head:",
         *(" ".join(f"{value:.3f}" for value in row) for row in attention["auc"]),
-        "The same of attention from object to subject:",
+        "The same for attention from object to subject:",
         *(" ".join(f"{value:.3f}" for value in row) for row in attention["auc_reversed"]),
         *(f"AUC of {name}: {scores['auc']:.3f}" for name, scores in others.items() if scores),
     ]

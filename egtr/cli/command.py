@@ -33,7 +33,7 @@ from .parsing import UsageError, report_error, split_pairs
 
 EPILOG = """
 examples:
-  egtr data prepare-scenes                         draw the drawn dataset
+  egtr data prepare-scenes                         draw the dataset that ships
   egtr train --config-file configs/scenes/egtr_train.yaml
   egtr evaluate --model scenes DATASETS.TEST scenes_test
   egtr demo photo.jpg --output output/graphs
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(list(sys.argv[1:] if argv is None else argv), parser, parsers)
     reports_failed_logging = logging.raiseExceptions
     try:
-        # Or a log that cannot be printed, because the pipe has no reader any more, would print a traceback instead.
+        # If the reader of the pipe has gone, a log line would otherwise print a traceback.
         logging.raiseExceptions = False
         status = COMMANDS[args.command].run(args)
         sys.stdout.flush()
@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not isinstance(error, EGTRError | MissingDetectron2Error | OSError):
             raise
         if isinstance(error, BrokenPipeError) and _output_has_no_reader():
-            # As of a process that the signal SIGPIPE has ended.
+            # The status of a process that SIGPIPE ended.
             status = 141
         else:
             report_error(args, error)
@@ -147,7 +147,7 @@ def parse(
     words, pairs = split_pairs(words) if has_pairs else (words, [])
     args, rest = parser.parse_known_args(words)
     unknown = [word for word in rest if word.startswith("-")]
-    # argparse takes words before and after an option for one list only where it is an option's.
+    # argparse does not collect the words before and after an option into one list of positional arguments.
     if rest and not unknown and hasattr(args, "inputs"):
         args.inputs += rest
     elif rest and not unknown and has_pairs:
@@ -160,15 +160,15 @@ def parse(
 
 
 def _output_has_no_reader() -> bool:
-    """Say whether the pipe of standard output is the broken one, and then let what is still buffered go nowhere."""
+    """Tell whether standard output is the broken pipe; if it is, discard what is still buffered."""
     try:
         number = sys.stdout.fileno()
-    except OSError:  # of a stream that is no file
+    except OSError:  # a stream that is not a file
         return False
     poll = select.poll()
     poll.register(number, select.POLLOUT)
     if not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
         return False
-    # Or Python would complain at its end.
+    # Otherwise Python would complain at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), number)
     return True

@@ -31,13 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="where there is no dataset: rel.json and train.json, VG-SGG-dicts.json or categories_dict.json",
+        help="files with the names, else: rel.json and train.json, VG-SGG-dicts.json or categories_dict.json",
     )
     parser.add_argument(
-        "--allow-mismatch", action="store_true", help="go on where weights are unknown, missing or of another shape"
+        "--allow-mismatch", action="store_true", help="continue if weights are unknown, missing or of another shape"
     )
     parser.add_argument(
-        "--unsafe-pickle", action="store_true", help="read a file that may run any code; for files that you trust"
+        "--unsafe-pickle",
+        action="store_true",
+        help="also read files that can run any code; only for files that you trust",
     )
 
 

@@ -11,13 +11,15 @@ examples:
   %(prog)s --dataset scenes_train --output output/check
   %(prog)s --format coco_sg --input mine/train.json --image-root photos
 
-Exit status: 0, or 1 where something would break training. Warnings do not count.
+Exit status: 0, or 1 if something would break training. Warnings do not count.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", metavar="NAME", help="a registered dataset, such as scenes_train")
-    parser.add_argument("--format", choices=DATASET_FORMATS, help="of --input, where the dataset is not registered")
+    parser.add_argument(
+        "--format", choices=DATASET_FORMATS, help="format of --input, for a dataset that is not registered"
+    )
     parser.add_argument("--input", metavar="FILE[#split]", help="annotations")
     parser.add_argument("--json", dest="input", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     parser.add_argument("--image-root", metavar="DIR", help="folder of the images of --input")
@@ -27,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--samples", type=whole_number(0), default=16, metavar="N", help="images on samples.png (%(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="other seeds, other samples (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the samples (%(default)s)")
     parser.add_argument(
         "--workers", type=whole_number(1), metavar="N", help="threads that decode images (one for each core)"
     )
@@ -45,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from egtr.visualization import draw_histograms, draw_samples
 
     if args.output:
-        # What takes long is not lost for a folder that cannot be made.
+        # The check takes long: a folder that cannot be made is an error before it begins.
         args.output.mkdir(parents=True, exist_ok=True)
     if args.dataset:
         check_registered(args.dataset)

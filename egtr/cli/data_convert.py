@@ -29,7 +29,7 @@ Exit status: 0, or 1 when nothing was written.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_inputs(
         parser,
-        "annotations, one file a split; the split is called NAME, else #split, else like the file",
+        "annotations, one file for each split; the split is named by NAME=, else by #split, else by the file",
         "[NAME=]FILE[#split]",
     )
     parser.add_argument("--from", required=True, choices=CONVERT_SOURCES, dest="source", help="format of the input")
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--image-root",
         default="",
         metavar="DIR",
-        help="folder of the images, where Label Studio's names are looked up",
+        help="folder of the images, in which names from Label Studio are looked up",
     )
     parser.add_argument("--to", required=True, choices=CONVERT_TARGETS, dest="target", help="format of the output")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the new files")
@@ -48,15 +48,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="divide the images at random into train and val, or train, val and test",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of --split (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of --split (default: %(default)s)")
     parser.add_argument(
         "--drop-unsupported",
         action="store_true",
-        help="leave out what cannot be converted: boxes and relations without a label in Label Studio, crowds and "
-        "boxes without area for vg_h5; and the relations that touch them",
+        help="leave out what cannot be converted (from Label Studio boxes and relations without a label, to vg_h5 "
+        "crowds and boxes without area), and the relations of such boxes",
     )
     parser.add_argument(
-        "--options", nargs="+", default=[], metavar="KEY=VALUE", help="of the format's reader, such as num_val=5000"
+        "--options", nargs="+", default=[], metavar="KEY=VALUE", help="options of the reader, such as num_val=5000"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files in --output")
 
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def collect_warnings(splits: dict) -> list[str]:
-    """Collect what the readers made of the files, one line a kind."""
+    """Collect the problems that the readers found, one line for each kind."""
     groups = defaultdict(list)
     for annotations in splits.values():
         for problem in annotations.problems:

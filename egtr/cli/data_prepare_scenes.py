@@ -1,4 +1,4 @@
-"""Draw the drawn dataset `scenes`: cartoon images with objects and relations, in Visual Genome's layout."""
+"""Draw the dataset `scenes`: cartoon images with objects and relations, in Visual Genome's layout."""
 
 import argparse
 import os
@@ -20,9 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=default,
         metavar="DIR",
-        help="where to (default: $DETECTRON2_DATASETS/scenes, else datasets/scenes)",
+        help="folder to draw into (default: $DETECTRON2_DATASETS/scenes, else datasets/scenes)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="other seeds, other images (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the images (default: %(default)s)")
     parser.add_argument(
         "--sizes",
         type=int,
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="images per split (default: 4000 400 400)",
     )
     parser.add_argument(
-        "--processes", type=whole_number(1), default=2, help="how many draw at once (default: %(default)s)"
+        "--processes", type=whole_number(1), default=2, help="number of processes (default: %(default)s)"
     )
 
 

@@ -11,8 +11,8 @@ from .parsing import UsageError, add_inputs, add_top_k, get_inputs, report_error
 
 EXAMPLES = f"""
 An image is drawn with its objects boxed and the graph beside it; its graph is written as JSON, too. A video becomes
-a video where --output is one ({", ".join(VIDEO_FORMATS)}), else an image for each frame. Without --output everything
-is shown in a window: any key leads on, Esc or q ends.
+a video if --output names one ({", ".join(VIDEO_FORMATS)}), else an image for each frame. Without --output everything
+is shown in a window: any key shows the next image, Esc or q quits.
 
 examples:
   %(prog)s photo.jpg --output output/graphs
@@ -22,7 +22,7 @@ examples:
   %(prog)s photo.jpg --model output/mine/config.yaml MODEL.DEVICE cpu
   %(prog)s --webcam
 
-Exit status: 0, or 1 when an image could not be read or nothing could be done.
+Exit status: 0, or 1 if an image could not be read or nothing could be drawn.
 """
 
 
@@ -39,33 +39,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="INDEX",
         help="a camera, until Ctrl-C (default: 0, the first)",
     )
-    parser.add_argument(
-        "--output", metavar="PATH", help="folder, or file where there is one input (default: a window)"
-    )
+    parser.add_argument("--output", metavar="PATH", help="folder, or a file for a single input (default: a window)")
     parser.add_argument(
         "--confidence-threshold",
         type=score,
         metavar="SCORE",
-        help="least triplet score (default: a twentieth of the image's best one, at least 0.001)",
+        help="lowest triplet score (default: a twentieth of the best score of the image, at least 0.001)",
     )
-    add_top_k(parser, "most triplets an image (%(default)s)", default=20)
+    add_top_k(parser, "number of triplets of an image, at most (%(default)s)", default=20)
     parser.add_argument(
         "--keep-duplicates", action="store_true", help="do not merge queries that found the same object"
     )
     parser.add_argument("--show-scores", action="store_true", help="write scores into the image")
-    parser.add_argument("--format", choices=IMAGE_FORMATS, default="png", help="of images in a folder (%(default)s)")
+    parser.add_argument(
+        "--format", choices=IMAGE_FORMATS, default="png", help="format of images in a folder (%(default)s)"
+    )
     parser.add_argument(
         "--graphs", nargs="*", choices=GRAPH_FORMATS, default=["json"], help="files of the graph itself (json)"
     )
     number = {"type": whole_number(1), "default": 1, "metavar": "N"}
-    parser.add_argument("--batch-size", **number, help="images at once (%(default)s)")
-    parser.add_argument("--threads", **number, help="that read images (%(default)s)")
+    parser.add_argument("--batch-size", **number, help="images computed at once (%(default)s)")
+    parser.add_argument("--threads", **number, help="threads that read images (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
     inputs = get_inputs(args)
     if sum([bool(inputs), args.video_input is not None, args.webcam is not None]) != 1:
-        raise UsageError("give images or a video, --video-input or --webcam: one of them")
+        raise UsageError("give images or a video, or --video-input, or --webcam: only one of them")
     video = args.webcam if args.video_input is None else args.video_input
     into_video = args.output is not None and Path(args.output).suffix[1:].lower() in VIDEO_FORMATS
     if args.output is not None and (video is not None or into_video) and "graphml" in args.graphs:
@@ -129,7 +129,7 @@ def show(predictor, source: list[str] | str | int, args: argparse.Namespace) -> 
 
 
 def look(args: argparse.Namespace) -> dict:
-    """Choose what of a graph is drawn, and how."""
+    """Choose the part of a graph to draw, and how to draw it."""
     from egtr.structures import SceneGraph
 
     merge_iou = None if args.keep_duplicates else 0.7

@@ -12,7 +12,7 @@ _KEY = re.compile(rf"(?:{'|'.join(SECTIONS)})(?:\.\w+)+|{'|'.join(TOP_KEYS)}")
 
 
 class UsageError(Exception):
-    """Arguments that do not go together; the command answers with its usage and status 2."""
+    """Arguments that contradict each other or are missing; the command prints its usage and exits with status 2."""
 
 
 def report_error(args: argparse.Namespace, error: Exception) -> None:
@@ -24,7 +24,7 @@ def report_error(args: argparse.Namespace, error: Exception) -> None:
 
 
 def split_pairs(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split a command line where its ``KEY VALUE`` pairs begin, which go on to its end.
+    """Split a command line before its ``KEY VALUE`` pairs, which come last.
 
     Args:
         words: the first one is a subcommand.
@@ -44,10 +44,10 @@ def split_pairs(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def add_inputs(
     parser: argparse.ArgumentParser, text: str, metavar: str = "INPUT", aliases: Sequence[str] = ()
 ) -> None:
-    """Add inputs, which may be given as they are or after ``--input``; :func:`get_inputs` reads them.
+    """Add inputs, given by themselves or after ``--input``; :func:`get_inputs` reads them.
 
     Args:
-        text: says what they are.
+        text: describes the inputs.
         aliases: older spellings of ``--input``, left out of the help.
     """
     parser.add_argument("inputs", nargs="*", metavar=metavar, help=text)
@@ -77,7 +77,7 @@ def get_input(args: argparse.Namespace, what: str) -> str:
 
 
 def add_top_k(parser: argparse.ArgumentParser, text: str, **options) -> None:
-    """Add ``--top-k``, and ``--topk`` as it was called before."""
+    """Add ``--top-k``, and its old name ``--topk``."""
     options = {"metavar": "K", "type": whole_number(0)} | options
     parser.add_argument("--top-k", help=text, **options)
     options |= {"dest": "top_k", "default": argparse.SUPPRESS}

@@ -6,7 +6,7 @@ from pathlib import Path
 from .parsing import add_inputs, get_input
 
 EXAMPLES = """
-Reads runs that were killed, resumed or are still going on.
+Also reads runs that were killed or resumed, or that are still going on.
 
 example:
   %(prog)s output/my_run

@@ -25,10 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--predictions", metavar="FILE", help="saved predictions, in place of a model")
     parser.add_argument("--partial", action="store_true", help="accept predictions whose writer was cut short")
     parser.add_argument("--output", required=True, metavar="FILE", help="the HTML file")
-    parser.add_argument("--title", default="Scene graphs", help="of the page (default: %(default)s)")
-    add_top_k(parser, "most triplets an image (%(default)s)", default=20)
-    parser.add_argument("--limit", type=whole_number(1), metavar="N", help="the first N images (all)")
-    parser.add_argument("--no-explanations", action="store_true", help="half the time and a smaller page")
+    parser.add_argument("--title", default="Scene graphs", help="title of the page (default: %(default)s)")
+    add_top_k(parser, "number of triplets of an image, at most (%(default)s)", default=20)
+    parser.add_argument("--limit", type=whole_number(1), metavar="N", help="use only the first N images (all)")
+    parser.add_argument(
+        "--no-explanations", action="store_true", help="do not explain edges: half the time, and a smaller page"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=["reference"],
         choices=PROTOCOLS,
         metavar="NAME",
-        help=f"conventions, the first is the headline: {', '.join(PROTOCOLS)} (default: reference)",
+        help=f"conventions, the headline first: {', '.join(PROTOCOLS)} (default: reference)",
     )
     parser.add_argument("--per-predicate", action="store_true", help="print the recall of each predicate as well")
 

@@ -36,15 +36,17 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--predictions", "--input", metavar="FILE", help="the same")
     add_top_k(parser, "the K of R@K (20 50 100)", type=whole_number(1), nargs="+", default=[20, 50, 100])
     parser.add_argument(
-        "--bootstrap", type=int, default=0, metavar="N", help="95%% intervals out of N resamplings, such as 1000"
+        "--bootstrap", type=int, default=0, metavar="N", help="95%% intervals from N resamplings, such as 1000"
     )
     parser.add_argument(
-        "--dataset", metavar="NAME", help="a registered dataset with the ground truth (default: that in the file)"
+        "--dataset",
+        metavar="NAME",
+        help="a registered dataset with the ground truth (default: the ground truth in the file)",
     )
     parser.add_argument("--format", choices=DATASET_FORMATS, help="format of --json")
     parser.add_argument("--json", metavar="FILE[#split]", help="annotations with the ground truth")
     parser.add_argument(
-        "--partial", action="store_true", help="score what there is where predictions of some images are missing"
+        "--partial", action="store_true", help="score the other images if predictions of some are missing"
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="write the results there, as JSON and CSV")
 

@@ -10,7 +10,7 @@ examples:
   %(prog)s --model scenes --model configs/custom.yaml=output/custom/model_final.pth --port 0
 
 Only this machine reaches the page and the API unless --host says otherwise; docs/serving.md describes both. SIGTERM
-and Ctrl-C let what has been asked finish. Exit status: 0, or 1 when nothing could be served.
+and Ctrl-C let requests that have arrived finish. Exit status: 0, or 1 if nothing could be served.
 """
 
 
@@ -20,15 +20,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config-file",
         action="append",
         metavar="NAME|FILE[=WEIGHTS]",
-        help="a model that comes with EGTR, or a YAML file with MODEL.WEIGHTS or with other weights (default: "
+        help="a model that comes with EGTR, or a YAML file with MODEL.WEIGHTS, or with the weights after = (default: "
         f"{DEFAULT_MODEL}); repeatable, to switch between them on the page",
     )
     parser.add_argument("--host", default="127.0.0.1", help="name or address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="0: any that is free (default: %(default)s)")
-    parser.add_argument("--max-megabytes", type=float, default=20, metavar="N", help="of a request (%(default)s)")
-    parser.add_argument("--max-megapixels", type=float, default=40, metavar="N", help="of an image (%(default)s)")
-    parser.add_argument("--max-requests", type=int, default=8, metavar="N", help="at the same time (%(default)s)")
-    parser.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="of an answer (%(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=8000, help="port to listen on; 0: any free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-megabytes", type=float, default=20, metavar="N", help="size limit of a request (%(default)s)"
+    )
+    parser.add_argument(
+        "--max-megapixels", type=float, default=40, metavar="N", help="size limit of an image (%(default)s)"
+    )
+    parser.add_argument(
+        "--max-requests", type=int, default=8, metavar="N", help="limit of images at the same time (%(default)s)"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=60, metavar="SECONDS", help="time limit of an answer (%(default)s)"
+    )
     add_options_arguments(parser)
 
 

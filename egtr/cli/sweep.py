@@ -1,7 +1,7 @@
 """Train every setting of a sweep file with every seed, and compare them.
 
-Runs that have finished are skipped, so the same command goes on with an interrupted sweep. In the sweep's OUTPUT_DIR
-each run has its folder; sweep.md, sweep.csv and sweep.png compare the settings.
+Runs that have finished are skipped, so the same command continues an interrupted sweep. In the sweep's OUTPUT_DIR
+each run has its own folder; sweep.md, sweep.csv and sweep.png compare the settings.
 egtr/experiments/sweep/definition.py describes the sweep file.
 """
 
@@ -22,7 +22,9 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_inputs(parser, "such as projects/EGTR/sweeps/ablation.yaml", "FILE.yaml")
-    parser.add_argument("--table-only", action="store_true", help="run nothing: compare what has finished so far")
+    parser.add_argument(
+        "--table-only", action="store_true", help="train nothing: compare the runs that have finished so far"
+    )
     add_extension_argument(parser)
 
 
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     import_extensions(args.extension)
     sweep = load_sweep(path)
-    # A sweep in the background is stopped by a signal, or by the end of its terminal unless nohup forbids it: that
+    # These signals stop a sweep in the background (SIGHUP when its terminal closes, unless nohup prevents that). They
     # must stop its runs as Ctrl-C does.
     numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
     former = {number: signal.signal(number, signal.default_int_handler) for number in numbers}

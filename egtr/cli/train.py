@@ -5,14 +5,16 @@ import argparse
 from egtr.config.arguments import EPILOG, add_training_arguments
 
 EXAMPLES = f"""{EPILOG}
---model NAME|FILE continues from a model: its configuration and its weights, or only its weights where --config-file
-names another configuration.
+--model NAME|FILE starts from a model. It takes the configuration and the weights of the model; with --config-file,
+only the weights.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--model", metavar="NAME|FILE", help="begin with a model that comes with EGTR, or with a YAML file's"
+        "--model",
+        metavar="NAME|FILE",
+        help="start from a model that comes with EGTR, or from the model of a YAML file",
     )
     add_training_arguments(parser)
     parser.set_defaults(opts=[])

@@ -8,7 +8,7 @@ EPILOG = """
 examples:
   train                    %(prog)s --config-file FILE
   change a key             %(prog)s --config-file FILE SOLVER.BASE_LR 5e-5 OUTPUT_DIR output/trial
-  go on with a run         %(prog)s --config-file FILE --resume
+  continue a run           %(prog)s --config-file FILE --resume
   evaluate                 %(prog)s --config-file FILE --eval-only MODEL.WEIGHTS output/trial/model_best.pth
   train on eight GPUs      %(prog)s --config-file FILE --num-gpus 8
   the same by torchrun     torchrun --nproc-per-node 8 --max-restarts 3 -m egtr train --config-file FILE --resume
@@ -31,14 +31,14 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on from the last checkpoint in OUTPUT_DIR; where there is none, begin with MODEL.WEIGHTS",
+        help="continue from the last checkpoint in OUTPUT_DIR; if there is none, start from MODEL.WEIGHTS",
     )
-    parser.add_argument("--eval-only", action="store_true", help="train nothing: evaluate MODEL.WEIGHTS")
+    parser.add_argument("--eval-only", action="store_true", help="only evaluate MODEL.WEIGHTS")
     parser.add_argument(
         "--num-gpus", type=int, default=1, metavar="N", help="GPUs of each machine; without GPUs, processes (1)"
     )
-    parser.add_argument("--num-machines", type=int, default=1, metavar="N", help="machines in all (1)")
-    parser.add_argument("--machine-rank", type=int, default=0, metavar="N", help="which of them this one is (0)")
+    parser.add_argument("--num-machines", type=int, default=1, metavar="N", help="number of machines (1)")
+    parser.add_argument("--machine-rank", type=int, default=0, metavar="N", help="number of this machine, from 0 (0)")
     parser.add_argument(
         "--dist-url",
         # A free port, so that two runs on one machine do not meet.
@@ -59,12 +59,12 @@ def add_extension_argument(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE.py",
-        help="import a file (or module) of your own first, which registers what the configuration names; repeatable",
+        help="first import your own file (or module), which registers parts that the configuration names; repeatable",
     )
 
 
 def add_options_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--extension`` and ``--opts``, of commands whose configuration may be changed."""
+    """Add ``--extension`` and ``--opts``, for commands with a configuration."""
     add_extension_argument(parser)
     parser.add_argument(
         "--opts",
@@ -76,7 +76,7 @@ def add_options_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model`` (or ``--config-file``), ``--extension`` and ``--opts``, of commands that use one model."""
+    """Add ``--model`` (or ``--config-file``), ``--extension`` and ``--opts``, for commands that use one model."""
     parser.add_argument(
         "--model",
         "--config-file",

@@ -1,8 +1,7 @@
 """Every configuration key that EGTR adds to Detectron2's, with its meaning.
 
-What describes the model lives under ``MODEL.EGTR``; a few keys extend Detectron2's own sections (``INPUT``,
-``SOLVER``, ``TEST``) because they do not belong to the model. Keys of Detectron2 that matter here are named in
-comments.
+Keys that describe the model are under ``MODEL.EGTR``. The other keys extend Detectron2's own sections (``DATASETS``,
+``INPUT``, ``DATALOADER``, ``SOLVER``, ``TEST``). Comments name the keys of Detectron2 that matter here.
 """
 
 from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
@@ -14,7 +13,7 @@ import egtr
 def add_egtr_config(cfg: CfgNode) -> None:
     """Add EGTR's keys to ``cfg`` (in place), with the values of the paper's Visual Genome model.
 
-    It calls :func:`egtr.register` first, so that whatever the keys name can be found.
+    It calls :func:`egtr.register` first, so that everything the keys name can be found.
     """
     egtr.register()
     _add_detector_config(cfg)
@@ -28,26 +27,26 @@ def add_egtr_config(cfg: CfgNode) -> None:
 
 def _add_detector_config(cfg: CfgNode) -> None:
     cfg.MODEL.EGTR = egtr = CfgNode()
-    # Object classes C (no background class) and predicates R. They must agree with the dataset's metadata.
+    # Numbers of object classes C (no background class) and predicates R. They must agree with the dataset's metadata.
     egtr.NUM_CLASSES = 150
     egtr.NUM_PREDICATES = 50
-    # Their names in the graphs of the model; []: the names in the metadata of DATASETS.TEST[0].
+    # Names of the classes and predicates in the model's graphs; []: the names in the metadata of DATASETS.TEST[0].
     egtr.CLASS_NAMES = []
     egtr.PREDICATE_NAMES = []
-    # Object queries N.
+    # Number of object queries N.
     egtr.NUM_QUERIES = 200
     # Iterative box refinement: each decoder layer has its own heads and corrects the reference boxes.
     egtr.WITH_BOX_REFINE = False
     # Two-stage: the N best encoder proposals take the place of learned queries. Needs WITH_BOX_REFINE.
     egtr.TWO_STAGE = False
-    # Detection losses on every decoder layer, not only on the last (on for detector pre-training).
+    # Detection losses on every decoder layer, not only on the last (True for detector pre-training).
     egtr.AUX_LOSS = False
     # Train only the relation part: everything that belongs to the detector keeps its weights and runs in evaluation
     # mode (no dropout, norms as stored).
     egtr.FREEZE_DETECTOR = False
-    # With FREEZE_DETECTOR: a folder that keeps the output of the detector for each image, for all runs that name the
-    # folder. Training is several times faster when an image is seen again. This works best without augmentation,
-    # because each size and each mirrored image counts as another one. "": the detector runs each time.
+    # With FREEZE_DETECTOR: a folder that keeps the output of the detector for each image, for all runs that name this
+    # folder. Training is several times faster on images that were seen before. This works best without augmentation,
+    # because each size and each mirrored image counts as another image. "": the detector runs each time.
     egtr.DETECTOR_CACHE = ""
 
     # The timm backbone (MODEL.BACKBONE.NAME "build_timm_backbone"). MODEL.BACKBONE.FREEZE_AT counts stages that are
@@ -59,11 +58,11 @@ def _add_detector_config(cfg: CfgNode) -> None:
     egtr.BACKBONE.OUT_INDICES = [2, 3, 4]
     # Let timm fetch its ImageNet weights when the model is built. MODEL.WEIGHTS is loaded afterwards.
     egtr.BACKBONE.PRETRAINED = False
-    # "FrozenBN": scale, shift and statistics are buffers. "BN": ordinary batch norm, for training
-    # from scratch; that of stages that FREEZE_AT freezes stays as it is.
+    # "FrozenBN": scale, shift and statistics are buffers. "BN": ordinary batch norm, for training from scratch; in
+    # stages that FREEZE_AT freezes, it does not change.
     egtr.BACKBONE.NORM = "FrozenBN"
-    # Freeze the norms inside `downsample` branches too, as the paper means. The released code leaves them ordinary
-    # batch norms; its numbers need False.
+    # Freeze the norms inside `downsample` branches too, as the paper intends. The released code leaves them ordinary
+    # batch norms; to reproduce its numbers, set False.
     egtr.BACKBONE.FREEZE_DOWNSAMPLE_NORM = True
     # Widths of the four stages of a timm ResNet; empty: the model's own.
     egtr.BACKBONE.CHANNELS = []
@@ -90,19 +89,19 @@ def _add_detector_config(cfg: CfgNode) -> None:
 
 def _add_relation_config(cfg: CfgNode) -> None:
     cfg.MODEL.EGTR.RELATION = relation = CfgNode()
-    # False: the plain detector, which is how it is pre-trained.
+    # False: only the detector, as for its pre-training.
     relation.ENABLED = True
     # Entry of RELATION_HEAD_REGISTRY.
     relation.HEAD = "MLPRelationHead"
     # Entry of CONNECTIVITY_HEAD_REGISTRY; "" leaves connectivity out (an ablation of the paper).
     relation.CONNECTIVITY_HEAD = "MLPConnectivityHead"
-    # Entries of RELATION_TASK_REGISTRY: what else is learned about pairs, such as "BoxOffsetTask". Training only.
+    # Entries of RELATION_TASK_REGISTRY: auxiliary tasks on pairs, such as "BoxOffsetTask". Only in training.
     relation.TASKS = []
     # Hidden width of the heads' MLPs; 0: HIDDEN_DIM.
     relation.MLP_DIM = 0
-    # In inference, compute the relations of only those pairs that rankings of TOPK triplets need. Scores and rankings
-    # stay the same. It acts if head and pair function are registered with pairwise=True. False: always all pairs, as
-    # EGTR.network() returns them; a subclass of EGTR that overrides network() needs False.
+    # In inference, compute relations only for the pairs that rankings of TOPK triplets need. Scores and rankings stay
+    # the same. This takes effect only if head and pair function are registered with pairwise=True. False: always all
+    # pairs, as EGTR.network() returns them; a subclass of EGTR that overrides network() needs False.
     relation.PRUNE_PAIRS = True
 
     # Where pair features come from (paper, section 3.2).
@@ -140,7 +139,7 @@ def _add_loss_config(cfg: CfgNode) -> None:
     loss.GIOU_WEIGHT = 2.0
     loss.REL_WEIGHT = 15.0
     loss.CONNECTIVITY_WEIGHT = 30.0
-    # Of RELATION.TASKS' BoxOffsetTask.
+    # Weight of BoxOffsetTask, if RELATION.TASKS has it.
     loss.BOX_OFFSET_WEIGHT = 1.0
     # loss_rel: "bce" (the paper), "focal", or "logit_adjusted": BCE of logits + REL_LOSS_TAU * log(frequency).
     loss.REL_LOSS = "bce"
@@ -155,51 +154,51 @@ def _add_loss_config(cfg: CfgNode) -> None:
     # How they are chosen: "hard" (highest score), "random" (Open Images for K_NON) or "none" (all of them).
     loss.NEG_SAMPLING = "hard"
     loss.NON_SAMPLING = "hard"
-    # The divisor of losses in distributed training: "global": counts of objects and of chosen entries over all
-    # processes, so that several processes learn what one would from the same batch; "process": each process's own
-    # counts, as in the released code.
+    # The divisor of losses in distributed training. "global": counts of objects and of chosen entries over all
+    # processes, so that several processes learn the same as one process would from the whole batch. "process": the
+    # counts of each process, as in the released code.
     loss.NORMALIZER = "global"
 
 
 def _add_datasets_config(cfg: CfgNode) -> None:
     # Detectron2's own: DATASETS.TRAIN and TEST, names of datasets.
-    # Datasets to register when the configuration is loaded: rows of [name, format, file, folder of the images], as
+    # Datasets to register before training or prediction: rows of [name, format, file, folder of the images], such as
     #   - [mine_train, coco_sg, data/train.json, data/images]
     #   - [mine_val, coco_sg, data/val.json, data/images, {flip_predicate_pairs: [[left of, right of]]}]
-    # Format: "egtr", "vg_h5", "oiv6", "psg" or "coco_sg" (egtr.data.datasets describes each). Where a file holds
-    # several splits, it is written FILE#split. Relative paths start at the current folder; ~ and $VARIABLES are
-    # expanded. A fifth entry holds options of the format and metadata, such as thing_classes, predicate_classes,
-    # flip_predicate_pairs (predicates that trade places when an image is mirrored) and one_predicate_per_pair.
+    # Format: "egtr", "vg_h5", "oiv6", "psg" or "coco_sg" (egtr.data.datasets describes each). For a file with several
+    # splits write FILE#split. Relative paths start at the current folder; ~ and $VARIABLES are expanded. A fifth
+    # entry holds options of the format and metadata, such as thing_classes, predicate_classes, flip_predicate_pairs
+    # (predicates that are exchanged when an image is mirrored) and one_predicate_per_pair.
     cfg.DATASETS.REGISTER = []
 
 
 def _add_input_config(cfg: CfgNode) -> None:
     # Detectron2's own: INPUT.MIN_SIZE_TRAIN, MAX_SIZE_TRAIN, MIN_SIZE_TEST, MAX_SIZE_TEST (sizes by DETR's rule),
-    # RANDOM_FLIP, CROP.ENABLED. With CROP.ENABLED half of the images are resized to a short side out of
+    # RANDOM_FLIP, CROP.ENABLED. With CROP.ENABLED half of the images are resized to a short side chosen from
     # CROP.PRE_RESIZE and cropped to sides between CROP.SIZE[0] and CROP.SIZE[1] before the usual resize.
     cfg.INPUT.FORMAT = "RGB"
-    # Height times width above which an image is refused by its header, before it is decoded: 3 bytes a pixel,
-    # several times as many where colours are converted.
+    # Largest number of pixels (height times width). A larger image is refused by its header, before it is decoded.
+    # Decoding takes 3 bytes per pixel, and several times as much if colours are converted.
     cfg.INPUT.MAX_PIXELS = 89_478_485
     cfg.INPUT.CROP.TYPE = "absolute_range"
     cfg.INPUT.CROP.SIZE = [384, 600]
     cfg.INPUT.CROP.PRE_RESIZE = [400, 500, 600]
-    # Several predicates on one pair of objects, in training: "all" of them; "one", drawn at random each time; "auto":
-    # "one" where the dataset's metadata say one_predicate_per_pair (as for Open Images), else "all".
+    # If a pair of objects has several predicates, training takes "all" of them, or "one" that is drawn at random each
+    # time. "auto": "one" if the dataset's metadata set one_predicate_per_pair (as for Open Images), else "all".
     cfg.INPUT.PREDICATES_PER_PAIR = "auto"
 
     # Detectron2's own: DATALOADER.NUM_WORKERS, FILTER_EMPTY_ANNOTATIONS, ASPECT_RATIO_GROUPING.
     # Skip images that are missing or cannot be read, and images with errors in their annotations; the log names the
-    # first ones and counts all. In training another image takes the place of a broken one. In
-    # evaluation a broken image counts as one in which nothing was found, so that a broken copy of the data raises
-    # no metric (only the protocol `motifs` leaves it out, as it does with all images without prediction); one whose
-    # annotations have errors is left out, there being nothing to score against. False: the first one is an error.
+    # first ones and counts all. False: the first such image is an error. In training another image takes its place.
+    # In evaluation a broken image counts as one in which nothing was found, so that a broken copy of the data raises
+    # no metric. (The protocol `motifs` leaves it out, like all images without predictions.) An image with errors in
+    # its annotations is left out, because there is nothing to score against.
     cfg.DATALOADER.SKIP_BROKEN = False
     cfg.DATALOADER.PREDICATE_RESAMPLING = resampling = CfgNode()
-    # "none"; "repeat_factor": an image comes r times an epoch, the largest r_p = max(1, sqrt(THRESHOLD / f_p)) of
-    # its predicates, where f_p is the share of images with predicate p; "bilevel": moreover, each time, relations
-    # of its frequent predicates are left out with probability DROP * (r - r_p) / r, as if not annotated.
-    # An epoch has more iterations then, but SOLVER.MAX_ITER stays; the log says how many images it has.
+    # "none". "repeat_factor": an image appears r times per epoch. r is the largest value, over its predicates p, of
+    # r_p = max(1, sqrt(THRESHOLD / f_p)), where f_p is the share of images with predicate p. "bilevel": also, each
+    # time the image appears, a relation with predicate p is left out with probability DROP * (r - r_p) / r, as if not
+    # annotated. An epoch then has more iterations, but SOLVER.MAX_ITER stays; the log says how many images it has.
     resampling.METHOD = "none"
     resampling.THRESHOLD = 0.07
     resampling.DROP = 0.7
@@ -207,66 +206,70 @@ def _add_input_config(cfg: CfgNode) -> None:
 
 def _add_solver_config(cfg: CfgNode) -> None:
     # Detectron2's own: SOLVER.BASE_LR (transformer), WEIGHT_DECAY, STEPS, GAMMA, MAX_ITER, IMS_PER_BATCH, AMP, and
-    # CLIP_GRADIENTS with CLIP_TYPE "full_model": the global norm over all parameters, which is what the paper clips.
+    # CLIP_GRADIENTS with CLIP_TYPE "full_model", which clips the global norm over all parameters, as in the paper.
     cfg.SOLVER.OPTIMIZER = "AdamW"
-    # Rate of the backbone, reference points and sampling offsets, as a multiple of BASE_LR.
+    # Learning rate of the backbone, reference points and sampling offsets, as a multiple of BASE_LR.
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
-    # Rate of new parameters (those that the initial checkpoint lacks or holds with another shape).
+    # Learning rate of new parameters, as a multiple of BASE_LR. The initial checkpoint lacks a new parameter or holds
+    # it with another shape.
     cfg.SOLVER.NEW_MULTIPLIER = 1.0
-    # Prefixes of parameters that count as new although MODEL.WEIGHTS has them, such as ["relation."] in a second
-    # stage that continues from the best weights of a first stage at a tenth of all its rates.
+    # Prefixes of parameters that count as new although MODEL.WEIGHTS has them. For example, a second stage continues
+    # from the best weights of a first stage, at a tenth of all rates, with ["relation."].
     cfg.SOLVER.NEW_PARAMETERS = []
-    # Rates of your own, as multiples of BASE_LR, for parameters whose names fit a pattern (* stands for any text):
-    # rows of [pattern, multiple], such as ["*sampling_offsets*", 0.05]. The first row that fits counts, before the
-    # keys above. Multiple 0 freezes; dropout of a frozen part stays on, as do statistics of ordinary batch norms.
+    # Your own learning rates, as multiples of BASE_LR, for parameters whose names fit a pattern (* stands for any
+    # text): rows of [pattern, multiple], such as ["*sampling_offsets*", 0.05]. The first row that fits counts, and it
+    # takes precedence over the keys above. Multiple 0 freezes the parameters, but dropout stays on and ordinary batch
+    # norms still update their statistics.
     cfg.SOLVER.LR_MULTIPLIERS = []
     # Micro-batches of IMS_PER_BATCH whose gradients are averaged before each optimizer step.
     cfg.SOLVER.ACCUMULATE_STEPS = 1
-    # Steps in succession that may be skipped because a loss or the gradient is NaN or infinite; the log names the
-    # images. One more ends the run; 0: the first one does. Weights are never changed by such a step.
+    # Number of consecutive steps that may be skipped because a loss or the gradient is NaN or infinite; one more ends
+    # the run. With 0 the first one ends it. Such a step never changes weights; the log names its images.
     cfg.SOLVER.SKIP_NON_FINITE = 0
-    # Keep only the outputs of the transformer's layers and compute the rest again in the backward pass: less memory,
+    # Keep only the inputs of the transformer's layers, and run these layers again in the backward pass: less memory,
     # a slower step, the same gradients.
     cfg.SOLVER.ACTIVATION_CHECKPOINTING = False
-    # The share that a moving average of the weights keeps in each step, such as 0.9999; 0: no average. The average is
-    # evaluated and kept as model_best in place of the trained weights, and written to model_ema.pth at the end.
+    # Decay of a moving average of the weights, such as 0.9999: the share of itself that it keeps in each step. 0: no
+    # average. The average replaces the trained weights in evaluation and in model_best, and is written to
+    # model_ema.pth at the end.
     cfg.SOLVER.EMA_DECAY = 0.0
-    # Checkpoints of SOLVER.CHECKPOINT_PERIOD that stay on the disk, the newest; 0: all. With two or more a run can go
-    # on when the last one is damaged later.
+    # Number of checkpoints of SOLVER.CHECKPOINT_PERIOD that stay on the disk, the newest ones; 0: all. With two or
+    # more a run can continue even if the last one is damaged later.
     cfg.SOLVER.KEEP_CHECKPOINTS = 0
-    # Precision of the forward pass where Detectron2's SOLVER.AMP.ENABLED is on: "bfloat16", "float16" (CUDA only) or
-    # "auto": bfloat16 where the device has it, float16 elsewhere.
+    # Precision of the forward pass if Detectron2's SOLVER.AMP.ENABLED is True: "bfloat16", "float16" (only CUDA) or
+    # "auto": bfloat16 if the device supports it, else float16.
     cfg.SOLVER.AMP.DTYPE = "auto"
 
 
 def _add_test_config(cfg: CfgNode) -> None:
     # Detectron2's own: TEST.EVAL_PERIOD, TEST.DETECTIONS_PER_IMAGE (of `instances`).
     # Predict and evaluate with backbone and encoder in bfloat16 (autocast). Decoder, sampling positions, boxes and
-    # relations, which scores are made of, stay float32. Faster with bfloat16 units (CPUs with avx512_bf16 or
-    # amx_bf16, recent GPUs), slower without. A detector that DETECTOR_CACHE keeps is always asked in float32.
+    # relations, which decide the scores, stay in float32. This is faster on devices with bfloat16 units (CPUs with
+    # avx512_bf16 or amx_bf16, recent GPUs) and slower on others. With DETECTOR_CACHE the detector always runs in
+    # float32.
     cfg.TEST.AMP = False
     cfg.TEST.SCENE_GRAPH = CfgNode()
-    # Triplets that a SceneGraph keeps.
+    # Number of triplets that a SceneGraph keeps.
     cfg.TEST.SCENE_GRAPH.TRIPLETS_PER_IMAGE = 100
-    # Score of an object: "softmax" over the class logits (as the released evaluation) or "sigmoid".
+    # Score of an object: "softmax" over the class logits (as in the released evaluation) or "sigmoid".
     cfg.TEST.SCENE_GRAPH.OBJECT_SCORE = "softmax"
-    # Scoring conventions, names in egtr.evaluation.PROTOCOLS. Metrics of the first are called "sgdet/R@50" and so on,
-    # those of others "sgdet_<protocol>/R@50".
+    # Scoring conventions: names in egtr.evaluation.PROTOCOLS. Metrics of the first protocol are called "sgdet/R@50"
+    # and so on, metrics of the others "sgdet_<protocol>/R@50".
     cfg.TEST.SCENE_GRAPH.PROTOCOLS = ["reference"]
     # K of R@K and mR@K.
     cfg.TEST.SCENE_GRAPH.TOPK = [20, 50, 100]
     # Resamples of the images for 95% intervals of R@K and mR@K, such as 1000; 0: no intervals.
     cfg.TEST.SCENE_GRAPH.BOOTSTRAP = 0
-    # Write the predictions of the model to OUTPUT_DIR/predictions_<dataset>, where `egtr score` and `egtr compare`
-    # score it. A later evaluation puts its own in place of it.
+    # Write the predictions of the model to OUTPUT_DIR/predictions_<dataset>, for `egtr score` and `egtr compare`. A
+    # later evaluation replaces them.
     cfg.TEST.SCENE_GRAPH.SAVE_PREDICTIONS = False
     # Images of DATASETS.TEST[0] whose graphs TensorBoard shows after each evaluation in training; 0: none.
     cfg.TEST.SCENE_GRAPH.VIS_IMAGES = 4
     # The checkpoint with the highest value of this metric is kept as model_best; "" keeps none. "auto": "sgdet/R@K"
     # for the middle K of TOPK (50); "bbox/AP50" without a relation part.
     cfg.TEST.BEST_METRIC = "auto"
-    # Training ends after this number of evaluations (TEST.EVAL_PERIOD) in succession without a rise of that metric;
-    # 0: never.
+    # Training ends after this number of consecutive evaluations (TEST.EVAL_PERIOD) without a new best value of that
+    # metric; 0: never.
     cfg.TEST.EARLY_STOPPING_PATIENCE = 0
 
 

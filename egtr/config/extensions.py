@@ -1,4 +1,4 @@
-"""Code of a user, imported before a model is built, so that a configuration can name what it registers."""
+"""Imports a user's own code before a model is built, so that a configuration can name what the code registers."""
 
 import importlib
 import importlib.util

@@ -25,7 +25,7 @@ from .yaml_file import read_config_file
 
 logger = logging.getLogger(__name__)
 
-# Words with a comma between them, without the signs of a Python value that is not finished.
+# Words separated by commas, without the quotes and brackets of an unfinished Python literal.
 _WORDS = re.compile(r"""[^\s,()\[\]{}'"]+(?:,[^\s,()\[\]{}'"]+)*""")
 
 
@@ -65,7 +65,7 @@ def read_config(name: str, opts: Sequence[str] = ()) -> CfgNode:
         The configuration, not frozen.
 
     Raises:
-        EGTRError: see :func:`load_config`; the message lists the models where there is none of that name.
+        EGTRError: see :func:`load_config`; if there is no model of that name, the message lists the models.
     """
     return load_config(find_config(name), opts)
 
@@ -90,7 +90,7 @@ def find_config(name: str) -> str:
 
 
 def save_config(cfg: CfgNode) -> None:
-    """Write all keys to OUTPUT_DIR/config.yaml (main process; nothing where OUTPUT_DIR is empty)."""
+    """Write all keys to OUTPUT_DIR/config.yaml (only the main process; nothing if OUTPUT_DIR is empty)."""
     if cfg.OUTPUT_DIR and comm.is_main_process():
         path = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
         PathManager.mkdirs(cfg.OUTPUT_DIR)
@@ -102,8 +102,8 @@ def save_config(cfg: CfgNode) -> None:
 def without_pretrained(cfg: CfgNode) -> CfgNode:
     """Copy a configuration so that its model fetches no backbone weights, because a checkpoint has all weights.
 
-    Otherwise evaluation and prediction would need the network, for weights that they replace at once. The copy is
-    frozen.
+    Otherwise evaluation and prediction would need the network for weights that the checkpoint then replaces. The
+    copy is frozen.
     """
     cfg = cfg.clone()
     cfg.defrost()
@@ -113,7 +113,7 @@ def without_pretrained(cfg: CfgNode) -> CfgNode:
 
 
 def fall_back_to_cpu(cfg: CfgNode) -> None:
-    """Set MODEL.DEVICE to "cpu" (in place) where it is a GPU and there is none, and say so."""
+    """Set MODEL.DEVICE to "cpu" (in place) if it names a GPU and the machine has none, and log it."""
     wanted = cfg.MODEL.DEVICE
     if torch.device(wanted).type == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
@@ -148,9 +148,9 @@ def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
 
 
 def _split_words(cfg: CfgNode, key: str, value: Any) -> Any:
-    """Turn ``a,b`` into a tuple or list where the key holds one of words, so that a shell needs no quotes.
+    """Turn ``a,b`` into a tuple or list if the key holds a tuple or list of words, so that a shell needs no quotes.
 
-    What Python can read, such as ``('a', 'b')``, stays as it is, and so does what only looks like it.
+    A Python literal, such as ``('a', 'b')``, stays as it is, and so does a value that only looks like one.
     """
     old = reduce(getitem, key.split("."), cfg)
     holds_words = isinstance(old, tuple | list) and all(isinstance(entry, str) for entry in old)

@@ -23,7 +23,7 @@ def read_config_file(
     """Read a YAML file and merge it over the files that its ``_BASE_`` names, as Detectron2 does.
 
     ``_BASE_`` is a path or a list of paths, relative to the file that names them; later files override earlier ones.
-    No tag (``!!python/...``) makes an object, while ``merge_from_file`` of Detectron2 would run code for it.
+    Tags that make objects (``!!python/...``) are refused; Detectron2's ``merge_from_file`` would run their code.
 
     Args:
         path: any path that Detectron2's ``PathManager`` knows.
@@ -39,7 +39,7 @@ def read_config_file(
 def _read(path: str, missing: str, users: tuple[str, ...]) -> dict[str, Any]:
     where = f"{path} (the {_BASE_KEY} of {users[-1]})" if users else path
     if path in users:
-        raise ConfigurationError(f"{where}: is a base of its own. Remove {_BASE_KEY} from one of the files")
+        raise ConfigurationError(f"{where}: is its own base. Remove {_BASE_KEY} from one of the files")
     try:
         local = fetch(path, missing)
     except ValueError as error:  # Also for names with characters that no file can have.

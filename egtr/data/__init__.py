@@ -1,19 +1,19 @@
 """Datasets, from files to batches.
 
 - ``datasets``    readers, writers and names of datasets in every usual format
-- ``scenes``      the drawn dataset, drawn by the library
+- ``scenes``      the drawn dataset, which the library makes itself
 - ``transforms``  DETR's resize rule and the paper's augmentation recipes
-- ``mapper``      a dataset dict becomes a model input; relations stay right through filtering, flip and crop
+- ``mapper``      turns a dataset dict into a model input; relations stay right through filtering, flip and crop
 - ``annotated_image``  images of datasets, as training and evaluation read them
 - ``image``       images of any format and mode, from files, bytes or arrays, as RGB
 - ``sources``     folders, videos, cameras, pixels and lists of them as one stream of images
-- ``sampler``     the order of training images, with which a resumed run goes on
+- ``sampler``     the order of training images, which a resumed run continues
 - ``resampling``  shows rare predicates more often
 - ``statistics``  triplet counts, for the frequency bias and for scoring, cached beside the annotations
 - ``catalog``     metadata of a dataset by its name
 - ``broken``      leaves out images that cannot be used, and counts them
-- ``check``       finds the errors of a dataset, its images included
-- ``convert``     from one annotation format to another
+- ``check``       finds errors in a dataset, images included
+- ``convert``     converts one annotation format to another
 - ``build``       loaders, statistics and checks from a configuration
 """
 

@@ -1,4 +1,4 @@
-"""All that follows a training step, in one hook whose lines are the order."""
+"""Everything that follows a training step, in one hook that fixes the order."""
 
 import logging
 from typing import Any
@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 class AfterStepHook(HookBase):
     """Evaluates, keeps the best weights, draws, writes metrics and checkpoints, and ends a run early.
 
-    The lines of :meth:`after_step` are the order of these things. It is this one because
+    The lines of :meth:`after_step` are in the order in which these things happen. The reasons for this order:
 
     - an evaluation may take long and may fail: a checkpoint that is due is written before it, and again after it;
-    - a resumed run does not evaluate again what its checkpoint knows: metrics are on the disk before the checkpoint;
-    - the random state in a checkpoint is that of the moment at which the resumed run goes on.
+    - metrics are on the disk before the checkpoint, so that a resumed run need not repeat the evaluation;
+    - the random state in a checkpoint is the one with which the resumed run has to continue.
 
     Register it in all processes of an :class:`egtr.engine.EGTRTrainer`, after every hook whose state belongs in a
     checkpoint.
@@ -38,8 +38,8 @@ class AfterStepHook(HookBase):
         images: draws graphs for TensorBoard; None: none are drawn.
 
     Attributes:
-        ended: whether training ends now, before SOLVER.MAX_ITER: a signal has asked for it, or the metric no longer
-            rises. The trainer's loop looks at it between steps.
+        ended: True if training ends now, before SOLVER.MAX_ITER, because a signal has asked for it or the metric no
+            longer rises. The trainer's loop checks it between steps.
         writers: write metrics.json, TensorBoard's events and the log; only on the main process.
     """
 
@@ -58,7 +58,7 @@ class AfterStepHook(HookBase):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, checkpointer: EGTRCheckpointer, request: StopRequest) -> "AfterStepHook":
-        """Build the hook by DATASETS.TEST, TEST.BEST_METRIC and TEST.SCENE_GRAPH.VIS_IMAGES."""
+        """Build the hook from DATASETS.TEST, TEST.BEST_METRIC and TEST.SCENE_GRAPH.VIS_IMAGES."""
         metric = best_metric(cfg)
         compares = metric and cfg.DATASETS.TEST
         draws = cfg.DATASETS.TEST and cfg.TEST.SCENE_GRAPH.VIS_IMAGES and cfg.MODEL.EGTR.RELATION.ENABLED
@@ -94,7 +94,7 @@ class AfterStepHook(HookBase):
             if saves:
                 self._save()
             if not self._evaluate(iteration):
-                # Other processes may be in the evaluation still: nothing here may wait for them.
+                # Other processes may still be in the evaluation: nothing here may wait for them.
                 self.ended = True
                 if not saves:
                     self._save()
@@ -108,7 +108,7 @@ class AfterStepHook(HookBase):
             self._save(final=not rises)
 
     def after_train(self) -> None:
-        # After an error in one process the others must not be waited for.
+        # After an error in one process, nothing may wait for the others.
         if self.trainer.iter >= self.trainer.max_iter:
             self._evaluate(self.trainer.max_iter - 1)
         # Detectron2's log writer divides by the iterations since it last wrote.
@@ -118,7 +118,7 @@ class AfterStepHook(HookBase):
             writer.close()
 
     def _is_evaluation_due(self, iteration: int) -> bool:
-        """Return whether an evaluation follows the iteration; the one at the end of the run is not counted."""
+        """Return whether an evaluation follows the iteration, not counting the evaluation at the end of the run."""
         done, period = iteration + 1, self.trainer.cfg.TEST.EVAL_PERIOD
         return period > 0 and 0 < done < self.trainer.max_iter and done % period == 0
 
@@ -127,7 +127,7 @@ class AfterStepHook(HookBase):
         return done % self.trainer.cfg.SOLVER.CHECKPOINT_PERIOD == 0 or done >= self.trainer.max_iter
 
     def _has_stopped_rising(self) -> bool:
-        """Return whether TEST.EARLY_STOPPING_PATIENCE is at its end; all processes must call it together."""
+        """Return whether TEST.EARLY_STOPPING_PATIENCE is exhausted; all processes must call it together."""
         patience = self.trainer.cfg.TEST.EARLY_STOPPING_PATIENCE
         # Only the main process knows results.
         if not patience or comm.all_gather(self.best.stale)[0] < patience:
@@ -193,7 +193,7 @@ class AfterStepHook(HookBase):
 
 
 def join_hook_states(states: dict[str, Any]) -> dict[str, Any]:
-    """Give :class:`AfterStepHook` what three hooks of version 0.1 have left in a checkpoint.
+    """Give :class:`AfterStepHook` the states of the three hooks that version 0.1 had in its place.
 
     Args:
         states: name of a hook to its state.

@@ -18,7 +18,7 @@ FILE = "model_best"
 
 
 def best_metric(cfg: CfgNode) -> str:
-    """Return TEST.BEST_METRIC, or what "auto" stands for: recall of the middle K, or AP50 of a plain detector."""
+    """Return TEST.BEST_METRIC; "auto" becomes recall at the middle K, or AP50 without a relation part."""
     if cfg.TEST.BEST_METRIC != "auto":
         return cfg.TEST.BEST_METRIC
     if not cfg.MODEL.EGTR.RELATION.ENABLED:
@@ -34,11 +34,11 @@ class BestWeights:
 
     Args:
         metric: for example "sgdet/R@50".
-        datasets: cfg.DATASETS.TEST; of several the first one decides.
+        datasets: cfg.DATASETS.TEST; if there are several, the first one decides.
 
     Attributes:
         best: highest score of this run so far; None before the first.
-        stale: evaluations since then.
+        stale: number of evaluations since that score.
     """
 
     def __init__(self, checkpointer: EGTRCheckpointer, metric: str, datasets: tuple[str, ...] = ()):
@@ -51,7 +51,7 @@ class BestWeights:
         self.stale = 0
 
     def read_score(self) -> None:
-        """Read the score to beat from the file that this run, before it was cut off, has left."""
+        """Read the score to beat from the file that this run wrote before it was interrupted."""
         path = os.path.join(self.checkpointer.save_dir, f"{FILE}.pth")
         if not os.path.isfile(path):
             return
@@ -69,7 +69,7 @@ class BestWeights:
         """Keep the weights of ``model`` if they are the best so far.
 
         Args:
-            results: metric to value, as an evaluation after ``iteration`` has found them.
+            results: metric to value, from the evaluation after ``iteration``.
         """
         value = results.get(self._key)
         if value is None:
@@ -92,6 +92,6 @@ class BestWeights:
         return {"metric": self.metric, "best": self.best, "stale": self.stale}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        # Scores of another metric say nothing.
+        # Scores of another metric cannot be compared.
         if state_dict["metric"] == self.metric:
             self.best, self.stale = state_dict["best"], state_dict["stale"]

@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 class BrokenImageReporter(HookBase):
-    """Says at the end of a run which images it has left out (DATALOADER.SKIP_BROKEN).
+    """Logs at the end of a run which images it has left out (DATALOADER.SKIP_BROKEN).
 
     Args:
         images: of the training loader, see :func:`egtr.data.build.skipped_by`.

@@ -1,4 +1,4 @@
-"""Checks of a configuration, for faults that would otherwise end a run after hours, or spoil it unseen."""
+"""Checks of a configuration, for faults that would otherwise end a run after hours, or spoil it unnoticed."""
 
 import re
 from collections.abc import Iterable
@@ -40,11 +40,10 @@ def check_scoring(cfg: CfgNode) -> None:
 
 
 def check_best_metric(cfg: CfgNode) -> None:
-    """Check TEST.BEST_METRIC, as far as it can be known before an evaluation: a trainer may bring its own evaluator.
+    """Check TEST.BEST_METRIC as far as possible before an evaluation: a trainer may have an evaluator of its own.
 
     Raises:
-        ConfigurationError: it does not have the form task/metric, or evaluation under ``cfg`` does not have it among
-            its results.
+        ConfigurationError: it does not have the form task/metric, or an evaluation under ``cfg`` does not return it.
     """
     metric = cfg.TEST.BEST_METRIC
     if metric in ("", "auto") or not cfg.DATASETS.TEST:
@@ -52,7 +51,7 @@ def check_best_metric(cfg: CfgNode) -> None:
     where = f"TEST.BEST_METRIC is {metric!r}"
     if not re.fullmatch("[^/]+/[^/]+", metric):
         raise ConfigurationError(
-            f"{where}; write task/metric, such as 'sgdet/R@50' or 'bbox/AP50', or '' to keep no best one"
+            f"{where}; write task/metric, such as 'sgdet/R@50' or 'bbox/AP50', or '' to keep no best weights"
         )
     task, _, name = metric.partition("/")
     first, *others = cfg.TEST.SCENE_GRAPH.PROTOCOLS
@@ -125,7 +124,7 @@ def check_frozen(cfg: CfgNode, new_parameters: Iterable[str], frozen_parameters:
             f"parameters of the detector, or has them in another shape; the first is {missing[0]}. They would stay "
             "random. Set FREEZE_DETECTOR False, or train a detector on these classes first"
         )
-    # A backbone may have its weights from timm.
+    # A backbone may get its weights from timm.
     frozen = set(frozen_parameters)
     missing = [name for name in new_parameters if name in frozen and not name.startswith("backbone.")]
     if missing:

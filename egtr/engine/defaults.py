@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
-    """Set up loggers, seed and OUTPUT_DIR; return the frozen configuration that ``args`` ask for.
+    """Set up loggers, seed and OUTPUT_DIR; return the frozen configuration that ``args`` describe.
 
     Unlike Detectron2's ``default_setup`` it does not print every key: they are in ``OUTPUT_DIR/config.yaml``.
 

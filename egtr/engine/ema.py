@@ -13,8 +13,8 @@ from egtr.structures import ConfigurationError
 class EMAHook(HookBase):
     """Keeps an exponential moving average of all parameters, and the buffers of the last step.
 
-    The average starts from the weights that training starts from. In step t = 1, 2, ... it keeps the share
-    min(decay, (1 + t) / (10 + t)) of itself, so that random weights of the beginning are soon forgotten.
+    The average starts from the initial weights. In step t = 1, 2, ... it keeps the share
+    min(decay, (1 + t) / (10 + t)) of itself, so that it soon forgets random initial weights.
 
     Args:
         model: without the wrapper of distributed training.
@@ -55,7 +55,7 @@ class EMAHook(HookBase):
     def _get(self) -> AveragedModel:
         if self._averaged is None:
             self._averaged = AveragedModel(self._source, multi_avg_fn=self._update)
-            # AveragedModel copies at its first update, but the weights that it was made of count, too.
+            # AveragedModel only copies in its first update; here the initial weights count, too.
             self._averaged.n_averaged.fill_(1)
         return self._averaged
 

@@ -19,15 +19,15 @@ logger = logging.getLogger(__name__)
 class GraphImages:
     """Draws the graphs of a few validation images, always of the same ones.
 
-    They come from the first test dataset, spread evenly over those of its images that have relations. TensorBoard
-    has them as images ``graphs/<name of the file>``, annotations as ``graphs/<name of the file>_annotated``. An
-    image that cannot be read is left out with a warning: training goes on.
+    They are spread evenly over the images of the first test dataset that have relations. TensorBoard shows them as
+    ``graphs/<file name>``, and their annotations as ``graphs/<file name>_annotated``. An image that cannot be read is
+    left out with a warning: training continues.
 
     Args:
         cfg: with DATASETS.TEST and TEST.SCENE_GRAPH.VIS_IMAGES.
     """
 
-    # Pixels per inch of a sheet 13.3 inches wide, and edges at most: enough to read, and soon drawn.
+    # Pixels per inch of a sheet 13.3 inches wide, and the largest number of edges: readable, and quick to draw.
     DPI = 80
     TOP_K = 12
 
@@ -36,8 +36,8 @@ class GraphImages:
         self._records: list[dict[str, Any]] | None = None
 
     def draw(self, model: nn.Module, storage: EventStorage) -> None:
-        """Put what ``model`` predicts for the images into ``storage``; the first time also their annotations."""
-        # Here, because a run without images does without matplotlib.
+        """Put the graphs that ``model`` predicts into ``storage``; the first time also the annotations."""
+        # Here, because a run without images does not need matplotlib.
         from egtr.visualization import draw_scene_graph, figure_to_array, graph_from_annotations
 
         dataset = self.cfg.DATASETS.TEST[0]
@@ -62,7 +62,7 @@ class GraphImages:
 
 
 def choose_records(dataset_name: str, count: int) -> list[dict[str, Any]]:
-    """Choose ``count`` records of a dataset, or as many as there are, evenly spread over those with relations."""
+    """Choose at most ``count`` records of a dataset, evenly spread over the records with relations."""
     records = [record for record in DatasetCatalog.get(dataset_name) if len(record.get("relations", ()))]
     count = min(count, len(records))
     return [records[index * len(records) // count] for index in range(count)]

@@ -1,4 +1,4 @@
-"""The processes of a training run or of an evaluation, and what each of them does."""
+"""The processes of a training run or an evaluation, and the work of each process."""
 
 import argparse
 import multiprocessing
@@ -35,7 +35,7 @@ def train_or_evaluate(args: argparse.Namespace) -> dict[str, Any] | None:
         args: of :func:`egtr.config.egtr_argument_parser`.
 
     Returns:
-        The results of the (last) evaluation: task to metric to value, by dataset where there are several.
+        The results of the last evaluation: task to metric to value; with several datasets, grouped by dataset.
 
     Raises:
         EGTRError: the configuration, the data or the weights are not usable.
@@ -43,7 +43,7 @@ def train_or_evaluate(args: argparse.Namespace) -> dict[str, Any] | None:
     cfg = setup(args)
     if args.eval_only:
         return _evaluate(cfg, args.resume)
-    # Only a new run may need the backbone's weights from timm, where MODEL.WEIGHTS does not bring them.
+    # Only a new run may need the backbone's weights from timm, if MODEL.WEIGHTS does not hold them.
     resumes = args.resume and EGTRCheckpointer(nn.Identity(), cfg.OUTPUT_DIR).has_checkpoint()
     trainer = EGTRTrainer(without_pretrained(cfg) if resumes else cfg)
     trainer.resume_or_load(resume=args.resume)
@@ -73,20 +73,20 @@ def _evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
 
 
 def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> Any:
-    """Run ``main(args)`` in as many processes as ``args`` ask for, or as one of those that torchrun has started.
+    """Run ``main(args)`` in as many processes as ``args`` ask for; under torchrun, only in this process.
 
     Processes exchange tensors through NCCL; without CUDA they run on the CPU, with gloo.
 
     Args:
-        main: runs in each process; a function of a module, which another process can import.
-        args: of :func:`egtr.config.egtr_argument_parser`. Under torchrun, which knows better, --num-gpus and
-            --num-machines are 1.
+        main: runs in each process. It is a function of a module, so that another process can import it.
+        args: from :func:`egtr.config.egtr_argument_parser`. Under torchrun, which decides the number of processes,
+            --num-gpus and --num-machines must be 1.
 
     Returns:
-        What ``main`` returned where it ran in this very process (one process asked for, or torchrun), else None.
+        The result of ``main`` if it ran in this process (a single process, or torchrun), else None.
 
     Raises:
-        EGTRError: the processes cannot be had as ``args`` want them, or the first EGTRError of a process.
+        EGTRError: the processes cannot be started as ``args`` ask, or the first EGTRError of a process.
     """
     if dist.is_torchelastic_launched():
         _join_torchrun(args)
@@ -95,7 +95,7 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
         except TrainingStopped:
             dist.destroy_process_group()
             raise
-        # Not after an error: it would wait for the other processes.
+        # Not after an error, because it would wait for the other processes.
         dist.destroy_process_group()
         return result
     _check_processes(args)
@@ -134,8 +134,8 @@ def _join_torchrun(args: argparse.Namespace) -> None:
     several = os.environ["WORLD_SIZE"] != os.environ["LOCAL_WORLD_SIZE"]
     shares_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     if several and shares_store and os.environ["TORCHELASTIC_MAX_RESTARTS"] != "0":
-        # All attempts to meet share a store then: addresses of processes that are gone are in it, and machines that
-        # count restarts differently never meet.
+        # Without the variable all restarts share a store, which still has the addresses of processes that have ended.
+        # Machines that count restarts differently then never meet.
         raise ConfigurationError(
             "torchrun --max-restarts over several machines: restarted processes may wait for each other for ever. "
             "Set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the environment of torchrun on each"

@@ -1,4 +1,4 @@
-"""metrics.json of a run that goes on."""
+"""metrics.json of a resumed run."""
 
 import json
 import logging
@@ -10,11 +10,11 @@ logger = logging.getLogger(__name__)
 def cut_metrics(path: str | os.PathLike, iteration: int) -> int:
     """Remove the lines of ``iteration`` and of later ones from ``path`` (metrics.json), and a line that is cut off.
 
-    A run that was killed has written lines of iterations after its last checkpoint; the resumed run writes them
-    again. The file is shortened in place: a writer that has it open for appending goes on at its new end.
+    A killed run may have written lines for iterations after its last checkpoint; the resumed run writes them again.
+    The file is shortened in place, so that a writer that has it open for appending continues at the new end.
 
     Returns:
-        Bytes removed; 0 where there is no such file.
+        Number of bytes removed; 0 if there is no such file.
     """
     if not os.path.isfile(path):
         return 0
@@ -22,7 +22,7 @@ def cut_metrics(path: str | os.PathLike, iteration: int) -> int:
     with open(path, "rb") as file:
         for line in file:
             try:
-                # Lines are in the order of iterations: everything after the first one to go goes, too.
+                # Lines are in the order of iterations, so everything after the first line to remove is removed, too.
                 if not line.endswith(b"\n") or json.loads(line)["iteration"] >= iteration:
                     break
             except (ValueError, KeyError, TypeError):

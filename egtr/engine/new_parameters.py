@@ -1,4 +1,4 @@
-"""Parameters that learn at the rate of new ones."""
+"""Parameters that learn at the rate for new parameters."""
 
 from collections.abc import Iterable
 

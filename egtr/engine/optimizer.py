@@ -20,9 +20,9 @@ SLOW_PARAMETERS = ("reference_points", "sampling_offsets")
 
 
 def parameter_group(name: str, new_parameters: frozenset[str] | set[str] = frozenset()) -> str:
-    """Return the group of rates that the parameter ``name`` is in: ``"new"``, ``"backbone"`` or ``"base"``.
+    """Return the group of the parameter ``name``, which decides its rate: ``"new"``, ``"backbone"`` or ``"base"``.
 
-    "new" wins: a sampling offset that starts at random has to travel as far as any other new parameter.
+    "new" takes precedence: a sampling offset with random initial values has to change as much as any new parameter.
     """
     if name in new_parameters:
         return "new"
@@ -32,7 +32,7 @@ def parameter_group(name: str, new_parameters: frozenset[str] | set[str] = froze
 
 
 def freeze_parameters(cfg: CfgNode, model: nn.Module) -> list[str]:
-    """Switch off the gradients (in place) of parameters that SOLVER.LR_MULTIPLIERS gives the multiple 0.
+    """Switch off (in place) the gradients of parameters whose multiple in SOLVER.LR_MULTIPLIERS is 0.
 
     Returns:
         Names of the parameters that were frozen.
@@ -112,7 +112,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module, new_parameters: Iterable[str
     for group in groups:
         count = sum(p.numel() for p in group["params"])
         logger.info("Learning rate %.3g for %s parameters: %s", group["lr"], group["name"], f"{count:,}")
-    # One kernel for all parameters: a plain loop over some 300 tensors takes several times as long on the CPU.
+    # One kernel for all parameters: a plain loop over about 300 tensors takes several times as long on the CPU.
     return torch.optim.AdamW(groups, lr=base_lr, weight_decay=cfg.SOLVER.WEIGHT_DECAY, fused=True)
 
 

@@ -11,18 +11,19 @@ from detectron2.utils.env import seed_all_rng
 
 
 def seed_process(cfg: CfgNode, iteration: int = 0) -> None:
-    """Seed all generators from SEED, each process and each start of a run differently; at random if it is negative.
+    """Seed all generators from SEED, differently in each process and each start; at random if SEED is negative.
 
     Args:
-        iteration: number of the first step of this start; a resumed run must not draw its first numbers again.
+        iteration: number of the first step after this start, so that a resumed run does not draw its first random
+            numbers again.
     """
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + comm.get_rank() + iteration)
 
 
 def get_random_state() -> dict[str, Any]:
-    """Get the state of the generators of Python, numpy, torch and, where it is in use, the current CUDA device.
+    """Get the state of the generators of Python, numpy, torch and, if CUDA is in use, the current device.
 
-    It is made of tensors and plain values only, so that a checkpoint that holds it is read without running code.
+    It consists only of tensors and plain values, so that a checkpoint with it can be read without running code.
     """
     name, keys, *position = np.random.get_state()
     state = {

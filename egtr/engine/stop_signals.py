@@ -19,7 +19,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class TrainingStopped(SystemExit):
-    """A signal has ended the run, after a checkpoint. Not caught, it ends the process with status 0."""
+    """A signal has ended the run, after a checkpoint. If it is not caught, the process ends with status 0."""
 
     def __init__(self):
         super().__init__(0)
@@ -33,12 +33,12 @@ class StopRequest:
         with request.listening():
             ...  # a signal sets request.received
             with request.interrupting():
-                ...  # a signal raises TrainingStopped here, where waiting would take too long
+                ...  # a signal raises TrainingStopped here, because waiting would take too long
 
     A second Ctrl-C is a KeyboardInterrupt: it does not wait for the step.
 
     Attributes:
-        received: whether this process has been asked to stop.
+        received: True if this process has been asked to stop.
     """
 
     def __init__(self):
@@ -61,7 +61,7 @@ class StopRequest:
 
     @contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Let a request to stop end the block at once.
+        """Let a request to stop end the block immediately.
 
         Raises:
             TrainingStopped: a signal comes within the block, or came before it.
@@ -75,7 +75,7 @@ class StopRequest:
             self._interrupts = False
 
     def any_received(self, device: torch.device) -> bool:
-        """Return whether any process of the run has been asked to stop; all of them must call it together.
+        """Return whether any process of the run has been asked to stop; all processes must call it together.
 
         Args:
             device: where tensors are exchanged.
@@ -91,7 +91,7 @@ class StopRequest:
         first, self.received = not self.received, True
         if number == signal.SIGINT:
             signal.signal(number, self._previous[number])
-        # Clusters may send theirs twice, to a group of processes and to each of them: once is enough.
+        # Clusters may send a signal twice, to a group of processes and to each process: once is enough.
         if first:
             logger.warning("%s: the run ends, with a checkpoint", signal.Signals(number).name)
             if self._interrupts:
@@ -100,7 +100,7 @@ class StopRequest:
 
 @contextmanager
 def forwarding_signals() -> Iterator[None]:
-    """Pass signals that ask this process to stop on to the processes that it has started and waits for."""
+    """Forward signals that ask this process to stop to the processes that it has started and waits for."""
 
     def forward(number: int, frame: object) -> None:
         for child in multiprocessing.active_children():

@@ -20,18 +20,18 @@ from egtr.structures import ConfigurationError, EGTRError
 
 logger = logging.getLogger(__name__)
 
-# Images of a step that went wrong which a message names.
+# Number of images that the message about a bad step names.
 _NUM_NAMED = 20
 
 
 class AccumulatingTrainer(SimpleTrainer):
-    """Detectron2's ``SimpleTrainer`` with what EGTR's recipe needs on top.
+    """Detectron2's ``SimpleTrainer`` with the additions that EGTR's recipe needs.
 
     - The gradient of a step is the mean over ``accumulate_steps`` micro-batches.
     - It is clipped by its norm over all trainable parameters together.
     - ``amp_dtype`` runs the forward pass in mixed precision, on the CPU as well; float16 scales the losses.
-    - A step of which a loss or the gradient is NaN or infinite changes no weight and no running statistics
-      of norms: it ends the run, or is skipped.
+    - If a loss or the gradient of a step is NaN or infinite, the step changes no weight and no running statistics
+      of norms. It ends the run, or is skipped.
 
     Weighted losses, ``total_loss``, ``grad_norm`` (before clipping) and ``data_time`` go to the event
     storage. They reach the host in one transfer per step; losses are means over micro-batches and processes.
@@ -58,7 +58,8 @@ class AccumulatingTrainer(SimpleTrainer):
             max_grad_norm: clip the global norm to this value; None does not clip.
             norm_type: p of the norm.
             amp_dtype: torch.bfloat16, torch.float16 or None for full precision.
-            skip_non_finite: steps in succession that may be skipped because a loss or the gradient is not finite.
+            skip_non_finite: number of consecutive steps that may be skipped because a loss or the gradient is not
+                finite.
 
         Raises:
             ConfigurationError: accumulate_steps below 1, or skip_non_finite below 0.
@@ -104,14 +105,14 @@ class AccumulatingTrainer(SimpleTrainer):
             parts.append((batch, self._backward(batch, synchronise=micro_step == self.accumulate_steps - 1)))
         self.after_backward()
         metrics = self._average([losses for _, losses in parts], self._clip_gradients())
-        # float16 overflows now and then: the scaler leaves that step out by itself and lowers the scale.
+        # float16 overflows now and then: the scaler then skips the step by itself and lowers the scale.
         overflow = self.grad_scaler is not None and not math.isfinite(metrics["grad_norm"])
         bad = [name for name, value in metrics.items() if not math.isfinite(value)]
         if bad and not (overflow and bad == ["grad_norm"]):
             for buffer, before in statistics:
                 buffer.copy_(before)
             self._refuse_step(bad, parts)
-            # Without gradients it changes nothing, but the schedule has seen a step.
+            # Without gradients this changes nothing, but the schedule counts a step.
             self.optimizer.zero_grad(set_to_none=True)
             self.optimizer.step()
         else:
@@ -157,13 +158,13 @@ class AccumulatingTrainer(SimpleTrainer):
         means = {name: sum(losses[name] for losses in parts) / len(parts) for name in parts[0]}
         values = torch.stack([v.float() for v in (*means.values(), grad_norm.to(self._device))])
         if comm.get_world_size() > 1:
-            # What is not finite in one process is not finite in the sum: all of them see it.
+            # A value that is not finite in one process is not finite in the sum, so all processes see it.
             dist.all_reduce(values)
             values /= comm.get_world_size()
         return dict(zip([*means, "grad_norm"], values.tolist(), strict=True))
 
     def _refuse_step(self, bad: Sequence[str], parts: Sequence[tuple[Any, Mapping[str, torch.Tensor]]]) -> None:
-        """Log what is not finite, and for which images; raise an error where no more steps may be skipped.
+        """Log the values that are not finite, and their images; raise an error if no more steps may be skipped.
 
         Args:
             bad: names of losses, or "grad_norm".
@@ -210,7 +211,7 @@ class AccumulatingTrainer(SimpleTrainer):
 
 
 def _image_ids(batch: Any) -> list[Any]:
-    """Find the ids in a batch of Detectron2's loaders; other batches have none."""
+    """Find the image ids in a batch of Detectron2's loaders; other batches have none."""
     records = batch if isinstance(batch, list | tuple) else ()
     return [record.get("image_id") for record in records if isinstance(record, Mapping)]
 
@@ -218,7 +219,7 @@ def _image_ids(batch: Any) -> list[Any]:
 def build_train_loop(
     cfg: CfgNode, model: nn.Module, data_loader: Iterable[Any], optimizer: torch.optim.Optimizer
 ) -> AccumulatingTrainer:
-    """Build the training loop by SOLVER.ACCUMULATE_STEPS, CLIP_GRADIENTS, AMP and SKIP_NON_FINITE.
+    """Build the training loop from SOLVER.ACCUMULATE_STEPS, CLIP_GRADIENTS, AMP and SKIP_NON_FINITE.
 
     Raises:
         ConfigurationError: a value of these keys is not supported.
@@ -260,6 +261,6 @@ def _amp_dtype(cfg: CfgNode) -> torch.dtype | None:
     if name not in dtypes:
         raise ConfigurationError(f"SOLVER.AMP.DTYPE is {name!r}; choose 'auto', 'bfloat16' or 'float16'")
     if name == "float16" and not on_cuda:
-        # Possible, but slower than full precision and short of kernels.
+        # It is possible, but slower than full precision, and some kernels are missing.
         raise ConfigurationError("SOLVER.AMP.DTYPE is 'float16', which is for CUDA; use 'bfloat16' on the CPU")
     return dtypes[name]

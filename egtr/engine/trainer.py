@@ -51,19 +51,19 @@ class EGTRTrainer(DefaultTrainer):
         trainer.resume_or_load(resume=False)
         trainer.train()
 
-    A run leaves in ``cfg.OUTPUT_DIR``: ``model_*.pth`` and ``last_checkpoint`` to resume from,
+    A run writes to ``cfg.OUTPUT_DIR``: ``model_*.pth`` and ``last_checkpoint`` to resume from,
     ``model_final.pth``, ``model_best.pth`` (only weights), ``metrics.json`` and TensorBoard events.
-    ``docs/reliability.md`` says what happens to them when a run dies.
+    ``docs/reliability.md`` describes what happens to these files when a run dies.
 
-    Two things are settled when a run starts, and are in its checkpoints from then on:
+    Two things are decided when a run starts, and are kept in its checkpoints:
 
     - which parameters are new (the initial checkpoint lacks them or holds them with another shape) and
       therefore learn at their own rate,
     - the statistics for the frequency bias, counted over the training set. Evaluation and resumed runs take them
       from the checkpoint.
 
-    A resumed run goes on where its last checkpoint was written, with the next images. Without workers
-    (DATALOADER.NUM_WORKERS 0) it has the same random numbers too, as if it had never been interrupted.
+    A resumed run continues from its last checkpoint, with the next images. Without workers
+    (DATALOADER.NUM_WORKERS 0) it also has the same random numbers as a run that was never interrupted.
 
     Raises:
         EGTRError: the data, or keys of SOLVER or TEST, are not usable.
@@ -90,7 +90,7 @@ class EGTRTrainer(DefaultTrainer):
         check_checkpoints(cfg)
         data_loader = self.build_train_loader(cfg)
         if isinstance(data_loader, DataLoader):
-            # A signal that asks a run to stop may reach its workers, too, which the last step still needs.
+            # A signal that asks a run to stop may also reach its workers, but the last step still needs them.
             data_loader.worker_init_fn = partial(init_worker, data_loader.worker_init_fn)
         model = self.build_model(cfg)
         self.frozen_parameters = freeze_parameters(cfg, model)
@@ -122,10 +122,10 @@ class EGTRTrainer(DefaultTrainer):
         return self.bare_model if self._ema is None else self._ema.model
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Continue from the last checkpoint in OUTPUT_DIR, or start from MODEL.WEIGHTS where there is none.
+        """Continue from the last checkpoint in OUTPUT_DIR, or start from MODEL.WEIGHTS if there is none.
 
-        Without MODEL.WEIGHTS, or where it brings only a backbone, the run starts from scratch and no parameter
-        counts as new.
+        Without MODEL.WEIGHTS, or if they hold only a backbone, the run starts from scratch and no parameter counts
+        as new.
 
         Raises:
             WeightsError: the weights cannot be used, or the run to resume trained other parameters.
@@ -163,7 +163,7 @@ class EGTRTrainer(DefaultTrainer):
         SIGTERM, SIGUSR1 and SIGINT end it after a checkpoint.
 
         Raises:
-            TrainingStopped: after such a signal; not caught, it ends the process with status 0.
+            TrainingStopped: after such a signal. If it is not caught, the process ends with status 0.
             WriteError: a file of the run cannot be written, such as on a full disk.
             EGTRError: a worker of a loader was killed, or a loss or gradient is not finite (SOLVER.SKIP_NON_FINITE).
         """
@@ -189,7 +189,7 @@ class EGTRTrainer(DefaultTrainer):
         return self._last_eval_results
 
     def _run_steps(self) -> None:
-        """Run Detectron2's loop, which here may end before SOLVER.MAX_ITER (:class:`AfterStepHook`)."""
+        """Run Detectron2's loop, which may end before SOLVER.MAX_ITER (see :class:`AfterStepHook`)."""
         logger.info("Starting training from iteration %d", self.start_iter)
         self.iter = self.start_iter
         with EventStorage(self.start_iter) as self.storage:
@@ -228,20 +228,20 @@ class EGTRTrainer(DefaultTrainer):
         logger.info("Relation statistics: %d triplets in %s", counts.counts.sum(), ", ".join(self.cfg.DATASETS.TRAIN))
 
     def _continue_run(self) -> None:
-        """Go on with the images and the random numbers that come next in the run that is resumed."""
+        """Continue with the images and the random numbers that come next in the resumed run."""
         batches = self.start_iter * self.cfg.SOLVER.ACCUMULATE_STEPS
         if not skip_batches(self._trainer.data_loader, batches, self._order_seed):
             logger.info("The training loader is not EGTR's: its order of images starts over")
-        # Workers start with these seeds, which must not be those that they had when the run began.
+        # Workers start with these seeds, which must differ from the seeds at the beginning of the run.
         seed_process(self.cfg, self.start_iter)
-        # Starting the loader draws a random number, as it did in the run that goes on: not after the next line.
+        # Starting the loader draws a random number, so it must come before the random state is restored.
         self._trainer.start_loader()
         self._after_step.restore_random_states()
         if comm.is_main_process():
             cut_metrics(os.path.join(self.cfg.OUTPUT_DIR, "metrics.json"), self.start_iter)
 
     def _set_new_parameters(self, names: Iterable[str]) -> None:
-        """Build the optimizer again, with an empty state, where other parameters than before are new."""
+        """Build the optimizer again, with an empty state, if other parameters than before are new."""
         names = list(names)
         if names == self.new_parameters:
             return
