@@ -121,7 +121,7 @@ setup(
         ],
         # egtr.serving.
         "web": ["fastapi>=0.115", "python-multipart>=0.0.13", "uvicorn>=0.29"],
-        # What tests/modeling/test_parity.py compares the detector with.
+        # tests/modeling/test_parity.py compares the detector with it.
         "parity": ["transformers>=5.0"],
         # The documentation as a site; requirements-docs.txt pins them.
         "docs": ["griffelib>=2.0", "mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings-python>=2.0", "ruff>=0.6"],

@@ -15,7 +15,7 @@ from .literal import make_literal
 from .measure import Contestant, Timing
 from .transformers_detector import build_transformers, infer_transformers, transformers_targets
 
-# Of inference. "detector" is the three before it together; the last is the rest of the whole.
+# Parts of inference. "detector" is the three before it together; the last is the rest of the whole.
 PARTS = ("backbone", "encoder", "decoder", "detector", "relations and ranking")
 
 

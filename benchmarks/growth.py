@@ -19,7 +19,7 @@ from .choices import AXES
 from .contestants import build_one_inference, build_one_relation
 from .measure import Contestant, measure_memory, measure_time
 
-# Of the process with the whole model at 1,000 queries.
+# The process with the whole model at 1,000 queries is held against it.
 MEMORY_GOAL_MB = 4000
 
 

@@ -1,4 +1,4 @@
-"""What `make docs` adds to mkdocs: pages from outside of docs/, links into the repository, and a check of the result.
+"""Additions of `make docs` to mkdocs: pages from outside of docs/, links into the repository, a check of the result.
 
 mkdocs loads this file as hooks, mkdocstrings as an extension of griffe; see mkdocs.yml.
 """
@@ -21,7 +21,7 @@ PAGES = {
     "projects/EGTR/weights/README.md": "weights.md",
 }
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\](?:\([^)]*\))?)*)\]\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?\)")
-# What a browser fetches when a page opens: scripts, style sheets, images, fonts and frames, but no links to click on.
+# Elements that a browser fetches when a page opens: scripts, style sheets, images, fonts and frames, but no links.
 FETCHED = re.compile(
     r"""<(?:script|img|iframe|source|video|audio|embed)\b[^>]*\bsrc=["']?(?P<src>(?:https?:)?//[^"'\s>]+)"""
     r"""|<link\b(?![^>]*rel=["']?(?:canonical|prev|next))[^>]*\bhref=["']?(?P<href>(?:https?:)?//[^"'\s>]+)"""

@@ -1,4 +1,4 @@
-"""What each room may import when it is imported, and which objects it takes in place of a model."""
+"""The imports that each room may cause, and the objects that it takes in place of a model."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ LIGHT = """
     egtr.inference.export egtr.inference.report_images egtr.inference.video egtr.inference.window
 """.split()
 # These with every module in them, but for what plugs scoring into Detectron2.
-WHOLE = ("egtr.structures", "egtr.evaluation", "egtr.visualization", "egtr.serving")
+WHOLE = ("egtr.cli", "egtr.hub", "egtr.structures", "egtr.evaluation", "egtr.visualization", "egtr.serving")
 HEAVY = {"egtr.evaluation.evaluator"}
 
 

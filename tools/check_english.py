@@ -2,14 +2,16 @@
 """Find function docstrings that do not begin with a verb, and words that this project replaces by plainer ones.
 
 `make lint` runs it over the tracked files. A verb that it does not know yet is added to VERBS below; a word that
-it refuses has its replacement beside it. Of tests, whose docstrings say what holds, only the words are checked.
+it refuses has its replacement beside it. Docstrings of tests need no verb in front.
 """
 
 import argparse
 import ast
+import io
 import re
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,7 +43,9 @@ VERBS = frozenset(
     Use Validate Verify Wait Walk Warn Watch Weigh Wrap Write Yield Zip
     """.split()
 )
-# Word to what takes its place. Patterns are searched in Python and Markdown, case ignored.
+# First words of clauses without a subject.
+HEADLESS = frozenset({"What", "Whether", "Who", "Whose", "Those"})
+# Word to the one that takes its place. Patterns are searched in Python and Markdown, case ignored.
 WORDS = {
     r"\banew\b": "again",
     r"\bnobody\b": "no one, or who it is",
@@ -79,6 +83,8 @@ def main(argv: list[str] | None = None) -> int:
 def check_file(name: str) -> Iterator[str]:
     """Yield ``file:line: what to change`` for each fault of a file, named relative to the root of the clone."""
     text = (ROOT / name).read_text(encoding="utf-8")
+    if name.endswith(".py"):
+        yield from check_first_words(name, text)
     if name.endswith(".py") and not name.startswith("tests/"):
         yield from check_docstrings(name, text)
     if name not in EXEMPT:
@@ -86,6 +92,24 @@ def check_file(name: str) -> Iterator[str]:
             for pattern, better in WORDS.items():
                 if found := re.search(pattern, line, re.IGNORECASE):
                     yield f"{name}:{number}: {found[0]!r}: write {better}"
+
+
+def check_first_words(name: str, text: str) -> Iterator[str]:
+    """Yield docstrings, of modules and classes too, and comments that are headless clauses."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            words = (ast.get_docstring(node) or "").split()
+            if words and words[0] in HEADLESS:
+                yield f"{name}:{getattr(node, 'lineno', 1)}: {' '.join(words[:4])!r}: give the sentence a subject"
+    last = 0
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            words, line = token.string.lstrip("# ").split(), token.start[0]
+            # The first line of a comment, not its continuation.
+            if words and words[0] in HEADLESS and line != last + 1:
+                yield f"{name}:{line}: {' '.join(words[:4])!r}: give the sentence a subject"
+            last = line
 
 
 def check_docstrings(name: str, text: str) -> Iterator[str]:

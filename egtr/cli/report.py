@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_top_k(parser, "number of triplets of an image, at most (%(default)s)", default=20)
     parser.add_argument("--limit", type=whole_number(1), metavar="N", help="use only the first N images (all)")
     parser.add_argument(
-        "--no-explanations", action="store_true", help="do not explain edges: half the time, and a smaller page"
+        "--no-explanations", action="store_true", help="do not explain relations: twice as fast, and a smaller page"
     )
 
 

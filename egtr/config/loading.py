@@ -17,7 +17,7 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
 import egtr
-from egtr.structures import ConfigurationError, EGTRError
+from egtr.structures import ConfigurationError
 
 from .defaults import get_egtr_cfg
 from .paths import fetch
@@ -136,7 +136,7 @@ def _merge_file(cfg: CfgNode, config_file: str) -> None:
 
 def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
     if len(opts) % 2:
-        raise EGTRError(
+        raise ConfigurationError(
             f"Command line: keys and values come in pairs, but there are {len(opts)} words: {' '.join(opts)}"
         )
     for key, value in zip(opts[::2], opts[1::2], strict=True):
@@ -144,7 +144,7 @@ def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
         try:
             cfg.merge_from_list([key, _split_words(cfg, key, value)])
         except (ValueError, SyntaxError, AssertionError, KeyError, TypeError, MemoryError, RecursionError) as error:
-            raise EGTRError(f"Command line: {key} {value}: {' '.join(str(error).split())}") from error
+            raise ConfigurationError(f"Command line: {key} {value}: {' '.join(str(error).split())}") from error
 
 
 def _split_words(cfg: CfgNode, key: str, value: Any) -> Any:

@@ -90,9 +90,7 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
         )
     mapper = SceneGraphMapper(cfg, is_train=True)
     records, num_unsound = _read_training_set(cfg)
-    # Detectron2 draws a seed here. It is drawn even if SEED decides, because augmentations in this process draw from
-    # the same generator, and earlier versions drew it.
-    sampler = build_detection_train_loader.from_config(cfg, mapper=mapper, dataset=records)["sampler"]
+    sampler = _detectron2_sampler(cfg, mapper, records)
     mapper.resampling = PredicateResampling.from_config(cfg, records)
     seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
     if mapper.resampling is not None:
@@ -124,6 +122,12 @@ def _read_training_set(cfg: CfgNode) -> tuple[list[dict[str, Any]], int]:
         raise DataError(f"DATASETS.TRAIN {names}: no image is left to train on; name a dataset with objects")
     print_instances_class_histogram(records, MetadataCatalog.get(names[0]).thing_classes)
     return records, sum(map(len, left_out))
+
+
+def _detectron2_sampler(cfg: CfgNode, mapper: SceneGraphMapper, records: list[dict[str, Any]]) -> Any:
+    # It draws a seed. It is called even if SEED decides, because augmentations in this process draw from the same
+    # generator, and runs of earlier versions drew this number too.
+    return build_detection_train_loader.from_config(cfg, mapper=mapper, dataset=records)["sampler"]
 
 
 def _as_it_is(value: Any, seed: int | None = None) -> Any:

@@ -170,6 +170,7 @@ def write_dataset(
         WriteError: a file exists already.
         DataError: the annotations have errors, or the format cannot hold them.
     """
+    # All files or none: they are finished in a folder of their own before the first one is moved.
     options = {"drop_unsupported": drop_unsupported} if target == "vg_h5" else {}
     is_new = not os.path.exists(folder)
     os.makedirs(folder, exist_ok=True)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from egtr.structures import EGTRError
+from egtr.structures import EGTRError, TrainingError
 
 
 def init_worker(init: Callable[[int], None] | None, worker_id: int) -> None:
@@ -58,7 +58,7 @@ def explaining_worker_errors(workers: int, remedy: str) -> Iterator[None]:
     except (RuntimeError, ConnectionError, EOFError) as error:
         if not workers or not _tells_of_death(error):
             raise
-        raise EGTRError(
+        raise TrainingError(
             f"{str(error).strip().rstrip('.')}. It is a process that reads images; most likely the system ended it "
             "because memory ran out: that of the machine, of the job, or /dev/shm. Lower DATALOADER.NUM_WORKERS or "
             f"give the job more memory, {remedy}"

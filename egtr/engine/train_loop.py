@@ -16,7 +16,7 @@ from detectron2.utils.events import get_event_storage
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from egtr.structures import ConfigurationError, EGTRError
+from egtr.structures import ConfigurationError, TrainingError
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class AccumulatingTrainer(SimpleTrainer):
         """Make one optimizer step.
 
         Raises:
-            EGTRError: a loss or the gradient is not finite, and no more steps may be skipped. Weights are as they
+            TrainingError: a loss or the gradient is not finite, and no more steps may be skipped. Weights are as they
                 were before the step.
         """
         assert self.model.training, "the model was left in evaluation mode"
@@ -185,7 +185,7 @@ class AccumulatingTrainer(SimpleTrainer):
         )
         self.skipped += 1
         if self.skipped > self.skip_non_finite:
-            raise EGTRError(
+            raise TrainingError(
                 f"{message}. Check these images and their boxes, lower SOLVER.BASE_LR, lengthen "
                 "SOLVER.WARMUP_ITERS or switch SOLVER.AMP.ENABLED off; SOLVER.SKIP_NON_FINITE goes on past single "
                 "steps. --resume goes on from the last checkpoint"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from egtr.structures import ConfigurationError
 from egtr.structures.prediction import OBJECT_SCORES
 
-# What a model is given: nothing but the image, or the boxes of the annotations, or their classes too.
+# The input of the model: only the image, or also the annotated boxes, or also their classes.
 TASKS = ("sgdet", "sgcls", "predcls")
 ENTRIES = ("pair", "triplet", "all")
 OI_RECALLS = ("micro", "image")

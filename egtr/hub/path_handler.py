@@ -1,12 +1,11 @@
 """``egtr://`` paths, which work wherever Detectron2 takes a path.
 
-Importing this module registers their handler with Detectron2's ``PathManager``; :func:`egtr.register` does.
+Importing this module is light; :func:`register_path_handler`, which :func:`egtr.register` calls, needs Detectron2.
 """
 
 from typing import Any
 
-from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
-from detectron2.utils.file_io import PathHandler, PathManager
+from iopath.common.file_io import PathHandler
 
 from egtr.structures.errors import ConfigurationError, EGTRError, WriteError
 
@@ -75,5 +74,9 @@ class EGTRPathHandler(PathHandler):
         return lists[kind]()
 
 
-# Overriding makes importlib.reload harmless; the prefix belongs to EGTR.
-PathManager.register_handler(EGTRPathHandler(), allow_override=True)
+def register_path_handler() -> None:
+    """Register the handler with Detectron2's ``PathManager``; calling it again changes nothing."""
+    # Here, since it imports torch.
+    from detectron2.utils.file_io import PathManager
+
+    PathManager.register_handler(EGTRPathHandler(), allow_override=True)

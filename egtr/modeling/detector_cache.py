@@ -2,15 +2,16 @@
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
 from detectron2.structures import ImageList
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
+
+from egtr.structures.files import replacing
 
 from .transformer.build import TransformerOutput
 
@@ -91,9 +92,8 @@ class DetectorCache:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         self.folder.mkdir(parents=True, exist_ok=True)
         # Another process may read or write the file of the same image at this moment.
-        part = path.with_suffix(f".{os.getpid()}.part")
-        save_file(tensors, part)
-        os.replace(part, path)
+        with replacing(path, shared=True) as file:
+            file.write(save(tensors))
         return tensors
 
     def _weights_fingerprint(self) -> bytes:

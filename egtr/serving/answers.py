@@ -14,7 +14,7 @@ from egtr.visualization.report.image import MAX_POINTS, encode_image
 
 from .schema import GraphSelection, Selection
 
-# Of a drawn graph, pixels per inch, as files of egtr.visualization have.
+# Pixels per inch of a drawn graph, as in the files of egtr.inference.
 DPI = 160
 
 

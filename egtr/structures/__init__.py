@@ -12,7 +12,15 @@ Plain numpy: this room needs neither torch nor Detectron2.
 """
 
 from .boxes import paired_iou, pairwise_iou
-from .errors import ConfigurationError, DataError, EGTRError, PredictionError, WeightsError, WriteError
+from .errors import (
+    ConfigurationError,
+    DataError,
+    EGTRError,
+    PredictionError,
+    TrainingError,
+    WeightsError,
+    WriteError,
+)
 from .explanation import EdgeExplanation, ExplainedObject
 from .ground_truth import GroundTruth
 from .predicted_image import PredictedImage, Predictor
@@ -45,6 +53,7 @@ __all__ = [
     "Predictor",
     "RankedTriplets",
     "SceneGraph",
+    "TrainingError",
     "TripletCounts",
     "WeightsError",
     "WriteError",

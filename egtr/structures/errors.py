@@ -7,7 +7,9 @@ EGTRError
 │   └── TooLargeError     an image with more pixels than are allowed (egtr.data.image)
 ├── WeightsError          a weight file, or weights that do not fit the model
 ├── PredictionError       a prediction, a graph or a prediction file
-└── WriteError            a file that cannot be written: no folder, no permission, no space
+├── TrainingError         a step that cannot be made: a loss that is not finite, a loader whose worker died
+├── WriteError            a file that cannot be written: no folder, no permission, no space
+└── RefusedError          a request that the server refuses (egtr.serving.errors)
 MissingDetectron2Error    an ImportError: Detectron2, or torch below it, is not installed
 """
 
@@ -34,6 +36,10 @@ class WeightsError(EGTRError):
 
 class PredictionError(EGTRError):
     """A prediction cannot be used: a record, a graph, or a file of saved predictions."""
+
+
+class TrainingError(EGTRError):
+    """Training cannot go on: a loss or gradient is not finite, or a process that reads images died."""
 
 
 class WriteError(EGTRError):

@@ -42,7 +42,7 @@ def from_dict(record: dict[str, Any]) -> dict[str, Any]:
         raise PredictionError(f"scene graph: {error.json_path.removeprefix('$.')}: {error.message:.200}")
     objects, relations, size = record["objects"], record["relations"], record["image_size"]
     class_names, predicate_names = record["class_names"], record["predicate_names"]
-    # What a schema cannot say.
+    # Rules that a schema cannot express.
     if [entry["id"] for entry in objects] != list(range(len(objects))):
         raise PredictionError("scene graph: field 'id' of the objects is not their place in the list, 0, 1, 2, ...")
     scores = [relation["score"] for relation in relations]

@@ -124,7 +124,7 @@ def test_a_hugging_face_folder(case, detector, file, tmp_path):
 
 
 def test_names_of_transformers_5(detector, tmp_path):
-    """What ``torch.save(model.state_dict())`` has there; all norms are frozen, so nothing counts batches."""
+    """Return the content of ``torch.save(model.state_dict())``; all norms are frozen, so nothing counts batches."""
     config, weights = detector
 
     def rename(name):

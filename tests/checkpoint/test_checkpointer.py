@@ -69,7 +69,7 @@ def test_missing_and_misshapen_parameters_are_new(tmp_path):
 
 def test_incomplete_weights_are_not_used(tmp_path):
     state_dict = Toy().state_dict()
-    # What is no parameter is not trained either, and of the shared head one name is enough.
+    # A buffer is not trained either, and of the shared head one name is enough.
     for name in ("table", "heads.1.weight", "heads.1.bias"):
         del state_dict[name]
     path = save(state_dict, tmp_path / "weights.pth")

@@ -1,4 +1,4 @@
-"""What is on the disk when a process dies, the disk is full or a bit changes."""
+"""The files on the disk when a process dies, the disk is full or a bit changes."""
 
 import itertools
 import os
@@ -19,7 +19,7 @@ from egtr.checkpoint.files import (
     write_checkpoint,
 )
 from egtr.structures import EGTRError
-from tests.disk import largest_file
+from tests.running import largest_file
 
 
 def checkpoint(value: float, size: int = 10) -> dict:

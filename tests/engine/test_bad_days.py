@@ -14,7 +14,7 @@ from egtr.structures import EGTRError
 
 
 class Recorder(HookBase):
-    """What is logged in each step."""
+    """Keeps the values that each step logs."""
 
     def __init__(self):
         self.steps: list[dict[str, float]] = []

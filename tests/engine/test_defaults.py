@@ -114,6 +114,6 @@ def test_setup_falls_back_to_the_cpu_and_saves_the_configuration(tmp_path, monke
     assert cfg.MODEL.DEVICE == "cpu" and cfg.is_frozen()
     assert capsys.readouterr().out.count("CUDA is not available: MODEL.DEVICE is cpu instead of cuda") == 1
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["SEED"] == 3
-    # What was written can be read again.
+    # The file can be read again.
     again = load_config(str(tmp_path / "config.yaml"))
     assert yaml.safe_load(again.dump()) == yaml.safe_load(cfg.dump())

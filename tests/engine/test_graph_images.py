@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run: read back from the event file that it wrote."""
+"""The images of a run in TensorBoard, read back from the event file that it wrote."""
 
 import io
 import json

@@ -18,7 +18,7 @@ def test_kill_minus_nine(make_run):
         run.wait_for(process, 26)
         process.kill()
     expected = dict(run.losses)
-    # What followed the fourth checkpoint never was.
+    # Nothing after the fourth checkpoint was ever written.
     for path in sorted(run.folder.glob("model_*.pth")):
         path.unlink()
     run.file.unlink()

@@ -1,4 +1,4 @@
-"""What becomes of the errors of processes that read images."""
+"""The errors of processes that read images, as a user sees them."""
 
 import pytest
 from torch._utils import ExceptionWrapper
@@ -14,7 +14,7 @@ def run(error: Exception, workers: int = 2) -> None:
 
 
 def raised_in_a_worker(error: Exception) -> Exception:
-    """What PyTorch makes of an error of a worker, in the main process."""
+    """Return the error that PyTorch raises in the main process for an error of a worker."""
     try:
         raise error
     except Exception:

@@ -77,7 +77,7 @@ def test_trains_evaluates_and_predicts(yaml_file, tmp_path, tiny_dataset):
     assert 0 <= results["sgdet"]["R@20"] <= 1 and results["bbox"]["AP"] >= 0
     assert [len(DatasetCatalog.get(name)) for name in ("own_train", "own_val")] == [6, 6]
 
-    # What the run saved is a whole configuration too.
+    # The configuration that the run saved is a whole one too.
     saved, weights = str(tmp_path / "run/config.yaml"), str(tmp_path / "run/model_final.pth")
     options = ["--config-file", saved, "--eval-only", "MODEL.WEIGHTS", weights]
     again = train_or_evaluate(egtr_argument_parser().parse_args(options))

@@ -19,8 +19,8 @@ from egtr.engine import EGTRTrainer
 from egtr.engine.random_state import get_random_state, set_random_state
 from egtr.engine.stop_signals import StopRequest, TrainingStopped
 from egtr.structures import EGTRError, WriteError
-from tests.disk import largest_file
 from tests.engine.stub import STUB
+from tests.running import largest_file
 
 # All that is random: order, size and mirroring of the images, dropout, and the drawing of negatives.
 RANDOM = {
@@ -59,7 +59,7 @@ def ask_to_stop() -> None:
 
 
 def run(cfg, *more_hooks: HookBase, resume: bool = False, trainer_class=EGTRTrainer) -> tuple[EGTRTrainer, dict]:
-    # What the generators did before must not matter to a resumed run.
+    # Earlier use of the generators must not matter to a resumed run.
     seed_all_rng(12345 if resume else 0)
     trainer = trainer_class(cfg)
     trainer.resume_or_load(resume=resume)
@@ -287,7 +287,7 @@ def test_negative_number_of_checkpoints(make_cfg):
 
 
 def test_a_checkpoint_of_version_0_1_is_resumed(make_cfg):
-    """What one hook has now, three hooks had then."""
+    """Its state lay in three hooks; now one hook holds it."""
     changes = STUB | RANDOM | {"SOLVER.MAX_ITER": 6, "SOLVER.CHECKPOINT_PERIOD": 2, "TEST.EVAL_PERIOD": 2}
     cfg = make_cfg(changes | {"TEST.EARLY_STOPPING_PATIENCE": 9})
     cut, expected = run(cfg, At(2, power_cut), trainer_class=Recalled)

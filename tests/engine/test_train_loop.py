@@ -149,7 +149,7 @@ def test_steps_are_skipped_up_to_the_limit_in_succession(caplog):
         for trainer.iter in range(6):
             trainer.run_step()
         assert (model.first.item(), model.second.item()) == (-6.0, -8.0)
-        # What is written is what trained, not NaN.
+        # The loss of the steps that trained is written, not NaN.
         assert math.isfinite(storage.latest()["total_loss"][0])
         resumed = AccumulatingTrainer(model, batches, torch.optim.SGD(model.parameters(), lr=1.0), skip_non_finite=2)
         resumed.load_state_dict(trainer.state_dict())

@@ -270,7 +270,7 @@ def test_what_evaluation_would_refuse_is_refused_at_once(make_cfg, changes, mess
 
 
 def record_images(cfg, resume: bool = False, kill_at: int | None = None) -> list[list[str]]:
-    """What each forward pass of a run sees."""
+    """Return the images of each forward pass of a run."""
     trainer = EGTRTrainer(cfg)
     trainer.resume_or_load(resume=resume)
     seen = []
@@ -344,7 +344,7 @@ def test_evaluation_of_nothing_is_refused(make_cfg, tiny_options, tmp_path):
         evaluate(options | {"DATASETS.TEST": ()})
     with pytest.raises(EGTRError, match=r"detector\.pth: lacks \d+ parameters of the model.*first is relation\."):
         evaluate(options)
-    # What only training reads is not in the way: no best weights are kept here.
+    # Keys that only training reads are not in the way: no best weights are kept here.
     assert "AP50" in evaluate(options | {"MODEL.EGTR.RELATION.ENABLED": False})["bbox"]
 
 

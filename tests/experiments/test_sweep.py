@@ -41,7 +41,7 @@ def make_sweep(tmp_path):
 
 
 def calls(tmp_path):
-    """What has been started so far: "<folder> <seed> <start or resume> <threads>"."""
+    """Return the processes started so far: "<folder> <seed> <start or resume> <threads>"."""
     path = tmp_path / "sweep/calls.txt"
     return path.read_text().splitlines() if path.is_file() else []
 
@@ -196,7 +196,7 @@ def test_a_damaged_result_is_named(make_sweep, tmp_path):
 def test_two_runs_never_share_a_folder(make_sweep, tmp_path, capsys):
     """A sweep that is killed, as by a lack of memory, leaves its runs: the next sweep must not join them."""
     sweep = make_sweep(SETTINGS={"base": {"MODEL.WEIGHTS": "hangs"}, "bold": {"SOLVER.BASE_LR": 1.0}}, SEEDS=[1])
-    # What a killed sweep leaves: a run that no one waits for.
+    # A killed sweep leaves a run that no one waits for.
     left = _Process(sweep.runs()[0], [sys.executable, str(FAKE)], sweep).process
     pid = tmp_path / "sweep/base/seed1/pid"
     while not (pid.is_file() and pid.read_text()):

@@ -6,8 +6,11 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathManager
 
-from egtr.hub import model_zoo, path_handler  # noqa: F401 - registers egtr://
+import egtr
+from egtr.hub import model_zoo
 from egtr.structures import EGTRError
+
+egtr.register()
 
 
 @pytest.fixture

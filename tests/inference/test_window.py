@@ -15,7 +15,7 @@ from tests.inference.videos import write_video
 
 @pytest.fixture
 def screen(monkeypatch):
-    """What was shown, (pixels, wait) one after the other; ``keys`` are what the user presses."""
+    """Record what is shown as (pixels, wait), one after the other; ``keys`` are the keys that the user presses."""
 
     class Screen:
         shown, keys, closed = [], [], False

@@ -129,7 +129,7 @@ def test_what_goes_wrong_is_said_and_can_be_mended(browser, server, scene):
         expect(page.locator("#problem")).to_contain_text("more than 40 megapixels; scale it down")
         give(page, scene)
         expect(page.locator("#problem")).to_have_text("")
-        # What is refused takes the place of nothing: the former image is shown, and saved.
+        # A refused file replaces nothing: the former image is shown, and saved.
         page.set_input_files("#file", {"name": "b.png", "mimeType": "image/png", "buffer": b"no image"})
         expect(page.locator("#problem")).to_contain_text("no image in a format that is read here")
         expect(page.locator("#name")).to_contain_text("street.png")

@@ -217,7 +217,7 @@ def test_openapi_document(client, scene):
     post = document["paths"][f"/{GRAPH}"]["post"]
     names = {parameter["name"] for parameter in post["parameters"]}
     assert names == {"model", "min_score", "top_k", "merge", "format"}
-    # What the routes answer is what the document promises.
+    # The routes answer as the document promises.
     for path, method in (
         ("health", "get"),
         ("api/v1/models", "get"),

@@ -57,7 +57,7 @@ def run(tmp_path) -> ActedRun:
 def test_right_steps_are_counted(run, reference, tmp_path):
     assert run.advance(wait, tmp_path, reference) == 3
     write_checkpoint(str(run.folder / "model_0000001.pth"), {"iteration": 1})
-    # What was computed behind the checkpoint is computed again.
+    # Steps after the checkpoint are computed again.
     run.losses_file.unlink()
     run.first, run.last = 2, 7
     assert run.advance(wait, tmp_path, reference) == 5

@@ -30,7 +30,7 @@ def calls(monkeypatch):
 
 
 def memory_formats(model):
-    """Whether channels come last in what the backbone's first layer reads, one answer for each call."""
+    """Record for each call if the input of the backbone's first layer has its channels last."""
     formats = []
     model.backbone.model.conv1.register_forward_pre_hook(
         lambda _, inputs: formats.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
