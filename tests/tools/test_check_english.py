@@ -55,6 +55,15 @@ def test_headless_docstrings_are_found(check, docstring):
     assert fault.startswith("file.py:2: f: the docstring begins with ") and fault.endswith("begin with a verb")
 
 
+def test_headless_modules_classes_and_comments_are_found(check):
+    text = '"""What a model says."""\n\n\nclass A:\n    """Those of the decoder."""\n\n'
+    text += "    # Whether it trains.\n    x = 1\n"
+    faults = check(text)
+    assert [fault.split(":")[1] for fault in faults] == ["1", "4", "7"]
+    assert all(fault.endswith("give the sentence a subject") for fault in faults)
+    assert check("# The first line of a comment\n# What follows is its second.\n") == []
+
+
 @pytest.mark.parametrize(
     "docstring", ["Return the boxes of an image.", "Read: a file.", "Tell whether training has ended.\n\n    More."]
 )
