@@ -1,14 +1,14 @@
-"""What the command line offers to measure. Importing this module imports no torch."""
+"""The things that the command line can measure. Importing this module imports no torch."""
 
 # Least side of an image, pixels. Each contestant is called once with an image of this size before it is measured.
 SMALL = 96
-# Of inference. "transformers" is only a detector.
+# Contestants of inference. "transformers" is only a detector.
 INFERENCE = ("egtr", "egtr_bf16", "literal", "transformers")
-# Of a training step. The last two are only detectors.
+# Contestants of a training step. The last two are only detectors.
 TRAINING = ("egtr", "literal", "egtr_detector", "transformers")
-# Of the relation part.
+# Contestants of the relation part.
 RELATION = ("egtr", "literal")
-# What grows, to its default values and its label.
+# The quantity that grows, to its default values and its label.
 AXES = {
     "queries": ((100, 200, 300, 500, 700, 1000), "object queries N"),
     "predicates": ((50, 100, 200, 500, 1000), "predicates R"),

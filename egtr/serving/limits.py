@@ -13,10 +13,10 @@ class Limits:
     """Limits of the requests that are accepted.
 
     Attributes:
-        max_bytes: of the body of a request; counted while it arrives, never more of it is kept.
-        max_pixels: of an image, read from its header before it is decoded. Pillow itself refuses images of more
+        max_bytes: largest body of a request; bytes are counted while they arrive, and no more are kept.
+        max_pixels: largest image, read from its header before it is decoded. Pillow itself refuses images of more
             than twice ``PIL.Image.MAX_IMAGE_PIXELS`` (about 179 million pixels).
-        max_requests: images that are uploaded, wait or are computed at the same time.
+        max_requests: number of images that are uploaded, waiting or computed at the same time.
         timeout: seconds, for the upload and again for the answer.
 
     Raises:
@@ -35,11 +35,11 @@ class Limits:
 
 
 class RefusedError(EGTRError):
-    """A request that is not answered.
+    """A request that is refused.
 
     Attributes:
-        status: of HTTP, 4xx or 5xx.
-        headers: of the answer.
+        status: the HTTP status, 4xx or 5xx.
+        headers: headers of the answer.
     """
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None):
