@@ -12,8 +12,8 @@ from tqdm import tqdm
 import egtr.modeling  # noqa: F401 - registers the architecture
 from egtr.config.loading import without_pretrained
 from egtr.data import build_train_loader, build_triplet_counts
-from egtr.engine.defaults import seed_process
 from egtr.engine.optimizer import build_optimizer
+from egtr.engine.random_state import seed_process
 from egtr.engine.train_loop import build_train_loop
 
 # Iterations in which the workers fill their queues.

@@ -111,7 +111,7 @@ def make_trainer() -> Callable[["CfgNode"], "EGTRTrainer"]:
 @pytest.fixture
 def without_plot(monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluations do not draw the recall of predicates, which takes longer than a tiny run."""
-    monkeypatch.setattr("egtr.evaluation.plot.plot_predicate_recall", lambda *args, **kwargs: None)
+    monkeypatch.setattr("egtr.evaluation.recall_plot.plot_predicate_recall", lambda *args, **kwargs: None)
 
 
 @pytest.fixture(autouse=True)

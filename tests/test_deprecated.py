@@ -15,6 +15,7 @@ MOVED = {
     "egtr.data.datasets.scenes.prepare_scenes": "egtr.data.scenes.prepare_scenes",
     "egtr.data.sources.Picture": "egtr.data.sources.SourceImage",
     "egtr.data.sources.Pictures": "egtr.data.sources.ImageStream",
+    "egtr.engine.BestCheckpointer": "egtr.engine.best_weights.BestWeights",
     "egtr.engine.EGTRCheckpointer": "egtr.checkpoint.EGTRCheckpointer",
     "egtr.engine.EGTRPredictor": "egtr.inference.EGTRPredictor",
     "egtr.engine.ModelPart": "egtr.experiments.model_cost.ModelPart",
@@ -80,7 +81,7 @@ KEPT = {
         register_vg_h5 to_dataset_dicts
     """,
     "egtr.engine": """
-        AccumulatingTrainer BestCheckpointer EGTRTrainer build_optimizer build_train_loop launch
+        AccumulatingTrainer EGTRTrainer build_optimizer build_train_loop launch
         parameter_group seed_process setup train_or_evaluate
     """,
     "egtr.evaluation": """

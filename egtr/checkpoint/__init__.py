@@ -10,7 +10,7 @@ from egtr import _detectron2  # noqa: F401 - says how to install Detectron2 wher
 
 from .artifact import Conversion, convert_artifact, load_reference
 from .checkpointer import EGTRCheckpointer, export_weights, find_new_parameters, load_checkpoint_file
-from .names import read_names
+from .class_names import read_names
 from .reference import config_from_reference, convert_name, convert_state_dict
 
 __all__ = [

@@ -18,7 +18,7 @@ from egtr.data import get_metadata
 from egtr.structures import ConfigurationError, DataError, EGTRError, WeightsError, WriteError
 
 from .checkpointer import export_weights, load_checkpoint_file
-from .names import read_names
+from .class_names import read_names
 from .pickles import load_lightning_file
 from .reference import config_from_reference, convert_state_dict, unknown_names
 
@@ -99,7 +99,7 @@ def convert_artifact(
         artifact_dir, strict, unsafe_pickle: see :func:`load_reference`.
         output_dir: folder for the three files, made if it does not exist.
         dataset: a registered dataset, which also becomes DATASETS.TEST.
-        names_files: see :func:`~egtr.checkpoint.names.read_names`.
+        names_files: see :func:`~egtr.checkpoint.class_names.read_names`.
 
     Raises:
         WeightsError, ConfigurationError: see :func:`load_reference`.

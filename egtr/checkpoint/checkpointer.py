@@ -72,7 +72,7 @@ class EGTRCheckpointer(DetectionCheckpointer):
             self._parsed_url_during_load = None
 
     def check_complete(self, path: str) -> None:
-        """Refuse the model if the file just loaded has left a part of it with random weights.
+        """Raise if the loaded file lacks some of the model's parameters, which would stay random.
 
         Args:
             path: the file, for the message.

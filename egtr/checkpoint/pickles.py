@@ -98,6 +98,6 @@ def _strangers(path: Path, allowed: list) -> str:
 
 
 def _reason(error: pickle.UnpicklingError) -> str:
-    """Cut the advice of torch off its message; the reason follows it."""
+    """Return torch's reason for refusing a file, without the advice in front."""
     found = re.search(r"(?:WeightsUnpickler error:\s*|\n\n)(\S.*)", str(error))
     return found.group(1) if found else str(error).splitlines()[0]

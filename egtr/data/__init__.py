@@ -4,6 +4,7 @@
 - ``scenes``      the drawn dataset, which the library makes itself
 - ``transforms``  DETR's resize rule and the paper's augmentation recipes
 - ``mapper``      turns a dataset dict into a model input; relations stay right through filtering, flip and crop
+- ``annotated_image``  images of datasets, as training and evaluation read them
 - ``image``       images of any format and mode, from files, bytes or arrays, as RGB
 - ``sources``     folders, videos, cameras, pixels and lists of them as one stream of images
 - ``sampler``     the order of training images, which a resumed run continues

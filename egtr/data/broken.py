@@ -17,7 +17,7 @@ NUM_NAMED = 10
 
 
 class SkipBroken(Dataset):
-    """Mapped records without the broken ones, whose mapping raises :class:`EGTRError`.
+    """A dataset of mapped records that skips records whose mapping raises :class:`EGTRError`.
 
     The indices of broken records are kept in memory that the workers of a ``DataLoader`` share with the process
     that made the dataset, however they are started.

@@ -1,13 +1,27 @@
-"""Training: optimizer, loop, hooks, and the processes of a run."""
+"""Training: optimizer, loop, hooks, and the processes of a run.
+
+- ``launch``          the processes of a run, and what each of them does; ``defaults`` sets one up
+- ``trainer``         the trainer; ``train_loop`` its optimizer step, ``optimizer`` the rates
+- ``recompute``       activation checkpointing, which saves memory
+- ``after_step``      everything that follows a step, in order: evaluation, best weights, early stopping, checkpoint
+- ``best_weights``    the weights that scored highest; ``ema`` their moving average
+- ``checks``          faults of a configuration, found before training
+- ``new_parameters``  parameters that learn at the rate of new ones
+- ``random_state``    seeds and generators, for runs that resume exactly
+- ``metrics_file``    metrics.json of a run that resumes; ``graph_images`` graphs in TensorBoard
+- ``stop_signals``    SIGTERM, SIGUSR1 and Ctrl-C
+- ``loader_workers``  start, errors and death of a loader's workers; ``broken_images`` what they left out
+"""
 
 from egtr import (
     _deprecated,
     _detectron2,  # noqa: F401 - says how to install Detectron2 where it is missing
 )
 
-from .defaults import seed_process, setup
+from .defaults import setup
 from .launch import launch, train_or_evaluate
 from .optimizer import build_optimizer, parameter_group
+from .random_state import seed_process
 from .train_loop import AccumulatingTrainer, build_train_loop
 from .trainer import EGTRTrainer
 

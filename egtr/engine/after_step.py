@@ -12,11 +12,10 @@ from detectron2.utils.events import EventWriter
 from egtr.checkpoint.checkpointer import EGTRCheckpointer
 from egtr.checkpoint.files import remove_leftovers, remove_old_checkpoints
 
-from .best_weights import BestWeights
-from .checks import best_metric
+from .best_weights import BestWeights, best_metric
 from .graph_images import GraphImages
 from .random_state import get_random_state, set_random_state
-from .stopping import StopRequest, TrainingStopped
+from .stop_signals import StopRequest, TrainingStopped
 
 logger = logging.getLogger(__name__)
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from detectron2.config import CfgNode
 from torch import nn
 
 from egtr.checkpoint.checkpointer import EGTRCheckpointer, load_checkpoint_file
@@ -14,6 +15,16 @@ from egtr.structures import EGTRError
 logger = logging.getLogger(__name__)
 
 FILE = "model_best"
+
+
+def best_metric(cfg: CfgNode) -> str:
+    """Return TEST.BEST_METRIC; "auto" becomes recall at the middle K, or AP50 without a relation part."""
+    if cfg.TEST.BEST_METRIC != "auto":
+        return cfg.TEST.BEST_METRIC
+    if not cfg.MODEL.EGTR.RELATION.ENABLED:
+        return "bbox/AP50"
+    top_k = sorted(cfg.TEST.SCENE_GRAPH.TOPK)
+    return f"sgdet/R@{top_k[len(top_k) // 2]}"
 
 
 class BestWeights:

@@ -1,4 +1,4 @@
-"""A report at the end of a run."""
+"""The log of broken images that a run skipped."""
 
 import logging
 

@@ -10,6 +10,8 @@ from egtr.evaluation.scoring import check_top_k
 from egtr.structures import ConfigurationError, EGTRError, WeightsError
 from egtr.structures.prediction import OBJECT_SCORES
 
+from .best_weights import best_metric
+
 
 def check_scoring(cfg: CfgNode) -> None:
     """Check TEST.SCENE_GRAPH.
@@ -35,16 +37,6 @@ def check_scoring(cfg: CfgNode) -> None:
         raise ConfigurationError(
             f"TEST.SCENE_GRAPH.OBJECT_SCORE is {keys.OBJECT_SCORE!r}, choose one of {', '.join(OBJECT_SCORES)}"
         )
-
-
-def best_metric(cfg: CfgNode) -> str:
-    """Return TEST.BEST_METRIC; "auto" becomes recall at the middle K, or AP50 without a relation part."""
-    if cfg.TEST.BEST_METRIC != "auto":
-        return cfg.TEST.BEST_METRIC
-    if not cfg.MODEL.EGTR.RELATION.ENABLED:
-        return "bbox/AP50"
-    top_k = sorted(cfg.TEST.SCENE_GRAPH.TOPK)
-    return f"sgdet/R@{top_k[len(top_k) // 2]}"
 
 
 def check_best_metric(cfg: CfgNode) -> None:

@@ -7,11 +7,12 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 from detectron2.utils.collect_env import collect_env_info
-from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from egtr.config import fall_back_to_cpu, import_extensions, load_config, save_config
 from egtr.data.datasets import register_rows
+
+from .random_state import seed_process
 
 logger = logging.getLogger(__name__)
 
@@ -40,13 +41,3 @@ def setup(args: argparse.Namespace) -> CfgNode:
     seed_process(cfg)
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not args.eval_only
     return cfg
-
-
-def seed_process(cfg: CfgNode, iteration: int = 0) -> None:
-    """Seed all generators from SEED, differently in each process and each start; at random if SEED is negative.
-
-    Args:
-        iteration: number of the first step after this start, so that a resumed run does not draw its first random
-            numbers again.
-    """
-    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + comm.get_rank() + iteration)

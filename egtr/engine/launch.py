@@ -23,9 +23,9 @@ from egtr.structures import ConfigurationError, EGTRError
 
 from .checks import check_scoring
 from .defaults import setup
-from .stopping import TrainingStopped, forwarding_signals
+from .loader_workers import explaining_worker_errors
+from .stop_signals import TrainingStopped, forwarding_signals
 from .trainer import EGTRTrainer
-from .workers import explaining_worker_errors
 
 
 def train_or_evaluate(args: argparse.Namespace) -> dict[str, Any] | None:

@@ -1,10 +1,23 @@
-"""The state of all random number generators of a process."""
+"""Seeds and states of all random number generators of a process."""
 
 import random
 from typing import Any
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+
+
+def seed_process(cfg: CfgNode, iteration: int = 0) -> None:
+    """Seed all generators from SEED, differently in each process and each start; at random if SEED is negative.
+
+    Args:
+        iteration: number of the first step after this start, so that a resumed run does not draw its first random
+            numbers again.
+    """
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + comm.get_rank() + iteration)
 
 
 def get_random_state() -> dict[str, Any]:

@@ -29,15 +29,15 @@ from egtr.structures import WeightsError, WriteError
 from .after_step import AfterStepHook, join_hook_states
 from .broken_images import BrokenImageReporter
 from .checks import check_best_metric, check_checkpoints, check_early_stopping, check_frozen, check_scoring
-from .defaults import seed_process
 from .ema import EMAHook
+from .loader_workers import explaining_worker_errors, init_worker
 from .metrics_file import cut_metrics
 from .new_parameters import find_declared, is_only_backbone
 from .optimizer import build_lr_scheduler, build_optimizer, freeze_parameters
+from .random_state import seed_process
 from .recompute import recompute_activations
-from .stopping import StopRequest, TrainingStopped
+from .stop_signals import StopRequest, TrainingStopped
 from .train_loop import build_train_loop
-from .workers import explaining_worker_errors, init_worker
 
 logger = logging.getLogger(__name__)
 

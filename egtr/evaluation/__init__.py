@@ -1,4 +1,19 @@
-"""Scoring of scene graphs: plain numpy, and :class:`SceneGraphEvaluator`, which plugs it into Detectron2."""
+"""Scoring of scene graphs: plain numpy, and :class:`SceneGraphEvaluator`, which plugs it into Detectron2.
+
+- ``evaluator``          called by Detectron2's test loop; ``packing`` the records that its processes exchange
+- ``scoring``            metrics of many images; ``image_scores`` the scores of one
+- ``protocols``          tasks, and scoring conventions by name; ``comparison`` several side by side
+- ``matching``           predicted triplets held against annotated ones; ``recall`` R@K and its kin from that
+- ``detection``          average precision of objects
+- ``open_images``        the metrics of Open Images' relation challenge
+- ``bootstrap``          confidence intervals
+- ``entries``            predictions that list a pair more than once
+- ``pruning``            leaves out pairs that no metric needs
+- ``missing``            images that could not be read
+- ``prediction_format``  the contents of a prediction file, which ``prediction_writer`` and ``prediction_file`` handle
+- ``offline``            scores of prediction files
+- ``report``             tables, JSON and CSV; ``recall_plot`` recall of each predicate over its training frequency
+"""
 
 from typing import Any
 

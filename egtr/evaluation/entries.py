@@ -1,4 +1,4 @@
-"""Records that list one pair in several rows, reduced to the rows that a protocol ranks."""
+"""Predictions may list a pair more than once; this selects the rows that a protocol ranks."""
 
 from dataclasses import replace
 from typing import NamedTuple

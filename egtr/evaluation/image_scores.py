@@ -23,8 +23,6 @@ from .matching import first_hits, match_objects, match_phrases, match_triplets
 from .open_images import MAX_CANDIDATES, PREDICATES_PER_PAIR, OpenImagesHits, score_candidates
 from .protocols import Protocol
 
-TASKS = ("sgdet", "sgcls", "predcls")
-
 
 class ObjectScores(NamedTuple):
     """The part of one image's N queries that object AP needs.

@@ -1,4 +1,4 @@
-"""Scoring conventions of scene graphs under a name.
+"""Tasks, and scoring conventions of scene graphs under a name.
 
 Codebases of the field differ in small conventions that move every number. A :class:`Protocol` holds one value
 for each, so that a metric is only ever reported together with the conventions behind it.
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from egtr.structures import ConfigurationError
 from egtr.structures.prediction import OBJECT_SCORES
 
+# What a model is given: nothing but the image, or the boxes of the annotations, or their classes too.
+TASKS = ("sgdet", "sgcls", "predcls")
 ENTRIES = ("pair", "triplet", "all")
 OI_RECALLS = ("micro", "image")
 

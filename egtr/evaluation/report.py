@@ -197,7 +197,7 @@ def write_report(
         write_csv(paths[-1], [{"protocol": name} | row for name, found in rows.items() for row in found])
     if training is not None and any(rows.values()):
         # Imported only for a plot, since matplotlib is slow to import.
-        from .plot import plot_predicate_recall
+        from .recall_plot import plot_predicate_recall
 
         headline, shown = next(iter(rows.items()))
         recalls = [name for name in shown[0] if name.startswith("R@")]

@@ -10,9 +10,9 @@ from egtr.structures import ConfigurationError, GroundTruth, Prediction, Predict
 
 from .bootstrap import bootstrap_intervals, check_bootstrap
 from .detection import OBJECT_AP, detection_ap
-from .image_scores import TASKS, ImageScores, check_columns, score_image
+from .image_scores import ImageScores, check_columns, score_image
 from .open_images import open_images_metrics
-from .protocols import Protocol, get_protocols
+from .protocols import TASKS, Protocol, get_protocols
 from .recall import TripletTable, recall_metrics
 
 

@@ -1,4 +1,4 @@
-"""Studies of models and runs. Nothing but the command line imports this room.
+"""Studies of models and runs. Nothing in the library but the command line imports this room.
 
 - ``sweep/``             many runs with several seeds, compared
 - ``relation_analysis``  measures relations in self-attention; ``relation_plots`` draws the numbers

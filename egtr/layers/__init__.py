@@ -1,4 +1,11 @@
-"""Building blocks of networks that need no configuration; ``egtr.layers.cpu`` holds the fast ways of CPUs."""
+"""Building blocks of networks that need no configuration.
+
+- ``deformable_attention``  multi-scale deformable attention; ``deformable_sampling`` its implementations by name
+- ``self_attention``        decoder self-attention that also returns queries and keys
+- ``feed_forward``, ``dropout``, ``mlp``, ``norm_folding``  parts of layers and heads
+- ``position_encoding``, ``boxes``, ``spatial_shapes``      positions, boxes, sizes of maps
+- ``cpu/``                  code that exists only to be fast on CPUs, behind one switch
+"""
 
 from egtr import _detectron2  # noqa: F401 - says how to install Detectron2 if it is missing
 

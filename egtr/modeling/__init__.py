@@ -1,4 +1,16 @@
-"""The model: backbone, transformer, relation part, losses and postprocessing."""
+"""The model: backbone, transformer, relation part, losses and postprocessing.
+
+- ``egtr``             the meta-architecture: normalisation of pixels, forward pass, losses, inference
+- ``backbone``         timm networks as Detectron2 backbones
+- ``transformer/``     the detectors after the backbone
+- ``relation/``        everything that EGTR adds to a detector
+- ``outputs``          the dense output; ``postprocessing`` makes detections and records of it
+- ``target``           ground truth and matches; ``matcher`` the Hungarian matching
+- ``criterion``        the losses, with adaptive smoothing and sampling; ``loss_normalizer`` their divisors
+- ``detector_cache``   the output of a frozen detector on disk
+- ``names``            names of the classes and predicates of a model
+- ``explain``          explanations of single relations
+"""
 
 from egtr import _detectron2  # noqa: F401 - says how to install Detectron2 if it is missing
 

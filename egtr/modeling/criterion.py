@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from egtr.layers import box_cxcywh_to_xyxy, generalized_box_iou
 from egtr.structures import ConfigurationError
 
+from .loss_normalizer import NORMALIZERS, loss_normalizer
 from .matcher import HungarianMatcher
-from .normalizer import NORMALIZERS, loss_normalizer
 from .outputs import EGTROutput
 from .relation.tasks import RelationTask
 from .target import Match, Target
@@ -49,7 +49,7 @@ class SetCriterion(nn.Module):
             (Menon et al., ICLR 2021).
         rel_loss_tau: strength of that adjustment.
         normalizer: divisor of losses in distributed training, see
-            :func:`~egtr.modeling.normalizer.loss_normalizer`.
+            :func:`~egtr.modeling.loss_normalizer.loss_normalizer`.
         aux_layers: number of earlier decoder layers that have detection losses, too.
         tasks: auxiliary tasks on pairs, name to entry of RELATION_TASK_REGISTRY; their losses are called
             "loss_<name>". The modules belong to the model, not to the criterion.
@@ -108,8 +108,9 @@ class SetCriterion(nn.Module):
     def forward(self, output: EGTROutput, targets: list[Target]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Compute the unweighted losses of a batch.
 
-        In training mode loss_rel is the mean over sampled entries: every true triplet, and per true triplet the k_neg
-        highest-scoring others among matched pairs and the k_non highest-scoring among pairs with an unmatched query.
+        In training mode loss_rel is the mean over sampled entries: every true triplet, and per true triplet k_neg
+        others among matched pairs and k_non among pairs with an unmatched query: the highest-scoring ones, or random
+        ones, as LOSS.NEG_SAMPLING and NON_SAMPLING say.
         In evaluation mode it is the mean over all entries.
 
         Args:

@@ -1,6 +1,7 @@
 """A small web application that shows the scene graph of an image, and the same as an HTTP API.
 
-- ``limits``    limits of a request, and the error of a refused request
+- ``limits``    limits of a request
+- ``errors``    the error of a refused request, with its HTTP status
 - ``upload``    reads an image from the body of a request
 - ``models``    the models to choose from: checkpoints, loaded on first use, or any predictors
 - ``worker``    the thread in which models compute

@@ -14,7 +14,7 @@ from egtr.visualization.report import assemble_page
 from egtr.visualization.report.assets import VIEWER_SCRIPTS, VIEWER_STYLES, read_asset
 
 from . import answers
-from .limits import RefusedError
+from .errors import RefusedError
 from .models import ModelStore
 from .schema import (
     FORMATS,

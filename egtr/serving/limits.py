@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from egtr.structures import ConfigurationError, EGTRError
+from egtr.structures import ConfigurationError
 
 MEGABYTE = 10**6
 MEGAPIXEL = 10**6
@@ -10,7 +10,7 @@ MEGAPIXEL = 10**6
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of the requests that are accepted.
+    """Limits of the requests that are accepted; ``upload`` and ``worker`` enforce them.
 
     Attributes:
         max_bytes: largest body of a request; bytes are counted while they arrive, and no more are kept.
@@ -32,17 +32,3 @@ class Limits:
         for name, value in vars(self).items():
             if not value > 0:
                 raise ConfigurationError(f"limits of the server: {name} is {value}; it has to be above 0")
-
-
-class RefusedError(EGTRError):
-    """A request that is refused.
-
-    Attributes:
-        status: the HTTP status, 4xx or 5xx.
-        headers: headers of the answer.
-    """
-
-    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None):
-        super().__init__(message)
-        self.status = status
-        self.headers = headers

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from egtr.config import DEFAULT_MODEL
 from egtr.structures import ConfigurationError, Predictor
 
-from .limits import RefusedError
+from .errors import RefusedError
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode

@@ -15,7 +15,8 @@ from starlette.requests import ClientDisconnect
 from egtr.data.image import load_image
 from egtr.structures import EGTRError
 
-from .limits import MEGABYTE, MEGAPIXEL, Limits, RefusedError
+from .errors import RefusedError
+from .limits import MEGABYTE, MEGAPIXEL, Limits
 
 # Pillow reads many more, some of them by running other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")

@@ -6,7 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from .limits import Limits, RefusedError
+from .errors import RefusedError
+from .limits import Limits
 
 RETRY_AFTER = 2
 

@@ -1,6 +1,14 @@
 """Records that every other part of the library exchanges.
 
 Plain numpy: this room needs neither torch nor Detectron2.
+
+- ``prediction``       the raw output of a model for one image; ``ground_truth`` the annotations of one
+- ``scene_graph``      objects with names and ranked triplets; ``export`` and ``text`` give it other forms
+- ``ranking``          the order of triplets, for evaluators and graphs; ``merging`` duplicates of one object
+- ``predicted_image``  an image with its graph, and the interface of a predictor
+- ``explanation``      why an edge is there, in numbers
+- ``relations``, ``boxes``, ``triplet_counts``  relations after objects are dropped, overlap, training statistics
+- ``errors``           the kinds of errors; ``files`` written whole or not at all
 """
 
 from .boxes import paired_iou, pairwise_iou

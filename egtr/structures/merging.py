@@ -7,7 +7,7 @@ from .errors import ConfigurationError
 
 
 def find_representatives(boxes: np.ndarray, classes: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
-    """Find the object that stands for each object (rule: :meth:`egtr.structures.SceneGraph.merge_duplicates`).
+    """Find the duplicate that is kept in place of each object, as ``SceneGraph.merge_duplicates`` does.
 
     Args:
         boxes: (N, 4), x1 y1 x2 y2 in pixels.

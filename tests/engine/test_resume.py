@@ -17,7 +17,7 @@ from detectron2.utils.env import seed_all_rng
 from egtr.checkpoint import load_checkpoint_file
 from egtr.engine import EGTRTrainer
 from egtr.engine.random_state import get_random_state, set_random_state
-from egtr.engine.stopping import StopRequest, TrainingStopped
+from egtr.engine.stop_signals import StopRequest, TrainingStopped
 from egtr.structures import EGTRError, WriteError
 from tests.disk import largest_file
 from tests.engine.stub import STUB

@@ -17,7 +17,7 @@ from egtr.checkpoint import EGTRCheckpointer, export_weights, load_checkpoint_fi
 from egtr.config import egtr_argument_parser
 from egtr.data import build_triplet_counts
 from egtr.engine import EGTRTrainer, train_or_evaluate
-from egtr.engine.checks import best_metric
+from egtr.engine.best_weights import best_metric
 from egtr.modeling.relation import FrequencyBias
 from egtr.structures import EGTRError
 from tests.engine.stub import STUB

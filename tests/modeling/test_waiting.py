@@ -13,7 +13,7 @@ from egtr.modeling.postprocessing import build_instances, scale_boxes
 from tests.modeling.models import small_model
 
 MODELS = {
-    "deformable": ("MODEL.EGTR.RELATION.LOGIT_ADJUSTMENT.ENABLED", True),
+    "deformable": ("MODEL.EGTR.RELATION.LOGIT_ADJUSTMENT.ENABLED", True, "MODEL.EGTR.TRANSFORMER.DEC_LAYERS", 1),
     "two-stage": ("MODEL.EGTR.AUX_LOSS", True, "MODEL.EGTR.WITH_BOX_REFINE", True, "MODEL.EGTR.TWO_STAGE", True),
     "detr": ("MODEL.EGTR.TRANSFORMER.NAME", "DETRTransformer"),
 }

@@ -160,7 +160,9 @@ def test_what_to_install(monkeypatch, package):
     for name in names:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == package else True)
-    with pytest.raises(EGTRError, match=re.escape(f'needs {package}; install it by: pip install "egtr[web]"')):
+    with pytest.raises(
+        EGTRError, match=re.escape(f'needs {package}; in a clone, install it by: pip install -e ".[web]"')
+    ):
         __import__("egtr.serving")
 
 

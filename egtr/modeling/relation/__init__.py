@@ -1,4 +1,13 @@
-"""The relation part: from by-products of self-attention to relation logits."""
+"""The relation part: from by-products of self-attention to relation logits.
+
+- ``part``            the whole of it, as a module
+- ``source``          queries and keys of all decoder layers, and the gate (paper, section 3.2)
+- ``pair_features``   features of all pairs, without the tensor of all pairs
+- ``heads``           the relation and connectivity heads; ``tasks`` auxiliary ones
+- ``frequency_bias``  statistics of the training set, added to the logits
+- ``pruning``         relations of promising pairs only
+- ``build``           the registries, each with its contract
+"""
 
 from .build import (
     CONNECTIVITY_HEAD_REGISTRY,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from egtr.layers import MLP
 
-from ..normalizer import loss_normalizer
+from ..loss_normalizer import loss_normalizer
 from ..target import Match, Target
 from .build import RELATION_TASK_REGISTRY
 from .heads import hidden_dim
@@ -21,7 +21,7 @@ class RelationTask(nn.Module, ABC):
     Attributes:
         name: name of the task; its loss is logged as "loss_<name>".
         weight: weight of its loss in the total.
-        normalizer: "global" or "process", see :func:`~egtr.modeling.normalizer.loss_normalizer`.
+        normalizer: "global" or "process", see :func:`~egtr.modeling.loss_normalizer.loss_normalizer`.
     """
 
     name: str

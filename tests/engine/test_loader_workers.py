@@ -4,7 +4,7 @@ import pytest
 from torch._utils import ExceptionWrapper
 
 from egtr.data.annotated_image import BrokenImageError
-from egtr.engine.workers import explaining_worker_errors
+from egtr.engine.loader_workers import explaining_worker_errors
 from egtr.structures import ConfigurationError, EGTRError
 
 

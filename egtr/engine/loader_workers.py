@@ -10,7 +10,7 @@ from egtr.structures import EGTRError
 
 
 def init_worker(init: Callable[[int], None] | None, worker_id: int) -> None:
-    """Start a worker of a loader that lives on when a whole group of processes is asked to stop.
+    """Make a loader's worker ignore stop signals that are sent to its whole process group.
 
     The last step still needs it. Only the process that it works for ends it.
 

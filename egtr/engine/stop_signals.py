@@ -26,7 +26,7 @@ class TrainingStopped(SystemExit):
 
 
 class StopRequest:
-    """A request to stop, made by a signal, which the training loop grants when it has finished its step.
+    """Remembers that a stop signal came; the training loop ends after the current step.
 
     ::
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from egtr.evaluation import PredicateRecall
-from egtr.evaluation.plot import plot_predicate_recall
+from egtr.evaluation.recall_plot import plot_predicate_recall
 from egtr.evaluation.report import predicate_rows
 from egtr.structures import EGTRError, TripletCounts
 
