@@ -21,7 +21,7 @@ def measure_agreement(cfg: CfgNode, images: int | None = None) -> dict[str, Any]
     """Compare TEST.AMP on and off, with MODEL.WEIGHTS on DATASETS.TEST[0].
 
     Args:
-        images: how many images, from the first; None: all.
+        images: use only this number of images, from the first; None: all.
 
     Returns:
         "images": their number. "kept": the share of the 50 best float32 triplets (subject query, object query,

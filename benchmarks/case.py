@@ -15,7 +15,7 @@ from egtr.config import get_egtr_cfg, without_pretrained
 
 from .choices import SMALL
 
-# Of a training image: a few more than Visual Genome has on average.
+# Number of objects in a training image: a few more than Visual Genome has on average.
 OBJECTS, RELATIONS = 12, 8
 
 
@@ -25,7 +25,7 @@ class Case:
 
     Attributes:
         config: the configuration, as YAML.
-        height, width: of the images as the network gets them, pixels.
+        height, width: size of the images that the network gets, in pixels.
         batch: number of images B.
     """
 

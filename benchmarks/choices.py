@@ -1,4 +1,4 @@
-"""Names of the things that the command line can measure. Importing this module imports no torch."""
+"""The things that the command line can measure. Importing this module imports no torch."""
 
 # Least side of an image, pixels. Each contestant is called once with an image of this size before it is measured.
 SMALL = 96
@@ -8,7 +8,7 @@ INFERENCE = ("egtr", "egtr_bf16", "literal", "transformers")
 TRAINING = ("egtr", "literal", "egtr_detector", "transformers")
 # Contestants of the relation part.
 RELATION = ("egtr", "literal")
-# The axis that grows, to its default values and its label.
+# The quantity that grows, to its default values and its label.
 AXES = {
     "queries": ((100, 200, 300, 500, 700, 1000), "object queries N"),
     "predicates": ((50, 100, 200, 500, 1000), "predicates R"),

@@ -9,11 +9,11 @@ from egtr.config import add_extension_argument
 from .choices import AXES, INFERENCE, RELATION, SMALL, TRAINING
 from .soak.command_line import add_soak
 
-DESCRIPTION = """Measure time and memory of the model, of its parts and of scoring; or hurt training runs (soak).
+DESCRIPTION = """Measure time and memory of the model, of its parts and of scoring, or test runs with faults (soak).
 
-The model is compared with its formulas written out (benchmarks/literal.py). Unless said otherwise, weights are random
-and images are noise. Times are medians, and all contestants run in turn in one process. Peak memory is what a call
-adds in a fresh process: the median of three processes, of one process in `growth`.
+The model is compared with its formulas written out (benchmarks/literal.py). Unless stated otherwise, weights are
+random and images are noise. Times are medians, and all contestants run in turn in one process. Peak memory is what a
+call adds in a fresh process: the median of three processes, of one process in `growth`.
 """
 EPILOG = """
 examples:
@@ -33,7 +33,7 @@ LEAST = {
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line; exit with a usage message where a number means nothing.
+    """Parse the command line; exit with a usage message if a number makes no sense.
 
     Returns:
         The arguments. ``run`` is the function that takes them and returns the exit status.
@@ -78,7 +78,7 @@ def _add_model_commands(commands: argparse._SubParsersAction) -> None:
     sub = add("pruning", "relation part, record and ranking, with the promising pairs and with all pairs")
     sub.add_argument("--queries", nargs="+", type=int, default=[200, 1000], help="numbers N (default: 200 1000)")
     sub.add_argument("--top-k", type=int, default=100, help="triplets K of the ranking (default: 100)")
-    # With random logits most pairs promise about as much.
+    # With random logits most pairs are about equally promising.
     sub.add_argument("--sure", type=float, default=0.1, help="share of queries sure of their class (default: 0.1)")
     _add_case(sub)
     sub = add("pairs", "the share of pairs whose relations a trained model computes", "scenes/egtr.yaml")
@@ -97,7 +97,7 @@ def _add_model_commands(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--iterations", type=int, default=200, help="default: 200")
     sub = add("agreement", "how many triplets of a trained model float32 and bfloat16 share", "scenes/egtr.yaml")
     sub.add_argument("--images", type=int, help="only the first images of DATASETS.TEST, this many (default: all)")
-    sub = add("machine", "the speed of the processor, and the work that the model asks of it")
+    sub = add("machine", "the speed of the processor, and the work that the model needs")
     _add_case(sub)
     for sub in commands.choices.values():
         sub.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys of the configuration and their values")
@@ -105,7 +105,7 @@ def _add_model_commands(commands: argparse._SubParsersAction) -> None:
 
 def _add_case(sub: argparse.ArgumentParser, contestants: Sequence[str] = ()) -> None:
     size = {"nargs": 2, "type": int, "default": [600, 1000], "metavar": ("HEIGHT", "WIDTH")}
-    sub.add_argument("--size", **size, help="of the images that the network gets, pixels (default: 600 1000)")
+    sub.add_argument("--size", **size, help="size of the images that the network gets, in pixels (default: 600 1000)")
     sub.add_argument("--batch", type=int, default=1, help="images in a batch (default: 1)")
     sub.add_argument("--runs", type=int, default=5, help="runs after a first one; the median counts (default: 5)")
     if contestants:
@@ -115,7 +115,7 @@ def _add_case(sub: argparse.ArgumentParser, contestants: Sequence[str] = ()) -> 
 
 
 def _add_evaluation(commands: argparse._SubParsersAction) -> None:
-    summary = "scoring, beside evaluation written the usual way"
+    summary = "scoring, compared with evaluation written the usual way"
     sub = commands.add_parser(
         "evaluation", help=summary, description=f"Measure time and memory of {summary} (evaluation_literal.py)."
     )

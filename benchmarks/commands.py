@@ -136,7 +136,7 @@ def growth(args: argparse.Namespace) -> dict[str, Any]:
     print(f"Growth over {AXES[args.axis][1]}:\n")
     print_table([args.axis, *series], list(zip(values, *series.values(), strict=True)))
     slopes = ", ".join(f"{name} {slope:.2f}" for name, slope in report["slopes"].items())
-    print(f"\nSlopes in the upper half, in double logarithmic measure: {slopes}.")
+    print(f"\nSlopes of the upper half on logarithmic axes: {slopes}.")
     if args.axis == "queries":
         print(judge_growth(report))
     if args.plot:
@@ -173,7 +173,7 @@ def machine(args: argparse.Namespace) -> dict[str, Any]:
     print(
         f"Products of matrices run at {able['float32_gflops']:.0f} GFLOP/s in float32, {able['bfloat16_gflops']:.0f} "
         f"in bfloat16; copying moves {able['copy_gb_per_s']:.1f} GB/s, reads and writes together.\n\n"
-        f"What one image of {args.size[0]} x {args.size[1]} asks for:\n"
+        f"The work for one image of {args.size[0]} x {args.size[1]}:\n"
     )
     rows = [
         (part, w["gflop"], w["mb"], w["gflop"] / able["float32_gflops"], w["mb"] / 1e3 / able["copy_gb_per_s"])
@@ -190,7 +190,7 @@ def describe(args: argparse.Namespace) -> str:
 
 
 def weigh(args: argparse.Namespace, names: Iterable[str], build: Callable, case: Case, *more: Any) -> dict:
-    """Measure the memory of each contestant; None where it is not wanted or not known."""
+    """Measure the memory of each contestant; None if it is not wanted or not known."""
     return {name: None if args.no_memory else measure_memory(build, case, name, *more) for name in names}
 
 

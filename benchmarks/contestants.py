@@ -15,7 +15,7 @@ from .literal import make_literal
 from .measure import Contestant, Timing
 from .transformers_detector import build_transformers, infer_transformers, transformers_targets
 
-# Parts of inference. "detector" is the three before it together; the last is the rest of the whole.
+# Parts of inference. "detector" is the three before it together; the last is the rest of the time.
 PARTS = ("backbone", "encoder", "decoder", "detector", "relations and ranking")
 
 
@@ -52,8 +52,8 @@ def _build_inference(case: Case, name: str, model: Callable[[], nn.Module]) -> C
 def split_inference(timing: Timing) -> dict[str, float]:
     """Split a timing into seconds of each of PARTS.
 
-    The projections before the encoder count as encoder, class and box heads as decoder. A timing without parts, as
-    that of transformers, is all "detector".
+    The projections before the encoder count as encoder, class and box heads as decoder. A timing without parts, such
+    as the one of transformers, counts as "detector".
     """
     parts = timing.parts
     if not parts:

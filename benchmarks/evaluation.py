@@ -1,4 +1,4 @@
-"""Time and memory of scoring, beside evaluation written the usual way (evaluation_literal.py)."""
+"""Time and memory of scoring, compared with evaluation written the usual way (evaluation_literal.py)."""
 
 import argparse
 import copy
@@ -71,7 +71,7 @@ def measure_time(scorer: Any, scenes: list, images: int, runs: int) -> dict[str,
 
 
 def median_time(call: Any, runs: int) -> float:
-    """Measure milliseconds of processor time, which other programs on the machine do not lengthen."""
+    """Measure milliseconds of processor time, which does not depend on other programs on the machine."""
     times = []
     for _ in range(runs + 1):
         start = time.process_time()

@@ -1,10 +1,9 @@
 """Protocol `reference` the way its formulas read: every score of every pair sorted, one pass for each metric.
 
 This is how evaluation code of the field is usually written: a dense (N, N, R) array of scores, a full sort, a loop
-over ground-truth triplets, and all of it again for each predicate. It is plain, but can run at full size. Tests
-compare the library's numbers with it, and ``python -m benchmarks evaluation`` its time; it shares no code with the
-library. Next to it, tests/evaluation/oracle.py writes down the conventions of all protocols, without NumPy, for tiny
-scenes.
+over ground-truth triplets, and all of it again for each predicate. It is plain, but can run at full size. It shares
+no code with the library. Tests compare the library's numbers with it; ``python -m benchmarks evaluation`` compares
+the time. For tiny scenes, tests/evaluation/oracle.py writes down the conventions of all protocols without NumPy.
 """
 
 import contextlib

@@ -19,7 +19,7 @@ from .choices import AXES
 from .contestants import build_one_inference, build_one_relation
 from .measure import Contestant, measure_memory, measure_time
 
-# The process with the whole model at 1,000 queries is held against it.
+# Limit for the process with the whole model at 1,000 queries.
 MEMORY_GOAL_MB = 4000
 
 
@@ -32,9 +32,9 @@ def measure_growth(case: Case, axis: str, values: Sequence[int], runs: int) -> d
 
     Args:
         case: the model and its images.
-        axis: what grows, one of AXES.
-        values: where to measure.
-        runs: after a first one; the median counts.
+        axis: the quantity that grows, one of AXES.
+        values: values of this quantity to measure at.
+        runs: number of runs after a first one; the median counts.
 
     Returns:
         "axis" and "values"; "series", name to a list over the values: "seconds", "added_mb" and, with "queries",
@@ -80,7 +80,7 @@ def _smallest_product(case: Case) -> Contestant:
 
 
 def judge_growth(growth: dict[str, Any]) -> str:
-    """Judge growth over queries in one sentence: slopes beside the product's and 2, memory beside the goal."""
+    """Judge growth over queries: compare slopes with the product's slope and with 2, and memory with the goal."""
     slopes, series, most = growth["slopes"], growth["series"], growth["values"][-1]
     return (
         f"The relation part's time grows with exponent {slopes['seconds']:.2f}, that of its smallest product with "
@@ -90,7 +90,7 @@ def judge_growth(growth: dict[str, Any]) -> str:
 
 
 def slope(values: Sequence[float], series: Sequence[float]) -> float:
-    """Fit a power law value^p (least squares of logarithms) and return p; NaN where a value was not measured.
+    """Fit a power law value^p (least squares of logarithms) and return p; NaN if a value was not measured.
 
     Only the upper half of the values counts: constant costs matter least there.
     """

@@ -1,6 +1,6 @@
 """EGTR's network written down formula by formula, with nothing skipped or rearranged.
 
-The model is compared with it: for equality in tests, for speed in ``benchmarks/contestants.py``. Deformable
+Tests compare the model with it for equality, and ``benchmarks/contestants.py`` for speed. Deformable
 attention reads its points by ``grid_sample``, batch norms are written out, the heads of all decoder layers are
 evaluated, and pair features exist as one dense tensor for all pairs and sources. Preprocessing, matching and losses
 are the model's own; other tests compare them with recorded and hand-computed values.

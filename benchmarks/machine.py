@@ -1,4 +1,4 @@
-"""The best that a processor can do, and the work that a model asks of it."""
+"""The peak speed of a processor, and the work that a model needs."""
 
 import math
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from .measure import Contestant, measure_time
 
 # Rows of the activations in a detector of this kind, against two widths of its layers.
 PRODUCT = (12_537, 256, 1024)
-# Large enough to lie in no cache.
+# Too large for any cache.
 COPY_MB = 400
-# Its operations are short, so that a few runs more cost little.
+# The operations are short, so a few more runs cost little.
 LEAST_RUNS = 10
 
 
@@ -86,8 +86,8 @@ def count_bytes(model: nn.Module, call: Callable[[], Any]) -> dict[str, int]:
 
     These are the inputs, weights and outputs of convolutions, linear layers, layer norms and group norms, and the
     rows that deformable attention reads. A weight counts once, however often its layer is called. Three things do not
-    count: the hidden layer of a feed-forward network, which need not leave the cache; batch norms, whose work
-    convolutions do; and operations that can be done in passing, such as activations and residual connections.
+    count: the hidden layer of a feed-forward network, which need not leave the cache; batch norms, which are folded
+    into convolutions; and operations that need no pass of their own, such as activations and residual connections.
 
     Returns:
         Bytes by name of the module in ``model``; modules that were not called as such are left out.

@@ -29,8 +29,8 @@ class Contestant(NamedTuple):
         step: the function that is timed; it takes ``inputs``.
         inputs: of the size to be measured.
         small: inputs of a small size, for the first call, which loads code and starts threads.
-        parts: name of a part to the object and the name of its method whose time is counted as that part.
-        kept: counts, after a call, the bytes that a first call makes and keeps, such as an optimizer's state.
+        parts: name of each part to an object and the name of its method; the time in this method counts as the part.
+        kept: counts, after a call, the bytes that the first call allocates and keeps, such as an optimizer's state.
     """
 
     step: Callable[[Any], Any]
@@ -72,7 +72,7 @@ def measure_time(contestants: Mapping[str, Contestant], runs: int) -> dict[str, 
 
 
 def time_once(call: Callable[[], Any]) -> float:
-    """Measure the seconds of one call, including the work that it leaves to a GPU."""
+    """Measure the seconds of one call, including the work that it queues on a GPU."""
     _synchronize()
     start = time.perf_counter()
     call()
@@ -116,9 +116,9 @@ class Memory(NamedTuple):
     """Resident memory in MB (10^6 bytes).
 
     Attributes:
-        added: the peak of the call above the memory before it.
+        added: peak during the call, minus the memory before it.
         total: the whole process at that moment.
-        kept: made by the first, small call and found by the measured one (:class:`Contestant`); not in ``added``.
+        kept: memory that the first, small call allocated and kept (:class:`Contestant`); not in ``added``.
     """
 
     added: float
@@ -127,19 +127,19 @@ class Memory(NamedTuple):
 
 
 def measure_memory(build: Callable[..., Contestant], *args: Any, processes: int = 3) -> Memory | None:
-    """Measure the peak memory of one call in a fresh process, median of several.
+    """Measure the peak memory of one call in a fresh process; return the median of several processes.
 
-    The same call adds some 10 to 20% more in one process than in the next: each process lays out its heap in another
-    way, with other gaps of freed memory, which the call may or may not fill.
+    The same call adds about 10 to 20% more in one process than in the next, because each process lays out its heap
+    differently, with gaps of freed memory that the call may or may not fill.
 
     Args:
         build: ``build(*args)`` makes the contestant in each process. It must be importable.
         args: arguments of ``build``, picklable.
-        processes: one after the other, at least 1.
+        processes: number of processes, at least 1; they run one after the other.
 
     Returns:
         The memory of the process with the median peak (the upper one of two). With a GPU it is the memory of the
-        tensors on it. None where the system does not tell: without a GPU, and not under Linux.
+        tensors on it. None if the system does not report it: without a GPU, only Linux does.
 
     Raises:
         EGTRError: the process died, most likely because memory ran out.
@@ -162,7 +162,7 @@ def _measure_in_process(build: Callable[..., Contestant], args: tuple) -> Memory
 
 
 def measure_here(build: Callable[..., Contestant], args: tuple) -> Memory:
-    """Measure as :func:`measure_memory`, but in this process, where memory that was freed before hides a part."""
+    """Measure as :func:`measure_memory`, but in this process, so memory freed earlier may hide a part of the peak."""
     contestant = build(*args)
     contestant.step(contestant.small)
     kept = contestant.kept() / 1e6 if contestant.kept else 0.0
@@ -181,7 +181,7 @@ def measure_here(build: Callable[..., Contestant], args: tuple) -> Memory:
 
 
 def _give_back_memory() -> None:
-    """Give freed memory back to the system, since the call could use it unseen. Only glibc keeps much of it."""
+    """Return freed memory to the system; otherwise the call could reuse it unnoticed. Only glibc keeps much of it."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
@@ -194,7 +194,7 @@ def _status_field(name: str) -> float:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Describe what figures depend on: processor, threads, GPU, version of PyTorch."""
+    """Describe the machine that figures depend on: processor, threads, GPU, version of PyTorch."""
     model = platform.processor()
     if Path("/proc/cpuinfo").exists():
         found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())

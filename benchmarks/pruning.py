@@ -31,16 +31,16 @@ def measure_pruning(case: Case, queries: Sequence[int], top_k: int, sure: float,
 
     Args:
         case: the model; weights, queries and keys are random.
-        queries: numbers of object queries N, at least 2 each, to measure at.
-        top_k: K, triplets of the ranking.
-        sure: share of the queries, 0 to 1, that get a score of nearly 1 for their class. Random weights give none,
-            and then most pairs promise about as much.
-        runs: after a first one; the median counts.
+        queries: numbers of object queries N to measure at, each at least 2.
+        top_k: number K of triplets in the ranking.
+        sure: share of the queries, 0 to 1, that get a score of nearly 1 for their class. Random weights give no such
+            score, and then most pairs are about equally promising.
+        runs: number of runs after a first one; the median counts.
 
     Returns:
         Lists over ``queries``: "pruned_seconds" and "dense_seconds" of a batch, and "pair_share", the share of the
-        N * N pairs whose relations were computed with pruning, mean over the batch. It is 1 where there are few pairs
-        or many promising ones: then computing all pairs is cheaper, and both do the same.
+        N * N pairs whose relations were computed with pruning, mean over the batch. It is 1 if there are few pairs or
+        many promising ones: then it is cheaper to compute all pairs, and both do the same.
 
     Raises:
         ConfigurationError: there is no relation head, or it or the pair function cannot score single pairs.
@@ -113,12 +113,12 @@ def _predict(
 def measure_pair_share(cfg: CfgNode, top_k: Sequence[int], images: int | None = None) -> dict[str, Any]:
     """Count the pairs whose relations the trained model computes for the K best triplets of an image.
 
-    The weights are MODEL.WEIGHTS, the images those of DATASETS.TEST[0]. The model is asked for exactly K triplets; in
-    an evaluation it is never asked for less than the 100 that Open Images ranks.
+    The weights are MODEL.WEIGHTS, and the images come from DATASETS.TEST[0]. Here the model is asked for exactly K
+    triplets; in an evaluation it is asked for at least the 100 that Open Images ranks.
 
     Args:
         top_k: values of K, at least 1 each.
-        images: how many images, from the first; None: all.
+        images: use only this number of images, from the first; None: all.
 
     Returns:
         "images" and "queries", their numbers; lists over "top_k": "pair_share", the share of the pairs whose

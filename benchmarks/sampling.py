@@ -26,7 +26,7 @@ def build_sampling(case: Case, queries: str, training: bool) -> dict[str, Contes
     Args:
         case: the model, its images and their number.
         queries: "encoder": every cell is a query. "decoder": NUM_QUERIES anywhere in the image.
-        training: whether gradients of values, locations and weights are computed, too.
+        training: compute gradients of values, locations and weights, too.
     """
     inputs = _draw(case, case.height, case.width, queries)
     small = _draw(case, SMALL, SMALL, queries)

@@ -12,7 +12,7 @@ from .measure import Contestant
 
 
 def build_transformers(case: Case) -> nn.Module:
-    """Build a DeformableDetrForObjectDetection of the shape of the case's model, with random weights of its own.
+    """Build a DeformableDetrForObjectDetection with the sizes of the case's model, and random weights of its own.
 
     Raises:
         ConfigurationError: transformers is not installed.

@@ -28,8 +28,8 @@ VERBS = frozenset(
     Evaluate Exchange Exclude Exit Expand Explain Export Extend Extract Fail Fall Feed Fetch Fill Filter Find
     Finish Fit Flatten Flip Fold Follow Forget Format Forward Free Freeze Gather Generate Get Give Go Group
     Guard Guess Hand Handle Hash Hide Hold Hurt Identify Ignore Import Include Index Infer Initialise Initialize
-    Insert Inspect Install Interpolate Invert Iterate Join Judge Keep Kill Label Launch Lay Lead Leave Let Limit
-    Link List Listen Load Locate Lock Log Look Lower Make Map Mark Mask Match Measure Merge Mirror Move Multiply
+    Inject Insert Inspect Install Interpolate Invert Iterate Join Judge Keep Kill Label Launch Lay Lead Leave Let
+    Limit Link List Listen Load Locate Lock Log Look Lower Make Map Mark Mask Match Measure Merge Mirror Move Multiply
     Name Normalise Normalize Note Number Offer Open Order Pack Pad Paint Parse Pass Patch Perform Permute Pick
     Place Plan Plot Poll Pool Position Post Predict Prepare Print Process Produce Project Provide Prune Publish
     Put Queue Quote Raise Rank Read Rebuild Receive Recompute Record Reduce Refresh Refuse Register Relate

@@ -1,4 +1,4 @@
-"""A training run in a process of its own, which a soak test hurts (:mod:`benchmarks.soak`).
+"""A training run in its own process, into which a soak test injects faults (:mod:`benchmarks.soak`).
 
 Usage: python -m benchmarks.soak.child LOSSES DIES_AT [--config-file FILE] [--resume] KEY VALUE ...
 
@@ -26,7 +26,7 @@ _TOUCHES = {"open", "os.rename", "os.remove"}
 
 
 class LossWriter(HookBase):
-    """Append the loss of each step to a file, at once."""
+    """Append the loss of each step to a file, without buffering."""
 
     def __init__(self, path: Path):
         self.file = path.open("a")
@@ -40,7 +40,7 @@ class LossWriter(HookBase):
 
 
 def die_at(touch: int, folder: str) -> None:
-    """Let this process kill itself at its ``touch``-th access to a checkpoint (or to a part of one) in ``folder``."""
+    """Let this process kill itself at its ``touch``-th access to a checkpoint file in ``folder``, complete or not."""
     seen = 0
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:

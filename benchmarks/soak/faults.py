@@ -1,8 +1,8 @@
 """The faults that may happen to a run.
 
-Each fault is a function of a :class:`Victim`, and hurts a process of the run or its files. It returns the number of
-steps that a process has made meanwhile, with the losses of the run without faults. It raises
-:class:`~benchmarks.soak.run.Lost` if something is lost that must not be.
+Each fault is a function of a :class:`Victim`. It kills or stops a process of the run, or damages its files. It
+returns the number of steps that a process has made meanwhile with the losses of the run without faults. It raises
+:class:`~benchmarks.soak.run.Lost` if anything is lost that must be kept.
 """
 
 import random
@@ -19,7 +19,7 @@ from .run import STOP_SECONDS, Lost, Reference, Run, wait_for_losses
 
 
 class NotPossible(Exception):
-    """A fault needs rights that this process does not have."""
+    """A fault needs permissions that this process does not have."""
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Victim:
         run: the run.
         data: $DETECTRON2_DATASETS.
         reference: the run without faults.
-        random: source of moments and places.
+        random: generator that chooses moments and places.
     """
 
     run: Run
@@ -114,7 +114,7 @@ def fill_disk(victim: Victim) -> int:
     _mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk))
     try:
         copy = Run(disk / source.name)
-        # These files are written about the run and must not need the room.
+        # These files are only about the run, so they must not take up the room.
         copy.printed, copy.losses_file = disk.with_suffix(".printed.txt"), disk.with_suffix(".losses.jsonl")
         shutil.copytree(source, copy.folder)
         copy.advance(expect_refusal, victim.data, victim.reference, refuses=True)
@@ -145,7 +145,7 @@ def stop(run: Run, process: subprocess.Popen, steps: int = 1) -> None:
 
 
 def expect_refusal(run: Run, process: subprocess.Popen) -> None:
-    """Wait for one clear error, with the checkpoints that were there before.
+    """Wait for one clear error, and check that the earlier checkpoints are still there.
 
     Raises:
         Lost: the error is unclear, or a checkpoint is gone.

@@ -1,4 +1,4 @@
-"""The run that is hurt: its processes, and its comparison with the run without faults."""
+"""The run that gets the faults: its processes, and its comparison with the run without faults."""
 
 import json
 import os
@@ -51,7 +51,7 @@ STOP_SECONDS = 30
 
 
 class Lost(Exception):
-    """A fault did something that it must not do."""
+    """A fault lost or changed something that it must not."""
 
 
 class Reference:
@@ -70,10 +70,10 @@ class Reference:
 
 
 class Run:
-    """A training run in a folder, whose processes may be hurt.
+    """A training run in a folder, to be interrupted by faults.
 
     Args:
-        folder: OUTPUT_DIR. Next to it lie the data (``scenes``), the losses and the output of the last process.
+        folder: OUTPUT_DIR. Beside it are the data (``scenes``), the losses and the output of the last process.
     """
 
     def __init__(self, folder: Path):
@@ -87,7 +87,7 @@ class Run:
         Args:
             data: $DETECTRON2_DATASETS.
             dies_at: see :mod:`benchmarks.soak.child`.
-            options: of ``subprocess.Popen``.
+            options: options of ``subprocess.Popen``.
         """
         words = [str(word) for pair in (OPTIONS | {"OUTPUT_DIR": str(self.folder)}).items() for word in pair]
         command = [sys.executable, "-m", "benchmarks.soak.child", str(self.losses_file), str(dies_at), "--resume"]
@@ -119,7 +119,7 @@ class Run:
         return 0
 
     def is_finished(self) -> bool:
-        """Tell whether training has come to its end, evaluation included."""
+        """Tell whether the run has finished, evaluation included."""
         return (self.folder / "model_ema.pth").exists()
 
     def final_weights(self) -> dict[str, torch.Tensor]:
@@ -129,7 +129,7 @@ class Run:
         return {f"{name}.{key}": value.float() for name in files for key, value in loaded[name].items()}
 
     def last_results(self) -> dict[str, float]:
-        """Read the metrics of the last evaluation from metrics.json, whose lines must be whole and must agree.
+        """Read the metrics of the last evaluation from metrics.json; check that lines are complete and agree.
 
         Raises:
             Lost: two lines contradict each other.
@@ -140,7 +140,7 @@ class Run:
             record = json.loads(line)
             for key, value in record.items():
                 before = said.setdefault((record["iteration"], key), value)
-                # Times are not the same twice.
+                # Times differ from run to run.
                 if "time" not in key and "eta" not in key and json.dumps(before) != json.dumps(value):
                     raise Lost(f"metrics.json: {key} of iteration {record['iteration']} is {before} and {value}")
             results = {key: value for key, value in record.items() if "/" in key} or results
@@ -155,11 +155,11 @@ class Run:
         refuses: bool = False,
         **options: object,
     ) -> int:
-        """Resume the run, let ``hurt`` do something to its process, and compare it with the run without faults.
+        """Resume the run, let ``hurt`` disturb its process, and compare it with the run without faults.
 
         Args:
-            hurt: hurts the process; returns when it has ended, or is about to end.
-            refuses: whether the process has to end with an error.
+            hurt: kills or disturbs the process; returns when the process has ended, or is about to end.
+            refuses: True if the process has to end with an error.
             options: of :meth:`start`.
 
         Returns:
@@ -191,7 +191,7 @@ class Run:
         return len(steps)
 
     def check_end(self, reference: Reference) -> None:
-        """Compare the results of a run at its end.
+        """Compare the results and weights of a finished run.
 
         Raises:
             Lost: results or weights differ.

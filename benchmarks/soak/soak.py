@@ -1,4 +1,4 @@
-"""Fault after fault, and the count of losses."""
+"""The soak test: it injects one fault after another, and counts survivals and losses."""
 
 import json
 import logging
@@ -38,12 +38,12 @@ class Tally:
 
 
 class Soak:
-    """A run without faults, and then runs with faults until the time is over.
+    """Makes a run without faults, and then runs with faults until the time is over.
 
-    The next process that makes a step proves that a fault was survived. That process may itself be hurt.
+    A run has survived a fault if its next process makes correct steps. The next fault may already hit that process.
 
     Args:
-        output: a folder for nothing else, which is emptied first.
+        output: a folder only for this test, which is emptied first.
         seed: seed of the faults.
     """
 
@@ -57,7 +57,7 @@ class Soak:
         self._unproven: list[str] = []
 
     def run(self, minutes: float) -> int:
-        """Make one run without faults, then hurt runs for ``minutes``; return the exit status: 0 if nothing was lost.
+        """Make a run without faults, then inject faults for ``minutes``; return 0 if nothing was lost, else 1.
 
         Raises:
             EGTRError: the run without faults has failed.
@@ -92,7 +92,7 @@ class Soak:
         return time.monotonic() < self._end_time
 
     def _inject(self, name: str) -> None:
-        """Hurt a run that has something to lose, by one fault."""
+        """Inject one fault into a run that already has checkpoints."""
         run = self._victim.run
         # A checkpoint to fall back on, and the best weights of the first evaluation.
         while len(run.checkpoints()) < 2 or (name == BEST and not (run.folder / "model_best.pth").exists()):
@@ -118,7 +118,7 @@ class Soak:
         logger.info("%s: %.0f s, from iteration %d to %d", name, seconds, before, run.next_iteration())
 
     def _prove(self) -> None:
-        """Let the run continue unhurt for some steps."""
+        """Let the run continue without a fault for some steps."""
         steps = self.random.randint(1, 8)
         try:
             self._survive(self._victim.advance(partial(stop, steps=steps)))
@@ -126,13 +126,13 @@ class Soak:
             self._lose(error)
 
     def _survive(self, steps: int) -> None:
-        """Count the last faults as survived if the resumed process made right steps, or came to a right end."""
+        """Count the last faults as survived if the resumed process made correct steps or finished correctly."""
         run = self._victim.run
         finished = run.is_finished()
         if finished:
             run.check_end(self._victim.reference)
             self.finished += 1
-            logger.info("Run %d has come to its end as the one without faults", self.finished)
+            logger.info("Run %d has finished with the results of the run without faults", self.finished)
             self._start_over()
         if steps or finished:
             for name in self._unproven:
@@ -153,7 +153,7 @@ class Soak:
     def _report(self) -> None:
         """Write the table so far, as Markdown and as JSON."""
         with replacing(self.output / "soak.md") as file:
-            file.write(f"{self.table()}\n\nRuns that came to their end: {self.finished}.\n".encode())
+            file.write(f"{self.table()}\n\nRuns that finished: {self.finished}.\n".encode())
         content = {"faults": {name: asdict(tally) for name, tally in self.tallies.items()}, "finished": self.finished}
         with replacing(self.output / "soak.json") as file:
             file.write(json.dumps(content, indent=1).encode())

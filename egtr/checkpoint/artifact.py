@@ -24,7 +24,7 @@ from .reference import config_from_reference, convert_state_dict, unknown_names
 
 logger = logging.getLogger(__name__)
 
-# In this order: of two copies, the one that cannot hold code is read.
+# In order of preference: if there are both, the file that cannot hold code is read.
 _HUGGING_FACE_FILES = ("model.safetensors", "pytorch_model.bin")
 _COUNTER = ".num_batches_tracked"
 
@@ -60,8 +60,8 @@ def load_reference(
       highest epoch is read;
     - ``model.safetensors`` or ``pytorch_model.bin``: a Hugging Face Deformable DETR on a timm backbone.
 
-    The weights decide if there is a relation part, because the config.json of a detector may mention one. Counters of
-    batch norms (``num_batches_tracked``) that the model does not have are dropped silently.
+    The weights decide whether there is a relation part, because the config.json of a detector may mention one, too.
+    Counters of batch norms (``num_batches_tracked``) that the model does not have are dropped silently.
 
     Args:
         artifact_dir: the folder.
@@ -217,7 +217,7 @@ def _read_weights(path: Path, unsafe_pickle: bool) -> dict[str, Tensor]:
 
 def _shapes(cfg: CfgNode) -> dict[str, torch.Size]:
     cfg = cfg.clone()
-    # Only shapes: no memory, and no time for random weights.
+    # Only shapes are needed: this saves the memory, and the time to draw random weights.
     cfg.MODEL.DEVICE = "meta"
     with torch.device("meta"):
         return {name: value.shape for name, value in build_model(cfg).state_dict().items()}

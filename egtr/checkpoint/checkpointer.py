@@ -114,7 +114,7 @@ class EGTRCheckpointer(DetectionCheckpointer):
         return bool(self.save_dir) and bool(list_checkpoints(self.save_dir))
 
     def get_checkpoint_file(self) -> str:
-        """Find the checkpoint to resume from: the last one, or the newest before it that is sound; "" without any.
+        """Find the checkpoint to resume from: the last one, or the newest intact one before it; "" if there is none.
 
         Raises:
             WeightsError: all of them are damaged.
@@ -241,7 +241,7 @@ def new_parameter_table(model: nn.Module, names: Iterable[str], incompatible: An
         incompatible: :attr:`EGTRCheckpointer.incompatible` after loading.
 
     Returns:
-        One line a parameter: name, shape in the model, shape in the checkpoint ("-" if it is missing).
+        One line for each parameter: name, shape in the model, shape in the checkpoint ("-" if it is missing).
     """
     found = {name: tuple(shape) for name, shape, _ in incompatible.incorrect_shapes}
     parameters = dict(model.named_parameters())

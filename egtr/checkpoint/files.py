@@ -1,4 +1,4 @@
-"""Checkpoints on the disk: written whole or not at all, and checked before they are trusted."""
+"""Checkpoints on the disk: written whole or not at all, and checked before they are used."""
 
 import contextlib
 import errno
@@ -112,7 +112,7 @@ def verify_checkpoint(path: str) -> None:
 
 
 def list_checkpoints(folder: str) -> list[str]:
-    """List the checkpoints from which a run can resume: first the one that ``last_checkpoint`` names, then by age."""
+    """List the checkpoints from which a run can resume: the one in ``last_checkpoint``, then the newest first."""
     found = [path for path in Path(folder).glob("model_*.pth") if re.fullmatch(r"model_(\d{7,}|final)", path.stem)]
     found.sort(key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
     with contextlib.suppress(OSError, UnicodeDecodeError, ValueError):
@@ -135,7 +135,7 @@ def remove_old_checkpoints(folder: str, keep: int, iteration: int) -> None:
 
 
 def remove_leftovers(folder: str) -> None:
-    """Delete files that a killed process left half written."""
+    """Delete half-written files of a killed process."""
     for path in Path(folder).glob(f"*{PART}"):
         logger.info("%s: left by a run that was killed while it wrote; removed", path)
         path.unlink(missing_ok=True)

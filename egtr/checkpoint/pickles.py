@@ -89,7 +89,7 @@ def load_lightning_file(path: Path, unsafe_pickle: bool = False) -> Any:
 
 
 def _strangers(path: Path, allowed: list) -> str:
-    """List the objects in a file beyond plain values; "" if they cannot be told without reading it."""
+    """List the objects in a file beyond plain values; return "" if that is impossible without loading the file."""
     try:
         with torch.serialization.safe_globals(allowed):
             return ", ".join(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path)))

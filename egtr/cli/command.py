@@ -44,8 +44,8 @@ values at the end, such as MODEL.DEVICE cpu. docs/ describes what they write.
 Completion of commands and arguments in bash, for ~/.bashrc (zsh: after `autoload -U bashcompinit && bashcompinit`):
   eval "$(register-python-argcomplete egtr)"
 
-Exit status: 0; 1 for an error, with one line that says what to do; 2 for arguments that cannot be understood; 130
-after Ctrl-C.
+Exit status: 0 on success; 1 after an error, with one line that says what to do; 2 for invalid arguments; 130 after
+Ctrl-C.
 """
 
 GROUPS = {"data": "check, convert and draw datasets", "analyze": "study a model"}
@@ -80,8 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
 
     Raises:
-        SystemExit: help or a version was asked for (0), the arguments cannot be understood (2), or a signal has
-            ended a training run after its checkpoint (0).
+        SystemExit: help or the version was requested (0), the arguments are invalid (2), or a signal has ended a
+            training run after its checkpoint (0).
     """
     parser, parsers = build_parsers()
     if "_ARGCOMPLETE" in os.environ:

@@ -1,7 +1,7 @@
 """Studies of models and runs. Nothing in the library but the command line imports this room.
 
 - ``sweep/``             many runs with several seeds, compared
-- ``relation_analysis``  relations in self-attention, measured; ``relation_plots`` draws the numbers
+- ``relation_analysis``  measures relations in self-attention; ``relation_plots`` draws the numbers
 - ``training_curves``    the curves of a run
 - ``model_cost``         parameters and operations of a model
 """

@@ -21,7 +21,7 @@ class ModelPart:
         name: name of the submodule, such as "transformer" or "transformer.encoder"; "total" for all.
         parameters: count of numbers that are learned or counted from data, without frozen norms.
         trained: count of parameters that training changes by gradients.
-        flops: operations for one image; a multiplication with its addition is one. 0 where they were not counted.
+        flops: operations for one image; a multiply-add is one operation. 0 if they were not counted.
     """
 
     name: str
@@ -50,7 +50,7 @@ def analyze_model(cfg: CfgNode, height: int, width: int) -> list[ModelPart]:
 
 
 def count_parameters(cfg: CfgNode) -> list[ModelPart]:
-    """Count only the parameters, as :func:`analyze_model` does, without computing or holding a single one."""
+    """Count only the parameters, as :func:`analyze_model` does, without allocating them."""
     return _rows(_build(cfg, "meta"), {})
 
 
@@ -112,7 +112,7 @@ class _Network(nn.Module):
 
 
 def _matmul_flops(inputs: list, outputs: list) -> int:
-    # The handle of fvcore does not know products with a vector.
+    # fvcore's handler does not support products with a vector.
     return math.prod(outputs[0].type().sizes()) * inputs[0].type().sizes()[-1]
 
 

@@ -1,7 +1,7 @@
-"""Does decoder self-attention encode relations? A measurement of the premise of the paper (section 3.2).
+"""Does decoder self-attention encode relations? This module measures the premise of the paper (section 3.2).
 
-:func:`collect_relations` asks a model about the images of a dataset, :func:`summarize_relations` turns its answers
-into numbers, and :mod:`egtr.experiments.relation_plots` draws them.
+:func:`collect_relations` runs a model on the images of a dataset, :func:`summarize_relations` turns its output into
+numbers, and :mod:`egtr.experiments.relation_plots` draws them.
 """
 
 import math
@@ -99,7 +99,7 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def collect_relations(
     cfg: CfgNode, model: EGTR, dataset_name: str, num_images: int | None = None
 ) -> list[ImageRelations]:
-    """Ask a model about the images of a dataset, with a progress bar.
+    """Run a model on the images of a dataset, with a progress bar, and collect the relations that it sees.
 
     Args:
         cfg: the configuration of the model; images are resized as for evaluation.
@@ -130,7 +130,7 @@ def collect_relations(
 
 
 def analyze_image(model: EGTR, record: dict[str, Any], num_heads: int) -> ImageRelations:
-    """Ask a model about one image.
+    """Run a model on one image, and collect the relations that it sees.
 
     Args:
         model: the model, in evaluation mode.
@@ -217,7 +217,7 @@ def summarize_relations(
         - gates: None without a gate. Else "sources" (their names), the mean gates of the S sources over "related" and
           "unrelated" pairs, and under "predicates", for each name, its "count" of triplets and their mean "gates".
         - uncertainty: "pearson" and "spearman" correlation of the uncertainty of a match with its IoU. The matching
-          cost, from which the uncertainty is computed, contains GIoU, so some correlation is there by construction.
+          cost, from which the uncertainty is computed, contains GIoU, so some correlation is built in.
     """
     labels = np.concatenate([image.related[image.pairs] for image in images])
     layers, heads = images[0].attention.shape[:2]

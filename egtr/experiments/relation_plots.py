@@ -1,4 +1,4 @@
-"""Figures of the measurements of :mod:`egtr.experiments.relation_analysis`. pyplot does not know them."""
+"""Figures of the measurements of :mod:`egtr.experiments.relation_analysis`, made without pyplot's global state."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

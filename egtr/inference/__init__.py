@@ -2,11 +2,11 @@
 
 - ``predictor``      a trained model, ready for images in any form
 - ``explanation``    why an edge of a graph is there
-- ``calls``          the two in one call each: ``predict``, ``explain``, ``explain_graph``
-- ``export``         files of many graphs
+- ``calls``          both as single calls: ``predict``, ``explain``, ``explain_graph``
+- ``export``         writes the graphs of many images to files
 - ``video``          a video with the graph of each frame
 - ``window``         graphs on a screen
-- ``report_images``  the images of a report, out of folders, datasets and prediction files
+- ``report_images``  the images of a report, from folders, datasets and prediction files
 
 The last four take any object with a method ``predict()`` (:class:`egtr.structures.Predictor`) and import no torch.
 """

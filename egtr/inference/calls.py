@@ -27,9 +27,9 @@ def predict(
 ) -> Iterator[SceneGraph]:
     """Predict the scene graphs of any images: ``for graph in egtr.predict("scenes", "photos/"): ...``
 
-    The result is always an iterator, which computes a graph when the next one is asked for; of a single image,
-    ``next(egtr.predict(...))`` is the graph. Each call loads the model: to call more than once, make it first by
-    ``model = EGTRPredictor.create("scenes")``.
+    The result is always an iterator, which computes each graph when it is requested. For a single image,
+    ``next(egtr.predict(...))`` is the graph. Each call loads the model; to call it more than once, load the model
+    first with ``model = EGTRPredictor.create("scenes")``.
 
     Args:
         model: the name of a shipped model (:func:`egtr.hub.model_zoo.list_models`), a YAML file or configuration with
@@ -38,16 +38,17 @@ def predict(
             iterable of these: see :class:`egtr.data.sources.ImageStream`.
         channel_order: "RGB" or "BGR"; needed for arrays and tensors with three channels.
         batch_size, threads: see :meth:`EGTRPredictor.predict`.
-        on_error: called with the error of each image that cannot be read, which is then skipped; ``print`` or the
+        on_error: called with the error of each image that cannot be read; the image is then skipped. ``print`` or the
             ``append`` of a list will do. None: the error is raised.
 
     Yields:
-        Graphs in the order of the images, with all queries as objects and their origin (``file_name``, ``frame``,
-        ``time``). They come without the raw record (``prediction`` is None), so a list of many stays small.
+        Graphs in the order of the images, with all queries as objects, and with ``file_name``, ``frame`` and ``time``
+        of the image. They do not keep the raw record (``prediction`` is None), so a list of many graphs stays small.
 
     Raises:
-        ConfigurationError, WeightsError: at once, for a model that cannot be loaded.
-        DataError: at once, for a source that can hold no image; while iterating, for an image that cannot be read.
+        ConfigurationError, WeightsError: immediately, for a model that cannot be loaded.
+        DataError: immediately, for a source that can hold no image; while iterating, for an image that cannot be
+            read.
     """
     results = EGTRPredictor.create(model).predict(source, channel_order, batch_size=batch_size, threads=threads)
     return _graphs(results, on_error)

@@ -1,4 +1,4 @@
-"""Files of many graphs: a drawing of each, and the graph itself as JSON or GraphML beside it."""
+"""Writing the graphs of many images: a drawing of each, and the graph itself as JSON or GraphML beside it."""
 
 import json
 import os
@@ -42,9 +42,9 @@ def export_scene_graphs(
         paths: images, folders and patterns, see :func:`egtr.data.image.find_images`.
         output: a folder, made if it does not exist. For a single image it may be the file to write, with a suffix of
             IMAGE_SUFFIXES; the files of the graph are then written beside it.
-        suffix: of the drawings, one of IMAGE_SUFFIXES.
-        graph_suffixes: of the files of the graph itself, each one of GRAPH_SUFFIXES.
-        select: returns the part of a graph that is drawn and written.
+        suffix: suffix of the drawings, one of IMAGE_SUFFIXES.
+        graph_suffixes: suffixes of the files with the graph itself, each one of GRAPH_SUFFIXES.
+        select: function of a graph that returns the part to draw and write.
         show_scores: see :func:`egtr.visualization.draw_scene_graph`.
         batch_size, threads: see :meth:`egtr.inference.EGTRPredictor.predict`.
         progress: show a progress bar.
@@ -70,7 +70,7 @@ def export_scene_graphs(
     results = predictor.predict(images, batch_size=batch_size, threads=threads)
     for result in tqdm(results, total=images.total, unit="image", disable=not progress):
         if result.error is not None:
-            # Through tqdm, or the line lands in the middle of the bar.
+            # Through tqdm: otherwise the line would land in the middle of the progress bar.
             tqdm.write(str(result.error), file=sys.stderr)
             errors.append(result.error)
             continue

@@ -47,19 +47,19 @@ logger = logging.getLogger(__name__)
 class EGTRPredictor:
     """A trained model, ready for images.
 
-    Unlike Detectron2's ``DefaultPredictor``, it takes images in any form, resizes them by the rule that the model was
-    evaluated with, and returns only the graph, with names.
+    Unlike Detectron2's ``DefaultPredictor``, it takes images in any form, resizes them as the evaluation of the model
+    does, and returns only the graph, with names.
 
     Args:
         cfg: a configuration with MODEL.WEIGHTS set. Names come from MODEL.EGTR.CLASS_NAMES and PREDICATE_NAMES, else
-            from the metadata or the files of DATASETS.TEST[0]. The CPU is used where MODEL.DEVICE is a GPU and the
-            machine has none.
-        model: a built model to use as it is; MODEL.WEIGHTS is then not loaded. It may be in training: every call
-            restores its mode.
+            from the metadata or the files of DATASETS.TEST[0]. If MODEL.DEVICE is a GPU and the machine has none, the
+            CPU is used.
+        model: a built model to use as it is; MODEL.WEIGHTS is then not loaded. It may be in training mode: every call
+            restores the mode.
 
     Attributes:
         cfg, model: the configuration and the model in use.
-        class_names, predicate_names: tuples, or None where no names that fit the model are known.
+        class_names, predicate_names: tuples, or None if no names that fit the model are known.
 
     Raises:
         ConfigurationError: INPUT.FORMAT is neither RGB nor BGR.
@@ -173,8 +173,8 @@ class EGTRPredictor:
             threads: number of threads that read and resize images.
 
         Raises:
-            DataError: at once, for a source that can hold no image.
-            ConfigurationError: at once, for a number below 1; while iterating, where the model has no relation part.
+            DataError: immediately, for a source that can hold no image.
+            ConfigurationError: immediately, for a number below 1; while iterating, if the model has no relation part.
         """
         for name, value in (("batch_size", batch_size), ("threads", threads)):
             if value < 1:
@@ -184,7 +184,7 @@ class EGTRPredictor:
         return self._stream(images, batch_size, threads)
 
     def stream(self, *args: Any, **kwargs: Any) -> Iterator[PredictedImage]:
-        """Call :meth:`predict`, of which this is the old name, for one release."""
+        """Call :meth:`predict`; this is its old name, kept for one release."""
         message = f"EGTRPredictor.stream is now EGTRPredictor.predict; the old name goes in version {REMOVED_IN}"
         warnings.warn(message, DeprecationWarning, stacklevel=2)
         return self.predict(*args, **kwargs)
@@ -202,7 +202,8 @@ class EGTRPredictor:
 
         Args:
             image, channel_order: the image that the graph was made of, see :func:`egtr.data.image.load_image`.
-            graph: it may be filtered, merged or read from a file: its ``triplet_queries`` name the queries.
+            graph: a graph of this model, which may be filtered, merged or read from a file, because its
+                ``triplet_queries`` name the queries.
             edges: rows of ``graph.triplets``; None: all of them.
 
         Returns:
@@ -294,7 +295,7 @@ def _load_model(cfg: CfgNode) -> torch.nn.Module:
 
 
 def _read_names(dataset_name: str) -> None:
-    # Prediction needs no dataset: only names are missing where there is none.
+    # Prediction needs no dataset; without one, only names are missing.
     try:
         get_metadata(dataset_name)
     except EGTRError as error:

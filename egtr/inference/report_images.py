@@ -1,4 +1,4 @@
-"""Images of a report, out of folders, datasets and prediction files."""
+"""Images of a report, from folders, datasets and prediction files."""
 
 import logging
 import os
@@ -47,8 +47,8 @@ def images_of_source(
         top_k: number of triplets of each image, after duplicates are merged.
         explain: explain each triplet, which takes about as long as the prediction. A predictor without a method
             ``explain(image, graph, channel_order=...)`` gets a report without explanations, and a warning.
-        on_error: called with the error of each image that cannot be read, which is then skipped; None: the error is
-            raised.
+        on_error: called with the error of each image that cannot be read; the image is then skipped. None: the error
+            is raised.
     """
     explain_edges = _find_explain(predictor, explain)
     for number, result in enumerate(predictor.predict(source)):
@@ -172,7 +172,7 @@ def _find_explain(predictor: Predictor, wanted: bool) -> _Explain:
 
 
 def _load_dataset(name: str) -> tuple[Any, list[dict[str, Any]]]:
-    # Here, because saved predictions that have their annotations with them are drawn without Detectron2.
+    # Here, because saved predictions with their own annotations are drawn without Detectron2.
     from egtr.data.catalog import get_metadata  # isort: skip - says how to install Detectron2 where it is missing
     from detectron2.data import DatasetCatalog
 

@@ -16,12 +16,12 @@ from egtr.visualization.video import VideoDrawer
 
 # Formats that OpenCV encodes by itself on any machine. Browsers play WebM.
 CODECS = {".mp4": "mp4v", ".webm": "VP80", ".avi": "MJPG"}
-# Frames per second of cameras, which seldom state a rate, and of files that state none.
+# Frames per second of cameras, which seldom report a rate, and of files without a rate.
 CAMERA_RATE, DEFAULT_RATE = 10.0, 25.0
 
 
 class VideoFile:
-    """A video that is being written: a context manager, so that the file is whole even after an error.
+    """Writes a video; a context manager, so that the file is complete even after an error.
 
     Args:
         path: its suffix is one of CODECS; parent folders are made.

@@ -1,17 +1,17 @@
-"""A small web application: drop an image, see its scene graph; and the same as an HTTP API.
+"""A small web application that shows the scene graph of an image, and the same as an HTTP API.
 
-- ``limits``    limits of a request, and the error of refused ones
-- ``errors``    a refused request, with its HTTP status
-- ``upload``    an image out of the body of a request
-- ``models``    the models to choose from: checkpoints, loaded when they are first asked for, or any predictors
-- ``worker``    the thread that they compute in
-- ``security``  pages that may ask, and headers that restrict a browser
-- ``schema``    the API in the words of OpenAPI
-- ``answers``   its answers about an image
+- ``limits``    limits of a request
+- ``errors``    the error of a refused request, with its HTTP status
+- ``upload``    reads an image from the body of a request
+- ``models``    the models to choose from: checkpoints, loaded on first use, or any predictors
+- ``worker``    the thread in which models compute
+- ``security``  decides which pages may send requests, and sets headers that restrict a browser
+- ``schema``    the API as OpenAPI describes it
+- ``answers``   the API's answers about an image
 - ``app``       the routes
-- ``server``    the application on a port, until it is told to end
+- ``server``    serves the application on a port, until it is told to stop
 
-The page in the folder ``page`` is put together from the code of :mod:`egtr.visualization.report`.
+The page in the folder ``page`` uses the code of :mod:`egtr.visualization.report`.
 """
 
 from importlib.util import find_spec

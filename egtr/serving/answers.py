@@ -14,7 +14,7 @@ from egtr.visualization.report.image import MAX_POINTS, encode_image
 
 from .schema import GraphSelection, Selection
 
-# Pixels per inch of a drawn graph, as in the files of egtr.inference.
+# Resolution of a drawn graph in pixels per inch, as for the files of egtr.visualization.
 DPI = 160
 
 
@@ -27,7 +27,7 @@ def predict(predictor: Predictor, image: np.ndarray, name: str | None, selection
 
 
 def scene_graph(predictor: Predictor, image: np.ndarray, name: str | None, selection: GraphSelection) -> bytes:
-    """Write the graph in the format that is asked for."""
+    """Write the graph in the requested format."""
     graph = predict(predictor, image, name, selection)
     if selection.format == "png":
         file = io.BytesIO()

@@ -38,8 +38,8 @@ def create_app(store: ModelStore, worker: Worker, *, only_loopback: bool = True)
 
     Args:
         store: the models to choose from.
-        worker: the thread that they compute in; its limits hold for every request. The caller closes it.
-        only_loopback: answer only requests that call the server by a name which means this very machine.
+        worker: the thread in which models compute; its limits apply to every request. The caller closes it.
+        only_loopback: answer only requests that address the server by a name of the loopback interface.
 
     Raises:
         EGTRError: the page cannot be put together, see :func:`egtr.visualization.report.read_graph_library`.
@@ -80,7 +80,7 @@ def create_app(store: ModelStore, worker: Worker, *, only_loopback: bool = True)
 
     @app.post("/api/v1/scene-graph", responses={**SCENE_GRAPH_ANSWER, **IMAGE_PROBLEMS}, **route)
     async def scene_graph(request: Request, selection: Annotated[GraphSelection, Query()]) -> Response:
-        """Predict the scene graph of an image: of the body itself, or of the file in a form."""
+        """Predict the scene graph of an image, sent as the body or as the file of a form."""
         content = await answer(request, selection, answers.scene_graph)
         return Response(content, media_type=FORMATS[selection.format])
 

@@ -4,11 +4,11 @@ from egtr.structures import EGTRError
 
 
 class RefusedError(EGTRError):
-    """A request that is not answered.
+    """A request that is refused.
 
     Attributes:
-        status: of HTTP, 4xx or 5xx.
-        headers: of the answer.
+        status: the HTTP status, 4xx or 5xx.
+        headers: headers of the answer.
     """
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None):

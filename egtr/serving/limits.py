@@ -13,10 +13,10 @@ class Limits:
     """Limits of the requests that are accepted; ``upload`` and ``worker`` enforce them.
 
     Attributes:
-        max_bytes: of the body of a request; counted while it arrives, never more of it is kept.
-        max_pixels: of an image, read from its header before it is decoded. Pillow itself refuses images of more
+        max_bytes: largest body of a request; bytes are counted while they arrive, and no more are kept.
+        max_pixels: largest image, read from its header before it is decoded. Pillow itself refuses images of more
             than twice ``PIL.Image.MAX_IMAGE_PIXELS`` (about 179 million pixels).
-        max_requests: images that are uploaded, wait or are computed at the same time.
+        max_requests: number of images that are uploaded, waiting or computed at the same time.
         timeout: seconds, for the upload and again for the answer.
 
     Raises:

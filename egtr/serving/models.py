@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 class ModelStore:
-    """Models by name, each loaded when it is first asked for, and kept.
+    """Models by name, each loaded on first use, and kept.
 
     Args:
-        models: each the name of a shipped model, or a YAML file; ``FILE=WEIGHTS`` takes other weights than the
-            file's MODEL.WEIGHTS. Or a mapping from names to these, or to objects with a method ``predict()``. The
-            first one is the default.
-        opts: keys and values in turn, for all that are loaded.
+        models: names of shipped models, or YAML files; ``FILE=WEIGHTS`` takes other weights than the MODEL.WEIGHTS of
+            the file. Or a mapping from names to these, or to objects with a method ``predict()``. The first model is
+            the default.
+        opts: keys and values in turn, for all models that are loaded.
 
     Attributes:
-        names: keys of the mapping. Otherwise shipped models keep theirs; others are called by the stem of their
-            weights or YAML file, with a number where that is taken.
+        names: the keys of the mapping. Without a mapping, shipped models keep their names; others are named after
+            their weights or YAML file without its suffix, with a number if that name is taken.
 
     Raises:
         ConfigurationError: there is no such file or key. Weights are looked for when a model is loaded.
@@ -50,11 +50,11 @@ class ModelStore:
 
     @property
     def default(self) -> str:
-        """The model that answers where none is named."""
+        """The model that answers requests without a model name."""
         return self.names[0]
 
     def find(self, name: str | None) -> str:
-        """Return the name itself, or the default.
+        """Return the name itself, or the default model if it is None.
 
         Raises:
             RefusedError: 404, there is no such model.
@@ -64,7 +64,7 @@ class ModelStore:
         return name or self.default
 
     def load(self, name: str) -> Predictor:
-        """Return a model, and load it first unless it has been loaded. One thread at a time may call this.
+        """Return a model, loaded first if necessary. Only one thread at a time may call this.
 
         Raises:
             EGTRError: it cannot be loaded; the next call tries again.

@@ -1,4 +1,4 @@
-"""The API in the words of OpenAPI: what FastAPI cannot read from the routes itself."""
+"""The API as OpenAPI describes it: the parts that FastAPI cannot read from the routes."""
 
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ from egtr.structures import SceneGraph
 FORMATS = {"json": "application/json", "graphml": "application/graphml+xml", "png": "image/png"}
 ERRORS = {
     400: "There is no image in the request.",
-    403: "A page of another site asked.",
+    403: "The request came from a page of another site.",
     404: "There is no such model.",
     408: "The upload took too long.",
     413: "The image has too many bytes or pixels.",
@@ -38,9 +38,9 @@ IMAGE_BODY = {
 
 
 class Selection(BaseModel):
-    """The model to ask, and the part of its graph to answer."""
+    """The model to use, and the part of its graph to return."""
 
-    # A misspelt parameter would otherwise be passed over in silence.
+    # A misspelt parameter would otherwise be ignored silently.
     model_config = ConfigDict(extra="forbid")
 
     model: str | None = Field(None, description="A name of /api/v1/models; by default the first.")
@@ -80,14 +80,14 @@ class Model(BaseModel):
 
 
 class Models(BaseModel):
-    default: str = Field(description="The model that answers where none is named.")
+    default: str = Field(description="The model that answers requests without a model name.")
     models: list[Model]
 
 
 class ExplainedGraph(BaseModel):
     """An image with its graph and the explanations, as the page shows it."""
 
-    name: str | None = Field(description="Of the uploaded file.")
+    name: str | None = Field(description="The name of the uploaded file.")
     image: str = Field(description="The image, upright and at most 640 pixels a side, as a data: address (WebP).")
     graph: dict[str, Any]
     explanations: list[dict[str, Any]] | None = Field(

@@ -1,4 +1,4 @@
-"""Access: programs of this machine and the page itself may ask, other pages that a browser has open may not."""
+"""Access control: programs on this machine and the page itself may send requests, pages of other sites may not."""
 
 import ipaddress
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ HEADERS = {
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a name or address stands for the machine that uses it, and for no other."""
+    """Tell whether a name or address always means the machine that uses it (loopback)."""
     if host.lower() == "localhost":
         return True
     try:
@@ -31,14 +31,14 @@ def is_loopback(host: str) -> bool:
 
 
 class SameOrigin:
-    """Refuses requests of foreign pages, and sets headers that browsers heed.
+    """Refuses requests from pages of other sites, and sets headers that browsers obey.
 
-    A page of another site can point its own name at 127.0.0.1 (DNS rebinding); the Host header betrays it. It can
-    also send a form to this server; Origin and Sec-Fetch-Site, which browsers do not let it choose, say so.
+    A page of another site can point its own name at 127.0.0.1 (DNS rebinding); the Host header shows that. It can
+    also send a form to this server; the headers Origin and Sec-Fetch-Site, which a page cannot change, show that.
 
     Args:
-        app: what answers.
-        only_loopback: refuse names of the server that could be another machine's.
+        app: the application to protect.
+        only_loopback: refuse requests that address the server by a name that could belong to another machine.
     """
 
     def __init__(self, app: ASGIApp, only_loopback: bool):

@@ -1,4 +1,4 @@
-"""The application on a port of this machine, until it is told to end."""
+"""Serving the application on a port of this machine, until it is told to stop."""
 
 import signal
 import socket
@@ -19,17 +19,17 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve(store: ModelStore, host: str = LOOPBACK, port: int = 8000, limits: Limits | None = None) -> None:
-    """Serve until SIGTERM or SIGINT (Ctrl-C), then finish what has been asked, and return.
+    """Serve until SIGTERM or SIGINT (Ctrl-C), then finish the requests that have arrived, and return.
 
-    The address is printed as soon as requests are accepted; the default model is loaded meanwhile. Only the main
+    It prints the address as soon as it accepts requests, while the default model is still loading. Only the main
     thread may call this, and only once in a process.
 
     Args:
         store: the models to choose from.
-        host: name or address to listen on. Unless only this machine has it, others may ask as well: there are no
-            passwords.
-        port: 0 for any free one.
-        limits: of every request; by default :class:`Limits` as it is.
+        host: name or address to listen on. If it is not a loopback address, other machines can send requests, too:
+            there are no passwords.
+        port: port to listen on; 0 for any free one.
+        limits: limits of every request; by default those of :class:`Limits`.
 
     Raises:
         ConfigurationError: the port is taken or not allowed.
@@ -40,7 +40,7 @@ def serve(store: ModelStore, host: str = LOOPBACK, port: int = 8000, limits: Lim
     with _listen(host, port) as listener:
         only_loopback = is_loopback(host)
         server = create_server(store, worker, only_loopback=only_loopback)
-        # uvicorn ends well, but then raises the signal again, for the handlers that it found.
+        # uvicorn shuts down cleanly, but then raises the signal again for the handlers that were there before.
         former = {number: signal.signal(number, lambda *_: _stop(server)) for number in SIGNALS}
         loading = worker.submit(store.load, store.default)
         loading.add_done_callback(lambda done: done.cancelled() or done.exception() is None or _stop(server))
@@ -61,7 +61,7 @@ def serve(store: ModelStore, host: str = LOOPBACK, port: int = 8000, limits: Lim
 
 
 def create_server(store: ModelStore, worker: Worker, *, only_loopback: bool = True) -> uvicorn.Server:
-    """Create the server of the application, which listens nowhere yet.
+    """Create the server of the application, without listening yet.
 
     Args:
         store, worker, only_loopback: see :func:`egtr.serving.create_app`.

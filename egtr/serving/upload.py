@@ -1,4 +1,4 @@
-"""An image out of the body of a request: held in memory, never written to a disk."""
+"""Reading an image from the body of a request: it stays in memory and is never written to a disk."""
 
 import asyncio
 import io
@@ -24,7 +24,7 @@ MAX_NAME = 200
 
 
 async def read_upload(request: Request, limits: Limits) -> tuple[bytes, str | None]:
-    """Read the bytes of an image and the name of its file, if the client says one.
+    """Read the bytes of an image, and the name of its file if the client sends one.
 
     The body is the image itself, or a form (multipart/form-data) with one file.
 
@@ -78,7 +78,7 @@ async def _read_form(request: Request, body: bytes) -> tuple[bytes, str | None]:
 
 
 def _clean_name(name: str | None) -> str | None:
-    """Clean the name of a file for showing and writing it: no folders, nothing that XML cannot hold."""
+    """Clean a file name so that it can be shown and written: no folders, no characters that XML forbids."""
     name = PurePosixPath((name or "").replace("\\", "/")).name
     return "".join(filter(str.isprintable, name))[-MAX_NAME:] or None
 

@@ -13,9 +13,9 @@ RETRY_AFTER = 2
 
 
 class Worker:
-    """Runs functions one after the other, beside the event loop, which goes on answering.
+    """Runs functions one after the other, in a thread beside the event loop, which keeps answering.
 
-    Two at once would not be faster, since one uses all cores or the whole GPU.
+    Two at once would not be faster, because a single one uses all cores or the whole GPU.
     """
 
     def __init__(self, limits: Limits):
@@ -28,7 +28,7 @@ class Worker:
         """Take a place among the requests whose images are held in memory, and give it back.
 
         Raises:
-            RefusedError: 503, all are taken.
+            RefusedError: 503, all places are taken.
         """
         if self._present >= self.limits.max_requests:
             message = f"{self._present} images are waiting already; try again in {RETRY_AFTER} s"
@@ -40,9 +40,10 @@ class Worker:
             self._present -= 1
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call ``function(*args)`` when it is its turn, and return its result.
+        """Call ``function(*args)`` when its turn comes, and return its result.
 
-        A call that is too late is given up: if it has begun it runs to its end, and its result is dropped.
+        A call that exceeds the time limit is given up. If it has already begun, it runs to its end and its result is
+        discarded.
 
         Raises:
             RefusedError: 504, it took too long.
@@ -59,5 +60,5 @@ class Worker:
         return self._thread.submit(function, *args)
 
     def close(self) -> None:
-        """Wait for the call that is running; drop those that have not begun."""
+        """Wait for the call that is running, and drop the calls that have not begun."""
         self._thread.shutdown(cancel_futures=True)

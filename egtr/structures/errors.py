@@ -1,4 +1,4 @@
-"""Errors that bad input raises, by what is bad. Catch the kind that you can do something about::
+"""Errors that bad input raises, one kind for each sort of input. Catch the kind that you can handle::
 
 EGTRError
 ├── ConfigurationError    a key, a value, an argument or an extension

@@ -12,12 +12,12 @@ class ExplainedObject:
 
     Attributes:
         query: index of the object query.
-        class_id, name: its class; "class 3" where names are unknown.
+        class_id, name: its class; "class 3" if names are unknown.
         score: the score of this class, 0..1.
         box: (4,) x1 y1 x2 y2 in pixels of the image.
         points: (L, H, F, P, 2) x and y, in pixels of the image, of the points that the query's cross-attention reads
-            (outside of the image it reads zeros). None where attention is dense, as in DETR.
-        point_weights: (L, H, F, P), the weight of each point; weights sum to 1 for each layer and head. None where
+            (outside of the image it reads zeros). None if attention is dense, as in DETR.
+        point_weights: (L, H, F, P), the weight of each point; weights sum to 1 for each layer and head. None if
             attention is dense.
     """
 
@@ -56,26 +56,26 @@ class EdgeExplanation:
 
     Attributes:
         subject, object: the two ends.
-        predicate_id, predicate: the predicate between them; "predicate 3" where names are unknown.
+        predicate_id, predicate: the predicate between them; "predicate 3" if names are unknown.
         score: the score of the triplet, 0..1.
         predicate_score: the score of the predicate, 0..1.
         connectivity: the probability that any predicate joins the two, 0..1; None without a connectivity head.
         connectivity_logit: the logit of ``connectivity``, or None.
         logit: the logit of the predicate.
-        head_logit: the part of the relation head, which comes from the image.
-        frequency_bias: the part of the training set's statistics of these two classes; 0 where it is off.
-        logit_adjustment: the part of logit adjustment; 0 where it is off.
+        head_logit: the part from the relation head, which depends on the image.
+        frequency_bias: the part from the training set's statistics of these two classes; 0 if it is off.
+        logit_adjustment: the part from logit adjustment; 0 if it is off.
         sources: S names of relation sources, such as "layer 0" and "last state".
         gates: (S,) in 0..1, or None without a gate.
         contributions: (S,), the share of each source in ``head_logit``. A head of linear layers and ReLUs is linear
-            around each input: with the ReLUs open and shut as they are for this pair, the logit is a sum over
-            sources, plus a constant from the biases. A contribution is also a slope: a source that grows by 1% moves
-            the logit by 1% of its contribution. It is not the loss that would follow from removing the source,
-            because other ReLUs would then open. For a head with other functions it is only the slope. None where the
-            head looks at more than the pair itself.
-        constant: the rest of ``head_logit``; all of it where ``contributions`` is None.
+            around each input: with the ReLUs open or shut as they are for this pair, the logit is a sum over sources
+            plus a constant from the biases. A contribution is also a slope: if a source grows by 1%, the logit moves
+            by 1% of the contribution. It does not tell how much the logit would fall without the source, because
+            other ReLUs would then open. For a head with other functions it is only the slope. None if the head reads
+            more than the pair itself.
+        constant: the rest of ``head_logit``; all of it if ``contributions`` is None.
         attention: (L, H), the weight that the subject's query gives to the object's query in decoder self-attention,
-            among all queries. It is made of the subject's query and the object's key, as the pair's feature is.
+            among all queries. Like the pair feature, it is computed from the subject's query and the object's key.
         attention_back: (L, H), the weight that the object's query gives to the subject's query.
     """
 

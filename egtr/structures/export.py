@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import jsonschema
     import networkx
 
-# Raised when a reader of the former version would misread a file, not when fields are only added.
+# Increased if a reader of the previous version would misread a file, but not if fields are only added.
 FORMAT_VERSION = 1
 # Fields that files of the first release lack.
 _NEW_FIELDS = ("source", "query", "queries")
@@ -42,7 +42,7 @@ def from_dict(record: dict[str, Any]) -> dict[str, Any]:
         raise PredictionError(f"scene graph: {error.json_path.removeprefix('$.')}: {error.message:.200}")
     objects, relations, size = record["objects"], record["relations"], record["image_size"]
     class_names, predicate_names = record["class_names"], record["predicate_names"]
-    # Rules that a schema cannot express.
+    # Conditions that a schema cannot express.
     if [entry["id"] for entry in objects] != list(range(len(objects))):
         raise PredictionError("scene graph: field 'id' of the objects is not their place in the list, 0, 1, 2, ...")
     scores = [relation["score"] for relation in relations]

@@ -37,7 +37,7 @@ def replacing(path: str | os.PathLike, *, shared: bool = False) -> Iterator[Bina
 
 
 def _sync_folder(folder: str) -> None:
-    # Without it a power cut may lose the new name although the content of the file is on the disk.
+    # Otherwise a power cut may lose the new name although the content of the file is on the disk.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -16,9 +16,9 @@ XYWH_ABS = 1
 
 @dataclass
 class GroundTruth:
-    """Annotated objects and triplets of one image, with which evaluators compare a ``Prediction``.
+    """Annotated objects and triplets of one image. Evaluators compare a ``Prediction`` with them.
 
-    G is the number of annotated objects and T of annotated triplets (both may be 0).
+    G is the number of annotated objects, T the number of annotated triplets (both may be 0).
 
     Attributes:
         boxes: (G, 4) float32 boxes, x1 y1 x2 y2 in pixels of the image file.
@@ -80,7 +80,7 @@ class GroundTruth:
 
         Args:
             record: a dict with ``annotations`` (each with ``bbox``, ``bbox_mode`` XYXY_ABS or XYWH_ABS, and
-                ``category_id``, 0-based), ``relations`` (a list of [subject, object, predicate] whose first
+                ``category_id``, 0-based), ``relations`` (a list of [subject, object, predicate]; the first
                 two index ``annotations``; may be absent) and ``image_id``. Crowd annotations do not name a single
                 object, so they and their relations are left out; the other relations keep their objects.
 

@@ -15,9 +15,9 @@ class PredictedImage:
     """One image and the graph that a model found in it.
 
     Attributes:
-        image: (H, W, 3) uint8, RGB; None where it could not be read.
-        graph: all queries as objects, triplets by descending score; None where the image could not be read.
-        error: the reason why it could not be read, or None.
+        image: (H, W, 3) uint8, RGB; None if it could not be read.
+        graph: all queries as objects, triplets by descending score; None if the image could not be read.
+        error: the reason why the image could not be read, or None.
     """
 
     image: np.ndarray | None = None
@@ -28,7 +28,7 @@ class PredictedImage:
 class Predictor(Protocol):
     """Anything that predicts: :class:`egtr.inference.EGTRPredictor`, or an object of your own with this method.
 
-    One that also has the method ``explain`` of EGTRPredictor gets its edges explained in reports.
+    If it also has the method ``explain`` of EGTRPredictor, reports explain its edges.
     """
 
     def predict(

@@ -53,8 +53,7 @@ def object_scores(logits: np.ndarray, kind: str = "softmax") -> tuple[np.ndarray
 class Prediction:
     """Raw output for one image: the record that evaluators read.
 
-    N is the number of object queries, C of object classes, M of pairs with relations (dense: M = N * N) and R of
-    predicates.
+    There are N object queries, C object classes, M pairs with relations (dense: M = N * N) and R predicates.
 
     Attributes:
         logits: (N, C) float32 class logits; there is no background class.
@@ -108,7 +107,7 @@ class Prediction:
 
     @property
     def pair_share(self) -> float:
-        """Share of the N * N pairs that the record keeps; in EGTR's output, those whose relations were computed."""
+        """Share of the N * N pairs that the record keeps; EGTR keeps the pairs for which it computed relations."""
         return len(self.pairs) / max(self.num_queries**2, 1)
 
     def object_scores(self, kind: str = "softmax") -> tuple[np.ndarray, np.ndarray]:

@@ -29,8 +29,8 @@ class SceneGraph:
     """Ranked, named view of a :class:`Prediction`.
 
     N is the number of objects (queries, unless filtered), K the number of triplets. The index of an object is its
-    place in *this* graph and changes where objects are left out; ``query_index`` names the same object in all graphs
-    that were made from one prediction.
+    place in *this* graph and changes if objects are left out; ``query_index`` identifies the object in all graphs
+    that were made from the same prediction.
 
     Attributes:
         boxes: (N, 4) float32, x1 y1 x2 y2 in pixels.
@@ -41,8 +41,8 @@ class SceneGraph:
         image_size: (height, width) in pixels.
         class_names: C names, or None: objects are then called "class 3".
         predicate_names: R names, or None.
-        prediction: the record that the graph was made from; None where objects do not line up with its queries
-            (after :meth:`filter`, :meth:`merge_duplicates` and :meth:`from_dict`) or where it was not kept.
+        prediction: the record that the graph was made from; None if it was not kept, or if objects no longer line up
+            with its queries (after :meth:`filter`, :meth:`merge_duplicates` and :meth:`from_dict`).
         query_index: (N,) int64, the query that found each object. Annotations count as queries. Default: 0..N-1.
         triplet_queries: (K, 2) int64, the subject query and the object query from which each triplet was scored. Only
             merging makes them differ from the query_index of the triplet's objects, which is the default.
@@ -147,15 +147,15 @@ class SceneGraph:
         predicates: str | int | Iterable[str | int] | None = None,
         merge_iou: float | None = None,
     ) -> "SceneGraph":
-        """Keep the triplets that pass, and the objects that they join.
+        """Keep the triplets that meet all conditions, and the objects that they join.
 
         Args:
             min_score: least score of a triplet.
-            top_k: at most this many triplets, the best ones that pass everything else.
+            top_k: at most this many triplets, the best ones that meet all other conditions.
             min_object_score: if given, triplets whose subject or object has a lower score are dropped, and objects of
                 at least this score are kept even if no triplet uses them.
-            classes: names or ids. Triplets are kept whose subject or object (or both) has one of these classes, so
-                that neighbours are kept too. Objects that no triplet uses are kept if they have one of these classes.
+            classes: names or ids. A triplet is kept if its subject or object (or both) has one of these classes, so
+                neighbours are kept, too. Objects that no triplet uses are kept if they have one of these classes.
             predicates: names or ids of the predicates to keep.
             merge_iou: if given, duplicates are merged first, see :meth:`merge_duplicates`.
 
@@ -190,8 +190,8 @@ class SceneGraph:
     def merge_duplicates(self, iou: float = 0.7) -> "SceneGraph":
         """Merge objects of one class whose boxes nearly coincide, so that a graph has one node per object.
 
-        EGTR has no non-maximum suppression: several queries may settle on one object. In a graph for people they
-        would be several nodes with the same neighbours. The rule:
+        EGTR has no non-maximum suppression, so several queries may find the same object. In a graph for people, they
+        would appear as several nodes with the same neighbours. The rule:
 
         1. Objects are visited by descending score (ties: lower index first). Each joins the highest-scoring
            representative of its own class whose IoU with it exceeds ``iou``; if there is none, it becomes a
@@ -235,7 +235,7 @@ class SceneGraph:
         rank: the ``top_k`` best ones, without those below a twentieth of the best score or below 0.001.
 
         Args:
-            min_score: least score of a triplet, in place of this rule.
+            min_score: least score of a triplet, in place of both limits.
             top_k: at most this many triplets, counted after merging; None: all.
             merge_iou: threshold of :meth:`merge_duplicates`; None: nothing is merged.
             min_object_score: see :meth:`filter`.
@@ -315,8 +315,8 @@ class SceneGraph:
         Nodes are 0..N-1 with ``label`` (the class), ``class_id``, ``score``, ``query_index`` and the box as ``x1``,
         ``y1``, ``x2``, ``y2``. Edges lead from subject to object; their key is the row of ``triplets`` (0 is the
         best), and they have ``label`` (the predicate), ``predicate_id``, ``score``, ``subject_query`` and
-        ``object_query``. The graph itself has ``width`` and ``height`` and, where they are known, ``file_name``,
-        ``frame`` and ``time``. All values are plain numbers and strings, since most formats know nothing else.
+        ``object_query``. The graph itself has ``width`` and ``height`` and, if they are known, ``file_name``,
+        ``frame`` and ``time``. All values are plain numbers and strings, because most formats support nothing else.
         """
         return to_networkx(self.to_dict())
 

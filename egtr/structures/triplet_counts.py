@@ -11,7 +11,7 @@ GROUPS = ("head", "body", "tail")
 
 @dataclass(frozen=True)
 class TripletCounts:
-    """Annotated triplets of classes of a dataset. C is the number of object classes, R of predicates.
+    """Numbers of annotated triplets of a dataset, by class. There are C object classes and R predicates.
 
     Attributes:
         triplets: (S, 3) int64, distinct rows (subject class, object class, predicate) in ascending order.
@@ -56,7 +56,7 @@ class TripletCounts:
 
     @property
     def predicate_counts(self) -> np.ndarray:
-        """(R,) int64, annotated triplets of each predicate."""
+        """(R,) int64, number of annotated triplets of each predicate."""
         counts = np.zeros(self.num_predicates, dtype=np.int64)
         np.add.at(counts, self.triplets[:, 2], self.counts)
         return counts
@@ -70,7 +70,7 @@ class TripletCounts:
     def contains(self, triplets: np.ndarray) -> np.ndarray:
         """Tell which of (T, 3) rows (subject class, object class, predicate) occur here: (T,) bool.
 
-        Zero-shot recall is measured on the others.
+        Zero-shot recall is measured on the rows that do not occur.
         """
         rows = np.asarray(triplets, dtype=np.int64).reshape(-1, 3)
         return np.isin(self._keys(rows), self._keys(self.triplets))

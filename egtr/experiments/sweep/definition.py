@@ -80,7 +80,7 @@ class Run:
     fingerprint: str
 
     def result(self) -> dict[str, Any] | None:
-        """Read the result file of the run; None unless it has finished with this very fingerprint."""
+        """Read the result file of the run; return None unless the run has finished with the same fingerprint."""
         content = read_json(self.folder / RESULT_FILE)
         return content if content.get("fingerprint") == self.fingerprint else None
 
@@ -195,7 +195,7 @@ def to_options(overrides: Mapping[str, Any]) -> list[str]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a file that :func:`write_json` wrote; {} where there is none.
+    """Read a file that :func:`write_json` wrote; return {} if there is none.
 
     Raises:
         DataError: it is damaged.
@@ -207,6 +207,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write ``content`` whole or not at all: a sweep that is killed leaves no half file that counts as a result."""
+    """Write ``content`` whole or not at all, so that no partial file of a killed sweep counts as a result."""
     with replacing(path) as file:
         file.write(f"{json.dumps(content, indent=2)}\n".encode())

@@ -20,12 +20,13 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Comparison:
-    """One setting and one metric, in the unit of the metric, percent; NaN where there are too few seeds.
+    """One setting and one metric, in percent; NaN if there are too few seeds.
 
     Attributes:
         setting, metric: their names.
         seeds: number of finished runs.
-        mean, std: mean and deviation over these runs; the divisor of the deviation is one less than their number.
+        mean, std: mean and standard deviation over these runs; the divisor of the deviation is one less than their
+            number.
         pairs: number of seeds that the baseline has also finished.
         difference: mean, over the pairs, of setting minus baseline with the same seed.
         low, high: 95% interval of the difference by Student's t distribution with ``pairs`` - 1 degrees of freedom.

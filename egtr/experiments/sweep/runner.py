@@ -16,19 +16,19 @@ from egtr.structures import ConfigurationError, EGTRError
 from .definition import RESULT_FILE, Run, Sweep, read_json, to_options, write_json
 
 STARTED_FILE, OUTPUT_FILE, LOCK_FILE = "started.json", "output.txt", "lock"
-# Seconds between two looks at the running processes, and seconds that a stopped process has to end.
+# Seconds between two checks of the running processes, and seconds that a stopped process gets to end.
 _POLL, _GRACE = 0.2, 10.0
 
 
 def run_sweep(sweep: Sweep, train_script: str | Path | None = None, extensions: Sequence[str] = ()) -> list[Run]:
-    """Run what has no result yet, and print a line for each run.
+    """Start all runs that have no result yet, and print a line for each run.
 
-    An interrupted run goes on from its last checkpoint. A run that fails is reported and does not stop the others; it
-    is tried again when the sweep is started again. An interrupt (Ctrl-C) stops the running processes.
+    An interrupted run continues from its last checkpoint. A run that fails is reported and does not stop the others;
+    it is tried again when the sweep is started again. An interrupt (Ctrl-C) stops the running processes.
 
     Args:
         train_script: a script with the arguments of ``egtr train``; None: that command itself.
-        extensions: for its ``--extension``.
+        extensions: files or modules for its ``--extension``.
 
     Returns:
         The runs that failed.
@@ -74,7 +74,8 @@ class _Process:
     """A run whose process is running.
 
     Raises:
-        ConfigurationError: its folder is in use: by another sweep, or by a run that has outlived a killed sweep.
+        ConfigurationError: its folder is in use, by another sweep or by a run that is still going after its sweep was
+            killed.
     """
 
     def __init__(self, run: Run, command: Sequence[str], sweep: Sweep):
@@ -86,12 +87,12 @@ class _Process:
         lock = _lock(run.folder)
         resumes = read_json(run.folder / STARTED_FILE).get("fingerprint") == run.fingerprint
         if not resumes:
-            # Metrics are appended to this file, and those of another configuration must not count, nor its end.
+            # Metrics are appended to this file. Metrics and the end of a run of another configuration must not count.
             for name in ("metrics.json", "last_checkpoint"):
                 (run.folder / name).unlink(missing_ok=True)
             write_json(run.folder / STARTED_FILE, {"fingerprint": run.fingerprint})
         threads = {f"{name}_NUM_THREADS": str(sweep.threads) for name in ("OMP", "MKL", "OPENBLAS")}
-        # The process inherits the lock and holds it to its end.
+        # The process inherits the lock and holds it until it ends.
         with lock, (run.folder / OUTPUT_FILE).open("ab" if resumes else "wb") as output:
             # In a session of its own, so that it can be stopped together with its data workers.
             self.process = subprocess.Popen(
@@ -115,7 +116,7 @@ class _Process:
         return bool(self.limit) and self.seconds > self.limit
 
     def finish(self) -> str:
-        """Write the result file, and return what went wrong, "" if nothing did."""
+        """Write the result file; return a description of the failure, or "" if there is none."""
         output = self.run.folder / OUTPUT_FILE
         if self.process.poll() is None:
             self.stop()
@@ -164,7 +165,7 @@ def _has_reached_its_end(folder: Path) -> bool:
 
 
 def _last_evaluation(path: Path) -> dict[str, float]:
-    """Read the metrics of the last evaluation in a ``metrics.json``: the ones with a slash in their name."""
+    """Read the metrics of the last evaluation in a ``metrics.json``: those with a slash in their names."""
     found: dict[str, float] = {}
     for line in path.read_text().splitlines() if path.is_file() else ():
         found = {name: value for name, value in json.loads(line).items() if "/" in name} or found
