@@ -9,6 +9,7 @@ import egtr.modeling  # noqa: F401  isort: skip - before Detectron2, whose impor
 from tabulate import tabulate
 
 from egtr.config import fall_back_to_cpu, import_extensions, read_config
+from egtr.data.datasets import register_rows
 from egtr.evaluation.report import write_json
 
 from .agreement import measure_agreement
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     """
     import_extensions(args.extension)
     args.cfg = read_config(args.config_file, args.opts)
+    register_rows(args.cfg.DATASETS.REGISTER)
     fall_back_to_cpu(args.cfg)
     results = COMMANDS[args.command](args)
     asked = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()}

@@ -21,7 +21,20 @@ _REGISTERING_MODULES = ("egtr.modeling", "egtr.data.datasets.builtin")
 
 _load, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["data", "evaluation", "hub", "modeling", "structures", "visualization"],
+    submodules=[
+        "checkpoint",
+        "config",
+        "data",
+        "engine",
+        "evaluation",
+        "experiments",
+        "hub",
+        "inference",
+        "layers",
+        "modeling",
+        "structures",
+        "visualization",
+    ],
     submod_attrs={
         "config": ["add_egtr_config", "get_egtr_cfg"],
         "inference": ["EGTRPredictor", "explain", "explain_graph", "predict"],

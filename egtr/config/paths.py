@@ -4,6 +4,7 @@ import os
 
 from detectron2.utils.file_io import PathManager
 
+import egtr
 from egtr.structures import ConfigurationError, EGTRError
 
 
@@ -18,6 +19,7 @@ def fetch(path: str, missing: str, error_type: type[EGTRError] = ConfigurationEr
     Raises:
         EGTRError: of this kind: there is no such file, or it cannot be fetched.
     """
+    egtr.register()
     try:
         # Not PathManager.isfile, which only answers for files on disk and egtr://.
         local = PathManager.get_local_path(path)

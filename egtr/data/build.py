@@ -25,6 +25,7 @@ from egtr.structures import ConfigurationError, DataError, TripletCounts, not_cr
 
 from .broken import SkipBroken
 from .catalog import check_registered, get_metadata
+from .datasets.formats import register_rows
 from .datasets.registration import read_dataset
 from .mapper import SceneGraphMapper
 from .resampling import PredicateResampling, check_resampling
@@ -213,6 +214,7 @@ def check_dataset_matches_config(cfg: CfgNode, *, train: bool = True) -> None:
             their classes differently, so that an id would change its meaning between them.
         DataError: a dataset is unknown or cannot be read.
     """
+    register_rows(cfg.DATASETS.REGISTER)
     egtr = cfg.MODEL.EGTR
     expected = {"thing_classes": ("NUM_CLASSES", egtr.NUM_CLASSES)}
     if egtr.RELATION.ENABLED:

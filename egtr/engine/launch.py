@@ -20,12 +20,16 @@ from egtr.checkpoint.checkpointer import EGTRCheckpointer
 from egtr.config.loading import without_pretrained
 from egtr.data import check_dataset_matches_config
 from egtr.structures import ConfigurationError, EGTRError
+from egtr.structures.errors import library_kind
 
 from .checks import check_scoring
 from .defaults import setup
 from .loader_workers import explaining_worker_errors
 from .stop_signals import TrainingStopped, forwarding_signals
 from .trainer import EGTRTrainer
+
+# Characters of an error that a process passes on.
+_LONGEST_MESSAGE = 10_000
 
 
 def train_or_evaluate(args: argparse.Namespace) -> dict[str, Any] | None:
@@ -119,7 +123,8 @@ def _run_noting_error(main: Callable, args: argparse.Namespace, errors: multipro
     try:
         main(args)
     except EGTRError as error:
-        errors.put((type(error), str(error)))
+        # A pipe holds 64 KiB, and it is only read after this process has ended.
+        errors.put((library_kind(error), str(error)[:_LONGEST_MESSAGE]))
         raise
 
 

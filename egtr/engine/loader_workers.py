@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from egtr.structures import EGTRError, TrainingError
+from egtr.structures.errors import library_kind
 
 
 def init_worker(init: Callable[[int], None] | None, worker_id: int) -> None:
@@ -50,11 +51,13 @@ def explaining_worker_errors(workers: int, remedy: str) -> Iterator[None]:
     try:
         yield
     except EGTRError as error:
-        kind = type(error)
-        message = str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2].strip()
+        name = f"{type(error).__module__}.{type(error).__qualname__}: "
+        message = str(error).rpartition(name)[2].strip()
         if not workers or message == str(error):
             raise
-        raise kind(message) from None
+        # Its frames would keep the loader alive, and the workers with it.
+        error.__traceback__ = None
+        raise library_kind(error)(message) from None
     except (RuntimeError, ConnectionError, EOFError) as error:
         if not workers or not _tells_of_death(error):
             raise

@@ -184,7 +184,8 @@ class EGTRTrainer(DefaultTrainer):
             raise TrainingStopped
         if self._ema is not None:
             self.checkpointer.save_weights("model_ema", self._ema.model)
-        if self.cfg.TEST.EXPECTED_RESULTS and comm.is_main_process():
+        # None: a run that has ended early before evaluates nothing when it is resumed.
+        if self._last_eval_results is not None and self.cfg.TEST.EXPECTED_RESULTS and comm.is_main_process():
             verify_results(self.cfg, self._last_eval_results)
         return self._last_eval_results
 

@@ -112,6 +112,11 @@ class EGTR(nn.Module):
         self.triplets_per_image = triplets_per_image
         # The Open Images block of metrics ranks 100 triplets.
         self.max_rank = max(100, max_rank, triplets_per_image)
+        if prune_pairs and type(self).network is not EGTR.network:
+            raise ConfigurationError(
+                f"MODEL.EGTR.RELATION.PRUNE_PAIRS is True, but {type(self).__name__} has a network() of its own, "
+                "which pruned inference does not call. Set it to False"
+            )
         self.prune_pairs = prune_pairs
         self.object_score = object_score
         self.class_names, self.predicate_names = class_names, predicate_names

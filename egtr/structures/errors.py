@@ -46,5 +46,13 @@ class WriteError(EGTRError):
     """A file cannot be written: its folder is missing, closed or full."""
 
 
+def library_kind(error: EGTRError) -> type[EGTRError]:
+    """Return the nearest class of ``error`` that this library defines.
+
+    Errors cross processes by class and message; a class of a user's own file is unknown on the other side.
+    """
+    return next(kind for kind in type(error).__mro__ if kind.__module__.startswith("egtr."))
+
+
 class MissingDetectron2Error(ImportError):
     """Detectron2, or torch below it, is missing. Models and datasets need it; structures and scoring do not."""

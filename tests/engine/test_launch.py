@@ -36,6 +36,26 @@ def test_the_cause_is_raised_whichever_process_ends_first(monkeypatch, kind):
         launch(fail, Namespace(**TWO, error=DataError("first line\nsecond line")))
 
 
+class OwnError(DataError):
+    """An error of a user's extension, which the starting process does not know."""
+
+    def __init__(self, message: str, number: int):
+        super().__init__(message)
+        self.number = number
+
+
+def test_an_error_of_a_user_s_class_and_a_long_message_arrive(monkeypatch):
+    def start(main, *processes, args):
+        with pytest.raises(OwnError):
+            main(*args)
+        raise ProcessRaisedException("no matter", 0, 4711)
+
+    monkeypatch.setattr(MODULE, "launch_processes", start)
+    with pytest.raises(DataError) as caught:
+        launch(fail, Namespace(**TWO, error=OwnError("x" * 70_000, 3)))
+    assert type(caught.value) is DataError and str(caught.value) == "x" * 10_000
+
+
 def test_an_error_of_another_kind_is_raised_as_it_is(monkeypatch):
     def start(main, *processes, args):
         with pytest.raises(KeyError):

@@ -184,6 +184,8 @@ def test_network_of_a_subclass_makes_the_predictions():
             output.relation_logits.zero_()
             return output
 
+    with pytest.raises(ConfigurationError, match=r"PRUNE_PAIRS is True, but Undecided has a network\(\) of its own"):
+        Undecided(small_cfg())
     [result] = Undecided(small_cfg("MODEL.EGTR.RELATION.PRUNE_PAIRS", False)).eval()([image()])
     assert (result["scene_graph"].prediction.relation == 0.5).all()
 
