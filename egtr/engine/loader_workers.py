@@ -55,8 +55,6 @@ def explaining_worker_errors(workers: int, remedy: str) -> Iterator[None]:
         message = str(error).rpartition(name)[2].strip()
         if not workers or message == str(error):
             raise
-        # Its frames would keep the loader alive, and the workers with it.
-        error.__traceback__ = None
         raise library_kind(error)(message) from None
     except (RuntimeError, ConnectionError, EOFError) as error:
         if not workers or not _tells_of_death(error):
