@@ -4,8 +4,9 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from egtr.config.arguments import add_model_arguments
+from egtr.config.arguments import DEFAULT_MODEL, add_model_arguments
 
+from .checks import check_file, check_images, use_model
 from .choices import GRAPH_FORMATS, IMAGE_FORMATS, VIDEO_FORMATS
 from .parsing import UsageError, add_inputs, add_top_k, get_inputs, report_error, score, whole_number
 
@@ -66,6 +67,10 @@ def run(args: argparse.Namespace) -> int:
     inputs = get_inputs(args)
     if sum([bool(inputs), args.video_input is not None, args.webcam is not None]) != 1:
         raise UsageError("give images or a video, --video-input or --webcam: one of them")
+    if args.video_input is not None:
+        check_file(args.video_input)
+    check_images(inputs)
+    use_model(args, DEFAULT_MODEL)
     video = args.webcam if args.video_input is None else args.video_input
     into_video = args.output is not None and Path(args.output).suffix[1:].lower() in VIDEO_FORMATS
     if args.output is not None and (video is not None or into_video) and "graphml" in args.graphs:

@@ -41,6 +41,11 @@ def split_pairs(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(words), []
 
 
+def looks_like_key(word: str) -> bool:
+    """Tell whether a word may be meant as a key of a configuration, which has a section, or is at its top."""
+    return word in TOP_KEYS or re.fullmatch(r"[A-Za-z_]\w*(?:\.\w+)+", word) is not None
+
+
 def add_inputs(
     parser: argparse.ArgumentParser, text: str, metavar: str = "INPUT", aliases: Sequence[str] = ()
 ) -> None:

@@ -4,8 +4,9 @@ import argparse
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from egtr.config.arguments import add_model_arguments
+from egtr.config.arguments import DEFAULT_MODEL, add_model_arguments
 
+from .checks import check_file, check_images, use_model
 from .parsing import UsageError, add_inputs, add_top_k, get_inputs, report_error, whole_number
 
 EXAMPLES = """
@@ -32,8 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if bool(get_inputs(args)) == (args.dataset is not None or args.predictions is not None):
+    inputs = get_inputs(args)
+    if bool(inputs) == (args.dataset is not None or args.predictions is not None):
         raise UsageError("give either images, or --dataset, --predictions or both")
+    if args.predictions is not None:
+        check_file(args.predictions)
+    check_images(inputs)
+    use_model(args, DEFAULT_MODEL)
 
     from tqdm.auto import tqdm
 
