@@ -8,7 +8,16 @@ from egtr.config.arguments import DEFAULT_MODEL, add_model_arguments
 
 from .checks import check_file, check_images, use_model
 from .choices import GRAPH_FORMATS, IMAGE_FORMATS, VIDEO_FORMATS
-from .parsing import UsageError, add_inputs, add_top_k, get_inputs, report_error, score, whole_number
+from .parsing import (
+    UsageError,
+    add_inputs,
+    add_top_k,
+    get_inputs,
+    report_error,
+    report_error_above_bar,
+    score,
+    whole_number,
+)
 
 EXAMPLES = f"""
 An image is drawn with its objects boxed and the graph beside it; its graph is written as JSON, too. A video becomes
@@ -101,6 +110,7 @@ def draw_images(predictor, paths: list[str], args: argparse.Namespace) -> int:
         args.output,
         suffix=f".{args.format}",
         graph_suffixes=suffixes,
+        on_error=partial(report_error_above_bar, args),
         **look(args),
         **reading(args),
     )

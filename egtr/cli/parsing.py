@@ -17,10 +17,22 @@ class UsageError(Exception):
 
 def report_error(args: argparse.Namespace, error: Exception) -> None:
     """Print an error as every subcommand does."""
+    print(_describe_error(args, error), file=sys.stderr)
+
+
+def report_error_above_bar(args: argparse.Namespace, error: Exception) -> None:
+    """Print an error as :func:`report_error` does, while a progress bar of tqdm is shown."""
+    # Here, because most commands have no bar.
+    from tqdm.auto import tqdm
+
+    tqdm.write(_describe_error(args, error), file=sys.stderr)
+
+
+def _describe_error(args: argparse.Namespace, error: Exception) -> str:
     # Python's own text begins with a number: [Errno 2].
     of_file = isinstance(error, OSError) and error.filename is not None
     text = f"{error.filename}: {error.strerror}" if of_file else error
-    print(f"egtr {args.command}: error: {text}", file=sys.stderr)
+    return f"egtr {args.command}: error: {text}"
 
 
 def split_pairs(words: Sequence[str]) -> tuple[list[str], list[str]]:

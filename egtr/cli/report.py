@@ -7,7 +7,7 @@ from itertools import islice
 from egtr.config.arguments import DEFAULT_MODEL, add_model_arguments
 
 from .checks import check_file, check_images, use_model
-from .parsing import UsageError, add_inputs, add_top_k, get_inputs, report_error, whole_number
+from .parsing import UsageError, add_inputs, add_top_k, get_inputs, report_error_above_bar, whole_number
 
 EXAMPLES = """
 examples:
@@ -47,16 +47,17 @@ def run(args: argparse.Namespace) -> int:
     from egtr.visualization.report import ReportWriter
 
     errors: list[Exception] = []
+
+    def on_error(error: Exception) -> None:
+        report_error_above_bar(args, error)
+        errors.append(error)
+
     import_extensions(args.extension)
-    try:
-        report = ReportWriter(args.output, args.title)
-        images, total = open_images(args, errors.append)
-        with report:
-            for image in tqdm(islice(images, args.limit), unit="image", total=args.limit or total):
-                report.add(image)
-    finally:
-        for error in errors:
-            report_error(args, error)
+    report = ReportWriter(args.output, args.title)
+    images, total = open_images(args, on_error)
+    with report:
+        for image in tqdm(islice(images, args.limit), unit="image", total=args.limit or total):
+            report.add(image)
     print_size(args.output, report)
     for k, recall in report.mean_recall().items():
         print(f"R@{k} {100 * recall:.2f}")
