@@ -150,6 +150,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         help="whose images are drawn (default: %(default)s)",
     )
     parser.add_argument("--images", default=10, type=int, metavar="N", help="how many (default: %(default)s)")
+    parser.add_argument("--pictures", dest="images", type=int, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="changes of the configuration, in pairs")
     return parser.parse_args(arguments)
 

@@ -2,6 +2,7 @@
 
 - ``command``   the parser of all subcommands, and how errors are reported
 - ``parsing``   arguments and types that several subcommands share
+- ``checks``    what is refused before a subcommand imports its work
 - ``choices``   names that arguments take, without importing what they name
 - ``scoring``   arguments and scores that ``egtr score`` and ``egtr compare`` share
 

@@ -2,8 +2,9 @@
 
 import argparse
 
-from egtr.config.arguments import add_model_arguments
+from egtr.config.arguments import DEFAULT_MODEL, add_model_arguments
 
+from .checks import use_model
 from .parsing import whole_number
 
 EXAMPLES = """
@@ -29,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    use_model(args, DEFAULT_MODEL)
+
     from tabulate import tabulate
 
     from egtr.config import import_extensions, read_config

@@ -9,8 +9,9 @@ import json
 import math
 from pathlib import Path
 
-from egtr.config.arguments import add_model_arguments
+from egtr.config.arguments import DEFAULT_MODEL, add_model_arguments
 
+from .checks import use_model
 from .parsing import whole_number
 
 EXAMPLES = """
@@ -36,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    use_model(args, DEFAULT_MODEL)
+
     from egtr.config import import_extensions
     from egtr.data import get_metadata
     from egtr.data.image import load_image

@@ -5,6 +5,11 @@ IMAGE_FORMATS = ("png", "jpg", "pdf", "svg")
 GRAPH_FORMATS = ("json", "graphml")
 # egtr.inference.video
 VIDEO_FORMATS = ("mp4", "webm", "avi")
+# egtr.data.sources
+MEDIA_FORMATS = (
+    *("avif", "bmp", "gif", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp"),
+    *("avi", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "ogv", "ts", "webm", "wmv"),
+)
 # egtr.data.datasets and egtr.data.convert
 DATASET_FORMATS = ("coco_sg", "egtr", "oiv6", "psg", "vg_h5")
 CONVERT_SOURCES = (*DATASET_FORMATS, "label_studio")

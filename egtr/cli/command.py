@@ -29,7 +29,8 @@ from . import (
     sweep,
     train,
 )
-from .parsing import UsageError, report_error, split_pairs
+from .checks import check_words
+from .parsing import UsageError, looks_like_key, report_error, split_pairs
 
 EPILOG = """
 examples:
@@ -93,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         # If the reader of the pipe has gone, a log line would otherwise print a traceback.
         logging.raiseExceptions = False
+        check_words(args)
         status = COMMANDS[args.command].run(args)
         sys.stdout.flush()
     except UsageError as error:
@@ -150,7 +152,7 @@ def parse(
     # argparse does not collect the words before and after an option into one list of positional arguments.
     if rest and not unknown and hasattr(args, "inputs"):
         args.inputs += rest
-    elif rest and not unknown and has_pairs:
+    elif rest and not unknown and has_pairs and looks_like_key(rest[0]):
         args.opts = [*args.opts, *rest]
     elif rest:
         parsers[args.command].error(f"unrecognized arguments: {' '.join(unknown or rest)}")

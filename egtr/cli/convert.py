@@ -2,6 +2,7 @@
 
 import argparse
 
+from .checks import check_file
 from .parsing import add_inputs, get_input
 
 EXAMPLES = """
@@ -45,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     artifact = get_input(args, "folder of a released model")
+    for path in (artifact, *args.names):
+        check_file(path)
 
     from egtr.checkpoint import convert_artifact
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from .checks import check_file
 from .choices import DATASET_FORMATS
 from .parsing import UsageError, whole_number
 
@@ -40,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
     given = (args.format, args.input, args.image_root)
     if any(given) if args.dataset else not all(given):
         raise UsageError("give either --dataset, or --format, --input and --image-root")
+    if not args.dataset:
+        check_file(args.input)
 
     from egtr.data.catalog import check_registered
     from egtr.data.check import check_dataset, print_report, write_report

@@ -1,10 +1,12 @@
 """Convert the annotations of a dataset from one format to another. Images stay where they are."""
 
 import argparse
+import os
 import sys
 from collections import defaultdict
 from pathlib import Path
 
+from .checks import check_file
 from .choices import CONVERT_SOURCES, CONVERT_TARGETS
 from .parsing import UsageError, add_inputs, get_inputs
 
@@ -69,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--split divides one --input; several are splits already")
     if not all("=" in option for option in args.options):
         raise UsageError("--options takes KEY=VALUE")
+    for path in inputs:
+        check_file(path if os.path.exists(path) else path.rpartition("=")[2])
 
     import yaml
     from tabulate import tabulate

@@ -4,10 +4,20 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from egtr.config.arguments import add_model_arguments
+from egtr.config.arguments import DEFAULT_MODEL, add_model_arguments
 
+from .checks import check_file, check_images, use_model
 from .choices import GRAPH_FORMATS, IMAGE_FORMATS, VIDEO_FORMATS
-from .parsing import UsageError, add_inputs, add_top_k, get_inputs, report_error, score, whole_number
+from .parsing import (
+    UsageError,
+    add_inputs,
+    add_top_k,
+    get_inputs,
+    report_error,
+    report_error_above_bar,
+    score,
+    whole_number,
+)
 
 EXAMPLES = f"""
 An image is drawn with its objects boxed and the graph beside it; its graph is written as JSON, too. A video becomes
@@ -66,6 +76,10 @@ def run(args: argparse.Namespace) -> int:
     inputs = get_inputs(args)
     if sum([bool(inputs), args.video_input is not None, args.webcam is not None]) != 1:
         raise UsageError("give images or a video, or --video-input, or --webcam: only one of them")
+    if args.video_input is not None:
+        check_file(args.video_input)
+    check_images(inputs)
+    use_model(args, DEFAULT_MODEL)
     video = args.webcam if args.video_input is None else args.video_input
     into_video = args.output is not None and Path(args.output).suffix[1:].lower() in VIDEO_FORMATS
     if args.output is not None and (video is not None or into_video) and "graphml" in args.graphs:
@@ -96,6 +110,7 @@ def draw_images(predictor, paths: list[str], args: argparse.Namespace) -> int:
         args.output,
         suffix=f".{args.format}",
         graph_suffixes=suffixes,
+        on_error=partial(report_error_above_bar, args),
         **look(args),
         **reading(args),
     )

@@ -14,7 +14,13 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    train.add_arguments(parser)
+    train.add_run_arguments(
+        parser,
+        model="evaluate a model that comes with EGTR, or a YAML file's",
+        resume="evaluate the last checkpoint in OUTPUT_DIR; where there is none, MODEL.WEIGHTS",
+    )
+    # As tools/train_net.py takes it.
+    parser.add_argument("--eval-only", action="store_true", help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:

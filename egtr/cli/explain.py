@@ -4,8 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from egtr.config.arguments import add_model_arguments
+from egtr.config.arguments import DEFAULT_MODEL, add_model_arguments
 
+from .checks import check_images, use_model
 from .parsing import UsageError, add_inputs, add_top_k, get_inputs, report_error, whole_number
 
 EXAMPLES = """
@@ -28,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
     inputs = get_inputs(args)
     if not inputs:
         raise UsageError("give images, folders of them or quoted patterns")
+    check_images(inputs)
+    use_model(args, DEFAULT_MODEL)
 
     from egtr.config import import_extensions
     from egtr.data.image import find_images

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from .checks import check_file
 from .choices import WEIGHTS_FORMATS
 from .parsing import UsageError, add_inputs, get_input
 
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     checkpoint = get_input(args, "checkpoint")
     output = choose_output(Path(checkpoint), args.output, args.format)
+    check_file(checkpoint)
 
     from egtr.checkpoint import export_weights, load_checkpoint_file
 

@@ -17,10 +17,22 @@ class UsageError(Exception):
 
 def report_error(args: argparse.Namespace, error: Exception) -> None:
     """Print an error as every subcommand does."""
+    print(_describe_error(args, error), file=sys.stderr)
+
+
+def report_error_above_bar(args: argparse.Namespace, error: Exception) -> None:
+    """Print an error as :func:`report_error` does, while a progress bar of tqdm is shown."""
+    # Here, because most commands have no bar.
+    from tqdm.auto import tqdm
+
+    tqdm.write(_describe_error(args, error), file=sys.stderr)
+
+
+def _describe_error(args: argparse.Namespace, error: Exception) -> str:
     # Python's own text begins with a number: [Errno 2].
     of_file = isinstance(error, OSError) and error.filename is not None
     text = f"{error.filename}: {error.strerror}" if of_file else error
-    print(f"egtr {args.command}: error: {text}", file=sys.stderr)
+    return f"egtr {args.command}: error: {text}"
 
 
 def split_pairs(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -39,6 +51,11 @@ def split_pairs(words: Sequence[str]) -> tuple[list[str], list[str]]:
         if _KEY.fullmatch(word) and not words[index - 1].startswith("-") and not os.path.exists(word):
             return list(words[:index]), list(words[index:])
     return list(words), []
+
+
+def looks_like_key(word: str) -> bool:
+    """Tell whether a word may be meant as a key of a configuration, which has a section, or is at its top."""
+    return word in TOP_KEYS or re.fullmatch(r"[A-Za-z_]\w*(?:\.\w+)+", word) is not None
 
 
 def add_inputs(

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from .checks import check_file
 from .parsing import add_inputs, get_input
 
 EXAMPLES = """
@@ -21,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    path = Path(get_input(args, "folder of a run"))
+    run_folder = get_input(args, "folder of a run")
+    check_file(run_folder)
+    path = Path(run_folder)
 
     from egtr.experiments.training_curves import draw_curves, read_metrics
     from egtr.structures import WriteError

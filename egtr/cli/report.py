@@ -4,9 +4,10 @@ import argparse
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from egtr.config.arguments import add_model_arguments
+from egtr.config.arguments import DEFAULT_MODEL, add_model_arguments
 
-from .parsing import UsageError, add_inputs, add_top_k, get_inputs, report_error, whole_number
+from .checks import check_file, check_images, use_model
+from .parsing import UsageError, add_inputs, add_top_k, get_inputs, report_error_above_bar, whole_number
 
 EXAMPLES = """
 examples:
@@ -34,8 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if bool(get_inputs(args)) == (args.dataset is not None or args.predictions is not None):
+    inputs = get_inputs(args)
+    if bool(inputs) == (args.dataset is not None or args.predictions is not None):
         raise UsageError("give either images, or --dataset, --predictions or both")
+    if args.predictions is not None:
+        check_file(args.predictions)
+    check_images(inputs)
+    use_model(args, DEFAULT_MODEL)
 
     from tqdm.auto import tqdm
 
@@ -43,16 +49,17 @@ def run(args: argparse.Namespace) -> int:
     from egtr.visualization.report import ReportWriter
 
     errors: list[Exception] = []
+
+    def on_error(error: Exception) -> None:
+        report_error_above_bar(args, error)
+        errors.append(error)
+
     import_extensions(args.extension)
-    try:
-        report = ReportWriter(args.output, args.title)
-        images, total = open_images(args, errors.append)
-        with report:
-            for image in tqdm(islice(images, args.limit), unit="image", total=args.limit or total):
-                report.add(image)
-    finally:
-        for error in errors:
-            report_error(args, error)
+    report = ReportWriter(args.output, args.title)
+    images, total = open_images(args, on_error)
+    with report:
+        for image in tqdm(islice(images, args.limit), unit="image", total=args.limit or total):
+            report.add(image)
     print_size(args.output, report)
     for k, recall in report.mean_recall().items():
         print(f"R@{k} {100 * recall:.2f}")

@@ -4,6 +4,8 @@ import argparse
 
 from egtr.config.arguments import DEFAULT_MODEL, add_options_arguments
 
+from .checks import find_config
+
 EXAMPLES = """
 examples:
   %(prog)s
@@ -43,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    for model in args.model or ():
+        find_config(model.partition("=")[0])
+
     from egtr.config import import_extensions
     from egtr.serving import Limits, ModelStore, serve
 

@@ -11,6 +11,7 @@ import sys
 
 from egtr.config.arguments import add_extension_argument
 
+from .checks import check_file
 from .parsing import add_inputs, get_input
 
 EXAMPLES = """
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     path = get_input(args, "sweep file")
+    check_file(path)
 
     from egtr.config import import_extensions
     from egtr.experiments.sweep.definition import load_sweep

@@ -2,7 +2,10 @@
 
 import argparse
 
-from egtr.config.arguments import EPILOG, add_training_arguments
+from egtr.config.arguments import EPILOG, RESUME, add_options_arguments, add_process_arguments
+
+from .checks import use_model
+from .parsing import UsageError
 
 EXAMPLES = f"""{EPILOG}
 --model NAME|FILE starts from a model. It takes the configuration and the weights of the model; with --config-file,
@@ -11,39 +14,36 @@ only the weights.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model",
-        metavar="NAME|FILE",
-        help="start from a model that comes with EGTR, or from the model of a YAML file",
+    add_run_arguments(
+        parser, model="start from a model that comes with EGTR, or from the model of a YAML file", resume=RESUME
     )
-    add_training_arguments(parser)
-    parser.set_defaults(opts=[])
+    parser.add_argument("--eval-only", action="store_true", help="train nothing: do what `egtr evaluate` does")
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, *, model: str, resume: str) -> None:
+    """Add what training and evaluation share; ``model`` and ``resume`` are the texts of these arguments."""
+    parser.add_argument("--model", metavar="NAME|FILE", help=model)
+    parser.add_argument(
+        "--config-file",
+        default="",
+        metavar="NAME|FILE",
+        help="the configuration; beside --model, which then gives only its weights",
+    )
+    parser.add_argument("--output", metavar="DIR", help="folder for what is written: OUTPUT_DIR of the configuration")
+    parser.add_argument("--resume", action="store_true", help=resume)
+    add_process_arguments(parser)
+    add_options_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    data = "DATASETS.TEST" if args.eval_only else "DATASETS.TRAIN"
+    if not args.config_file and args.model is None and data not in args.opts[::2]:
+        raise UsageError(f"give --config-file FILE or --model NAME|FILE, or at least {data}")
+    if args.output is not None:
+        args.opts = ["OUTPUT_DIR", args.output, *args.opts]
+    use_model(args)
+
     from egtr.engine import launch, train_or_evaluate
 
-    use_model(args)
     launch(train_or_evaluate, args)
     return 0
-
-
-def use_model(args: argparse.Namespace) -> None:
-    """Let ``--model`` decide the configuration and the weights (in place); with ``--config-file``, only the weights.
-
-    Raises:
-        ConfigurationError: there is no such model, or it has no weights.
-    """
-    if args.model is None:
-        return
-    from egtr.config.loading import find_config, load_config
-    from egtr.structures import ConfigurationError
-
-    path = find_config(args.model)
-    if not args.config_file:
-        args.config_file = path
-        return
-    weights = load_config(path).MODEL.WEIGHTS
-    if not weights:
-        raise ConfigurationError(f"--model {args.model}: its MODEL.WEIGHTS is empty. Name a model with weights")
-    args.opts = ["MODEL.WEIGHTS", weights, *args.opts]

@@ -3,6 +3,7 @@
 import argparse
 
 DEFAULT_MODEL = "scenes"
+RESUME = "go on from the last checkpoint in OUTPUT_DIR; where there is none, begin with MODEL.WEIGHTS"
 
 EPILOG = """
 examples:
@@ -28,12 +29,17 @@ def egtr_argument_parser(description: str | None = None) -> argparse.ArgumentPar
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of Detectron2's ``default_argument_parser``, which imports torch, and ``--extension``."""
     parser.add_argument("--config-file", default="", metavar="FILE", help="YAML file of the configuration")
+    parser.add_argument("--resume", action="store_true", help=RESUME)
+    parser.add_argument("--eval-only", action="store_true", help="train nothing: evaluate MODEL.WEIGHTS")
+    add_process_arguments(parser)
+    add_extension_argument(parser)
     parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="continue from the last checkpoint in OUTPUT_DIR; if there is none, start from MODEL.WEIGHTS",
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="keys of the configuration and their values"
     )
-    parser.add_argument("--eval-only", action="store_true", help="only evaluate MODEL.WEIGHTS")
+
+
+def add_process_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say in how many processes, and on which machines, a run takes place."""
     parser.add_argument(
         "--num-gpus", type=int, default=1, metavar="N", help="GPUs of each machine; without GPUs, processes (1)"
     )
@@ -45,10 +51,6 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         metavar="URL",
         help="where the processes meet: tcp://HOST:PORT of machine 0 (a free port of this machine)",
-    )
-    add_extension_argument(parser)
-    parser.add_argument(
-        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="keys of the configuration and their values"
     )
 
 
@@ -76,13 +78,16 @@ def add_options_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model`` (or ``--config-file``), ``--extension`` and ``--opts``, for commands that use one model."""
+    """Add ``--model``, ``--config-file``, ``--extension`` and ``--opts``, of commands that use one model."""
     parser.add_argument(
         "--model",
-        "--config-file",
-        default=DEFAULT_MODEL,
         metavar="NAME|FILE",
-        dest="config_file",
-        help="a model that comes with EGTR, or a YAML file with MODEL.WEIGHTS (default: %(default)s)",
+        help=f"a model that comes with EGTR, or a YAML file with MODEL.WEIGHTS (default: {DEFAULT_MODEL})",
+    )
+    parser.add_argument(
+        "--config-file",
+        default="",
+        metavar="NAME|FILE",
+        help="the same; beside --model it decides the configuration, and the model gives only its weights",
     )
     add_options_arguments(parser)

@@ -5,6 +5,7 @@ has the same folders inside the package, under ``egtr/_resources/``, so that rel
 files lead to the same files.
 """
 
+import difflib
 import os
 from pathlib import Path
 
@@ -79,9 +80,11 @@ def get_model_config_file(name: str) -> str:
         ConfigurationError: there is neither; the message lists the models.
     """
     if name not in MODELS and name not in list_configs():
+        near = difflib.get_close_matches(name, [*list_models(), *list_configs()], n=1, cutoff=0.75)
+        hint = f" Did you mean {near[0]}?" if near else ""
         raise ConfigurationError(
-            f"{name}: is neither a file nor a model that comes with EGTR. Models are: {', '.join(list_models())}. "
-            "egtr.hub.model_zoo.list_configs() lists configurations"
+            f"{name}: is neither a file nor a model that comes with EGTR.{hint} "
+            f"Models are: {', '.join(list_models())}. egtr.hub.model_zoo.list_configs() lists configurations"
         )
     return get_config_file(MODELS.get(name, name))
 

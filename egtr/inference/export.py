@@ -31,10 +31,11 @@ def export_scene_graphs(
     batch_size: int = 1,
     threads: int = 1,
     progress: bool = True,
+    on_error: Callable[[EGTRError], None] | None = None,
 ) -> tuple[list[Path], list[EGTRError]]:
     """Write ``<stem>.png``, the image with its graph, and ``<stem>.json``, the same graph, for every image.
 
-    An image that cannot be read is skipped, with one line on standard error. Where several images have the same stem,
+    An image that cannot be read is skipped. Where several images have the same stem,
     the files of the later ones are called ``<stem>_2`` and so on; those of frames ``<stem>_frame000012``.
 
     Args:
@@ -48,6 +49,8 @@ def export_scene_graphs(
         show_scores: see :func:`egtr.visualization.draw_scene_graph`.
         batch_size, threads: see :meth:`egtr.inference.EGTRPredictor.predict`.
         progress: show a progress bar.
+        on_error: called with the error of each image that cannot be read; None: the error is printed as one line on
+            standard error, above the progress bar.
 
     Returns:
         The drawings written, in order, and an error for each image that could not be read.
@@ -70,8 +73,7 @@ def export_scene_graphs(
     results = predictor.predict(images, batch_size=batch_size, threads=threads)
     for result in tqdm(results, total=images.total, unit="image", disable=not progress):
         if result.error is not None:
-            # Through tqdm: otherwise the line would land in the middle of the progress bar.
-            tqdm.write(str(result.error), file=sys.stderr)
+            (on_error or _print_error)(result.error)
             errors.append(result.error)
             continue
         graph = select(result.graph)
@@ -99,6 +101,11 @@ def save_graph(path: str | os.PathLike[str], graph: SceneGraph) -> None:
         nx.write_graphml(graph.to_networkx(), path)
     else:
         raise ConfigurationError(f"{path}: graphs are written as {' or '.join(GRAPH_SUFFIXES)}")
+
+
+def _print_error(error: EGTRError) -> None:
+    # Through tqdm, or the line lands in the middle of the bar.
+    tqdm.write(str(error), file=sys.stderr)
 
 
 def _choose_targets(paths: Sequence[str], output: Path, suffix: str) -> dict[str, Path]:

@@ -85,7 +85,9 @@ def test_unreadable_image_is_passed_over(config, images, tmp_path, capfd):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["gray.json", "gray.png"]
     out, err = capfd.readouterr()
     assert "1 of 3 images" in out
-    assert "broken.png: not an image" in err and "missing.png: there is no such file" in err
+    lines = [line.rpartition("\r")[2].strip() for line in err.splitlines()]
+    assert f"egtr demo: error: {images / 'broken.png'}: not an image in any format that Pillow reads" in lines
+    assert f"egtr demo: error: {images / 'missing.png'}: there is no such file" in lines
 
 
 def test_formats_batches_and_threads(config, images, tmp_path):

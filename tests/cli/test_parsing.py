@@ -11,6 +11,7 @@ from egtr.cli.parsing import get_inputs, score, split_pairs, whole_number
 from egtr.config import get_egtr_cfg
 from egtr.data.convert import SOURCES, WRITERS
 from egtr.data.datasets import FORMATS
+from egtr.data.sources import MEDIA_SUFFIXES
 from egtr.evaluation import PROTOCOLS
 from egtr.inference.export import GRAPH_SUFFIXES, IMAGE_SUFFIXES
 from egtr.inference.video import CODECS
@@ -22,6 +23,7 @@ def test_choices_are_those_of_the_library(tmp_path):
     assert [f".{name}" for name in choices.IMAGE_FORMATS] == list(IMAGE_SUFFIXES)
     assert [f".{name}" for name in choices.GRAPH_FORMATS] == list(GRAPH_SUFFIXES)
     assert [f".{name}" for name in choices.VIDEO_FORMATS] == list(CODECS)
+    assert [f".{name}" for name in choices.MEDIA_FORMATS] == list(MEDIA_SUFFIXES)
     assert list(choices.DATASET_FORMATS) == sorted(FORMATS)
     assert set(choices.CONVERT_SOURCES) == set(SOURCES) and set(choices.CONVERT_TARGETS) == set(WRITERS)
     assert choices.PROTOCOLS == tuple(PROTOCOLS)

@@ -3,14 +3,15 @@
 import pytest
 
 from egtr.checkpoint import load_checkpoint_file
-from egtr.cli import main, train
+from egtr.cli import main
+from egtr.cli.checks import use_model
 from egtr.hub.model_zoo import get_config_file, get_weights_file
 from tests.cli.running import parse
 
 
 def use(*words):
     args = parse(["train", *words])
-    train.use_model(args)
+    use_model(args)
     return args
 
 
@@ -21,7 +22,9 @@ def test_a_model_gives_configuration_and_weights(tmp_path):
     assert use("--model", str(tmp_path / "mine.yaml")).config_file == str(tmp_path / "mine.yaml")
 
 
-def test_beside_a_file_it_gives_only_weights():
+def test_beside_a_file_it_gives_only_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("SEED: 5\n")
     args = use("--model", "scenes", "--config-file", "mine.yaml", "MODEL.WEIGHTS", "other.pth")
     # The later pair wins.
     assert args.config_file == "mine.yaml"
@@ -34,17 +37,37 @@ def test_beside_a_file_it_gives_only_weights():
     ("words", "message"),
     [
         (["--model", "nowhere"], "nowhere: is neither a file nor a model that comes with EGTR. Models are: scenes"),
-        (["--model", "scenes/Base-Scenes.yaml", "--config-file", "mine.yaml"], "its MODEL.WEIGHTS is empty"),
-        (["--config-file", "nowhere.yaml"], "nowhere.yaml: there is no such configuration file"),
-        (["SOLVER.BASE_LR"], "keys and values come in pairs, but there are 1 words: SOLVER.BASE_LR"),
-        (["solver.base_lr", "1"], "there is no key solver.base_lr"),
-        (["MODLE.DEVICE", "cpu"], "there is no key MODLE.DEVICE. Did you mean MODEL.DEVICE"),
+        (["--model", "scenes/Base-Scenes.yaml", "--config-file", "scenes/egtr.yaml"], "its MODEL.WEIGHTS is empty"),
+        (["--model", "scene"], "comes with EGTR. Did you mean scenes? Models are: scenes"),
+        (["--config-file", "egtr_train.yaml"], "Did you mean scenes/egtr_train.yaml?"),
+        (["--config-file", "nowhere.yaml"], "nowhere.yaml: is neither a file nor a model that comes with EGTR"),
+        (["--model", "scenes", "solver.base_lr", "1"], "there is no key solver.base_lr"),
+        (["--model", "scenes", "MODLE.DEVICE", "cpu"], "there is no key MODLE.DEVICE. Did you mean MODEL.DEVICE"),
     ],
 )
 def test_one_line(words, message, capsys):
     assert main(["train", *words]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("egtr train: error: ") and message in error
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("train", "give --config-file FILE or --model NAME|FILE, or at least DATASETS.TRAIN"),
+        ("train SEED 3", "give --config-file FILE or --model NAME|FILE, or at least DATASETS.TRAIN"),
+        ("evaluate DATASETS.TRAIN a", "give --config-file FILE or --model NAME|FILE, or at least DATASETS.TEST"),
+        ("train --eval-only SEED 3", "give --config-file FILE or --model NAME|FILE, or at least DATASETS.TEST"),
+        ("train SOLVER.BASE_LR", "keys and values come in pairs, but there are 1 words: SOLVER.BASE_LR"),
+        ("train seed 3", "unrecognized arguments: seed 3"),
+    ],
+)
+def test_usage(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main(words.split())
+    assert capsys.readouterr().err.splitlines()[-1] == f"egtr {words.split()[0]}: error: {message}"
+    assert not list(tmp_path.iterdir())
 
 
 def test_trains_from_the_weights_of_a_model(scenes, tmp_path, capsys):

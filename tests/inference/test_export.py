@@ -82,6 +82,14 @@ def test_goes_on_past_what_cannot_be_read(images, tmp_path, capfd):
 
 
 @pytest.mark.usefixtures("coarse")
+def test_errors_go_where_the_caller_says(images, tmp_path, capfd):
+    seen = []
+    _, errors = export_scene_graphs(predictor, [str(images / "b.png")], tmp_path, on_error=seen.append)
+    assert seen == errors and len(seen) == 1
+    assert "b.png" not in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("coarse")
 def test_formats(images, tmp_path, capfd):
     paths = [str(images / "a.png")]
     keep_all = partial(SceneGraph.for_display, top_k=2, merge_iou=None)

@@ -56,6 +56,11 @@ def test_trains_evaluates_draws_and_reports(quickstart, tiny_dataset, tmp_path, 
     assert (tmp_path / "demo/training/log.txt").stat().st_size > 0
 
 
+def test_older_spelling(quickstart):
+    assert quickstart.parse_arguments(["--pictures", "3"]).images == 3
+    assert quickstart.parse_arguments([]).images == 10
+
+
 def test_table_has_the_numbers_in_their_places(quickstart):
     kinds = ("R", "mR", "ng-R", "ng-mR")
     graphs = {f"{kind}@{k}": 10 * row + k / 100 for row, kind in enumerate(kinds) for k in (20, 50)}

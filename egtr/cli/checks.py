@@ -1,0 +1,102 @@
+"""Checks of arguments that answer at once: they come before a command imports torch for its work."""
+
+import argparse
+import os
+import re
+from collections.abc import Iterable
+from glob import has_magic
+
+from .choices import MEDIA_FORMATS
+from .parsing import UsageError, get_inputs
+
+# What can be read as a key of the configuration, and as the file of a camera (DSC_0001.JPG).
+_CAPITALS = re.compile(r"[A-Z][A-Z0-9_]*(?:\.[A-Z0-9_]+)+")
+_MEDIA = tuple(f".{suffix}" for suffix in MEDIA_FORMATS)
+
+
+def check_words(args: argparse.Namespace) -> None:
+    """Check the words of a command line that many commands have in common.
+
+    Raises:
+        UsageError: keys and values do not come in pairs, or an input is rather a key that does not exist.
+        ConfigurationError: a file of ``--extension`` is missing.
+    """
+    opts = getattr(args, "opts", None)
+    if opts is not None:
+        for word in get_inputs(args) if hasattr(args, "inputs") else ():
+            if _CAPITALS.fullmatch(word) and not word.lower().endswith(_MEDIA) and not os.path.exists(word):
+                raise UsageError(f"{word}: is neither a file nor a key of the configuration")
+        if len(opts) % 2:
+            raise UsageError(f"keys and values come in pairs, but there are {len(opts)} words: {' '.join(opts)}")
+    for name in getattr(args, "extension", ()):
+        if name.endswith(".py") and not os.path.isfile(name):
+            from egtr.structures.errors import ConfigurationError
+
+            raise ConfigurationError(f"--extension {name}: there is no such file")
+
+
+def use_model(args: argparse.Namespace, default: str = "") -> None:
+    """Let ``--model`` decide the configuration and the weights (in place); with ``--config-file``, only the weights.
+
+    Args:
+        args: gets as ``config_file`` what decides the configuration, and MODEL.WEIGHTS before its ``opts``.
+        default: the configuration where neither is given.
+
+    Raises:
+        ConfigurationError: there is no such file or model, or the model has no weights.
+    """
+    config_file, model = (find_config(name) if name else "" for name in (args.config_file, args.model))
+    args.config_file = config_file or model or default
+    if not (config_file and model):
+        return
+    from egtr.config import load_config
+    from egtr.structures import ConfigurationError
+
+    weights = load_config(model).MODEL.WEIGHTS
+    if not weights:
+        raise ConfigurationError(f"--model {args.model}: its MODEL.WEIGHTS is empty. Name a model with weights")
+    args.opts = ["MODEL.WEIGHTS", weights, *args.opts]
+
+
+def find_config(name: str) -> str:
+    """Find the YAML file that a name stands for, as :func:`egtr.config.find_config` does, which imports torch.
+
+    Raises:
+        ConfigurationError: there is neither a file nor a model of that name.
+    """
+    # The library answers for addresses.
+    if "://" in name or os.path.isfile(name):
+        return name
+    from egtr.hub.model_zoo import get_model_config_file
+
+    return get_model_config_file(name)
+
+
+def check_file(path: str) -> None:
+    """Check that a file or folder is there, or the file of ``FILE#split``; addresses are left to the library.
+
+    Raises:
+        DataError: it is not.
+    """
+    if not _may_exist(path) and not _may_exist(path.rpartition("#")[0]):
+        from egtr.structures.errors import DataError
+
+        raise DataError(f"{path}: there is no such file")
+
+
+def check_images(inputs: Iterable[str]) -> None:
+    """Check that at least one of these files, folders and patterns may be there.
+
+    Raises:
+        DataError: there is none. Single files that are missing are reported when their turn comes, and the others
+            are worked on.
+    """
+    missing = [path for path in map(os.path.expanduser, inputs) if not (has_magic(path) or _may_exist(path))]
+    if missing and len(missing) == len([*inputs]):
+        from egtr.structures.errors import DataError
+
+        raise DataError(f"{', '.join(missing)}: there is no such file")
+
+
+def _may_exist(path: str) -> bool:
+    return "://" in path or os.path.exists(path)
