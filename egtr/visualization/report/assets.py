@@ -1,4 +1,4 @@
-"""What an interactive page is made of: our files, and the graph library vis-network."""
+"""The parts of an interactive page: our files, and the graph library vis-network."""
 
 import html
 import json
