@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     print(tabulate(rows, headers, tablefmt="pipe", floatfmt=".1f"))
     memory = report["memory"]
     print(
-        f"\nA prediction takes {memory['prediction_MB']:.1f} MB, what is kept of it {memory['kept_kB']:.1f} kB. "
+        f"\nA prediction takes {memory['prediction_MB']:.1f} MB, of which {memory['kept_kB']:.1f} kB are kept. "
         f"Scoring {args.images} images took at most {memory['peak_MB']:.1f} MB, including the present prediction."
     )
     if args.output:

@@ -21,7 +21,7 @@ from egtr.structures.errors import ConfigurationError
 from .case import Case, draw_queries
 from .measure import Contestant, measure_time
 
-# Logits around the first give scores of some percent, as those of a trained model where there is no object. If the
+# Logits around the first give scores of a few percent, as a trained model gives to queries without an object. If the
 # second is added to the logit of a class, it scores nearly 1, by softmax and by sigmoid.
 UNLIKELY, LIKELY = -5.0, 10.0
 

@@ -52,8 +52,8 @@ WORDS = {
     r"\bwhoever\b": "who it is",
     r"\bso many\b": "the number",
     r"\b(?<!leave )(?<!left )(?<!let )(?<!stand )(?!leave |left |let |stand )[a-z]+ alone\b": "only",
-    # Not the names of version 0.1 that are deprecated: Picture, egtr.data.sources.Pictures.
-    r"(?<![\".])\bpictures?\b": "image",
+    # Not the names of version 0.1 that are deprecated: Picture, egtr.data.sources.Pictures, --pictures.
+    r"(?<![\".-])\bpictures?\b": "image",
     r"\bdata sets?\b": "dataset",
 }
 # Files that quote old names or other people's words.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw the scene graphs of images, of a video or of what a camera sees: the command ``egtr demo``."""
+"""Draw the scene graphs of images, of a video or of a camera: the command ``egtr demo``."""
 
 import sys
 

@@ -147,9 +147,11 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--dataset",
         default="scenes_val",
         metavar="NAME",
-        help="whose images are drawn (default: %(default)s)",
+        help="dataset of the images to draw (default: %(default)s)",
     )
-    parser.add_argument("--images", default=10, type=int, metavar="N", help="how many (default: %(default)s)")
+    parser.add_argument(
+        "--images", default=10, type=int, metavar="N", help="number of images to draw (default: %(default)s)"
+    )
     parser.add_argument("--pictures", dest="images", type=int, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="changes of the configuration, in pairs")
     return parser.parse_args(arguments)
@@ -168,7 +170,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     prepare_data(cfg, args.dataset)
     model, results = train(cfg)
-    # A mere detector has no graphs to draw.
+    # A model without a relation part has no graphs to draw.
     wanted = args.images if cfg.MODEL.EGTR.RELATION.ENABLED else 0
     paths = draw(model, cfg, args.dataset, wanted, args.output)
     minutes = (time.perf_counter() - start) / 60

@@ -3,7 +3,7 @@
 - ``checkpointer``  loads weights into models, and reports what does not fit
 - ``files``         checkpoint files: written whole, verified, found again
 - ``reference``     names and settings of the released EGTR and of Hugging Face's Deformable DETR
-- ``artifact``      a released folder, converted; ``names`` reads its class names, ``pickles`` its weights
+- ``artifact``      converts a released folder; ``class_names`` reads its class names, ``pickles`` its weights
 """
 
 from egtr import _detectron2  # noqa: F401 - says how to install Detectron2 where it is missing

@@ -160,7 +160,7 @@ def _load(folder: Path, strict: bool, unsafe_pickle: bool) -> tuple[CfgNode, dic
     if report and strict:
         raise WeightsError(
             f"{source}: weights and model do not fit; " + "; ".join(report) + ". If config.json is the right one, "
-            "strict=False (--allow-mismatch) goes on with what fits"
+            "strict=False (--allow-mismatch) loads the weights that fit"
         )
     for line in report:
         logger.warning("%s: %s", source, line)

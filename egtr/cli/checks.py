@@ -9,7 +9,7 @@ from glob import has_magic
 from .choices import MEDIA_FORMATS
 from .parsing import UsageError, get_inputs
 
-# What can be read as a key of the configuration, and as the file of a camera (DSC_0001.JPG).
+# A key of the configuration, or the file of a camera (DSC_0001.JPG): both look like this.
 _CAPITALS = re.compile(r"[A-Z][A-Z0-9_]*(?:\.[A-Z0-9_]+)+")
 _MEDIA = tuple(f".{suffix}" for suffix in MEDIA_FORMATS)
 

@@ -1,4 +1,4 @@
-"""Draw the scene graphs of images, of a video or of what a camera sees."""
+"""Draw the scene graphs of images, of a video or of a camera."""
 
 import argparse
 from functools import partial

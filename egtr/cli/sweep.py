@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             failed = run_sweep(sweep, extensions=args.extension)
         except KeyboardInterrupt:
-            print("Interrupted; the same command goes on from here", file=sys.stderr)
+            print("Interrupted; the same command continues from here", file=sys.stderr)
             status = 130
     for number, handler in former.items():
         signal.signal(number, handler)

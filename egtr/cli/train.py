@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_arguments(
         parser, model="start from a model that comes with EGTR, or from the model of a YAML file", resume=RESUME
     )
-    parser.add_argument("--eval-only", action="store_true", help="train nothing: do what `egtr evaluate` does")
+    parser.add_argument("--eval-only", action="store_true", help="only evaluate, as `egtr evaluate` does")
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, *, model: str, resume: str) -> None:

@@ -3,7 +3,7 @@
 import argparse
 
 DEFAULT_MODEL = "scenes"
-RESUME = "go on from the last checkpoint in OUTPUT_DIR; where there is none, begin with MODEL.WEIGHTS"
+RESUME = "continue from the last checkpoint in OUTPUT_DIR; if there is none, start from MODEL.WEIGHTS"
 
 EPILOG = """
 examples:
@@ -30,7 +30,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of Detectron2's ``default_argument_parser``, which imports torch, and ``--extension``."""
     parser.add_argument("--config-file", default="", metavar="FILE", help="YAML file of the configuration")
     parser.add_argument("--resume", action="store_true", help=RESUME)
-    parser.add_argument("--eval-only", action="store_true", help="train nothing: evaluate MODEL.WEIGHTS")
+    parser.add_argument("--eval-only", action="store_true", help="only evaluate MODEL.WEIGHTS")
     add_process_arguments(parser)
     add_extension_argument(parser)
     parser.add_argument(

@@ -29,7 +29,7 @@ class BrokenImageError(DataError):
 def read_annotated_image(
     record: dict[str, Any], image_format: str = "RGB", max_pixels: int | None = None
 ) -> np.ndarray:
-    """Read the image of a dataset dict for training or evaluation, its orientation by EXIF applied.
+    """Read the image of a dataset dict for training or evaluation, turned upright by EXIF.
 
     "RGB" and "BGR" images are converted as :func:`egtr.data.image.load_image` does, so that a model sees 16-bit,
     CMYK and transparent images in training as in prediction. Detectron2 reads other formats.

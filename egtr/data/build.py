@@ -65,7 +65,7 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
     DATALOADER.FILTER_EMPTY_ANNOTATIONS drops whole images without objects. In the other images no annotation is
     touched before the mapper, so that relation indices stay right.
 
-    The order of images is a function of SEED (random if SEED is negative), whatever the number of workers;
+    The order of images depends only on SEED (random if SEED is negative), whatever the number of workers;
     :func:`skip_batches` lets a loader start further on. DATALOADER.PREDICATE_RESAMPLING repeats images in it.
     Another DATALOADER.SAMPLER_TRAIN than "TrainingSampler" is Detectron2's, with Detectron2's seed.
     With DATALOADER.SKIP_BROKEN other images take the places of broken ones (:func:`skipped_by` counts them).
@@ -147,8 +147,8 @@ def skip_batches(loader: Iterable[Any], number: int, seed: int | None = None) ->
 
     Args:
         loader: the loader.
-        number: of batches.
-        seed: the order to take, see :func:`get_order_seed`; None: the loader's own.
+        number: number of batches to skip.
+        seed: seed of the order to use, see :func:`get_order_seed`; None: the loader's own.
 
     Returns:
         False if another function built the loader, which then starts with its first batch.

@@ -121,7 +121,7 @@ def check_dataset(
     """Look through the annotations and decode every image to its end, as training would.
 
     Args:
-        annotations: of one split.
+        annotations: the annotations of one split.
         read_images: False checks only the annotations, which is 100x faster.
         workers: threads that decode images; None: one for each core.
 

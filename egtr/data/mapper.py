@@ -39,13 +39,13 @@ class SceneGraphMapper:
 
     Args:
         is_train: produce ``instances`` and ``relations`` as above.
-        augmentations: are applied in order.
+        augmentations: the augmentations, applied in order.
         image_format: a format that :func:`detectron2.data.detection_utils.read_image` knows.
         flip_predicates: (R,) predicate ids: predicate p becomes entry p when the image is mirrored. None: mirroring
             changes no predicate. Turning an image upside down never does.
         one_predicate_per_pair: keep one predicate of each pair of objects, drawn at random.
         resampling: leaves out relations of frequent predicates; None: none is left out.
-        max_pixels: of an image, see :func:`egtr.data.image.load_image`.
+        max_pixels: largest image, see :func:`egtr.data.image.load_image`.
     """
 
     @configurable
@@ -133,8 +133,8 @@ class SceneGraphMapper:
 def flip_table(dataset_name: str) -> np.ndarray | None:
     """Make the table of predicate ids after mirroring from ``flip_predicate_pairs`` in the dataset's metadata.
 
-    ``flip_predicate_pairs`` lists pairs of predicate names, such as ("left of", "right of"). They trade places only
-    in horizontal flips: there is no such list for ("above", "below").
+    ``flip_predicate_pairs`` lists pairs of predicate names, such as ("left of", "right of"). They are exchanged only
+    in horizontal flips; there is no such list for vertical flips and ("above", "below").
 
     Returns:
         (R,) int64; None if the dataset names no pairs.
@@ -201,7 +201,7 @@ def _draw_one_per_pair(relations: np.ndarray) -> np.ndarray:
 def _make_instances(
     annotations: Sequence[dict[str, Any]], transforms: Transform, image_size: tuple[int, int]
 ) -> tuple[Instances, np.ndarray]:
-    """Transform the objects of A annotations; return those that are left, and (A,) bool which they are."""
+    """Transform the objects of A annotations; return the remaining objects, and an (A,) bool mask of them."""
     height, width = image_size
     # Detectron2's transforms write into the array, so that integers would be truncated.
     boxes = np.array(

@@ -1,4 +1,4 @@
-"""Rare predicates more often: their images are repeated, and frequent predicates are thinned out on them."""
+"""Resampling of rare predicates: their images are repeated, and frequent predicates are thinned out there."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -18,12 +18,12 @@ METHODS = ("none", "repeat_factor", "bilevel")
 
 @dataclass(frozen=True)
 class PredicateResampling:
-    """How often each image comes, and which relations are left out, by how rare its predicates are.
+    """Decides how often each image appears, and which of its relations are left out.
 
-    A predicate p that occurs on the share f_p of images is worth r_p = max(1, sqrt(t / f_p)) repetitions. The
-    rarest predicate of an image decides the repetitions r of the image (repeat-factor sampling: Gupta et al., LVIS,
-    CVPR 2019, there for object classes). Repeated images show frequent predicates more often too. Bi-level
-    resampling (Li et al., BGNN, CVPR 2021) leaves out each of their relations with probability
+    A predicate p that occurs in the share f_p of images is worth r_p = max(1, sqrt(t / f_p)) repetitions. The rarest
+    predicate of an image decides the repetitions r of the image (repeat-factor sampling: Gupta et al., LVIS, CVPR
+    2019, there for object classes). Repeated images also show frequent predicates more often. Bi-level resampling
+    (Li et al., BGNN, CVPR 2021) therefore leaves out each relation with predicate p with probability
     gamma * (r - r_p) / r.
 
     BGNN's released code uses the share of relations for f_p, not the share of images; there the same t repeats more
@@ -86,7 +86,7 @@ class PredicateResampling:
         return torch.as_tensor(repeats, dtype=torch.float32)
 
     def thin_out(self, relations: np.ndarray, image_repeats: float) -> np.ndarray:
-        """Draw the relations that stay this time, by numpy's global generator, as augmentations do.
+        """Draw the relations that stay this time, with numpy's global generator, as augmentations do.
 
         Args:
             relations: (T, 3) int64 of one image, (subject, object, predicate).

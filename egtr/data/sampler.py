@@ -1,4 +1,4 @@
-"""The order of training images: a function of the seed, so that a resumed run can go on with it."""
+"""The order of training images: it depends only on the seed, so that a resumed run can continue it."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,7 +8,7 @@ from torch.utils.data import Sampler, get_worker_info
 
 
 class ResumableSampler(Sampler[int]):
-    """Endless indices of images, batch by batch, from any batch on.
+    """Endless indices of images, batch by batch, starting from any batch.
 
     Detectron2 groups images by aspect ratio after reading them. There skipping a batch costs as much as loading
     it, and the order depends on the number of workers. Here the same rule groups indices: an index waits until
@@ -18,11 +18,11 @@ class ResumableSampler(Sampler[int]):
     Args:
         make: called as ``make(seed=seed)`` when iteration begins; returns the endless indices of this process.
         seed: decides the order. It may be assigned before iterating; None if ``make`` does not depend on it.
-        batch_size: of this process.
+        batch_size: number of images in a batch of this process.
         groups: (number of images,) the group of each image; None: batches in the order of the indices.
 
     Attributes:
-        skip: number of batches left out at the beginning, by iterators made from then on.
+        skip: number of batches that iterators made from now on leave out at the beginning.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""One stream of images out of any source: files, folders, videos, cameras, pixels, and lists of these."""
+"""One stream of images from any source: files, folders, videos, cameras, pixels, and lists of these."""
 
 import logging
 import os
@@ -38,7 +38,7 @@ class SourceImage:
     """One image that has not been decoded yet.
 
     Attributes:
-        read: decodes it: (H, W, 3) uint8, RGB. Raises DataError if that fails.
+        read: decodes the image, (H, W, 3) uint8, RGB. It raises DataError if that fails.
         file_name: the image or video; None for pixels, bytes and cameras.
         frame: number of the frame of a video or camera, from 0; None for images.
         time: seconds from the beginning to the frame; None for images.
@@ -68,7 +68,7 @@ class ImageStream:
     Args:
         source: see above.
         channel_order: "RGB" or "BGR" for arrays and tensors with three channels; other sources state their order.
-        max_pixels: of a file, see :func:`egtr.data.image.load_image`.
+        max_pixels: largest image, see :func:`egtr.data.image.load_image`.
 
     Raises:
         DataError: a source is a URL, of an unknown type, or a folder or pattern without images. Later errors are
@@ -132,7 +132,7 @@ def read_ahead(function: Callable, items: Iterable, threads: int, depth: int) ->
         while waiting:
             yield waiting.popleft().result()
     finally:
-        # If the caller stops early, nothing goes on running.
+        # If the caller stops early, no thread keeps running.
         pool.shutdown(cancel_futures=True)
 
 

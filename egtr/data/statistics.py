@@ -1,4 +1,4 @@
-"""The triplets that a dataset annotates, and how often: counted once, kept beside the annotations.
+"""Counts of a dataset's annotated triplets: computed once, and kept beside the annotations.
 
 These counts are the source of the frequency bias, of zero-shot recall and of the groups of frequent and rare
 predicates.
@@ -37,9 +37,9 @@ def load_triplet_counts(dataset_name: str, skip_broken: bool = False) -> Triplet
     """Return the counts of a registered dataset, from its cache if the annotations have not changed since.
 
     The cache lies beside the first of the ``annotation_files`` that the metadata list: ``train.statistics.npz``
-    beside ``train.json``. It holds a hash of the content of all these files, so that it never answers for
-    annotations that have changed. A stale or damaged cache is replaced. If the folder cannot be written to, only
-    this process keeps the counts. A dataset without ``annotation_files`` is counted each time.
+    beside ``train.json``. It holds a hash of the content of all these files, so that it is never used after the
+    annotations have changed. A stale or damaged cache is replaced. If the folder cannot be written to, only this
+    process keeps the counts. A dataset without ``annotation_files`` is counted each time.
 
     With a cache no annotation is parsed, and class names that the metadata lack come from it.
 
@@ -169,7 +169,7 @@ def _cache_path(metadata: Metadata) -> str:
 
 
 def _read(path: str, key: str) -> _Statistics | None:
-    """Read the cache; None if it is missing, damaged or of other annotations."""
+    """Read the cache; return None if it is missing, damaged or made from other annotations."""
     try:
         # Opened here, because np.load does not close a damaged file.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:

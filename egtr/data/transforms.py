@@ -86,9 +86,9 @@ class RandomSelect(T.Augmentation):
 def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """Build the augmentations of the paper's recipe (its implementation details).
 
-    Training: a flip (INPUT.RANDOM_FLIP), then a resize to a short side out of INPUT.MIN_SIZE_TRAIN. With
-    INPUT.CROP.ENABLED, which the paper uses only for the detector, half of the images are first resized to
-    a short side out of INPUT.CROP.PRE_RESIZE and cropped to sides in INPUT.CROP.SIZE. Testing: only the resize to
+    Training: a flip (INPUT.RANDOM_FLIP), then a resize to a short side from INPUT.MIN_SIZE_TRAIN. With
+    INPUT.CROP.ENABLED, which the paper uses only for the detector, half of the images are first resized to a short
+    side from INPUT.CROP.PRE_RESIZE and cropped to sides within INPUT.CROP.SIZE. Testing: only the resize to
     INPUT.MIN_SIZE_TEST, or nothing if that is 0.
 
     Returns:

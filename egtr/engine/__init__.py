@@ -1,16 +1,16 @@
 """Training: optimizer, loop, hooks, and the processes of a run.
 
-- ``launch``          the processes of a run, and what each of them does; ``defaults`` sets one up
-- ``trainer``         the trainer; ``train_loop`` its optimizer step, ``optimizer`` the rates
+- ``launch``          the processes of a run, and the work of each process; ``defaults`` sets a process up
+- ``trainer``         the trainer; ``train_loop`` has its optimizer step, ``optimizer`` the learning rates
 - ``recompute``       activation checkpointing, which saves memory
 - ``after_step``      everything that follows a step, in order: evaluation, best weights, early stopping, checkpoint
 - ``best_weights``    the weights that scored highest; ``ema`` their moving average
 - ``checks``          faults of a configuration, found before training
-- ``new_parameters``  parameters that learn at the rate of new ones
+- ``new_parameters``  parameters that learn at the rate for new parameters
 - ``random_state``    seeds and generators, for runs that resume exactly
-- ``metrics_file``    metrics.json of a run that resumes; ``graph_images`` graphs in TensorBoard
+- ``metrics_file``    metrics.json of a resumed run; ``graph_images`` draws graphs in TensorBoard
 - ``stop_signals``    SIGTERM, SIGUSR1 and Ctrl-C
-- ``loader_workers``  start, errors and death of a loader's workers; ``broken_images`` what they left out
+- ``loader_workers``  start, errors and death of a loader's workers; ``broken_images`` reports the images left out
 """
 
 from egtr import (

@@ -166,7 +166,7 @@ class AfterStepHook(HookBase):
         if len(self._random_states) == comm.get_world_size():
             set_random_state(self._random_states[comm.get_rank()])
         elif self._random_states:
-            logger.info("The run goes on with another number of processes: its random numbers start over")
+            logger.info("The run continues with another number of processes: its random numbers start over")
 
     def _save(self, *, final: bool = False) -> None:
         """Write a checkpoint (on the main process) with the random states that were collected last.

@@ -1,4 +1,4 @@
-"""The processes that read images for a loader: how they start, and what becomes of their errors."""
+"""The processes that read images for a loader: how they start, and how their errors are reported."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ def init_worker(init: Callable[[int], None] | None, worker_id: int) -> None:
     """
     for number in (signal.SIGUSR1, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    # Not everywhere, such as on macOS: there a worker ends with its group.
+    # Not every system has this (macOS does not): there a worker ends with its group.
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -30,7 +30,7 @@ def init_worker(init: Callable[[int], None] | None, worker_id: int) -> None:
 
 
 def _end_with_parent() -> None:
-    # A handler would not know which process has sent the signal.
+    # A handler could not tell which process has sent the signal.
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)
@@ -38,7 +38,7 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def explaining_worker_errors(workers: int, remedy: str) -> Iterator[None]:
-    """Turn an error that a loader's worker raises, and its death, into one clear error.
+    """Turn an error of a loader's worker, or its death, into one clear error.
 
     Args:
         workers: DATALOADER.NUM_WORKERS; with 0 nothing is changed.
@@ -67,7 +67,7 @@ def explaining_worker_errors(workers: int, remedy: str) -> Iterator[None]:
 
 
 def _tells_of_death(error: Exception) -> bool:
-    # PyTorch has no class of its own for it. The error may come out of any line: a signal brings it.
+    # PyTorch has no separate class for this error. Any line may raise it, because a signal handler does so.
     if isinstance(error, RuntimeError):
         return str(error).startswith("DataLoader worker (pid")
     # The connection to a dead worker breaks before the system says that it is dead. An error that a living worker

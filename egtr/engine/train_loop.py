@@ -187,8 +187,8 @@ class AccumulatingTrainer(SimpleTrainer):
         if self.skipped > self.skip_non_finite:
             raise TrainingError(
                 f"{message}. Check these images and their boxes, lower SOLVER.BASE_LR, lengthen "
-                "SOLVER.WARMUP_ITERS or switch SOLVER.AMP.ENABLED off; SOLVER.SKIP_NON_FINITE goes on past single "
-                "steps. --resume goes on from the last checkpoint"
+                "SOLVER.WARMUP_ITERS or switch SOLVER.AMP.ENABLED off; SOLVER.SKIP_NON_FINITE skips single "
+                "steps. --resume continues from the last checkpoint"
             )
         logger.warning("%s. Step skipped, %d of %d in succession", message, self.skipped, self.skip_non_finite)
 

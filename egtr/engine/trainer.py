@@ -298,7 +298,7 @@ class EGTRTrainer(DefaultTrainer):
         cfg = self.cfg.clone()
         cfg.defrost()
         cfg.DATALOADER.NUM_WORKERS = 0
-        # A loader of its own: the order of training images stays.
+        # A separate loader, so that the order of training images stays the same.
         loader = self.build_train_loader(cfg)
         return hooks.PreciseBN(cfg.TEST.EVAL_PERIOD, self.model, loader, precise_bn.NUM_ITER)
 

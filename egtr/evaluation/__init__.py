@@ -1,9 +1,9 @@
 """Scoring of scene graphs: plain numpy, and :class:`SceneGraphEvaluator`, which plugs it into Detectron2.
 
-- ``evaluator``          called by Detectron2's test loop; ``packing`` the records that its processes exchange
-- ``scoring``            metrics of many images; ``image_scores`` the scores of one
-- ``protocols``          tasks, and scoring conventions by name; ``comparison`` several side by side
-- ``matching``           predicted triplets held against annotated ones; ``recall`` R@K and its kin from that
+- ``evaluator``          called by Detectron2's test loop; ``packing`` has the records that its processes exchange
+- ``scoring``            metrics of many images; ``image_scores`` the scores of one image
+- ``protocols``          tasks, and scoring conventions by name; ``comparison`` shows several side by side
+- ``matching``           compares predicted triplets with annotated ones; ``recall`` computes recall from that
 - ``detection``          average precision of objects
 - ``open_images``        the metrics of Open Images' relation challenge
 - ``bootstrap``          confidence intervals

@@ -34,7 +34,7 @@ def bootstrap_intervals(
     """Compute 95% intervals of R@K and mR@K, with and without graph constraint.
 
     Each of ``num_samples`` draws takes I images with replacement out of the I images that have triplets, and is
-    scored as a dataset of its own. The interval lies between the 2.5th and the 97.5th percentile of the scores.
+    scored as a separate dataset. The interval lies between the 2.5th and the 97.5th percentile of the scores.
 
     Args:
         table: triplets of I images.

@@ -72,8 +72,8 @@ def detection_ap(
         ground_truth: the annotated objects, in the same order. Classes without any do not enter the mean.
         plus_one: the size of a box is w = x2 - x1 + 1, h = y2 - y1 + 1. The area of an annotation is w * h; it only
             decides if the annotation is small, medium or large.
-        first_id: number of the first annotation. COCO's evaluation takes a match with number 0 for no match, so that
-            0 loses one object of the dataset.
+        first_id: number of the first annotation. COCO's evaluation mistakes a match with number 0 for no match, so 0
+            loses one object of the dataset.
 
     Returns:
         "AP" (mean over IoU 0.50:0.95), "AP50", "AP75", "APs", "APm", "APl"; in 0..1, NaN if there is no

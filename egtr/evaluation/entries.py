@@ -12,8 +12,8 @@ class Entries(NamedTuple):
     """The record that each ranking reads; both are the same object if the conventions agree.
 
     Attributes:
-        constrained: for rankings with graph constraint, which a row enters with its best predicate.
-        unconstrained: for rankings that a row enters with several predicates.
+        constrained: for rankings with graph constraint: each row enters with its best predicate.
+        unconstrained: for rankings without it: each row enters with several predicates.
     """
 
     constrained: Prediction

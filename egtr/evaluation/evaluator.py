@@ -48,7 +48,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
 
     Triplets are ranked again from the raw prediction, with the object score of the protocol. Therefore
     TEST.SCENE_GRAPH.OBJECT_SCORE and TRIPLETS_PER_IMAGE, which shape the graph that people see, change no metric.
-    Object AP is COCO's, of the model's ``instances``, whatever the protocol.
+    Object AP is COCO's, computed from the model's ``instances``, whatever the protocol.
 
     Only a few numbers of each image are kept and sent between processes. If the model returns no ``scene_graph`` (a
     detector in pre-training), only objects are scored.
@@ -156,7 +156,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
         Args:
             inputs: dataset dicts with ``image_id``.
             outputs: a dict for each input, with ``instances`` (pred_boxes, scores, pred_classes; pixels of the
-                original image) and, unless the relation head is off, ``scene_graph`` with its ``prediction``.
+                original image) and, unless the relation part is off, ``scene_graph`` with its ``prediction``.
 
         Raises:
             DataError: an image has no ground truth.
@@ -246,7 +246,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
         """
         if self._count_missing:
             self._score_missing()
-        # A process that saw no image says so too, or the file would count as cut short.
+        # A process without images also marks its end; otherwise the file would count as cut short.
         if self._save_predictions and (self._has_scene_graphs(self._images) or not self._images):
             self._open_writer().close()
         images = self._gather()

@@ -52,7 +52,7 @@ class ObjectScores(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageScores:
-    """One image's part in every metric under some protocols. Pickled it has 10 kB for 200 queries.
+    """One image's part in every metric under some protocols. Pickled, it takes 10 kB for 200 queries.
 
     Attributes:
         ground_truth: T triplets.

@@ -9,7 +9,7 @@ from egtr.structures import GroundTruth, RankedTriplets, paired_iou
 
 from .matching import match_triplets, same_names, union_boxes
 
-# The largest number of candidates of an image, and the score that they must exceed.
+# The largest number of candidates of an image, and the score that a candidate must exceed.
 MAX_CANDIDATES = 100
 MIN_SCORE = 1e-5
 # The number of predicates with which a pair, (i, i) included, enters.

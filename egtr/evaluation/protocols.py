@@ -44,7 +44,8 @@ class Protocol:
         oi_plus_one: adds the pixel of ``iou_plus_one`` in the Open Images block as its released code does: to
             intersections but not to areas in wmAP, and to the sides of boxes in its object AP.
         oi_first_id: number of the first annotation in the object AP of that block. The released code counts from 0,
-            and COCO's tool takes a match with number 0 for none, which loses one object. So do published numbers.
+            and COCO's tool mistakes a match with number 0 for none, which loses one object. Published numbers include
+            this error.
 
     The list of zero-shot triplets is data, not a convention: the scorer takes the training set's triplets and calls
     all others new, or takes a fixed list. Object AP ("AP") is COCO's whatever the protocol.
@@ -96,8 +97,7 @@ IOU0 = Protocol("iou0")
 NO_PAIR_DEDUP = Protocol(
     "no_pair_dedup", iou_plus_one=True, entries="all", deduplicate_ground_truth=False, oi_plus_one=True
 )
-# Our choice: scores as trained, areas by geometry, nothing counted twice, nothing left out that could have been
-# found, nothing counted that could not.
+# Our choice: scores as trained and areas by geometry. Each triplet that can be found counts once, and nothing else.
 STRICT = Protocol("strict", object_score="sigmoid", absent_predicates_count=False)
 
 PROTOCOLS = {protocol.name: protocol for protocol in (REFERENCE, MOTIFS, IOU0, NO_PAIR_DEDUP, STRICT)}

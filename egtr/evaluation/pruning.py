@@ -13,14 +13,14 @@ from .open_images import MAX_CANDIDATES
 def prune_prediction(prediction: Prediction, max_rank: int = 100) -> Prediction:
     """Keep only the pairs that some ranking of ``max_rank`` triplets can need.
 
-    Every metric at K <= ``max_rank`` is the same as of the whole record, whatever the protocol. In every ranking a
+    Every metric at K <= ``max_rank`` is the same as for the whole record, whatever the protocol. In every ranking a
     pair's best triplet comes before its other triplets. A triplet among the K best therefore belongs to one of the K
     pairs with the best first triplets: with graph constraint, without it, and if a pair enters with its two best
     predicates. These pairs are kept for each way to score an object (softmax, sigmoid), once among pairs of two
     different queries and once among all pairs, (i, i) included, from which the Open Images block takes its 100
-    candidates. Pairs that tie with the last one stay. Of pairs that score zero the first ``max_rank`` by (subject,
-    object) stay, since ties are ranked in that order. A record that lists a pair in several rows, as triplet queries
-    may, is kept whole, since the protocol decides how such rows count.
+    candidates. Pairs that tie with the last one stay. If pairs score zero, the first ``max_rank`` of them by
+    (subject, object) stay, because ties are ranked in that order. A record that lists a pair in several rows, as
+    triplet queries may, is kept whole, because the protocol decides how such rows count.
 
     Args:
         prediction: N queries, M pairs. Objects are never dropped: object AP reads all of them.

@@ -138,7 +138,7 @@ def predicate_rows(
 
 
 def predicate_table(rows: Sequence[Mapping[str, Any]], tablefmt: str = "pipe") -> str:
-    """Show :func:`predicate_rows` as a table, without recall without graph constraint: a terminal is too narrow."""
+    """Show :func:`predicate_rows` as a table that fits a terminal: it has no recall without graph constraint."""
     if not rows:
         return "(no predicates)"
     headers = {key: key.replace("training_triplets", "in training") for key in rows[0] if not key.startswith("ng-")}

@@ -216,10 +216,10 @@ def evaluate(
         with ``training`` or ``zero_shot`` "zR@K": R@K of the triplets of classes that training never showed;
         with ``training`` "head-mR@K", "body-mR@K", "tail-mR@K": mR@K over its frequent, middle and rare third of
         predicates.
-        In other tasks than "sgdet" "A@K": triplets hit over triplets, of all images, if only annotated pairs are
-        ranked, with graph constraint.
-        "AP", "AP50", "AP75" of objects: COCO's, of the 100 best (query, class) by sigmoid score, whatever the
-        protocol.
+        in tasks other than "sgdet", "A@K": triplets hit over triplets, of all images, if only annotated pairs are
+        ranked, with graph constraint;
+        "AP", "AP50", "AP75": object AP as COCO computes it, over the 100 best (query, class) by sigmoid score,
+        whatever the protocol.
         "oi/microR@50", "oi/R@50", "oi/wmAP_rel", "oi/wmAP_phr", "oi/score", "oi/AP", "oi/AP50", "oi/AP75", "oi/APs",
         "oi/APm", "oi/APl": the Open Images block, see :mod:`~egtr.evaluation.open_images`; its AP is of one
         detection for each query.
@@ -244,7 +244,7 @@ def check_top_k(top_k: Sequence[int]) -> tuple[int, ...]:
     """Convert ``top_k`` to ascending integers without repetition.
 
     Raises:
-        ConfigurationError: it is empty, or holds something else than positive integers.
+        ConfigurationError: it is empty, or holds anything but positive integers.
     """
     values = tuple(top_k)
     if not values or any(int(k) != k or k < 1 for k in values):

@@ -47,7 +47,7 @@ def multi_scale_deformable_attention(
 
 
 class MultiScaleDeformableAttention(nn.Module):
-    """Each query reads a few points around its reference on every level.
+    """Attention in which each query reads a few points around its reference on every level.
 
     Args:
         dim: width d of queries and values.

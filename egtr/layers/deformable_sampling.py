@@ -45,7 +45,7 @@ def sampling_function(name: str, device: torch.device) -> Callable[..., Tensor]:
 def grid_sample(
     value: Tensor, spatial_shapes: SpatialShapes, sampling_locations: Tensor, attention_weights: Tensor
 ) -> Tensor:
-    """Sample level by level with PyTorch's grid_sample: the plainest way, with which tests compare the others."""
+    """Sample level by level with PyTorch's grid_sample: the plainest way. Tests compare the others with it."""
     batch, _, heads, head_dim = value.shape
     queries, levels, points = sampling_locations.shape[1], len(spatial_shapes), sampling_locations.shape[4]
     grids = (2 * sampling_locations - 1).permute(0, 2, 3, 1, 4, 5).flatten(0, 1)  # (B*M, L, Q, P, 2)

@@ -4,9 +4,9 @@
 - ``backbone``         timm networks as Detectron2 backbones
 - ``transformer/``     the detectors after the backbone
 - ``relation/``        everything that EGTR adds to a detector
-- ``outputs``          the dense output; ``postprocessing`` makes detections and records of it
-- ``target``           ground truth and matches; ``matcher`` the Hungarian matching
-- ``criterion``        the losses, with adaptive smoothing and sampling; ``loss_normalizer`` their divisors
+- ``outputs``          the dense output; ``postprocessing`` turns it into detections and records
+- ``target``           ground truth and matches; ``matcher`` finds the matches (Hungarian matching)
+- ``criterion``        the losses, with adaptive smoothing and sampling; ``loss_normalizer`` computes their divisors
 - ``detector_cache``   the output of a frozen detector on disk
 - ``names``            names of the classes and predicates of a model
 - ``explain``          explanations of single relations

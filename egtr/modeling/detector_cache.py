@@ -104,7 +104,7 @@ class DetectorCache:
             digest = hashlib.blake2b()
             for tensor in tensors:
                 digest.update(_to_bytes(tensor))
-            # Tensors that are kept here cannot leave their address to other weights.
+            # As long as a tensor is kept here, no other weights can get its address.
             self._state, self._weights, self._fingerprint = state, tensors, digest.digest()
         return self._fingerprint
 

@@ -42,7 +42,7 @@ class EGTR(nn.Module):
     Args:
         backbone: makes feature maps.
         transformer: detects objects; an entry of TRANSFORMER_REGISTRY.
-        relation: the relation part; None leaves a plain detector.
+        relation: the relation part; None: the model is only a detector.
         criterion: measures losses.
         pixel_mean, pixel_std: per channel, for values 0..255.
         input_format: "RGB" or "BGR", only for drawing.
@@ -60,7 +60,7 @@ class EGTR(nn.Module):
             if relation head and pair function can score single pairs. A subclass that overrides :meth:`network` needs
             False.
         object_score: "softmax" or "sigmoid", score of objects in the graph.
-        class_names, predicate_names: names for the graph; None prints numbers.
+        class_names, predicate_names: names for the graph; None: numbers are printed.
     """
 
     @configurable

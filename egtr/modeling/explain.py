@@ -144,7 +144,7 @@ def _check_triplets(triplets: Sequence[tuple[int, int, int]] | np.ndarray, outpu
 
 
 class _LogitShares(NamedTuple):
-    """The terms of the logits of E triplets: (E,), contributions (E, S)."""
+    """The terms of the logits of E triplets: contributions are (E, S), all others (E,)."""
 
     head_logit: Tensor
     frequency_bias: Tensor

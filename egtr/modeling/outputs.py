@@ -7,7 +7,7 @@ from torch import Tensor
 
 from egtr import _deprecated
 
-if TYPE_CHECKING:  # whose tasks read Target
+if TYPE_CHECKING:  # only for the annotation of a field
     from .relation.pair_features import PairFeatures
 
 __getattr__ = _deprecated.moved(__name__, {"Target": "egtr.modeling.target.Target"})

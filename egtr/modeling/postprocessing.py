@@ -1,4 +1,4 @@
-"""The last step of inference: from dense tensors to detections, and to the record that graphs are ranked from."""
+"""The last step of inference: from dense tensors to detections, and to the record from which graphs are ranked."""
 
 import torch
 from detectron2.structures import Boxes, Instances
@@ -79,7 +79,7 @@ def build_pruned_prediction(
 
     pair_scores = []
     for kind in OBJECT_SCORES:
-        # The very numbers that rankings multiply.
+        # Exactly the numbers that rankings multiply.
         scores = torch.from_numpy(object_scores(logits.numpy(), kind)[0])
         pair_scores.append(torch.outer(scores, scores).flatten() * connectivity)
     related = ~torch.eye(num_queries, dtype=torch.bool).flatten()

@@ -1,4 +1,4 @@
-"""Limits of what a request may ask for."""
+"""Limits of a request: bytes, pixels, number and time."""
 
 from dataclasses import dataclass
 

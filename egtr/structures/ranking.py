@@ -1,8 +1,9 @@
 """The order of triplets, defined once for evaluators and for scene graphs.
 
-It comes with one rule for leaving pairs out. In every ranking a pair's best triplet stands before its other triplets.
-The K best triplets therefore belong to the K pairs whose best triplets are best. A pair is needed only if its best
-triplet, or an upper bound of it, reaches the :func:`rank_threshold` of the known ones. Three places follow the rule:
+The module also has one rule for leaving pairs out. In every ranking a pair's best triplet comes before its other
+triplets. The K best triplets therefore belong to the K pairs with the highest best triplets. A pair is needed only if
+its best triplet, or an upper bound of its score, reaches the :func:`rank_threshold` of the pairs known so far. Three
+places follow this rule:
 
 - :func:`best_pairs` reads fewer relations when triplets are ranked,
 - :mod:`egtr.modeling.relation.pruning` computes fewer relations, with the same threshold in torch,
@@ -95,7 +96,7 @@ def best_pairs(relation: np.ndarray, pair_scores: np.ndarray, top_k: int, rows: 
     """Find the pairs that can hold one of the ``top_k`` best triplets.
 
     The score of triplet (pair, p) is relation[pair, p] * pair_scores[pair]. Reading all of ``relation`` row by row
-    is what costs time, so most pairs are ruled out by ``pair_scores`` and the largest relation.
+    would take most of the time, so ``pair_scores`` and the largest relation rule out most pairs first.
 
     Args:
         relation: (M, R) float, not negative.

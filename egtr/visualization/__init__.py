@@ -1,4 +1,4 @@
-"""Graphs as figures and pages. Nothing here knows a model.
+"""Graphs as figures and pages. Nothing here needs a model.
 
 - ``draw``          one sheet: the image with its objects boxed (``boxes``), the graph beside it (``nodes``)
 - ``sheet``         the places of both halves; ``marks`` their letters

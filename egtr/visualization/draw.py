@@ -22,7 +22,7 @@ from .sheet import MARGIN, Sheet, check_image, plan_sheet
 def draw_scene_graph(
     image: np.ndarray, graph: SceneGraph, *, title: str | None = None, show_scores: bool = False
 ) -> Figure:
-    """Draw an image and its graph side by side (one above the other where the image is wide).
+    """Draw an image and its graph side by side (one above the other if the image is wide).
 
     An object has one colour in both halves, from a palette for colour-blind readers. If a class occurs more than
     once, its objects are numbered from left to right. Edges have the colour of their subject, and are wider the
@@ -57,7 +57,7 @@ def draw_sheet(
     title: str | None = None,
     start: np.ndarray | None = None,
 ) -> tuple[Figure, np.ndarray]:
-    """Draw a sheet whose layout, names and colours are decided, as the frames of a video share them.
+    """Draw a sheet with given layout, names and colours, which the frames of a video share.
 
     Args:
         sheet: see :func:`egtr.visualization.sheet.plan_sheet`.

@@ -101,7 +101,7 @@ def _draw_logit(figure: SubFigure, explanation: EdgeExplanation) -> None:
         shares.append(("logit adjustment", explanation.logit_adjustment))
     _draw_gates(gates, names, explanation.gates, rows=max(len(shares) + 1, len(names)))
     labels, values = zip(*shares, strict=True)
-    # Each share begins where the one above it ends; the last bar is what they come to.
+    # Each share begins where the one above it ends; the last bar is their sum.
     starts = np.concatenate([[0.0], np.cumsum(values)])
     starts[-1] = 0.0
     values = np.array([*values, explanation.logit])

@@ -29,7 +29,7 @@ class Cost:
         disjoint = (self.lines[first][:, :, None] != self.lines[second][:, None, :]).all(axis=(1, 2))
         self.rivals = first[disjoint], second[disjoint]
         first, second = first[~disjoint], second[~disjoint]
-        # The sign is +1 where the line leads away from the node that the two have in common.
+        # The sign is +1 if the line leads away from the node that the two have in common.
         common = (self.lines[first][:, :, None] == self.lines[second][:, None, :]).reshape(-1, 4).argmax(axis=1)
         self.neighbours = first, second, 1.0 - 2.0 * (common // 2), 1.0 - 2.0 * (common % 2)
         self.upper = np.triu_indices(len(sizes), 1)

@@ -13,7 +13,7 @@ def object_colors(count: int) -> np.ndarray:
     """Choose colours for ``count`` objects.
 
     The first seven are those of Okabe and Ito, the next fourteen the same ones darkened and lightened. Then they
-    repeat, so colour must never be the only distinction: labels have a number where a class occurs twice.
+    repeat, so colour must never be the only distinction: labels have a number if a class occurs more than once.
 
     Returns:
         (count, 3) float array, RGB in 0..1.

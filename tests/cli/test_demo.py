@@ -169,8 +169,8 @@ def test_one_clear_line(config, images, tmp_path, capfd, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--output", "o"], "give images or a video, --video-input or --webcam: one of them"),
-        (["a.png", "--webcam"], "give images or a video, --video-input or --webcam: one of them"),
+        (["--output", "o"], "give images or a video, or --video-input, or --webcam: only one of them"),
+        (["a.png", "--webcam"], "give images or a video, or --video-input, or --webcam: only one of them"),
         (["--webcam", "--video-input", "a.mp4"], "not allowed with argument"),
         (["--webcam", "--output", "o", "--graphs", "graphml"], "a file holds one graph, but a video has many"),
         (["a.png", "--confidence-threshold", "30"], "--confidence-threshold: 30: give a number from 0 to 1"),

@@ -204,7 +204,7 @@ def test_search(page):
     expect(page.locator("#name")).to_have_text("a <i>beach</i>.jpg")
     page.locator("#search").fill("zebra")
     expect(page.locator(".row")).to_have_count(0)
-    expect(page.locator("#count")).to_contain_text("No image fits. Clear the search")
+    expect(page.locator("#count")).to_contain_text("No image matches. Clear the search")
     page.keyboard.press("Escape")
     expect(page.locator(".row")).to_have_count(3)
 

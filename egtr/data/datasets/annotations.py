@@ -1,9 +1,9 @@
-"""The contents of an annotation file before anything is dropped: the form that all formats are read into.
+"""The contents of an annotation file before anything is dropped, in one form for all formats.
 
 Readers make :class:`SceneGraphAnnotations`, writers take them, checks look through them, and
-:func:`to_dataset_dicts` converts them into the records for training and evaluation. A reader loses and repairs
-nothing: a box outside its image, or a relation to an object that does not exist, stays as it is, so that a check
-can show it and a conversion keeps it.
+:func:`to_dataset_dicts` converts them into the records for training and evaluation. A reader neither loses nor
+repairs anything: a box outside its image, or a relation to an object that does not exist, stays as it is, so that a
+check can show it and a conversion keeps it.
 """
 
 import logging
@@ -50,7 +50,7 @@ class ImageAnnotations:
 
     Attributes:
         image_id: as in the file.
-        file_name: of the image, relative to ``image_root``.
+        file_name: the image file, relative to ``image_root``.
         height, width: as the file states them, in pixels.
         boxes: (A, 4) float64, x1 y1 x2 y2 in pixels, not clipped; NaN if the file has no usable box.
         classes: (A,) int64, 0-based, or ``UNKNOWN``.

@@ -26,8 +26,8 @@ def register_reader(
 ) -> None:
     """Register a dataset with ``DatasetCatalog`` and ``MetadataCatalog``; the base of all ``register_<format>``.
 
-    Nothing is read until the dataset is first loaded. Then the files give the class names that are not given here,
-    and must agree with those that are.
+    Nothing is read until the dataset is first loaded. Class names that are not given here then come from the files;
+    names that are given must agree with the files.
 
     Args:
         name: name of the dataset, for ``cfg.DATASETS.TRAIN`` and ``TEST``.
@@ -38,9 +38,9 @@ def register_reader(
         thing_classes: the C object class names.
         predicate_classes: the R predicate names, without background.
         remedy: how to get the data: one sentence for the error about a missing file.
-        metadata: further metadata. The library reads ``flip_predicate_pairs=[("left of", "right of")]``, the
-            predicates that trade places when an image is mirrored, and ``one_predicate_per_pair=True``: training
-            draws one of several predicates of a pair at random each time.
+        metadata: further metadata. The library reads ``flip_predicate_pairs=[("left of", "right of")]``, predicates
+            that are exchanged when an image is mirrored, and ``one_predicate_per_pair=True``: training draws one of
+            several predicates of a pair at random each time.
 
     Raises:
         ConfigurationError: ``thing_classes`` or ``predicate_classes`` is no list of names.

@@ -12,7 +12,7 @@ from egtr.structures import ConfigurationError
 
 
 class PairRegistry(Registry):
-    """A registry whose entries may treat each pair on its own, which they say when they are registered."""
+    """A registry whose entries may be registered as pairwise, which means that they treat each pair on its own."""
 
     def __init__(self, name: str):
         super().__init__(name)
@@ -23,8 +23,8 @@ class PairRegistry(Registry):
 
         Args:
             kind: the class.
-            pairwise: the class computes the result of a pair only from that pair. Inference is faster then. A
-                subclass does not inherit it, since it may change a method: it is registered with ``pairwise`` again.
+            pairwise: the class computes the result of a pair only from that pair, which makes inference faster. A
+                subclass does not inherit this, because it may change a method: register it with ``pairwise`` again.
         """
         if kind is None:
             return partial(self.register, pairwise=pairwise)

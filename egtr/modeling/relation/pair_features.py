@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from .build import PAIR_FUNCTION_REGISTRY
 
-# Subjects, and objects, in a block of pairs: a hidden layer of width 256 takes 4 MiB on a CPU, whose cache is small,
-# and 144 MiB on other devices, on which starting an operation is what costs.
+# Number of subjects, and of objects, in a block of pairs. A hidden layer of width 256 takes 4 MiB on a CPU, because
+# its cache is small, and 144 MiB on other devices, because starting an operation is expensive there.
 _BLOCK = {"cpu": 64}
 _BLOCK_ELSEWHERE = 384
 

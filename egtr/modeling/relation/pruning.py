@@ -1,9 +1,9 @@
 """Relations of only those pairs that rankings need (paper, section 3.4).
 
 The score of a triplet is relation x connectivity x subject score x object score, and no probability exceeds 1. The
-product without the relation therefore bounds the pair's best triplet. Pairs are evaluated by descending bound until
-the bound falls below the best triplets found, by the rule of :mod:`egtr.structures.ranking`. Most pairs of an image
-are never evaluated.
+product of the other three factors therefore bounds the score of the pair's best triplet. Pairs are evaluated by
+descending bound until the bound falls below the best triplets found, by the rule of :mod:`egtr.structures.ranking`.
+Most pairs of an image are never evaluated.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from egtr.structures.ranking import TINY, TOLERANCE
 
 # Pairs per triplet of the ranking that the first step of a search evaluates.
 _FIRST_PAIRS = 2
-# If more than this share of the pairs must be evaluated, all are: together they cost less each.
+# If more than this share of the pairs must be evaluated, all are evaluated: each pair then costs less.
 _WORTH_WHILE = 1 / 4
 
 

@@ -63,7 +63,7 @@ class EncoderLayer(PostNormLayer):
         if not self._takes_chunks(x):
             attended = self.self_attn(x + position, reference_points, x, spatial_shapes, padding_mask)
             return self.feed_forward(self.add(x, attended, self.self_attn_norm))
-        # All cells read the same values; otherwise each cell is computed on its own.
+        # All cells read the same values, and apart from that, cells do not depend on each other.
         projected = self.self_attn.project_value(x, padding_mask)
 
         def encode(x: Tensor, position: Tensor, reference_points: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Scene graphs as one interactive HTML page: a single file that opens offline, without a server.
 
 - ``image``     one image with its graph, as the record that the page shows
-- ``hits``      a graph held against the annotations, by the code that scores
-- ``writer``    many images to one file
+- ``hits``      compares a graph with the annotations, by the code that scores
+- ``writer``    writes many images to one file
 - ``assets``    HTML, CSS and JavaScript of the page (folder ``page``), with the graph library vis-network
 """
 

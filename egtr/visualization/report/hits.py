@@ -27,7 +27,7 @@ class Comparison:
         truth: the annotations, each triplet once.
         hits: for each of the K shown triplets, the rows of ``truth.triplets`` that it hits.
         ranks: for each of the T annotated triplets, the rank from 1 to 100 at which the whole prediction (not only
-            its shown part) hits it first; None if it does not.
+            its shown part) first hits it; None if it never does.
         twins: for each annotated object, the first shown object that matches it, or None.
     """
 

@@ -3,7 +3,7 @@
 // explanation may be null: the reason is said instead.
 function explanationView(title, explanation) {
   if (!explanation) {
-    return [element("h3", {}, title), element("p", { class: "note" }, "No explanation: the model gives none, or was not asked for one.")];
+    return [element("h3", {}, title), element("p", { class: "note" }, "No explanation: the model gives none, or explanations were not requested.")];
   }
   return [
     element("h3", {}, title),

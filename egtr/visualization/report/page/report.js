@@ -70,7 +70,7 @@ function applyOrder() {
   list.setOrder(order);
   byId("count").textContent = order.length
     ? `${order.length} of ${counted(index.images.length, "image")}`
-    : "No image fits. Clear the search, or widen score, class and predicate.";
+    : "No image matches. Clear the search, or relax score, class and predicate.";
   if (!order.includes(current)) choose(order[0]);
   else list.mark(current);
 }

@@ -22,7 +22,7 @@ class Panel {
     this.networkView ??= new NetworkView(this.network, this.events);
     const size = `${counted(model.graph.objects.length, "object")}, ${counted(model.graph.relations.length, "relation")}`;
     this.imageView.show(model, source, `${name}: ${size}`);
-    this.networkView.show(model, `${PANEL_NAMES[this.kind]}, graph of ${name}: ${size}. The list of triplets says the same.`);
+    this.networkView.show(model, `${PANEL_NAMES[this.kind]}, graph of ${name}: ${size}. The list of triplets has the same content.`);
     this.list.replaceChildren(...model.graph.relations.map((_, row) => this.item(row)));
   }
 
