@@ -30,7 +30,7 @@ from . import (
     train,
 )
 from .checks import check_words
-from .parsing import UsageError, looks_like_key, report_error, split_pairs
+from .parsing import UsageError, get_flags, looks_like_key, report_error, split_pairs
 
 EPILOG = """
 examples:
@@ -146,7 +146,7 @@ def parse(
     """Parse a command line, with ``KEY VALUE`` pairs at its end where the subcommand has a configuration."""
     named = next((name for name in (" ".join(words[:2]), *words[:1]) if name in parsers), None)
     has_pairs = named is not None and parsers[named].get_default("opts") is not None
-    words, pairs = split_pairs(words) if has_pairs else (words, [])
+    words, pairs = split_pairs(words, get_flags(parsers[named])) if has_pairs else (words, [])
     args, rest = parser.parse_known_args(words)
     unknown = [word for word in rest if word.startswith("-")]
     # argparse does not collect the words before and after an option into one list of positional arguments.

@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from .choices import SECTIONS, TOP_KEYS
 
@@ -35,11 +35,12 @@ def _describe_error(args: argparse.Namespace, error: Exception) -> str:
     return f"egtr {args.command}: error: {text}"
 
 
-def split_pairs(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def split_pairs(words: Sequence[str], flags: Collection[str] = ()) -> tuple[list[str], list[str]]:
     """Split a command line before its ``KEY VALUE`` pairs, which come last.
 
     Args:
         words: the first one is a subcommand.
+        flags: options that take no value, such as ``--resume``: a key may follow them.
 
     Returns:
         The words before the pairs, and the pairs. They begin after ``--opts``, or else at the first word that is a
@@ -48,9 +49,15 @@ def split_pairs(words: Sequence[str]) -> tuple[list[str], list[str]]:
     for index, word in enumerate(words):
         if word == "--opts":
             return list(words[:index]), list(words[index + 1 :])
-        if _KEY.fullmatch(word) and not words[index - 1].startswith("-") and not os.path.exists(word):
+        is_value = words[index - 1].startswith("-") and words[index - 1] not in flags
+        if _KEY.fullmatch(word) and not is_value and not os.path.exists(word):
             return list(words[:index]), list(words[index:])
     return list(words), []
+
+
+def get_flags(parser: argparse.ArgumentParser) -> set[str]:
+    """Return the options of a parser that take no value."""
+    return {name for action in parser._actions if action.nargs == 0 for name in action.option_strings}
 
 
 def looks_like_key(word: str) -> bool:

@@ -58,6 +58,14 @@ def test_where_pairs_begin(words, number):
     assert split_pairs(words) == (words[:number], words[number:])
 
 
+def test_a_key_may_follow_an_option_without_value():
+    args = parse("demo", "a.jpg", "--show-scores", "MODEL.DEVICE", "cpu", "SEED", "3")
+    assert (args.inputs, args.opts) == (["a.jpg"], ["MODEL.DEVICE", "cpu", "SEED", "3"])
+    # The value of an option may look like a key.
+    args = parse("demo", "a.jpg", "--output", "MODEL.DEVICE", "SEED", "3")
+    assert (args.output, args.opts) == ("MODEL.DEVICE", ["SEED", "3"])
+
+
 def test_pairs_after_opts_and_existing_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert split_pairs(["demo", "TEST.JPG"]) == (["demo"], ["TEST.JPG"])
