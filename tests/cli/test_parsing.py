@@ -59,10 +59,10 @@ def test_where_pairs_begin(words, number):
 
 
 def test_a_key_may_follow_an_option_without_value():
-    args = parse("demo", "a.jpg", "--show-scores", "MODEL.DEVICE", "cpu", "SEED", "3")
+    args = parse("demo a.jpg --show-scores MODEL.DEVICE cpu SEED 3".split())
     assert (args.inputs, args.opts) == (["a.jpg"], ["MODEL.DEVICE", "cpu", "SEED", "3"])
     # The value of an option may look like a key.
-    args = parse("demo", "a.jpg", "--output", "MODEL.DEVICE", "SEED", "3")
+    args = parse("demo a.jpg --output MODEL.DEVICE SEED 3".split())
     assert (args.output, args.opts) == ("MODEL.DEVICE", ["SEED", "3"])
 
 
