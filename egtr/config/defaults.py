@@ -248,8 +248,9 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.SCENE_GRAPH = CfgNode()
     # Triplets that a SceneGraph keeps.
     cfg.TEST.SCENE_GRAPH.TRIPLETS_PER_IMAGE = 100
-    # Score of an object: "softmax" over the class logits (as the released evaluation) or "sigmoid".
-    cfg.TEST.SCENE_GRAPH.OBJECT_SCORE = "softmax"
+    # Score of an object: "softmax" over the class logits (as the released evaluation), "sigmoid" (as trained), or
+    # "auto": softmax, but sigmoid for a model of one class, because softmax gives each of its objects score 1.
+    cfg.TEST.SCENE_GRAPH.OBJECT_SCORE = "auto"
     # Scoring conventions, names in egtr.evaluation.PROTOCOLS. Metrics of the first are called "sgdet/R@50" and so on,
     # those of others "sgdet_<protocol>/R@50".
     cfg.TEST.SCENE_GRAPH.PROTOCOLS = ["reference"]

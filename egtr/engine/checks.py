@@ -31,9 +31,9 @@ def check_scoring(cfg: CfgNode) -> None:
         raise ConfigurationError(
             "TEST.SCENE_GRAPH.SAVE_PREDICTIONS: OUTPUT_DIR is empty, so there is no place for them"
         )
-    if keys.OBJECT_SCORE not in OBJECT_SCORES:
+    if keys.OBJECT_SCORE not in ("auto", *OBJECT_SCORES):
         raise ConfigurationError(
-            f"TEST.SCENE_GRAPH.OBJECT_SCORE is {keys.OBJECT_SCORE!r}, choose one of {', '.join(OBJECT_SCORES)}"
+            f"TEST.SCENE_GRAPH.OBJECT_SCORE is {keys.OBJECT_SCORE!r}, choose one of auto, {', '.join(OBJECT_SCORES)}"
         )
 
 
