@@ -177,6 +177,9 @@ def _add_input_config(cfg: CfgNode) -> None:
     # Detectron2's own: INPUT.MIN_SIZE_TRAIN, MAX_SIZE_TRAIN, MIN_SIZE_TEST, MAX_SIZE_TEST (sizes by DETR's rule),
     # RANDOM_FLIP, CROP.ENABLED. With CROP.ENABLED half of the images are resized to a short side out of
     # CROP.PRE_RESIZE and cropped to sides between CROP.SIZE[0] and CROP.SIZE[1] before the usual resize.
+    # Without a crop: half of the images are resized to a short side out of these before the usual resize, as the
+    # released code does when it trains EGTR ([400, 500, 600]). []: every image is resized once.
+    cfg.INPUT.PRE_RESIZE = []
     cfg.INPUT.FORMAT = "RGB"
     # Height times width above which an image is refused by its header, before it is decoded: 3 bytes a pixel,
     # several times as many where colours are converted.
