@@ -266,10 +266,14 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.SCENE_GRAPH.SAVE_PREDICTIONS = False
     # Images of DATASETS.TEST[0] whose graphs TensorBoard shows after each evaluation in training; 0: none.
     cfg.TEST.SCENE_GRAPH.VIS_IMAGES = 4
+    # Also measure the losses on DATASETS.TEST, in evaluation mode, in a second pass over the images: the metrics
+    # "validation/loss" (the weighted sum), "validation/loss_ce" and so on (before they are weighted).
+    cfg.TEST.VALIDATION_LOSS = False
     # The checkpoint with the highest value of this metric is kept as model_best; "" keeps none. "auto": "sgdet/R@K"
-    # for the middle K of TOPK (50); "bbox/AP50" without a relation part.
+    # for the middle K of TOPK (50); "bbox/AP50" without a relation part. Of "validation/loss" the lowest value, as in
+    # the released code.
     cfg.TEST.BEST_METRIC = "auto"
-    # Training ends after this number of evaluations (TEST.EVAL_PERIOD) in succession without a rise of that metric;
+    # Training ends after this number of evaluations (TEST.EVAL_PERIOD) in succession without a better value of it;
     # 0: never.
     cfg.TEST.EARLY_STOPPING_PATIENCE = 0
 

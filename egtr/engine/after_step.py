@@ -40,7 +40,7 @@ class AfterStepHook(HookBase):
 
     Attributes:
         ended: whether training ends now, before SOLVER.MAX_ITER: a signal has asked for it, or the metric no longer
-            rises. The trainer's loop looks at it between steps.
+            improves. The trainer's loop looks at it between steps.
         writers: write metrics.json, TensorBoard's events and the log; only on the main process.
     """
 
@@ -83,7 +83,7 @@ class AfterStepHook(HookBase):
             self.ended = not self._evaluate(last)
             self.trainer.storage.iter = self.trainer.start_iter
         # A run that has stopped early does not go on when it is resumed.
-        self.ended = self.ended or self._has_stopped_rising()
+        self.ended = self.ended or self._has_stopped_improving()
 
     def after_step(self) -> None:
         iteration = self.trainer.iter
@@ -100,18 +100,20 @@ class AfterStepHook(HookBase):
                 if not saves:
                     self._save()
                 return
-        rises = not (evaluates and self._has_stopped_rising())
-        self.ended = self.ended or not rises
+        improves = not (evaluates and self._has_stopped_improving())
+        self.ended = self.ended or not improves
         if evaluates or saves or self.ended or (iteration + 1) % self.WRITE_PERIOD == 0:
             self._write_metrics()
         if saves or self.ended:
             self._collect_random_states()
-            self._save(final=not rises)
+            self._save(final=not improves)
 
     def after_train(self) -> None:
         # After an error in one process the others must not be waited for.
         if self.trainer.iter >= self.trainer.max_iter:
             self._evaluate(self.trainer.max_iter - 1)
+        if self.best is not None and comm.is_main_process():
+            self.best.log_metrics()
         # Detectron2's log writer divides by the iterations since it last wrote.
         if self.trainer.storage.iter != self._written:
             self._write_metrics()
@@ -127,13 +129,13 @@ class AfterStepHook(HookBase):
         done = iteration + 1
         return done % self.trainer.cfg.SOLVER.CHECKPOINT_PERIOD == 0 or done >= self.trainer.max_iter
 
-    def _has_stopped_rising(self) -> bool:
+    def _has_stopped_improving(self) -> bool:
         """Return whether TEST.EARLY_STOPPING_PATIENCE is at its end; all processes must call it together."""
         patience = self.trainer.cfg.TEST.EARLY_STOPPING_PATIENCE
         # Only the main process knows results.
         if not patience or comm.all_gather(self.best.stale)[0] < patience:
             return False
-        logger.info("%s has not risen in %d evaluations: training ends early", self.best.metric, patience)
+        logger.info("%s has not improved in %d evaluations: training ends early", self.best.metric, patience)
         return True
 
     def _evaluate(self, iteration: int) -> bool:

@@ -63,6 +63,8 @@ def check_best_metric(cfg: CfgNode) -> None:
             f"{where}; write task/metric, such as 'sgdet/R@50' or 'bbox/AP50', or '' to keep no best one"
         )
     task, _, name = metric.partition("/")
+    if task == "validation" and not cfg.TEST.VALIDATION_LOSS:
+        raise ConfigurationError(f"{where}, but losses are not measured: set TEST.VALIDATION_LOSS True")
     first, *others = cfg.TEST.SCENE_GRAPH.PROTOCOLS
     if not task.startswith("sgdet"):
         return

@@ -279,6 +279,8 @@ class EGTR(nn.Module):
             return self.inference(inputs)
         losses, logged = self.losses(inputs)
         if has_event_storage():
+            # The released code logs losses before they are weighted.
+            logged |= {f"unweighted/{name}": value.detach() for name, value in losses.items()}
             # One transfer from the device for all values.
             values = torch.stack([value.float() for value in logged.values()]).tolist()
             get_event_storage().put_scalars(**dict(zip(logged, values, strict=True)))
