@@ -1,9 +1,11 @@
 """Validation losses: the mean of the model's own losses, and runs that keep the lowest and stop when it rises."""
 
+import json
 import logging
 
 import pytest
 import torch
+from detectron2.utils import comm
 
 from egtr.checkpoint import load_checkpoint_file
 from egtr.data import build_test_loader
@@ -106,3 +108,32 @@ def test_losses_of_a_real_model_are_metrics(make_cfg):
 def test_watching_losses_that_are_not_measured_is_refused(make_cfg):
     with pytest.raises(ConfigurationError, match="losses are not measured: set TEST.VALIDATION_LOSS True"):
         EGTRTrainer(make_cfg({"TEST.BEST_METRIC": "validation/loss"} | STUB))
+
+
+def _records():
+    torch.manual_seed(3)
+    return [annotated(image(40 + 8 * k, 80, relations=((k % 2, 2, k),))) for k in range(3)]
+
+
+def _share(rank, folder):
+    torch.distributed.init_process_group("gloo", init_method=(folder / "store").as_uri(), rank=rank, world_size=2)
+    comm.create_local_process_group(2)
+    # Three images and two processes: one has more batches than the other.
+    losses = validation_losses(small_model(), [[record] for record in _records()[rank::2]])
+    (folder / f"{rank}.json").write_text(json.dumps(losses))
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_measure_what_one_measures(tmp_path):
+    context = torch.multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_share, args=(rank, tmp_path)) for rank in range(2)]
+    for worker in workers:
+        worker.start()
+    expected = validation_losses(small_model(), [[record] for record in _records()])
+    for worker in workers:
+        worker.join(timeout=300)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    for rank in range(2):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == pytest.approx(expected, rel=1e-6)
