@@ -279,20 +279,23 @@ def object_ap(detections, truths, plus_one=0.0, first_id=1):
         fields = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "score")
         built.dataset = {
             "images": [{"id": image} for image in range(len(truths))],
-            "categories": [{"id": int(c)} for c in np.unique(np.concatenate([t.classes for t in truths]))],
+            "categories": [
+                {"id": int(c)} for c in np.unique(np.concatenate([(*t.classes, *t.crowd_classes) for t in truths]))
+            ],
             "annotations": [dict(zip(fields, row, strict=True)) for row in rows],
         }
         built.createIndex()
         return built
 
-    def rows(per_image, number):
+    def rows(per_image, number, iscrowd=0):
         for image, (boxes, scores, classes) in enumerate(per_image):
             for box, score, label in zip(xywh(boxes), scores, classes, strict=True):
-                yield next(number), image, int(label), box, box[2] * box[3], 0, float(score)
+                yield next(number), image, int(label), box, box[2] * box[3], iscrowd, float(score)
 
-    annotated = rows(
-        [(t.boxes.astype(np.float64), np.ones(len(t.boxes)), t.classes) for t in truths], itertools.count(first_id)
-    )
+    number = itertools.count(first_id)
+    objects = [(t.boxes.astype(np.float64), np.ones(len(t.boxes)), t.classes) for t in truths]
+    crowds = [(t.crowd_boxes.astype(np.float64), np.ones(len(t.crowd_boxes)), t.crowd_classes) for t in truths]
+    annotated = [*rows(objects, number), *rows(crowds, number, iscrowd=1)]
     detected = rows(detections, itertools.count(1))
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(coco(annotated), coco(detected), iouType="bbox")

@@ -120,6 +120,10 @@ def test_recipes_are_the_papers():
         egtr = load(f"{data}_egtr.yaml")
         assert egtr.MODEL.WEIGHTS == f"{load(f'{data}_detector_finetune.yaml').OUTPUT_DIR}/model_best.pth"
         rates = [egtr.SOLVER.BASE_LR * factor for factor in (1, egtr.SOLVER.BACKBONE_MULTIPLIER)]
+        # The detector's images are cropped before the second resize, EGTR's are not.
+        for step, crops, sides in (("detector", True, []), ("egtr", False, [400, 500, 600])):
+            for cfg in (load(f"{data}_{step}{suffix}.yaml") for suffix in ("", "_finetune")):
+                assert (cfg.INPUT.CROP.ENABLED, list(cfg.INPUT.PRE_RESIZE), cfg.SEED) == (crops, sides, 42)
         assert [*rates, egtr.SOLVER.BASE_LR * egtr.SOLVER.NEW_MULTIPLIER] == pytest.approx([2e-6, 2e-7, 2e-4])
     assert egtr.MODEL.EGTR.LOSS.CONNECTIVITY_WEIGHT == 90 and egtr.MODEL.EGTR.LOSS.NON_SAMPLING == "random"
 

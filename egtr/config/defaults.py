@@ -176,6 +176,9 @@ def _add_input_config(cfg: CfgNode) -> None:
     # Detectron2's own: INPUT.MIN_SIZE_TRAIN, MAX_SIZE_TRAIN, MIN_SIZE_TEST, MAX_SIZE_TEST (sizes by DETR's rule),
     # RANDOM_FLIP, CROP.ENABLED. With CROP.ENABLED half of the images are resized to a short side chosen from
     # CROP.PRE_RESIZE and cropped to sides between CROP.SIZE[0] and CROP.SIZE[1] before the usual resize.
+    # Without a crop: half of the images are resized to a short side out of these before the usual resize, as the
+    # released code does when it trains EGTR ([400, 500, 600]). []: every image is resized once.
+    cfg.INPUT.PRE_RESIZE = []
     cfg.INPUT.FORMAT = "RGB"
     # Largest number of pixels (height times width). A larger image is refused by its header, before it is decoded.
     # Decoding takes 3 bytes per pixel, and several times as much if colours are converted.
@@ -251,10 +254,11 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.SCENE_GRAPH = CfgNode()
     # Number of triplets that a SceneGraph keeps.
     cfg.TEST.SCENE_GRAPH.TRIPLETS_PER_IMAGE = 100
-    # Score of an object: "softmax" over the class logits (as in the released evaluation) or "sigmoid".
-    cfg.TEST.SCENE_GRAPH.OBJECT_SCORE = "softmax"
-    # Scoring conventions: names in egtr.evaluation.PROTOCOLS. Metrics of the first protocol are called "sgdet/R@50"
-    # and so on, metrics of the others "sgdet_<protocol>/R@50".
+    # Score of an object: "softmax" over the class logits (as the released evaluation), "sigmoid" (as trained), or
+    # "auto": softmax, but sigmoid for a model of one class, because softmax gives each of its objects score 1.
+    cfg.TEST.SCENE_GRAPH.OBJECT_SCORE = "auto"
+    # Scoring conventions, names in egtr.evaluation.PROTOCOLS. Metrics of the first are called "sgdet/R@50" and so on,
+    # those of others "sgdet_<protocol>/R@50".
     cfg.TEST.SCENE_GRAPH.PROTOCOLS = ["reference"]
     # K of R@K and mR@K.
     cfg.TEST.SCENE_GRAPH.TOPK = [20, 50, 100]
@@ -265,11 +269,15 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.SCENE_GRAPH.SAVE_PREDICTIONS = False
     # Images of DATASETS.TEST[0] whose graphs TensorBoard shows after each evaluation in training; 0: none.
     cfg.TEST.SCENE_GRAPH.VIS_IMAGES = 4
+    # Also measure the losses on DATASETS.TEST, in evaluation mode, in a second pass over the images: the metrics
+    # "validation/loss" (the weighted sum), "validation/loss_ce" and so on (before they are weighted).
+    cfg.TEST.VALIDATION_LOSS = False
     # The checkpoint with the highest value of this metric is kept as model_best; "" keeps none. "auto": "sgdet/R@K"
-    # for the middle K of TOPK (50); "bbox/AP50" without a relation part.
+    # for the middle K of TOPK (50); "bbox/AP50" without a relation part. Of "validation/loss" the lowest value, as in
+    # the released code.
     cfg.TEST.BEST_METRIC = "auto"
-    # Training ends after this number of consecutive evaluations (TEST.EVAL_PERIOD) without a new best value of that
-    # metric; 0: never.
+    # Training ends after this number of evaluations (TEST.EVAL_PERIOD) in succession without a better value of it;
+    # 0: never.
     cfg.TEST.EARLY_STOPPING_PATIENCE = 0
 
 

@@ -86,10 +86,11 @@ class RandomSelect(T.Augmentation):
 def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """Build the augmentations of the paper's recipe (its implementation details).
 
-    Training: a flip (INPUT.RANDOM_FLIP), then a resize to a short side from INPUT.MIN_SIZE_TRAIN. With
-    INPUT.CROP.ENABLED, which the paper uses only for the detector, half of the images are first resized to a short
-    side from INPUT.CROP.PRE_RESIZE and cropped to sides within INPUT.CROP.SIZE. Testing: only the resize to
-    INPUT.MIN_SIZE_TEST, or nothing if that is 0.
+    Training: a flip (INPUT.RANDOM_FLIP), then a resize to a short side out of INPUT.MIN_SIZE_TRAIN. With
+    INPUT.CROP.ENABLED, which the paper uses only for the detector, half of the images are first resized to
+    a short side out of INPUT.CROP.PRE_RESIZE and cropped to sides in INPUT.CROP.SIZE. With INPUT.PRE_RESIZE, as for
+    EGTR itself, half of them are first resized to a short side out of it, without a crop. Testing: only the resize
+    to INPUT.MIN_SIZE_TEST, or nothing if that is 0.
 
     Returns:
         Augmentations, to be applied in order.
@@ -111,9 +112,16 @@ def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         augmentations.append(T.RandomFlip(horizontal=horizontal, vertical=not horizontal))
 
     resize = DETRResize(cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING)
-    crop = cfg.INPUT.CROP
+    crop, pre_resize = cfg.INPUT.CROP, cfg.INPUT.PRE_RESIZE
     if not crop.ENABLED:
-        return [*augmentations, resize]
+        if not pre_resize:
+            return [*augmentations, resize]
+        return [*augmentations, RandomSelect(resize, T.AugmentationList([DETRResize(pre_resize), resize]))]
+    if pre_resize:
+        raise ConfigurationError(
+            f"INPUT.PRE_RESIZE is {list(pre_resize)} and INPUT.CROP.ENABLED True; the sides before a crop are "
+            "INPUT.CROP.PRE_RESIZE, so that INPUT.PRE_RESIZE has to be []."
+        )
     if crop.TYPE != "absolute_range":
         raise ConfigurationError(f"INPUT.CROP.TYPE is {crop.TYPE!r}; the recipe's crop is 'absolute_range'.")
     if len(crop.SIZE) != 2 or not 1 <= crop.SIZE[0] <= crop.SIZE[1]:

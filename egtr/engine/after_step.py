@@ -38,8 +38,8 @@ class AfterStepHook(HookBase):
         images: draws graphs for TensorBoard; None: none are drawn.
 
     Attributes:
-        ended: True if training ends now, before SOLVER.MAX_ITER, because a signal has asked for it or the metric no
-            longer rises. The trainer's loop checks it between steps.
+        ended: True if training ends now, before SOLVER.MAX_ITER: a signal has asked for it, or the metric no longer
+            improves. The trainer's loop looks at it between steps.
         writers: write metrics.json, TensorBoard's events and the log; only on the main process.
     """
 
@@ -82,7 +82,7 @@ class AfterStepHook(HookBase):
             self.ended = not self._evaluate(last)
             self.trainer.storage.iter = self.trainer.start_iter
         # A run that has stopped early does not go on when it is resumed.
-        self.ended = self.ended or self._has_stopped_rising()
+        self.ended = self.ended or self._has_stopped_improving()
 
     def after_step(self) -> None:
         iteration = self.trainer.iter
@@ -99,18 +99,20 @@ class AfterStepHook(HookBase):
                 if not saves:
                     self._save()
                 return
-        rises = not (evaluates and self._has_stopped_rising())
-        self.ended = self.ended or not rises
+        improves = not (evaluates and self._has_stopped_improving())
+        self.ended = self.ended or not improves
         if evaluates or saves or self.ended or (iteration + 1) % self.WRITE_PERIOD == 0:
             self._write_metrics()
         if saves or self.ended:
             self._collect_random_states()
-            self._save(final=not rises)
+            self._save(final=not improves)
 
     def after_train(self) -> None:
         # After an error in one process, nothing may wait for the others.
         if self.trainer.iter >= self.trainer.max_iter:
             self._evaluate(self.trainer.max_iter - 1)
+        if self.best is not None and comm.is_main_process():
+            self.best.log_metrics()
         # Detectron2's log writer divides by the iterations since it last wrote.
         if self.trainer.storage.iter != self._written:
             self._write_metrics()
@@ -126,13 +128,13 @@ class AfterStepHook(HookBase):
         done = iteration + 1
         return done % self.trainer.cfg.SOLVER.CHECKPOINT_PERIOD == 0 or done >= self.trainer.max_iter
 
-    def _has_stopped_rising(self) -> bool:
-        """Return whether TEST.EARLY_STOPPING_PATIENCE is exhausted; all processes must call it together."""
+    def _has_stopped_improving(self) -> bool:
+        """Return whether TEST.EARLY_STOPPING_PATIENCE is at its end; all processes must call it together."""
         patience = self.trainer.cfg.TEST.EARLY_STOPPING_PATIENCE
         # Only the main process knows results.
         if not patience or comm.all_gather(self.best.stale)[0] < patience:
             return False
-        logger.info("%s has not risen in %d evaluations: training ends early", self.best.metric, patience)
+        logger.info("%s has not improved in %d evaluations: training ends early", self.best.metric, patience)
         return True
 
     def _evaluate(self, iteration: int) -> bool:

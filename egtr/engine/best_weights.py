@@ -1,4 +1,4 @@
-"""The weights of a run that scored highest."""
+"""The weights of a run that scored best."""
 
 import logging
 import math
@@ -28,8 +28,9 @@ def best_metric(cfg: CfgNode) -> str:
 
 
 class BestWeights:
-    """Keeps the weights that scored highest as ``model_best.pth``: only the model, its iteration and score.
+    """Keeps the weights that scored best as ``model_best.pth``: only the model, its iteration, score and metrics.
 
+    The best score is the highest one; of "validation/...", which are losses, it is the lowest.
     A resumed run competes with the score in that file; a new run overwrites it. No run resumes from it.
 
     Args:
@@ -37,8 +38,8 @@ class BestWeights:
         datasets: cfg.DATASETS.TEST; if there are several, the first one decides.
 
     Attributes:
-        best: highest score of this run so far; None before the first.
-        stale: number of evaluations since that score.
+        best: best score of this run so far; None before the first.
+        stale: evaluations since then.
     """
 
     def __init__(self, checkpointer: EGTRCheckpointer, metric: str, datasets: tuple[str, ...] = ()):
@@ -46,7 +47,9 @@ class BestWeights:
         self.metric = metric
         # Results of several datasets carry the name of their dataset in front.
         self._key = f"{datasets[0]}/{metric}" if len(datasets) > 1 else metric
+        self._lowest = metric.startswith("validation/")
         self._kept: float | None = None
+        self._kept_metrics: tuple[int, dict[str, float]] | None = None
         self.best: float | None = None
         self.stale = 0
 
@@ -62,6 +65,9 @@ class BestWeights:
             return
         if kept.get("metric") == self.metric:
             self._kept = kept["score"]
+            # Files of version 0.2 hold no metrics.
+            if "metrics" in kept:
+                self._kept_metrics = kept["iteration"], kept["metrics"]
             # The checkpoint to resume from may hold no score.
             self.best = self._kept if self.best is None else self.best
 
@@ -76,17 +82,31 @@ class BestWeights:
             message = "TEST.BEST_METRIC %r is not among the results, so no best weights are kept. There are: %s"
             logger.warning(message, self.metric, ", ".join(sorted(results)))
             return
-        if not math.isfinite(value) or (self.best is not None and value <= self.best):
+        if not math.isfinite(value) or (self.best is not None and not self._better(value, self.best)):
             self.stale += 1
             return
         self.best, self.stale = value, 0
-        # A run that was killed may have left weights that scored higher after its last checkpoint.
-        if self._kept is not None and value <= self._kept:
+        # A run that was killed may have left weights that scored better after its last checkpoint.
+        if self._kept is not None and not self._better(value, self._kept):
             return
-        extra = {"iteration": iteration, "metric": self.metric, "score": float(value)}
+        metrics = {name: float(number) for name, number in results.items()}
+        extra = {"iteration": iteration, "metric": self.metric, "score": float(value), "metrics": metrics}
         path = self.checkpointer.save_weights(FILE, model, **extra)
-        self._kept = value
+        self._kept, self._kept_metrics = value, (iteration, metrics)
         logger.info("Best %s so far: %.4f; kept as %s", self.metric, value, path)
+
+    def log_metrics(self) -> None:
+        """Log the metrics of the weights that are kept, as the evaluation has found them that chose them."""
+        if self._kept_metrics is None:
+            return
+        iteration, metrics = self._kept_metrics
+        rows = "\n".join(f"  {name}: {value:.4f}" for name, value in metrics.items())
+        logger.info(
+            "%s.pth has the best %s, after iteration %d. Its metrics:\n%s", FILE, self.metric, iteration, rows
+        )
+
+    def _better(self, value: float, other: float) -> bool:
+        return value < other if self._lowest else value > other
 
     def state_dict(self) -> dict[str, Any]:
         return {"metric": self.metric, "best": self.best, "stale": self.stale}

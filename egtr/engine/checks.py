@@ -33,9 +33,9 @@ def check_scoring(cfg: CfgNode) -> None:
         raise ConfigurationError(
             "TEST.SCENE_GRAPH.SAVE_PREDICTIONS: OUTPUT_DIR is empty, so there is no place for them"
         )
-    if keys.OBJECT_SCORE not in OBJECT_SCORES:
+    if keys.OBJECT_SCORE not in ("auto", *OBJECT_SCORES):
         raise ConfigurationError(
-            f"TEST.SCENE_GRAPH.OBJECT_SCORE is {keys.OBJECT_SCORE!r}, choose one of {', '.join(OBJECT_SCORES)}"
+            f"TEST.SCENE_GRAPH.OBJECT_SCORE is {keys.OBJECT_SCORE!r}, choose one of auto, {', '.join(OBJECT_SCORES)}"
         )
 
 
@@ -54,6 +54,8 @@ def check_best_metric(cfg: CfgNode) -> None:
             f"{where}; write task/metric, such as 'sgdet/R@50' or 'bbox/AP50', or '' to keep no best weights"
         )
     task, _, name = metric.partition("/")
+    if task == "validation" and not cfg.TEST.VALIDATION_LOSS:
+        raise ConfigurationError(f"{where}, but losses are not measured: set TEST.VALIDATION_LOSS True")
     first, *others = cfg.TEST.SCENE_GRAPH.PROTOCOLS
     if not task.startswith("sgdet"):
         return

@@ -38,6 +38,7 @@ from .random_state import seed_process
 from .recompute import recompute_activations
 from .stop_signals import StopRequest, TrainingStopped
 from .train_loop import build_train_loop
+from .validation_loss import add_validation_losses
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +75,7 @@ class EGTRTrainer(DefaultTrainer):
     """
 
     def __init__(self, cfg: CfgNode):
-        # Not DefaultTrainer's __init__, which wraps the model for CUDA, takes Detectron2's optimizer wrappers and has
-        # no accumulation.
+        # Not DefaultTrainer's __init__, which wraps the model for CUDA and has no accumulation.
         TrainerBase.__init__(self)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
@@ -306,6 +306,14 @@ class EGTRTrainer(DefaultTrainer):
         """Evaluate the weights of now on DATASETS.TEST; return task to metric to value, by dataset if several."""
         self._last_eval_results = self.test(self.cfg, self.evaluated_model)
         return self._last_eval_results
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:
+        """Evaluate as Detectron2 does; with TEST.VALIDATION_LOSS also measure the losses, as task "validation"."""
+        results = super().test(cfg, model, evaluators)
+        if cfg.TEST.VALIDATION_LOSS:
+            add_validation_losses(results, cfg, model, cls.build_test_loader)
+        return results
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:

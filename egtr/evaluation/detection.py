@@ -69,7 +69,9 @@ def detection_ap(
 
     Args:
         detections: one record for each image; the 100 best of each class count.
-        ground_truth: the annotated objects, in the same order. Classes without any do not enter the mean.
+        ground_truth: the annotated objects, in the same order. Classes without any do not enter the mean. Detections
+            that no object takes, but a crowd of their class, count neither as right nor as wrong. A crowd takes any
+            number of them: its overlap is the share of the detection that lies inside.
         plus_one: the size of a box is w = x2 - x1 + 1, h = y2 - y1 + 1. The area of an annotation is w * h; it only
             decides if the annotation is small, medium or large.
         first_id: number of the first annotation. COCO's evaluation mistakes a match with number 0 for no match, so 0
@@ -80,11 +82,16 @@ def detection_ap(
         annotation to be found.
     """
     annotations = _Boxes.of([(truth.boxes, truth.classes, None) for truth in ground_truth], plus_one)
+    crowds = _Boxes.of([(truth.crowd_boxes, truth.crowd_classes, None) for truth in ground_truth], plus_one)
     found = _Boxes.of([(d.boxes, d.classes, d.scores) for d in detections], plus_one)
+    first_crowd = first_id + len(annotations.classes)
     # One class at a time: all records of a dataset as COCO's dicts would not fit into memory, and most
     # (image, class) are empty.
     curves = [
-        _precision(annotations.of_class(label, first_id), found.of_class(label, 1))
+        _precision(
+            annotations.of_class(label, first_id) + crowds.of_class(label, first_crowd, iscrowd=1),
+            found.of_class(label, 1),
+        )
         for label in np.unique(annotations.classes)
     ]
     if not curves:
@@ -114,7 +121,7 @@ class _Boxes(NamedTuple):
         scores = np.concatenate([scores for _, _, scores in records]) if scored else None
         return cls(images, boxes, classes, scores)
 
-    def of_class(self, label: int, first_id: int) -> list[dict[str, Any]]:
+    def of_class(self, label: int, first_id: int, iscrowd: int = 0) -> list[dict[str, Any]]:
         """Make COCO's records of one class, numbered by their position among all records."""
         rows = np.flatnonzero(self.classes == label)
         scores = [{}] * len(rows) if self.scores is None else [{"score": s} for s in self.scores[rows].tolist()]
@@ -125,7 +132,7 @@ class _Boxes(NamedTuple):
                 "category_id": int(label),
                 "bbox": box,
                 "area": box[2] * box[3],
-                "iscrowd": 0,
+                "iscrowd": iscrowd,
                 **score,
             }
             for number, image, box, score in zip(

@@ -167,6 +167,7 @@ def check_ground_truth(prediction: Prediction, ground_truth: GroundTruth) -> Non
     """
     for field, what, ids, count in (
         ("classes", "class", ground_truth.classes, prediction.logits.shape[1]),
+        ("crowd_classes", "class", ground_truth.crowd_classes, prediction.logits.shape[1]),
         ("triplets", "predicate", ground_truth.triplets[:, 2], prediction.relation.shape[1]),
     ):
         if len(ids) and ids.max() >= count:

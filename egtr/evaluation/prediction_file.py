@@ -12,7 +12,13 @@ from numpy.lib.npyio import NpzFile
 
 from egtr.structures import EGTRError, GroundTruth, Prediction, PredictionError
 
-from .prediction_format import GROUND_TRUTH_MEMBERS, PREDICTION_MEMBERS, PredictionMeta, check_record
+from .prediction_format import (
+    CROWD_MEMBERS,
+    GROUND_TRUTH_MEMBERS,
+    PREDICTION_MEMBERS,
+    PredictionMeta,
+    check_record,
+)
 
 # A member is read as a whole. The largest one of 1,000 queries with 200 predicates each has 800 MB.
 _MAX_MEMBER_BYTES = 2**31
@@ -193,7 +199,7 @@ def _what_is_missing(parts: list[_Part]) -> str | None:
 
 
 def _count_records(archive: NpzFile, path: Path) -> int:
-    known = {"image_id", *PREDICTION_MEMBERS, *GROUND_TRUTH_MEMBERS}
+    known = {"image_id", *PREDICTION_MEMBERS, *GROUND_TRUTH_MEMBERS, *CROWD_MEMBERS}
     numbers = set()
     for member in archive.files:
         number, _, name = member.partition("/")
@@ -218,7 +224,7 @@ def _read_image_id(archive: NpzFile, index: int, path: Path) -> int | str:
 
 
 def _has_ground_truth(archive: NpzFile, index: int) -> bool:
-    return any(f"{index}/{name}" in archive for name in GROUND_TRUTH_MEMBERS)
+    return any(f"{index}/{name}" in archive for name in GROUND_TRUTH_MEMBERS | CROWD_MEMBERS)
 
 
 def _read_record(
@@ -230,12 +236,16 @@ def _read_record(
         return {name: _read_array(archive, f"{index}/{name}", kind, where) for name, kind in kinds.items()}
 
     members = read(PREDICTION_MEMBERS)
-    truth_members = read(GROUND_TRUTH_MEMBERS) if _has_ground_truth(archive, index) else {}
+    truth_members = {}
+    if _has_ground_truth(archive, index):
+        crowded = any(f"{index}/{name}" in archive for name in CROWD_MEMBERS)
+        truth_members = read(GROUND_TRUTH_MEMBERS | (CROWD_MEMBERS if crowded else {}))
     try:
         prediction = Prediction(**members)
         truth = None
         if truth_members:
-            truth = GroundTruth(*(truth_members[name] for name in GROUND_TRUTH_MEMBERS), image_id=image_id)
+            fields = {name.removeprefix("gt_"): value for name, value in truth_members.items()}
+            truth = GroundTruth(**fields, image_id=image_id)
         check_record(prediction, truth, part.meta)
         prediction.image_size = tuple(members["image_size"].tolist())
     except EGTRError as error:

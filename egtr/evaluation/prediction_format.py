@@ -23,6 +23,8 @@ PREDICTION_MEMBERS = {
     "image_size": "iu",
 }
 GROUND_TRUTH_MEMBERS = {"gt_boxes": "fiu", "gt_classes": "iu", "gt_triplets": "iu"}
+# Written only where there are crowds, so that files without any read in every version.
+CROWD_MEMBERS = {"gt_crowd_boxes": "fiu", "gt_crowd_classes": "iu"}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from egtr.structures import ConfigurationError, EGTRError, GroundTruth, Prediction, PredictionError, WriteError
 from egtr.structures.files import replacing
 
-from .prediction_format import PREDICTION_MEMBERS, PredictionMeta, check_record
+from .prediction_format import CROWD_MEMBERS, GROUND_TRUTH_MEMBERS, PREDICTION_MEMBERS, PredictionMeta, check_record
 from .pruning import prune_prediction
 
 
@@ -88,8 +88,8 @@ class PredictionWriter:
             self._open_part()
         members = {"image_id": image_id} | {name: getattr(prediction, name) for name in PREDICTION_MEMBERS}
         if ground_truth is not None:
-            fields = ("boxes", "classes", "triplets")
-            members |= {f"gt_{name}": getattr(ground_truth, name) for name in fields}
+            names = GROUND_TRUTH_MEMBERS | (CROWD_MEMBERS if len(ground_truth.crowd_boxes) else {})
+            members |= {name: getattr(ground_truth, name.removeprefix("gt_")) for name in names}
         try:
             for name, value in members.items():
                 self._write_member(f"{self._count}/{name}", value)

@@ -1,5 +1,6 @@
 """Metrics of predictions, computed at once or image by image."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any
@@ -14,6 +15,8 @@ from .image_scores import ImageScores, check_columns, score_image
 from .open_images import open_images_metrics
 from .protocols import TASKS, Protocol, get_protocols
 from .recall import TripletTable, recall_metrics
+
+logger = logging.getLogger(__name__)
 
 
 class Scorer:
@@ -81,6 +84,13 @@ class Scorer:
         """
         check_bootstrap(bootstrap)
         num_predicates = self._num_predicates(scores)
+        softmax = [protocol.name for protocol in self.protocols if protocol.object_score == "softmax"]
+        if scores and scores[0].num_classes == 1 and softmax:
+            logger.warning(
+                "There is one class, and %s takes a softmax over it, which gives every object score 1: triplets are "
+                "ranked by their relation only. Protocol strict scores objects by sigmoid.",
+                ", ".join(softmax),
+            )
         average_precision = _AveragePrecision(scores)
         return {
             protocol.name: self._summarize(protocol, scores, num_predicates, average_precision, bootstrap)

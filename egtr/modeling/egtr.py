@@ -1,5 +1,6 @@
 """The meta-architecture."""
 
+import logging
 from contextlib import nullcontext
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from egtr.layers import box_xyxy_to_cxcywh
 from egtr.structures import ConfigurationError, SceneGraph
+from egtr.structures.prediction import choose_object_score
 
 from .criterion import SetCriterion
 from .detector_cache import DetectorCache
@@ -22,6 +24,8 @@ from .relation.part import RelationPart, build_relation_part
 from .target import Target
 from .transformer.build import TransformerOutput, build_transformer
 from .transformer.geometry import valid_pixels
+
+logger = logging.getLogger(__name__)
 
 
 @META_ARCH_REGISTRY.register()
@@ -59,8 +63,9 @@ class EGTR(nn.Module):
         prune_pairs: in evaluation mode, compute and keep only the pairs that rankings of ``max_rank`` triplets need,
             if relation head and pair function can score single pairs. A subclass that overrides :meth:`network` needs
             False.
-        object_score: "softmax" or "sigmoid", score of objects in the graph.
-        class_names, predicate_names: names for the graph; None: numbers are printed.
+        object_score: "auto", "softmax" or "sigmoid", score of objects in the graph; see
+            :func:`egtr.structures.prediction.object_scores`.
+        class_names, predicate_names: names for the graph; None prints numbers.
     """
 
     @configurable
@@ -83,7 +88,7 @@ class EGTR(nn.Module):
         triplets_per_image: int = 100,
         max_rank: int = 100,
         prune_pairs: bool = True,
-        object_score: str = "softmax",
+        object_score: str = "auto",
         class_names: tuple[str, ...] | None = None,
         predicate_names: tuple[str, ...] | None = None,
     ):
@@ -148,7 +153,7 @@ class EGTR(nn.Module):
             "triplets_per_image": cfg.TEST.SCENE_GRAPH.TRIPLETS_PER_IMAGE,
             "max_rank": max(cfg.TEST.SCENE_GRAPH.TOPK, default=100),
             "prune_pairs": egtr.RELATION.PRUNE_PAIRS,
-            "object_score": cfg.TEST.SCENE_GRAPH.OBJECT_SCORE,
+            "object_score": _object_score(cfg),
             "class_names": class_names,
             "predicate_names": predicate_names,
         }
@@ -279,6 +284,8 @@ class EGTR(nn.Module):
             return self.inference(inputs)
         losses, logged = self.losses(inputs)
         if has_event_storage():
+            # The released code logs losses before they are weighted.
+            logged |= {f"unweighted/{name}": value.detach() for name, value in losses.items()}
             # One transfer from the device for all values.
             values = torch.stack([value.float() for value in logged.values()]).tolist()
             get_event_storage().put_scalars(**dict(zip(logged, values, strict=True)))
@@ -327,3 +334,16 @@ class EGTR(nn.Module):
                 )
             )
         return targets
+
+
+def _object_score(cfg) -> str:
+    """Resolve TEST.SCENE_GRAPH.OBJECT_SCORE, and say what scores objects where the key leaves it open or misleads."""
+    key, num_classes = cfg.TEST.SCENE_GRAPH.OBJECT_SCORE, cfg.MODEL.EGTR.NUM_CLASSES
+    kind = choose_object_score(key, num_classes)
+    if key == "auto" and num_classes == 1:
+        logger.info("TEST.SCENE_GRAPH.OBJECT_SCORE auto: objects are scored by sigmoid, since there is one class")
+    elif kind == "softmax" and num_classes == 1:
+        logger.warning(
+            "TEST.SCENE_GRAPH.OBJECT_SCORE softmax gives every object score 1, since there is one class; take auto"
+        )
+    return kind

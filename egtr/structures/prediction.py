@@ -9,6 +9,25 @@ from .errors import ConfigurationError, PredictionError
 OBJECT_SCORES = ("softmax", "sigmoid")
 
 
+def choose_object_score(kind: str, num_classes: int) -> str:
+    """Say which object score "auto" stands for; "softmax" and "sigmoid" stand for themselves.
+
+    The softmax over a single class is 1 whatever the logit, so that a model of one class is scored by sigmoid.
+
+    Args:
+        kind: "auto", "softmax" or "sigmoid".
+        num_classes: C.
+
+    Raises:
+        ConfigurationError: ``kind`` is unknown.
+    """
+    if kind == "auto":
+        return "sigmoid" if num_classes == 1 else "softmax"
+    if kind not in OBJECT_SCORES:
+        raise ConfigurationError(f"object score {kind!r} is unknown, choose one of auto, {', '.join(OBJECT_SCORES)}")
+    return kind
+
+
 def all_pairs(num_queries: int) -> np.ndarray:
     """List every ordered pair of ``num_queries`` queries, subject-major.
 
@@ -21,13 +40,13 @@ def all_pairs(num_queries: int) -> np.ndarray:
     return np.stack([subjects, objects], axis=1)
 
 
-def object_scores(logits: np.ndarray, kind: str = "softmax") -> tuple[np.ndarray, np.ndarray]:
+def object_scores(logits: np.ndarray, kind: str = "auto") -> tuple[np.ndarray, np.ndarray]:
     """Find the best class of each query and its score.
 
     Args:
         logits: (N, C) float32 class logits.
-        kind: "softmax" over the C logits (as in the released evaluation) or "sigmoid" (as logits are trained). The
-            class is the same for both.
+        kind: "softmax" over the C logits (as in the released evaluation), "sigmoid" (as logits are trained), or
+            "auto": softmax, but sigmoid for a single class. The class is the same for all.
 
     Returns:
         scores (N,) float32 in 0..1 and classes (N,) int64.
@@ -35,8 +54,7 @@ def object_scores(logits: np.ndarray, kind: str = "softmax") -> tuple[np.ndarray
     Raises:
         ConfigurationError: ``kind`` is unknown.
     """
-    if kind not in OBJECT_SCORES:
-        raise ConfigurationError(f"object score {kind!r} is unknown, choose one of {', '.join(OBJECT_SCORES)}")
+    kind = choose_object_score(kind, logits.shape[1])
     if len(logits) == 0:
         return np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int64)
     classes = logits.argmax(axis=1)
@@ -110,6 +128,6 @@ class Prediction:
         """Share of the N * N pairs that the record keeps; EGTR keeps the pairs for which it computed relations."""
         return len(self.pairs) / max(self.num_queries**2, 1)
 
-    def object_scores(self, kind: str = "softmax") -> tuple[np.ndarray, np.ndarray]:
+    def object_scores(self, kind: str = "auto") -> tuple[np.ndarray, np.ndarray]:
         """Find the best class of each query and its score; see :func:`object_scores`."""
         return object_scores(self.logits, kind)

@@ -221,7 +221,7 @@ def _check_finite(scores: np.ndarray) -> None:
 
 
 def rank_triplets(
-    prediction: Prediction, top_k: int = 100, graph_constraint: bool = True, object_score: str = "softmax"
+    prediction: Prediction, top_k: int = 100, graph_constraint: bool = True, object_score: str = "auto"
 ) -> RankedTriplets:
     """Rank the ``top_k`` highest-scoring triplets of an image (paper, section 3.4: "inference").
 
@@ -232,7 +232,7 @@ def rank_triplets(
         prediction: one image's record.
         top_k: number of triplets of the ranking; the result is shorter if there are fewer.
         graph_constraint: True: each pair enters only with its best predicate. False: with every predicate.
-        object_score: "softmax" or "sigmoid", see :meth:`Prediction.object_scores`.
+        object_score: "auto", "softmax" or "sigmoid", see :meth:`Prediction.object_scores`.
 
     Returns:
         Triplets by descending score; exact ties by (subject, object, predicate).

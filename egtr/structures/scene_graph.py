@@ -107,7 +107,7 @@ class SceneGraph:
         class_names: Sequence[str] | None = None,
         predicate_names: Sequence[str] | None = None,
         top_k: int = 100,
-        object_score: str = "softmax",
+        object_score: str = "auto",
     ) -> "SceneGraph":
         """Make a graph of all queries as objects and the ``top_k`` best triplets, one predicate per pair."""
         scores, classes = prediction.object_scores(object_score)

@@ -25,7 +25,7 @@ def _coco():
     ]
     annotations = [
         _annotation(1, 11, 3, [10, 10, 20, 20]),  # 0 -> 0
-        _annotation(2, 11, 5, [0, 0, 50, 50], iscrowd=1),  # 1, dropped: crowd
+        _annotation(2, 11, 5, [0, 0, 50, 50], iscrowd=1),  # 1 -> 3, after all objects: crowd
         _annotation(3, 12, 9, [5, 5, 5, 5]),  # the other image's, in between
         _annotation(4, 11, 5, [90, 40, 30, 30]),  # 2 -> 1, reaches beyond the image
         _annotation(5, 11, 5, [30, 30, 0, 10]),  # 3, dropped: no width
@@ -64,7 +64,9 @@ def test_reads_boxes_classes_and_relations(tmp_path):
         (0, [10.0, 10.0, 30.0, 30.0]),
         (1, [90.0, 40.0, 100.0, 50.0]),  # clipped to the 100 x 50 image
         (2, [0.0, 0.0, 5.5, 5.0]),
+        (1, [0.0, 0.0, 50.0, 50.0]),
     ]
+    assert [a["iscrowd"] for a in first["annotations"]] == [0, 0, 0, 1]
     assert {a["bbox_mode"] for a in first["annotations"]} == {BoxMode.XYXY_ABS}
     # Annotations 0, 2, 5 stay and become 0, 1, 2. [1, 0, 2], [2, 3, 1] and [0, 4, 1] touch dropped ones. The
     # predicate becomes 0-based, and the duplicate stays: whether it counts is up to the evaluation protocol.
@@ -73,7 +75,7 @@ def test_reads_boxes_classes_and_relations(tmp_path):
     assert third["annotations"] == [] and third["relations"] == []
 
 
-def test_a_dropped_crowd_annotation_does_not_shift_the_others(tmp_path):
+def test_a_crowd_annotation_does_not_shift_the_others(tmp_path):
     coco = _coco()
     with_crowd = _load(*_write(tmp_path, coco))[0]
     # The same image written without annotation 1 and with every relation renumbered by hand.
@@ -83,7 +85,7 @@ def test_a_dropped_crowd_annotation_does_not_shift_the_others(tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     without = _load(*_write(other, coco, rel))[0]
-    assert with_crowd["annotations"] == without["annotations"]
+    assert with_crowd["annotations"][:-1] == without["annotations"]
     assert with_crowd["relations"] == without["relations"]
 
 

@@ -103,6 +103,20 @@ def test_crop_recipe_crops_half_of_the_images():
     assert len({size for size, was_cropped in zip(sizes, cropped, strict=True) if was_cropped}) > 10
 
 
+def test_egtrs_recipe_resizes_half_of_the_images_twice():
+    np.random.seed(0)
+    cfg = _cfg(INPUT__PRE_RESIZE=[40, 45], INPUT__RANDOM_FLIP="none")
+    sizes, kinds = _output_sizes(cfg, True, 200)
+    twice = [kind.count("ResizeTransform") == 2 for kind in kinds]
+    assert 70 < sum(twice) < 130 and {name for kind in kinds for name in kind} == {"ResizeTransform"}
+    # 50 x 60 becomes 64 x 76 (76.8). By way of 40 x 48 it is 76.8 again; by way of 45 x 54, 54 * 64 / 45 = 76.8.
+    assert set(sizes) == {(64, 76)}
+    # 50 x 99: 64 x 126 (126.7). 40 x 79 (79.2) gives 79 * 64 / 40 = 126.4, 45 x 89 (89.1) gives 126.6: all alike.
+    # 30 x 59 (59.4) gives 59 * 64 / 30 = 125.9: one column less.
+    sizes, _ = _output_sizes(_cfg(INPUT__PRE_RESIZE=[30]), True, 60, shape=(50, 99, 3))
+    assert set(sizes) == {(64, 126), (64, 125)}
+
+
 def test_a_crop_larger_than_the_image_takes_what_there_is():
     np.random.seed(0)
     cfg = _cfg(INPUT__CROP__ENABLED=True, INPUT__CROP__PRE_RESIZE=[40], INPUT__CROP__SIZE=[384, 600])
@@ -131,12 +145,14 @@ def test_recipes_of_the_paper():
     detector, egtr = (build_augmentation(cfg, is_train=True) for cfg in cfgs)
     for flip in (detector[0], egtr[0]):
         assert isinstance(flip, T.RandomFlip) and (flip.horizontal, flip.vertical, flip.prob) == (True, False, 0.5)
-    (select,), (resize,) = detector[1:], egtr[1:]
+    (select,), (select_egtr,) = detector[1:], egtr[1:]
     before_crop, crop, after_crop = select.second.augs
-    assert select.prob == 0.5
-    for step in (resize, select.first, after_crop):
+    before, after = select_egtr.second.augs
+    assert select.prob == select_egtr.prob == 0.5
+    for step in (select.first, after_crop, select_egtr.first, after):
         assert (step.short_sides, step.max_size, step.sample_style) == (SIDES, 1333, "choice")
-    assert (before_crop.short_sides, before_crop.max_size) == ((400, 500, 600), 0)
+    for step in (before_crop, before):
+        assert (step.short_sides, step.max_size) == ((400, 500, 600), 0)
     assert (crop.crop_type, list(crop.crop_size)) == ("absolute_range", [384, 600])
     for cfg in cfgs:
         (test_time,) = build_augmentation(cfg, is_train=False)
@@ -164,6 +180,7 @@ def test_random_select_runs_one_whole_branch():
             "INPUT.MIN_SIZE_TRAIN",
         ),
         ({"INPUT__CROP__ENABLED": True, "INPUT__CROP__TYPE": "relative"}, "INPUT.CROP.TYPE"),
+        ({"INPUT__CROP__ENABLED": True, "INPUT__PRE_RESIZE": [400]}, "INPUT.PRE_RESIZE is .*CROP.PRE_RESIZE"),
         ({"INPUT__CROP__ENABLED": True, "INPUT__CROP__SIZE": [600, 384]}, "INPUT.CROP.SIZE"),
     ],
 )

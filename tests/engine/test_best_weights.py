@@ -1,3 +1,4 @@
+import logging
 import math
 
 import pytest
@@ -70,3 +71,25 @@ def test_a_damaged_file_is_reported_and_replaced(make_best, model, tmp_path, cap
     assert str(path) in caplog.text and "take its place" in caplog.text and best.best is None
     best.update({"sgdet/R@50": 10.0}, 0, model)
     assert torch.equal(load_checkpoint_file(str(path))["model"]["weight"], model.weight)
+
+
+def test_of_losses_the_lowest_is_kept(make_best, model, tmp_path, caplog):
+    best = make_best("validation/loss")
+    for iteration, value in enumerate([4.0, 2.0, 3.0]):
+        best.update({"validation/loss": value, "sgdet/R@50": 10.0 * value}, iteration, model)
+    assert (best.best, best.stale) == (2.0, 1)
+    kept = load_checkpoint_file(str(tmp_path / "model_best.pth"))
+    assert kept["metrics"] == {"validation/loss": 2.0, "sgdet/R@50": 20.0}
+    # A resumed run knows them from the file.
+    resumed = make_best("validation/loss")
+    resumed.read_score()
+    resumed.update({"validation/loss": 2.5}, 3, model)
+    with caplog.at_level(logging.INFO):
+        resumed.log_metrics()
+    assert resumed.best == 2.0 and "after iteration 1. Its metrics:\n  validation/loss: 2.0000\n" in caplog.text
+
+
+def test_there_is_nothing_to_say_before_the_first_evaluation(make_best, caplog):
+    with caplog.at_level(logging.INFO):
+        make_best().log_metrics()
+    assert not caplog.records

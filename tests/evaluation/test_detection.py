@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.evaluation_literal import object_ap
-from egtr.evaluation import REFERENCE, Detections, detection_ap, detections_per_query, evaluate
+from egtr.evaluation import (
+    REFERENCE,
+    Annotations,
+    Detections,
+    PredictionWriter,
+    detection_ap,
+    detections_per_query,
+    evaluate,
+    read_predictions,
+    score_predictions,
+)
 from egtr.structures import GroundTruth, Prediction
 from tests.evaluation.scenes import A, B, C, predict, two_images
+
+DATA = Path(__file__).parent / "data"
 
 
 def test_object_ap_of_perfect_boxes():
@@ -77,8 +90,8 @@ def test_only_the_best_hundred_of_a_class_count():
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from([0, 1]))
-def test_all_six_numbers_are_those_of_pycocotools(seed, plus_one, first_id):
+@given(st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from([0, 1]), st.booleans())
+def test_all_six_numbers_are_those_of_pycocotools(seed, plus_one, first_id, crowds):
     rng = np.random.RandomState(seed)
     num_classes = rng.randint(1, 4)
     detections, truths = [], []
@@ -94,13 +107,49 @@ def test_all_six_numbers_are_those_of_pycocotools(seed, plus_one, first_id):
             classes[near] = gt_classes[target][near]
         scores = (rng.randint(1, 6, num_detections) / 8).astype(np.float32)
         detections.append(Detections(boxes, scores, classes))
-        truths.append(GroundTruth(gt_boxes, gt_classes, []))
+        # Large regions, so that many detections lie inside, wholly or in part.
+        num_crowds = rng.randint(0, 3) if crowds else 0
+        regions = random_boxes(rng, num_crowds) + np.float32([0, 0, 60, 60])
+        truths.append(GroundTruth(gt_boxes, gt_classes, [], None, regions, rng.randint(0, num_classes, num_crowds)))
     found = detection_ap(detections, truths, plus_one, first_id)
     if sum(len(truth.classes) for truth in truths) == 0:
         assert all(math.isnan(value) for value in found.values())
         return
     expected = object_ap([(d.boxes, d.scores, d.classes) for d in detections], truths, float(plus_one), first_id)
     assert found == {name: pytest.approx(value, abs=1e-12, nan_ok=True) for name, value in expected.items()}
+
+
+def test_detections_in_a_crowd_are_neither_right_nor_wrong():
+    # The better detection lies in the crowd by 9 x 5 of its 9 x 9 pixels, more than half, so it is left out and the
+    # other one has precision 1. IoU with the crowd is far below .5. Of another class the crowd takes nothing.
+    found = Detections(
+        np.array([[200, 4, 209, 13], A], np.float32), np.array([0.9, 0.8], np.float32), np.array([0, 0])
+    )
+    crowd = [[100, 0, 300, 9]]
+    assert detection_ap([found], [GroundTruth([A], [0], [], None, crowd, [0])])["AP50"] == pytest.approx(1.0)
+    assert detection_ap([found], [GroundTruth([A], [0], [], None, crowd, [1])])["AP50"] == pytest.approx(0.5)
+    # At IoU .75 the share of .56 no longer suffices.
+    assert detection_ap([found], [GroundTruth([A], [0], [], None, crowd, [0])])["AP75"] == pytest.approx(0.5)
+    # A class of which only crowds are annotated has nothing to be found, and does not enter the mean.
+    assert math.isnan(detection_ap([found], [GroundTruth([], [], [], None, crowd, [0])])["AP50"])
+    # An object that lies in a crowd takes its detection first, and is recalled.
+    assert detection_ap([found], [GroundTruth([A], [0], [], None, [[0, 0, 400, 400]], [0])])["AP"] == pytest.approx(
+        1.0
+    )
+
+
+def test_a_file_with_crowds_scores_as_cocos_tool_scores_it(tmp_path):
+    # One of three detections is a crowd's. Counted as wrong, it made AP 75.
+    truth = Annotations.of_file("coco_sg", str(DATA / "crowd_ap.json"))
+    results = score_predictions(DATA / "crowd_ap.npz", ["reference", "strict"], annotations=truth)
+    assert results["reference"]["AP"] == pytest.approx(1.0) and results["strict"]["oi/AP"] == pytest.approx(1.0)
+    # Numbered from 0, the cup is lost: AP 0 of cups and 1 of tables, as the released code would print.
+    assert results["reference"]["oi/AP"] == pytest.approx(0.5)
+    # The crowd travels in a file that holds its ground truth.
+    ((image_id, prediction, _),) = read_predictions(DATA / "crowd_ap.npz")
+    with PredictionWriter(tmp_path / "own.npz") as writer:
+        writer.write(image_id, prediction, truth.records[image_id])
+    assert score_predictions(tmp_path / "own.npz")["reference"]["AP"] == pytest.approx(1.0)
 
 
 def random_boxes(rng, count):

@@ -1,5 +1,6 @@
 """SceneGraphEvaluator inside Detectron2's loop."""
 
+import copy
 import json
 import logging
 import math
@@ -77,10 +78,15 @@ def test_several_protocols_at_once_are_each_what_it_is_alone(dataset):
     assert results["sgdet_own"]["R@3"] < results["sgdet_reference"]["R@3"]
 
 
-def test_object_ap_is_that_of_detectron2(dataset, tmp_path):
+@pytest.mark.parametrize("crowds", [0, 1])
+def test_object_ap_is_that_of_detectron2(dataset, tmp_path, crowds):
     from detectron2.evaluation import COCOEvaluator
 
     name, scenes = dataset
+    # The last object of each image becomes a crowd.
+    scenes = copy.deepcopy(scenes)
+    for record, _ in scenes:
+        record["annotations"][3]["iscrowd"] = crowds
     annotations = [
         {
             "id": 4 * i + j + 1,
@@ -88,7 +94,7 @@ def test_object_ap_is_that_of_detectron2(dataset, tmp_path):
             "category_id": annotation["category_id"],
             "bbox": BoxMode.convert(annotation["bbox"], BoxMode.XYXY_ABS, BoxMode.XYWH_ABS),
             "area": 500.0,
-            "iscrowd": 0,
+            "iscrowd": annotation.get("iscrowd", 0),
         }
         for i, (record, _) in enumerate(scenes)
         for j, annotation in enumerate(record["annotations"])
@@ -114,7 +120,10 @@ def test_object_ap_is_that_of_detectron2(dataset, tmp_path):
     coco.reset()
     expected = run(coco, scenes, relations=False)["bbox"]
     MetadataCatalog.remove(coco_name)
-    results = run(SceneGraphEvaluator(name), scenes)["bbox"]
+    truths = {record["image_id"]: GroundTruth.from_dict(record) for record, _ in scenes}
+    results = run(SceneGraphEvaluator(ground_truth=truths), scenes)["bbox"]
+    registered = run(SceneGraphEvaluator(name), scenes)["bbox"]
+    assert (results == registered) == (crowds == 0)
     for metric in ("AP", "AP50", "AP75"):
         assert results[metric] == pytest.approx(expected[metric], abs=1e-6)
 

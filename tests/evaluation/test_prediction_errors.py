@@ -63,6 +63,7 @@ def test_the_sound_file_is_read(members, tmp_path):
             "image 12: ground truth: triplets holds predicate 4, but .* only 0..3",
         ),
         ("1/gt_triplets", np.array([[0, 9, 1]]), "image 12: .*triplets names object 9, but there are only 4"),
+        ("1/gt_crowd_boxes", np.zeros((2, 4)), "image 12: gt_crowd_classes is missing"),
         ("1/gt_label", np.zeros(4, int), "member 1/gt_label is unknown"),
         ("3/image_id", np.int64(13), "there is no record 2, but a later one"),
         ("meta", None, "meta is missing"),

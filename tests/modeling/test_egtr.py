@@ -1,9 +1,12 @@
 """The meta-architecture as Detectron2 sees it."""
 
+import logging
+
 import numpy as np
 import pytest
 import torch
 from detectron2.engine import DefaultPredictor
+from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 from torch import nn
 
@@ -215,3 +218,26 @@ def test_default_predictor_takes_a_bgr_array(tmp_path):
 def test_contradictions_are_named(options, message):
     with pytest.raises(ConfigurationError, match=message):
         small_model(*options)
+
+
+def test_objects_of_a_single_class_are_scored_by_sigmoid(caplog):
+    with caplog.at_level(logging.INFO):
+        model = build_model(small_cfg("MODEL.EGTR.NUM_CLASSES", 1)).eval()
+    assert "OBJECT_SCORE auto: objects are scored by sigmoid" in caplog.text
+    record = image(boxes=[], classes=[], relations=[])
+    graph = model([record])[0]["scene_graph"]
+    logits = torch.from_numpy(graph.prediction.logits)
+    torch.testing.assert_close(torch.from_numpy(graph.scores), logits[:, 0].sigmoid())
+    assert (graph.scores < 0.5).all()
+    caplog.clear()
+    options = ("MODEL.EGTR.NUM_CLASSES", 1, "TEST.SCENE_GRAPH.OBJECT_SCORE", "softmax")
+    assert (build_model(small_cfg(*options)).eval()([record])[0]["scene_graph"].scores == 1).all()
+    assert "gives every object score 1, since there is one class" in caplog.text
+
+
+def test_objects_of_several_classes_are_scored_as_the_released_code_does(caplog):
+    with caplog.at_level(logging.INFO):
+        graph = small_model().eval()([image()])[0]["scene_graph"]
+    logits = torch.from_numpy(graph.prediction.logits)
+    torch.testing.assert_close(torch.from_numpy(graph.scores), logits.softmax(-1).max(-1).values)
+    assert "OBJECT_SCORE" not in caplog.text

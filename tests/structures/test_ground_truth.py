@@ -47,6 +47,8 @@ def test_leaving_out_crowds_keeps_every_other_relation(crowd, data):
     truth = GroundTruth.from_dict({"image_id": 0, "annotations": annotations, "relations": relations})
     starts = truth.boxes[:, 0].astype(int)
     assert starts.tolist() == [i for i, c in enumerate(crowd) if not c]
+    assert truth.crowd_boxes[:, 0].tolist() == [i for i, c in enumerate(crowd) if c]
+    assert len(truth.crowd_classes) == sum(crowd)
     joined = [(starts[s], starts[o], p) for s, o, p in truth.triplets]
     assert joined == [r for r in relations if not crowd[r[0]] and not crowd[r[1]]]
 

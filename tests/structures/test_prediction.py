@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from egtr.structures import ConfigurationError, Prediction, PredictionError
-from egtr.structures.prediction import object_scores
+from egtr.structures.prediction import choose_object_score, object_scores
 
 LOGITS = np.log(np.array([[1, 3], [4, 1]], dtype=np.float32))
 
@@ -21,6 +21,15 @@ def test_object_scores_by_hand():
     assert object_scores(LOGITS - np.log(6), "softmax")[0].tolist() == pytest.approx([0.75, 0.8])
 
 
+def test_auto_is_softmax_but_sigmoid_for_one_class():
+    assert object_scores(LOGITS - np.log(6), "auto")[0].tolist() == pytest.approx([0.75, 0.8])
+    one = np.log(np.array([[3], [1 / 4]], dtype=np.float32))
+    assert object_scores(one, "softmax")[0].tolist() == [1, 1]
+    assert object_scores(one)[0].tolist() == pytest.approx([3 / 4, 1 / 5])
+    # No class at all, in a record without queries.
+    assert choose_object_score("auto", 0) == "softmax"
+
+
 def test_large_logits_do_not_overflow():
     logits = np.array([[1e4, -1e4], [-1e4, -2e4]], dtype=np.float32)
     assert object_scores(logits, "sigmoid")[0].tolist() == [1, 0]
@@ -34,7 +43,9 @@ def test_no_queries(kind):
 
 
 def test_an_unknown_score():
-    with pytest.raises(ConfigurationError, match="object score 'margin' is unknown, choose one of softmax, sigmoid"):
+    with pytest.raises(
+        ConfigurationError, match="object score 'margin' is unknown, choose one of auto, softmax, sigmoid"
+    ):
         object_scores(LOGITS, "margin")
 
 

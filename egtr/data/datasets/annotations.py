@@ -231,13 +231,14 @@ def _leads_out(folder: str, file_name: str) -> bool:
 def to_dataset_dicts(annotations: SceneGraphAnnotations) -> list[dict[str, Any]]:
     """Convert annotations into Detectron2's dataset dicts, with relations.
 
-    Boxes are clipped to the image. Crowd annotations and boxes that lie outside the image are dropped, together
-    with the relations that touch them; the other relations are renumbered. The reader's warnings are logged.
+    Boxes are clipped to the image. Boxes that lie outside the image are dropped, together with the relations that
+    touch them; the other relations are renumbered. Crowd annotations follow after all others, without relations:
+    training leaves them out, and object AP ignores what is found in them. The reader's warnings are logged.
 
     Returns:
         One dict per image: ``file_name``, ``image_id``, ``height``, ``width``, ``annotations`` (each with
-        ``bbox`` in pixels, ``bbox_mode`` XYXY_ABS, ``category_id`` 0-based) and ``relations``, a list of
-        [subject, object, predicate], 0-based, subject and object indexing ``annotations``.
+        ``bbox`` in pixels, ``bbox_mode`` XYXY_ABS, ``category_id`` 0-based, and ``iscrowd``) and ``relations``, a
+        list of [subject, object, predicate], 0-based, subject and object indexing ``annotations``.
 
     Raises:
         DataError: the first problem of severity "error".
@@ -254,7 +255,9 @@ def to_dataset_dicts(annotations: SceneGraphAnnotations) -> list[dict[str, Any]]
     # All boxes at once: for one image a call of numpy costs more than its work.
     sizes = np.repeat([(i.width, i.height) * 2 for i in images], [len(i.boxes) for i in images], axis=0)
     clipped = np.clip(np.concatenate([image.boxes for image in images]), 0, sizes)
-    usable = (clipped[:, 2:] > clipped[:, :2]).all(axis=1) & ~np.concatenate([image.crowd for image in images])
+    inside = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
+    crowd = np.concatenate([image.crowd for image in images])
+    usable, crowds = inside & ~crowd, inside & crowd
     boxes, kept, end = clipped.tolist(), usable.tolist(), 0
     dataset_dicts = []
     for image in images:
@@ -274,6 +277,15 @@ def to_dataset_dicts(annotations: SceneGraphAnnotations) -> list[dict[str, Any]]
                     {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": category, "iscrowd": 0}
                     for box, category, stays in objects
                     if stays
+                ]
+                + [
+                    {
+                        "bbox": boxes[start + k],
+                        "bbox_mode": BoxMode.XYXY_ABS,
+                        "category_id": int(image.classes[k]),
+                        "iscrowd": 1,
+                    }
+                    for k in np.flatnonzero(crowds[start:end]).tolist()
                 ],
                 "relations": relations.tolist(),
             }

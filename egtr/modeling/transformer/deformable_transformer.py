@@ -121,7 +121,11 @@ class DeformableTransformer(nn.Module):
         }
 
     def reset_parameters(self) -> None:
-        """Draw initial values as released: normal(0, 0.02), except attention, references, embeddings, head biases."""
+        """Draw initial values as Deformable DETR's authors do: normal(0, 0.02), except attention, references, heads.
+
+        The released EGTR intends the same, but draws again after it has set the heads. There the class bias starts
+        at 0, the last layer of the box head like every other one, and query embeddings with deviation 0.02.
+        """
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 nn.init.normal_(module.weight, std=0.02)
