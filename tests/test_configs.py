@@ -121,6 +121,9 @@ def test_recipes_are_the_papers():
         assert egtr.MODEL.WEIGHTS == f"{load(f'{data}_detector_finetune.yaml').OUTPUT_DIR}/model_best.pth"
         rates = [egtr.SOLVER.BASE_LR * factor for factor in (1, egtr.SOLVER.BACKBONE_MULTIPLIER)]
         assert [*rates, egtr.SOLVER.BASE_LR * egtr.SOLVER.NEW_MULTIPLIER] == pytest.approx([2e-6, 2e-7, 2e-4])
+    # The released detector sees images of any number of boxes.
+    assert egtr.DATASETS.TRAIN == ("oiv6_train",)
+    assert load("oiv6_detector_finetune.yaml").DATASETS.TRAIN == ("oiv6_detector_train",)
     assert egtr.MODEL.EGTR.LOSS.CONNECTIVITY_WEIGHT == 90 and egtr.MODEL.EGTR.LOSS.NON_SAMPLING == "random"
 
 
