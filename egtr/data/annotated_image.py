@@ -1,7 +1,6 @@
 """Images of datasets, as training and evaluation read them."""
 
 import os
-import unicodedata
 from typing import Any
 
 from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
@@ -12,7 +11,7 @@ from PIL import ExifTags, Image
 
 from egtr.structures import DataError
 
-from .image import CHANNEL_ORDERS, DECODING_ERRORS, TooLargeError, describe_error, open_header, to_rgb
+from .image import CHANNEL_ORDERS, DECODING_ERRORS, TooLargeError, describe_error, open_header, stored_name, to_rgb
 
 
 class BrokenImageError(DataError):
@@ -101,16 +100,8 @@ def _hint_at_name(file_name: str) -> str:
     return "Copy it there."
 
 
-def _find(file_name: str) -> str:
-    """Return the name of the file, whose letters with accents may be stored in the other form of Unicode."""
-    if file_name.isascii() or os.path.exists(file_name):
-        return file_name
-    forms = (unicodedata.normalize(form, file_name) for form in ("NFC", "NFD"))
-    return next((name for name in forms if os.path.exists(name)), file_name)
-
-
 def _read(file_name: str, image_format: str, max_pixels: int | None) -> np.ndarray:
-    file_name = _find(file_name)
+    file_name = stored_name(file_name)
     with PathManager.open(file_name, "rb") as file, open_header(file, file_name, max_pixels) as image:
         pixels = to_rgb(image, file_name) if image_format in CHANNEL_ORDERS else None
     if pixels is None:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from egtr.data.annotated_image import BrokenImageError, read_annotated_image
 from egtr.data.datasets import read_coco_sg
+from egtr.data.image import load_image
 from egtr.structures import DataError
 from tests.data.raw_files import write_json
 from tests.data.two_tables import coco_sg, report
@@ -46,7 +47,8 @@ def test_letters_with_accents(tmp_path, stored, given):
     name = unicodedata.normalize(stored, "café.png")
     Image.fromarray(np.full((2, 3, 3), 7, np.uint8)).save(tmp_path / name)
     record = {"file_name": str(tmp_path / unicodedata.normalize(given, "café.png"))}
-    assert read_annotated_image(record).tolist() == np.full((2, 3, 3), 7).tolist()
+    for read in (read_annotated_image, lambda record: load_image(record["file_name"])):
+        assert read(record).tolist() == np.full((2, 3, 3), 7).tolist()
 
 
 def test_names_in_another_case_are_hinted_at(tmp_path):

@@ -124,7 +124,8 @@ def read_backslashes(images: Sequence[ImageAnnotations], path: str, problems: li
     """Read names of files from Windows, such as ``images\\b.jpg``, as ``images/b.jpg``, and say how many they are."""
     named = [image for image in images if "\\" in image.file_name]
     if named:
-        text = f'{len(named)} file names have backslashes, such as {named[0].file_name!r}; each is read as "/".'
+        text = f'{len(named)} file names have backslashes, such as {named[0].file_name!r}; each is read as "/". '
+        text += "A name is a path below the folder of images."
         problems.append(Problem("backslash", f"{path}: {text}", severity=WARNING))
     for image in named:
         image.file_name = image.file_name.replace("\\", "/")
