@@ -100,10 +100,10 @@ def read_splits(
 
 
 def _warn(splits: Mapping[str, SceneGraphAnnotations]) -> None:
-    """Log warnings of the readers and of whole files, and images that are in two splits."""
+    """Log what concerns whole files, and images that are in two splits."""
     for annotations in splits.values():
-        for problem in (*annotations.problems, *survey(annotations)):
-            if problem.image_id is None and problem.severity == WARNING:
+        for problem in survey(annotations):
+            if problem.severity == WARNING:
                 logger.warning(problem.message)
     names = {split: {image.file_name for image in annotations.images} for split, annotations in splits.items()}
     for first, second in itertools.combinations(names, 2):

@@ -145,6 +145,18 @@ def test_whole_numbers_with_a_point(read, table, fields):
     assert [type(image.image_id) for image in annotations.images] == [int, int]
 
 
+def test_whole_numbers_with_a_point_in_rows(tmp_path):
+    content = psg(0.0, BOXES[:2])
+    content["data"][0]["annotations"][1]["category_id"] = 1.0
+    content["data"][0]["relations"] = [[0.0, 1.0, 0.0]]
+    (image,) = read_psg(write_json(tmp_path / "psg.json", content), "").images
+    assert image.classes.tolist() == [0, 1] and image.relations.tolist() == [[0, 1, 0]]
+    for row in ([0.5, 1, 0], [float("nan"), 1, 0], [1e300, 1, 0]):
+        content["data"][0]["relations"] = [row]
+        (problem,) = read_psg(write_json(tmp_path / "psg.json", content), "").problems
+        assert problem.kind == "bad-relations"
+
+
 @pytest.mark.parametrize("value", [1.5, float("nan"), 1e300])
 def test_no_whole_number_is_no_id(read, value):
     content = coco_sg()

@@ -241,8 +241,10 @@ def parse_integers(value: Any, columns: int) -> np.ndarray | None:
         return None
     if array.dtype.kind not in "if" or array.ndim != 2 or array.shape[1] != columns:
         return None
-    integers = array.astype(np.int64) if np.isfinite(array).all() else None
-    return integers if integers is not None and (integers == array).all() else None
+    if array.dtype.kind == "f" and not (np.abs(array) < 2**53).all():
+        return None
+    integers = array.astype(np.int64)
+    return integers if (integers == array).all() else None
 
 
 def parse_relations(value: Any, where: str, image_id: int | str, problems: list[Problem]) -> np.ndarray:

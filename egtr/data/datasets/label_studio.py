@@ -28,7 +28,7 @@ from tqdm import tqdm
 from egtr.structures import DataError
 
 from ..annotated_image import BrokenImageError, read_annotated_image
-from ._parsing import is_id, read_json
+from ._parsing import is_id, read_json, to_id
 from .annotations import ImageAnnotations, SceneGraphAnnotations
 from .label_studio_files import ImageFinder, image_field, image_fields
 from .problems import ERROR, UNKNOWN, WARNING, Problem
@@ -122,7 +122,7 @@ class _Reader:
 
     def read(self, task: dict[str, Any]) -> dict[str, Any] | None:
         """Return fields of ImageAnnotations, with names (None: no label) in ``classes`` and ``relations``."""
-        self._task = task["id"]
+        self._task = to_id(task["id"])
         try:
             return self._read(task)
         except _Skip as error:
