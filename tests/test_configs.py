@@ -125,6 +125,9 @@ def test_recipes_are_the_papers():
             for cfg in (load(f"{data}_{step}{suffix}.yaml") for suffix in ("", "_finetune")):
                 assert (cfg.INPUT.CROP.ENABLED, list(cfg.INPUT.PRE_RESIZE), cfg.SEED) == (crops, sides, 42)
         assert [*rates, egtr.SOLVER.BASE_LR * egtr.SOLVER.NEW_MULTIPLIER] == pytest.approx([2e-6, 2e-7, 2e-4])
+    # The released detector sees images of any number of boxes.
+    assert egtr.DATASETS.TRAIN == ("oiv6_train",)
+    assert load("oiv6_detector_finetune.yaml").DATASETS.TRAIN == ("oiv6_detector_train",)
     assert egtr.MODEL.EGTR.LOSS.CONNECTIVITY_WEIGHT == 90 and egtr.MODEL.EGTR.LOSS.NON_SAMPLING == "random"
 
 

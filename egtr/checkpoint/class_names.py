@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from egtr.data.datasets._parsing import numbered_names, read_json, require_names
+from egtr.data.datasets.egtr_json import predicate_names
 from egtr.data.datasets.vg_h5 import read_dict_names
 from egtr.structures import DataError
 
@@ -35,8 +36,7 @@ def read_names(files: Sequence[str | Path]) -> tuple[list[str] | None, list[str]
             classes = require_names(content, file, "open_images", "obj")
             predicates = require_names(content, file, "open_images", "rel")
         elif "rel_categories" in keys:
-            # Entry 0 is the background.
-            predicates = require_names(content, file, "egtr_json", "rel_categories")[1:]
+            predicates = predicate_names(content, file)
         elif "categories" in keys:
             classes = list(numbered_names(content["categories"], file, "categories", "egtr_json").values())
         else:

@@ -1,15 +1,17 @@
 """Images of datasets, as training and evaluation read them."""
 
+import os
 from typing import Any
 
 from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
 import numpy as np
 from detectron2.data import detection_utils
 from detectron2.utils.file_io import PathManager
+from PIL import ExifTags, Image
 
 from egtr.structures import DataError
 
-from .image import CHANNEL_ORDERS, DECODING_ERRORS, TooLargeError, describe_error, open_header, to_rgb
+from .image import CHANNEL_ORDERS, DECODING_ERRORS, TooLargeError, describe_error, open_header, stored_name, to_rgb
 
 
 class BrokenImageError(DataError):
@@ -30,6 +32,8 @@ def read_annotated_image(
     record: dict[str, Any], image_format: str = "RGB", max_pixels: int | None = None
 ) -> np.ndarray:
     """Read the image of a dataset dict for training or evaluation, turned upright by EXIF.
+
+    A file is found under both Unicode forms of letters with accents.
 
     "RGB" and "BGR" images are converted as :func:`egtr.data.image.load_image` does, so that a model sees 16-bit,
     CMYK and transparent images in training as in prediction. Detectron2 reads other formats.
@@ -52,7 +56,7 @@ def read_annotated_image(
     except TooLargeError as error:
         raise BrokenImageError(str(error), "too-large") from error
     except FileNotFoundError as error:
-        message = f"{file_name}: cannot be read as an image: there is no such file. Copy it there."
+        message = f"{file_name}: cannot be read as an image: there is no such file. {_hint_at_name(file_name)}"
         raise BrokenImageError(message, "missing-image") from error
     except DECODING_ERRORS as error:
         truncated = isinstance(error, EOFError) or "truncated" in str(error).lower()
@@ -65,13 +69,39 @@ def read_annotated_image(
     except detection_utils.SizeMismatchError as error:
         message = (
             f"{file_name}: fields height, width are {record['height']}, {record['width']}, but the image is "
-            f"{image.shape[0]} high and {image.shape[1]} wide. The annotations belong to another copy of it."
+            f"{image.shape[0]} high and {image.shape[1]} wide. {_explain_size(record, image, file_name)}"
         )
         raise BrokenImageError(message, "size-mismatch") from error
     return image
 
 
+def _explain_size(record: dict[str, Any], image: np.ndarray, file_name: str) -> str:
+    """Say why an image, (H, W, 3) or (H, W), has another size than its record, and what to do."""
+    if (record["width"], record["height"]) != image.shape[:2]:
+        return "The annotations belong to another copy of it."
+    with PathManager.open(file_name, "rb") as file, Image.open(file) as stored:
+        orientation = stored.getexif().get(ExifTags.Base.Orientation, 1)
+    if orientation < 5:
+        return "The two are swapped: was the image turned after it was annotated? Swap them if the boxes fit."
+    return (
+        f"The two are swapped: the file stores the image lying, and its EXIF orientation, {orientation}, turns "
+        "it, but the annotations were made before. Save the image without EXIF orientation, or turn the boxes too."
+    )
+
+
+def _hint_at_name(file_name: str) -> str:
+    if "\\" in file_name:
+        return 'Its name has backslashes, from Windows: write "/" between folders, below the folder of images.'
+    folder, name = os.path.split(file_name)
+    names = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
+    near = next((other for other in names if other.casefold() == name.casefold()), None)
+    if near is not None:
+        return f"There is {near!r}: upper and lower case differ. Write the name as the file has it."
+    return "Copy it there."
+
+
 def _read(file_name: str, image_format: str, max_pixels: int | None) -> np.ndarray:
+    file_name = stored_name(file_name)
     with PathManager.open(file_name, "rb") as file, open_header(file, file_name, max_pixels) as image:
         pixels = to_rgb(image, file_name) if image_format in CHANNEL_ORDERS else None
     if pixels is None:

@@ -1,5 +1,6 @@
 """Loaders and checks from a configuration."""
 
+import logging
 from collections.abc import Iterable
 from functools import partial
 from itertools import chain
@@ -31,6 +32,8 @@ from .mapper import SceneGraphMapper
 from .resampling import PredicateResampling, check_resampling
 from .sampler import ResumableSampler
 from .statistics import add_triplet_counts, load_triplet_counts
+
+logger = logging.getLogger(__name__)
 
 
 class TrainLoader(DataLoader):
@@ -69,6 +72,7 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
     :func:`skip_batches` lets a loader start further on. DATALOADER.PREDICATE_RESAMPLING repeats images in it.
     Another DATALOADER.SAMPLER_TRAIN than "TrainingSampler" is Detectron2's, with Detectron2's seed.
     With DATALOADER.SKIP_BROKEN other images take the places of broken ones (:func:`skipped_by` counts them).
+    DATASETS.TEST is read too, so that what an evaluation would refuse ends a run before its first step.
 
     Returns:
         An iterable over batches, each a list of SOLVER.IMS_PER_BATCH / processes mapped dicts.
@@ -76,7 +80,7 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
     Raises:
         ConfigurationError: DATASETS.TRAIN is empty or does not match the model; SOLVER.IMS_PER_BATCH cannot be
             shared out among the processes; or a key of INPUT or DATALOADER holds a meaningless value.
-        DataError: a dataset cannot be read, or no image is left to train on.
+        DataError: a dataset cannot be read, no image is left to train on, or a dataset of DATASETS.TEST has none.
     """
     if not cfg.DATASETS.TRAIN:
         raise ConfigurationError(
@@ -91,6 +95,7 @@ def build_train_loader(cfg: CfgNode) -> TrainLoader:
         )
     mapper = SceneGraphMapper(cfg, is_train=True)
     records, num_unsound = _read_training_set(cfg)
+    _check_test_sets(cfg, {record.get("file_name") for record in records})
     sampler = _detectron2_sampler(cfg, mapper, records)
     mapper.resampling = PredicateResampling.from_config(cfg, records)
     seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
@@ -129,6 +134,24 @@ def _detectron2_sampler(cfg: CfgNode, mapper: SceneGraphMapper, records: list[di
     # It draws a seed. It is called even if SEED decides, because augmentations in this process draw from the same
     # generator, and runs of earlier versions drew this number too.
     return build_detection_train_loader.from_config(cfg, mapper=mapper, dataset=records)["sampler"]
+
+
+def _check_test_sets(cfg: CfgNode, train_files: set[Any]) -> None:
+    """Read DATASETS.TEST once: an evaluation must be possible, and should not be on images of training."""
+    for name in dict.fromkeys(cfg.DATASETS.TEST):
+        if name in cfg.DATASETS.TRAIN:
+            continue
+        records, _ = read_dataset(name, cfg.DATALOADER.SKIP_BROKEN)
+        _check_not_empty(name, records)
+        seen = [record["file_name"] for record in records if record.get("file_name") in train_files]
+        if seen:
+            text = "%d of %d images of %r (DATASETS.TEST) are in DATASETS.TRAIN too, such as %s"
+            logger.warning(text, len(seen), len(records), name, seen[0])
+
+
+def _check_not_empty(dataset_name: str, records: list[dict[str, Any]]) -> None:
+    if not records:
+        raise DataError(f"Dataset {dataset_name!r} has no image (DATASETS.TEST), so there is nothing to evaluate.")
 
 
 def _as_it_is(value: Any, seed: int | None = None) -> Any:
@@ -177,8 +200,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
     check_registered(dataset_name)
     mapper = SceneGraphMapper(cfg, is_train=False)
     records, _ = read_dataset(dataset_name, cfg.DATALOADER.SKIP_BROKEN)
-    if not records:
-        raise DataError(f"Dataset {dataset_name!r} has no image, so there is nothing to evaluate.")
+    _check_not_empty(dataset_name, records)
     if cfg.DATALOADER.SKIP_BROKEN:
         mapped = SkipBroken(DatasetFromList(records, copy=False), mapper, replace=False)
         # From an iterable dataset Detectron2 drops each image that its mapper turns into None.

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from egtr.structures import ConfigurationError
 
 from .annotated_image import BrokenImageError, read_annotated_image
+from .datasets._survey import survey
 from .datasets.annotations import ERROR, WARNING, ImageAnnotations, Problem, SceneGraphAnnotations
 
 # Rows of a printed histogram; the report has all rows.
@@ -130,7 +131,7 @@ def check_dataset(
     """
     if workers is not None and workers < 1:
         raise ConfigurationError(f"{workers} threads cannot read images; ask for at least 1")
-    problems = list(annotations.find_problems())
+    problems = [*annotations.find_problems(), *survey(annotations)]
     if read_images:
         problems += _find_broken_images(annotations, workers)
     classes, predicates = Histogram(annotations.thing_classes), Histogram(annotations.predicate_classes)

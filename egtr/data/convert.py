@@ -1,6 +1,8 @@
 """Conversion of annotations: the steps between reading one format and writing another."""
 
 import inspect
+import itertools
+import logging
 import os
 import re
 import tempfile
@@ -13,11 +15,14 @@ import numpy as np
 from egtr.structures import ConfigurationError, DataError, WriteError
 
 from .datasets._parsing import parse_fragment
-from .datasets.annotations import ERROR, UNKNOWN, SceneGraphAnnotations
+from .datasets._survey import survey
+from .datasets.annotations import ERROR, UNKNOWN, WARNING, SceneGraphAnnotations
 from .datasets.formats import FORMATS, get_format
 from .datasets.label_studio import read_label_studio
 from .datasets.vg_h5_writer import write_vg_h5
 from .datasets.writers import write_coco_sg, write_egtr_json
+
+logger = logging.getLogger(__name__)
 
 LABEL_STUDIO = "label_studio"
 SOURCES = (*FORMATS, LABEL_STUDIO)
@@ -85,12 +90,27 @@ def read_splits(
             f"Options of {source}: there is no {unknown[0]!r}; see {read.__module__}.{read.__name__}."
         )
     splits = {split: read(path, image_root, **options) for split, path in inputs.items()}
+    _warn(splits)
     for annotations in splits.values():
         if annotations.first_error() is not None:
             errors = [problem.message for problem in annotations.find_problems() if problem.severity == ERROR]
             rest = [f"... and {len(errors) - 10} more"] if len(errors) > 10 else []
             raise DataError("\n".join([f"{annotations.source} has errors:", *errors[:10], *rest]))
     return unite_names(splits) if source == LABEL_STUDIO else splits
+
+
+def _warn(splits: Mapping[str, SceneGraphAnnotations]) -> None:
+    """Log what concerns whole files, and images that are in two splits."""
+    for annotations in splits.values():
+        for problem in survey(annotations):
+            if problem.severity == WARNING:
+                logger.warning(problem.message)
+    names = {split: {image.file_name for image in annotations.images} for split, annotations in splits.items()}
+    for first, second in itertools.combinations(names, 2):
+        common = sorted(names[first] & names[second])
+        if common:
+            text = "%d images are in %s and in %s, such as %r; what is learned from an image must not be tested on it"
+            logger.warning(text, len(common), splits[first].source, splits[second].source, common[0])
 
 
 def divide(

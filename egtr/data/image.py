@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import unicodedata
 import warnings
 from collections.abc import Iterable
 from glob import glob, has_magic
@@ -36,6 +37,14 @@ CHANNEL_ORDERS = ("RGB", "BGR")
 
 class TooLargeError(DataError):
     """A file whose header says that it has more pixels than are allowed."""
+
+
+def stored_name(file_name: str) -> str:
+    """Return the name of a file, whose letters with accents may be stored in the other form of Unicode."""
+    if file_name.isascii() or os.path.exists(file_name):
+        return file_name
+    forms = (unicodedata.normalize(form, file_name) for form in ("NFC", "NFD"))
+    return next((name for name in forms if os.path.exists(name)), file_name)
 
 
 def open_header(source: Any, name: str, max_pixels: int | None) -> Image.Image:
@@ -96,6 +105,8 @@ def load_image(source: ImageSource, channel_order: str | None = None, max_pixels
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "image")
     if isinstance(source, bytes):
         source = io.BytesIO(source)
+    elif isinstance(source, str | os.PathLike):
+        source = stored_name(os.fspath(source))
     try:
         with open_header(source, str(name), max_pixels) as image:
             return to_rgb(image, str(name))

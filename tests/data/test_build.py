@@ -16,6 +16,7 @@ from egtr.data import (
     register_egtr_json,
     skip_batches,
 )
+from egtr.data.datasets import register_coco_sg
 from egtr.structures import ConfigurationError, DataError, EGTRError
 
 
@@ -231,3 +232,56 @@ def test_class_names_are_read_from_the_files_where_registration_gave_none(tiny_d
 def test_unregistered_name_lists_the_known_ones(tiny_dataset):
     with pytest.raises(EGTRError, match=f"'no_such_set'.*scenes_train.*{tiny_dataset.train}"):
         get_metadata("no_such_set")
+
+
+@pytest.fixture
+def test_set(tmp_path):
+    """Registers one COCO-SG file of the classes of the tiny dataset, with a change, under a name."""
+    name = "test_set_of_test_build"
+
+    def register(tiny_dataset, change):
+        metadata = get_metadata(tiny_dataset.train)
+        content = {
+            "images": [{"id": 1, "file_name": "a.jpg", "height": 48, "width": 64}],
+            "annotations": [],
+            "categories": [{"id": k, "name": n} for k, n in enumerate(metadata.thing_classes)],
+            "rel_categories": [{"id": k, "name": n} for k, n in enumerate(metadata.predicate_classes)],
+            "rel_annotations": [],
+        }
+        change(content)
+        (tmp_path / "test.json").write_text(json.dumps(content))
+        register_coco_sg(name, str(tmp_path / "test.json"), str(tmp_path))
+        return name
+
+    yield register
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c["images"].clear(), r"'test_set_of_test_build' has no image"),
+        (lambda c: c["images"][0].update(id=20260115093000123456), "1 image ids, .* are beyond 64 bits"),
+        (lambda c: c["images"][0].update(height=0), 'field "height" is missing or no size: 0'),
+    ],
+)
+def test_what_an_evaluation_would_refuse_is_refused_before_training(tiny_dataset, test_set, change, words):
+    cfg = _cfg(tiny_dataset)
+    cfg.DATASETS.TEST = (tiny_dataset.val, test_set(tiny_dataset, change))
+    with pytest.raises(DataError, match=words):
+        build_train_loader(cfg)
+
+
+def test_images_of_training_in_a_test_set_are_said(tiny_dataset, test_set, caplog):
+    seen = DatasetCatalog.get(tiny_dataset.train)[0]["file_name"]
+    cfg = _cfg(tiny_dataset)
+    cfg.DATASETS.TEST = (test_set(tiny_dataset, lambda c: None),)
+    build_train_loader(cfg)
+    assert "DATASETS.TRAIN too" not in caplog.text
+    DatasetCatalog.remove(cfg.DATASETS.TEST[0])
+    DatasetCatalog.register(cfg.DATASETS.TEST[0], lambda: [{"file_name": seen, "image_id": 1}, {"file_name": "x"}])
+    build_train_loader(cfg)
+    assert f"1 of 2 images of 'test_set_of_test_build' (DATASETS.TEST) are in DATASETS.TRAIN too, such as {seen}" in (
+        caplog.text
+    )

@@ -70,3 +70,21 @@ def test_builtin_trees(builtin_elsewhere, format, folder, images, old_name, new_
     (first, *_) = DatasetCatalog.get(dataset)
     assert [a["category_id"] for a in first["annotations"]] == [2, 5] and first["relations"] == [[1, 0, 2]]
     assert first["file_name"].startswith(str(builtin_elsewhere / images))
+
+
+@pytest.mark.parametrize(
+    ("name", "as_released", "num_images", "num_relations"),
+    [("oiv6_train", "training", 1, 1), ("oiv6_detector_train", "boxes", 2, 2), ("oiv6_test", "boxes", 2, 2)],
+)
+def test_open_images_is_read_as_released(builtin_elsewhere, name, as_released, num_images, num_relations):
+    """One image with a triplet that is there twice, and one image of 201 boxes."""
+    twice = {"id": 1, "objects": [(0, 0, 20, 20, 2, False), (10, 10, 30, 30, 5, False)], "relations": [(1, 0, 2)] * 2}
+    many = {"id": 2, "objects": [(0, 0, 20, 20, 2, False)] * 201, "relations": []}
+    root = builtin_elsewhere / "oiv6" / "annotations"
+    WRITERS["oiv6"](root, [twice, many])
+    (root / "vrd-train-anno.json").rename(root / f"vrd-{name.rpartition('_')[2]}-anno.json")
+    (builtin_elsewhere / "oiv6/images").mkdir(parents=True)
+    assert MetadataCatalog.get(name).reader_options["as_released"] == as_released
+    first, *others = DatasetCatalog.get(name)
+    assert 1 + len(others) == num_images and len(first["relations"]) == num_relations
+    assert [annotation["bbox"] for annotation in first["annotations"]] == [[0, 0, 21, 21], [10, 10, 31, 31]]

@@ -94,6 +94,7 @@ EXPECTED = {
     "duplicate-relation": ("warning", 1, [1]),
     "no-objects": ("warning", 1, [4]),
     "no-relations": ("warning", 6, [5, 6, 7, 8, 9, 10]),
+    "lost-relations": ("warning", 1, []),
     "unused-class": ("warning", 1, []),
     "unused-predicate": ("warning", 1, []),
 }
@@ -119,7 +120,7 @@ def test_damaged_set_from_the_command_line(damaged, tmp_path, monkeypatch, capfd
     found = {p["kind"]: (p["severity"], p["count"], p["image_ids"]) for p in report["problems"]}
     assert found == EXPECTED
     assert all(p["count"] == len(p["messages"]) for p in report["problems"])
-    assert (report["errors"], report["warnings"]) == (8, 14)
+    assert (report["errors"], report["warnings"]) == (8, 15)
     # Errors come first, and the most frequent of them before others.
     severities = [p["severity"] for p in report["problems"]]
     assert severities == sorted(severities) and report["problems"][0]["kind"] == "unreadable-image"
@@ -147,7 +148,7 @@ def test_damaged_set_from_the_command_line(damaged, tmp_path, monkeypatch, capfd
         "[red]dog",
         f"{damaged / 'images' / 'nowhere.jpg'}: cannot be read as an image: there is no such file",
         "... and 3 more",
-        "8 errors, 14 warnings: training on it would fail, unless DATALOADER.SKIP_BROKEN leaves these images out",
+        "8 errors, 15 warnings: training on it would fail, unless DATALOADER.SKIP_BROKEN leaves these images out",
     ):
         assert words in output.out, words
     assert "reading images: 100%" in output.err

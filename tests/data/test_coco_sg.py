@@ -152,6 +152,10 @@ def test_a_image_that_is_taken_out_leaves_its_objects_and_relations_behind(tmp_p
     [
         (lambda c: c.pop("rel_annotations"), 'field "rel_annotations" is missing.*coco_sg.py describes the layout'),
         (lambda c: c.pop("rel_categories"), 'field "rel_categories" is missing'),
+        (
+            lambda c: [c.pop("rel_annotations"), c.pop("rel_categories")],
+            'neither "rel_categories" nor "rel_annotations": it is plain COCO, .*MODEL.EGTR.RELATION.ENABLED False',
+        ),
         (lambda c: c.update(images={}), 'field "images" is missing or not of type list'),
         (
             lambda c: c["rel_categories"].append({"id": 6, "name": "at"}),

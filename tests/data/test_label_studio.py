@@ -276,7 +276,10 @@ def test_the_field_that_names_the_image(read):
 def test_two_tasks_with_one_image(read):
     annotations = read(task(1, box("a", "x")), task(2, box("a", "x"), image="/data/upload/1/11111111-photo.jpg"))
     assert kinds(annotations, ERROR) == ["repeated-image"]
-    assert "2 tasks mean the image photo.jpg" in annotations.problems[0].message
+    assert (
+        "2 tasks, [1, 2], mean the image photo.jpg; delete all but one of them in Label Studio"
+        in annotations.problems[0].message
+    )
 
 
 def test_rectangles_without_ids_are_two(read):

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from egtr.data.datasets import read_open_images, to_dataset_dicts
-from egtr.structures import EGTRError
+from egtr.structures import ConfigurationError, EGTRError
 from tests.data.raw_files import write_json
 
 CATEGORIES = {"obj": ["Man", "Guitar", "Table"], "rel": ["holds", "at"]}
@@ -41,6 +41,43 @@ def test_reads_objects_and_relations(tmp_path):
     # Object 1 has no width: it and [0, 1, 1] go, object 2 becomes 1. Repeated triplets are the mapper's business.
     assert first["relations"] == [[0, 1, 0], [0, 1, 1], [0, 1, 0]]
     assert second["annotations"] == [] and second["relations"] == []
+
+
+def test_reading_as_the_released_code_does(tmp_path):
+    content = _content()
+    # 201 boxes are too many, 200 are not.
+    for name, number in (("many", 201), ("enough", 200)):
+        labels, boxes = [0] * number, [[0, 0, 5, 5]] * number
+        content.append(
+            {"img_fn": name, "img_size": [40, 60], "bbox": boxes, "det_labels": labels, "rel": [[0, 1, 1]]}
+        )
+    _read(tmp_path, content)
+    path = str(tmp_path / "annotations/vrd-val-anno.json")
+    plain, boxes, training = (read_open_images(path, "", as_released=way) for way in (None, "boxes", "training"))
+    assert plain.images[0].boxes.tolist() == [[10, 10, 30, 30], [5, 5, 5, 40], [90, 40, 120, 70]]
+    for annotations in (boxes, training):
+        assert annotations.images[0].boxes.tolist() == [[10, 10, 31, 31], [5, 5, 6, 41], [90, 40, 121, 71]]
+    for annotations in (plain, boxes):
+        assert [image.image_id for image in annotations.images][2:] == ["many", "enough"]
+        assert annotations.images[0].relations.tolist() == [[0, 2, 0], [0, 1, 1], [0, 2, 1], [0, 2, 0]]
+        assert annotations.problems == []
+    assert [image.image_id for image in training.images][2:] == ["enough"]
+    assert training.images[0].relations.tolist() == [[0, 2, 0], [0, 1, 1], [0, 2, 1]]
+    (problem,) = training.problems
+    assert (problem.kind, problem.severity) == ("as-released", "warning")
+    assert "1 images of more than 200 boxes and 1 repeated triplets are left out" in problem.message
+    # The box without width has one pixel now, and its relation stays; the mapper draws one predicate of a pair.
+    record = to_dataset_dicts(training)[0]
+    assert record["annotations"][1]["bbox"] == [5, 5, 6, 41] and record["relations"] == [
+        [0, 2, 0],
+        [0, 1, 1],
+        [0, 2, 1],
+    ]
+
+
+def test_no_such_reading(tmp_path):
+    with pytest.raises(ConfigurationError, match='as_released is True; take "boxes", "training" or None'):
+        read_open_images("any.json", "", as_released=True)
 
 
 def test_categories_from_another_place(tmp_path):

@@ -201,7 +201,7 @@ def test_malformed_image_data(tmp_path, record, words):
         ({"relationships": np.zeros((2, 3), int)}, r"relationships .* expected numbers of shape \(2, 2\)"),
         ({"img_to_first_rel": np.zeros(1, int)}, r"img_to_first_rel .* expected numbers of shape \(2,\)"),
         ({"predicates": np.array([[b"a"], [b"b"]])}, r"SGG\.h5: predicates holds .S1"),
-        ({"split": np.array([0, 1])}, r"split holds 1; expected 0 \(train and val\) and 2 \(test\)"),
+        ({"split": np.array([0, 3])}, r"split holds 3; expected 0 \(train, or train and val\), 1 \(val\) and 2"),
         ({"labels": np.full((4, 1), np.nan)}, "labels holds float64"),
         ({"split": np.int64(3)}, "split holds int64 of shape"),
     ],

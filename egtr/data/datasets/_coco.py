@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ._parsing import is_id, look_up, numbered_names, parse_boxes, parse_id, parse_image, require_fields
-from .annotations import UNKNOWN, WARNING, ImageAnnotations, Problem
+from ._coco_fields import read_crowds, turn_boxes
+from ._parsing import IdTable, look_up, numbered_names, parse_boxes, parse_id, parse_image, require_fields, to_id
+from ._survey import read_backslashes
+from .annotations import ImageAnnotations
+from .problems import ERROR, UNKNOWN, WARNING, Problem
 
 
 @dataclass
@@ -36,31 +39,65 @@ def parse_coco(coco: Any, path: str, layout: str) -> CocoContent:
     problems: list[Problem] = []
     class_names = numbered_names(coco["categories"], path, "categories", layout)
     class_numbers = {category_id: k for k, category_id in enumerate(class_names)}
-    annotations_of = _group_by_image(coco["annotations"], path, problems)
     images = [_parse_image(record, path, problems) for record in coco["images"]]
     images = [image for image in images if image is not None]
+    image_ids = IdTable(image.image_id for image in images)
+    annotations_of = _group_by_image(coco["annotations"], image_ids, path, problems)
     _add_objects(images, annotations_of, class_numbers, path, problems)
-    listed = {image.image_id for image in images}
-    report_unlisted(
-        "annotations", [image_id for image_id in annotations_of if image_id not in listed], path, problems
-    )
+    read_backslashes(images, path, problems)
     return CocoContent(images, class_names, problems)
 
 
-def report_unlisted(what: str, image_ids: Sequence[int | str], path: str, problems: list[Problem]) -> None:
-    """Add a warning if the file has ``what``, such as "annotations", of images that it does not list."""
+def find_image(
+    record: Any, image_ids: IdTable, where: str, kind: str, unlisted: dict[int | str, None], problems: list[Problem]
+) -> int | str | None:
+    """Return the id of the listed image that "image_id" of a record means, or None, with the reason.
+
+    Args:
+        record: an entry of ``where``.
+        image_ids: the images that the file lists.
+        where: the list, for the message.
+        kind: of the problem where "image_id" is no id.
+        unlisted: gets an id that is not listed; see :func:`report_unlisted`.
+        problems: gets a malformed id.
+    """
+    image_id = parse_id(record, "image_id", where, kind, problems)
+    if image_id is None:
+        return None
+    found = image_ids.find(image_id)
+    if found is None:
+        unlisted[image_id] = None
+    return found
+
+
+def report_unlisted(
+    what: str, image_ids: Sequence[int | str], is_all: bool, path: str, problems: list[Problem]
+) -> None:
+    """Add a problem if the file has ``what``, such as "annotations", of images that it does not list.
+
+    It is a warning, but an error if that concerns all of them.
+    """
     if image_ids:
         text = f'{what} of {len(image_ids)} images that "images" does not list (such as id {image_ids[0]!r})'
-        problems.append(Problem("unlisted-image", f"{path}: {text} are ignored.", severity=WARNING))
+        rest = (
+            f"are ignored, so that no {what} are left. Do they belong to other images?" if is_all else "are ignored."
+        )
+        severity = ERROR if is_all else WARNING
+        problems.append(Problem("unlisted-image", f"{path}: {text} {rest}", severity=severity))
 
 
-def _group_by_image(records: list[Any], path: str, problems: list[Problem]) -> dict[int | str, list[dict[str, Any]]]:
+def _group_by_image(
+    records: list[Any], image_ids: IdTable, path: str, problems: list[Problem]
+) -> dict[int | str, list[dict[str, Any]]]:
     annotations_of = defaultdict(list)
+    unlisted: dict[int | str, None] = {}
     where = f'{path}: entry of "annotations"'
     for record in records:
-        image_id = parse_id(record, "image_id", where, "bad-annotation", problems)
+        image_id = find_image(record, image_ids, where, "bad-annotation", unlisted, problems)
         if image_id is not None:
             annotations_of[image_id].append(record)
+    image_ids.report("image_id", path, problems)
+    report_unlisted("annotations", list(unlisted), not annotations_of, path, problems)
     return annotations_of
 
 
@@ -84,8 +121,10 @@ def _add_objects(
     groups = [annotations_of.get(image.image_id, []) for image in images]
     records = [record for group in groups for record in group]
     boxes = parse_boxes([record.get("bbox") for record in records])
-    classes = look_up(class_numbers, [record.get("category_id") for record in records])
-    crowd = np.array([bool(record.get("iscrowd", 0)) for record in records], dtype=bool)
+    category_ids = IdTable(class_numbers)
+    classes = look_up(class_numbers, [category_ids.find(record.get("category_id")) for record in records])
+    category_ids.report("category_id", path, problems)
+    crowd = read_crowds(records, path, problems)
 
     def problem(kind: str, k: int, text: str) -> None:
         image_id = records[k]["image_id"]
@@ -99,8 +138,9 @@ def _add_objects(
         category = reprlib.repr(records[k].get("category_id"))
         problem("unknown-category", k, f'field "category_id": {category} is not in "categories". Add it there.')
     boxes[:, 2:] += boxes[:, :2]
+    turn_boxes(boxes, records, path, problems)
     end = 0
     for image, group in zip(images, groups, strict=True):
         start, end = end, end + len(group)
         image.boxes, image.classes, image.crowd = boxes[start:end], classes[start:end], crowd[start:end]
-        image.annotation_ids = [record["id"] if is_id(record.get("id")) else None for record in group]
+        image.annotation_ids = [to_id(record.get("id")) for record in group]

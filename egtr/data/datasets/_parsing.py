@@ -4,14 +4,14 @@ import json
 import math
 import os
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from egtr.structures import DataError
 
-from .annotations import UNKNOWN, Problem
+from .problems import UNKNOWN, WARNING, Problem
 
 # Shows the names of the fields of a file, and the whole of a small entry.
 _outline = reprlib.Repr()
@@ -25,11 +25,14 @@ def read_json(path: str) -> Any:
         DataError: the file cannot be read or is not JSON.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        # From bytes, the parser finds out UTF-8 with or without a byte order mark, UTF-16 and UTF-32.
+        with open(path, "rb") as file:
             return json.load(file)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:  # JSON and text decoding errors both
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not a JSON file in UTF-8 or UTF-16 ({error}). Save it as UTF-8.") from error
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is not a JSON file ({error}). Was the download or copy cut short?") from error
 
 
@@ -89,9 +92,13 @@ def numbered_names(categories: Sequence[Any], path: str, field: str, layout: str
     Raises:
         DataError: an entry lacks id or name, or two have the same id.
     """
+    numbered = {}
     for category in categories:
+        if isinstance(category, dict) and isinstance(category.get("id"), float):
+            category = category | {"id": to_id(category["id"])}
         require_fields(category, f'{path}: entry of "{field}"', layout, id=int, name=str)
-    names = {category["id"]: category["name"] for category in sorted(categories, key=lambda entry: entry["id"])}
+        numbered[category["id"]] = category["name"]
+    names = dict(sorted(numbered.items()))
     if len(names) < len(categories):
         raise DataError(f'{path}: two entries of "{field}" have the same id. Give each an id of its own.')
     return names
@@ -99,14 +106,62 @@ def numbered_names(categories: Sequence[Any], path: str, field: str, layout: str
 
 def is_id(value: Any) -> bool:
     """Check that a value can be an id: other values of JSON cannot be looked up."""
-    return isinstance(value, int | str)
+    return to_id(value) is not None
+
+
+def to_id(value: Any) -> int | str | None:
+    """Return a value as an id: an integer or a text, also of a whole number such as 1.0; None for another value.
+
+    Tables write integers as floating point numbers where a column has gaps. Beyond 2**53 those are not exact.
+    """
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value if isinstance(value, int | str) else None
+
+
+class IdTable:
+    """The ids that a file defines, found also where a number is written as text, or a text as number.
+
+    Args:
+        ids: as the file defines them.
+
+    Attributes:
+        differing: how many ids were found only in the other type; :meth:`report` says so.
+    """
+
+    def __init__(self, ids: Iterable[int | str]):
+        self._ids = {value: value for value in ids}
+        self._by_text: dict[str, int | str] = {}
+        for value in self._ids:
+            self._by_text.setdefault(str(value), value)
+        self.differing = 0
+
+    def find(self, value: Any) -> int | str | None:
+        """Return the id of the table that a value means, or None."""
+        value = to_id(value)
+        if value in self._ids:
+            return self._ids[value]
+        found = None if value is None else self._by_text.get(str(value))
+        self.differing += found is not None
+        return found
+
+    def report(self, field: str, path: str, problems: list[Problem]) -> None:
+        """Add a warning if ids in ``field`` are texts where the file defines numbers, or the other way round."""
+        if self.differing:
+            text = (
+                f'{self.differing} ids in field "{field}" are texts where the file has numbers, or numbers where it'
+            )
+            problems.append(
+                Problem("id-type", f"{path}: {text} has texts. They are read as the same ids.", severity=WARNING)
+            )
 
 
 def parse_id(record: Any, field: str, where: str, kind: str, problems: list[Problem]) -> int | str | None:
     """Read the id in a field of an entry; None, with a problem of that kind, if it holds none."""
     value = record.get(field) if isinstance(record, dict) else None
-    if is_id(value):
-        return value
+    number = to_id(value)
+    if number is not None:
+        return number
     text = f'field "{field}" is missing or not an id in {reprlib.repr(record)}. Write a number or a name.'
     problems.append(Problem(kind, f"{where}: {text}"))
     return None
@@ -118,7 +173,7 @@ def parse_size(
     """Read "height" and "width"; a malformed one becomes 0, with a problem."""
     sizes = []
     for field in ("height", "width"):
-        sizes.append(record.get(field))
+        sizes.append(to_id(record.get(field)))
         if not is_size(sizes[-1]):
             text = f'field "{field}" is missing or no size: {sizes[-1]!r}. Write the number of pixels, 1 or more.'
             problems.append(Problem("bad-size", f"{where}, {text}", image_id))
@@ -184,7 +239,12 @@ def parse_integers(value: Any, columns: int) -> np.ndarray | None:
         array = np.array(value)
     except ValueError:  # rows of different lengths
         return None
-    return array if array.dtype.kind == "i" and array.ndim == 2 and array.shape[1] == columns else None
+    if array.dtype.kind not in "if" or array.ndim != 2 or array.shape[1] != columns:
+        return None
+    if array.dtype.kind == "f" and not (np.abs(array) < 2**53).all():
+        return None
+    integers = array.astype(np.int64)
+    return integers if (integers == array).all() else None
 
 
 def parse_relations(value: Any, where: str, image_id: int | str, problems: list[Problem]) -> np.ndarray:
@@ -210,6 +270,7 @@ def parse_objects(
     A malformed value becomes NaN or ``UNKNOWN``, with a problem that names its field, see ``fields``.
     """
     parsed = parse_boxes(boxes)
+    classes = [k if to_id(k) is None else to_id(k) for k in classes]
     numbers = np.array([k if _is_class_number(k) else UNKNOWN for k in classes], dtype=np.int64)
     for k in np.flatnonzero(np.isnan(parsed[:, 0])):
         text = f"expected four finite numbers [x1, y1, x2, y2], got {reprlib.repr(boxes[k])}."

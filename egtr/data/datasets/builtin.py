@@ -12,6 +12,7 @@ They live under the folder that the environment variable DETECTRON2_DATASETS nam
     oiv6/         Open Images V6
       annotations/  vrd-{train,val,test}-anno.json  categories_dict.json
       images/                                                             oiv6_train, oiv6_val, oiv6_test
+                    read as the released code does (``open_images``)      oiv6_detector_train: for detectors
     psg/          Panoptic Scene Graph
       psg.json
     coco/         its images
@@ -28,6 +29,12 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from ..scenes.generate import SCENES_CLASSES, SCENES_PREDICATES
 from .egtr_json import SPLITS
 from .formats import register_dataset
+
+_OIV6 = ("oiv6/annotations/vrd-{split}-anno.json", "oiv6/images")
+_OIV6_REMEDY = (
+    "Put annotations/ and images/ of Open Images V6 with relationships, as the authors of BGNN publish them, "
+    "into that folder."
+)
 
 # Dataset: format, annotation file, folder of the images, splits, and further arguments of register_dataset.
 _DATASETS: dict[str, tuple[str, str, str, tuple[str, ...], dict[str, Any]]] = {
@@ -62,16 +69,9 @@ _DATASETS: dict[str, tuple[str, str, str, tuple[str, ...], dict[str, Any]]] = {
             "Scene-Graph-Benchmark publishes them, into that folder, and Visual Genome's images into images/."
         },
     ),
-    "oiv6": (
-        "oiv6",
-        "oiv6/annotations/vrd-{split}-anno.json",
-        "oiv6/images",
-        SPLITS,
-        {
-            "remedy": "Put annotations/ and images/ of Open Images V6 with relationships, as the authors of BGNN "
-            "publish them, into that folder."
-        },
-    ),
+    "oiv6": ("oiv6", *_OIV6, SPLITS, {"remedy": _OIV6_REMEDY, "as_released": "boxes"}),
+    # The released code leaves out images of many boxes only where it learns relations.
+    "oiv6_detector": ("oiv6", *_OIV6, ("train",), {"remedy": _OIV6_REMEDY, "as_released": "boxes"}),
     "psg": (
         "psg",
         "psg/psg.json#{split}",
@@ -104,7 +104,8 @@ def register_builtin_datasets(root: str | None = None) -> None:
                 MetadataCatalog.remove(name)
             remedy = f"{hint} {options['remedy']}"
             path = os.path.join(root, json_file.format(split=split))
-            register_dataset(name, format, path, folder, **options | {"remedy": remedy})
+            more = {"as_released": "training"} if name == "oiv6_train" else {}
+            register_dataset(name, format, path, folder, **options | {"remedy": remedy} | more)
 
 
 register_builtin_datasets()

@@ -15,9 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from ._coco import parse_coco, report_unlisted
-from ._parsing import is_id, numbered_names, parse_id, read_json, require_fields
-from .annotations import UNKNOWN, ImageAnnotations, Problem, SceneGraphAnnotations
+from egtr.structures import DataError
+
+from ._coco import find_image, parse_coco, report_unlisted
+from ._parsing import IdTable, numbered_names, read_json, require_fields
+from .annotations import ImageAnnotations, SceneGraphAnnotations
+from .problems import UNKNOWN, Problem
 from .registration import register_reader
 
 LAYOUT = "coco_sg"
@@ -35,6 +38,12 @@ def read_coco_sg(json_file: str, image_root: str) -> SceneGraphAnnotations:
     """
     content = read_json(json_file)
     coco = parse_coco(content, json_file, LAYOUT)
+    if "rel_categories" not in content and "rel_annotations" not in content:
+        raise DataError(
+            f'{json_file}: has neither "rel_categories" nor "rel_annotations": it is plain COCO, without relations. '
+            "Add both lists (docs/datasets.md), or register it by Detectron2's register_coco_instances and train "
+            "only the detector, with MODEL.EGTR.RELATION.ENABLED False."
+        )
     require_fields(content, json_file, LAYOUT, rel_categories=list, rel_annotations=list)
     predicates = numbered_names(content["rel_categories"], json_file, "rel_categories", LAYOUT)
     relations = _parse_relations(content["rel_annotations"], coco.images, list(predicates), json_file, coco.problems)
@@ -65,21 +74,21 @@ def _parse_relations(
 ) -> dict[int | str, list[tuple[int, int, int]]]:
     """Map image ids to rows (subject, object, predicate)."""
     positions = _index_annotations(images, path, problems)
+    image_ids = IdTable(image.image_id for image in images)
+    annotation_ids, known_predicates = IdTable(positions), IdTable(predicate_ids)
     predicate_numbers = {predicate_id: k for k, predicate_id in enumerate(predicate_ids)}
     rows_of: dict[int | str, list[tuple[int, int, int]]] = {image.image_id: [] for image in images}
     unlisted: dict[int | str, None] = {}
     for record in records:
-        image_id = parse_id(record, "image_id", f'{path}: entry of "rel_annotations"', "bad-relation", problems)
+        entry = f'{path}: entry of "rel_annotations"'
+        image_id = find_image(record, image_ids, entry, "bad-relation", unlisted, problems)
         if image_id is None:
-            continue
-        if image_id not in rows_of:
-            unlisted[image_id] = None
             continue
         where = f"{path}: image id {image_id}, relation id {record.get('id')}"
         ends = []
         for field in ("subject_id", "object_id"):
             value = record.get(field)
-            owner, position = positions.get(value, (None, UNKNOWN)) if is_id(value) else (None, UNKNOWN)
+            owner, position = positions.get(annotation_ids.find(value), (None, UNKNOWN))
             if position == UNKNOWN or owner != image_id:
                 what = f"belongs to image id {owner}" if position != UNKNOWN else 'is no id in "annotations"'
                 text = f'field "{field}": {reprlib.repr(value)} {what}; name an annotation of this image.'
@@ -87,12 +96,18 @@ def _parse_relations(
                 position = UNKNOWN
             ends.append(position)
         predicate_id = record.get("predicate_id")
-        predicate = predicate_numbers.get(predicate_id, UNKNOWN) if is_id(predicate_id) else UNKNOWN
+        predicate = predicate_numbers.get(known_predicates.find(predicate_id), UNKNOWN)
         if predicate == UNKNOWN:
             text = f'field "predicate_id": {reprlib.repr(predicate_id)} is not in "rel_categories". Add it there.'
             problems.append(Problem("unknown-predicate", f"{where}, {text}", image_id))
         rows_of[image_id].append((ends[0], ends[1], predicate))
-    report_unlisted("relations", list(unlisted), path, problems)
+    for field, table in (
+        ("image_id", image_ids),
+        ("subject_id, object_id", annotation_ids),
+        ("predicate_id", known_predicates),
+    ):
+        table.report(f"{field} of rel_annotations", path, problems)
+    report_unlisted("relations", list(unlisted), not any(rows_of.values()), path, problems)
     return rows_of
 
 

@@ -13,6 +13,7 @@ Subject and object index the image's annotations in file order; predicates are 1
 """
 
 import os
+import re
 from typing import Any
 
 from egtr.structures import DataError
@@ -24,6 +25,8 @@ from .registration import register_reader
 
 LAYOUT = "egtr_json"
 SPLITS = ("train", "val", "test")
+# Names of entry 0, only their letters.
+_BACKGROUNDS = ("background", "bg", "none", "norelation", "norel", "nopredicate")
 
 
 def read_egtr_json(
@@ -43,7 +46,7 @@ def read_egtr_json(
     json_file, rel_file, split = _complete(json_file, rel_file, split)
     coco = parse_coco(read_json(json_file), json_file, LAYOUT)
     rel = read_json(rel_file)
-    predicates = require_names(rel, rel_file, LAYOUT, "rel_categories")[1:]
+    predicates = predicate_names(rel, rel_file)
     if not isinstance(rel.get(split), dict):
         known = ", ".join(f'"{key}"' for key in rel if key != "rel_categories")
         raise DataError(f'{rel_file}: field "{split}", the relations of this split, is missing. It has {known}.')
@@ -74,6 +77,22 @@ def read_egtr_json(
         first_id=1,
         category_ids=list(coco.class_names),
     )
+
+
+def predicate_names(rel: Any, path: str) -> list[str]:
+    """Read the predicates in "rel_categories" of ``rel.json``, without the background.
+
+    Raises:
+        DataError: the field is missing, or its first entry is no background.
+    """
+    names = require_names(rel, path, LAYOUT, "rel_categories")
+    if not names or re.sub(r"[^a-z]", "", names[0].lower()) not in _BACKGROUNDS:
+        first = repr(names[0]) if names else "nothing"
+        raise DataError(
+            f'{path}: field "rel_categories" begins with {first}, not with "__background__", so that it is unknown '
+            'which predicate a number means. Put "__background__" first, and number the predicates after it from 1.'
+        )
+    return names[1:]
 
 
 def register_egtr_json(

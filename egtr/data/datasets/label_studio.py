@@ -28,9 +28,10 @@ from tqdm import tqdm
 from egtr.structures import DataError
 
 from ..annotated_image import BrokenImageError, read_annotated_image
-from ._parsing import is_id, read_json
-from .annotations import ERROR, UNKNOWN, WARNING, ImageAnnotations, Problem, SceneGraphAnnotations
-from .label_studio_files import ImageFinder
+from ._parsing import is_id, read_json, to_id
+from .annotations import ImageAnnotations, SceneGraphAnnotations
+from .label_studio_files import ImageFinder, image_field, image_fields
+from .problems import ERROR, UNKNOWN, WARNING, Problem
 
 # A rectangle is one entry (tag RectangleLabels), or two with the same id (tags Rectangle and Labels).
 RECTANGLES = ("rectanglelabels", "rectangle", "labels")
@@ -70,10 +71,17 @@ def read_label_studio(
         record["classes"] = [class_ids[name] for name in record["classes"]]
         record["relations"] = [(*ends, predicate_ids[name]) for *ends, name in record["relations"]]
     images = [ImageAnnotations(**record, crowd=[False] * len(record["classes"])) for record in records]
+    if drop_unlabelled and reader.num_relations and not any(len(image.relations) for image in images):
+        text = f"{path}: none of the {reader.num_relations} relations is left; the other problems say why"
+        reader.problems.append(Problem("no-relations-left", text))
     for name, count in Counter(image.file_name for image in images).items():
         if count > 1:
-            text = f"{path}: {count} tasks mean the image {name}; give --image-root, or delete all but one of them"
-            reader.problems.append(Problem("repeated-image", text))
+            tasks = [image.image_id for image in images if image.file_name == name]
+            text = (
+                f"{path}: {count} tasks, {tasks}, mean the image {name}; delete all but one of them in Label Studio"
+            )
+            hint = "" if image_root else ", or give --image-root if they are different images of one name"
+            reader.problems.append(Problem("repeated-image", f"{text}{hint}"))
     return SceneGraphAnnotations(images, classes, predicates, image_root, path, reader.problems)
 
 
@@ -100,6 +108,7 @@ class _Reader:
         self.finder = finder
         self.drop_unlabelled = drop_unlabelled
         self.problems: list[Problem] = []
+        self.num_relations = 0
         self._task: Any = None
 
     def _problem(self, kind: str, text: str, severity: str = ERROR) -> None:
@@ -113,7 +122,7 @@ class _Reader:
 
     def read(self, task: dict[str, Any]) -> dict[str, Any] | None:
         """Return fields of ImageAnnotations, with names (None: no label) in ``classes`` and ``relations``."""
-        self._task = task["id"]
+        self._task = to_id(task["id"])
         try:
             return self._read(task)
         except _Skip as error:
@@ -128,7 +137,11 @@ class _Reader:
             file_name = self.finder.find(task.get("data"))
         except DataError as error:
             raise _Skip("missing-image", str(error)) from error
+        if self.finder.is_guess(task["data"], file_name):
+            text = f"{task['data'][image_field(task['data'])]!r}: its folder is not in {self.finder.image_root}"
+            self._problem("guessed-image", f"{text}, so {file_name} is taken; is it this image?", WARNING)
         regions, relations = self._sort(annotation.get("result"))
+        regions = self._on_image(regions, task["data"])
         height, width = self._size(regions, file_name)
         indices, boxes, classes = {}, [], []
         for number, entries in regions.items():
@@ -165,6 +178,7 @@ class _Reader:
             kind = entry.get("type") if isinstance(entry, dict) else None
             if kind == "relation":
                 relations.append(entry)
+                self.num_relations += 1
             elif kind in RECTANGLES and _has_box(entry.get("value")):
                 # Imported rectangles may have no id. Each is one of its own, and no relation names it.
                 number = entry.get("id")
@@ -173,6 +187,27 @@ class _Reader:
                 text = f"region {entry.get('id')} is of type {kind!r}, and only rectangles are read; it is left out"
                 self._problem("not-a-rectangle", text, WARNING)
         return regions, relations
+
+    def _on_image(self, regions: dict[Any, list[Entry]], data: Any) -> dict[Any, list[Entry]]:
+        """Keep the regions on the image that is read: a task may show several, in tags or as pages of one tag."""
+        field, fields = image_field(data), image_fields(data)
+        tags = {entries[0].get("to_name") for entries in regions.values()} - {None}
+        # A tag has the name of its field in "data" or another one; the export does not say which tag shows which.
+        if field in tags or tags & set(fields):
+            tag = field
+        elif len(tags) > 1:
+            raise _Skip("several-images", f"its regions are on {sorted(map(str, tags))}; give each image a task")
+        else:
+            tag = None
+        kept = {}
+        for number, entries in regions.items():
+            page, to_name = entries[0].get("item_index"), entries[0].get("to_name")
+            if page or (tag is not None and to_name not in (None, tag)):
+                where = f"page {page}" if page else f"the image {to_name!r}"
+                self._lost("other-image", f"region {number} is on {where}, and only {field!r} is read")
+            else:
+                kept[number] = entries
+        return kept
 
     def _size(self, regions: dict[Any, list[Entry]], file_name: str) -> tuple[int, int]:
         """Read height and width from the export, or from the image if nothing is drawn on it."""
@@ -197,7 +232,9 @@ class _Reader:
             raise _Skip("broken-image", str(error)) from error
 
     def _label(self, number: str, entries: list[Entry]) -> str | None:
-        labels = [name for entry in entries for name in _labels(entry["value"], "rectanglelabels", "labels")]
+        # With a tag RectangleLabels, entries of a tag Labels are attributes.
+        labels = [name for entry in entries for name in _labels(entry["value"], "rectanglelabels")]
+        labels += [name for entry in entries for name in _labels(entry["value"], "labels")]
         if not labels:
             self._lost("unlabelled-box", f"region {number} has no label")
             return None

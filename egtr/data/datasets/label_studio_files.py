@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -20,7 +21,9 @@ class ImageFinder:
       there is a folder, a file may also have the name with them, or a name in which Label Studio replaced blanks by
       "_" and left out brackets and the like.
     - Local files (``/data/local-files/?d=shelf/photo.jpg``): the path after ``d=``; in a folder, also only its end.
-    - Other addresses: the last part; in a folder, also with the parts before it.
+    - Other addresses: the last part; in a folder, with as many of the parts before it as exist there.
+
+    In a folder, letters with accents are found in both forms of Unicode.
 
     Args:
         image_root: folder in which the image must exist; "": nothing is looked up, and the first name is taken.
@@ -34,6 +37,7 @@ class ImageFinder:
         if image_root and not os.path.isdir(image_root):
             raise DataError(f"{image_root}: there is no such folder of images (--image-root).")
         self._stored = {_name_in_storage(name): name for name in os.listdir(image_root)} if image_root else {}
+        self._listed: dict[str, dict[str, str]] = {}
 
     def find(self, data: Any) -> str:
         """Find the name of the image, with "/" between folders.
@@ -41,29 +45,66 @@ class ImageFinder:
         Raises:
             DataError: the task names no image, or one that is outside of the folder or missing in it.
         """
-        reference = _reference(data)
-        names = _candidates(reference)
+        reference = data[image_field(data)]
+        kind, names = _candidates(reference)
+        likeliest = names[-1] if kind == "address" else names[0]
         if not self.image_root:
-            return names[0]
-        found = next((name for name in names if os.path.isfile(os.path.join(self.image_root, name))), None)
-        found = found or self._stored.get(names[0])
+            return likeliest
+        found = next(filter(None, map(self._look_up, names)), None)
+        found = found or self._stored.get(_nfc(likeliest))
         if found is None:
             raise DataError(f"{reference!r} is not in {self.image_root}; looked for {' and '.join(names)}")
         return found
 
+    def is_guess(self, data: Any, found: str) -> bool:
+        """Check whether only the last part of a path was found, in a folder of another name than in the path."""
+        kind, names = _candidates(data[image_field(data)])
+        folders = names[0].split("/")[:-1]
+        if kind != "local" or not self.image_root or not folders or "/" in found:
+            return False
+        return folders[-1] != os.path.basename(os.path.abspath(self.image_root))
 
-def _reference(data: Any) -> str:
+    def _look_up(self, name: str) -> str | None:
+        """Find a file by its name, or by the same letters in the other form of Unicode."""
+        if os.path.isfile(os.path.join(self.image_root, name)):
+            return name
+        if name.isascii():
+            return None
+        found = ""
+        for part in name.split("/"):
+            folder = os.path.join(self.image_root, found)
+            if folder not in self._listed:
+                entries = os.listdir(folder) if os.path.isdir(folder) else []
+                self._listed[folder] = {_nfc(entry): entry for entry in entries}
+            part = self._listed[folder].get(_nfc(part))
+            if part is None:
+                return None
+            found = os.path.join(found, part)
+        return found if os.path.isfile(os.path.join(self.image_root, found)) else None
+
+
+def image_fields(data: Any) -> list[str]:
+    """List the fields of ``data`` that hold the name or address of an image: "image" first."""
     texts = {key: value for key, value in data.items() if isinstance(value, str)} if isinstance(data, dict) else {}
-    if "image" in texts:
-        return texts["image"]
-    images = [text for text in texts.values() if text.lower().partition("?")[0].endswith(IMAGE_SUFFIXES)]
-    if len(images) != 1:
-        raise DataError(f'field "data" has neither "image" nor exactly one name of an image: {sorted(texts)}')
-    return images[0]
+    images = [key for key, text in texts.items() if text.lower().partition("?")[0].endswith(IMAGE_SUFFIXES)]
+    return ["image", *(key for key in images if key != "image")] if "image" in texts else images
 
 
-def _candidates(reference: str) -> list[str]:
-    """List the names to look for, the likeliest first."""
+def image_field(data: Any) -> str:
+    """Return the field of ``data`` that names the image of a task.
+
+    Raises:
+        DataError: it has no field "image", and not exactly one other name of an image.
+    """
+    fields = image_fields(data)
+    if fields[:1] != ["image"] and len(fields) != 1:
+        known = sorted(data) if isinstance(data, dict) else data
+        raise DataError(f'field "data" has neither "image" nor exactly one name of an image: {known}')
+    return fields[0]
+
+
+def _candidates(reference: str) -> tuple[str, list[str]]:
+    """Return "local", "upload" or "address", and the names to look for, the most exact ones first."""
     try:
         url = urlsplit(reference)
     except ValueError as error:
@@ -73,13 +114,16 @@ def _candidates(reference: str) -> list[str]:
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if not parts or ".." in parts or "\0" in path:
         raise DataError(f"{reference!r} names no image inside a folder")
-    if local:
-        return ["/".join(parts[k:]) for k in range(len(parts))]
-    if "upload" in parts[:-1] and UPLOAD_PREFIX.match(parts[-1]):
-        return [UPLOAD_PREFIX.sub("", parts[-1]), parts[-1]]
-    return ["/".join(parts[k:]) for k in reversed(range(len(parts)))]
+    if "upload" in parts[:-1] and UPLOAD_PREFIX.match(parts[-1]) and not local:
+        return "upload", [UPLOAD_PREFIX.sub("", parts[-1]), parts[-1]]
+    return "local" if local else "address", ["/".join(parts[k:]) for k in range(len(parts))]
 
 
 def _name_in_storage(name: str) -> str:
     """Change the name of a file as Label Studio does when it is uploaded."""
-    return re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_"))
+    return re.sub(r"[^-\w.]", "", _nfc(name).strip().replace(" ", "_"))
+
+
+def _nfc(name: str) -> str:
+    """Compose letters and accents, which some systems keep apart in names of files."""
+    return unicodedata.normalize("NFC", name)

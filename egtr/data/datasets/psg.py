@@ -4,14 +4,14 @@ The file::
 
     {"data": [{"file_name": "train2017/....jpg", "height": ..., "width": ..., "image_id": "107902",
                "segments_info": [...],
-               "annotations": [{"bbox": [x1, y1, x2, y2] in pixels, "category_id": class}, ...],
+               "annotations": [{"bbox": [x1, y1, x2, y2] in pixels, "bbox_mode": 0, "category_id": class}, ...],
                "relations": [[subject, object, predicate], ...]}, ...],
      "thing_classes": [80 names], "stuff_classes": [53 names], "predicate_classes": [56 names],
      "test_image_ids": ["107902", ...]}
 
 The classes are thing_classes followed by stuff_classes. All numbers count from 0; subject and object index
-"annotations". Images lie in COCO's folders, ``train2017/`` and ``val2017/``. Crowd segments are objects like
-others, since relations name them.
+"annotations". Detectron2's bbox_mode 1 means [x, y, width, height]; without it boxes are as above. Images lie in
+COCO's folders, ``train2017/`` and ``val2017/``. Crowd segments are objects like others, since relations name them.
 
 There are two splits: test (the images of "test_image_ids") and train (all others). PSG has no val split; its authors'
 configurations evaluate on test during training.
@@ -21,8 +21,10 @@ import reprlib
 from typing import Any
 
 import numpy as np
+from detectron2.structures import BoxMode
 
 from ._parsing import (
+    parse_boxes,
     parse_fragment,
     parse_id,
     parse_image,
@@ -32,6 +34,7 @@ from ._parsing import (
     require_fields,
     require_names,
 )
+from ._survey import read_backslashes
 from .annotations import ImageAnnotations, Problem, SceneGraphAnnotations
 from .registration import register_reader
 
@@ -65,6 +68,7 @@ def read_psg(json_file: str, image_root: str, *, split: str | None = None) -> Sc
             continue
         if split is None or (str(image_id) in test_ids) == (split == "test"):
             images.append(_parse_image(record, json_file, problems))
+    read_backslashes(images, json_file, problems)
     return SceneGraphAnnotations(images, classes, predicates, image_root, json_file, problems)
 
 
@@ -84,7 +88,7 @@ def _parse_image(record: dict[str, Any], path: str, problems: list[Problem]) -> 
         problems.append(Problem("bad-annotations", f"{where}, {text}", image_id))
         objects = []
     boxes, classes = parse_objects(
-        [entry.get("bbox") for entry in objects],
+        [_corners(entry, k, where, image_id, problems) for k, entry in enumerate(objects)],
         [entry.get("category_id") for entry in objects],
         ("bbox", "category_id"),
         where,
@@ -93,3 +97,16 @@ def _parse_image(record: dict[str, Any], path: str, problems: list[Problem]) -> 
     )
     relations = parse_relations(record.get("relations"), f'{where}, field "relations"', image_id, problems)
     return ImageAnnotations(image_id, file_name, height, width, boxes, classes, np.zeros(len(boxes)), relations)
+
+
+def _corners(entry: dict[str, Any], number: int, where: str, image_id: int | str, problems: list[Problem]) -> Any:
+    """Return "bbox" as x1 y1 x2 y2 by its "bbox_mode"; a malformed one stays as it is."""
+    box, mode = entry.get("bbox"), entry.get("bbox_mode")
+    if mode == BoxMode.XYWH_ABS:
+        corners = parse_boxes([box])[0]
+        corners[2:] += corners[:2]
+        return corners.tolist() if np.isfinite(corners).all() else box
+    if mode is not None and mode != BoxMode.XYXY_ABS:
+        text = f"expected 0 ([x1, y1, x2, y2]) or 1 ([x, y, width, height]), got {reprlib.repr(mode)}."
+        problems.append(Problem("bad-box-mode", f'{where}, annotation {number}, field "bbox_mode": {text}', image_id))
+    return box

@@ -1,5 +1,6 @@
 """Scene graph datasets by name: their entries in Detectron2's catalogs, and how they are read."""
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -9,7 +10,11 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from egtr.structures import ConfigurationError, DataError
 
-from .annotations import Problem, SceneGraphAnnotations, leave_out_unsound, to_dataset_dicts
+from ._survey import survey
+from .annotations import SceneGraphAnnotations, leave_out_unsound, to_dataset_dicts
+from .problems import ERROR, Problem
+
+logger = logging.getLogger(__name__)
 
 
 def register_reader(
@@ -78,12 +83,12 @@ def read_dataset(name: str, skip_broken: bool = False) -> tuple[list[dict[str, A
         Dataset dicts, as from ``DatasetCatalog.get(name)``, and one problem of each image left out.
 
     Raises:
-        DataError: the annotations have errors (with ``skip_broken`` only errors of the whole file), or see
-            :func:`read_annotations`.
+        DataError: the annotations have errors (with ``skip_broken`` only errors of the whole file), all
+            relations are left out with crowds or boxes without area, or see :func:`read_annotations`.
     """
     if skip_broken and MetadataCatalog.get(name).get("reader") is not None:
         annotations, left_out = leave_out_unsound(read_annotations(name))
-        return to_dataset_dicts(annotations), left_out
+        return _to_records(annotations), left_out
     return DatasetCatalog.get(name), []
 
 
@@ -113,7 +118,17 @@ def read_annotations(name: str) -> SceneGraphAnnotations:
 
 
 def _load(name: str) -> list[dict[str, Any]]:
-    return to_dataset_dicts(read_annotations(name))
+    return _to_records(read_annotations(name))
+
+
+def _to_records(annotations: SceneGraphAnnotations) -> list[dict[str, Any]]:
+    """Convert annotations into dataset dicts; log or raise what concerns the whole file."""
+    records = to_dataset_dicts(annotations)
+    for problem in survey(annotations):
+        if problem.severity == ERROR:
+            raise DataError(problem.message)
+        logger.warning(problem.message)
+    return records
 
 
 def _set_names(dataset_name: str, key: str, names: list[str], source: str) -> None:

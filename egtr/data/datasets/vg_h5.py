@@ -8,11 +8,11 @@ The folder::
     image_data.json                      [{"image_id", "width", "height", ...}, ...], in the order of the HDF5 file
     images/                              <image_id>.jpg, or the folders VG_100K and VG_100K_2 as they are downloaded
 
-The HDF5 file has, for I images, A objects and T relations: ``split`` (I,), 0 train and 2 test; ``labels`` (A, 1),
-from 1; ``boxes_1024`` (A, 4), centre x, centre y, width, height of the image scaled to a long side of 1024;
-``relationships`` (T, 2), subject and object among the A; ``predicates`` (T, 1), from 1; and ``img_to_first_box``,
-``img_to_last_box``, ``img_to_first_rel``, ``img_to_last_rel``, (I,) each, the last ones inclusive, -1 if an image
-has none. Attributes are not read.
+The HDF5 file has, for I images, A objects and T relations: ``split`` (I,), 0 train and 2 test, and from some programs
+1 val; ``labels`` (A, 1), from 1; ``boxes_1024`` (A, 4), centre x, centre y, width, height of the image scaled to a
+long side of 1024; ``relationships`` (T, 2), subject and object among the A; ``predicates`` (T, 1), from 1; and
+``img_to_first_box``, ``img_to_last_box``, ``img_to_first_rel``, ``img_to_last_rel``, (I,) each, the last ones
+inclusive, -1 if an image has none. Attributes are not read.
 
 Four images of Visual Genome cannot be decoded. ``image_data.json`` may list them; the HDF5 file has never had them.
 """
@@ -65,7 +65,8 @@ def read_vg_h5(
 ) -> SceneGraphAnnotations:
     """Read one split, or all images.
 
-    The file knows only train and test: val are the first ``num_val`` of its train images that have relations.
+    The usual file knows only train and test: val are the first ``num_val`` of its train images that have
+    relations. If the file marks val images by 1, they are val, and ``num_val`` is not used.
 
     Args:
         h5_file: the HDF5 file, also as ``FILE#split``.
@@ -218,13 +219,16 @@ def _choose(
     arrays: dict[str, np.ndarray], split: str | None, num_val: int, filter_empty_rels: bool, h5_file: str
 ) -> np.ndarray:
     """Find the indices of the images of a split."""
-    is_test = arrays["split"] == 2
-    strangers = arrays["split"][~is_test & (arrays["split"] != 0)]
+    is_test, is_val = arrays["split"] == 2, arrays["split"] == 1
+    strangers = arrays["split"][~is_test & ~is_val & (arrays["split"] != 0)]
     if len(strangers):
-        raise DataError(f"{h5_file}: split holds {strangers[0]}; expected 0 (train and val) and 2 (test).")
+        raise DataError(
+            f"{h5_file}: split holds {strangers[0]}; expected 0 (train, or train and val), 1 (val) and 2 (test). "
+            "Write these numbers."
+        )
     has_relations = (arrays["img_to_first_box"] >= 0) & (arrays["img_to_first_rel"] >= 0)
-    is_val = np.zeros_like(is_test)
-    is_val[np.flatnonzero(has_relations & ~is_test)[:num_val]] = True
+    if not is_val.any():
+        is_val[np.flatnonzero(has_relations & ~is_test)[:num_val]] = True
     members = {"train": ~is_test & ~is_val, "val": is_val, "test": is_test, None: np.ones_like(is_test)}[split]
     return np.flatnonzero(members & has_relations if filter_empty_rels else members)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from egtr.structures import DataError, remap_relations
 
-from .annotations import ImageAnnotations
+from .annotations import ImageAnnotations, SceneGraphAnnotations
 from .writers import Splits, check_splits, write_json
 
 BOX_SCALE = 1024
@@ -36,14 +36,17 @@ def write_vg_h5(splits: Splits, folder: str | os.PathLike[str], drop_unsupported
 
     Raises:
         DataError: see :func:`egtr.data.datasets.writers.check_splits`; or the format cannot hold the
-            annotations: another split, image ids that are no integers or occur in two splits, images not named
-            ``<image id>.jpg``, val images without relations, crowds or boxes without area, boxes beyond 32 bits.
+            annotations: another split, equal names of classes or predicates, image ids that are no integers or
+            occur in two splits, images not named ``<image id>.jpg``, val images without relations, crowds or boxes
+            without area, boxes beyond 32 bits.
     """
     check_splits(splits)
     strangers = sorted(set(splits) - set(SPLIT_NUMBERS))
     if strangers:
         raise DataError(f"An h5 file holds the splits train, val and test, not {', '.join(strangers)}.")
     splits = {split: splits[split] for split in SPLIT_NUMBERS if split in splits}
+    first = next(iter(splits.values()))
+    _check_names(first)
     images = [image for annotations in splits.values() for image in annotations.images]
     _check_images(images)
     if drop_unsupported:
@@ -66,7 +69,6 @@ def write_vg_h5(splits: Splits, folder: str | os.PathLike[str], drop_unsupported
         lambda image: f"image id {image.image_id}",
         "Take them out, or convert them as train or test",
     )
-    first = next(iter(splits.values()))
     numbers = [SPLIT_NUMBERS[split] for split, annotations in splits.items() for _ in annotations.images]
     paths = [os.path.join(folder, name) for name in ("VG-SGG.h5", "VG-SGG-dicts.json", "image_data.json")]
     with h5py.File(paths[0], "w") as file:
@@ -79,6 +81,16 @@ def write_vg_h5(splits: Splits, folder: str | os.PathLike[str], drop_unsupported
     sizes = [{"image_id": image.image_id, "width": image.width, "height": image.height} for image in images]
     write_json(paths[2], sizes)
     return paths
+
+
+def _check_names(annotations: SceneGraphAnnotations) -> None:
+    for what, names in (("classes", annotations.thing_classes), ("predicates", annotations.predicate_classes)):
+        repeated = [name for name, count in Counter(names).items() if count > 1]
+        if repeated:
+            raise DataError(
+                f"An h5 file cannot hold this: {len(repeated)} names of {what} are there more than once (such as "
+                f"{repeated[0]!r}), but the file knows them by name. Rename or unite them in {annotations.source}."
+            )
 
 
 def _check_images(images: list[ImageAnnotations]) -> None:
