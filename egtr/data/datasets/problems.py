@@ -1,4 +1,4 @@
-"""What is wrong in annotations, as readers and checks report it."""
+"""Problems of annotations, as readers and checks report it."""
 
 from dataclasses import dataclass
 
