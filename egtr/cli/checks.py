@@ -47,15 +47,24 @@ def use_model(args: argparse.Namespace, default: str = "") -> None:
     """
     config_file, model = (find_config(name) if name else "" for name in (args.config_file, args.model))
     args.config_file = config_file or model or default
-    if not (config_file and model):
-        return
+    if config_file and model:
+        args.opts = ["MODEL.WEIGHTS", read_weights(args.model), *args.opts]
+
+
+def read_weights(model: str) -> str:
+    """Read MODEL.WEIGHTS of a model.
+
+    Raises:
+        ConfigurationError: there is no such file or model, or the model has no weights.
+    """
+    path = find_config(model)
     from egtr.config import load_config
     from egtr.structures import ConfigurationError
 
-    weights = load_config(model).MODEL.WEIGHTS
+    weights = load_config(path).MODEL.WEIGHTS
     if not weights:
-        raise ConfigurationError(f"--model {args.model}: its MODEL.WEIGHTS is empty. Name a model with weights")
-    args.opts = ["MODEL.WEIGHTS", weights, *args.opts]
+        raise ConfigurationError(f"--model {model}: its MODEL.WEIGHTS is empty. Name a model with weights")
+    return weights
 
 
 def find_config(name: str) -> str:
