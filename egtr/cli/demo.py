@@ -2,7 +2,9 @@
 
 import argparse
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 from egtr.config.arguments import DEFAULT_MODEL, add_model_arguments
 
@@ -11,6 +13,7 @@ from .choices import GRAPH_FORMATS, IMAGE_FORMATS, VIDEO_FORMATS
 from .parsing import (
     UsageError,
     add_inputs,
+    add_limit,
     add_top_k,
     get_inputs,
     report_error,
@@ -52,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", metavar="PATH", help="folder, or file where there is one input (default: a window)"
     )
+    add_limit(parser, "the first N images, or frames of a video (all)")
     parser.add_argument(
         "--confidence-threshold",
         type=score,
@@ -93,11 +97,16 @@ def run(args: argparse.Namespace) -> int:
     if into_video and len(inputs) == 1 and inputs[0].lower().endswith(VIDEO_SUFFIXES):
         video = inputs[0]
     import_extensions(args.extension)
-    paths = find_images(inputs) if video is None else []
-    predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
+    paths = find_images(inputs)[: args.limit] if video is None else []
+    predictor = limit(EGTRPredictor.from_config_file(args.config_file, args.opts), args.limit)
     if args.output is None:
         return show(predictor, paths if video is None else video, args)
     return draw_images(predictor, paths, args) if video is None else draw_video(predictor, video, args)
+
+
+def limit(predictor, number: int | None):
+    """Make a predictor that ends after a number of images or frames; None: it does not."""
+    return SimpleNamespace(predict=lambda *source, **reading: islice(predictor.predict(*source, **reading), number))
 
 
 def draw_images(predictor, paths: list[str], args: argparse.Namespace) -> int:

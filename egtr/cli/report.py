@@ -7,7 +7,7 @@ from itertools import islice
 from egtr.config.arguments import DEFAULT_MODEL, add_model_arguments
 
 from .checks import check_file, check_images, use_model
-from .parsing import UsageError, add_inputs, add_top_k, get_inputs, report_error_above_bar, whole_number
+from .parsing import UsageError, add_inputs, add_limit, add_top_k, get_inputs, report_error_above_bar
 
 EXAMPLES = """
 examples:
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="FILE", help="the HTML file")
     parser.add_argument("--title", default="Scene graphs", help="of the page (default: %(default)s)")
     add_top_k(parser, "most triplets an image (%(default)s)", default=20)
-    parser.add_argument("--limit", type=whole_number(1), metavar="N", help="the first N images (all)")
+    add_limit(parser)
     parser.add_argument("--no-explanations", action="store_true", help="half the time and a smaller page")
 
 

@@ -90,6 +90,19 @@ def test_unreadable_image_is_passed_over(config, images, tmp_path, capfd):
     assert f"egtr demo: error: {images / 'missing.png'}: there is no such file" in lines
 
 
+def test_limit(config, images, tmp_path, capfd):
+    """Of images; then of the frames of a video, drawn as images and as a video."""
+    # One image of the folder may go to one file.
+    assert run(images, "--config-file", config, "--limit", "1", "--output", tmp_path / "one.png") == 0
+    assert capfd.readouterr().out.endswith(f"1 of 1 images drawn to {tmp_path / 'one.png'}\n")
+    write_video(tmp_path / "clip.avi", [np.zeros((48, 64, 3), np.uint8)] * 3)
+    words = [tmp_path / "clip.avi", "--config-file", config, "--limit", "2", "--output"]
+    assert run(*words, tmp_path / "out") == 0
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.png")) == [f"clip_frame00000{i}.png" for i in (0, 1)]
+    assert run(*words, tmp_path / "short.mp4") == 0
+    assert len(read_video(tmp_path / "short.mp4")[0]) == 2
+
+
 def test_formats_batches_and_threads(config, images, tmp_path):
     status = run(
         "--config-file", config, "--input", images, "--output", tmp_path / "out", "--format", "svg",

@@ -45,7 +45,7 @@ def test_usage(words, message, tmp_path, monkeypatch, capsys):
 
 
 def test_trains_from_the_weights_of_a_model(scenes, tmp_path, capsys):
-    words = ["--model", "scenes", "SOLVER.MAX_ITER", "1", "SOLVER.BASE_LR", "0.0", "OUTPUT_DIR", "run"]
+    words = ["--model", "scenes", "--output", "run", "--opts", "SOLVER.MAX_ITER", "1", "SOLVER.BASE_LR", "0.0"]
     words += ["SOLVER.IMS_PER_BATCH", "1", "DATALOADER.NUM_WORKERS", "0", "DATASETS.TEST", "()"]
     words += ["INPUT.MIN_SIZE_TRAIN", "64,", "MODEL.EGTR.FREEZE_DETECTOR", "True"]
     assert main(["train", *words]) == 0
