@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 from egtr.config.arguments import DEFAULT_MODEL, add_model_arguments
 
-from .checks import check_file, check_images, use_model
+from .checks import check_file, find_inputs, use_model
 from .choices import GRAPH_FORMATS, IMAGE_FORMATS, VIDEO_FORMATS
 from .parsing import (
     UsageError,
@@ -26,6 +26,9 @@ EXAMPLES = f"""
 An image is drawn with its objects boxed and the graph beside it; its graph is written as JSON, too. A video becomes
 a video where --output is one ({", ".join(VIDEO_FORMATS)}), else an image for each frame. Without --output everything
 is shown in a window: any key leads on, Esc or q ends.
+
+A word in capitals with a dot, such as MY.KEY, is a key of the configuration, unless there is such a file or it ends
+like an image or a video (DSC_0001.JPG).
 
 examples:
   %(prog)s photo.jpg --output output/graphs
@@ -80,24 +83,22 @@ def run(args: argparse.Namespace) -> int:
     inputs = get_inputs(args)
     if sum([bool(inputs), args.video_input is not None, args.webcam is not None]) != 1:
         raise UsageError("give images or a video, --video-input or --webcam: one of them")
-    if args.video_input is not None:
-        check_file(args.video_input)
-    check_images(inputs)
-    use_model(args, DEFAULT_MODEL)
     video = args.webcam if args.video_input is None else args.video_input
     into_video = args.output is not None and Path(args.output).suffix[1:].lower() in VIDEO_FORMATS
     if args.output is not None and (video is not None or into_video) and "graphml" in args.graphs:
         raise UsageError("--graphs graphml: a file holds one graph, but a video has many; take json")
+    if args.video_input is not None:
+        check_file(args.video_input)
+    paths = find_inputs(inputs)[: args.limit]
+    use_model(args, DEFAULT_MODEL)
 
     from egtr.config import import_extensions
-    from egtr.data.image import find_images
     from egtr.data.sources import VIDEO_SUFFIXES
     from egtr.inference import EGTRPredictor
 
     if into_video and len(inputs) == 1 and inputs[0].lower().endswith(VIDEO_SUFFIXES):
         video = inputs[0]
     import_extensions(args.extension)
-    paths = find_images(inputs)[: args.limit] if video is None else []
     predictor = limit(EGTRPredictor.from_config_file(args.config_file, args.opts), args.limit)
     if args.output is None:
         return show(predictor, paths if video is None else video, args)

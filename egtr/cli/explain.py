@@ -7,7 +7,7 @@ from pathlib import Path
 
 from egtr.config.arguments import DEFAULT_MODEL, add_model_arguments
 
-from .checks import check_images, use_model
+from .checks import find_inputs, use_model
 from .parsing import UsageError, add_inputs, add_limit, add_top_k, get_inputs, report_error, whole_number
 
 EXAMPLES = """
@@ -31,17 +31,15 @@ def run(args: argparse.Namespace) -> int:
     inputs = get_inputs(args)
     if not inputs:
         raise UsageError("give images, folders of them or quoted patterns")
-    check_images(inputs)
+    paths = find_inputs(inputs)
     use_model(args, DEFAULT_MODEL)
 
     from egtr.config import import_extensions
-    from egtr.data.image import find_images
     from egtr.data.sources import ImageStream
     from egtr.inference import EGTRPredictor
     from egtr.inference.export import frame_stem, unique_stems
 
     import_extensions(args.extension)
-    paths = find_images(inputs)
     stems = dict(zip(paths, unique_stems(paths), strict=True))
     predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
     status = 0
