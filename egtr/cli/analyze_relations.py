@@ -12,7 +12,7 @@ from pathlib import Path
 from egtr.config.arguments import DEFAULT_MODEL, add_model_arguments
 
 from .checks import use_model
-from .parsing import whole_number
+from .parsing import add_limit, whole_number
 
 EXAMPLES = """
 example:
@@ -23,9 +23,9 @@ example:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument("--dataset", metavar="NAME", help="a registered dataset (default: DATASETS.TEST)")
-    limit = {"type": whole_number(1), "metavar": "N"}
-    parser.add_argument("--limit", **limit, help="use only the first N images (default: all)")
-    parser.add_argument("--num-images", **limit, dest="limit", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    add_limit(parser)
+    hidden = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+    parser.add_argument("--num-images", type=whole_number(1), dest="limit", **hidden)
     parser.add_argument(
         "--image-id",
         nargs="+",

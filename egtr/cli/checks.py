@@ -1,12 +1,13 @@
 """Checks of arguments that answer at once: they come before a command imports torch for its work."""
 
 import argparse
+import difflib
 import os
 import re
 from collections.abc import Iterable
 from glob import has_magic
 
-from .choices import MEDIA_FORMATS
+from .choices import MEDIA_FORMATS, SECTIONS
 from .parsing import UsageError, get_inputs
 
 # A key of the configuration, or the file of a camera (DSC_0001.JPG): both look like this.
@@ -25,7 +26,10 @@ def check_words(args: argparse.Namespace) -> None:
     if opts is not None:
         for word in get_inputs(args) if hasattr(args, "inputs") else ():
             if _CAPITALS.fullmatch(word) and not word.lower().endswith(_MEDIA) and not os.path.exists(word):
-                raise UsageError(f"{word}: is neither a file nor a key of the configuration")
+                section, _, rest = word.partition(".")
+                near = difflib.get_close_matches(section, SECTIONS, n=1)
+                hint = f". Did you mean {near[0]}.{rest}?" if near else f", whose sections are {', '.join(SECTIONS)}"
+                raise UsageError(f"{word}: is neither a file nor a key of the configuration{hint}")
         if len(opts) % 2:
             raise UsageError(f"keys and values come in pairs, but there are {len(opts)} words: {' '.join(opts)}")
     for name in getattr(args, "extension", ()):
@@ -47,15 +51,24 @@ def use_model(args: argparse.Namespace, default: str = "") -> None:
     """
     config_file, model = (find_config(name) if name else "" for name in (args.config_file, args.model))
     args.config_file = config_file or model or default
-    if not (config_file and model):
-        return
+    if config_file and model:
+        args.opts = ["MODEL.WEIGHTS", read_weights(args.model), *args.opts]
+
+
+def read_weights(model: str) -> str:
+    """Read MODEL.WEIGHTS of a model.
+
+    Raises:
+        ConfigurationError: there is no such file or model, or the model has no weights.
+    """
+    path = find_config(model)
     from egtr.config import load_config
     from egtr.structures import ConfigurationError
 
-    weights = load_config(model).MODEL.WEIGHTS
+    weights = load_config(path).MODEL.WEIGHTS
     if not weights:
-        raise ConfigurationError(f"--model {args.model}: its MODEL.WEIGHTS is empty. Name a model with weights")
-    args.opts = ["MODEL.WEIGHTS", weights, *args.opts]
+        raise ConfigurationError(f"--model {model}: its MODEL.WEIGHTS is empty. Name a model with weights")
+    return weights
 
 
 def find_config(name: str) -> str:
@@ -84,18 +97,21 @@ def check_file(path: str) -> None:
         raise DataError(f"{path}: there is no such file")
 
 
-def check_images(inputs: Iterable[str]) -> None:
-    """Check that at least one of these files, folders and patterns may be there.
+def find_inputs(inputs: Iterable[str]) -> list[str]:
+    """Find the paths of images and videos in files, folders and patterns.
 
     Raises:
-        DataError: there is none. Single files that are missing are reported when their turn comes, and the others
-            are worked on.
+        DataError: a folder or pattern holds no image, or all files are missing. Where only some are missing, each is
+            reported when its turn comes, and the others are worked on.
     """
+    from egtr.data.image import find_images
+
     missing = [path for path in map(os.path.expanduser, inputs) if not (has_magic(path) or _may_exist(path))]
     if missing and len(missing) == len([*inputs]):
         from egtr.structures.errors import DataError
 
         raise DataError(f"{', '.join(missing)}: there is no such file")
+    return find_images(inputs)
 
 
 def _may_exist(path: str) -> bool:

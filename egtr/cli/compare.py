@@ -7,7 +7,7 @@ from .scoring import add_scoring_arguments, score_arguments
 
 EXAMPLES = """
 example:
-  %(prog)s --predictions output/run/predictions_scenes_val --output output/comparison
+  %(prog)s output/run/predictions_scenes_val --output output/comparison
 """
 
 

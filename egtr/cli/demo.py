@@ -2,15 +2,18 @@
 
 import argparse
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 from egtr.config.arguments import DEFAULT_MODEL, add_model_arguments
 
-from .checks import check_file, check_images, use_model
+from .checks import check_file, find_inputs, use_model
 from .choices import GRAPH_FORMATS, IMAGE_FORMATS, VIDEO_FORMATS
 from .parsing import (
     UsageError,
     add_inputs,
+    add_limit,
     add_top_k,
     get_inputs,
     report_error,
@@ -23,6 +26,9 @@ EXAMPLES = f"""
 An image is drawn with its objects boxed and the graph beside it; its graph is written as JSON, too. A video becomes
 a video if --output names one ({", ".join(VIDEO_FORMATS)}), else an image for each frame. Without --output everything
 is shown in a window: any key shows the next image, Esc or q quits.
+
+A word in capitals with a dot, such as MY.KEY, is a key of the configuration, unless there is such a file or it ends
+like an image or a video (DSC_0001.JPG).
 
 examples:
   %(prog)s photo.jpg --output output/graphs
@@ -50,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a camera, until Ctrl-C (default: 0, the first)",
     )
     parser.add_argument("--output", metavar="PATH", help="folder, or a file for a single input (default: a window)")
+    add_limit(parser, "use only the first N images, or frames of a video (all)")
     parser.add_argument(
         "--confidence-threshold",
         type=score,
@@ -76,28 +83,31 @@ def run(args: argparse.Namespace) -> int:
     inputs = get_inputs(args)
     if sum([bool(inputs), args.video_input is not None, args.webcam is not None]) != 1:
         raise UsageError("give images or a video, or --video-input, or --webcam: only one of them")
-    if args.video_input is not None:
-        check_file(args.video_input)
-    check_images(inputs)
-    use_model(args, DEFAULT_MODEL)
     video = args.webcam if args.video_input is None else args.video_input
     into_video = args.output is not None and Path(args.output).suffix[1:].lower() in VIDEO_FORMATS
     if args.output is not None and (video is not None or into_video) and "graphml" in args.graphs:
         raise UsageError("--graphs graphml: a file holds one graph, but a video has many; take json")
+    if args.video_input is not None:
+        check_file(args.video_input)
+    paths = find_inputs(inputs)[: args.limit]
+    use_model(args, DEFAULT_MODEL)
 
     from egtr.config import import_extensions
-    from egtr.data.image import find_images
     from egtr.data.sources import VIDEO_SUFFIXES
     from egtr.inference import EGTRPredictor
 
     if into_video and len(inputs) == 1 and inputs[0].lower().endswith(VIDEO_SUFFIXES):
         video = inputs[0]
     import_extensions(args.extension)
-    paths = find_images(inputs) if video is None else []
-    predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
+    predictor = limit(EGTRPredictor.from_config_file(args.config_file, args.opts), args.limit)
     if args.output is None:
         return show(predictor, paths if video is None else video, args)
     return draw_images(predictor, paths, args) if video is None else draw_video(predictor, video, args)
+
+
+def limit(predictor, number: int | None):
+    """Make a predictor that ends after a number of images or frames; None: it does not."""
+    return SimpleNamespace(predict=lambda *source, **reading: islice(predictor.predict(*source, **reading), number))
 
 
 def draw_images(predictor, paths: list[str], args: argparse.Namespace) -> int:

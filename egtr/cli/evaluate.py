@@ -9,7 +9,7 @@ examples:
   a model that ships       %(prog)s --model scenes DATASETS.TEST scenes_test
   weights of your own      %(prog)s --config-file FILE MODEL.WEIGHTS output/trial/model_best.pth
   the last checkpoint      %(prog)s --config-file FILE --resume
-  save the predictions     %(prog)s --model scenes TEST.SCENE_GRAPH.SAVE_PREDICTIONS True
+  save the predictions     %(prog)s --model scenes --output output/scenes TEST.SCENE_GRAPH.SAVE_PREDICTIONS True
 """
 
 

@@ -2,12 +2,13 @@
 
 import argparse
 import json
+from itertools import islice
 from pathlib import Path
 
 from egtr.config.arguments import DEFAULT_MODEL, add_model_arguments
 
-from .checks import check_images, use_model
-from .parsing import UsageError, add_inputs, add_top_k, get_inputs, report_error, whole_number
+from .checks import find_inputs, use_model
+from .parsing import UsageError, add_inputs, add_limit, add_top_k, get_inputs, report_error, whole_number
 
 EXAMPLES = """
 Each relation becomes NAME_edge0.png and so on, numbered by descending score; NAME_explanations.json has the same
@@ -23,27 +24,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
     add_top_k(parser, "relations of each image (%(default)s)", type=whole_number(1), default=3)
+    add_limit(parser, "the first N images, frames of videos among them (all)")
 
 
 def run(args: argparse.Namespace) -> int:
     inputs = get_inputs(args)
     if not inputs:
         raise UsageError("give images, folders of them or quoted patterns")
-    check_images(inputs)
+    paths = find_inputs(inputs)
     use_model(args, DEFAULT_MODEL)
 
     from egtr.config import import_extensions
-    from egtr.data.image import find_images
     from egtr.data.sources import ImageStream
     from egtr.inference import EGTRPredictor
     from egtr.inference.export import frame_stem, unique_stems
 
     import_extensions(args.extension)
-    paths = find_images(inputs)
     stems = dict(zip(paths, unique_stems(paths), strict=True))
     predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
     status = 0
-    for result in predictor.predict(ImageStream(paths)):
+    for result in islice(predictor.predict(ImageStream(paths)), args.limit):
         if result.error is not None:
             report_error(args, result.error)
             status = 1

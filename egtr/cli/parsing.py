@@ -108,6 +108,11 @@ def add_top_k(parser: argparse.ArgumentParser, text: str, **options) -> None:
     parser.add_argument("--topk", help=argparse.SUPPRESS, **options)
 
 
+def add_limit(parser: argparse.ArgumentParser, text: str = "use only the first N images (all)") -> None:
+    """Add ``--limit``."""
+    parser.add_argument("--limit", type=whole_number(1), metavar="N", help=text)
+
+
 def whole_number(least: int) -> Callable[[str], int]:
     """Make an argument type: whole numbers from ``least`` on."""
 

@@ -6,8 +6,8 @@ from itertools import islice
 
 from egtr.config.arguments import DEFAULT_MODEL, add_model_arguments
 
-from .checks import check_file, check_images, use_model
-from .parsing import UsageError, add_inputs, add_top_k, get_inputs, report_error_above_bar, whole_number
+from .checks import check_file, find_inputs, use_model
+from .parsing import UsageError, add_inputs, add_limit, add_top_k, get_inputs, report_error_above_bar
 
 EXAMPLES = """
 examples:
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="FILE", help="the HTML file")
     parser.add_argument("--title", default="Scene graphs", help="title of the page (default: %(default)s)")
     add_top_k(parser, "number of triplets of an image, at most (%(default)s)", default=20)
-    parser.add_argument("--limit", type=whole_number(1), metavar="N", help="use only the first N images (all)")
+    add_limit(parser)
     parser.add_argument(
         "--no-explanations", action="store_true", help="do not explain relations: twice as fast, and a smaller page"
     )
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("give either images, or --dataset, --predictions or both")
     if args.predictions is not None:
         check_file(args.predictions)
-    check_images(inputs)
+    paths = find_inputs(inputs)
     use_model(args, DEFAULT_MODEL)
 
     from tqdm.auto import tqdm
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     import_extensions(args.extension)
     report = ReportWriter(args.output, args.title)
-    images, total = open_images(args, on_error)
+    images, total = open_images(args, paths, on_error)
     with report:
         for image in tqdm(islice(images, args.limit), unit="image", total=args.limit or total):
             report.add(image)
@@ -74,7 +74,9 @@ def print_size(path: str, report) -> None:
     print(f"{path}: {images}, {size.total / 1e6:.1f} MB; of each {each}")
 
 
-def open_images(args: argparse.Namespace, on_error: Callable[[Exception], None]) -> tuple[Iterator, int | None]:
+def open_images(
+    args: argparse.Namespace, paths: list[str], on_error: Callable[[Exception], None]
+) -> tuple[Iterator, int | None]:
     """Open the images of the report; returns their number too, or None where it is not known."""
     from egtr.inference import images_of_dataset, images_of_predictions, images_of_source
 
@@ -89,5 +91,5 @@ def open_images(args: argparse.Namespace, on_error: Callable[[Exception], None])
     common["explain"] = not args.no_explanations
     if args.dataset is not None:
         return images_of_dataset(predictor, args.dataset, **common), None
-    source = ImageStream(get_inputs(args))
+    source = ImageStream(paths)
     return images_of_source(predictor, source, **common), source.total

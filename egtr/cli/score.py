@@ -7,8 +7,8 @@ from .scoring import add_scoring_arguments, score_arguments
 
 EXAMPLES = """
 examples:
-  %(prog)s --predictions output/run/predictions_scenes_val
-  %(prog)s --predictions others.json --format coco_sg --json mine/test.json --protocol strict --per-predicate
+  %(prog)s output/run/predictions_scenes_val
+  %(prog)s others.json --format coco_sg --json mine/test.json --protocol strict --per-predicate
 """
 
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .checks import check_file
 from .choices import DATASET_FORMATS
-from .parsing import UsageError, add_top_k, whole_number
+from .parsing import UsageError, add_inputs, add_top_k, get_input, whole_number
 
 if TYPE_CHECKING:
     from egtr.structures import TripletCounts
@@ -32,8 +33,7 @@ class Scored(NamedTuple):
 
 def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that :func:`score_arguments` reads, and ``--output``."""
-    parser.add_argument("input", nargs="?", metavar="FILE", help="prediction file, or folder of its parts")
-    parser.add_argument("--predictions", "--input", metavar="FILE", help="the same")
+    add_inputs(parser, "prediction file, or folder of its parts", "FILE", aliases=["--predictions"])
     add_top_k(parser, "the K of R@K (20 50 100)", type=whole_number(1), nargs="+", default=[20, 50, 100])
     parser.add_argument(
         "--bootstrap", type=int, default=0, metavar="N", help="95%% intervals from N resamplings, such as 1000"
@@ -59,12 +59,14 @@ def score_arguments(args: argparse.Namespace, protocols: Sequence[str]) -> Score
         EGTRError: see :func:`egtr.evaluation.score_predictions`.
         MissingDetectron2Error: ground truth out of a dataset needs Detectron2.
     """
-    if (args.input is None) == (args.predictions is None):
-        raise UsageError("give the predictions: one file, or the folder of its parts")
+    predictions = get_input(args, "prediction file, or folder of its parts")
     if (args.format is None) != (args.json is None):
         raise UsageError("--format and --json belong together; give both or neither")
     if args.dataset is not None and args.json is not None:
         raise UsageError("--dataset and --json both name ground truth; give one of them")
+    for path in (predictions, args.json):
+        if path is not None:
+            check_file(path)
 
     from egtr.evaluation import Annotations, read_meta, score_predictions
     from egtr.structures import WriteError
@@ -81,7 +83,6 @@ def score_arguments(args: argparse.Namespace, protocols: Sequence[str]) -> Score
         annotations = Annotations.of_dataset(args.dataset)
     elif args.json is not None:
         annotations = Annotations.of_file(args.format, args.json)
-    predictions = args.predictions or args.input
     results = score_predictions(
         predictions,
         protocols,

@@ -4,7 +4,8 @@ import argparse
 
 from egtr.config.arguments import DEFAULT_MODEL, add_options_arguments
 
-from .checks import find_config
+from .checks import find_config, read_weights
+from .parsing import UsageError
 
 EXAMPLES = """
 examples:
@@ -19,11 +20,18 @@ and Ctrl-C let requests that have arrived finish. Exit status: 0, or 1 if nothin
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
-        "--config-file",
         action="append",
+        default=[],
         metavar="NAME|FILE[=WEIGHTS]",
         help="a model that comes with EGTR, or a YAML file with MODEL.WEIGHTS, or with the weights after = (default: "
         f"{DEFAULT_MODEL}); repeatable, to switch between them on the page",
+    )
+    parser.add_argument(
+        "--config-file",
+        action="append",
+        default=[],
+        metavar="NAME|FILE[=WEIGHTS]",
+        help="the same; beside --model it decides the configuration, and each model gives only its weights",
     )
     parser.add_argument("--host", default="127.0.0.1", help="name or address to listen on (default: %(default)s)")
     parser.add_argument(
@@ -45,8 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    for model in args.model or ():
-        find_config(model.partition("=")[0])
+    models = choose_models(args)
 
     from egtr.config import import_extensions
     from egtr.serving import Limits, ModelStore, serve
@@ -55,5 +62,23 @@ def run(args: argparse.Namespace) -> int:
     limits = Limits(
         int(args.max_megabytes * 10**6), int(args.max_megapixels * 10**6), args.max_requests, args.timeout
     )
-    serve(ModelStore(args.model or [DEFAULT_MODEL], args.opts), args.host, args.port, limits)
+    serve(ModelStore(models, args.opts), args.host, args.port, limits)
     return 0
+
+
+def choose_models(args: argparse.Namespace) -> list[str]:
+    """Choose what is served, as :class:`egtr.serving.ModelStore` takes it.
+
+    Raises:
+        UsageError: there are models beside several configurations.
+        ConfigurationError: there is no such file or model, or a model has no weights.
+    """
+    models, config_files = args.model, args.config_file
+    for name in (*models, *config_files):
+        find_config(name.partition("=")[0])
+    if not (models and config_files):
+        return models or config_files or [DEFAULT_MODEL]
+    if len(config_files) > 1 or "=" in config_files[0]:
+        raise UsageError("beside --model, give one --config-file, without weights")
+    weights = [model.partition("=")[2] or read_weights(model) for model in models]
+    return [f"{config_files[0]}={path}" for path in weights]

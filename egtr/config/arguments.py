@@ -78,7 +78,10 @@ def add_options_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model``, ``--config-file``, ``--extension`` and ``--opts``, of commands that use one model."""
+    """Add ``--model``, ``--config-file``, ``--extension`` and ``--opts``, of commands that use one model.
+
+    Where they are not given, ``model`` is None and ``config_file`` is "": the command then takes DEFAULT_MODEL.
+    """
     parser.add_argument(
         "--model",
         metavar="NAME|FILE",

@@ -47,15 +47,16 @@ MISSING = f"""
 import contextlib, io, sys
 from egtr.cli import main
 out = ["--output", "o"]
-lines = [["demo", "x.jpg"], ["demo", "x.jpg", "y.jpg", "--extension", "x.py"], ["demo", "--video-input", "x.mp4"],
+lines = [["demo", "x.jpg"], ["demo", "x/*.jpg"], ["explain", "x*.jpg", *out], ["report", "a.png", "x?", *out],
+        ["demo", "x.jpg", "y.jpg", "--extension", "x.py"], ["demo", "--video-input", "x.mp4"],
          ["explain", "x.jpg", *out], ["report", "x.jpg", *out], ["report", "--predictions", "x", *out],
          ["export", "x.pth", *out], ["convert", "x", *out], ["convert", ".", "--names", "x", *out], ["sweep", "x"],
          ["plot", "x"], ["data", "check", "--format", "egtr", "--input", "x#train", "--image-root", "."],
          ["data", "convert", "train=x", "--from", "egtr", "--to", "egtr", *out]]
 for option in ("--model", "--config-file"):
     lines += [[*line, option, "x"] for line in (
-        ["demo", "."], ["demo", "--webcam"], ["explain", ".", *out], ["report", ".", *out], ["serve"], ["train"],
-        ["evaluate"], ["analyze", "model"], ["analyze", "relations", *out])]
+        ["demo", "a.png", "x.jpg"], ["demo", "--webcam"], ["explain", ".", *out], ["report", "*.png", *out],
+        ["serve"], ["train"], ["evaluate"], ["analyze", "model"], ["analyze", "relations", *out])]
 for line in lines:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as errors:
         status = main(line)
@@ -68,9 +69,10 @@ print(sorted(set({HEAVY[:-1]!r}) & set(sys.modules)))
 
 @pytest.mark.parametrize("script", [MANY, MISSING], ids=["usage", "missing"])
 def test_help_versions_and_errors_of_arguments_import_nothing_heavy(script, tmp_path):
+    (tmp_path / "a.png").touch()
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stdout + done.stderr
 
 

@@ -90,6 +90,19 @@ def test_unreadable_image_is_passed_over(config, images, tmp_path, capfd):
     assert f"egtr demo: error: {images / 'missing.png'}: there is no such file" in lines
 
 
+def test_limit(config, images, tmp_path, capfd):
+    """Of images; then of the frames of a video, drawn as images and as a video."""
+    # One image of the folder may go to one file.
+    assert run(images, "--config-file", config, "--limit", "1", "--output", tmp_path / "one.png") == 0
+    assert capfd.readouterr().out.endswith(f"1 of 1 images drawn to {tmp_path / 'one.png'}\n")
+    write_video(tmp_path / "clip.avi", [np.zeros((48, 64, 3), np.uint8)] * 3)
+    words = [tmp_path / "clip.avi", "--config-file", config, "--limit", "2", "--output"]
+    assert run(*words, tmp_path / "out") == 0
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.png")) == [f"clip_frame00000{i}.png" for i in (0, 1)]
+    assert run(*words, tmp_path / "short.mp4") == 0
+    assert len(read_video(tmp_path / "short.mp4")[0]) == 2
+
+
 def test_formats_batches_and_threads(config, images, tmp_path):
     status = run(
         "--config-file", config, "--input", images, "--output", tmp_path / "out", "--format", "svg",
@@ -166,6 +179,15 @@ def test_one_clear_line(config, images, tmp_path, capfd, arguments, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_names_of_cameras_are_files(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert run("DSC_0001.JPG", "MVI_0001.MP4") == 1
+    assert capfd.readouterr().err == "egtr demo: error: DSC_0001.JPG, MVI_0001.MP4: there is no such file\n"
+    (tmp_path / "MY.KEY").touch()
+    assert run("MY.KEY", "--model", "nosuch") == 1
+    assert "nosuch: is neither a file nor a model" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -173,6 +195,13 @@ def test_one_clear_line(config, images, tmp_path, capfd, arguments, message):
         (["a.png", "--webcam"], "give images or a video, or --video-input, or --webcam: only one of them"),
         (["--webcam", "--video-input", "a.mp4"], "not allowed with argument"),
         (["--webcam", "--output", "o", "--graphs", "graphml"], "a file holds one graph, but a video has many"),
+        (
+            ["a.png", "MY.KEY", "3"],
+            "neither a file nor a key of the configuration, whose sections are MODEL",
+        ),
+        (["a.png", "MODLE.DEVICE", "cpu"], "MODLE.DEVICE: is neither a file nor a key of the configuration. Did you"),
+        (["--input", "a.png", "MODLE.DEVICE", "cpu"], "Did you mean MODEL.DEVICE?"),
+        (["a.png", "MODEL.DEVICE"], "keys and values come in pairs, but there are 1 words: MODEL.DEVICE"),
         (["a.png", "--confidence-threshold", "30"], "--confidence-threshold: 30: give a number from 0 to 1"),
         (["a.png", "--top-k", "-1"], "--top-k: -1: give a whole number of at least 0"),
         (["a.png", "--format", "gif"], "invalid choice: 'gif'"),

@@ -8,9 +8,22 @@ from egtr.cli import main
 
 
 def test_a_plain_name_is_a_dataset_and_a_model(scenes, tmp_path):
-    assert main(["evaluate", "--model", "scenes", "DATASETS.TEST", "scenes_test", "OUTPUT_DIR", "run"]) == 0
+    assert main(["evaluate", "--model", "scenes", "--output", "run", "DATASETS.TEST", "scenes_test"]) == 0
     metrics = json.loads((tmp_path / "run/scene_graph_scenes_test.json").read_text())["protocols"]["reference"]
     assert metrics["metrics"]["num_images"] == 4 and metrics["metrics"]["R@50"] > 50
+
+
+def test_its_help_is_its_own(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    texts = {}
+    for command in ("evaluate", "train"):
+        with pytest.raises(SystemExit, match="0"):
+            main([command, "--help"])
+        texts[command] = capsys.readouterr().out
+    assert all("--opts" in text and "--output DIR" in text for text in texts.values())
+    assert "--eval-only" not in texts["evaluate"] and "--eval-only" in texts["train"]
+    assert "--resume evaluate the last checkpoint in OUTPUT_DIR" in " ".join(texts["evaluate"].split())
+    assert "--resume continue from the last checkpoint in OUTPUT_DIR" in " ".join(texts["train"].split())
 
 
 @pytest.mark.slow

@@ -115,7 +115,7 @@ def test_every_command_with_a_configuration_takes_pairs(command, arguments):
         ("report a --output o --topk 3", "top_k", 3),
         ("score p --topk 3 4", "top_k", [3, 4]),
         ("demo a --config-file f", "config_file", "f"),
-        ("serve --config-file f --model g=w", "model", ["f", "g=w"]),
+        ("serve --config-file f --config-file g=w", "config_file", ["f", "g=w"]),
         ("analyze relations --output o --num-images 3", "limit", 3),
         ("data check --json f", "input", "f"),
         ("export --checkpoint f", "input", ["f"]),

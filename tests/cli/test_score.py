@@ -115,7 +115,7 @@ def test_a_data_set_needs_detectron2(predictions):
         (["--top-k", "200"], "saved: holds what is needed up to K = 100 (max_rank), but top_k asks for 200"),
         (["--dataset", "no_such_set"], "no_such_set"),
         (["--format", "egtr", "--json", "no/such.json"], "no/such.json"),
-        (["--predictions", "nowhere"], "nowhere: there is no such file"),
+        (["--json", "nowhere.json", "--format", "egtr"], "nowhere.json: there is no such file"),
         (["--bootstrap", "-5"], "bootstrap is -5; give the number of draws"),
         (["--output", __file__], f"--output {__file__}: File exists; name a folder that can be written"),
     ],
@@ -131,8 +131,12 @@ def test_what_cannot_be_done_is_one_message(command, arguments, message, predict
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give the predictions: one file"),
-        (["saved", "--predictions", "saved"], "give the predictions: one file"),
+        ([], "give one prediction file, or folder of its parts"),
+        (
+            ["saved", "--predictions", "saved"],
+            "give one prediction file, or folder of its parts, not saved, saved",
+        ),
+        (["a", "b"], "give one prediction file, or folder of its parts, not a, b"),
         (["saved", "--json", "val.json"], "--format and --json belong together; give both or neither"),
         (
             ["saved", "--dataset", "a", "--format", "egtr", "--json", "b"],
@@ -145,6 +149,12 @@ def test_usage(command, arguments, message, capsys):
     with pytest.raises(SystemExit, match="2"):
         main([command, *arguments])
     assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("words", [["nowhere"], ["--input", "nowhere"], ["--predictions", "nowhere"]])
+def test_predictions_by_every_spelling(words, capsys):
+    assert main(["score", *words]) == 1
+    assert capsys.readouterr().err == "egtr score: error: nowhere: there is no such file\n"
 
 
 def test_ground_truth_of_an_annotation_file(tiny_dataset, tmp_path, capsys):

@@ -1,36 +1,10 @@
-"""`egtr train`: whose configuration and weights a run gets, and that it trains."""
+"""`egtr train`: what it refuses, and that it trains."""
 
 import pytest
 
 from egtr.checkpoint import load_checkpoint_file
 from egtr.cli import main
-from egtr.cli.checks import use_model
-from egtr.hub.model_zoo import get_config_file, get_weights_file
-from tests.cli.running import parse
-
-
-def use(*words):
-    args = parse(["train", *words])
-    use_model(args)
-    return args
-
-
-def test_a_model_gives_configuration_and_weights(tmp_path):
-    args = use("--model", "scenes", "SEED", "3")
-    assert (args.config_file, args.opts) == (get_config_file("scenes/egtr.yaml"), ["SEED", "3"])
-    (tmp_path / "mine.yaml").write_text("SEED: 5\n")
-    assert use("--model", str(tmp_path / "mine.yaml")).config_file == str(tmp_path / "mine.yaml")
-
-
-def test_beside_a_file_it_gives_only_weights(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.yaml").write_text("SEED: 5\n")
-    args = use("--model", "scenes", "--config-file", "mine.yaml", "MODEL.WEIGHTS", "other.pth")
-    # The later pair wins.
-    assert args.config_file == "mine.yaml"
-    assert args.opts == ["MODEL.WEIGHTS", "egtr://weights/scenes_egtr.pth", "MODEL.WEIGHTS", "other.pth"]
-    args = use("--config-file", "mine.yaml")
-    assert (args.config_file, args.opts) == ("mine.yaml", [])
+from egtr.hub.model_zoo import get_weights_file
 
 
 @pytest.mark.parametrize(
@@ -71,7 +45,7 @@ def test_usage(words, message, tmp_path, monkeypatch, capsys):
 
 
 def test_trains_from_the_weights_of_a_model(scenes, tmp_path, capsys):
-    words = ["--model", "scenes", "SOLVER.MAX_ITER", "1", "SOLVER.BASE_LR", "0.0", "OUTPUT_DIR", "run"]
+    words = ["--model", "scenes", "--output", "run", "--opts", "SOLVER.MAX_ITER", "1", "SOLVER.BASE_LR", "0.0"]
     words += ["SOLVER.IMS_PER_BATCH", "1", "DATALOADER.NUM_WORKERS", "0", "DATASETS.TEST", "()"]
     words += ["INPUT.MIN_SIZE_TRAIN", "64,", "MODEL.EGTR.FREEZE_DETECTOR", "True"]
     assert main(["train", *words]) == 0
