@@ -2,21 +2,26 @@
 
 import json
 import os
+import re
 import sys
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 
 import networkx as nx
 from tqdm.auto import tqdm
 
 from egtr.data.image import find_images
-from egtr.data.sources import MEDIA_SUFFIXES, ImageStream
+from egtr.data.sources import MEDIA_SUFFIXES, VIDEO_SUFFIXES, ImageStream
 from egtr.structures import ConfigurationError, EGTRError, Predictor, SceneGraph
 from egtr.visualization.draw import save_scene_graph
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
 GRAPH_SUFFIXES = (".json", ".graphml")
+
+# The end of the stem that frame_stem gives to a frame.
+_FRAME = re.compile(r"_frame\d{6,}$")
 
 
 def export_scene_graphs(
@@ -35,7 +40,8 @@ def export_scene_graphs(
     """Write ``<stem>.png``, the image with its graph, and ``<stem>.json``, the same graph, for every image.
 
     An image that cannot be read is skipped, with one line on standard error. Where several images have the same stem,
-    the files of the later ones are called ``<stem>_2`` and so on; those of frames ``<stem>_frame000012``.
+    the files of the later ones are called ``<stem>_2`` and so on (:func:`unique_stems`); those of frames
+    ``<stem>_frame000012``.
 
     Args:
         predictor: the model, see :class:`egtr.structures.Predictor`.
@@ -126,13 +132,26 @@ def frame_stem(stem: str, graph: SceneGraph) -> str:
 
 
 def unique_stems(paths: Sequence[str]) -> list[str]:
-    """Name the results of each path by its stem, with a number where an earlier path has the same stem."""
+    """Name the results of each path: by its stem, or with a number where an earlier path has the same stem.
+
+    A numbered name is never the stem of another path: of ``a.jpg a.png a_2.jpg``, the results of ``a.png`` are called
+    ``a_3``. Nor can the frames of a video be taken for an image: with ``clip.mp4`` and ``clip_frame000001.png`` in one
+    folder, the results of the video are called ``clip_2``.
+    """
+    own = [_fold(Path(path).stem) for path in paths]
     stems: list[str] = []
     taken: set[str] = set()
-    for path in paths:
-        stem = Path(path).stem
-        numbered = chain([stem], (f"{stem}_{n}" for n in count(2)))
-        # Some file systems take "Dog" and "dog" for the same name.
-        stems.append(next(name for name in numbered if name.casefold() not in taken))
-        taken.add(stems[-1].casefold())
+    of_frames = {name.rpartition("_frame")[0] for name in own if _FRAME.search(name)}
+    for path, folded in zip(paths, own, strict=True):
+        stem, is_video = Path(path).stem, path.lower().endswith(VIDEO_SUFFIXES)
+        free = folded not in taken and not (is_video and folded in of_frames)
+        others = taken.union(own, of_frames)
+        numbered = (f"{stem}_{n}" for n in count(2))
+        stems.append(stem if free else next(name for name in numbered if _fold(name) not in others))
+        taken.add(_fold(stems[-1]))
     return stems
+
+
+def _fold(name: str) -> str:
+    # Some file systems take "Dog" and "dog" for the same name, or the two spellings of "é" in Unicode.
+    return unicodedata.normalize("NFC", name).casefold()
