@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from egtr.data.image import find_images
 from egtr.data.sources import MEDIA_SUFFIXES, VIDEO_SUFFIXES, ImageStream
 from egtr.structures import ConfigurationError, EGTRError, Predictor, SceneGraph
+from egtr.structures.files import writing
 from egtr.visualization.draw import save_scene_graph
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
@@ -61,6 +62,7 @@ def export_scene_graphs(
     Raises:
         ConfigurationError: before anything is written: a suffix is not in these lists, a file to write is one of
             ``paths``, or ``output`` is a file although there are several images.
+        WriteError: a file cannot be written, as on a full disk; those before it stay.
     """
     for wrong in {suffix} - {*IMAGE_SUFFIXES} | {*graph_suffixes} - {*GRAPH_SUFFIXES}:
         raise ConfigurationError(
@@ -95,14 +97,17 @@ def save_graph(path: str | os.PathLike[str], graph: SceneGraph) -> None:
 
     Raises:
         ConfigurationError: the suffix is neither of these.
+        WriteError: the file cannot be written.
     """
     path = Path(path)
     if path.suffix == ".json":
         text = json.dumps(graph.to_dict(), indent=1, ensure_ascii=False) + "\n"
         # A file name that is not valid UTF-8 has characters that can only be written as the escapes of JSON.
-        path.write_text(text, "utf-8", errors="backslashreplace")
+        with writing(path):
+            path.write_text(text, "utf-8", errors="backslashreplace")
     elif path.suffix == ".graphml":
-        nx.write_graphml(graph.to_networkx(), path)
+        with writing(path):
+            nx.write_graphml(graph.to_networkx(), path)
     else:
         raise ConfigurationError(f"{path}: graphs are written as {' or '.join(GRAPH_SUFFIXES)}")
 
@@ -134,9 +139,9 @@ def frame_stem(stem: str, graph: SceneGraph) -> str:
 def unique_stems(paths: Sequence[str]) -> list[str]:
     """Name the results of each path: by its stem, or with a number where an earlier path has the same stem.
 
-    A numbered name is never the stem of another path: of ``a.jpg a.png a_2.jpg``, the results of ``a.png`` are called
-    ``a_3``. Nor can the frames of a video be taken for an image: with ``clip.mp4`` and ``clip_frame000001.png`` in one
-    folder, the results of the video are called ``clip_2``.
+    A numbered name is never the stem of another path: of ``a.jpg a.png a_2.jpg``, the results of ``a.png`` are
+    called ``a_3``. Nor can the frames of a video be taken for an image: with ``clip.mp4`` and
+    ``clip_frame000001.png``, the results of the video are called ``clip_2``.
     """
     own = [_fold(Path(path).stem) for path in paths]
     stems: list[str] = []

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from egtr.structures import ConfigurationError, SceneGraph
+from egtr.structures.files import writing
 
 from .boxes import draw_boxes, draw_image
 from .marks import INK, shorten, write
@@ -103,14 +104,16 @@ def save_scene_graph(
     Raises:
         DataError: ``image`` is not (H, W, 3) uint8.
         ConfigurationError: matplotlib does not write files of this suffix.
+        WriteError: the file cannot be written.
     """
     path = Path(path)
     figure = draw_scene_graph(image, graph, title=title, show_scores=show_scores)
     known = sorted(figure.canvas.get_supported_filetypes())
     if path.suffix[1:].lower() not in known:
         raise ConfigurationError(f"{path}: suffix {path.suffix!r} is no format of images; take {', '.join(known)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=dpi)
 
 
 def figure_to_array(figure: Figure, dpi: int = 160) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Images and JSON files of many graphs, with a predictor that needs no model."""
 
 import json
+import resource
 from dataclasses import replace
 from functools import partial
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from egtr.inference import export_scene_graphs, save_graph
 from egtr.inference.export import unique_stems
-from egtr.structures import EGTRError, SceneGraph
+from egtr.structures import EGTRError, SceneGraph, WriteError
 from egtr.visualization import save_scene_graph
 from tests.inference.predictors import FakePredictor
 from tests.inference.videos import write_video
@@ -178,6 +179,23 @@ def test_each_result_has_the_name_of_its_own_image(tmp_path):
         stem: str(tmp_path / name) for stem, name in (("a", "a.jpg"), ("a_3", "a.png"), ("a_2", "a_2.jpg"))
     }
     assert graphs["a_3"].triplet_scores[0] == pytest.approx(0.4, abs=0.01)
+
+
+@pytest.mark.usefixtures("coarse")
+@pytest.mark.parametrize("blocked", ["a.png", "a.json", "a.graphml"])
+def test_files_that_cannot_be_written(images, tmp_path, blocked):
+    """A folder of their name, or a limit on their size in place of a full disk."""
+    kinds = {"graph_suffixes": [".json", ".graphml"], "progress": False}
+    (tmp_path / "out" / blocked).mkdir(parents=True)
+    with pytest.raises(WriteError, match=f"{blocked}: cannot be written .*directory.*; name a place that has room"):
+        export_scene_graphs(predictor, [str(images / "a.png")], tmp_path / "out", **kinds)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+        with pytest.raises(WriteError, match="a.png: cannot be written .*too large"):
+            export_scene_graphs(predictor, [str(images / "a.png")], tmp_path / "other", **kinds)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_never_overwrites_what_it_reads(images):
