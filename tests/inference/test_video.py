@@ -13,6 +13,7 @@ from egtr.data.sources import ImageStream
 from egtr.inference import export_video
 from egtr.structures import EGTRError, SceneGraph, WriteError
 from egtr.visualization import VideoDrawer
+from egtr.visualization.draw import draw_sheet
 from egtr.visualization.palette import object_colors
 from tests.inference.predictors import FakePredictor
 from tests.inference.videos import read_video, write_video
@@ -67,12 +68,46 @@ def test_a_new_object_leaves_the_others_in_place():
     before = drawer.draw(image, make_graph())
     graph = make_graph()
     graph.boxes = np.concatenate([graph.boxes[:1], graph.boxes[:1] + (0, -25, 0, -25), graph.boxes[1:]])
-    graph.classes, graph.scores = np.array([0, 0, 1]), np.array([0.9, 0.7, 0.8])
+    graph.classes, graph.scores = np.array([0, 2, 1]), np.array([0.9, 0.7, 0.8])
+    graph.class_names = ("dog", "tree", "cat")
     graph.triplets, graph.triplet_scores = np.array([[0, 2, 0], [1, 2, 0]]), np.array([0.5, 0.4])
     after = drawer.draw(image, graph)
     for color in object_colors(2):
         assert np.abs(find(before, color) - find(after, color)).max() < 1.5
     find(after, object_colors(3)[2])
+
+
+@pytest.fixture
+def sheets(monkeypatch):
+    """The names on each sheet that is drawn, and its note."""
+    shown = []
+
+    def draw(sheet, image, graph, names, colors, **look):
+        shown.append((names, look["note"]))
+        return draw_sheet(sheet, image, graph, names, colors, **look)
+
+    monkeypatch.setattr("egtr.visualization.video.draw_sheet", draw)
+    return shown
+
+
+def test_numbers_begin_with_the_second_object_of_a_class(sheets):
+    """A dog, then two dogs near the tree, then the first one again."""
+    drawer, image, two = VideoDrawer(dpi=40), np.zeros((*SIZE, 3), np.uint8), make_graph()
+    two.boxes = np.concatenate([two.boxes, two.boxes[:1] + (0, -25, 0, -25)])
+    two.classes, two.scores, two.query_index = np.array([0, 1, 0]), np.array([0.9, 0.8, 0.7]), np.arange(3)
+    for graph in (make_graph(), two, make_graph()):
+        drawer.draw(image, graph)
+    assert [names for names, _ in sheets] == [["dog", "tree"], ["dog 1", "tree", "dog 2"], ["dog 1", "tree"]]
+    assert {note for _, note in sheets} == {None}
+
+
+def test_a_frame_with_more_objects_than_a_sheet_holds(sheets):
+    graph = make_graph()
+    graph.boxes, graph.scores = np.tile(graph.boxes, (40, 1)), np.linspace(0.9, 0.1, 80)
+    graph.classes, graph.query_index = np.tile(graph.classes, 40), np.arange(80)
+    VideoDrawer(dpi=40).draw(np.zeros((*SIZE, 3), np.uint8), graph)
+    ((names, note),) = sheets
+    assert len(set(names)) == 60 and note.startswith("60 of 80 objects and 1 of 1 relations are drawn")
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
