@@ -188,15 +188,7 @@ class SceneGraph:
         return self.select(stays, rows)
 
     def select(self, objects: np.ndarray, relations: np.ndarray) -> "SceneGraph":
-        """Keep the objects and the triplets that are named, in their order.
-
-        Args:
-            objects: (N,) bool, the objects to keep: at least those that the triplets join.
-            relations: (T,) int, rows of ``triplets``.
-
-        Returns:
-            A new graph with ``prediction`` None.
-        """
+        """Keep the objects of a mask, (N,) bool, and these rows of ``triplets``, which join only such objects."""
         return self._select(objects, self.triplets, relations)
 
     def merge_duplicates(self, iou: float = 0.7) -> "SceneGraph":
