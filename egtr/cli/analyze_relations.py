@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
         draw_uncertainty,
     )
     from egtr.inference import EGTRPredictor
+    from egtr.inference.export import unique_stems
     from egtr.modeling.explain import source_names
     from egtr.structures import ConfigurationError, DataError
 
@@ -73,11 +74,12 @@ def run(args: argparse.Namespace) -> int:
     draw_uncertainty(images, summary["uncertainty"]).savefig(args.output / "uncertainty.png")
     if summary["gates"]:
         draw_gates(summary["gates"]).savefig(args.output / "gates.png")
-    for image in chosen or [max(images, key=lambda image: image.related.sum())]:
+    chosen = chosen or [max(images, key=lambda image: image.related.sum())]
+    for image, stem in zip(chosen, unique_stems([image.file_name for image in chosen]), strict=True):
         figure = draw_attention_maps(
             load_image(image.file_name), image, metadata.thing_classes, metadata.predicate_classes
         )
-        figure.savefig(args.output / f"attention_{Path(image.file_name).stem}.png")
+        figure.savefig(args.output / f"attention_{stem}.png")
     print(_text(summary))
     print(f"\nNumbers and images are in {args.output}")
     return 0

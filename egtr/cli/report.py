@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     report = ReportWriter(args.output, args.title)
     images, total = open_images(args, paths, on_error)
     with report:
-        for image in tqdm(islice(images, args.limit), unit="image", total=args.limit or total):
+        for image in tqdm(islice(images, args.limit), unit="image", total=total):
             report.add(image)
     print_size(args.output, report)
     for k, recall in report.mean_recall().items():
@@ -78,11 +78,13 @@ def open_images(
     args: argparse.Namespace, paths: list[str], on_error: Callable[[Exception], None]
 ) -> tuple[Iterator, int | None]:
     """Open the images of the report; returns their number too, or None where it is not known."""
+    from egtr.evaluation.prediction_file import list_images
     from egtr.inference import images_of_dataset, images_of_predictions, images_of_source
 
     common = {"top_k": args.top_k, "on_error": on_error}
     if args.predictions is not None:
-        return images_of_predictions(args.predictions, args.dataset, partial=args.partial, **common), None
+        images = images_of_predictions(args.predictions, args.dataset, partial=args.partial, **common)
+        return images, _at_most(args.limit, len(list_images(args.predictions, args.partial)))
 
     from egtr.data.sources import ImageStream
     from egtr.inference import EGTRPredictor
@@ -90,6 +92,19 @@ def open_images(
     predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
     common["explain"] = not args.no_explanations
     if args.dataset is not None:
-        return images_of_dataset(predictor, args.dataset, **common), None
+        return images_of_dataset(predictor, args.dataset, **common), args.limit or count_images(args.dataset)
     source = ImageStream(paths)
-    return images_of_source(predictor, source, **common), source.total
+    return images_of_source(predictor, source, **common), _at_most(args.limit, source.total)
+
+
+def count_images(dataset_name: str) -> int:
+    """Count the images of a registered dataset."""
+    from egtr.data.catalog import get_metadata  # isort: skip - says how to install Detectron2 where it is missing
+    from detectron2.data import DatasetCatalog
+
+    get_metadata(dataset_name)
+    return len(DatasetCatalog.get(dataset_name))
+
+
+def _at_most(limit: int | None, total: int | None) -> int | None:
+    return min((number for number in (limit, total) if number is not None), default=None)

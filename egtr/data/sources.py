@@ -31,6 +31,8 @@ Source = Union[ImageSource, bytearray, memoryview, int]  # noqa: UP007 - see Ima
 # A file with one of these suffixes is a video; every other file is an image.
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv")
 MEDIA_SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
+# Containers that state the number of their frames; of others OpenCV guesses it from length and rate.
+_COUNTING_SUFFIXES = (".avi", ".m4v", ".mov", ".mp4")
 
 
 @dataclass
@@ -92,7 +94,8 @@ class ImageStream:
         """The number of images: an estimate if there are videos, None if it is unknown."""
         if isinstance(self._entries, Iterator) or any(isinstance(entry, Integral) for _, entry in self._entries):
             return None
-        return sum(_count_frames(entry) if _is_video(entry) else 1 for _, entry in self._entries)
+        counts = [_count_frames(entry) if _is_video(entry) else 1 for _, entry in self._entries]
+        return None if None in counts else sum(counts)
 
     def __iter__(self) -> Iterator[SourceImage]:
         if not isinstance(self._entries, Iterator):
@@ -188,12 +191,13 @@ def _fail(message: str) -> np.ndarray:
     raise DataError(message)
 
 
-def _count_frames(path: str) -> int:
+def _count_frames(path: str) -> int | None:
     video = cv2.VideoCapture(path)
-    try:
-        return max(1, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
-    finally:
-        video.release()
+    count, rate = video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)
+    video.release()
+    # A guess from such a rate, which is the unit of the times and no rate, is far too high.
+    is_wild = rate > 240 and not path.lower().endswith(_COUNTING_SUFFIXES)
+    return None if is_wild else max(1, int(count))
 
 
 def _read_video(source: str | int) -> Iterator[SourceImage]:
@@ -208,7 +212,8 @@ def _read_video(source: str | int) -> Iterator[SourceImage]:
     start = time.monotonic()
     frame = 0
     try:
-        announced = video.get(cv2.CAP_PROP_FRAME_COUNT) if is_file else 0
+        is_counted = is_file and source.lower().endswith(_COUNTING_SUFFIXES)
+        announced = video.get(cv2.CAP_PROP_FRAME_COUNT) if is_counted else 0
         while True:
             more, pixels = video.read()
             if not more:

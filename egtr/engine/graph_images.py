@@ -1,7 +1,6 @@
 """Validation images with their graphs, in TensorBoard, while a model learns."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -33,20 +32,23 @@ class GraphImages:
 
     def __init__(self, cfg: CfgNode):
         self.cfg = cfg
-        self._records: list[dict[str, Any]] | None = None
+        # Names and records.
+        self._records: dict[str, dict[str, Any]] | None = None
 
     def draw(self, model: nn.Module, storage: EventStorage) -> None:
         """Put the graphs that ``model`` predicts into ``storage``; the first time also the annotations."""
         # Here, because a run without images does not need matplotlib.
+        from egtr.inference.export import unique_stems
         from egtr.visualization import draw_scene_graph, figure_to_array, graph_from_annotations
 
         dataset = self.cfg.DATASETS.TEST[0]
         is_first = self._records is None
         if is_first:
-            self._records = choose_records(dataset, self.cfg.TEST.SCENE_GRAPH.VIS_IMAGES)
+            records = choose_records(dataset, self.cfg.TEST.SCENE_GRAPH.VIS_IMAGES)
+            names = unique_stems([record["file_name"] for record in records])
+            self._records = {f"graphs/{name}": record for name, record in zip(names, records, strict=True)}
         predictor = EGTRPredictor(self.cfg, model)
-        for record in list(self._records):
-            name = f"graphs/{Path(record['file_name']).stem}"
+        for name, record in list(self._records.items()):
             try:
                 image = load_image(record["file_name"])
                 graphs = {name: predictor(image, channel_order="RGB").for_display(top_k=self.TOP_K)}
@@ -54,7 +56,7 @@ class GraphImages:
                     graphs[f"{name}_annotated"] = graph_from_annotations(record, MetadataCatalog.get(dataset))
             except EGTRError as error:
                 logger.warning("No graph for TensorBoard: %s", error)
-                self._records.remove(record)
+                del self._records[name]
                 continue
             for title, graph in graphs.items():
                 figure = draw_scene_graph(image, graph, show_scores=title == name)

@@ -2,21 +2,27 @@
 
 import json
 import os
+import re
 import sys
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 
 import networkx as nx
 from tqdm.auto import tqdm
 
 from egtr.data.image import find_images
-from egtr.data.sources import MEDIA_SUFFIXES, ImageStream
+from egtr.data.sources import MEDIA_SUFFIXES, VIDEO_SUFFIXES, ImageStream
 from egtr.structures import ConfigurationError, EGTRError, Predictor, SceneGraph
+from egtr.structures.files import writing
 from egtr.visualization.draw import save_scene_graph
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
 GRAPH_SUFFIXES = (".json", ".graphml")
+
+# The end of the stem that frame_stem gives to a frame.
+_FRAME = re.compile(r"_frame\d{6,}$")
 
 
 def export_scene_graphs(
@@ -35,8 +41,8 @@ def export_scene_graphs(
 ) -> tuple[list[Path], list[EGTRError]]:
     """Write ``<stem>.png``, the image with its graph, and ``<stem>.json``, the same graph, for every image.
 
-    An image that cannot be read is skipped. Where several images have the same stem,
-    the files of the later ones are called ``<stem>_2`` and so on; those of frames ``<stem>_frame000012``.
+    An image that cannot be read is skipped. If several images have the same stem, the files of the later ones are called
+    ``<stem>_2`` and so on (:func:`unique_stems`); those of frames ``<stem>_frame000012``.
 
     Args:
         predictor: the model, see :class:`egtr.structures.Predictor`.
@@ -58,6 +64,7 @@ def export_scene_graphs(
     Raises:
         ConfigurationError: before anything is written: a suffix is not in these lists, a file to write is one of
             ``paths``, or ``output`` is a file although there are several images.
+        WriteError: a file cannot be written, as on a full disk; those before it stay.
     """
     for wrong in {suffix} - {*IMAGE_SUFFIXES} | {*graph_suffixes} - {*GRAPH_SUFFIXES}:
         raise ConfigurationError(
@@ -91,14 +98,17 @@ def save_graph(path: str | os.PathLike[str], graph: SceneGraph) -> None:
 
     Raises:
         ConfigurationError: the suffix is neither of these.
+        WriteError: the file cannot be written.
     """
     path = Path(path)
     if path.suffix == ".json":
         text = json.dumps(graph.to_dict(), indent=1, ensure_ascii=False) + "\n"
         # A file name that is not valid UTF-8 has characters that can only be written as the escapes of JSON.
-        path.write_text(text, "utf-8", errors="backslashreplace")
+        with writing(path):
+            path.write_text(text, "utf-8", errors="backslashreplace")
     elif path.suffix == ".graphml":
-        nx.write_graphml(graph.to_networkx(), path)
+        with writing(path):
+            nx.write_graphml(graph.to_networkx(), path)
     else:
         raise ConfigurationError(f"{path}: graphs are written as {' or '.join(GRAPH_SUFFIXES)}")
 
@@ -133,13 +143,26 @@ def frame_stem(stem: str, graph: SceneGraph) -> str:
 
 
 def unique_stems(paths: Sequence[str]) -> list[str]:
-    """Name the results of each path by its stem, with a number where an earlier path has the same stem."""
+    """Name the results of each path: by its stem, or with a number where an earlier path has the same stem.
+
+    A numbered name is never the stem of another path: of ``a.jpg a.png a_2.jpg``, the results of ``a.png`` are
+    called ``a_3``. Nor can the frames of a video be taken for an image: with ``clip.mp4`` and
+    ``clip_frame000001.png``, the results of the video are called ``clip_2``.
+    """
+    own = [_fold(Path(path).stem) for path in paths]
     stems: list[str] = []
     taken: set[str] = set()
-    for path in paths:
-        stem = Path(path).stem
-        numbered = chain([stem], (f"{stem}_{n}" for n in count(2)))
-        # Some file systems take "Dog" and "dog" for the same name.
-        stems.append(next(name for name in numbered if name.casefold() not in taken))
-        taken.add(stems[-1].casefold())
+    of_frames = {name.rpartition("_frame")[0] for name in own if _FRAME.search(name)}
+    for path, folded in zip(paths, own, strict=True):
+        stem, is_video = Path(path).stem, path.lower().endswith(VIDEO_SUFFIXES)
+        free = folded not in taken and not (is_video and folded in of_frames)
+        others = taken.union(own, of_frames)
+        numbered = (f"{stem}_{n}" for n in count(2))
+        stems.append(stem if free else next(name for name in numbered if _fold(name) not in others))
+        taken.add(_fold(stems[-1]))
     return stems
+
+
+def _fold(name: str) -> str:
+    # Some file systems take "Dog" and "dog" for the same name, or the two spellings of "é" in Unicode.
+    return unicodedata.normalize("NFC", name).casefold()

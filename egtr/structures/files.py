@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from .errors import WriteError
+
 # How the name of a file ends while it is being written.
 PART = ".part"
 
@@ -34,6 +36,20 @@ def replacing(path: str | os.PathLike, *, shared: bool = False) -> Iterator[Bina
             os.unlink(part)
         raise
     _sync_folder(os.path.dirname(path) or ".")
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[None]:
+    """Name the file in the error if it cannot be written inside the block, as on a full disk.
+
+    Raises:
+        WriteError: in place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise WriteError(f"{path}: cannot be written ({reason}); name a place that has room and is open") from error
 
 
 def _sync_folder(folder: str) -> None:

@@ -185,7 +185,11 @@ class SceneGraph:
             keep &= np.isin(predicate_ids, _find_ids(predicates, self.predicate_names, "predicate"))
         rows = np.flatnonzero(keep)[:top_k]
         stays[self.triplets[rows, :2].reshape(-1)] = True
-        return self._select(stays, self.triplets, rows)
+        return self.select(stays, rows)
+
+    def select(self, objects: np.ndarray, relations: np.ndarray) -> "SceneGraph":
+        """Keep the objects of a mask, (N,) bool, and these rows of ``triplets``, which join only such objects."""
+        return self._select(objects, self.triplets, relations)
 
     def merge_duplicates(self, iou: float = 0.7) -> "SceneGraph":
         """Merge objects of one class whose boxes nearly coincide, so that a graph has one node per object.

@@ -14,7 +14,8 @@ EDGE_GAP = 3.0
 
 _NUM_STARTS = 4
 _NUM_ROTATIONS = 12
-_MOVES_PER_NODE = 60
+# Moves that improve a layout: of each node, and at most.
+_MOVES_PER_NODE, _MOST_MOVES = 60, 1200
 _SAMPLES = 80
 
 
@@ -128,7 +129,7 @@ def _linked_centers(
         centers = np.clip(centers, area[:2] + half, area[2:] - half)
     best = cost(centers)
 
-    num_moves = _MOVES_PER_NODE * len(sizes)
+    num_moves = min(_MOVES_PER_NODE * len(sizes), _MOST_MOVES)
     for step in range(num_moves):
         if best == 0:
             break

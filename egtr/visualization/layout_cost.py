@@ -53,7 +53,8 @@ class Cost:
         distance = np.abs(centers[first] - centers[second])
         missing = (self.padded[first] + self.padded[second]) / 2 - distance
         # The shorter way apart, as a share of the height of a node.
-        return float((np.clip(missing.min(axis=1), 0, None) / self.padded[:, 1].mean()).sum())
+        shorter = np.minimum(missing[:, 0], missing[:, 1])
+        return float((np.clip(shorter, 0, None) / self.padded[:, 1].mean()).sum())
 
     def _crossings(self, starts: np.ndarray, ends: np.ndarray) -> float:
         first, second = self.rivals
@@ -66,11 +67,12 @@ class Cost:
 
     def _under_nodes(self, centers: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> float:
         lines, nodes = self.strangers
-        direction = ends[lines] - starts[lines]
-        offset = centers[nodes] - starts[lines]
-        along = (offset * direction).sum(axis=1) / np.maximum((direction**2).sum(axis=1), 1e-9)
-        distance = np.abs(offset - np.clip(along, 0, 1)[:, None] * direction)
-        missing = 1 - (distance / (self.padded[nodes] / 2)).max(axis=1)
+        # Coordinate by coordinate, which is several times quicker: this is the largest part of a large drawing.
+        dx, dy = (ends - starts)[lines].T
+        x, y = (centers[nodes] - starts[lines]).T
+        along = np.clip((x * dx + y * dy) / np.maximum(dx**2 + dy**2, 1e-9), 0, 1)
+        half_width, half_height = (self.padded / 2)[nodes].T
+        missing = 1 - np.maximum(np.abs(x - along * dx) / half_width, np.abs(y - along * dy) / half_height)
         return float(np.clip(missing, 0, None).sum())
 
     def _too_short(self, starts: np.ndarray, ends: np.ndarray) -> float:

@@ -79,15 +79,28 @@ def _nearest_free(size: np.ndarray, wanted: np.ndarray, bounds: np.ndarray, take
     """Find the free corner (2,) nearest to ``wanted``, or None.
 
     The nearest free place cannot be moved towards the wanted one along either axis. On each axis the label is thus at
-    the wanted coordinate, or touches a wall or a taken rectangle. No other coordinates need to be tried.
+    the wanted coordinate, or touches a wall or a taken rectangle. No other coordinates need to be tried. Rows are
+    tried from the nearest to the farthest, which takes O(M) memory and at most O(M^2 log M) steps.
     """
-    axes = []
-    for a in (0, 1):
-        low, high = bounds[a], max(bounds[a], bounds[a + 2] - size[a])
-        stops = np.concatenate([[wanted[a], low, high], taken[:, a + 2], taken[:, a] - size[a]])
-        axes.append(np.unique(np.clip(stops, low, high)))
-    corners = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
-    corners = corners[_is_free(corners, size, taken)]
-    if len(corners) == 0:
-        return None
-    return corners[np.argmin(((corners - wanted) ** 2).sum(axis=1))]
+    low, high = bounds[:2], np.maximum(bounds[:2], bounds[2:] - size)
+    rows = np.concatenate([[wanted[1], low[1], high[1]], taken[:, 3], taken[:, 1] - size[1]])
+    rows = np.unique(np.clip(rows, low[1], high[1]))
+    best, least = None, np.inf
+    for y in rows[np.argsort(np.abs(rows - wanted[1]), kind="stable")]:
+        if (y - wanted[1]) ** 2 >= least:
+            break
+        in_row = (taken[:, 1] < y + size[1] - _TOUCH) & (taken[:, 3] > y + _TOUCH)
+        x = _nearest_in_row(wanted[0], low[0], high[0], taken[in_row, 0] - size[0], taken[in_row, 2])
+        if x is not None and (distance := (x - wanted[0]) ** 2 + (y - wanted[1]) ** 2) < least:
+            best, least = np.array([x, y]), distance
+    return best
+
+
+def _nearest_in_row(wanted: float, low: float, high: float, starts: np.ndarray, ends: np.ndarray) -> float | None:
+    """Find the number in ``low..high`` nearest to ``wanted`` that lies in none of the open intervals, or None."""
+    stops = np.clip(np.concatenate([[wanted, low, high], starts, ends]), low, high)
+    order = np.argsort(starts)
+    # A stop is covered if an interval that begins before it ends after it.
+    reach = np.concatenate([[-np.inf], np.maximum.accumulate(ends[order])])
+    free = stops[reach[np.searchsorted(starts[order], stops - _TOUCH)] <= stops + _TOUCH]
+    return None if len(free) == 0 else float(free[np.argmin(np.abs(free - wanted))])

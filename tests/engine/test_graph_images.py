@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
+from detectron2.utils.events import EventStorage
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from egtr.engine import EGTRTrainer
+from egtr.engine import EGTRTrainer, graph_images
 from egtr.engine.graph_images import choose_records
+from egtr.visualization import graph_from_annotations
 
 
 @pytest.fixture
@@ -76,6 +79,26 @@ def test_an_image_that_cannot_be_read_is_left_out(train, make_tiny_dataset, tiny
     events, _ = train(changes)
     stem = Path(records[1]["file_name"]).stem
     assert sorted(events.Tags()["images"]) == [f"graphs/{stem}", f"graphs/{stem}_annotated"]
+
+
+def test_images_of_one_name_are_shown_apart(tmp_path, monkeypatch):
+    """Two folders with an image 1.png each, of different sizes."""
+    records = []
+    for folder, size in (("a", (40, 30)), ("b", (30, 40))):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", size).save(tmp_path / folder / "1.png")
+        boxes = [{"bbox": [0, 0, 9, 9], "bbox_mode": 1, "category_id": 0}] * 2
+        record = {"file_name": str(tmp_path / folder / "1.png"), "width": size[0], "height": size[1]}
+        records.append(record | {"annotations": boxes, "relations": [[0, 1, 0]]})
+    graphs = iter([graph_from_annotations(record) for record in records])
+    monkeypatch.setattr(graph_images, "choose_records", lambda *_: records)
+    monkeypatch.setattr(graph_images, "EGTRPredictor", lambda *_: lambda *_, **__: next(graphs))
+    cfg = CfgNode({"DATASETS": {"TEST": ["none"]}, "TEST": {"SCENE_GRAPH": {"VIS_IMAGES": 2}}})
+    with EventStorage() as storage:
+        graph_images.GraphImages(cfg).draw(None, storage)
+    shown = {name: image.shape for name, image, _ in storage._vis_data}
+    assert list(shown) == ["graphs/1", "graphs/1_annotated", "graphs/1_2", "graphs/1_2_annotated"]
+    assert shown["graphs/1"] == shown["graphs/1_annotated"] != shown["graphs/1_2"] == shown["graphs/1_2_annotated"]
 
 
 def test_records_are_spread_evenly(tiny_dataset):

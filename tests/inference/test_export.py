@@ -1,6 +1,7 @@
 """Images and JSON files of many graphs, with a predictor that needs no model."""
 
 import json
+import resource
 from dataclasses import replace
 from functools import partial
 
@@ -10,7 +11,8 @@ import pytest
 from PIL import Image
 
 from egtr.inference import export_scene_graphs, save_graph
-from egtr.structures import EGTRError, SceneGraph
+from egtr.inference.export import unique_stems
+from egtr.structures import EGTRError, SceneGraph, WriteError
 from egtr.visualization import save_scene_graph
 from tests.inference.predictors import FakePredictor
 from tests.inference.videos import write_video
@@ -148,8 +150,60 @@ def test_same_names(images, tmp_path):
         Image.new("RGB", (9, 9)).save(other / name)
     paths = [str(p) for p in (images / "a.png", other / "A.webp", other / "a_2.png")]
     written, errors = export_scene_graphs(predictor, paths, tmp_path / "out", progress=False)
-    assert [path.name for path in written] == ["a.png", "A_2.png", "a_2_2.png"]
+    assert [path.name for path in written] == ["a.png", "A_3.png", "a_2.png"]
     assert not errors and len(list((tmp_path / "out").iterdir())) == 6
+
+
+@pytest.mark.parametrize(
+    ("names", "stems"),
+    [
+        # A name that has a number belongs to the image that bears it.
+        ("a.jpg a.png a_2.jpg", "a a_3 a_2"),
+        ("a_2.jpg a.jpg a.png", "a_2 a a_3"),
+        ("a.jpg a.png a.webp a_3.jpg", "a a_2 a_4 a_3"),
+        ("A.jpg a.png A_2.jpg a_2.png", "A a_3 A_2 a_2_2"),
+        ("x/a.jpg y/a.jpg y/a_2.jpg z/a.jpg", "a a_3 a_2 a_4"),
+        # "é" as one character, and as two.
+        ("caf\u00e9.jpg cafe\u0301.png", "caf\u00e9 cafe\u0301_2"),
+        # Frames, some of which were taken out of the video before.
+        ("clip.mp4 clip_frame000001.png", "clip_2 clip_frame000001"),
+        ("clip_frame000001.png clip.mp4 clip_2_frame000001.png", "clip_frame000001 clip_3 clip_2_frame000001"),
+        ("clip.mp4 clip.mkv", "clip clip_2"),
+        ("clip.png clip_frame000001.png", "clip clip_frame000001"),
+    ],
+)
+def test_names_of_results(names, stems):
+    assert unique_stems(names.split()) == stems.split()
+
+
+@pytest.mark.usefixtures("coarse")
+def test_each_result_has_the_name_of_its_own_image(tmp_path):
+    """Three images whose best scores tell them apart."""
+    for name, red in (("a.jpg", 255), ("a.png", 102), ("a_2.jpg", 204)):
+        Image.new("RGB", (20, 16), (red, 0, 0)).save(tmp_path / name)
+    written, _ = export_scene_graphs(predictor, [str(tmp_path)], tmp_path / "out", progress=False)
+    graphs = {path.stem: read(path.with_suffix(".json")) for path in written}
+    assert {stem: graph.file_name for stem, graph in graphs.items()} == {
+        stem: str(tmp_path / name) for stem, name in (("a", "a.jpg"), ("a_3", "a.png"), ("a_2", "a_2.jpg"))
+    }
+    assert graphs["a_3"].triplet_scores[0] == pytest.approx(0.4, abs=0.01)
+
+
+@pytest.mark.usefixtures("coarse")
+@pytest.mark.parametrize("blocked", ["a.png", "a.json", "a.graphml"])
+def test_files_that_cannot_be_written(images, tmp_path, blocked):
+    """A folder of their name, or a limit on their size in place of a full disk."""
+    kinds = {"graph_suffixes": [".json", ".graphml"], "progress": False}
+    (tmp_path / "out" / blocked).mkdir(parents=True)
+    with pytest.raises(WriteError, match=f"{blocked}: cannot be written .*directory.*; name a place that has room"):
+        export_scene_graphs(predictor, [str(images / "a.png")], tmp_path / "out", **kinds)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+        with pytest.raises(WriteError, match="a.png: cannot be written .*too large"):
+            export_scene_graphs(predictor, [str(images / "a.png")], tmp_path / "other", **kinds)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_never_overwrites_what_it_reads(images):

@@ -4,12 +4,15 @@ import json
 import logging
 import runpy
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from detectron2.data import DatasetCatalog
 from PIL import Image
 
+from egtr.cli import report
 from egtr.data import get_metadata
 from egtr.evaluation import PredictionMeta, PredictionWriter, evaluate
 from egtr.inference import images_of_dataset, images_of_predictions, images_of_source
@@ -134,8 +137,22 @@ def test_tool_of_predictions(predictions, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(TOOL), run_name="__main__")
     assert end.value.code == 0
-    assert "3 images" in (out := capsys.readouterr().out) and "R@20 25.00" in out
+    out, bar = capsys.readouterr()
+    assert "3 images" in out and "R@20 25.00" in out and "3/3" in bar
     assert json.loads(read_element((tmp_path / "report.html").read_text("utf-8"), "record-2"))["name"] == "image 2"
+
+
+@pytest.mark.parametrize(("limit", "total"), [(None, 3), (1, 1), (9, 3)])
+def test_the_bar_has_a_total(folder, predictions, tiny_dataset, monkeypatch, limit, total):
+    monkeypatch.setattr("egtr.inference.EGTRPredictor.from_config_file", lambda name, opts: None)
+    args = Namespace(predictions=None, dataset=None, top_k=1, no_explanations=True, config_file="", opts=[])
+    args.limit, args.input, args.inputs = limit, [], [str(folder)]
+    assert report.open_images(args, print)[1] == total
+    args.dataset = tiny_dataset.val
+    found = len(DatasetCatalog.get(tiny_dataset.val))
+    assert report.open_images(args, print)[1] == (limit or found) and found > 0
+    args.predictions, args.partial = predictions[0], False
+    assert report.open_images(args, print)[1] == min(limit or 3, 3)
 
 
 def test_tool_of_a_folder_with_a_broken_image(tmp_path, monkeypatch, capsys):

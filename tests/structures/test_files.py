@@ -1,8 +1,11 @@
 """Files that are written whole or not at all. tests/checkpoint/test_files.py kills the process and fills the disk."""
 
+import errno
+
 import pytest
 
-from egtr.structures.files import PART, replacing
+from egtr.structures import WriteError
+from egtr.structures.files import PART, replacing, writing
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -35,3 +38,12 @@ def test_two_writers_of_a_shared_file_do_not_mix(tmp_path):
             second.write(b"second")
         assert path.read_bytes() == b"second"
     assert path.read_bytes() == b"first, and longer" and list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_of_writing_names_the_file_and_the_reason(tmp_path):
+    with pytest.raises(WriteError, match=r"of the user: cannot be written \(No space left on device\); name a place"):
+        with writing("a file of the user"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    with writing(tmp_path / "file"):
+        (tmp_path / "file").write_bytes(b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"

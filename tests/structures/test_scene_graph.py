@@ -65,6 +65,16 @@ def make_graph(**options):
     )
 
 
+def test_selected_objects_and_relations_keep_their_order():
+    graph = make_graph()
+    (subject, object_, predicate), other = graph.triplets[1].tolist(), 3 - graph.triplets[1, :2].sum()
+    part = graph.select(np.arange(3) != other, np.array([1]))
+    kept = sorted([subject, object_])
+    assert part.query_index.tolist() == kept and part.prediction is None
+    assert part.triplets.tolist() == [[kept.index(subject), kept.index(object_), predicate]]
+    assert part.triplet_scores.tolist() == graph.triplet_scores[1:2].tolist()
+
+
 def test_from_prediction_takes_one_predicate_a_pair():
     graph = make_graph()
     assert len(graph) == 6 and len(graph.boxes) == 3

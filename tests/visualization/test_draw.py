@@ -1,6 +1,10 @@
 """Sheets of image and graph: size, colours, and sense at the extremes."""
 
+import re
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -11,6 +15,7 @@ from PIL import Image
 
 from egtr.structures import EGTRError, SceneGraph
 from egtr.visualization import draw_scene_graph, figure_to_array, save_scene_graph
+from egtr.visualization.draw import fit_graph
 from egtr.visualization.palette import object_colors
 
 CLASSES = ("person", "dog", "hat", "umbrella", "tree")
@@ -100,6 +105,78 @@ def test_texts_lie_on_the_sheet_and_do_not_overlap():
         assert 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height
         for u1, v1, u2, v2 in extents[:k]:
             assert min(x2, u2) <= max(x1, u1) or min(y2, v2) <= max(y1, v1)
+
+
+@pytest.mark.parametrize(
+    ("objects", "relations", "note"),
+    [
+        # 20 relations join 40 objects, or nearly so where they share some.
+        (600, 5000, r"60 of 600 objects and 2\d of 5,000 relations are drawn: those of the highest scores"),
+        (600, 0, "60 of 600 objects and 0 of 0 relations are drawn: those of the highest scores"),
+        (40, 5000, r"\d\d of 40 objects and 60 of 5,000 relations are drawn: those of the highest scores"),
+        (2, 5000, "2 of 2 objects and 5 of 5,000 relations are drawn: those of the highest scores"),
+    ],
+)
+def test_a_graph_of_any_size_says_what_is_drawn(objects, relations, note):
+    shown = texts(draw_scene_graph(np.zeros((240, 320, 3), np.uint8), make_graph(objects, relations, (240, 320))))
+    assert any(re.fullmatch(note, text) for text in shown), shown
+    # At most 60 names in each half, as many predicates, and the note.
+    assert len(shown) <= 60 + 60 + 60 + 1 + (relations == 0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory of a process from Linux")
+def test_a_graph_of_any_size_takes_bounded_time_and_memory():
+    """In a process of its own; getrusage() would count the memory of the process that started it."""
+    program = """
+import re, time
+from pathlib import Path
+import numpy as np
+from egtr.visualization import draw_scene_graph, figure_to_array
+from tests.visualization.test_draw import make_graph
+for objects, relations in ((600, 5000), (600, 0), (40, 5000), (2, 5000)):
+    graph = make_graph(objects, relations, (240, 320))
+    seconds = []
+    for _ in range(2):
+        begin = time.process_time()
+        figure_to_array(draw_scene_graph(np.zeros((240, 320, 3), np.uint8), graph), dpi=80)
+        seconds.append(time.process_time() - begin)
+    print(min(seconds))
+print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text()).group(1))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    *seconds, kilobytes = map(float, done.stdout.split())
+    assert len(seconds) == 4 and max(seconds) < 3
+    assert kilobytes < 300_000
+
+
+def test_what_has_no_room_is_of_lower_score():
+    """Relations 0-1, 2-3, ... of falling scores; 40 objects take part in the first 20 of them."""
+    pairs = np.arange(100).reshape(50, 2)
+    graph = SceneGraph(
+        boxes=np.tile([0, 0, 9, 9], (110, 1)),
+        classes=np.zeros(110),
+        # Of those that no relation joins, the last ones are best.
+        scores=np.linspace(0.1, 0.9, 110),
+        triplets=np.column_stack([pairs, np.zeros(50)]),
+        triplet_scores=np.linspace(0.9, 0.1, 50),
+        image_size=(9, 9),
+    )
+    drawn, note = fit_graph(graph)
+    assert drawn.query_index.tolist() == [*range(40), *range(90, 110)]
+    assert drawn.triplets.tolist() == [[s, s + 1, 0] for s in range(0, 40, 2)]
+    assert note.startswith("60 of 110 objects and 20 of 50 relations are drawn")
+    small, nothing = fit_graph(drawn)
+    assert small is drawn and nothing is None
+
+
+def test_many_relations_of_two_objects():
+    """The five best ones between the same two objects, in either direction; loops are a pair of their own."""
+    ends = [(0, 1), (1, 0), (0, 0)] * 4
+    graph = make_graph(2, 12)
+    graph.triplets = np.array([(*pair, row % 4) for row, pair in enumerate(ends)])
+    drawn, _ = fit_graph(graph)
+    rows = [0, 1, 2, 3, 4, 5, 6, 8, 11]  # 7, 9 and 10 are further ones between 0 and 1
+    assert drawn.triplets.tolist() == graph.triplets[rows].tolist()
 
 
 def test_boxes_land_where_the_objects_are():
