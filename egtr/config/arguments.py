@@ -33,6 +33,9 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on from the last checkpoint in OUTPUT_DIR; where there is none, begin with MODEL.WEIGHTS",
     )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="delete what a former run has left in OUTPUT_DIR, and start over"
+    )
     parser.add_argument("--eval-only", action="store_true", help="train nothing: evaluate MODEL.WEIGHTS")
     parser.add_argument(
         "--num-gpus", type=int, default=1, metavar="N", help="GPUs of each machine; without GPUs, processes (1)"
