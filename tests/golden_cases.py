@@ -22,6 +22,7 @@ SMALL = [
     "small_two_stage",
     "small_smoothing",
     "small_empty_relations",
+    "small_full_config",
 ]
 
 _spec = importlib.util.spec_from_file_location("golden_rule", FOLDER / "rule.py")
@@ -40,6 +41,10 @@ class GoldenCase:
 
     def __init__(self, name: str):
         self.record = json.loads((FOLDER / f"{name}.json").read_text())
+        if "image_case" in self.record:
+            # Only the configuration differs from that case.
+            name = self.record["image_case"]
+            self.record = json.loads((FOLDER / f"{name}.json").read_text()) | self.record
         self.arrays = dict(np.load(FOLDER / f"{name}.npz"))
         salt = self.record["salt"]
         rows = self.record["state_dict"]

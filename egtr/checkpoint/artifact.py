@@ -19,8 +19,10 @@ from egtr.structures import ConfigurationError, DataError, EGTRError, WeightsErr
 
 from .checkpointer import export_weights, load_checkpoint_file
 from .class_names import read_names
-from .pickles import load_lightning_file
+from .foreign import is_safetensors, refuse_foreign
+from .pickles import load_torch_file
 from .reference import config_from_reference, convert_state_dict, unknown_names
+from .wrappers import clean_names, find_weights
 
 logger = logging.getLogger(__name__)
 
@@ -204,15 +206,14 @@ def _find_weights(folder: Path) -> Path:
 
 
 def _read_weights(path: Path, unsafe_pickle: bool) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
+    refuse_foreign(path)
+    if is_safetensors(path):
         return load_checkpoint_file(str(path))["model"]
-    content = load_lightning_file(path, unsafe_pickle)
-    weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not isinstance(weights, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
-    ):
+    advice = "If you trust its origin, read it with unsafe_pickle=True (--unsafe-pickle)"
+    found = find_weights(load_torch_file(path, advice, unsafe_pickle))
+    if found is None or not found[0]:
         raise WeightsError(f'{path}: holds no weights: expected a dict of tensors, or one under "state_dict"')
-    return dict(weights)
+    return clean_names(found[0])
 
 
 def _shapes(cfg: CfgNode) -> dict[str, torch.Size]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.file_io import PathManager
@@ -20,6 +21,9 @@ from egtr.config.paths import fetch
 from egtr.structures import ConfigurationError, EGTRError, WeightsError
 
 from .files import check_finite, list_checkpoints, replacing, verify_checkpoint, write_checkpoint
+from .foreign import is_safetensors, is_zip, refuse_foreign
+from .pickles import load_torch_file
+from .wrappers import clean_names, find_weights, strip_wrapper
 
 logger = logging.getLogger(__name__)
 
@@ -157,14 +161,22 @@ class EGTRCheckpointer(DetectionCheckpointer):
         return path
 
     def _load_file(self, filename: str) -> dict[str, Any]:
+        refuse_foreign(filename, may_be_text=filename.endswith(".pkl"))
         if filename.endswith(".pkl"):
+            if is_zip(filename):
+                return load_checkpoint_file(filename)
             data = _load_arrays(filename)
-            if "model" in data:
-                return data
             # A backbone of Caffe2, as in the model zoo of Detectron2: its names are translated on loading.
             blobs = data.get("blobs", data)
             weights = {name: value for name, value in blobs.items() if not name.endswith("_momentum")}
-            return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
+            caffe2 = {"__author__": "Caffe2", "matching_heuristics": True}
+            for key in ("model", "state_dict"):
+                if key in data:
+                    weights, caffe2 = data[key], {}
+            strange = [name for name, value in weights.items() if not isinstance(value, np.ndarray)]
+            if strange:
+                raise WeightsError(f"{filename}: {strange[0]!r} is no array. Save it as {{'model': arrays by name}}")
+            return {"model": weights, **caffe2}
         if filename.endswith(".pyth"):
             # Detectron2 reads these files itself, not by _torch_load.
             raise WeightsError(f"{filename}: files of pycls are not read. Save the weights as .pth: {{'model': ...}}")
@@ -174,6 +186,7 @@ class EGTRCheckpointer(DetectionCheckpointer):
         return load_checkpoint_file(filename)
 
     def _load_model(self, checkpoint: dict[str, Any]):
+        checkpoint["model"] = strip_wrapper(checkpoint["model"], self.model.state_dict().keys())
         number = len(checkpoint["model"])
         self.incompatible = incompatible = super()._load_model(checkpoint)
         refused = len(incompatible.unexpected_keys) + len(incompatible.incorrect_shapes)
@@ -187,14 +200,19 @@ class EGTRCheckpointer(DetectionCheckpointer):
 
 
 def load_checkpoint_file(filename: str) -> dict[str, Any]:
-    """Read a ``.safetensors`` or ``torch.save`` file into a dict with the key ``model``.
+    """Read a safetensors or ``torch.save`` file into a dict with the key ``model``.
+
+    The content decides about the format, not the ending of the name. Weights may be under the keys that other tools
+    use (``state_dict``, ``model_ema``, ``ema``, ...), and their names may have been changed by torch.compile and
+    DataParallel. ``docs/troubleshooting.md`` lists them.
 
     Raises:
         WeightsError: the file cannot be read as weights.
     """
-    if filename.endswith(".safetensors"):
+    refuse_foreign(filename)
+    if is_safetensors(filename) or (filename.endswith(".safetensors") and not is_zip(filename)):
         try:
-            return {"model": load_file(filename)}
+            return {"model": clean_names(load_file(filename))}
         except SafetensorError as error:
             raise WeightsError(f"{filename}: not a safetensors file ({error}). Fetch or export it again") from error
     try:
@@ -202,18 +220,24 @@ def load_checkpoint_file(filename: str) -> dict[str, Any]:
         verify_checkpoint(filename)
     except EGTRError as error:
         raise WeightsError(f"{error}. Fetch or save it again") from error
-    try:
-        data = torch.load(filename, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    content = load_torch_file(
+        filename, "Only tensors and plain Python values are read: save it again as {'model': model.state_dict()}"
+    )
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{filename}: holds a {type(content).__name__}, expected a dict of tensors")
+    found = find_weights(content)
+    if found is None:
         raise WeightsError(
-            f"{filename}: not a plain checkpoint ({str(error).splitlines()[0]}). Only tensors and plain "
-            "Python values are read; save it again as {'model': model.state_dict()}"
-        ) from error
-    except (EOFError, RuntimeError) as error:
-        raise WeightsError(f"{filename}: the file is damaged ({error}). Fetch or save it again") from error
-    if not isinstance(data, Mapping):
-        raise WeightsError(f"{filename}: holds a {type(data).__name__}, expected a dict of tensors")
-    return dict(data) if "model" in data else {"model": dict(data)}
+            f"{filename}: holds no weights, only {', '.join(map(str, content)) or 'an empty dict'}. Save it again as "
+            "{'model': model.state_dict()}"
+        )
+    weights, keys = found
+    if keys == ("model",):
+        # A checkpoint of a run, which has more beside it.
+        return {**content, "model": clean_names(weights)}
+    if keys:
+        logger.info("%s: the weights are those under %s", filename, ", ".join(map(repr, keys)))
+    return {"model": clean_names(weights)}
 
 
 def find_new_parameters(model: nn.Module, incompatible: Any) -> list[str]:

@@ -53,11 +53,12 @@ for _type in (np.float32, np.float64, np.int32, np.int64, np.bool_):
     _HARMLESS[f"numpy.dtypes.{_class.__name__}"] = _class
 
 
-def load_lightning_file(path: Path, unsafe_pickle: bool = False) -> Any:
+def load_torch_file(path: str | Path, advice: str, unsafe_pickle: bool = False) -> Any:
     """Read a file of ``torch.save``: tensors, plain values and what PyTorch Lightning adds to them.
 
     Args:
         path: the file.
+        advice: what to do about a file with other objects, for the message.
         unsafe_pickle: read objects of any class, which lets the file run any code. Only for files that you trust.
 
     Raises:
@@ -65,34 +66,33 @@ def load_lightning_file(path: Path, unsafe_pickle: bool = False) -> Any:
     """
     allowed = [(stand_in, name) for name, stand_in in _HARMLESS.items()]
     try:
-        if unsafe_pickle:
-            return torch.load(path, map_location="cpu", weights_only=False)
-        with torch.serialization.safe_globals(allowed):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        # By a path torch would let the ending decide about the format.
+        with open(path, "rb") as file, torch.serialization.safe_globals([] if unsafe_pickle else allowed):
+            return torch.load(file, map_location="cpu", weights_only=not unsafe_pickle)
     except pickle.UnpicklingError as error:
         strangers, reason = _strangers(path, allowed), _reason(error)
         if not strangers and reason.startswith("Unsupported operand"):
-            # A web page or a damaged file: unsafe_pickle would not help.
+            # Damaged, or of an unknown kind: unsafe_pickle would not help.
             raise WeightsError(f"{path}: not a checkpoint of torch.save ({reason}). Copy it again") from error
         raise WeightsError(
             f"{path}: holds more than weights: {strangers or reason}. "
-            "Making such objects can run code, so the file is refused. If you trust its origin, read it "
-            "with unsafe_pickle=True (--unsafe-pickle)"
+            f"Making such objects can run code, so the file is refused. {advice}"
         ) from error
     except (ImportError, AttributeError) as error:
         raise WeightsError(
             f"{path}: holds objects of a package that is not installed ({error}). Install it, or save only the "
             "weights on a machine that has it"
         ) from error
-    except (EOFError, OSError, RuntimeError) as error:
-        raise WeightsError(f"{path}: the file is damaged or missing ({error}). Copy it again") from error
+    except (EOFError, OSError, RuntimeError, ValueError, LookupError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise WeightsError(f"{path}: the file is damaged or missing ({reason}). Copy it again") from error
 
 
-def _strangers(path: Path, allowed: list) -> str:
-    """List the objects in a file beyond plain values; return "" if that is impossible without loading the file."""
+def _strangers(path: str | Path, allowed: list) -> str:
+    """List the objects in a file beyond plain values; return "" if that is impossible without loading it."""
     try:
-        with torch.serialization.safe_globals(allowed):
-            return ", ".join(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path)))
+        with open(path, "rb") as file, torch.serialization.safe_globals(allowed):
+            return ", ".join(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(file)))
     except (ValueError, RuntimeError, pickle.UnpicklingError):
         return ""
 

@@ -4,6 +4,7 @@ Version 5 of transformers renamed some weights (``mlp.fc1``, ``self_attn.o_proj`
 still have the old names; the new ones occur in a saved ``state_dict()`` of a model.
 """
 
+import logging
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -15,6 +16,8 @@ from torch import Tensor
 from egtr.config.defaults import get_egtr_cfg
 from egtr.config.paths import fetch
 from egtr.structures import ConfigurationError, WeightsError
+
+logger = logging.getLogger(__name__)
 
 _LAYER = r"model\.(encoder|decoder)\.layers\.(\d+)\."
 # The first match counts. The right side is a name of this library.
@@ -130,11 +133,12 @@ _KINDS = {
     int | None: "rel_sample_negatives rel_sample_nonmatching",
     int | float: (
         "dropout class_cost bbox_cost giou_cost ce_loss_coefficient bbox_loss_coefficient giou_loss_coefficient "
-        "focal_alpha rel_loss_coefficient connectivity_loss_coefficient freq_bias_eps logit_adj_tau"
+        "focal_alpha rel_loss_coefficient connectivity_loss_coefficient freq_bias_eps logit_adj_tau "
+        "activation_dropout attention_dropout"
     ),
     int | float | None: "smoothing",
     str | None: "backbone",
-    dict | None: "id2label backbone_config",
+    dict | None: "id2label backbone_config backbone_kwargs",
 }
 
 
@@ -154,8 +158,10 @@ def _optional_count(value: int | None) -> int:
 def config_from_reference(config: dict[str, Any]) -> CfgNode:
     """Make a complete configuration from the config.json of a released artifact.
 
-    Missing keys have the defaults of the released code. ``FREEZE_DOWNSAMPLE_NORM`` is off, as in that code (see
-    ``egtr/config/defaults.py``).
+    The released code saves every key of Hugging Face's Deformable DETR, also those that it does not read itself. Its
+    weight of loss_ce and the class cost of its matcher are both ``ce_loss_coefficient``. A file without this key is
+    Hugging Face's: there the weight is 1, and the cost is ``class_cost``. Other missing keys have the defaults of the
+    released code. ``FREEZE_DOWNSAMPLE_NORM`` is off, as in that code (see ``egtr/config/defaults.py``).
 
     Args:
         config: the parsed file.
@@ -175,6 +181,10 @@ def config_from_reference(config: dict[str, Any]) -> CfgNode:
             return default[0]
         raise ConfigurationError(f"config.json: {key!r} is missing")
 
+    if get("model_type", "deformable_detr") != "deformable_detr":
+        raise ConfigurationError(
+            f"config.json: model_type is {config['model_type']!r}; only 'deformable_detr' can be converted"
+        )
     if get("encoder_attention_heads", 8) != get("decoder_attention_heads", 8):
         raise ConfigurationError(
             "config.json: encoder_attention_heads and decoder_attention_heads differ, which is not supported"
@@ -183,13 +193,16 @@ def config_from_reference(config: dict[str, Any]) -> CfgNode:
         raise ConfigurationError(
             f"config.json: activation_function {config['activation_function']!r} is not supported"
         )
-    if get("position_embedding_type", "sine") != "sine" or get("dilation", False):
+    backbone_options = get("backbone_kwargs", None) or {}
+    dilated = get("dilation", False) or backbone_options.get("output_stride", 32) != 32
+    if get("position_embedding_type", "sine") != "sine" or dilated:
         raise ConfigurationError(
             "config.json: learned position embeddings and a dilated last stage are not supported"
         )
     egtr.WITH_BOX_REFINE = bool(get("with_box_refine", False))
     egtr.TWO_STAGE = bool(get("two_stage", False))
-    egtr.NUM_CLASSES = get("num_labels") if "num_labels" in config else len(get("id2label") or ())
+    # transformers does not write the names of two classes without names.
+    egtr.NUM_CLASSES = get("num_labels") if "num_labels" in config else len(get("id2label", None) or range(2))
     egtr.NUM_QUERIES = get("two_stage_num_proposals", 300) if egtr.TWO_STAGE else get("num_queries")
     egtr.AUX_LOSS = bool(get("auxiliary_loss", False))
     _set_backbone(cfg, config)
@@ -204,10 +217,10 @@ def config_from_reference(config: dict[str, Any]) -> CfgNode:
     transformer.DROPOUT = float(get("dropout", 0.1))
 
     matcher = egtr.MATCHER
-    matcher.COST_CLASS, matcher.COST_BBOX = float(get("class_cost", 2.0)), float(get("bbox_cost", 5.0))
-    matcher.COST_GIOU = float(get("giou_cost", 2.0))
     loss = egtr.LOSS
-    loss.CE_WEIGHT = float(get("ce_loss_coefficient", 2.0))
+    loss.CE_WEIGHT = float(get("ce_loss_coefficient", 1.0))
+    matcher.COST_CLASS = float(get("ce_loss_coefficient", get("class_cost", 1.0)))
+    matcher.COST_BBOX, matcher.COST_GIOU = float(get("bbox_cost", 5.0)), float(get("giou_cost", 2.0))
     loss.BBOX_WEIGHT = float(get("bbox_loss_coefficient", 5.0))
     loss.GIOU_WEIGHT = float(get("giou_loss_coefficient", 2.0))
     loss.FOCAL_ALPHA = float(get("focal_alpha", 0.25))
@@ -229,15 +242,29 @@ def config_from_reference(config: dict[str, Any]) -> CfgNode:
         relation.FREQUENCY_BIAS_EPS = float(get("freq_bias_eps", 1e-12))
         relation.LOGIT_ADJUSTMENT.ENABLED = bool(get("logit_adjustment", False))
         relation.LOGIT_ADJUSTMENT.TAU = float(get("logit_adj_tau", 0.3))
+    _warn_of_training(config)
     # The paper's rates for training further.
     cfg.SOLVER.BASE_LR, cfg.SOLVER.NEW_MULTIPLIER = (2e-6, 100.0) if egtr.RELATION.ENABLED else (1e-4, 1.0)
     return cfg
 
 
+def _warn_of_training(config: dict[str, Any]) -> None:
+    """Log settings that change nothing in what the model computes, but would change further training."""
+    for key in ("activation_dropout", "attention_dropout"):
+        if config.get(key):
+            logger.warning("config.json: %s is %s; further training does without this dropout", key, config[key])
+    if config.get("focal_alpha", 0.25) != 0.25:
+        logger.warning(
+            "config.json: focal_alpha is %s; further training uses it in the matcher too, where the released code "
+            "has 0.25",
+            config["focal_alpha"],
+        )
+
+
 def _set_backbone(cfg: CfgNode, config: dict[str, Any]) -> None:
     backbone = cfg.MODEL.EGTR.BACKBONE
     # Newer versions of transformers nest it.
-    nested = config.get("backbone_config") or {}
+    nested = config.get("backbone_config") or config.get("backbone_kwargs") or {}
     if not config.get("use_timm_backbone", True) or nested.get("model_type", "timm_backbone") != "timm_backbone":
         raise ConfigurationError(
             "config.json: use_timm_backbone or backbone_config asks for a backbone of transformers, which is not "

@@ -2,7 +2,7 @@
 
 import argparse
 
-from egtr.config.arguments import EPILOG, RESUME, add_options_arguments, add_process_arguments
+from egtr.config.arguments import EPILOG, OVERWRITE, RESUME, add_options_arguments, add_process_arguments
 
 from .checks import use_model
 from .parsing import UsageError
@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_arguments(
         parser, model="start from a model that comes with EGTR, or from the model of a YAML file", resume=RESUME
     )
+    parser.add_argument("--overwrite", action="store_true", help=OVERWRITE)
     parser.add_argument("--eval-only", action="store_true", help="only evaluate, as `egtr evaluate` does")
 
 

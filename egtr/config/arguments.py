@@ -4,6 +4,7 @@ import argparse
 
 DEFAULT_MODEL = "scenes"
 RESUME = "continue from the last checkpoint in OUTPUT_DIR; if there is none, start from MODEL.WEIGHTS"
+OVERWRITE = "delete the files of an earlier run in OUTPUT_DIR, and start from scratch"
 
 EPILOG = """
 examples:
@@ -30,6 +31,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of Detectron2's ``default_argument_parser``, which imports torch, and ``--extension``."""
     parser.add_argument("--config-file", default="", metavar="FILE", help="YAML file of the configuration")
     parser.add_argument("--resume", action="store_true", help=RESUME)
+    parser.add_argument("--overwrite", action="store_true", help=OVERWRITE)
     parser.add_argument("--eval-only", action="store_true", help="only evaluate MODEL.WEIGHTS")
     add_process_arguments(parser)
     add_extension_argument(parser)

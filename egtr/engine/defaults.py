@@ -12,6 +12,7 @@ from detectron2.utils.logger import setup_logger
 from egtr.config import fall_back_to_cpu, import_extensions, load_config, save_config
 from egtr.data.datasets import register_rows
 
+from .output_dir import claim_output_dir, make_output_dir
 from .random_state import seed_process
 
 logger = logging.getLogger(__name__)
@@ -26,11 +27,17 @@ def setup(args: argparse.Namespace) -> CfgNode:
         args: of :func:`egtr.config.egtr_argument_parser`.
 
     Raises:
-        ConfigurationError: see :func:`egtr.config.load_config` and :func:`egtr.data.datasets.register_rows`.
+        ConfigurationError: see :func:`egtr.config.load_config`, :func:`egtr.data.datasets.register_rows` and
+            :func:`egtr.engine.output_dir.claim_output_dir`.
+        WriteError: OUTPUT_DIR cannot be made or written.
     """
     import_extensions(args.extension)
     cfg = load_config(args.config_file, args.opts)
     register_rows(cfg.DATASETS.REGISTER)
+    if comm.is_main_process():
+        make_output_dir(cfg)
+        if not args.eval_only:
+            claim_output_dir(cfg, resume=args.resume, overwrite=getattr(args, "overwrite", False))
     for name in ("fvcore", "detectron2", "egtr"):
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name=name)
     logger.info("Environment:\n%s", collect_env_info())

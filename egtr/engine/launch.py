@@ -25,6 +25,7 @@ from egtr.structures.errors import library_kind
 from .checks import check_scoring
 from .defaults import setup
 from .loader_workers import explaining_worker_errors
+from .output_dir import release_output_dir
 from .stop_signals import TrainingStopped, forwarding_signals
 from .trainer import EGTRTrainer
 
@@ -47,11 +48,14 @@ def train_or_evaluate(args: argparse.Namespace) -> dict[str, Any] | None:
     cfg = setup(args)
     if args.eval_only:
         return _evaluate(cfg, args.resume)
-    # Only a new run may need the backbone's weights from timm, if MODEL.WEIGHTS does not hold them.
-    resumes = args.resume and EGTRCheckpointer(nn.Identity(), cfg.OUTPUT_DIR).has_checkpoint()
-    trainer = EGTRTrainer(without_pretrained(cfg) if resumes else cfg)
-    trainer.resume_or_load(resume=args.resume)
-    return trainer.train()
+    try:
+        # Only a new run may need the backbone's weights from timm, where MODEL.WEIGHTS does not bring them.
+        resumes = args.resume and EGTRCheckpointer(nn.Identity(), cfg.OUTPUT_DIR).has_checkpoint()
+        trainer = EGTRTrainer(without_pretrained(cfg) if resumes else cfg)
+        trainer.resume_or_load(resume=args.resume)
+        return trainer.train()
+    finally:
+        release_output_dir(cfg)
 
 
 def _evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:

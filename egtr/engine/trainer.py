@@ -36,6 +36,7 @@ from .new_parameters import find_declared, is_only_backbone
 from .optimizer import build_lr_scheduler, build_optimizer, freeze_parameters
 from .random_state import seed_process
 from .recompute import recompute_activations
+from .resuming import check_resumable, list_trained, log_without_effect
 from .stop_signals import StopRequest, TrainingStopped
 from .train_loop import build_train_loop
 from .validation_loss import add_validation_losses
@@ -253,7 +254,12 @@ class EGTRTrainer(DefaultTrainer):
 
     def state_dict(self) -> dict[str, Any]:
         order_seed = get_order_seed(self._trainer.data_loader)
-        return {**super().state_dict(), "new_parameters": self.new_parameters, "order_seed": order_seed}
+        return {
+            **super().state_dict(),
+            "new_parameters": self.new_parameters,
+            "trained_parameters": list_trained(self.bare_model, self.optimizer),
+            "order_seed": order_seed,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if "new_parameters" not in state_dict:
@@ -266,14 +272,12 @@ class EGTRTrainer(DefaultTrainer):
             self._order_seed = state_dict.get("order_seed")
         # The optimizer's state is stored group by group: the groups must be there first.
         self._set_new_parameters(state_dict["new_parameters"])
-        try:
-            super().load_state_dict({**state_dict, "hooks": join_hook_states(state_dict.get("hooks", {}))})
-        except ValueError as error:
-            raise WeightsError(
-                f"--resume: the optimizer of the last checkpoint in {self.cfg.OUTPUT_DIR} does not fit the model "
-                f"({error}). Go on with the configuration that the run began with, or start a new run in another "
-                "OUTPUT_DIR with MODEL.WEIGHTS set to that checkpoint"
-            ) from error
+        model, found = self.bare_model, self.checkpointer.incompatible
+        check_resumable(self.cfg.OUTPUT_DIR, model, self.optimizer, found, state_dict, averages=self._ema is not None)
+        declared = find_declared(model, self.cfg.SOLVER.NEW_PARAMETERS)
+        groups = state_dict["_trainer"]["optimizer"]["param_groups"]
+        log_without_effect(self.optimizer, groups, [n for n in declared if n not in self.new_parameters])
+        super().load_state_dict({**state_dict, "hooks": join_hook_states(state_dict.get("hooks", {}))})
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
         """Build the hooks of a run, in the order in which a step calls them.

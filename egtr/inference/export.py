@@ -41,8 +41,8 @@ def export_scene_graphs(
 ) -> tuple[list[Path], list[EGTRError]]:
     """Write ``<stem>.png``, the image with its graph, and ``<stem>.json``, the same graph, for every image.
 
-    An image that cannot be read is skipped. If several images have the same stem, the files of the later ones are called
-    ``<stem>_2`` and so on (:func:`unique_stems`); those of frames ``<stem>_frame000012``.
+    An image that cannot be read is skipped. If several images have the same stem, the files of the later ones are
+    called ``<stem>_2`` and so on (:func:`unique_stems`); those of frames ``<stem>_frame000012``.
 
     Args:
         predictor: the model, see :class:`egtr.structures.Predictor`.

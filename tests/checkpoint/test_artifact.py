@@ -259,8 +259,9 @@ def test_an_object_of_an_absent_package_is_named(case, tmp_path, monkeypatch):
     (lambda folder, checkpoint: torch.save({"state_dict": [1]}, checkpoint), "holds no weights"),
     (lambda folder, checkpoint: torch.save({"state_dict": {1: torch.ones(1)}}, checkpoint), "holds no weights"),
     # The page that a browser keeps in place of the file that is not there; to read it unsafely would not help.
-    (lambda folder, checkpoint: checkpoint.write_text("<html>404"), r"not a checkpoint of torch.save \(.*Copy"),
-    (lambda folder, checkpoint: (folder / "config.json").write_text("{}"), ": config.json: 'id2label' is missing"),
+    (lambda folder, checkpoint: checkpoint.write_text("<html>404"), r"is a web page \(HTML\), not weights"),
+    (lambda folder, checkpoint: checkpoint.write_text("version https://git-lfs"), "a Git LFS pointer"),
+    (lambda folder, checkpoint: (folder / "config.json").write_text("{}"), ": config.json: 'num_queries' is missing"),
     (lambda folder, checkpoint: (folder / "config.json").unlink(), "config.json: cannot be read"),
     (lambda folder, checkpoint: (folder / "config.json").write_text("{"), "config.json: not a JSON file"),
     (lambda folder, checkpoint: (folder / "config.json").write_text("[]"), "config.json: holds a list"),

@@ -62,7 +62,94 @@ def test_variants_of_settings():
     assert not config_from_reference(detector).MODEL.EGTR.RELATION.ENABLED
 
 
+def test_the_class_cost_is_the_weight_of_the_loss():
+    """The released code saves class_cost 1 and never reads it."""
+    full = config("small_full_config")
+    assert full["class_cost"] == 1
+    assert config_from_reference(full).MODEL.EGTR == config_from_reference(config()).MODEL.EGTR
+    egtr = config_from_reference({**full, "ce_loss_coefficient": 3.5}).MODEL.EGTR
+    assert (egtr.LOSS.CE_WEIGHT, egtr.MATCHER.COST_CLASS) == (3.5, 3.5)
+
+
+@pytest.mark.parametrize(("class_cost", "expected"), [({}, 1.0), ({"class_cost": 1}, 1.0), ({"class_cost": 4}, 4.0)])
+def test_the_class_cost_of_hugging_face(class_cost, expected):
+    """Their Deformable DETR weighs loss_ce by 1."""
+    released = {"ce_loss_coefficient", "class_cost", "num_rel_labels"}
+    own = {key: value for key, value in config("small_full_config").items() if key not in released}
+    egtr = config_from_reference({**own, **class_cost}).MODEL.EGTR
+    assert (egtr.LOSS.CE_WEIGHT, egtr.MATCHER.COST_CLASS) == (1.0, expected)
+
+
+@pytest.mark.parametrize("key", [
+    "label2id", "dice_loss_coefficient", "mask_loss_coefficient", "eos_coefficient", "encoder_layerdrop",
+    "decoder_layerdrop", "init_std", "init_xavier_std", "is_encoder_decoder", "max_position_embeddings",
+    "transformers_version",
+])  # fmt: skip
+def test_keys_that_the_released_code_does_not_read(key):
+    full = config("small_full_config")
+    assert config_from_reference({**full, key: 0.5}) == config_from_reference(full)
+
+
+@pytest.mark.parametrize(("key", "value", "ours"), [
+    ("bbox_cost", 6, "MATCHER.COST_BBOX"),
+    ("giou_cost", 6, "MATCHER.COST_GIOU"),
+    ("bbox_loss_coefficient", 6, "LOSS.BBOX_WEIGHT"),
+    ("giou_loss_coefficient", 6, "LOSS.GIOU_WEIGHT"),
+    ("rel_loss_coefficient", 6, "LOSS.REL_WEIGHT"),
+    ("connectivity_loss_coefficient", 90, "LOSS.CONNECTIVITY_WEIGHT"),
+    ("focal_alpha", 0.5, "LOSS.FOCAL_ALPHA"),
+    ("rel_sample_negatives", 6, "LOSS.K_NEG"),
+    ("rel_sample_nonmatching", 6, "LOSS.K_NON"),
+    ("rel_sample_negatives_largest", False, "LOSS.NEG_SAMPLING"),
+    ("freq_bias_eps", 1e-3, "RELATION.FREQUENCY_BIAS_EPS"),
+    ("use_log_softmax", True, "RELATION.FREQUENCY_BIAS"),
+    ("logit_adj_tau", 0.5, "RELATION.LOGIT_ADJUSTMENT.TAU"),
+    ("dropout", 0.5, "TRANSFORMER.DROPOUT"),
+    ("auxiliary_loss", True, "AUX_LOSS"),
+    ("num_queries", 6, "NUM_QUERIES"),
+    ("backbone", "resnet34", "BACKBONE.NAME"),
+])  # fmt: skip
+def test_keys_that_the_released_code_reads(key, value, ours):
+    """Each changes one key of ours, and no other."""
+    full = config("small_full_config")
+    before, after = (config_from_reference(c).MODEL.EGTR for c in (full, {**full, key: value}))
+    *path, last = ours.split(".")
+    changed, same = after, before
+    for name in path:
+        changed, same = changed[name], same[name]
+    assert changed[last] != same[last]
+    expected = {"NEG_SAMPLING": "random", "FREQUENCY_BIAS": "probability"}.get(last, value)
+    assert changed[last] == expected
+    changed[last] = same[last]
+    assert after == before
+
+
+def test_two_classes_without_names():
+    """transformers leaves id2label away where it is its default: LABEL_0 and LABEL_1."""
+    own = {key: value for key, value in config("small_full_config").items() if key not in ("id2label", "label2id")}
+    assert config_from_reference(own).MODEL.EGTR.NUM_CLASSES == 2
+
+
+def test_stages_of_newer_versions():
+    nested = {"backbone_kwargs": {"out_indices": [3, 4]}}
+    assert config_from_reference({**config(), **nested}).MODEL.EGTR.BACKBONE.OUT_INDICES == [3, 4]
+
+
 @pytest.mark.parametrize(("change", "message"), [
+    ({"attention_dropout": 0.2}, "attention_dropout is 0.2"),
+    ({"activation_dropout": 0.2}, "activation_dropout is 0.2"),
+    ({"focal_alpha": 0.5}, "focal_alpha is 0.5"),
+])  # fmt: skip
+def test_what_training_would_do_otherwise_is_logged(change, message, caplog):
+    config_from_reference(config("small_full_config"))
+    assert not caplog.records
+    config_from_reference({**config("small_full_config"), **change})
+    assert message in caplog.text
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"model_type": "detr"}, "model_type is 'detr'; only 'deformable_detr'"),
+    ({"backbone_kwargs": {"output_stride": 16}}, "dilated last stage"),
     ({"encoder_attention_heads": 2}, "encoder_attention_heads and decoder_attention_heads differ"),
     ({"num_labels": "many"}, "num_labels is 'many', expected int"),
     ({"num_rel_labels": None}, "num_rel_labels is None, expected int"),

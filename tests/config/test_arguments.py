@@ -12,9 +12,10 @@ def describe(parser):
     }
 
 
-def test_they_are_detectron2s_and_one_more():
+def test_they_are_detectron2s_and_two_more():
     ours, theirs = describe(egtr_argument_parser()), describe(default_argument_parser())
     assert ours.pop("extension") == (["--extension"], [], None, None, "_AppendAction")
+    assert ours.pop("overwrite") == (["--overwrite"], False, None, 0, "_StoreTrueAction")
     # Where processes meet is a free port here, a fixed one there.
     strings, default, *rest = ours["dist_url"]
     assert default == "auto" and theirs["dist_url"][1].startswith("tcp://127.0.0.1:")

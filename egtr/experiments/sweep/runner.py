@@ -87,9 +87,10 @@ class _Process:
         lock = _lock(run.folder)
         resumes = read_json(run.folder / STARTED_FILE).get("fingerprint") == run.fingerprint
         if not resumes:
-            # Metrics are appended to this file. Metrics and the end of a run of another configuration must not count.
-            for name in ("metrics.json", "last_checkpoint"):
-                (run.folder / name).unlink(missing_ok=True)
+            # Metrics are appended to this file, and those of another configuration must not count, nor its end.
+            for pattern in ("metrics.json", "last_checkpoint", "model_*.pth"):
+                for path in run.folder.glob(pattern):
+                    path.unlink()
             write_json(run.folder / STARTED_FILE, {"fingerprint": run.fingerprint})
         threads = {f"{name}_NUM_THREADS": str(sweep.threads) for name in ("OMP", "MKL", "OPENBLAS")}
         # The process inherits the lock and holds it until it ends.

@@ -1,0 +1,122 @@
+"""OUTPUT_DIR at the start of a run: it can be written, no other run writes there, and no old run is mixed up."""
+
+import contextlib
+import logging
+import os
+import socket
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from detectron2.config import CfgNode
+
+from egtr.checkpoint.files import list_checkpoints
+from egtr.structures import ConfigurationError, WriteError
+
+logger = logging.getLogger(__name__)
+
+LOCK = ".lock"
+# What a run leaves that a later one would go on with, add to or compare with.
+_LEFT = ("model_*.pth", "last_checkpoint", "metrics.json", "events.out.tfevents.*")
+# The locks of this process, by path.
+_held: dict[Path, IO[str]] = {}
+
+
+def make_output_dir(cfg: CfgNode) -> None:
+    """Make OUTPUT_DIR, and try to write there.
+
+    Raises:
+        WriteError: it cannot be made, or nothing can be written there.
+    """
+    folder = cfg.OUTPUT_DIR
+    if not folder or "://" in folder:
+        return
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise WriteError(
+            f"OUTPUT_DIR {folder}: cannot be made or written ({error.strerror}). Name another folder"
+        ) from error
+
+
+def claim_output_dir(cfg: CfgNode, *, resume: bool, overwrite: bool) -> None:
+    """Take OUTPUT_DIR for a training run of this process, until :func:`release_output_dir` or the process ends.
+
+    Args:
+        resume: the run goes on with what is there.
+        overwrite: what a former run has left there is deleted.
+
+    Raises:
+        ConfigurationError: another run is writing there, or a former run has left checkpoints there and neither
+            ``resume`` nor ``overwrite`` is given, or both.
+    """
+    if resume and overwrite:
+        raise ConfigurationError("--resume and --overwrite: give one of them, to go on with a run or to start over")
+    if not cfg.OUTPUT_DIR or "://" in cfg.OUTPUT_DIR:
+        return
+    folder = Path(cfg.OUTPUT_DIR).resolve()
+    if folder not in _held:
+        _lock(folder)
+    try:
+        _check_former_run(cfg, folder, resume, overwrite)
+    except ConfigurationError:
+        release_output_dir(cfg)
+        raise
+
+
+def release_output_dir(cfg: CfgNode) -> None:
+    """Let other runs write to OUTPUT_DIR."""
+    file = _held.pop(Path(cfg.OUTPUT_DIR).resolve(), None)
+    if file is not None:
+        file.close()
+
+
+def _lock(folder: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:
+        # Not on Windows.
+        return
+    file = open(folder / LOCK, "a+")  # noqa: SIM115 - closed by release_output_dir
+    try:
+        # Of this process only: workers, which may outlive it, do not inherit it. It goes with the process.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        file.seek(0)
+        holder = file.read().strip()
+        file.close()
+        raise ConfigurationError(
+            f"OUTPUT_DIR {folder}: another run is writing there{f' ({holder})' if holder else ''}. Wait for "
+            "it or stop it, or name another folder"
+        ) from error
+    except OSError as error:
+        file.close()
+        logger.warning("%s: cannot be locked (%s). See that no other run writes there", folder, error.strerror)
+        return
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}")
+    file.flush()
+    _held[folder] = file
+
+
+def _check_former_run(cfg: CfgNode, folder: Path, resume: bool, overwrite: bool) -> None:
+    if resume or not list_checkpoints(str(folder)):
+        return
+    if not overwrite:
+        raise ConfigurationError(
+            f"OUTPUT_DIR {cfg.OUTPUT_DIR}: a former run has left checkpoints there. Add --resume to go on with it, "
+            "--overwrite to delete it and start over, or name another folder: OUTPUT_DIR FOLDER"
+        )
+    left = [path for pattern in _LEFT for path in folder.glob(pattern)]
+    weights = Path(cfg.MODEL.WEIGHTS.partition("?")[0] or folder).resolve()
+    if weights in left:
+        raise ConfigurationError(
+            f"--overwrite: MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} is in OUTPUT_DIR and would be deleted. Name another "
+            "folder: OUTPUT_DIR FOLDER"
+        )
+    logger.info("--overwrite: %d files of a former run in %s are deleted", len(left), cfg.OUTPUT_DIR)
+    for path in left:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
