@@ -16,7 +16,7 @@ from egtr.structures import ConfigurationError, WriteError
 logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
-# What a run leaves that a later one would go on with, add to or compare with.
+# Files of a run that a later one would continue from, add to or compare with.
 _LEFT = ("model_*.pth", "last_checkpoint", "metrics.json", "events.out.tfevents.*")
 # The locks of this process, by path.
 _held: dict[Path, IO[str]] = {}
