@@ -6,7 +6,6 @@ import os
 import socket
 import tempfile
 from pathlib import Path
-from typing import IO
 
 from detectron2.config import CfgNode
 
@@ -18,8 +17,8 @@ logger = logging.getLogger(__name__)
 LOCK = ".lock"
 # Files of a run that a later one would continue from, add to or compare with.
 _LEFT = ("model_*.pth", "last_checkpoint", "metrics.json", "events.out.tfevents.*")
-# The locks of this process, by path.
-_held: dict[Path, IO[str]] = {}
+# The open lock files of this process, by folder. They are plain descriptors: a run that is never released is no fault.
+_held: dict[Path, int] = {}
 
 
 def make_output_dir(cfg: CfgNode) -> None:
@@ -68,9 +67,9 @@ def claim_output_dir(cfg: CfgNode, *, resume: bool, overwrite: bool) -> None:
 
 def release_output_dir(cfg: CfgNode) -> None:
     """Let other runs write to OUTPUT_DIR."""
-    file = _held.pop(Path(cfg.OUTPUT_DIR).resolve(), None)
-    if file is not None:
-        file.close()
+    lock = _held.pop(Path(cfg.OUTPUT_DIR).resolve(), None)
+    if lock is not None:
+        os.close(lock)
 
 
 def _lock(folder: Path) -> None:
@@ -79,26 +78,24 @@ def _lock(folder: Path) -> None:
     except ImportError:
         # Not on Windows.
         return
-    file = open(folder / LOCK, "a+")  # noqa: SIM115 - closed by release_output_dir
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         # Of this process only: workers, which may outlive it, do not inherit it. It goes with the process.
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError) as error:
-        file.seek(0)
-        holder = file.read().strip()
-        file.close()
+        holder = os.read(lock, 1000).decode(errors="replace").strip()
+        os.close(lock)
         raise ConfigurationError(
             f"OUTPUT_DIR {folder}: another run is writing there{f' ({holder})' if holder else ''}. Wait for "
             "it or stop it, or name another folder"
         ) from error
     except OSError as error:
-        file.close()
+        os.close(lock)
         logger.warning("%s: cannot be locked (%s). See that no other run writes there", folder, error.strerror)
         return
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}")
-    file.flush()
-    _held[folder] = file
+    os.truncate(lock, 0)
+    os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
+    _held[folder] = lock
 
 
 def _check_former_run(cfg: CfgNode, folder: Path, resume: bool, overwrite: bool) -> None:

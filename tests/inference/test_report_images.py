@@ -147,12 +147,12 @@ def test_the_bar_has_a_total(folder, predictions, tiny_dataset, monkeypatch, lim
     monkeypatch.setattr("egtr.inference.EGTRPredictor.from_config_file", lambda name, opts: None)
     args = Namespace(predictions=None, dataset=None, top_k=1, no_explanations=True, config_file="", opts=[])
     args.limit, args.input, args.inputs = limit, [], [str(folder)]
-    assert report.open_images(args, print)[1] == total
+    assert report.open_images(args, [str(folder)], print)[1] == total
     args.dataset = tiny_dataset.val
     found = len(DatasetCatalog.get(tiny_dataset.val))
-    assert report.open_images(args, print)[1] == (limit or found) and found > 0
+    assert report.open_images(args, [str(folder)], print)[1] == (limit or found) and found > 0
     args.predictions, args.partial = predictions[0], False
-    assert report.open_images(args, print)[1] == min(limit or 3, 3)
+    assert report.open_images(args, [str(folder)], print)[1] == min(limit or 3, 3)
 
 
 def test_tool_of_a_folder_with_a_broken_image(tmp_path, monkeypatch, capsys):
