@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 LOCK = ".lock"
 # Files of a run that a later one would continue from, add to or compare with.
 _LEFT = ("model_*.pth", "last_checkpoint", "metrics.json", "events.out.tfevents.*")
-# The open lock files of this process, by folder. They are plain descriptors: a run that is never released is no fault.
+# Descriptors of the open lock files of this process, by folder. They are kept until the run is released, or for good.
 _held: dict[Path, int] = {}
 
 
