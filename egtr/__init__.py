@@ -18,6 +18,7 @@ from .version import __version__
 # Importing these modules adds to the registries and catalogs of Detectron2. They are named as text, because they
 # import this package, and it must not import them back.
 _REGISTERING_MODULES = ("egtr.modeling", "egtr.data.datasets.builtin")
+_PATH_HANDLER_MODULE = "egtr.hub.path_handler"
 
 _load, __dir__, __all__ = lazy_loader.attach(
     __name__,
@@ -66,4 +67,4 @@ def register() -> None:
     importlib.import_module("egtr._detectron2")
     for name in _REGISTERING_MODULES:
         importlib.import_module(name)
-    importlib.import_module("egtr.hub.path_handler").register_path_handler()
+    importlib.import_module(_PATH_HANDLER_MODULE).register_path_handler()
