@@ -91,7 +91,7 @@ def test_unreadable_image_is_passed_over(config, images, tmp_path, capfd):
 
 
 def test_limit(config, images, tmp_path, capfd):
-    """Of images; then of the frames of a video, drawn as images and as a video."""
+    """A limit of images; then of the frames of a video, drawn as images and as a video."""
     # One image of the folder may go to one file.
     assert run(images, "--config-file", config, "--limit", "1", "--output", tmp_path / "one.png") == 0
     assert capfd.readouterr().out.endswith(f"1 of 1 images drawn to {tmp_path / 'one.png'}\n")

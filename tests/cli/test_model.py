@@ -1,4 +1,4 @@
-"""Which configuration and which weights `--model` and `--config-file` stand for, the same in every command."""
+"""`--model` and `--config-file` mean the same configuration and weights in every command."""
 
 import pytest
 

@@ -34,7 +34,7 @@ class Stub(nn.Module):
 
 
 def describe(image: torch.Tensor) -> torch.Tensor:
-    """Of (3, H, W) pixels: means, and means with weights that rise from left to right; (6,)."""
+    """Summarise (3, H, W) pixels: means, and means with weights that rise from left to right; (6,)."""
     pixels = image.float() / 255
     weights = torch.linspace(0, 1, pixels.shape[2])
     return torch.cat([pixels.sum((1, 2)) / 4000, (pixels * weights).mean((1, 2))])

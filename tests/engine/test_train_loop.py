@@ -117,7 +117,7 @@ class SlopesOfRecords(Slopes):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_names_term_and_images_and_changes_no_weight(value):
-    """Of two micro-batches, the second one is to blame. 0 times infinity is NaN, too."""
+    """The second of two micro-batches is to blame. 0 times infinity is NaN, too."""
     model = SlopesOfRecords()
     batches = [records(1.0, 3, 4), records(value, 17, 18)]
     with pytest.raises(EGTRError, match=r"Iteration 0: loss_first of .* ids 17, 18 is not finite.*BASE_LR.*SKIP_NON"):
@@ -177,7 +177,7 @@ def test_float16_skips_a_loss_that_is_not_finite_and_scales_on():
 
 
 def skip_together() -> None:
-    """Of two processes the second meets NaN: both skip, both name its image, and both go on."""
+    """The second of two processes meets NaN: both skip, both name its image, and both go on."""
     model = SlopesOfRecords()
     wrapped = create_ddp_model(model, broadcast_buffers=False, device_ids=None)
     bad = math.nan if comm.get_rank() else 1.0

@@ -175,7 +175,7 @@ def test_second_stage_at_a_tenth_of_all_rates_from_the_best_weights(make_cfg, tm
 
 
 def note_size(sizes: dict[int, int], tensor: torch.Tensor) -> torch.Tensor:
-    """Of each memory once, by its address, which the graph that keeps it lets nothing else have."""
+    """Count each memory once, by its address, which the graph that keeps it lets nothing else have."""
     storage = tensor.untyped_storage()
     sizes[storage.data_ptr()] = storage.nbytes()
     return tensor

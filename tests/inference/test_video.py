@@ -134,7 +134,7 @@ def test_one_frame(tmp_path):
 
 
 class Camera:
-    """Of OpenCV's VideoCapture what a camera needs; Ctrl-C is pressed after three frames."""
+    """The part of OpenCV's VideoCapture that a camera needs; Ctrl-C is pressed after three frames."""
 
     def __init__(self, index):
         self.frames = 0

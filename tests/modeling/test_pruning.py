@@ -85,7 +85,7 @@ def test_every_pair_of_the_best_is_found(seed, num_queries, top_k, kinds):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("top_k", [1, 7, 20, 21])
 def test_the_threshold_in_torch_is_that_in_numpy(kind, top_k):
-    """Of 20 float32 scores; 21 are more than there are."""
+    """Thresholds of 20 float32 scores; 21 are more than there are."""
     scores = scores_of(kind, np.random.default_rng(top_k), 20)
     expected = ranking.rank_threshold(scores, top_k)
     assert pruning.rank_threshold(torch.from_numpy(scores), top_k) == expected

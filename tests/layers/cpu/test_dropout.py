@@ -13,7 +13,7 @@ def seed():
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_share_and_scale(p):
-    """Of 100,003 numbers, no multiple of four; four standard deviations of a binomial distribution."""
+    """A share of 100,003 numbers, no multiple of four; four standard deviations of a binomial distribution."""
     count = 100_003
     found = add_dropped(torch.zeros(count), torch.ones(count), p, training=True)
     dropped = int((found == 0).sum())
