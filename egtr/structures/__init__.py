@@ -16,6 +16,7 @@ from .boxes import paired_iou, pairwise_iou
 from .errors import (
     ConfigurationError,
     DataError,
+    DownloadError,
     EGTRError,
     PredictionError,
     TrainingError,
@@ -45,6 +46,7 @@ __all__ = [
     "CandidatePairs",
     "ConfigurationError",
     "DataError",
+    "DownloadError",
     "EGTRError",
     "EdgeExplanation",
     "ExplainedObject",

@@ -25,7 +25,7 @@ METADATA_KEY = "model_info"
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a model knows, and how it wants its images. Every field may be missing.
+    """Describe a trained model: the images it knows, its names, its metrics. Every field may be missing.
 
     ``model_info.schema.json`` describes the JSON form. Fields of a file that this version does not know are kept in
     ``unknown``, and written again.
@@ -83,8 +83,8 @@ class ModelInfo:
             raise WeightsError(f"{where}: holds a {type(record).__name__}, but a model record is a JSON object")
         if record.get("version") != FORMAT_VERSION:
             raise WeightsError(
-                f"{where}: version is {record.get('version')!r}, but this egtr reads {FORMAT_VERSION}. Update egtr, or "
-                "write the record in that version"
+                f"{where}: version is {record.get('version')!r}, but this egtr reads {FORMAT_VERSION}. Update egtr, "
+                "or write the record in that version"
             )
         error = next(_validator().iter_errors(record), None)
         if error is not None:
