@@ -53,7 +53,7 @@ def find_model_config(name: str, *, fetch: bool = True) -> str:
             return str(get_model(name) / CONFIG)
         raise ConfigurationError(f"{name}: is not here. `egtr models get {name}` fetches it")
     names = list_names()
-    near = difflib.get_close_matches(name, [*names, *list_configs()], n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name.lower(), [*names, *list_configs()], n=1, cutoff=0.75)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise ConfigurationError(
         f"{name}: is neither a file nor the name of a model.{hint} Models are: {', '.join(names)} (`egtr models`). "

@@ -343,9 +343,15 @@ def test_other_names_are_one_error_that_lists_the_models(home, name):
         remove_model(name)
 
 
-def test_a_near_name_is_suggested(home):
+@pytest.mark.parametrize("name", ["vg_150", "vg15", "VG150"])
+def test_a_near_name_is_suggested(home, name):
     with pytest.raises(ConfigurationError, match=r"Did you mean vg150\?"):
-        find_model_config("vg_150")
+        find_model_config(name)
+
+
+def test_a_far_name_is_not(home):
+    with pytest.raises(ConfigurationError, match="the name of a model. Models are"):
+        find_model_config("nowhere.yaml")
 
 
 def test_the_folder_may_be_moved(fetched, home, photo, monkeypatch, tmp_path):
