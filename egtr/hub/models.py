@@ -18,7 +18,7 @@ from egtr.structures.files import replacing, writing
 from egtr.structures.model_info import FILE_NAME, ModelInfo
 
 from .archives import find_model, is_archive, unpack
-from .cache import check_hash, get_home, hash_file, is_set, locked, remove_folder
+from .cache import check_hash, forget_hash, get_home, hash_file, is_set, locked, remove_folder
 from .catalogue import Entry, read_catalogue
 from .download import download, find_size
 from .model_zoo import MODELS, get_config_file, list_configs
@@ -266,11 +266,11 @@ def _install(entry: Entry, paths: Sequence[Path], folder: Path, names_files: Seq
     from egtr.config import load_config
 
     unpacked, staged = (folder.with_name(f".{entry.name}.{kind}") for kind in ("unpacked", "staged"))
+    for left in (unpacked, staged):
+        # Of a process that was killed.
+        remove_folder(left)
     try:
-        for path in paths:
-            if is_archive(path):
-                logger.info("%s: unpacking %s", entry.name, path)
-                unpack(path, unpacked)
+        _unpack_all(entry, paths, unpacked)
         source = find_model(unpacked if unpacked.is_dir() else paths[0].parent)
         # The configuration decides about the names.
         info = replace(entry.info, class_names=None, predicate_names=None)
@@ -290,10 +290,26 @@ def _install(entry: Entry, paths: Sequence[Path], folder: Path, names_files: Seq
         remove_folder(folder)
         os.replace(staged, folder)
     except EGTRError as error:
-        raise type(error)(f"{error}. The downloaded files stay in {paths[0].parent}") from error
+        kept = [str(path) for path in paths if path.is_file()]
+        raise type(error)(f"{error}. What was fetched stays: {', '.join(kept)}" if kept else str(error)) from error
     finally:
         for left in (unpacked, staged):
             remove_folder(left)
+
+
+def _unpack_all(entry: Entry, paths: Sequence[Path], folder: Path) -> None:
+    for file, path in zip(entry.files, paths, strict=True):
+        if is_archive(path):
+            logger.info("%s: unpacking %s", entry.name, path)
+            try:
+                unpack(path, folder)
+            except DownloadError:
+                if not file.sha256:
+                    # A hash that was recorded at its first arrival would refuse the sound file.
+                    forget_hash(file.address)
+                if path.is_relative_to(get_home()):
+                    path.unlink()
+                raise
 
 
 def _rename(folder: Path, names_files: Sequence[str | Path]) -> None:
