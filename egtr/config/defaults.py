@@ -86,6 +86,21 @@ def _add_detector_config(cfg: CfgNode) -> None:
     # "auto": the fastest for the device.
     egtr.TRANSFORMER.DEFORMABLE_ATTENTION = "auto"
 
+    # Contrastive denoising in training: true boxes and classes with noise as further queries, which speeds learning up.
+    # It also lets the model take boxes as input. Needs a detector that refines boxes. It rests under FREEZE_DETECTOR.
+    egtr.DENOISING = denoising = CfgNode()
+    denoising.ENABLED = False
+    # Positive queries for each image, in as many groups as fit, and as many negative ones.
+    denoising.NUM_QUERIES = 100
+    # Half of this share of the labels is exchanged for a random class.
+    denoising.LABEL_NOISE = 0.5
+    # Corners move by up to this share of half the box's sides, those of negative queries by up to twice as much.
+    denoising.BOX_NOISE = 1.0
+    # Share of the positive queries whose label is "unknown", as that of a box without a class.
+    denoising.UNKNOWN_LABEL = 0.0
+    # Also apply the losses of relations to the positive queries of one group.
+    denoising.RELATIONS = False
+
 
 def _add_relation_config(cfg: CfgNode) -> None:
     cfg.MODEL.EGTR.RELATION = relation = CfgNode()
@@ -134,6 +149,8 @@ def _add_loss_config(cfg: CfgNode) -> None:
     cfg.MODEL.EGTR.MATCHER.COST_GIOU = 2.0
 
     cfg.MODEL.EGTR.LOSS = loss = CfgNode()
+    # loss_ce: "focal" (the paper), or "varifocal" (RT-DETR), which also teaches scores how well the box fits.
+    loss.CLASS_LOSS = "focal"
     loss.CE_WEIGHT = 2.0
     loss.BBOX_WEIGHT = 5.0
     loss.GIOU_WEIGHT = 2.0
@@ -146,6 +163,8 @@ def _add_loss_config(cfg: CfgNode) -> None:
     loss.REL_LOSS_TAU = 1.0
     loss.FOCAL_ALPHA = 0.25
     loss.FOCAL_GAMMA = 2.0
+    loss.VARIFOCAL_ALPHA = 0.75
+    loss.VARIFOCAL_GAMMA = 2.0
     # alpha of adaptive smoothing: uncertainty of a perfect match; 0 switches smoothing off.
     loss.SMOOTHING_ALPHA = 1e-14
     # Negatives of loss_rel per true triplet: among matched pairs, and among pairs with an unmatched query. -1: all.

@@ -9,7 +9,7 @@
 
 from egtr import _detectron2  # noqa: F401 - says how to install Detectron2 if it is missing
 
-from .boxes import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh, generalized_box_iou, inverse_sigmoid
+from .boxes import box_cxcywh_to_xyxy, box_iou, box_xyxy_to_cxcywh, generalized_box_iou, inverse_sigmoid
 from .deformable_attention import MultiScaleDeformableAttention, multi_scale_deformable_attention
 from .deformable_sampling import DEFORMABLE_ATTENTION_REGISTRY
 from .mlp import MLP
@@ -22,6 +22,7 @@ __all__ = [
     "MultiScaleDeformableAttention",
     "QueryKeySelfAttention",
     "box_cxcywh_to_xyxy",
+    "box_iou",
     "box_xyxy_to_cxcywh",
     "generalized_box_iou",
     "inverse_sigmoid",

@@ -4,6 +4,7 @@
 - ``detr_transformer``        DETR: dense attention over one map
 - ``layer``                   the base of all encoder and decoder layers
 - ``geometry``                positions of the cells of feature maps
+- ``box_queries``             boxes that enter the decoder as queries
 - ``build``                   the registry, with its contract
 """
 

@@ -124,8 +124,12 @@ class DETRTransformer(nn.Module):
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
         egtr = cfg.MODEL.EGTR
-        for key in ("WITH_BOX_REFINE", "TWO_STAGE"):
-            if egtr[key]:
+        for key, value in (
+            ("WITH_BOX_REFINE", egtr.WITH_BOX_REFINE),
+            ("TWO_STAGE", egtr.TWO_STAGE),
+            ("DENOISING.ENABLED", egtr.DENOISING.ENABLED),
+        ):
+            if value:
                 raise ConfigurationError(
                     f"MODEL.EGTR.{key} True needs MODEL.EGTR.TRANSFORMER.NAME DeformableTransformer"
                 )

@@ -90,6 +90,11 @@ class TwoStage(nn.Module):
         # Proposals have no classes: in their loss every object has class 0.
         best = logits[..., 0].topk(self.num_queries, dim=1).indices
         reference = coordinates.gather(1, best[..., None].expand(-1, -1, 4)).detach().sigmoid()
-        queries = self.query_norm(self.query_proj(sine_box_embedding(reference, 2 * memory.shape[-1])))
-        position, content = queries.chunk(2, dim=-1)
+        position, content = self.embed(reference)
         return content, position, reference, logits, coordinates.sigmoid()
+
+    def embed(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Make position half and content half (B, N, d) of queries from boxes (B, N, 4), cxcywh in 0..1."""
+        queries = self.query_norm(self.query_proj(sine_box_embedding(boxes, self.query_proj.in_features)))
+        position, content = queries.chunk(2, dim=-1)
+        return position, content
