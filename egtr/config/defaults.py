@@ -86,8 +86,9 @@ def _add_detector_config(cfg: CfgNode) -> None:
     # "auto": the fastest for the device.
     egtr.TRANSFORMER.DEFORMABLE_ATTENTION = "auto"
 
-    # Contrastive denoising in training: true boxes and classes with noise as further queries, which speeds learning up.
-    # It also lets the model take boxes as input. Needs a detector that refines boxes. It rests under FREEZE_DETECTOR.
+    # Contrastive denoising in training: true boxes and classes with noise are further queries, so that the detector
+    # learns faster. The model can then take boxes as input, too. It needs a detector that refines boxes, and does not
+    # act with FREEZE_DETECTOR.
     egtr.DENOISING = denoising = CfgNode()
     denoising.ENABLED = False
     # Positive queries for each image, in as many groups as fit, and as many negative ones.

@@ -28,7 +28,7 @@ class SetCriterion(nn.Module):
     Args:
         matcher: assigns queries to objects.
         weights: weight of "loss_ce", "loss_bbox", "loss_giou", "loss_rel" and "loss_connectivity".
-        class_loss: loss_ce: "focal", or "varifocal", which also teaches scores to tell how well the box fits (RT-DETR).
+        class_loss: kind of loss_ce: "focal", or "varifocal", with which scores also tell how well the box fits.
         focal_alpha, focal_gamma: parameters of loss_ce and of loss_rel, where these are focal.
         varifocal_alpha, varifocal_gamma: parameters of loss_ce, if that is varifocal.
         smoothing_alpha: uncertainty of a perfect match; 0 switches adaptive smoothing off.
@@ -43,7 +43,6 @@ class SetCriterion(nn.Module):
         normalizer: divisor of losses in distributed training, see
             :func:`~egtr.modeling.loss_normalizer.loss_normalizer`.
         aux_layers: number of earlier decoder layers that have detection losses, too.
-        proposal_classes: encoder proposals have the classes of their objects; False: all of them have class 0.
         tasks: auxiliary tasks on pairs, name to entry of RELATION_TASK_REGISTRY; their losses are called
             "loss_<name>". The modules belong to the model, not to the criterion.
 
@@ -73,7 +72,6 @@ class SetCriterion(nn.Module):
         rel_loss_tau: float = 1.0,
         normalizer: str = "global",
         aux_layers: int = 0,
-        proposal_classes: bool = False,
         tasks: Mapping[str, RelationTask] | None = None,
     ):
         super().__init__()
@@ -102,7 +100,6 @@ class SetCriterion(nn.Module):
             rel_loss_tau=rel_loss_tau,
         )
         self.normalizer = normalizer
-        self.proposal_classes = proposal_classes
         # A plain dict, since submodules would store their weights a second time.
         self.tasks = dict(tasks or {})
         self.weights = dict(weights) | {f"loss_{name}": task.weight for name, task in self.tasks.items()}
@@ -166,17 +163,15 @@ class SetCriterion(nn.Module):
             logged.update({f"rel_gate_{source}": mean for source, mean in enumerate(means)})
         for name, predicted in output.tasks.items():
             losses[f"loss_{name}"] = self.tasks[name].loss(predicted, targets, matches)
-        if output.proposals is not None:
-            logits, boxes = output.proposals
-            wanted = targets
-            if not self.proposal_classes:
-                wanted = [Target(torch.zeros_like(t.classes), t.boxes, t.relations) for t in targets]
-                joined_wanted = joined._replace(classes=torch.zeros_like(joined.classes))
-            else:
-                joined_wanted = joined
-            add_detection([PROPOSALS], logits[None], boxes[None], self.matcher(logits, boxes, wanted), joined_wanted)
         if output.denoising is not None:
             losses.update(self._denoising(output, targets, joined))
+        if output.proposals is not None:
+            logits, boxes = output.proposals
+            if not output.proposal_classes:
+                # Every object is of class 0.
+                targets = [Target(torch.zeros_like(t.classes), t.boxes, t.relations) for t in targets]
+                joined = joined._replace(classes=torch.zeros_like(joined.classes))
+            add_detection([PROPOSALS], logits[None], boxes[None], self.matcher(logits, boxes, targets), joined)
         return losses, logged
 
     def uncertainty(self, costs: Tensor) -> Tensor:
@@ -247,7 +242,7 @@ def cardinality_errors(logits: Tensor, counts: list[int]) -> Tensor:
 
 
 def build_criterion(cfg, tasks: nn.ModuleDict | None) -> SetCriterion:
-    """Build the losses that the configuration describes; ``tasks`` are those of the relation part, if there is one."""
+    """Build the losses that the configuration describes; ``tasks`` are those of the relation part, or None."""
     loss, cost = cfg.MODEL.EGTR.LOSS, cfg.MODEL.EGTR.MATCHER
     focal = {"focal_alpha": loss.FOCAL_ALPHA, "focal_gamma": loss.FOCAL_GAMMA}
     return SetCriterion(

@@ -250,6 +250,7 @@ class EGTR(nn.Module):
             proposals=(
                 (detected.proposal_logits, detected.proposal_boxes) if detected.proposal_logits is not None else None
             ),
+            proposal_classes=detected.proposal_classes,
             tasks=tasks,
             predicate_frequency=predicate_frequency,
             denoising=denoising,

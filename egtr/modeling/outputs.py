@@ -65,6 +65,7 @@ class EGTROutput:
         aux_outputs: (logits, pred_boxes) of the earlier decoder layers, first layer first.
         proposals: (logits, boxes) of encoder proposals, (B, S, C) and (B, S, 4), or None: of all S cells of
             Deformable DETR's two-stage, of the S = N selected cells of RT-DETR.
+        proposal_classes: the logits of proposals tell classes; False: only class 0, "object", is used.
         tasks: name of an auxiliary relation task to its prediction, (B, N, N, ...); empty unless losses need it.
         predicate_frequency: (R,) share of each predicate among the triplets of the training set; None without the
             relation part.
@@ -83,6 +84,7 @@ class EGTROutput:
     memory: Tensor
     aux_outputs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     proposals: tuple[Tensor, Tensor] | None = None
+    proposal_classes: bool = False
     tasks: dict[str, Tensor] = field(default_factory=dict)
     predicate_frequency: Tensor | None = None
     pairs: "PairFeatures | None" = None

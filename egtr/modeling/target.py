@@ -26,7 +26,7 @@ class Target:
 
 
 def read_targets(records: list[dict], device: torch.device) -> list[Target]:
-    """Read the ground truth from the inputs of the model, see :class:`~egtr.modeling.EGTR`, and copy it to a device."""
+    """Read the ground truth from the inputs of :class:`~egtr.modeling.EGTR`, and copy it to a device."""
     classes = [record["instances"].gt_classes for record in records]
     boxes, relations = [], []
     for record in records:
