@@ -166,6 +166,11 @@ class EGTR(nn.Module):
     def device(self) -> torch.device:
         return self.pixel_mean.device
 
+    @property
+    def size_divisibility(self) -> int:
+        """Number of which the sides of a padded batch are multiples; 0: any size will do."""
+        return max(self.backbone.size_divisibility, getattr(self.transformer, "size_divisibility", 0))
+
     def train(self, mode: bool = True):
         super().train(mode)
         if self.freeze_detector:
@@ -183,7 +188,7 @@ class EGTR(nn.Module):
         images = [
             (x["image"].to(self.device, non_blocking=True).float() - self.pixel_mean) / self.pixel_std for x in inputs
         ]
-        return ImageList.from_tensors(images, self.backbone.size_divisibility)
+        return ImageList.from_tensors(images, self.size_divisibility)
 
     def network(self, images: ImageList) -> EGTROutput:
         """Compute the dense output, with all pairs, for normalised, padded images.
@@ -273,7 +278,7 @@ class EGTR(nn.Module):
         return self.transformer(features, valid, drawn.queries)
 
     def _detect_one(self, image: Tensor) -> TransformerOutput:
-        return self._detect(ImageList.from_tensors([image], self.backbone.size_divisibility))
+        return self._detect(ImageList.from_tensors([image], self.size_divisibility))
 
     def losses(self, inputs: list[dict]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Compute unweighted losses and logged quantities, as the mode (training or evaluation) defines them."""
