@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +67,20 @@ def locked(path: Path) -> Iterator[None]:
     with lock:
         lock.release()
         yield
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder and all that is in it; nothing happens if there is none.
+
+    Raises:
+        WriteError: it cannot be deleted.
+    """
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise WriteError(f"{folder}: cannot be deleted ({error.strerror}). Delete it yourself") from error
 
 
 def hash_file(path: Path) -> str:
