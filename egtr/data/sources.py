@@ -238,5 +238,5 @@ def _import_cv2() -> ModuleType:
     try:
         import cv2
     except ImportError as error:
-        raise ConfigurationError("OpenCV is missing, which reads videos: pip install opencv-python-headless") from error
+        raise ConfigurationError("videos need OpenCV: pip install opencv-python-headless") from error
     return cv2

@@ -31,7 +31,7 @@ def export_onnx(
 ) -> dict[str, float]:
     """Write a model as ONNX, with its record in the metadata.
 
-    The file is run by onnxruntime on images of several sizes first. It is written only if it then agrees with PyTorch.
+    The file is written only if onnxruntime agrees with PyTorch about images of several sizes.
 
     Args:
         model: the model, in float32.
