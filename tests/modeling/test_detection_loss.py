@@ -39,7 +39,7 @@ def draw(generator, *shape):
 
 @pytest.mark.parametrize("counts", [(3, 3), (4, 1, 2), (0, 5), (15, 2)])
 def test_equals_the_losses_of_transformers(counts):
-    """Last layer, an earlier one, selected encoder queries, denoising queries of both layers: values and gradients."""
+    """Last layer, an earlier one, selected encoder queries, denoising queries: values and gradients."""
     generator = torch.Generator().manual_seed(sum(counts))
     targets = [
         Target(
