@@ -86,14 +86,6 @@ def _add_detector_config(cfg: CfgNode) -> None:
     # "auto": the fastest for the device.
     egtr.TRANSFORMER.DEFORMABLE_ATTENTION = "auto"
 
-    # RTDETRTransformer only. Width inside its CSP blocks as a share of HIDDEN_DIM, and RepVGG blocks in each, over 3.
-    egtr.TRANSFORMER.EXPANSION = 1.0
-    egtr.TRANSFORMER.DEPTH = 1.0
-    # Order of the position table: "row"; "column" for the released weights of RT-DETR and FROSS.
-    egtr.TRANSFORMER.POSITION_ORDER = "row"
-    # The last decoder layer that runs in evaluation mode, from 0; -1: all run.
-    egtr.TRANSFORMER.EVAL_IDX = -1
-
     # Contrastive denoising in training: true boxes and classes with noise are further queries, so that the detector
     # learns faster. The model can then take boxes as input, too. It needs a detector that refines boxes, and does not
     # act with FREEZE_DETECTOR.

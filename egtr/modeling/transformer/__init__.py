@@ -11,13 +11,11 @@
 from .build import TRANSFORMER_REGISTRY, TransformerOutput, build_transformer
 from .deformable_transformer import DeformableTransformer
 from .detr_transformer import DETRTransformer
-from .rtdetr_transformer import RTDETRTransformer
 
 __all__ = [
     "TRANSFORMER_REGISTRY",
     "DETRTransformer",
     "DeformableTransformer",
-    "RTDETRTransformer",
     "TransformerOutput",
     "build_transformer",
 ]
