@@ -66,9 +66,15 @@ def _add_detector_config(cfg: CfgNode) -> None:
     egtr.BACKBONE.FREEZE_DOWNSAMPLE_NORM = True
     # Widths of the four stages of a timm ResNet; empty: the model's own.
     egtr.BACKBONE.CHANNELS = []
+    # Numbers of blocks of its stages; empty: the model's own.
+    egtr.BACKBONE.LAYERS = []
+    # Give the first block of a timm ResNet a 1x1 convolution in its shortcut, as RT-DETR's ResNet-18-vd and 34-vd
+    # have; timm's resnet18d and resnet34d lack it.
+    egtr.BACKBONE.STAGE1_PROJECTION = False
 
     egtr.TRANSFORMER = CfgNode()
-    # Entry of TRANSFORMER_REGISTRY: "DeformableTransformer", or "DETRTransformer": dense attention over the last map.
+    # Entry of TRANSFORMER_REGISTRY: "DeformableTransformer"; "RTDETRTransformer", which also works in real time; or
+    # "DETRTransformer": dense attention over the last map.
     egtr.TRANSFORMER.NAME = "DeformableTransformer"
     egtr.TRANSFORMER.HIDDEN_DIM = 256  # d
     egtr.TRANSFORMER.NHEADS = 8
@@ -82,9 +88,24 @@ def _add_detector_config(cfg: CfgNode) -> None:
     # Sampling points per head and level.
     egtr.TRANSFORMER.ENC_POINTS = 4
     egtr.TRANSFORMER.DEC_POINTS = 4
+    # The decoder's points on each level, finest first, where their numbers differ; []: DEC_POINTS on each.
+    egtr.TRANSFORMER.DEC_POINTS_PER_LEVEL = []
     # Entry of DEFORMABLE_ATTENTION_REGISTRY: "grid_sample", "gather" or "embedding_bag", which compute the same;
     # "auto": the fastest for the device.
     egtr.TRANSFORMER.DEFORMABLE_ATTENTION = "auto"
+    # Only for RT-DETR, which always refines boxes and selects queries (WITH_BOX_REFINE and TWO_STAGE change nothing):
+    # in evaluation the decoder stops after this layer, 0-based; -1: after the last. In training all layers run.
+    egtr.TRANSFORMER.EVAL_IDX = -1
+    # Its encoder; ENC_LAYERS and ENC_FFN_DIM are those of the attention on the coarsest map.
+    egtr.TRANSFORMER.HYBRID_ENCODER = hybrid = CfgNode()
+    # Width; 0: HIDDEN_DIM.
+    hybrid.DIM = 0
+    # Width of the inner convolutions as a share of it, and their number (1.0: three in each block).
+    hybrid.EXPANSION = 1.0
+    hybrid.DEPTH_MULT = 1.0
+    # Order of the position table: "row_major", that of the cells, as in Hugging Face's models; or "column_major", as
+    # in weights of RT-DETR's authors and of FROSS. The two agree on square images.
+    hybrid.POSITION_ORDER = "row_major"
 
     # Contrastive denoising in training: true boxes and classes with noise are further queries, so that the detector
     # learns faster. The model can then take boxes as input, too. It needs a detector that refines boxes, and does not
@@ -171,6 +192,8 @@ def _add_loss_config(cfg: CfgNode) -> None:
     # Negatives of loss_rel per true triplet: among matched pairs, and among pairs with an unmatched query. -1: all.
     loss.K_NEG = 80
     loss.K_NON = 80
+    # The numbers above count for each "triplet" (the paper), or for each "image", also without triplets (FROSS).
+    loss.NEGATIVES_PER = "triplet"
     # How they are chosen: "hard" (highest score), "random" (Open Images for K_NON) or "none" (all of them).
     loss.NEG_SAMPLING = "hard"
     loss.NON_SAMPLING = "hard"

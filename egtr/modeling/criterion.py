@@ -34,6 +34,7 @@ class SetCriterion(nn.Module):
         smoothing_alpha: uncertainty of a perfect match; 0 switches adaptive smoothing off.
         k_neg, k_non: number of negatives per true triplet among matched pairs, and among pairs with an unmatched
             query; -1 takes all.
+        negatives_per: "triplet", or "image": k_neg and k_non are numbers for each image, with triplets or without.
         neg_sampling, non_sampling: "hard" takes negatives of highest score, "random" draws them, "none" takes all.
         rel_loss: "bce", binary cross-entropy, mean over the entries (the paper); "focal", summed and divided by the
             number of true triplets, as loss_ce is by objects; "logit_adjusted", binary cross-entropy of logits +
@@ -66,6 +67,7 @@ class SetCriterion(nn.Module):
         smoothing_alpha: float = 1e-14,
         k_neg: int = 80,
         k_non: int = 80,
+        negatives_per: str = "triplet",
         neg_sampling: str = "hard",
         non_sampling: str = "hard",
         rel_loss: str = "bce",
@@ -94,6 +96,7 @@ class SetCriterion(nn.Module):
             smoothing_alpha=smoothing_alpha,
             k_neg=k_neg,
             k_non=k_non,
+            negatives_per=negatives_per,
             neg_sampling=neg_sampling,
             non_sampling=non_sampling,
             rel_loss=rel_loss,
@@ -114,7 +117,7 @@ class SetCriterion(nn.Module):
 
         In training mode loss_rel is the mean over sampled entries: every true triplet, and per true triplet k_neg
         others among matched pairs and k_non among pairs with an unmatched query: the highest-scoring ones, or random
-        ones, as LOSS.NEG_SAMPLING and NON_SAMPLING say.
+        ones, as LOSS.NEG_SAMPLING and NON_SAMPLING say (or as many per image, see ``negatives_per``).
         In evaluation mode it is the mean over all entries.
 
         Args:
@@ -262,6 +265,7 @@ def build_criterion(cfg, tasks: nn.ModuleDict | None) -> SetCriterion:
         smoothing_alpha=loss.SMOOTHING_ALPHA,
         k_neg=loss.K_NEG,
         k_non=loss.K_NON,
+        negatives_per=loss.NEGATIVES_PER,
         neg_sampling=loss.NEG_SAMPLING,
         non_sampling=loss.NON_SAMPLING,
         rel_loss=loss.REL_LOSS,

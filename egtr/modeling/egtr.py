@@ -167,6 +167,11 @@ class EGTR(nn.Module):
     def device(self) -> torch.device:
         return self.pixel_mean.device
 
+    @property
+    def size_divisibility(self) -> int:
+        """Number of which the sides of a padded batch are multiples; 0: any size will do."""
+        return max(self.backbone.size_divisibility, getattr(self.transformer, "size_divisibility", 0))
+
     def train(self, mode: bool = True):
         super().train(mode)
         if self.freeze_detector:
@@ -184,7 +189,7 @@ class EGTR(nn.Module):
         images = [x["image"] for x in inputs]
         dtype = reduce(torch.promote_types, (image.dtype for image in images))
         # The batch goes to the device in one piece, and as bytes if all images are bytes.
-        padded = ImageList.from_tensors([image.to(dtype) for image in images], self.backbone.size_divisibility)
+        padded = ImageList.from_tensors([image.to(dtype) for image in images], self.size_divisibility)
         padded.tensor = (padded.tensor.to(self.device, non_blocking=True).float() - self.pixel_mean) / self.pixel_std
         valid = valid_pixels(padded)
         if valid is not None:
@@ -279,7 +284,7 @@ class EGTR(nn.Module):
         return self.transformer(features, valid, drawn.queries)
 
     def _detect_one(self, image: Tensor) -> TransformerOutput:
-        return self._detect(ImageList.from_tensors([image], self.backbone.size_divisibility))
+        return self._detect(ImageList.from_tensors([image], self.size_divisibility))
 
     def losses(self, inputs: list[dict]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Compute unweighted losses and logged quantities, as the mode (training or evaluation) defines them."""

@@ -13,6 +13,7 @@ from .loss_normalizer import loss_normalizer
 from .target import JoinedMatches, JoinedTargets
 
 SAMPLINGS = ("hard", "random", "none")
+NEGATIVES_PER = ("triplet", "image")
 RELATION_LOSSES = ("bce", "focal", "logit_adjusted")
 
 
@@ -22,7 +23,7 @@ class RelationLoss(nn.Module):
     Args:
         min_cost: matching cost of a perfect match.
         focal_alpha, focal_gamma: parameters of loss_rel, if that is focal.
-        smoothing_alpha, k_neg, k_non, neg_sampling, non_sampling, rel_loss, rel_loss_tau: see
+        smoothing_alpha, k_neg, k_non, negatives_per, neg_sampling, non_sampling, rel_loss, rel_loss_tau: see
             :class:`~egtr.modeling.SetCriterion`.
 
     Raises:
@@ -38,6 +39,7 @@ class RelationLoss(nn.Module):
         smoothing_alpha: float = 1e-14,
         k_neg: int = 80,
         k_non: int = 80,
+        negatives_per: str = "triplet",
         neg_sampling: str = "hard",
         non_sampling: str = "hard",
         rel_loss: str = "bce",
@@ -45,6 +47,7 @@ class RelationLoss(nn.Module):
     ):
         super().__init__()
         for key, value, known in (
+            ("NEGATIVES_PER", negatives_per, NEGATIVES_PER),
             ("NEG_SAMPLING", neg_sampling, SAMPLINGS),
             ("NON_SAMPLING", non_sampling, SAMPLINGS),
             ("REL_LOSS", rel_loss, RELATION_LOSSES),
@@ -59,6 +62,7 @@ class RelationLoss(nn.Module):
         self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
         self.smoothing_alpha = smoothing_alpha
         self.k_neg, self.k_non = k_neg, k_non
+        self.negatives_per = negatives_per
         self.neg_sampling, self.non_sampling = neg_sampling, non_sampling
         self.rel_loss, self.rel_loss_tau = rel_loss, rel_loss_tau
 
@@ -171,6 +175,8 @@ class RelationLoss(nn.Module):
         both = is_matched[:, :, None] & is_matched[:, None, :]
         others = ~both if valid is None else ~both & valid
         counts = true.sum((1, 2, 3))
+        if self.negatives_per == "image":
+            counts, most_relations = torch.ones_like(counts), 1
         among_matched = self._sample(
             scores, both[..., None] & ~true, self.k_neg, counts, most_relations, self.neg_sampling
         )
@@ -183,7 +189,7 @@ class RelationLoss(nn.Module):
     def _sample(
         scores: Tensor, candidates: Tensor, k: int, counts: Tensor, most_relations: int, sampling: str
     ) -> Tensor:
-        """Mark at most ``k * counts`` candidates of each image; ``scores`` and ``candidates`` are (B, N, N, R)."""
+        """Mark at most ``k * counts`` of the candidates (B, N, N, R) of each image, by score; counts is (B,)."""
         if k < 0 or sampling == "none":
             return candidates & (counts > 0)[:, None, None, None]
         scores = torch.rand_like(scores) if sampling == "random" else scores

@@ -1,5 +1,6 @@
-"""Deformable DETR's decoder, which also returns the queries and keys of each self-attention."""
+"""The decoder of Deformable DETR, which also returns the queries and keys of each self-attention."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -34,7 +35,7 @@ class DecoderLayer(PostNormLayer):
         dim: int,
         num_heads: int,
         num_levels: int,
-        num_points: int,
+        num_points: int | Sequence[int],
         ffn_dim: int,
         dropout: float,
         deformable_attention: str = "auto",

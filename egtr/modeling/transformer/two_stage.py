@@ -38,6 +38,20 @@ def grid_proposals(spatial_shapes: SpatialShapes, valid: Tensor) -> tuple[Tensor
     return proposals.masked_fill(~usable[..., None], float("inf")), usable
 
 
+def best_proposals(scores: Tensor, num_queries: int) -> Tensor:
+    """Choose the proposals of the highest scores: (B, S) to (B, N) indices, best first.
+
+    Raises:
+        ConfigurationError: there are fewer proposals than queries.
+    """
+    if scores.shape[1] < num_queries:
+        raise ConfigurationError(
+            f"MODEL.EGTR.NUM_QUERIES is {num_queries}, but images of this size give only {scores.shape[1]} "
+            "proposals: enlarge INPUT.MIN_SIZE_* or ask for fewer queries"
+        )
+    return scores.topk(num_queries, dim=1).indices
+
+
 class TwoStage(nn.Module):
     """Scores and refines the proposals, and makes decoder queries from the best ones.
 
@@ -82,13 +96,8 @@ class TwoStage(nn.Module):
         memory = self.memory_norm(self.memory_proj(memory.masked_fill(~usable[..., None], 0.0)))
         logits = class_head(memory)
         coordinates = box_head(memory).float() + proposals
-        if logits.shape[1] < self.num_queries:
-            raise ConfigurationError(
-                f"MODEL.EGTR.NUM_QUERIES is {self.num_queries}, but images of this size give only "
-                f"{logits.shape[1]} proposals: enlarge INPUT.MIN_SIZE_* or ask for fewer queries"
-            )
         # Proposals have no classes: in their loss every object has class 0.
-        best = logits[..., 0].topk(self.num_queries, dim=1).indices
+        best = best_proposals(logits[..., 0], self.num_queries)
         reference = coordinates.gather(1, best[..., None].expand(-1, -1, 4)).detach().sigmoid()
         position, content = self.embed(reference)
         return content, position, reference, logits, coordinates.sigmoid()
