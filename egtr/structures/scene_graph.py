@@ -1,19 +1,18 @@
 """The graph that people read: objects with names, and ranked triplets between them."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .errors import PredictionError
-from .export import FORMAT_VERSION, from_dict, read_schema, to_networkx
+from .export import from_dict, read_schema, to_dict, to_networkx
 from .merging import find_representatives
 from .prediction import Prediction
 from .ranking import rank_triplets
 from .relations import remap_relations
+from .selection import find_ids
 from .text import summarize, to_text
 
 if TYPE_CHECKING:
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 # By default, for_display leaves out triplets below this share of the image's best score, or below the least score.
 SHARE_OF_BEST = 0.05
 LEAST_SCORE = 0.001
+# Least presence of an object that is shown without a relation.
+OBJECT_THRESHOLD = 0.5
 
 
 @dataclass(eq=False, repr=False)
@@ -49,6 +50,10 @@ class SceneGraph:
         file_name: the image or video, or None.
         frame: the number of the frame of a video or camera, counted from 0, or None.
         time: the time of this frame in seconds from the beginning, or None.
+        presence: (N,) float32 in 0..1, the probability that there is such an object at all (sigmoid of the highest
+            logit), while ``scores`` may only compare its class with other classes; None if it is not known.
+        object_threshold: least presence of an object that :meth:`for_display` keeps without a relation
+            (TEST.SCENE_GRAPH.OBJECT_THRESHOLD).
 
     Raises:
         PredictionError: a field has another shape, or a triplet names an object that is not there.
@@ -68,6 +73,8 @@ class SceneGraph:
     file_name: str | None = None
     frame: int | None = None
     time: float | None = None
+    presence: np.ndarray | None = None
+    object_threshold: float = OBJECT_THRESHOLD
 
     def __post_init__(self):
         n, k = len(self.boxes), len(self.triplets)
@@ -86,6 +93,9 @@ class SceneGraph:
         self._check("triplets", (k, 3))
         for field in ("classes", "scores", "query_index"):
             self._check(field, (n,))
+        if self.presence is not None:
+            self.presence = np.asarray(self.presence, dtype=np.float32)
+            self._check("presence", (n,))
         self._check("triplet_scores", (k,))
         ends = self.triplets[:, :2]
         if k and (ends.min() < 0 or ends.max() >= n):
@@ -122,6 +132,7 @@ class SceneGraph:
             class_names=tuple(class_names) if class_names else None,
             predicate_names=tuple(predicate_names) if predicate_names else None,
             prediction=prediction,
+            presence=prediction.object_scores("sigmoid")[0],
         )
 
     def __len__(self) -> int:
@@ -146,6 +157,7 @@ class SceneGraph:
         classes: str | int | Iterable[str | int] | None = None,
         predicates: str | int | Iterable[str | int] | None = None,
         merge_iou: float | None = None,
+        min_presence: float | None = None,
     ) -> "SceneGraph":
         """Keep the triplets that meet all conditions, and the objects that they join.
 
@@ -158,6 +170,7 @@ class SceneGraph:
                 neighbours are kept, too. Objects that no triplet uses are kept if they have one of these classes.
             predicates: names or ids of the predicates to keep.
             merge_iou: if given, duplicates are merged first, see :meth:`merge_duplicates`.
+            min_presence: if given, objects of at least this presence are kept even if no triplet uses them.
 
         Returns:
             A new graph with ``prediction`` None. Objects and triplets keep their order.
@@ -169,7 +182,7 @@ class SceneGraph:
         if top_k is not None and top_k < 0:
             raise PredictionError(f"filter: top_k is {top_k}; give a number of triplets, 0 or more")
         if merge_iou is not None:
-            rest = {"classes": classes, "predicates": predicates}
+            rest = {"classes": classes, "predicates": predicates, "min_presence": min_presence}
             return self.merge_duplicates(merge_iou).filter(min_score, top_k, min_object_score, **rest)
         subjects, objects, predicate_ids = self.triplets.T
         keep = self.triplet_scores >= min_score
@@ -177,12 +190,14 @@ class SceneGraph:
         if min_object_score is not None:
             stays = self.scores >= min_object_score
             keep &= stays[subjects] & stays[objects]
+        if min_presence is not None and self.presence is not None:
+            stays |= self.presence >= min_presence
         if classes is not None:
-            wanted = np.isin(self.classes, _find_ids(classes, self.class_names, "class"))
+            wanted = np.isin(self.classes, find_ids(classes, self.class_names, "class"))
             keep &= wanted[subjects] | wanted[objects]
             stays &= wanted
         if predicates is not None:
-            keep &= np.isin(predicate_ids, _find_ids(predicates, self.predicate_names, "predicate"))
+            keep &= np.isin(predicate_ids, find_ids(predicates, self.predicate_names, "predicate"))
         rows = np.flatnonzero(keep)[:top_k]
         stays[self.triplets[rows, :2].reshape(-1)] = True
         return self.select(stays, rows)
@@ -199,7 +214,8 @@ class SceneGraph:
 
         1. Objects are visited by descending score (ties: lower index first). Each joins the highest-scoring
            representative of its own class whose IoU with it exceeds ``iou``; if there is none, it becomes a
-           representative itself. A representative keeps its own box, score and query_index.
+           representative itself. A representative keeps its own box, score and query_index; its presence is the
+           highest among its duplicates.
         2. Every triplet moves to the representatives of its subject and object. A triplet that would then join a
            representative with itself is dropped. Among triplets with the same subject, object and predicate, the best
            one is kept, and its ``triplet_queries`` tell which queries it came from. Different predicates between the
@@ -223,7 +239,12 @@ class SceneGraph:
         # np.unique points at the first of equal rows, which is the best one here.
         _, first = np.unique(triplets[by_score], axis=0, return_index=True)
         stays = representative == np.arange(len(representative))
-        return self._select(stays, triplets, by_score[np.sort(first)])
+        merged = self._select(stays, triplets, by_score[np.sort(first)])
+        if self.presence is not None:
+            presence = self.presence.copy()
+            np.maximum.at(presence, representative, self.presence)
+            merged.presence = presence[stays]
+        return merged
 
     def for_display(
         self,
@@ -231,8 +252,10 @@ class SceneGraph:
         top_k: int | None = 20,
         merge_iou: float | None = 0.7,
         min_object_score: float | None = None,
+        *,
+        single_objects: bool = True,
     ) -> "SceneGraph":
-        """Select the part of a graph that a person wants to see: duplicates merged, only the best triplets.
+        """Select the part of a graph that a person wants to see: no duplicates, the best triplets, objects found.
 
         The score of a triplet is a product of four probabilities, so the scores of good triplets differ from image to
         image and from model to model (with 150 classes, few exceed 0.1). By default triplets are therefore chosen by
@@ -243,10 +266,13 @@ class SceneGraph:
             top_k: at most this many triplets, counted after merging; None: all.
             merge_iou: threshold of :meth:`merge_duplicates`; None: nothing is merged.
             min_object_score: see :meth:`filter`.
+            single_objects: also keep objects that none of these triplets joins, if their presence is at least
+                ``object_threshold``.
         """
         if min_score is None:
             min_score = max(LEAST_SCORE, SHARE_OF_BEST * float(self.triplet_scores.max(initial=0.0)))
-        return self.filter(min_score, top_k, min_object_score, merge_iou=merge_iou)
+        min_presence = self.object_threshold if single_objects else None
+        return self.filter(min_score, top_k, min_object_score, merge_iou=merge_iou, min_presence=min_presence)
 
     def _select(self, stays: np.ndarray, triplets: np.ndarray, rows: np.ndarray) -> "SceneGraph":
         # ``triplets[rows]`` join objects that stay, by their former indices.
@@ -256,6 +282,7 @@ class SceneGraph:
             classes=self.classes[stays],
             scores=self.scores[stays],
             query_index=self.query_index[stays],
+            presence=None if self.presence is None else self.presence[stays],
             triplets=remap_relations(triplets[rows], stays),
             triplet_scores=self.triplet_scores[rows],
             triplet_queries=self.triplet_queries[rows],
@@ -264,40 +291,7 @@ class SceneGraph:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the graph as plain Python values, ready for ``json.dump``; docs/scene_graph_json.md describes it."""
-        height, width = self.image_size
-        return {
-            "version": FORMAT_VERSION,
-            "source": {
-                "file_name": self.file_name,
-                "frame": self.frame,
-                "time": None if self.time is None else round(self.time, 3),
-            },
-            "image_size": {"height": int(height), "width": int(width)},
-            "objects": [
-                {
-                    "id": i,
-                    "class": self.class_name(i),
-                    "class_id": int(self.classes[i]),
-                    "score": round(float(self.scores[i]), 6),
-                    "box": [round(float(v), 2) for v in self.boxes[i]],
-                    "query": int(self.query_index[i]),
-                }
-                for i in range(len(self.boxes))
-            ],
-            "relations": [
-                {
-                    "subject": s,
-                    "object": o,
-                    "predicate": self.predicate_name(p),
-                    "predicate_id": p,
-                    "score": round(float(self.triplet_scores[row]), 6),
-                    "queries": self.triplet_queries[row].tolist(),
-                }
-                for row, (s, o, p) in enumerate(self.triplets.tolist())
-            ],
-            "class_names": list(self.class_names) if self.class_names else None,
-            "predicate_names": list(self.predicate_names) if self.predicate_names else None,
-        }
+        return to_dict(self)
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> "SceneGraph":
@@ -329,25 +323,3 @@ class SceneGraph:
 
     def __repr__(self) -> str:
         return f"<{summarize(self.to_dict())}>"
-
-
-def _find_ids(chosen: str | int | Iterable[str | int], names: tuple[str, ...] | None, kind: str) -> list[int]:
-    """Find the ids of classes or predicates that are given by name or id."""
-    ids = []
-    for entry in [chosen] if isinstance(chosen, str | Integral) else chosen:
-        if isinstance(entry, str):
-            if entry not in (names or ()):
-                near = difflib.get_close_matches(entry, names or (), n=2)
-                hint = f"did you mean {' or '.join(near)}?" if near else f"take one of: {', '.join(names or ())}"
-                raise PredictionError(
-                    f"filter: there is no {kind} {entry!r}; "
-                    + (hint if names else "this graph has no names, give ids")
-                )
-            ids.append(names.index(entry))
-        else:
-            if entry < 0 or (names and entry >= len(names)):
-                raise PredictionError(
-                    f"filter: there is no {kind} {entry}; ids are 0..{len(names) - 1 if names else ''}"
-                )
-            ids.append(int(entry))
-    return ids
