@@ -2,21 +2,26 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import egtr
+
 from .errors import PredictionError
 from .export import from_dict, read_schema, to_dict, to_networkx
-from .merging import find_representatives
+from .merging import find_representatives, merge_triplets
 from .prediction import Prediction
 from .ranking import rank_triplets
 from .relations import remap_relations
-from .selection import find_ids
+from .selection import choose
 from .text import summarize, to_text
 
 if TYPE_CHECKING:
     import networkx
+    from matplotlib.figure import Figure
 
 # By default, for_display leaves out triplets below this share of the image's best score, or below the least score.
 SHARE_OF_BEST = 0.05
@@ -78,37 +83,30 @@ class SceneGraph:
 
     def __post_init__(self):
         n, k = len(self.boxes), len(self.triplets)
-        # An empty list has shape (0,) and means "none" here.
-        self.boxes = np.asarray(self.boxes, dtype=np.float32).reshape((0, 4) if n == 0 else np.shape(self.boxes))
-        self.triplets = np.asarray(self.triplets, dtype=np.int64).reshape(
-            (0, 3) if k == 0 else np.shape(self.triplets)
-        )
-        self.classes = np.asarray(self.classes, dtype=np.int64)
-        self.scores = np.asarray(self.scores, dtype=np.float32)
-        self.triplet_scores = np.asarray(self.triplet_scores, dtype=np.float32)
         if self.query_index is None:
             self.query_index = np.arange(n)
-        self.query_index = np.asarray(self.query_index, dtype=np.int64)
-        self._check("boxes", (n, 4))
-        self._check("triplets", (k, 3))
-        for field in ("classes", "scores", "query_index"):
-            self._check(field, (n,))
+        self._convert("boxes", np.float32, (n, 4))
+        self._convert("classes", np.int64, (n,))
+        self._convert("scores", np.float32, (n,))
+        self._convert("query_index", np.int64, (n,))
         if self.presence is not None:
-            self.presence = np.asarray(self.presence, dtype=np.float32)
-            self._check("presence", (n,))
-        self._check("triplet_scores", (k,))
+            self._convert("presence", np.float32, (n,))
+        self._convert("triplets", np.int64, (k, 3))
+        self._convert("triplet_scores", np.float32, (k,))
         ends = self.triplets[:, :2]
         if k and (ends.min() < 0 or ends.max() >= n):
             raise PredictionError(f"scene graph: triplets name objects outside 0..{n - 1}")
         if self.triplet_queries is None:
             self.triplet_queries = self.query_index[ends]
-        self.triplet_queries = np.asarray(self.triplet_queries, dtype=np.int64).reshape(-1, 2)
-        self._check("triplet_queries", (k, 2))
+        self._convert("triplet_queries", np.int64, (k, 2))
 
-    def _check(self, field: str, shape: tuple[int, ...]) -> None:
-        found = getattr(self, field).shape
-        if found != shape:
-            raise PredictionError(f"scene graph: {field} has shape {found}, expected {shape}")
+    def _convert(self, field: str, dtype: type, shape: tuple[int, ...]) -> None:
+        array = np.asarray(getattr(self, field), dtype=dtype)
+        # An empty list has shape (0,) and means "none" here.
+        array = array.reshape(shape) if array.size == 0 and shape[0] == 0 else array
+        if array.shape != shape:
+            raise PredictionError(f"scene graph: {field} has shape {array.shape}, expected {shape}")
+        setattr(self, field, array)
 
     @classmethod
     def from_prediction(
@@ -184,23 +182,8 @@ class SceneGraph:
         if merge_iou is not None:
             rest = {"classes": classes, "predicates": predicates, "min_presence": min_presence}
             return self.merge_duplicates(merge_iou).filter(min_score, top_k, min_object_score, **rest)
-        subjects, objects, predicate_ids = self.triplets.T
-        keep = self.triplet_scores >= min_score
-        stays = np.zeros(len(self.boxes), dtype=bool)
-        if min_object_score is not None:
-            stays = self.scores >= min_object_score
-            keep &= stays[subjects] & stays[objects]
-        if min_presence is not None and self.presence is not None:
-            stays |= self.presence >= min_presence
-        if classes is not None:
-            wanted = np.isin(self.classes, find_ids(classes, self.class_names, "class"))
-            keep &= wanted[subjects] | wanted[objects]
-            stays &= wanted
-        if predicates is not None:
-            keep &= np.isin(predicate_ids, find_ids(predicates, self.predicate_names, "predicate"))
-        rows = np.flatnonzero(keep)[:top_k]
-        stays[self.triplets[rows, :2].reshape(-1)] = True
-        return self.select(stays, rows)
+        found = choose(self, min_score, top_k, min_object_score, min_presence, classes, predicates)
+        return self.select(*found)
 
     def select(self, objects: np.ndarray, relations: np.ndarray) -> "SceneGraph":
         """Keep the objects of a mask, (N,) bool, and these rows of ``triplets``, which join only such objects."""
@@ -233,18 +216,19 @@ class SceneGraph:
             PredictionError: ``iou`` lies outside 0..1.
         """
         representative = find_representatives(self.boxes, self.classes, self.scores, iou)
-        triplets = np.column_stack([representative[self.triplets[:, :2]], self.triplets[:, 2]])
-        by_score = np.argsort(-self.triplet_scores, kind="stable")
-        by_score = by_score[triplets[by_score, 0] != triplets[by_score, 1]]
-        # np.unique points at the first of equal rows, which is the best one here.
-        _, first = np.unique(triplets[by_score], axis=0, return_index=True)
+        triplets, rows = merge_triplets(representative, self.triplets, self.triplet_scores)
         stays = representative == np.arange(len(representative))
-        merged = self._select(stays, triplets, by_score[np.sort(first)])
+        merged = self._select(stays, triplets, rows)
         if self.presence is not None:
             presence = self.presence.copy()
             np.maximum.at(presence, representative, self.presence)
             merged.presence = presence[stays]
         return merged
+
+    def holds_all_queries(self) -> bool:
+        """Tell whether the graph is as a model returned it, with queries that show no object."""
+        is_complete = np.array_equal(self.query_index, np.arange(len(self.boxes)))
+        return is_complete and self.presence is not None and bool((self.presence < self.object_threshold).any())
 
     def for_display(
         self,
@@ -317,6 +301,47 @@ class SceneGraph:
         ``frame`` and ``time``. All values are plain numbers and strings, because most formats support nothing else.
         """
         return to_networkx(self.to_dict())
+
+    def draw(self, image: Any = None, channel_order: str | None = None, **options: Any) -> "Figure":
+        """Draw the image with its objects boxed, and the graph beside it: ``graph.draw().savefig("graph.png")``.
+
+        Of a graph with all queries, as a model returns it, the part is drawn that :meth:`for_display` selects; a
+        graph from which anything was selected is drawn as it is.
+
+        Args:
+            image, channel_order: the image, see :func:`egtr.data.image.load_image`; None: the file or the frame of a
+                video that the graph was made of.
+            options: see :func:`egtr.visualization.draw_scene_graph`.
+
+        Raises:
+            PredictionError: the graph does not know its file, or the image has other proportions than the graph's.
+            DataError: the image cannot be read.
+        """
+        return egtr.visualization.draw_on_own_image(self, image, channel_order, **options)
+
+    def save(
+        self, path: str | PathLike[str], image: Any = None, channel_order: str | None = None, **options: Any
+    ) -> None:
+        """Write the graph to a file: all of it as .json or .graphml, or drawn as .png, .jpg, .svg, .pdf and more.
+
+        Args:
+            path: its suffix decides.
+            image, channel_order: see :meth:`draw`.
+            options: see :func:`egtr.visualization.save_scene_graph`.
+
+        Raises:
+            ConfigurationError: graphs are not written in files of this suffix.
+            WriteError: the file cannot be written.
+            PredictionError, DataError: see :meth:`draw`.
+        """
+        if PurePath(path).suffix in (".json", ".graphml"):
+            egtr.inference.save_graph(path, self)
+        else:
+            egtr.visualization.save_on_own_image(path, self, image, channel_order, **options)
+
+    def _repr_png_(self) -> bytes:
+        # Notebooks show this.
+        return egtr.visualization.render_for_notebook(self)
 
     def __str__(self) -> str:
         return to_text(self.to_dict())
