@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME|FILE[=WEIGHTS]",
-        help="a model that comes with EGTR, or a YAML file with MODEL.WEIGHTS, or with the weights after = (default: "
-        f"{DEFAULT_MODEL}); repeatable, to switch between them on the page",
+        help="a model by name (`egtr models` lists them), or a YAML file with MODEL.WEIGHTS, or with the weights "
+        f"after = (default: {DEFAULT_MODEL}); repeatable, to switch between them on the page",
     )
     parser.add_argument(
         "--config-file",

@@ -49,10 +49,12 @@ def _read(path: str, missing: str, users: tuple[str, ...]) -> dict[str, Any]:
     content = _parse(local, where)
     bases = content.pop(_BASE_KEY, [])
     merged: dict[str, Any] = {}
+    # The name of a model has no neighbours, but the file that it stands for has.
+    place = local if path.startswith("egtr://models/") else path
     for base in bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str) or not base:
             raise ConfigurationError(f"{where}: {_BASE_KEY} is {bases!r}. Name a file, or a list of files")
-        inherited = _read(_resolve(base, path), "there is no such file", (*users, path))
+        inherited = _read(_resolve(base, place), "there is no such file", (*users, path))
         _merge(inherited, merged, "", where)
     _merge(content, merged, "", where)
     return merged
