@@ -283,6 +283,7 @@ class EGTRPredictor(Sharing):
                 file_name=source.file_name,
                 frame=source.frame,
                 time=source.time,
+                object_threshold=self.cfg.TEST.SCENE_GRAPH.OBJECT_THRESHOLD,
             )
             for result, source in zip(results, sources, strict=True)
         ]

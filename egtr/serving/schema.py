@@ -52,10 +52,15 @@ class Selection(BaseModel):
     )
     top_k: int = Field(20, ge=0, le=10_000, description="At most this number of relations, the best ones.")
     merge: bool = Field(True, description="Whether objects of one class whose boxes nearly coincide become one.")
+    single_objects: bool = Field(
+        True,
+        description="Whether certain objects that no relation joins are kept (TEST.SCENE_GRAPH.OBJECT_THRESHOLD).",
+    )
 
     def apply(self, graph: SceneGraph) -> SceneGraph:
         """Return the chosen part of a graph, see :meth:`egtr.structures.SceneGraph.for_display`."""
-        return graph.for_display(self.min_score, self.top_k, 0.7 if self.merge else None)
+        merge_iou = 0.7 if self.merge else None
+        return graph.for_display(self.min_score, self.top_k, merge_iou, single_objects=self.single_objects)
 
 
 class GraphSelection(Selection):

@@ -84,6 +84,10 @@ def test_a_predictor_of_another_kind_has_no_explanations():
 
     store = store_of(predict)
     assert (store.names, store.state("mine")) == (("mine",), "ready")
+    unrelated = [f"{GRAPH}?top_k=0{more}" for more in ("", "&single_objects=false")]
+    answers = ask(store, Limits(), *(("POST", address, PNG) for address in unrelated))
+    # Both logits are of an object that is surely there.
+    assert [len(answer.json()["objects"]) for answer in answers] == [2, 0]
     graph, explained = ask(store, Limits(), ("POST", GRAPH, PNG), ("POST", "/api/v1/explanations", PNG))
     (relation,) = graph.json()["relations"]
     assert relation["predicate"] == "wears"
