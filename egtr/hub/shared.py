@@ -16,7 +16,7 @@ from egtr.structures.errors import ConfigurationError, WeightsError, WriteError
 from egtr.structures.model_info import FILE_NAME
 
 from .cache import check_online, get_home, locked, remove_folder
-from .download import download_repository
+from .download import download_repository, find_reason
 
 CONFIG = "config.yaml"
 WEIGHTS = "model.safetensors"
@@ -185,6 +185,9 @@ def _one_line(repository: str) -> Iterator[None]:
         ) from error
     except HFValidationError as error:
         raise ConfigurationError(f"{where}: {' '.join(str(error).split()):.200}") from error
-    except (HTTPError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise WriteError(f"{where}: cannot be uploaded ({reason:.200}). Check the network, and try again") from error
+    # A large file that does not arrive is a RuntimeError.
+    except (HTTPError, RuntimeError, ValueError, OSError) as error:
+        raise WriteError(
+            f"{where}: cannot be uploaded ({find_reason(error)}). Check the network and the rights of the token, and "
+            "try again"
+        ) from error

@@ -20,7 +20,9 @@ def make_tar(members, mode="w:gz"):
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode=mode) as archive:
         for member in members:
-            info, content = (member, None) if isinstance(member, tarfile.TarInfo) else (tarfile.TarInfo(member[0]), member[1])
+            info, content = (
+                (member, None) if isinstance(member, tarfile.TarInfo) else (tarfile.TarInfo(member[0]), member[1])
+            )
             if content is not None:
                 info.size = len(content)
             archive.addfile(info, io.BytesIO(content or b""))

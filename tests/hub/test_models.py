@@ -153,7 +153,9 @@ def test_without_a_terminal_nothing_is_fetched(released, photo, capsys):
     assert "not stated for the weights" in line and not released.asked
 
 
-@pytest.mark.parametrize(("answer", "fetched"), [("y\n", True), ("Yes\n", True), ("n\n", False), ("\n", False), ("", False)])
+@pytest.mark.parametrize(
+    ("answer", "fetched"), [("y\n", True), ("Yes\n", True), ("n\n", False), ("\n", False), ("", False)]
+)
 def test_in_a_terminal_the_user_is_asked_once(released, monkeypatch, capsys, answer, fetched):
     class Terminal:
         def __init__(self, text=""):
@@ -286,7 +288,9 @@ def test_the_folder_may_be_moved(released, home, photo, monkeypatch, tmp_path):
 def test_the_catalogue_says_what_it_must_of_every_model():
     for name, entry in read_catalogue().items():
         info = entry.info
-        assert info.name == name and info.domain and info.dataset and info.licence and info.origin and info.description
+        assert (
+            info.name == name and info.domain and info.dataset and info.licence and info.origin and info.description
+        )
         assert all(file.sha256_by for file in entry.files if file.sha256)
     assert list(read_catalogue()) == ["scenes", "vg150", "vg150_detector", "oiv6", "oiv6_detector"]
 
