@@ -13,7 +13,7 @@ from egtr.structures.errors import DataError, DownloadError, WriteError
 from egtr.structures.files import replacing, writing
 
 from .cache import check_online, remove_folder
-from .download import one_line, download_repository
+from .download import download_repository, one_line
 from .space import check_space
 
 logger = logging.getLogger(__name__)
