@@ -26,10 +26,14 @@ _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZM
 
 def is_archive(path: Path) -> bool:
     """Tell whether a file is a zip or tar archive of other files. Weights of torch.save, which are zips, are none."""
-    if zipfile.is_zipfile(path):
+    if not _is_zip(path):
+        return tarfile.is_tarfile(path)
+    try:
         with zipfile.ZipFile(path) as archive:
             return not any(name.endswith("/data.pkl") for name in archive.namelist())
-    return tarfile.is_tarfile(path)
+    except zipfile.BadZipFile:
+        # Damaged, as unpack() says.
+        return True
 
 
 def unpack(path: Path, folder: Path) -> Path:
@@ -50,7 +54,7 @@ def unpack(path: Path, folder: Path) -> Path:
     limit = max(path.stat().st_size * MAX_GROWTH, _FREE_GROWTH)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if zipfile.is_zipfile(path):
+        if _is_zip(path):
             with zipfile.ZipFile(path) as archive:
                 _write_all(_read_zip(archive, path), path, folder, limit)
         else:
@@ -109,6 +113,12 @@ def find_model(folder: Path) -> Path:
     return found[0]
 
 
+def _is_zip(path: Path) -> bool:
+    # By its beginning: zipfile.is_zipfile looks at the end, where a tar archive may hold weights, which are zips.
+    with open(path, "rb") as file:
+        return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+
+
 def _has_weights(folder: Path) -> bool:
     # macOS adds files that begin with "._" and hold no weights.
     if any(path.is_file() and path.name[0] != "." for path in folder.glob("checkpoints/*epoch=*.ckpt")):
@@ -146,7 +156,7 @@ def _write_all(files: Iterator[tuple[str, BinaryIO]], path: Path, folder: Path, 
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(target, "wb") as out:
             while piece := file.read(_PIECE):
-                # What the archive says about sizes may be wrong, so that what comes is counted.
+                # Counted, because an archive may state wrong sizes.
                 written += len(piece)
                 if written > limit:
                     raise DownloadError(

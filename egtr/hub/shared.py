@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from egtr.structures.errors import ConfigurationError, WeightsError, WriteError
-from egtr.structures.model_info import FILE_NAME
+from egtr.structures.model_info import FILE_NAME, ModelInfo
 
 from .cache import check_online, get_home, locked, remove_folder
 from .download import download_repository, find_reason
@@ -49,7 +49,7 @@ def get_shared_model(name: str, *, revision: str | None = None, update: bool = F
     with locked(folder):
         if (folder / CONFIG).is_file() and not update:
             return folder
-        arriving = folder.with_name(f".{folder.name}.download")
+        arriving = _arriving(folder)
         download_repository(repository, arriving, revision=revision, patterns=FILES)
         try:
             check_shared_model(arriving, f"{PREFIX}{repository}")
@@ -59,6 +59,21 @@ def get_shared_model(name: str, *, revision: str | None = None, update: bool = F
         remove_folder(folder)
         os.replace(arriving, folder)
     return folder
+
+
+def read_shared_info(name: str) -> ModelInfo:
+    """Return the record of a shared model; one that is not here is asked for it, without its weights.
+
+    Raises:
+        ConfigurationError, DownloadError: see :func:`get_shared_model`.
+        WeightsError: the record is damaged.
+    """
+    folder = get_shared_folder(name)
+    if not folder.is_dir():
+        folder = _arriving(folder)
+        download_repository(parse_name(name), folder, patterns=[FILE_NAME])
+    path = folder / FILE_NAME
+    return ModelInfo.load(path) if path.is_file() else ModelInfo()
 
 
 def upload_model(
@@ -127,6 +142,10 @@ def get_shared_folder(name: str, revision: str | None = None) -> Path:
     at = "" if revision is None else f"@{quote(revision, safe='')}"
     # A name on the Hub has no two hyphens in a row.
     return get_home() / "shared" / f"{user}--{repository}{at}"
+
+
+def _arriving(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.download")
 
 
 def list_shared() -> list[str]:

@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 import zipfile
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -17,10 +18,12 @@ RELATION = ("triplet_dist", "rel_dist", "proj_q", "proj_k", "final_", "rel_predi
 BY_NUMBER = ("class_embed", "triplet_dist", "rel_dist", "rel_predictor.layers.2")
 
 
+@lru_cache
 def released_weights(classes: int = 150, predicates: int = 50) -> tuple[dict, dict]:
     """Settings and weights of the small golden case, with as many classes and predicates."""
     record = json.loads((FOLDER / "small.json").read_text())
-    old = {record["config"]["num_labels"]: classes, record["config"]["num_rel_labels"]: predicates}
+    labels, relations = record["config"]["num_labels"], record["config"]["num_rel_labels"]
+    old = {labels: classes, labels + 1: classes + 1, relations: predicates}
     config = record["config"] | {
         "num_labels": classes,
         "num_rel_labels": predicates,
@@ -49,8 +52,8 @@ def write_released(folder: Path, *, detector: bool = False, classes: int = 150, 
 
 
 def make_tar(folder: Path, path: Path) -> bytes:
-    """A ``.tar.gz`` of what is in ``folder``, written to ``path``."""
-    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+    """A ``.tar.gz``, hardly compressed for speed, of what is in ``folder``, written to ``path``."""
+    with tarfile.open(path, "w:gz", compresslevel=0) as archive:
         for part in sorted(folder.iterdir()):
             archive.add(part, part.name)
     return path.read_bytes()

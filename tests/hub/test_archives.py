@@ -72,6 +72,13 @@ def test_every_kind_arrives_whole(try_unpack, content, tmp_path):
     assert is_archive(tmp_path / "archive")
 
 
+def test_a_tar_archive_that_ends_with_weights_is_no_zip(try_unpack):
+    weights = make_zip({"archive/data.pkl": b"x"})
+    assert try_unpack(make_tar([("m/checkpoints/epoch=1.ckpt", weights)], "w")) == {
+        "m/checkpoints/epoch=1.ckpt": weights
+    }
+
+
 def test_weights_are_no_archive(tmp_path):
     (tmp_path / "weights").write_bytes(make_zip({"archive/data.pkl": b"", "archive/data/0": b""}))
     assert not is_archive(tmp_path / "weights")
@@ -153,14 +160,14 @@ def write(folder, *names):
     ("names", "wanted"),
     [
         (["config.json", "checkpoints/epoch=1.ckpt"], "."),
-        (["VG/egtr__last.pth/batch__6/version_0/config.json", "VG/egtr__last.pth/batch__6/version_0/checkpoints/epoch=9.ckpt"],
-         "VG/egtr__last.pth/batch__6/version_0"),
+        (["VG/egtr__last.pth/version_0/config.json", "VG/egtr__last.pth/version_0/checkpoints/epoch=9.ckpt"],
+         "VG/egtr__last.pth/version_0"),
         (["a/version_2/config.json", "a/version_2/checkpoints/epoch=1.ckpt", "a/version_10/config.json",
           "a/version_10/checkpoints/epoch=0.ckpt", "a/version_11/config.json"], "a/version_10"),
-        (["config.json", "m/config.json", "m/metrics.json", "m/checkpoints/metrics.json", "m/checkpoints/epoch=1.ckpt"], "m"),
+        (["config.json", "m/config.json", "m/metrics.json", "m/checkpoints/a.json", "m/checkpoints/epoch=1.ckpt"], "m"),
         (["m/config.json", "m/model.safetensors"], "m"),
         (["m/config.json", "m/pytorch_model.bin", "other/config.json", "other/checkpoints/epoch=1.json"], "m"),
-        (["m/config.json", "m/checkpoints/epoch=1.ckpt", "__MACOSX/m/config.json", "__MACOSX/m/checkpoints/._epoch=1.ckpt"], "m"),
+        (["m/config.json", "m/checkpoints/epoch=1.ckpt", "__M/config.json", "__M/checkpoints/._epoch=1.ckpt"], "m"),
     ],
 )  # fmt: skip
 def test_the_folder_of_the_model_is_found(tmp_path, names, wanted):
