@@ -13,7 +13,7 @@ from egtr.structures.errors import DataError, DownloadError, WriteError
 from egtr.structures.files import replacing, writing
 
 from .cache import check_online, remove_folder
-from .download import _one_line, download_repository
+from .download import download_repository, one_line
 from .space import check_space
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def list_repository(name: str) -> Repository:
         DownloadError: the Hub cannot be reached, or has no such dataset.
     """
     check_online(f"hf:{name}")
-    with _one_line(f"hf:{name}"):
+    with one_line(f"hf:{name}"):
         from huggingface_hub import HfApi
 
         api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))

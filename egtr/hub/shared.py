@@ -13,10 +13,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from egtr.structures.errors import ConfigurationError, WeightsError, WriteError
-from egtr.structures.model_info import FILE_NAME
+from egtr.structures.model_info import FILE_NAME, ModelInfo
 
 from .cache import check_online, get_home, locked, remove_folder
-from .download import download_repository
+from .download import download_repository, find_reason
 
 CONFIG = "config.yaml"
 WEIGHTS = "model.safetensors"
@@ -49,7 +49,7 @@ def get_shared_model(name: str, *, revision: str | None = None, update: bool = F
     with locked(folder):
         if (folder / CONFIG).is_file() and not update:
             return folder
-        arriving = folder.with_name(f".{folder.name}.download")
+        arriving = _arriving(folder)
         download_repository(repository, arriving, revision=revision, patterns=FILES)
         try:
             check_shared_model(arriving, f"{PREFIX}{repository}")
@@ -59,6 +59,21 @@ def get_shared_model(name: str, *, revision: str | None = None, update: bool = F
         remove_folder(folder)
         os.replace(arriving, folder)
     return folder
+
+
+def read_shared_info(name: str) -> ModelInfo:
+    """Return the record of a shared model; one that is not here is asked for it, without its weights.
+
+    Raises:
+        ConfigurationError, DownloadError: see :func:`get_shared_model`.
+        WeightsError: the record is damaged.
+    """
+    folder = get_shared_folder(name)
+    if not folder.is_dir():
+        folder = _arriving(folder)
+        download_repository(parse_name(name), folder, patterns=[FILE_NAME])
+    path = folder / FILE_NAME
+    return ModelInfo.load(path) if path.is_file() else ModelInfo()
 
 
 def upload_model(
@@ -129,6 +144,10 @@ def get_shared_folder(name: str, revision: str | None = None) -> Path:
     return get_home() / "shared" / f"{user}--{repository}{at}"
 
 
+def _arriving(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.download")
+
+
 def list_shared() -> list[str]:
     """List the shared models that were fetched, as ``hf:USER/REPOSITORY``, sorted; revisions are left out."""
     folders = (path.parent.name for path in (get_home() / "shared").glob(f"*/{CONFIG}"))
@@ -185,6 +204,9 @@ def _one_line(repository: str) -> Iterator[None]:
         ) from error
     except HFValidationError as error:
         raise ConfigurationError(f"{where}: {' '.join(str(error).split()):.200}") from error
-    except (HTTPError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise WriteError(f"{where}: cannot be uploaded ({reason:.200}). Check the network, and try again") from error
+    # A large file that does not arrive is a RuntimeError.
+    except (HTTPError, RuntimeError, ValueError, OSError) as error:
+        raise WriteError(
+            f"{where}: cannot be uploaded ({find_reason(error)}). Check the network and the rights of the token, and "
+            "try again"
+        ) from error

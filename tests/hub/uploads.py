@@ -38,6 +38,8 @@ class Uploads:
         body = self.rfile.read(int(self.headers["Content-Length"])) if self._fixed() else self._chunks()
         self.internet.asked.append(("PUT", self.path, ""))
         oid = self.path.rpartition("/")[2]
+        if self.internet.__dict__.get("full"):
+            return self._json({"error": "storage quota exceeded"}, 403)
         if hashlib.sha256(body).hexdigest() != oid:
             return self._json({"error": "wrong content"}, 400)
         self._stored()[oid] = body
