@@ -155,9 +155,3 @@ def _join_projections(weights: dict[str, Tensor]) -> dict[str, Tensor]:
                 raise WeightsError(f"released weights: {name!r} has no counterpart of key and value")
             joined[f"{match[1]}in_proj_{match[3]}"] = torch.cat(parts)
     return joined
-
-
-def num_classes(weights: dict[str, Tensor]) -> int | None:
-    """Read the number of classes from converted weights; None if they have no class head."""
-    head = weights.get("transformer.class_heads.0.bias")
-    return None if head is None else len(head)

@@ -34,7 +34,10 @@ class ConvNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to (B, out_channels, H / stride, W / stride), rounded up."""
         if self.norm.training:
-            x = self.norm(self.conv(x))
+            x = self.conv(x)
+            # On CPUs, the backward pass of batch norm (PyTorch 2.14) can misread the gradient of one image whose
+            # channels come last.
+            x = self.norm(x.contiguous() if len(x) == 1 else x)
         else:
             weight, bias = self.folded()
             x = F.conv2d(x, weight, bias, self.conv.stride, self.conv.padding)
