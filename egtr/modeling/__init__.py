@@ -6,7 +6,7 @@
 - ``relation/``        everything that EGTR adds to a detector
 - ``outputs``          the dense output; ``postprocessing`` turns it into detections and records
 - ``target``           ground truth and matches; ``matcher`` finds the matches (Hungarian matching)
-- ``criterion``        all losses, made of ``detection_loss`` and ``relation_loss``; ``loss_normalizer`` has their divisors
+- ``criterion``        all losses: ``detection_loss``, ``relation_loss``; ``loss_normalizer`` has their divisors
 - ``denoising``        noised true boxes as further queries in training
 - ``detector_cache``   the output of a frozen detector on disk
 - ``names``            names of the classes and predicates of a model
