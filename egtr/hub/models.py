@@ -5,36 +5,28 @@ A fetched model is a folder ``models/<name>`` in :func:`egtr.hub.cache.get_home`
 """
 
 import difflib
-import json
-import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from egtr.structures.errors import ConfigurationError, DownloadError, EGTRError
-from egtr.structures.files import replacing, writing
-from egtr.structures.model_info import FILE_NAME, ModelInfo
+from egtr.structures.errors import ConfigurationError, DownloadError
+from egtr.structures.model_info import ModelInfo
 
-from .archives import find_model, is_archive, unpack
-from .cache import check_hash, forget_hash, get_home, hash_file, is_set, locked, remove_folder
-from .catalogue import Entry, read_catalogue
+from .cache import check_hash, get_home, is_set, locked, remove_folder
+from .catalogue import Entry, RemoteFile, read_catalogue
 from .download import download, find_size
+from .installing import install, rename
 from .model_zoo import MODELS, get_config_file, list_configs
-
-logger = logging.getLogger(__name__)
-
-CONFIG = "config.yaml"
-WEIGHTS = "model.safetensors"
-SOURCE = "source.json"
+from .shared import CONFIG, PREFIX, WEIGHTS, get_shared_folder, get_shared_model, list_shared, read_shared_info
 
 
 def find_model_config(name: str, *, fetch: bool = True) -> str:
     """Find the configuration that predicts with a model: what ``egtr://models/<name>`` stands for.
 
     Args:
-        name: the name of a model that ships, was fetched or is in the catalogue, or of a configuration that ships.
+        name: the name of a model that ships, was fetched or is in the catalogue, or of a configuration that ships; or
+            ``hf:USER/REPOSITORY``, a model that somebody shares on the Hugging Face Hub.
         fetch: fetch a model of the catalogue that is not here, if the user agrees (see :func:`get_model`).
 
     Returns:
@@ -46,9 +38,10 @@ def find_model_config(name: str, *, fetch: bool = True) -> str:
     """
     if name in MODELS or name in list_configs():
         return get_config_file(MODELS.get(name, name))
-    if _is_plain(name) and (_folder(name) / CONFIG).is_file():
+    is_shared = name.startswith(PREFIX)
+    if (is_shared or _is_plain(name)) and (_folder(name) / CONFIG).is_file():
         return str(_folder(name) / CONFIG)
-    if name in read_catalogue():
+    if is_shared or name in read_catalogue():
         if fetch:
             return str(get_model(name) / CONFIG)
         raise ConfigurationError(f"{name}: is not here. `egtr models get {name}` fetches it")
@@ -81,10 +74,9 @@ def list_names() -> list[str]:
 
 
 def list_fetched() -> list[str]:
-    """List the names of the fetched models, sorted."""
-    return sorted(
-        path.parent.name for path in (get_home() / "models").glob(f"*/{CONFIG}") if _is_plain(path.parent.name)
-    )
+    """List the names of the fetched models, sorted: first the catalogue's, then shared ones, ``hf:USER/REPOSITORY``."""
+    names = (path.parent.name for path in (get_home() / "models").glob(f"*/{CONFIG}"))
+    return [*sorted(name for name in names if _is_plain(name)), *list_shared()]
 
 
 def read_info(name: str) -> ModelInfo:
@@ -144,7 +136,7 @@ def get_model(
     advance. Without a terminal that can be asked, nothing is fetched.
 
     Args:
-        name: a name of :func:`egtr.hub.catalogue.read_catalogue`.
+        name: a name of :func:`egtr.hub.catalogue.read_catalogue`, or ``hf:USER/REPOSITORY``.
         agreed: the user has agreed already.
         names_files: files with the names of its classes and predicates, see :func:`egtr.checkpoint.read_names`.
             A model that is here gets them, too.
@@ -159,12 +151,14 @@ def get_model(
         DownloadError: the user has not agreed, or a file cannot be fetched or is not the one that is known.
         EGTRError: what has arrived cannot be converted; it stays in the download folder.
     """
+    if name.startswith(PREFIX):
+        return _get_shared(name, agreed or is_set("EGTR_YES"), names_files)
     entry = _find_entry(name)
     folder = _folder(name)
     with locked(folder):
         if (folder / CONFIG).is_file():
             if names_files:
-                _rename(folder, names_files)
+                rename(folder, names_files)
             return folder
         paths = [get_home() / "downloads" / name / file.name for file in entry.files]
         if local_files:
@@ -174,7 +168,7 @@ def get_model(
                 _ask(entry, paths, agreed or is_set("EGTR_YES"))
             for file, path in zip(entry.files, paths, strict=True):
                 download(file.address, path, sha256=file.sha256, size=file.size)
-        _install(entry, paths, folder, names_files)
+        install(entry, paths, folder, names_files)
     if not local_files:
         remove_folder(paths[0].parent)
     return folder
@@ -192,7 +186,7 @@ def remove_model(name: str) -> int:
     if name in MODELS:
         raise ConfigurationError(f"{name}: comes with egtr and stays")
     folders = [path for path in (_folder(name), get_home() / "downloads" / name) if path.is_dir()]
-    if not _is_plain(name) or not folders:
+    if not (_is_plain(name) or name in list_shared()) or not folders:
         raise ConfigurationError(
             f"{name}: nothing of it is here. Fetched models are: {', '.join(list_fetched()) or '(none)'}"
         )
@@ -228,6 +222,15 @@ def _find_entry(name: str) -> Entry:
     return read_catalogue()[name]
 
 
+def _get_shared(name: str, agreed: bool, names_files: Sequence[str | Path]) -> Path:
+    if names_files:
+        raise ConfigurationError(f"{name}: has the names that its author gave it; leave out --names")
+    folder = _folder(name)
+    if not (folder / CONFIG).is_file():
+        _ask(Entry(name, read_shared_info(name), (RemoteFile(f"{name}/{WEIGHTS}", WEIGHTS),)), [folder], agreed)
+    return get_shared_model(name)
+
+
 def _ask(entry: Entry, paths: Sequence[Path], agreed: bool) -> None:
     can_ask = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
     if not agreed and not can_ask:
@@ -259,77 +262,9 @@ def _check_local(entry: Entry, local_files: Sequence[str | Path]) -> list[Path]:
     return paths
 
 
-def _install(entry: Entry, paths: Sequence[Path], folder: Path, names_files: Sequence[str | Path]) -> None:
-    """Convert downloaded files into ``folder``, which appears when everything is in it."""
-    # They import torch.
-    from egtr.checkpoint import convert_artifact
-    from egtr.config import load_config
-
-    unpacked, staged = (folder.with_name(f".{entry.name}.{kind}") for kind in ("unpacked", "staged"))
-    for left in (unpacked, staged):
-        # Of a process that was killed.
-        remove_folder(left)
-    try:
-        _unpack_all(entry, paths, unpacked)
-        source = find_model(unpacked if unpacked.is_dir() else paths[0].parent)
-        # The configuration decides about the names.
-        info = replace(entry.info, class_names=None, predicate_names=None)
-        done = convert_artifact(source, staged, names_files=names_files or entry.names, info=info)
-        # The library finds the folder again wherever it is.
-        done.checkpoint.unlink()
-        cfg = load_config(str(done.config_file))
-        cfg.MODEL.WEIGHTS = f"egtr://models/{entry.name}/{WEIGHTS}"
-        cfg.OUTPUT_DIR = f"output/{entry.name}"
-        done.config_file.write_text(cfg.dump(), encoding="utf-8")
-        record = [
-            {"address": file.address, "name": file.name, "size": path.stat().st_size, "sha256": hash_file(path)}
-            for file, path in zip(entry.files, paths, strict=True)
-        ]
-        with writing(staged / SOURCE), replacing(staged / SOURCE) as file:
-            file.write(f"{json.dumps(record, indent=1)}\n".encode())
-        remove_folder(folder)
-        os.replace(staged, folder)
-    except EGTRError as error:
-        kept = [str(path) for path in paths if path.is_file()]
-        raise type(error)(f"{error}. What was fetched stays: {', '.join(kept)}" if kept else str(error)) from error
-    finally:
-        for left in (unpacked, staged):
-            remove_folder(left)
-
-
-def _unpack_all(entry: Entry, paths: Sequence[Path], folder: Path) -> None:
-    for file, path in zip(entry.files, paths, strict=True):
-        if is_archive(path):
-            logger.info("%s: unpacking %s", entry.name, path)
-            try:
-                unpack(path, folder)
-            except DownloadError:
-                if not file.sha256:
-                    # A hash that was recorded at its first arrival would refuse the sound file.
-                    forget_hash(file.address)
-                if path.is_relative_to(get_home()):
-                    path.unlink()
-                raise
-
-
-def _rename(folder: Path, names_files: Sequence[str | Path]) -> None:
-    """Give a fetched model other names."""
-    from egtr.checkpoint import describe_model, export_weights, load_checkpoint_file, set_names
-    from egtr.config import load_config
-
-    cfg = load_config(str(folder / CONFIG))
-    set_names(cfg, names_files)
-    info = (ModelInfo.find(folder / WEIGHTS) or ModelInfo()).merged(describe_model(cfg))
-    weights = load_checkpoint_file(str(folder / WEIGHTS))["model"]
-    staged = folder / f"new.{WEIGHTS}"
-    export_weights(weights, staged, info=info)
-    os.replace(staged, folder / WEIGHTS)
-    info.save(folder / FILE_NAME)
-    with writing(folder / CONFIG), replacing(folder / CONFIG) as file:
-        file.write(cfg.dump().encode())
-
-
 def _folder(name: str) -> Path:
+    if name.startswith(PREFIX):
+        return get_shared_folder(name)
     return get_home() / "models" / name
 
 
