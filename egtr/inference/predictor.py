@@ -16,6 +16,7 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.evaluation.evaluator import inference_context
 from detectron2.modeling import build_model
+from detectron2.utils.file_io import PathManager
 
 import egtr
 from egtr._deprecated import REMOVED_IN
@@ -34,9 +35,11 @@ from egtr.structures import (
     ConfigurationError,
     EdgeExplanation,
     EGTRError,
+    ModelInfo,
     PredictedImage,
     SceneGraph,
     WeightsError,
+    find_doubts,
 )
 
 from .explanation import explain_edges
@@ -60,6 +63,8 @@ class EGTRPredictor:
     Attributes:
         cfg, model: the configuration and the model in use.
         class_names, predicate_names: tuples, or None if no names that fit the model are known.
+        info: the record of the loaded weights, or None. It decides about the ``warnings`` of graphs, of which the log
+            has the first of each kind.
 
     Raises:
         ConfigurationError: INPUT.FORMAT is neither RGB nor BGR.
@@ -78,8 +83,11 @@ class EGTRPredictor:
         if len(cfg.DATASETS.TEST) and not (cfg.MODEL.EGTR.CLASS_NAMES and cfg.MODEL.EGTR.PREDICATE_NAMES):
             _read_names(cfg.DATASETS.TEST[0])
         self.class_names, self.predicate_names = get_names(cfg)
+        self.info: ModelInfo | None = None
+        self._logged_doubts: set[str] = set()
         if model is None:
             model = _load_model(cfg).eval()
+            self.info = ModelInfo.find(PathManager.get_local_path(cfg.MODEL.WEIGHTS))
         self.model = model
         self.augmentations = T.AugmentationList(build_augmentation(cfg, is_train=False))
 
@@ -277,9 +285,20 @@ class EGTRPredictor:
                 frame=source.frame,
                 time=source.time,
                 object_threshold=self.cfg.TEST.SCENE_GRAPH.OBJECT_THRESHOLD,
+                warnings=self._doubt(result["scene_graph"], source.file_name),
             )
             for result, source in zip(results, sources, strict=True)
         ]
+
+    def _doubt(self, graph: SceneGraph, file_name: str | None) -> tuple[str, ...]:
+        """Find the reasons to doubt a graph, and log the first one of each kind."""
+        doubts = find_doubts(self.info, float(graph.triplet_scores.max(initial=0.0)))
+        for kind in [kind for kind in doubts if kind not in self._logged_doubts]:
+            # Only some images are of a sort that the model does not know; its domain is the same for all.
+            where = f"{file_name}: " if file_name and kind == "score" else ""
+            logger.warning("%s%s", where, doubts[kind])
+        self._logged_doubts |= doubts.keys()
+        return tuple(doubts.values())
 
 
 def _load_model(cfg: CfgNode) -> torch.nn.Module:

@@ -56,6 +56,12 @@ def test_a_chosen_image_is_shown_with_explanations(page, scene):
     expect(page.locator(".triplets button.lit")).to_have_count(0)
 
 
+def test_what_the_model_does_not_know_stands_above_the_image(page, scene):
+    give(page, scene)
+    expect(page.locator(".warnings p")).to_have_count(1)
+    expect(page.locator(".warnings")).to_contain_text("Beware: the model scenes was trained on drawings")
+
+
 @pytest.mark.parametrize("kind", ["drop", "paste"])
 def test_dropping_and_pasting(page, scene, kind):
     page.evaluate(TRANSFER, [kind, f"{kind}.png", base64.b64encode(scene).decode()])
