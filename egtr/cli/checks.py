@@ -40,7 +40,8 @@ def check_words(args: argparse.Namespace) -> None:
         for value in opts[1::2]:
             # Before several processes ask for it.
             if value.startswith(_MODELS):
-                find_config(value.removeprefix(_MODELS).partition("/")[0])
+                name = value.removeprefix(_MODELS)
+                find_config(name if name.startswith("hf:") else name.partition("/")[0])
     for name in getattr(args, "extension", ()):
         if name.endswith(".py") and not os.path.isfile(name):
             from egtr.structures.errors import ConfigurationError

@@ -103,7 +103,7 @@ def download_repository(
     address = f"hf:{name}"
     check_online(address)
     folder = Path(folder)
-    with locked(folder), _one_line(address):
+    with locked(folder), one_line(address):
         from huggingface_hub import snapshot_download
 
         snapshot_download(
@@ -134,7 +134,7 @@ def find_size(address: str, path: str | os.PathLike) -> int | None:
     check_online(address)
     path = Path(path)
     if found := _HUB_FILE.fullmatch(address):
-        with _one_line(address):
+        with one_line(address):
             from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
             endpoint = os.environ.get("HF_ENDPOINT")
@@ -158,14 +158,14 @@ def _fetch(address: str, parts: Path, name: str, size: int | None, only_size: bo
     except OSError as error:
         raise WriteError(f"{parts}: cannot be made ({error.strerror}). Name another folder (EGTR_HOME)") from error
     if found := _HUB_FILE.fullmatch(address):
-        with _one_line(address):
+        with one_line(address):
             from huggingface_hub import hf_hub_download
 
             return Path(hf_hub_download(found[1], found[2], local_dir=parts, endpoint=os.environ.get("HF_ENDPOINT")))
     if not re.match(r"https?://|gdrive:[\w-]+$", address):
         raise DownloadError(f"{address}: is no address. Write gdrive:ID, hf:USER/REPOSITORY/FILE or https://...")
     target = parts / name
-    with _one_line(address):
+    with one_line(address):
         _forget_changed(address, parts)
         for start in range(1, STARTS + 1):
             try:
@@ -289,7 +289,7 @@ def _refuse_other(path: Path, address: str, size: int | None) -> None:
 
 
 @contextlib.contextmanager
-def _one_line(address: str) -> Iterator[None]:
+def one_line(address: str) -> Iterator[None]:
     """Turn what libraries raise inside the block into errors of one line."""
     import requests
     from gdown.exceptions import DownloadError as Broken
@@ -309,7 +309,7 @@ def _one_line(address: str) -> Iterator[None]:
         ) from error
     except (requests.exceptions.SSLError, requests.exceptions.ProxyError) as error:
         raise DownloadError(
-            f"{address}: cannot be fetched ({_reason(error)}). Check HTTPS_PROXY and the certificates "
+            f"{address}: cannot be fetched ({find_reason(error)}). Check HTTPS_PROXY and the certificates "
             "(REQUESTS_CA_BUNDLE)"
         ) from error
     except requests.HTTPError as error:
@@ -318,22 +318,24 @@ def _one_line(address: str) -> Iterator[None]:
             f"{address}: the server answers {status}. Check the address, or try again later"
         ) from error
     except (requests.RequestException, Broken) as error:
-        raise DownloadError(f"{address}: cannot be fetched ({_reason(error)}). Check the network. {again}") from error
+        raise DownloadError(
+            f"{address}: cannot be fetched ({find_reason(error)}). Check the network. {again}"
+        ) from error
     except HTTPError as error:
         raise DownloadError(
-            f"{address}: cannot be fetched ({_reason(error)}). Check the name and the network"
+            f"{address}: cannot be fetched ({find_reason(error)}). Check the name and the network"
         ) from error
     except OSError as error:
         # The Hub raises a FileNotFoundError without a number where it cannot be reached.
         if error.errno is None:
             raise DownloadError(
-                f"{address}: cannot be fetched ({_reason(error)}). Check the name and the network. {again}"
+                f"{address}: cannot be fetched ({find_reason(error)}). Check the name and the network. {again}"
             ) from error
         place = error.filename or "the download folder"
         raise WriteError(f"{place}: cannot be written ({error.strerror}). Make room, or set EGTR_HOME") from error
 
 
-def _reason(error: BaseException) -> str:
+def find_reason(error: BaseException) -> str:
     """Return in a few words why a connection failed: what the system said at the root of the errors."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause

@@ -19,14 +19,13 @@ from egtr.structures.model_info import FILE_NAME, ModelInfo
 
 from .archives import find_model, is_archive, unpack
 from .cache import get_home, hash_file, is_set, locked, remove_folder
-from .catalogue import Entry, read_catalogue
+from .catalogue import Entry, RemoteFile, read_catalogue
 from .download import download, find_size
 from .model_zoo import MODELS, get_config_file, list_configs
+from .shared import CONFIG, PREFIX, WEIGHTS, get_shared_folder, get_shared_model, list_shared, read_shared_info
 
 logger = logging.getLogger(__name__)
 
-CONFIG = "config.yaml"
-WEIGHTS = "model.safetensors"
 SOURCE = "source.json"
 
 
@@ -34,7 +33,8 @@ def find_model_config(name: str, *, fetch: bool = True) -> str:
     """Find the configuration that predicts with a model: what ``egtr://models/<name>`` stands for.
 
     Args:
-        name: the name of a model that ships, was fetched or is in the catalogue, or of a configuration that ships.
+        name: the name of a model that ships, was fetched or is in the catalogue, or of a configuration that ships; or
+            ``hf:USER/REPOSITORY``, a model that somebody shares on the Hugging Face Hub.
         fetch: fetch a model of the catalogue that is not here, if the user agrees (see :func:`get_model`).
 
     Returns:
@@ -46,9 +46,10 @@ def find_model_config(name: str, *, fetch: bool = True) -> str:
     """
     if name in MODELS or name in list_configs():
         return get_config_file(MODELS.get(name, name))
-    if _is_plain(name) and (_folder(name) / CONFIG).is_file():
+    is_shared = name.startswith(PREFIX)
+    if (is_shared or _is_plain(name)) and (_folder(name) / CONFIG).is_file():
         return str(_folder(name) / CONFIG)
-    if name in read_catalogue():
+    if is_shared or name in read_catalogue():
         if fetch:
             return str(get_model(name) / CONFIG)
         raise ConfigurationError(f"{name}: is not here. `egtr models get {name}` fetches it")
@@ -81,10 +82,9 @@ def list_names() -> list[str]:
 
 
 def list_fetched() -> list[str]:
-    """List the names of the fetched models, sorted."""
-    return sorted(
-        path.parent.name for path in (get_home() / "models").glob(f"*/{CONFIG}") if _is_plain(path.parent.name)
-    )
+    """List the names of the fetched models, sorted: those of the catalogue, then shared ones, ``hf:USER/REPOSITORY``."""
+    names = (path.parent.name for path in (get_home() / "models").glob(f"*/{CONFIG}"))
+    return [*sorted(name for name in names if _is_plain(name)), *list_shared()]
 
 
 def read_info(name: str) -> ModelInfo:
@@ -138,7 +138,7 @@ def get_model(name: str, *, agreed: bool = False, names_files: Sequence[str | Pa
     advance. Without a terminal that can be asked, nothing is fetched.
 
     Args:
-        name: a name of :func:`egtr.hub.catalogue.read_catalogue`.
+        name: a name of :func:`egtr.hub.catalogue.read_catalogue`, or ``hf:USER/REPOSITORY``.
         agreed: the user has agreed already.
         names_files: files with the names of its classes and predicates, see :func:`egtr.checkpoint.read_names`.
             A model that is here gets them, too.
@@ -151,6 +151,8 @@ def get_model(name: str, *, agreed: bool = False, names_files: Sequence[str | Pa
         DownloadError: the user has not agreed, or a file cannot be fetched or is not the one that is known.
         EGTRError: what has arrived cannot be converted; it stays in the download folder.
     """
+    if name.startswith(PREFIX):
+        return _get_shared(name, agreed or is_set("EGTR_YES"), names_files)
     entry = _find_entry(name)
     folder = _folder(name)
     with locked(folder):
@@ -180,7 +182,7 @@ def remove_model(name: str) -> int:
     if name in MODELS:
         raise ConfigurationError(f"{name}: comes with egtr and stays")
     folders = [path for path in (_folder(name), get_home() / "downloads" / name) if path.is_dir()]
-    if not _is_plain(name) or not folders:
+    if not (_is_plain(name) or name in list_shared()) or not folders:
         raise ConfigurationError(
             f"{name}: nothing of it is here. Fetched models are: {', '.join(list_fetched()) or '(none)'}"
         )
@@ -214,6 +216,15 @@ def _find_entry(name: str) -> Entry:
         find_model_config(name, fetch=False)
         raise ConfigurationError(f"{name}: is not in the catalogue, which has {', '.join(read_catalogue())}")
     return read_catalogue()[name]
+
+
+def _get_shared(name: str, agreed: bool, names_files: Sequence[str | Path]) -> Path:
+    if names_files:
+        raise ConfigurationError(f"{name}: has the names that its author gave it; leave out --names")
+    folder = _folder(name)
+    if not (folder / CONFIG).is_file():
+        _ask(Entry(name, read_shared_info(name), (RemoteFile(f"{name}/{WEIGHTS}", WEIGHTS),)), [folder], agreed)
+    return get_shared_model(name)
 
 
 def _ask(entry: Entry, paths: Sequence[Path], agreed: bool) -> None:
@@ -290,6 +301,8 @@ def _rename(folder: Path, names_files: Sequence[str | Path]) -> None:
 
 
 def _folder(name: str) -> Path:
+    if name.startswith(PREFIX):
+        return get_shared_folder(name)
     return get_home() / "models" / name
 
 

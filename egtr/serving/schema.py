@@ -9,13 +9,13 @@ from egtr.structures import SceneGraph
 
 FORMATS = {"json": "application/json", "graphml": "application/graphml+xml", "png": "image/png"}
 ERRORS = {
-    400: "There is no image in the request.",
+    400: "There is no image in the request, or it is cut off.",
     403: "The request came from a page of another site.",
     404: "There is no such model.",
     408: "The upload took too long.",
     413: "The image has too many bytes or pixels.",
     415: "Not an image, or not in a format that is read.",
-    421: "The server was called by a name that other machines may share.",
+    421: "The server was called by a name that is not its own.",
     422: "The image is damaged, or a parameter has a wrong value.",
     500: "The model could not be loaded or failed.",
     503: "Too many images are waiting; the header Retry-After says for how many seconds to stay away.",
@@ -82,6 +82,8 @@ class Model(BaseModel):
     state: Literal["ready", "not loaded", "failed"] = Field(
         description="Models are loaded by the first request for them."
     )
+    classes: list[str] | None = Field(description="What objects it knows; null before it is loaded.")
+    predicates: list[str] | None = Field(description="What relations it knows; null before it is loaded.")
 
 
 class Models(BaseModel):

@@ -18,6 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import trustme
 
+from tests.hub.uploads import Uploads
+
 COMMIT = "c" * 40
 
 
@@ -98,7 +100,7 @@ class Internet:
         return [span for method, address, span in self.asked if method == "GET" and part in address]
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Uploads, BaseHTTPRequestHandler):
     internet: Internet
     protocol_version = "HTTP/1.1"
     host = ""

@@ -124,7 +124,12 @@ def test_health_before_and_after_loading(tmp_path):
     assert (answer.status_code, answer.json()) == (503, {"status": "loading"})
     missing, models = ask(store, Limits(), ("POST", f"{GRAPH}?model=gone", PNG), ("GET", "/api/v1/models", None))
     assert missing.status_code == 500 and "gone.pth" in missing.json()["detail"]
-    assert models.json()["models"][1] == {"name": "gone", "state": "failed"}
+    assert models.json()["models"][1] == {
+        "name": "gone",
+        "state": "failed",
+        "classes": None,
+        "predicates": None,
+    }
 
 
 def test_names_of_models():
