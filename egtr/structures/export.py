@@ -130,8 +130,8 @@ def to_networkx(record: Mapping[str, Any]) -> "networkx.MultiDiGraph":
 
     Nodes are 0..N-1 with ``label`` (the class), ``class_id``, ``score``, ``query_index`` and the box as ``x1``,
     ``y1``, ``x2``, ``y2``. Edges lead from subject to object; their key is the row of ``triplets`` (0 is the best).
-    They have ``label`` (the predicate), ``predicate_id``, ``score``, ``subject_query`` and ``object_query``. The
-    graph itself has ``width`` and ``height`` and, if they are known, ``file_name``, ``frame`` and ``time``. All values
+    They have ``label`` (the predicate), ``predicate_id``, ``score``, ``subject_query`` and ``object_query``.
+    The graph has ``width`` and ``height`` and, if they are known, ``file_name``, ``frame`` and ``time``. All values
     are plain numbers and strings, because most formats support nothing else.
     """
     # Here, because scoring does not need it.
