@@ -83,7 +83,8 @@ def find_photographs() -> list[str]:
     paths = []
     for package, (folder, names) in PHOTOGRAPHS.items():
         spec = find_spec(package)
-        paths += [Path(spec.origin).parent / folder / name if spec else Path(package) for name in names.split()]
+        root = Path(spec.origin).parent if spec else Path(package)
+        paths += [root / folder / name for name in names.split()]
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
         raise ConfigurationError(
