@@ -40,8 +40,8 @@ from egtr.structures import (
     PredictedImage,
     SceneGraph,
     WeightsError,
-    find_doubts,
 )
+from egtr.structures.doubts import Doubter
 
 from .explanation import explain_edges
 from .sharing import Sharing
@@ -87,10 +87,10 @@ class EGTRPredictor(Sharing):
             _read_names(cfg.DATASETS.TEST[0])
         self.class_names, self.predicate_names = get_names(cfg)
         self.info: ModelInfo | None = None
-        self._logged_doubts: set[str] = set()
         if model is None:
             model = _load_model(cfg).eval()
             self.info = ModelInfo.find(PathManager.get_local_path(cfg.MODEL.WEIGHTS))
+        self._doubter = Doubter(self.info, logger)
         self.model = model
         self.cfg_is_complete = True
         self.augmentations = T.AugmentationList(build_augmentation(cfg, is_train=False))
@@ -283,7 +283,7 @@ class EGTRPredictor(Sharing):
                 "MODEL.EGTR.RELATION.ENABLED is False: the model detects objects but finds no relations; "
                 "take a model with a relation part"
             )
-        return [
+        graphs = [
             replace(
                 result["scene_graph"],
                 class_names=result["scene_graph"].class_names or self.class_names,
@@ -292,20 +292,10 @@ class EGTRPredictor(Sharing):
                 frame=source.frame,
                 time=source.time,
                 object_threshold=self.cfg.TEST.SCENE_GRAPH.OBJECT_THRESHOLD,
-                warnings=self._doubt(result["scene_graph"], source.file_name),
             )
             for result, source in zip(results, sources, strict=True)
         ]
-
-    def _doubt(self, graph: SceneGraph, file_name: str | None) -> tuple[str, ...]:
-        """Find the reasons to doubt a graph, and log the first one of each kind."""
-        doubts = find_doubts(self.info, float(graph.triplet_scores.max(initial=0.0)))
-        for kind in [kind for kind in doubts if kind not in self._logged_doubts]:
-            # Only some images are of a sort that the model does not know; its domain is the same for all.
-            where = f"{file_name}: " if file_name and kind == "score" else ""
-            logger.warning("%s%s", where, doubts[kind])
-        self._logged_doubts |= doubts.keys()
-        return tuple(doubts.values())
+        return [self._doubter.doubt(graph) for graph in graphs]
 
 
 def _load_model(cfg: CfgNode) -> torch.nn.Module:

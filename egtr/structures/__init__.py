@@ -14,7 +14,6 @@ Plain numpy: this room needs neither torch nor Detectron2.
 """
 
 from .boxes import paired_iou, pairwise_iou
-from .doubts import find_doubts
 from .errors import (
     ConfigurationError,
     DataError,
@@ -68,7 +67,6 @@ __all__ = [
     "best_pairs",
     "candidate_pairs",
     "check_max_rank",
-    "find_doubts",
     "not_crowd",
     "paired_iou",
     "pairwise_iou",

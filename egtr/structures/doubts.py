@@ -1,6 +1,10 @@
 """Reasons to doubt the graph of an image, by the record of the model that found it."""
 
+import logging
+from dataclasses import replace
+
 from .model_info import ModelInfo
+from .scene_graph import SceneGraph
 
 
 def find_doubts(info: ModelInfo | None, best_score: float) -> dict[str, str]:
@@ -27,3 +31,27 @@ def find_doubts(info: ModelInfo | None, best_score: float) -> dict[str, str]:
             f"but more than {threshold:.3f} on nearly all images that it knows"
         )
     return doubts
+
+
+class Doubter:
+    """Adds to the graphs of one model the reasons to doubt them, and logs the first reason of each kind.
+
+    Args:
+        info: see :func:`find_doubts`.
+        logger: the log of the predictor.
+    """
+
+    def __init__(self, info: ModelInfo | None, logger: logging.Logger):
+        self._info, self._logger = info, logger
+        self._logged: set[str] = set()
+
+    def doubt(self, graph: SceneGraph) -> SceneGraph:
+        """Return the graph with its ``warnings``."""
+        doubts = find_doubts(self._info, float(graph.triplet_scores.max(initial=0.0)))
+        for kind, text in doubts.items():
+            if kind not in self._logged:
+                # The domain is the same for all images.
+                where = f"{graph.file_name}: " if graph.file_name and kind != "domain" else ""
+                self._logger.warning("%s%s", where, text)
+        self._logged |= doubts.keys()
+        return replace(graph, warnings=tuple(doubts.values()))

@@ -2,7 +2,8 @@
 
 import pytest
 
-from egtr.structures import ModelInfo, find_doubts
+from egtr.structures import ModelInfo
+from egtr.structures.doubts import find_doubts
 
 DRAWINGS = "the model scenes was trained on drawings; its graphs of photographs mean little"
 SCORE = (
