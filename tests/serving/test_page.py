@@ -99,10 +99,11 @@ def test_thresholds_need_no_upload_and_models_do_not_ask_for_the_file_again(page
     page.select_option("#model", "scenes_egtr")
     expect(page.locator("#status")).to_have_text("")
     page.uncheck("#merge")
+    page.uncheck("#single-objects")
     page.select_option("#top-k", "10")
     expect(page.locator("#status")).to_have_text("")
-    assert posts[0] == "model=scenes_egtr&top_k=20&merge=true"
-    assert posts[-1] == "model=scenes_egtr&top_k=10&merge=false"
+    assert posts[0] == "model=scenes_egtr&top_k=20&merge=true&single_objects=true"
+    assert posts[-1] == "model=scenes_egtr&top_k=10&merge=false&single_objects=false"
 
 
 def test_downloads_are_what_is_shown(page, scene):
