@@ -31,7 +31,7 @@ from . import (
     train,
 )
 from .checks import check_words
-from .parsing import UsageError, get_flags, looks_like_key, report_error, split_pairs
+from .parsing import UsageError, get_flags, looks_like_key, report_error, show_warnings, split_pairs
 
 EPILOG = """
 examples:
@@ -98,7 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # If the reader of the pipe has gone, a log line would otherwise print a traceback.
         logging.raiseExceptions = False
         check_words(args)
-        status = COMMANDS[args.command].run(args)
+        with show_warnings(args):
+            status = COMMANDS[args.command].run(args)
         sys.stdout.flush()
     except UsageError as error:
         parsers[args.command].error(str(error))

@@ -56,6 +56,12 @@ def test_a_chosen_image_is_shown_with_explanations(page, scene):
     expect(page.locator(".triplets button.lit")).to_have_count(0)
 
 
+def test_what_the_model_does_not_know_stands_above_the_image(page, scene):
+    give(page, scene)
+    expect(page.locator(".warnings p")).to_have_count(1)
+    expect(page.locator(".warnings")).to_contain_text("Beware: the model scenes was trained on drawings")
+
+
 @pytest.mark.parametrize("kind", ["drop", "paste"])
 def test_dropping_and_pasting(page, scene, kind):
     page.evaluate(TRANSFER, [kind, f"{kind}.png", base64.b64encode(scene).decode()])
@@ -93,10 +99,11 @@ def test_thresholds_need_no_upload_and_models_do_not_ask_for_the_file_again(page
     page.select_option("#model", "scenes_egtr")
     expect(page.locator("#status")).to_have_text("")
     page.uncheck("#merge")
+    page.uncheck("#single-objects")
     page.select_option("#top-k", "10")
     expect(page.locator("#status")).to_have_text("")
-    assert posts[0] == "model=scenes_egtr&top_k=20&merge=true"
-    assert posts[-1] == "model=scenes_egtr&top_k=10&merge=false"
+    assert posts[0] == "model=scenes_egtr&top_k=20&merge=true&single_objects=true"
+    assert posts[-1] == "model=scenes_egtr&top_k=10&merge=false&single_objects=false"
 
 
 def test_downloads_are_what_is_shown(page, scene):

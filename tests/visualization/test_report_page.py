@@ -74,6 +74,21 @@ def test_what_is_there(page):
 
 
 @pytest.mark.slow
+def test_warnings_stand_above_the_image(browser, tmp_path):
+    doubtful, sure = make_image("a.jpg"), make_image("b.jpg", annotated=False)
+    doubtful.graph.warnings = ("the model <b>x</b> knows no horses", "and no men")
+    with watched_page(browser, write(tmp_path / "report.html", [doubtful, sure])) as page:
+        banner = page.locator(".warnings")
+        expect(banner.locator("p")).to_have_text(
+            ["Beware: the model <b>x</b> knows no horses.", "Beware: and no men."]
+        )
+        assert banner.bounding_box()["y"] < prediction(page).bounding_box()["y"]
+        page.keyboard.press("ArrowDown")
+        expect(page.locator("#name")).to_have_text("b.jpg")
+        expect(banner).to_be_hidden()
+
+
+@pytest.mark.slow
 def test_hits_and_misses(page):
     found, missed = truth(page).locator(".triplets button").all()
     expect(found).to_have_class("hit")

@@ -88,7 +88,8 @@ class Viewer {
     this.explanation = element("aside", { class: "explanation", "aria-label": "Explanation of the edge", "aria-live": "polite" });
     const panels = element("div", { class: "panels" }, ...Object.values(this.panels).map((panel) => panel.root));
     root.classList.add("viewer");
-    root.replaceChildren(panels, this.explanation);
+    this.warnings = element("div", { class: "warnings", role: "status" });
+    root.replaceChildren(this.warnings, panels, this.explanation);
     this.root = root;
   }
 
@@ -96,6 +97,7 @@ class Viewer {
   show(record) {
     this.record = record;
     this.hovered = this.selected = null;
+    this.warnings.replaceChildren(...(record.graph.warnings ?? []).map((text) => element("p", {}, `Beware: ${text}.`)));
     this.root.classList.toggle("comparing", this.isComparing());
     const colors = predictedColors(record.graph, this.palette);
     this.panels.prediction.show(predictedModel(record, colors), record.image, record.name);
