@@ -57,7 +57,10 @@ class Panel {
     this.networkView.setVisible(this.rows, objects);
     const shown = new Set(this.rows);
     for (const [row, item] of [...this.list.children].entries()) item.hidden = !shown.has(row);
-    this.heading.textContent = `${PANEL_NAMES[this.kind]} · ${this.rows.length} of ${counted(graph.relations.length, "relation")}`;
+    // "8 of 8 relations" would read as if all were hits.
+    const hidden = graph.relations.length - this.rows.length;
+    const note = hidden ? ` shown, ${hidden} hidden` : "";
+    this.heading.textContent = `${PANEL_NAMES[this.kind]} · ${counted(this.rows.length, "relation")}${note}`;
   }
 
   light(rows, selected, ends) {
