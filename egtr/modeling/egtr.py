@@ -5,7 +5,7 @@ from contextlib import nullcontext
 
 import torch
 from detectron2.config import configurable
-from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone
 from detectron2.structures import ImageList
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from egtr.layers import box_xyxy_to_cxcywh
 from egtr.structures import ConfigurationError, SceneGraph
 from egtr.structures.prediction import choose_object_score
 
+from .backbone import build_backbone
 from .criterion import SetCriterion
 from .detector_cache import DetectorCache
 from .matcher import HungarianMatcher
