@@ -15,7 +15,9 @@ only the weights.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_arguments(
-        parser, model="start from a model that comes with EGTR, or from the model of a YAML file", resume=RESUME
+        parser,
+        model="start from a model by name (`egtr models` lists them), or from the model of a YAML file",
+        resume=RESUME,
     )
     parser.add_argument("--overwrite", action="store_true", help=OVERWRITE)
     parser.add_argument("--eval-only", action="store_true", help="only evaluate, as `egtr evaluate` does")

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
@@ -42,24 +43,29 @@ class HungarianMatcher(nn.Module):
         return self.cost_class * (1 - self.focal_alpha) * math.log(EPS) - self.cost_giou
 
     @torch.no_grad()
-    def cost_matrix(self, logits: Tensor, boxes: Tensor, target: Target) -> Tensor:
-        """Compute the costs of one image.
+    def cost_matrix(self, logits: Tensor, boxes: Tensor, targets: list[Target]) -> Tensor:
+        """Compute the cost of each object of a batch with every query of its image.
 
         Args:
-            logits: (N, C).
-            boxes: (N, 4) cxcywh in 0..1.
-            target: ground truth with G objects.
+            logits: (B, N, C).
+            boxes: (B, N, 4) cxcywh in 0..1.
+            targets: ground truth of the B images, with G objects in all.
 
         Returns:
-            (N, G) float32.
+            (G, N) float32; the objects of the first image come first.
         """
-        probability = logits.float()[:, target.classes].sigmoid()
+        counts = [len(target.classes) for target in targets]
+        image = torch.tensor([index for index, count in enumerate(counts) for _ in range(count)], dtype=torch.int64)
+        image = image.to(logits.device)
+        classes = torch.cat([target.classes for target in targets])
+        wanted = torch.cat([target.boxes for target in targets]).float()[:, None]
+        probability = logits[image, :, classes].float().sigmoid()
         alpha, gamma = self.focal_alpha, self.focal_gamma
         yes = alpha * (1 - probability) ** gamma * -torch.log(probability + EPS)
         no = (1 - alpha) * probability**gamma * -torch.log(1 - probability + EPS)
-        boxes, wanted = boxes.float(), target.boxes.float()
-        distance = torch.cdist(boxes, wanted, p=1)
-        giou = generalized_box_iou(box_cxcywh_to_xyxy(boxes)[:, None], box_cxcywh_to_xyxy(wanted))
+        boxes = boxes[image].float()
+        distance = (boxes - wanted).abs().sum(-1)
+        giou = generalized_box_iou(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(wanted))
         return self.cost_class * (yes - no) + self.cost_bbox * distance - self.cost_giou * giou
 
     @torch.no_grad()
@@ -74,14 +80,21 @@ class HungarianMatcher(nn.Module):
         Returns:
             One match per image.
         """
-        matches = []
-        for index, target in enumerate(targets):
-            cost = self.cost_matrix(logits[index], boxes[index], target)
-            # NaN and infinity of a diverging model are matched last, and its losses show the problem. A process that
-            # raised an error here would leave the others waiting for its gradients.
-            finite = cost.nan_to_num(_NO_MATCH, _NO_MATCH, _NO_MATCH)
-            queries, objects = linear_sum_assignment(finite.cpu().numpy())
-            queries = torch.as_tensor(queries, device=cost.device)
-            objects = torch.as_tensor(objects, device=cost.device)
-            matches.append(Match(queries, objects, cost[queries, objects]))
-        return matches
+        costs = self.cost_matrix(logits, boxes, targets)
+        # NaN and infinity of a diverging model are matched last, and its losses show the problem. A process that
+        # raised an error here would leave the others waiting for its gradients.
+        finite = costs.nan_to_num(_NO_MATCH, _NO_MATCH, _NO_MATCH).cpu().numpy()
+        # Indices go to the device together: a GPU waits at each transfer.
+        queries, objects, rows, lengths, first = [], [], [], [], 0
+        for target in targets:
+            last = first + len(target.classes)
+            matched_queries, matched_objects = linear_sum_assignment(finite[first:last].T)
+            queries.append(matched_queries)
+            objects.append(matched_objects)
+            rows.append(matched_objects + first)
+            lengths.append(len(matched_queries))
+            first = last
+        found = np.stack([np.concatenate(part) for part in (queries, objects, rows)]).astype(np.int64)
+        queries, objects, rows = torch.as_tensor(found).to(costs.device)
+        parts = (part.split(lengths) for part in (queries, objects, costs[rows, queries]))
+        return [Match(*match) for match in zip(*parts, strict=True)]

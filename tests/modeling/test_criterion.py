@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egtr.modeling import EGTROutput, HungarianMatcher, SetCriterion, Target
-from egtr.modeling.criterion import sigmoid_focal_loss
+from egtr.modeling.detection_loss import sigmoid_focal_loss
+from egtr.modeling.target import JoinedMatches
 from egtr.structures import ConfigurationError
 
 WEIGHTS = {"loss_ce": 2.0, "loss_bbox": 5.0, "loss_giou": 2.0, "loss_rel": 15.0, "loss_connectivity": 30.0}
@@ -34,7 +35,7 @@ def make_target(classes, boxes, relations=()):
 def test_cost_by_hand():
     """Probability 0.5, boxes side by side: class 2 * (0.25 * 0.25 - 0.75 * 0.25) * ln 2, L1 0.2, GIoU 0."""
     target = make_target([0], [[0.3, 0.5, 0.2, 0.2]])
-    cost = HungarianMatcher().cost_matrix(torch.zeros(1, 1), torch.tensor([[0.5, 0.5, 0.2, 0.2]]), target)
+    cost = HungarianMatcher().cost_matrix(torch.zeros(1, 1, 1), torch.tensor([[[0.5, 0.5, 0.2, 0.2]]]), [target])
     # Boxes touch: IoU 0, hull 0.4 x 0.2 = union, GIoU 0.
     wanted = 2 * (0.25 * 0.25 - 0.75 * 0.25) * math.log(2) + 5 * 0.2 - 2 * 0
     assert float(cost) == pytest.approx(wanted, abs=1e-5)
@@ -43,7 +44,7 @@ def test_cost_by_hand():
 def test_perfect_match_costs_the_minimum_and_is_alpha_uncertain():
     box = [[0.5, 0.5, 0.2, 0.2]]
     matcher = HungarianMatcher()
-    cost = matcher.cost_matrix(torch.full((1, 1), 30.0), torch.tensor(box), make_target([0], box))
+    cost = matcher.cost_matrix(torch.full((1, 1, 1), 30.0), torch.tensor([box]), [make_target([0], box)])
     assert float(cost) == pytest.approx(2 * 0.75 * math.log(1e-8) - 2, abs=1e-4)
     assert matcher.min_cost == pytest.approx(2 * 0.75 * math.log(1e-8) - 2)
     for alpha in (1e-14, 0.2):
@@ -57,6 +58,23 @@ def test_matching_is_the_best_assignment_even_with_more_objects_than_queries():
     target = make_target([0, 0, 0], [[0.8, 0.8, 0.1, 0.1], [0.5, 0.5, 0.1, 0.1], [0.2, 0.2, 0.1, 0.1]])
     match = HungarianMatcher()(torch.zeros(1, 2, 1), boxes[None], [target])[0]
     assert dict(zip(match.queries.tolist(), match.objects.tolist(), strict=True)) == {0: 2, 1: 0}
+
+
+def test_images_of_a_batch_are_matched_each_by_itself():
+    """An empty image and different numbers of objects: indices count from 0 in each image."""
+    torch.manual_seed(0)
+    logits, boxes = torch.randn(4, 5, 3), torch.rand(4, 5, 4) * 0.5 + 0.1
+    targets = [
+        make_target([index % 3] * count, torch.rand(count, 4).tolist()) for index, count in enumerate((2, 0, 7, 1))
+    ]
+    matcher = HungarianMatcher()
+    matches = matcher(logits, boxes, targets)
+    assert [len(match.queries) for match in matches] == [2, 0, 5, 1]
+    for index, (match, target) in enumerate(zip(matches, targets, strict=True)):
+        (single,) = matcher(logits[index : index + 1], boxes[index : index + 1], [target])
+        assert match.queries.tolist() == single.queries.tolist() and match.objects.tolist() == single.objects.tolist()
+        costs = matcher.cost_matrix(logits[index : index + 1], boxes[index : index + 1], [target])
+        assert torch.equal(match.costs, costs[match.objects, match.queries])
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -210,10 +228,17 @@ def test_sampled_negatives_are_the_hardest_and_never_true(num_queries, num_tripl
                 else:
                     outside.append(float(scores[i, j, p]))
     wanted = sorted(inside, reverse=True)[: k_neg * len(true)] + sorted(outside, reverse=True)[: k_non * len(true)]
-    got = scores.flatten()[make_criterion(k_neg=k_neg, k_non=k_non)._negatives(scores, matched, entries)]
+    is_true = torch.zeros(1, num_queries, num_queries, 3, dtype=torch.bool)
+    is_true[0, entries[:, 0], entries[:, 1], entries[:, 2]] = True
+    zeros = torch.zeros_like(matched)
+    matches = JoinedMatches(zeros, matched, zeros, zeros.float())
+
+    def negatives(**options):
+        return make_criterion(**options).relation_loss._negatives(scores[None], is_true, matches, len(true))
+
+    got = scores[negatives(k_neg=k_neg, k_non=k_non)[0]]
     assert sorted(got.tolist()) == pytest.approx(sorted(wanted))
-    everything = make_criterion(neg_sampling="none", non_sampling="none")._negatives(scores, matched, entries)
-    assert len(everything.unique()) == len(everything) == 3 * num_queries**2 - len(true)
+    assert torch.equal(negatives(neg_sampling="none", non_sampling="none"), ~is_true)
 
 
 def relation_loss(**options):
