@@ -130,6 +130,8 @@ setup(
             "setuptools>=77,<82",
             "trustme>=1.2",
         ],
+        # egtr.hub.parquet: datasets of the Hugging Face Hub.
+        "data": ["pyarrow>=15"],
         # egtr.serving.
         "web": ["fastapi>=0.115", "python-multipart>=0.0.13", "uvicorn>=0.29"],
         # tests/modeling/test_parity.py compares the detector with it.

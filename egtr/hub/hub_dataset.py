@@ -67,6 +67,11 @@ def is_complete(folder: Path) -> bool:
     return all((folder / split / COCO_FILE).is_file() for split in SPLITS)
 
 
+def count_bytes(addresses: tuple[str, ...], work: Path) -> int:
+    """Count the bytes of the repository. For arguments and errors see :func:`fetch`."""
+    return sum(list_repository(addresses[0].removeprefix("hf:")).sizes.values())
+
+
 def fetch(addresses: tuple[str, ...], work: Path, folder: Path) -> None:
     """Fetch a dataset.
 

@@ -8,18 +8,18 @@ import difflib
 import json
 import logging
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from egtr.structures.errors import ConfigurationError, DownloadError, EGTRError
+from egtr.structures.errors import ConfigurationError, EGTRError
 from egtr.structures.files import replacing, writing
 from egtr.structures.model_info import FILE_NAME, ModelInfo
 
 from .archives import find_model, is_archive, unpack
-from .cache import get_home, hash_file, is_set, locked, remove_folder
+from .cache import get_home, hash_file, locked, remove_folder
 from .catalogue import Entry, RemoteFile, read_catalogue
+from .consent import ask
 from .download import download, find_size
 from .model_zoo import MODELS, get_config_file, list_configs
 from .shared import CONFIG, PREFIX, WEIGHTS, get_shared_folder, get_shared_model, list_shared, read_shared_info
@@ -82,7 +82,7 @@ def list_names() -> list[str]:
 
 
 def list_fetched() -> list[str]:
-    """List the names of the fetched models, sorted: those of the catalogue, then shared ones, ``hf:USER/REPOSITORY``."""
+    """List the names of the fetched models, sorted; those of shared models, ``hf:USER/REPOSITORY``, come last."""
     names = (path.parent.name for path in (get_home() / "models").glob(f"*/{CONFIG}"))
     return [*sorted(name for name in names if _is_plain(name)), *list_shared()]
 
@@ -152,7 +152,7 @@ def get_model(name: str, *, agreed: bool = False, names_files: Sequence[str | Pa
         EGTRError: what has arrived cannot be converted; it stays in the download folder.
     """
     if name.startswith(PREFIX):
-        return _get_shared(name, agreed or is_set("EGTR_YES"), names_files)
+        return _get_shared(name, agreed, names_files)
     entry = _find_entry(name)
     folder = _folder(name)
     with locked(folder):
@@ -162,7 +162,7 @@ def get_model(name: str, *, agreed: bool = False, names_files: Sequence[str | Pa
             return folder
         paths = [get_home() / "downloads" / name / file.name for file in entry.files]
         if not all(path.is_file() for path in paths):
-            _ask(entry, paths, agreed or is_set("EGTR_YES"))
+            _ask(entry, paths, agreed)
         for file, path in zip(entry.files, paths, strict=True):
             download(file.address, path, sha256=file.sha256, size=file.size)
         _install(entry, paths, folder, names_files)
@@ -228,22 +228,11 @@ def _get_shared(name: str, agreed: bool, names_files: Sequence[str | Path]) -> P
 
 
 def _ask(entry: Entry, paths: Sequence[Path], agreed: bool) -> None:
-    can_ask = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
-    if not agreed and not can_ask:
-        raise DownloadError(
-            f"{entry.name}: is not here. `egtr models get {entry.name}` fetches it; --yes (or EGTR_YES=1) agrees in "
-            f"advance. Its licence: {entry.info.licence or 'not stated'}"
-        )
-    size = entry.size
-    if size is None:
+    def describe_with_size() -> str:
         sizes = [file.size or find_size(file.address, path) for file, path in zip(entry.files, paths, strict=True)]
-        size = None if None in sizes else sum(sizes)
-    print(describe(entry, size), file=sys.stderr)
-    if agreed:
-        return
-    print("Fetch it? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise DownloadError(f"{entry.name}: was not fetched, as you said")
+        return describe(entry, None if None in sizes else sum(sizes))
+
+    ask(entry.name, f"egtr models get {entry.name}", entry.info.licence, describe_with_size, agreed)
 
 
 def _install(entry: Entry, paths: Sequence[Path], folder: Path, names_files: Sequence[str | Path]) -> None:
