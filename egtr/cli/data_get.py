@@ -8,8 +8,8 @@ from pathlib import Path
 from .parsing import whole_number
 
 EXAMPLES = """
-A download that was cut continues when the same command is typed again. Size and licence are shown first, and the space
-on the disk is checked.
+Size and licence are shown first, and the space on the disk is checked. A download that was cut continues when the
+same command is typed again.
 
 examples:
   %(prog)s psg --root datasets

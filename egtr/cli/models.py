@@ -14,6 +14,7 @@ examples:
   %(prog)s get vg150
   %(prog)s get oiv6 --names categories_dict.json
   %(prog)s get hf:USER/REPOSITORY
+  %(prog)s get vg150 --file Downloads/egtr_vg.tar.gz
   %(prog)s info vg150
   %(prog)s remove vg150
   egtr demo photo.jpg --model vg150 --output output/graphs
@@ -35,6 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FILE|LIST",
         help="names of its classes and predicates, as `egtr convert` takes them",
+    )
+    get.add_argument(
+        "--file",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="what you have fetched in another way, such as in a browser; nothing is downloaded",
     )
     info = actions.add_parser("info", help="what a model knows, its licence and its metrics")
     info.add_argument("name", metavar="NAME", help="name in the list, or hf:USER/REPOSITORY")
@@ -73,7 +81,7 @@ def get(args: argparse.Namespace) -> None:
     check_names(args.names)
     from egtr.hub.models import get_model
 
-    print(get_model(args.name, agreed=args.yes, names_files=args.names))
+    print(get_model(args.name, agreed=args.yes, names_files=args.names, local_files=args.file))
 
 
 def show_info(args: argparse.Namespace) -> None:

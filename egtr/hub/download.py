@@ -305,7 +305,7 @@ def one_line(address: str) -> Iterator[None]:
         number = address.removeprefix("gdrive:")
         raise DownloadError(
             f"{address}: Google Drive does not give the file: {' '.join(reason.split())} Try again tomorrow, or "
-            f"fetch https://drive.google.com/uc?id={number} in a browser"
+            f"fetch https://drive.google.com/uc?id={number} in a browser (`egtr models get NAME --file FILE`)"
         ) from error
     except (requests.exceptions.SSLError, requests.exceptions.ProxyError) as error:
         raise DownloadError(

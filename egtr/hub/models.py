@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from egtr.structures.errors import ConfigurationError, EGTRError
+from egtr.structures.errors import ConfigurationError, DownloadError, EGTRError
 from egtr.structures.files import replacing, writing
 from egtr.structures.model_info import FILE_NAME, ModelInfo
 
 from .archives import find_model, is_archive, unpack
-from .cache import get_home, hash_file, locked, remove_folder
+from .cache import check_hash, get_home, hash_file, locked, remove_folder
 from .catalogue import Entry, RemoteFile, read_catalogue
 from .consent import ask
 from .download import download, find_size
@@ -131,7 +131,13 @@ def describe_source(name: str) -> dict[str, str]:
     }
 
 
-def get_model(name: str, *, agreed: bool = False, names_files: Sequence[str | Path] = ()) -> Path:
+def get_model(
+    name: str,
+    *,
+    agreed: bool = False,
+    names_files: Sequence[str | Path] = (),
+    local_files: Sequence[str | Path] = (),
+) -> Path:
     """Fetch a model of the catalogue, unless it is here: download, verify and convert it.
 
     Size, licence and origin are shown on standard error first, and the user is asked once. ``EGTR_YES=1`` answers in
@@ -142,6 +148,8 @@ def get_model(name: str, *, agreed: bool = False, names_files: Sequence[str | Pa
         agreed: the user has agreed already.
         names_files: files with the names of its classes and predicates, see :func:`egtr.checkpoint.read_names`.
             A model that is here gets them, too.
+        local_files: its files, in the order of the catalogue, if you have fetched them in another way, such as in a
+            browser. They are verified and converted as downloads are.
 
     Returns:
         The folder of the model.
@@ -152,7 +160,9 @@ def get_model(name: str, *, agreed: bool = False, names_files: Sequence[str | Pa
         EGTRError: what has arrived cannot be converted; it stays in the download folder.
     """
     if name.startswith(PREFIX):
-        return _get_shared(name, agreed, names_files)
+        if names_files or local_files:
+            raise ConfigurationError(f"{name}: arrives as its author shares it; leave out --names and --file")
+        return _get_shared(name, agreed)
     entry = _find_entry(name)
     folder = _folder(name)
     with locked(folder):
@@ -161,12 +171,16 @@ def get_model(name: str, *, agreed: bool = False, names_files: Sequence[str | Pa
                 _rename(folder, names_files)
             return folder
         paths = [get_home() / "downloads" / name / file.name for file in entry.files]
-        if not all(path.is_file() for path in paths):
-            _ask(entry, paths, agreed)
-        for file, path in zip(entry.files, paths, strict=True):
-            download(file.address, path, sha256=file.sha256, size=file.size)
+        if local_files:
+            paths = _check_local(entry, local_files)
+        else:
+            if not all(path.is_file() for path in paths):
+                _ask(entry, paths, agreed)
+            for file, path in zip(entry.files, paths, strict=True):
+                download(file.address, path, sha256=file.sha256, size=file.size)
         _install(entry, paths, folder, names_files)
-    remove_folder(paths[0].parent)
+    if not local_files:
+        remove_folder(paths[0].parent)
     return folder
 
 
@@ -218,9 +232,7 @@ def _find_entry(name: str) -> Entry:
     return read_catalogue()[name]
 
 
-def _get_shared(name: str, agreed: bool, names_files: Sequence[str | Path]) -> Path:
-    if names_files:
-        raise ConfigurationError(f"{name}: has the names that its author gave it; leave out --names")
+def _get_shared(name: str, agreed: bool) -> Path:
     folder = _folder(name)
     if not (folder / CONFIG).is_file():
         _ask(Entry(name, read_shared_info(name), (RemoteFile(f"{name}/{WEIGHTS}", WEIGHTS),)), [folder], agreed)
@@ -233,6 +245,18 @@ def _ask(entry: Entry, paths: Sequence[Path], agreed: bool) -> None:
         return describe(entry, None if None in sizes else sum(sizes))
 
     ask(entry.name, f"egtr models get {entry.name}", entry.info.licence, describe_with_size, agreed)
+
+
+def _check_local(entry: Entry, local_files: Sequence[str | Path]) -> list[Path]:
+    paths = [Path(path) for path in local_files]
+    wanted = ", ".join(file.name for file in entry.files)
+    if len(local_files) != len(entry.files):
+        raise ConfigurationError(f"{entry.name}: is made of {wanted}, but {len(local_files)} files are given")
+    for file, path in zip(entry.files, paths, strict=True):
+        if not path.is_file():
+            raise DownloadError(f"{path}: there is no such file. {entry.name} is made of {wanted}")
+        check_hash(path, file.address, file.sha256)
+    return paths
 
 
 def _install(entry: Entry, paths: Sequence[Path], folder: Path, names_files: Sequence[str | Path]) -> None:

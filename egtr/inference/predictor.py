@@ -91,8 +91,8 @@ class EGTRPredictor(Sharing):
         """Make a predictor from a shipped model or a YAML file.
 
         Args:
-            name: a model or a configuration that comes with EGTR (:func:`egtr.hub.model_zoo.list_models` and
-                ``list_configs``), or a path.
+            name: a model (:func:`egtr.hub.models.list_names`; one of the catalogue is fetched if the user agrees), a
+                configuration that comes with EGTR (:func:`egtr.hub.model_zoo.list_configs`), or a path.
             opts: keys and values in turn, such as ``["MODEL.DEVICE", "cpu"]``.
 
         Raises:

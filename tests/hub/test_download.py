@@ -155,7 +155,8 @@ def test_google_drive_without_quota_says_so_in_one_line(internet, target):
         download("gdrive:full", target)
     assert str(caught.value) == (
         "gdrive:full: Google Drive does not give the file: Too many users have viewed or downloaded this file "
-        "recently. Try again tomorrow, or fetch https://drive.google.com/uc?id=full in a browser"
+        "recently. Try again tomorrow, or fetch https://drive.google.com/uc?id=full in a browser "
+        "(`egtr models get NAME --file FILE`)"
     )
 
 

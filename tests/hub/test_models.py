@@ -15,13 +15,18 @@ from PIL import Image
 import egtr
 from egtr.checkpoint import EGTRCheckpointer, load_checkpoint_file
 from egtr.cli import main
+from egtr.cli.checks import use_model
+from egtr.cli.serve import choose_models
 from egtr.config import load_config
+from egtr.experiments.sweep.definition import load_sweep
 from egtr.hub import catalogue, models
 from egtr.hub.catalogue import Entry, RemoteFile, read_catalogue
 from egtr.hub.models import find_model_config, get_model, list_fetched, read_info, remove_model
 from egtr.inference import EGTRPredictor
+from egtr.serving import ModelStore
 from egtr.structures import ConfigurationError, DownloadError, EGTRError, ModelInfo
 from egtr.structures.known_names import get_known_names
+from tests.cli.running import parse
 from tests.golden_cases import rule
 from tests.hub.internet import Served
 from tests.hub.released import make_tar, released_weights, write_released
@@ -232,6 +237,62 @@ def test_names_of_open_images_come_from_the_users_file(released, photo, tmp_path
     with pytest.raises(EGTRError, match="names 150 classes, but the model has 13"):
         get_model("oiv6", names_files=["vg150"])
     assert list(read_info("oiv6").class_names) == names["obj"]
+
+
+def test_a_file_fetched_in_a_browser_needs_no_internet(home, archives, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("EGTR_OFFLINE", "1")
+    archive = tmp_path / "downloaded.tar.gz"
+    archive.write_bytes(archives["oiv6_detector"])
+    assert main(["models", "get", "oiv6_detector", "--file", str(archive)]) == 0
+    assert capsys.readouterr().out == f"{home}/models/oiv6_detector\n"
+    assert list_fetched() == ["oiv6_detector"] and archive.is_file()
+    assert main(["models", "get", "vg150", "--file", str(archive)]) == 1
+    assert "but 39e9f9ee9ff755ad" in capsys.readouterr().err
+    assert main(["models", "get", "vg150", "--file", "a", "b"]) == 1
+    assert "is made of egtr_vg.tar.gz, but 2 files are given" in capsys.readouterr().err
+    assert main(["models", "get", "oiv6", "--file", "nowhere"]) == 1
+    assert "nowhere: there is no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate", "demo", "explain --output o", "report --output o", "analyze model"]
+)
+def test_every_command_finds_the_configuration(fetched, command):
+    for option in ("--model", "--config-file"):
+        args = parse([*command.split(), option, "vg150"])
+        use_model(args)
+        assert args.config_file == str(fetched / "config.yaml")
+    args = parse([*command.split(), "--config-file", "scenes", "--model", "vg150"])
+    use_model(args)
+    assert args.opts == ["MODEL.WEIGHTS", "egtr://models/vg150/model.safetensors"]
+
+
+def test_a_server_offers_it_under_its_name(fetched):
+    models = choose_models(parse(["serve", "--model", "vg150", "--model", "scenes"]))
+    assert ModelStore(models, SMALL).names == ("vg150", "scenes")
+
+
+def test_a_sweep_starts_from_it(fetched, tmp_path):
+    path = tmp_path / "sweep.yaml"
+    text = "CONFIG: {}\nOUTPUT_DIR: o\nSETTINGS: {{one: {{MODEL.WEIGHTS: egtr://models/{}}}}}\nSEEDS: [0]\n"
+    path.write_text(text.format("vg150", "vg150"))
+    assert load_sweep(path).config == str(fetched / "config.yaml")
+    path.write_text(text.format("vg150", "oiv6"))
+    with pytest.raises(ConfigurationError, match="setting 'one': oiv6: is not here"):
+        load_sweep(path)
+
+
+def test_words_that_name_a_model_fetch_it_before_processes_start(home, capsys):
+    assert main(["train", "--config-file", "scenes", "MODEL.WEIGHTS", "egtr://models/oiv6"]) == 1
+    assert "error: oiv6: is not here. `egtr models get oiv6` fetches it" in capsys.readouterr().err
+    assert main(["train", "--config-file", "scenes", "MODEL.WEIGHTS", "egtr://models/nosuch"]) == 1
+    assert "nosuch: is neither a file nor the name of a model" in capsys.readouterr().err
+
+
+def test_so_do_files_before_several_processes_start(home, tmp_path, capsys):
+    (tmp_path / "mine.yaml").write_text("MODEL: {WEIGHTS: 'egtr://models/oiv6'}\n")
+    assert main(["train", "--num-gpus", "2", "--config-file", str(tmp_path / "mine.yaml")]) == 1
+    assert "oiv6: is not here" in capsys.readouterr().err
 
 
 def test_names_may_be_given_at_once(released, tmp_path):

@@ -51,8 +51,9 @@ def test_models_lists_describes_and_removes_it(shared, capsys):
     assert "here" in line and "drawings" in line and "R@50 12.5" in line
     assert main(["models", "info", NAME]) == 0
     assert "thing0, thing1" in capsys.readouterr().out
-    with pytest.raises(ConfigurationError, match="leave out --names"):
-        get_model(NAME, names_files=["vg150"])
+    for option in ("names_files", "local_files"):
+        with pytest.raises(ConfigurationError, match="leave out --names and --file"):
+            get_model(NAME, **{option: ["vg150"]})
     assert main(["models", "remove", NAME]) == 0
     assert list_fetched() == [] and not get_shared_folder(NAME).exists()
     with pytest.raises(ConfigurationError, match="nothing of it is here"):
