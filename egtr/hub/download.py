@@ -250,7 +250,11 @@ def _forget_changed(address: str, parts: Path) -> None:
 
     state = {"address": address}
     if not address.startswith("gdrive:"):
-        response = requests.head(address, allow_redirects=True, timeout=TIMEOUT)
+        try:
+            response = requests.head(address, allow_redirects=True, timeout=TIMEOUT)
+        except requests.RequestException:
+            # The download itself will say what is wrong, or succeed.
+            return
         headers = {key: response.headers.get(key) for key in ("ETag", "Last-Modified", "Content-Length")}
         # Some servers do not answer this kind of request.
         state |= headers if response.ok else {}

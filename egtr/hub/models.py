@@ -17,7 +17,7 @@ from egtr.structures.files import replacing, writing
 from egtr.structures.model_info import FILE_NAME, ModelInfo
 
 from .archives import find_model, is_archive, unpack
-from .cache import check_hash, get_home, hash_file, locked, remove_folder
+from .cache import check_hash, forget_hash, get_home, hash_file, locked, remove_folder
 from .catalogue import Entry, RemoteFile, read_catalogue
 from .consent import ask
 from .download import download, find_size
@@ -54,7 +54,7 @@ def find_model_config(name: str, *, fetch: bool = True) -> str:
             return str(get_model(name) / CONFIG)
         raise ConfigurationError(f"{name}: is not here. `egtr models get {name}` fetches it")
     names = list_names()
-    near = difflib.get_close_matches(name, [*names, *list_configs()], n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name.lower(), [*names, *list_configs()], n=1, cutoff=0.75)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise ConfigurationError(
         f"{name}: is neither a file nor the name of a model.{hint} Models are: {', '.join(names)} (`egtr models`). "
@@ -266,11 +266,11 @@ def _install(entry: Entry, paths: Sequence[Path], folder: Path, names_files: Seq
     from egtr.config import load_config
 
     unpacked, staged = (folder.with_name(f".{entry.name}.{kind}") for kind in ("unpacked", "staged"))
+    for left in (unpacked, staged):
+        # Of a process that was killed.
+        remove_folder(left)
     try:
-        for path in paths:
-            if is_archive(path):
-                logger.info("%s: unpacking %s", entry.name, path)
-                unpack(path, unpacked)
+        _unpack_all(entry, paths, unpacked)
         source = find_model(unpacked if unpacked.is_dir() else paths[0].parent)
         # The configuration decides about the names.
         info = replace(entry.info, class_names=None, predicate_names=None)
@@ -290,10 +290,26 @@ def _install(entry: Entry, paths: Sequence[Path], folder: Path, names_files: Seq
         remove_folder(folder)
         os.replace(staged, folder)
     except EGTRError as error:
-        raise type(error)(f"{error}. The downloaded files stay in {paths[0].parent}") from error
+        kept = [str(path) for path in paths if path.is_file()]
+        raise type(error)(f"{error}. What was fetched stays: {', '.join(kept)}" if kept else str(error)) from error
     finally:
         for left in (unpacked, staged):
             remove_folder(left)
+
+
+def _unpack_all(entry: Entry, paths: Sequence[Path], folder: Path) -> None:
+    for file, path in zip(entry.files, paths, strict=True):
+        if is_archive(path):
+            logger.info("%s: unpacking %s", entry.name, path)
+            try:
+                unpack(path, folder)
+            except DownloadError:
+                if not file.sha256:
+                    # A hash that was recorded at its first arrival would refuse the sound file.
+                    forget_hash(file.address)
+                if path.is_relative_to(get_home()):
+                    path.unlink()
+                raise
 
 
 def _rename(folder: Path, names_files: Sequence[str | Path]) -> None:

@@ -185,7 +185,7 @@ def test_names_of_cameras_are_files(tmp_path, monkeypatch, capfd):
     assert capfd.readouterr().err == "egtr demo: error: DSC_0001.JPG, MVI_0001.MP4: there is no such file\n"
     (tmp_path / "MY.KEY").touch()
     assert run("MY.KEY", "--model", "nosuch") == 1
-    assert "nosuch: is neither a file nor a model" in capfd.readouterr().err
+    assert "nosuch: is neither a file nor the name of a model" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,9 @@ def write_h5(folder, tmp_path):
     inputs = [str(tmp_path / "egtr" / f"{split}.json") for split in SPLITS]
     assert main(["data", "convert", *inputs, "--from", "egtr", "--to", "vg_h5", "--output", str(folder)]) == 0
     for path in folder.iterdir():
-        path.rename(folder / path.name.replace("VG-SGG.", "VG-SGG-with-attri.").replace("dicts.", "dicts-with-attri."))
+        path.rename(
+            folder / path.name.replace("VG-SGG.", "VG-SGG-with-attri.").replace("dicts.", "dicts-with-attri.")
+        )
     write_images(folder / "VG_100K")
 
 

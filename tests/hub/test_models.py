@@ -306,11 +306,24 @@ def test_an_archive_that_cannot_be_converted_stays(internet, home, tmp_path, arc
     (tmp_path / "folder" / "readme.txt").write_text("nothing")
     content = make_tar(tmp_path / "folder", tmp_path / "x.tar.gz")
     internet.files[read_catalogue()["oiv6"].files[0].address] = Served(content)
-    with pytest.raises(DownloadError, match="holds no released model.*The downloaded files stay in"):
+    with pytest.raises(DownloadError, match="holds no released model.*What was fetched stays: .*egtr_oi.tar.gz"):
         get_model("oiv6", agreed=True)
     assert [path.name for path in (home / "models").iterdir()] == ["oiv6.lock"]
     assert (home / "downloads/oiv6/egtr_oi.tar.gz").read_bytes() == content
     assert remove_model("oiv6") == len(content)
+
+
+def test_a_damaged_archive_is_fetched_again(released, archives, home):
+    """A server without the means to say so may have changed the file between two halves of a download."""
+    address = read_catalogue()["oiv6_detector"].files[0].address
+    sound = released.files[address].content
+    released.files[address] = Served(sound[: len(sound) // 2] + bytes(len(sound) // 2))
+    with pytest.raises(DownloadError, match="Fetch it again"):
+        get_model("oiv6_detector", agreed=True)
+    assert not list((home / "downloads/oiv6_detector").glob("*.gz"))
+    released.files[address] = Served(sound)
+    get_model("oiv6_detector", agreed=True)
+    assert list_fetched() == ["oiv6_detector"]
 
 
 def test_list_info_and_remove(fetched, capsys):
@@ -343,9 +356,15 @@ def test_other_names_are_one_error_that_lists_the_models(home, name):
         remove_model(name)
 
 
-def test_a_near_name_is_suggested(home):
+@pytest.mark.parametrize("name", ["vg_150", "vg15", "VG150"])
+def test_a_near_name_is_suggested(home, name):
     with pytest.raises(ConfigurationError, match=r"Did you mean vg150\?"):
-        find_model_config("vg_150")
+        find_model_config(name)
+
+
+def test_a_far_name_is_not(home):
+    with pytest.raises(ConfigurationError, match="the name of a model. Models are"):
+        find_model_config("nowhere.yaml")
 
 
 def test_the_folder_may_be_moved(fetched, home, photo, monkeypatch, tmp_path):
