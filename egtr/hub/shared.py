@@ -194,7 +194,7 @@ def _one_line(repository: str) -> Iterator[None]:
     try:
         yield
     except LocalTokenNotFoundError as error:
-        raise WriteError(f"{where}: cannot be uploaded, because nobody is logged in. {login}") from error
+        raise WriteError(f"{where}: cannot be uploaded, because no token is known. {login}") from error
     except HfHubHTTPError as error:
         status = error.response.status_code
         remedy = login if status in (401, 403, 404) else "Try again later; what has arrived is not sent again"

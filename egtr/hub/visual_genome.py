@@ -94,7 +94,7 @@ def _archive(work: Path, address: str) -> Path:
 
 
 def _note(work: Path, address: str) -> Path:
-    """The file that says that the images of an archive are unpacked."""
+    """Return the file that says that the images of an archive are unpacked."""
     return _archive(work, address).with_suffix(".unpacked")
 
 

@@ -70,7 +70,7 @@ def test_from_the_hub_to_the_report(internet, root, capsys, make, name):
         assert [image.relations.tolist() for image in annotations.images] == [[[0, 1, 0]]] * number
         for row in make_rows(split):
             assert (root / f"{name}_coco" / split / row["file_name"]).read_bytes() == row["image"]["bytes"]
-    # The second call asks nobody.
+    # The second call asks no one.
     internet.asked.clear()
     assert main(["data", "get", name, "--root", str(root)]) == 0
     assert internet.asked == []

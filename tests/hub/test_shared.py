@@ -29,7 +29,7 @@ def shared(internet, make_cfg, tmp_path):
 def test_one_command_from_the_name_to_the_drawn_image(shared, tiny_dataset, tmp_path, capsys):
     image = next((tiny_dataset.root / "images").iterdir())
     words = ["demo", str(image), "--model", NAME, "--output", str(tmp_path / "out"), "MODEL.DEVICE", "cpu"]
-    # Nobody has agreed, and nobody can be asked.
+    # No one has agreed, and no one can be asked.
     assert main(words) == 1
     assert f"{NAME}: is not here. `egtr models get {NAME}` fetches it" in capsys.readouterr().err
     assert not get_shared_folder(NAME).exists()

@@ -171,7 +171,7 @@ def test_a_second_upload_sends_only_changes(predictor, hub):
     assert "PUT" not in {method for method, *_ in hub.asked}
     predictor.push_to_hub("user/tiny", ModelInfo(domain="photographs"))
     assert json.loads(hub.files["hf:user/tiny/model_info.json"].content)["domain"] == "photographs"
-    # What is here stays until it is asked for.
+    # The fetched state stays until an update is asked for.
     EGTRPredictor.from_pretrained("user/tiny")
     predictor.push_to_hub("user/tiny", INFO)
     folder = EGTRPredictor.from_pretrained("user/tiny").cfg.MODEL.WEIGHTS.replace("model.safetensors", "")
