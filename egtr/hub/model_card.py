@@ -77,8 +77,8 @@ def write_model_card(info: ModelInfo, name: str) -> str:
     parts = [
         f"---\n{data.to_yaml()}\n---",
         f"# {_plain(title)}",
-        _plain(info.description or "A model that finds the objects of an image and the relations between them.")
-        + f" Method: [EGTR]({_PAPER}).",
+        _plain(info.description or "A model that finds the objects of an image and the relations between them").rstrip(".")
+        + f". Method: [EGTR]({_PAPER}).",
         _table(("", ""), [(key, _plain(value or "not stated")) for key, value in facts.items()]),
         "## Use",
         _usage(name),

@@ -61,6 +61,7 @@ class EGTRPredictor(Sharing):
     Attributes:
         cfg, model: the configuration and the model in use.
         class_names, predicate_names: tuples, or None if no names that fit the model are known.
+        weights: MODEL.WEIGHTS if they were loaded, "" for a built model.
         cfg_is_complete: whether the model can be built from ``cfg``. That of a built model lacks its architecture.
 
     Raises:
@@ -80,6 +81,7 @@ class EGTRPredictor(Sharing):
         if len(cfg.DATASETS.TEST) and not (cfg.MODEL.EGTR.CLASS_NAMES and cfg.MODEL.EGTR.PREDICATE_NAMES):
             _read_names(cfg.DATASETS.TEST[0])
         self.class_names, self.predicate_names = get_names(cfg)
+        self.weights = cfg.MODEL.WEIGHTS if model is None else ""
         if model is None:
             model = _load_model(cfg).eval()
         self.model = model

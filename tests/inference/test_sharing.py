@@ -85,6 +85,15 @@ def test_record_of_a_folder(predictor, tmp_path, tiny_dataset):
     assert ModelInfo.find(folder / "model.safetensors") == info
 
 
+def test_a_model_that_was_given_inherits_no_metrics(predictor, tmp_path):
+    """It may have been trained since its weights were loaded."""
+    folder = predictor.save_pretrained(tmp_path / "mine", INFO)
+    loaded = EGTRPredictor.from_pretrained(folder)
+    given = EGTRPredictor(loaded.cfg, loaded.model)
+    for model, metrics in ((loaded, INFO.metrics), (given, {})):
+        assert ModelInfo.load(model.save_pretrained(tmp_path / "again") / "model_info.json").metrics == metrics
+
+
 def test_card(predictor, tmp_path):
     card = (predictor.save_pretrained(tmp_path / "mine", INFO) / "README.md").read_text()
     _, front, text = card.split("---\n", 2)
