@@ -134,6 +134,9 @@ setup(
         "data": ["pyarrow>=15"],
         # egtr.serving.
         "web": ["fastapi>=0.115", "python-multipart>=0.0.13", "uvicorn>=0.29"],
+        # egtr export --format onnx; egtr.lite runs the result.
+        "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.2"],
+        "lite": ["onnxruntime>=1.18"],
         # tests/modeling/test_parity.py compares the detector with it.
         "parity": ["transformers>=5.0"],
         # The documentation as a site; requirements-docs.txt pins them.

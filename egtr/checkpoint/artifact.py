@@ -1,4 +1,4 @@
-"""Folders that hold a trained model of the released implementation, or of Hugging Face's Deformable DETR."""
+"""Trained models of other projects: EGTR's and FROSS's released ones, and detectors that both can start from."""
 
 import json
 import logging
@@ -25,6 +25,9 @@ from .foreign import is_safetensors, refuse_foreign
 from .model_info import describe_model
 from .pickles import load_torch_file
 from .reference import config_from_reference, convert_state_dict, unknown_names
+from .rtdetr_config import config_from_weights
+from .rtdetr_config import is_config as is_rtdetr_config
+from .rtdetr_names import has_names as has_rtdetr_names
 from .wrappers import clean_names, find_weights
 
 logger = logging.getLogger(__name__)
@@ -58,19 +61,23 @@ class Conversion:
 def load_reference(
     artifact_dir: str | Path, *, strict: bool = True, unsafe_pickle: bool = False
 ) -> tuple[CfgNode, dict[str, Tensor]]:
-    """Read the configuration and the weights of a released model.
+    """Read the configuration and the weights of a released model, of EGTR or of FROSS, or of a detector.
 
     The folder holds ``config.json`` and one of
 
     - ``checkpoints/epoch=*.ckpt``, as written by the released code, of EGTR or of only the detector; the one of the
       highest epoch is read;
-    - ``model.safetensors`` or ``pytorch_model.bin``: a Hugging Face Deformable DETR on a timm backbone.
+    - ``model.safetensors`` or ``pytorch_model.bin``: a Hugging Face Deformable DETR on a timm backbone, or an RT-DETR
+      or RT-DETRv2.
+
+    In place of a folder it may be a ``.pth`` file of RT-DETR's authors, whose settings follow from its weights; its
+    moving average is read if it has one.
 
     The weights decide whether there is a relation part, because the config.json of a detector may mention one, too.
     Counters of batch norms (``num_batches_tracked``) that the model does not have are dropped silently.
 
     Args:
-        artifact_dir: the folder.
+        artifact_dir: the folder, or a file of RT-DETR's authors.
         strict: refuse weights that the model does not know, lacks or has in another shape. Otherwise they are logged,
             and unknown or misshapen weights are left out.
         unsafe_pickle: read a file of objects that are not known to be harmless. Reading it may run any code.
@@ -142,20 +149,30 @@ def convert_artifact(
 
 
 def _load(folder: Path, strict: bool, unsafe_pickle: bool) -> tuple[CfgNode, dict[str, Tensor], Path]:
-    config = _read_config(folder)
-    source = _find_weights(folder)
-    weights = _read_weights(source, unsafe_pickle)
+    if folder.is_file():
+        source, weights = folder, _read_weights(folder, unsafe_pickle)
+        if not has_rtdetr_names(weights):
+            raise WeightsError(
+                f"{folder}: only RT-DETR weights of its authors can be read without config.json. Name the folder that "
+                "has both"
+            )
+        config = config_from_weights(weights)
+    else:
+        config, source = _read_config(folder), _find_weights(folder)
+        weights = _read_weights(source, unsafe_pickle)
     unknown = unknown_names(weights)
     weights = convert_state_dict({n: v for n, v in weights.items() if n not in unknown})
     if not any(name.startswith("relation.") for name in weights):
         config.pop("num_rel_labels", None)
+    if is_rtdetr_config(config) and "transformer.class_heads.0.bias" in weights:
+        config["num_labels"] = len(weights["transformer.class_heads.0.bias"])
     try:
         cfg = config_from_reference(config)
     except EGTRError as error:
         raise ConfigurationError(f"{folder}: {error}") from error
     cfg.MODEL.EGTR.CLASS_NAMES = _names_in(config, cfg.MODEL.EGTR.NUM_CLASSES)
     # Ordinary batch norms count their batches, frozen ones do not.
-    downsample = any("downsample" in name and name.endswith(_COUNTER) for name in weights)
+    downsample = any(".downsample." in name and name.endswith(_COUNTER) for name in weights)
     cfg.MODEL.EGTR.BACKBONE.FREEZE_DOWNSAMPLE_NORM = not downsample
 
     expected = _shapes(cfg)
@@ -164,7 +181,7 @@ def _load(folder: Path, strict: bool, unsafe_pickle: bool) -> tuple[CfgNode, dic
     unexpected = [name for name in weights if name not in expected]
     misshapen = [n for n, v in weights.items() if n in expected and v.shape != expected[n]]
     problems = {
-        "no EGTR or Deformable DETR checkpoint has": unknown,
+        "no EGTR, Deformable DETR or RT-DETR checkpoint has": unknown,
         "the model that config.json describes has no": unexpected,
         "the file lacks": [name for name in expected if name not in weights],
         "config.json asks for another shape of": [
@@ -224,7 +241,10 @@ def _read_weights(path: Path, unsafe_pickle: bool) -> dict[str, Tensor]:
     if is_safetensors(path):
         return load_checkpoint_file(str(path))["model"]
     advice = "If you trust its origin, read it with unsafe_pickle=True (--unsafe-pickle)"
-    found = find_weights(load_torch_file(path, advice, unsafe_pickle))
+    content = load_torch_file(path, advice, unsafe_pickle)
+    # RT-DETR's authors evaluate the moving average.
+    average = find_weights(content.get("ema")) if isinstance(content, dict) else None
+    found = average if average and has_rtdetr_names(average[0]) else find_weights(content)
     if found is None or not found[0]:
         raise WeightsError(f'{path}: holds no weights: expected a dict of tensors, or one under "state_dict"')
     return clean_names(found[0])

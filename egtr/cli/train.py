@@ -39,12 +39,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, model: str, resume: st
 
 
 def run(args: argparse.Namespace) -> int:
-    data = "DATASETS.TEST" if args.eval_only else "DATASETS.TRAIN"
-    if not args.config_file and args.model is None and data not in args.opts[::2]:
-        raise UsageError(f"give --config-file FILE or --model NAME|FILE, or at least {data}")
-    if args.output is not None:
-        args.opts = ["OUTPUT_DIR", args.output, *args.opts]
-    use_model(args)
+    prepare(args)
 
     from egtr.config import load_config
     from egtr.config.paths import fetch
@@ -57,3 +52,18 @@ def run(args: argparse.Namespace) -> int:
             fetch(weights, "there is no such model")
     launch(train_or_evaluate, args)
     return 0
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Let ``--model`` and ``--output`` decide configuration and keys (in place), before torch is imported.
+
+    Raises:
+        UsageError: nothing names a configuration.
+        ConfigurationError: there is no such file or model, or the model has no weights.
+    """
+    data = "DATASETS.TEST" if args.eval_only else "DATASETS.TRAIN"
+    if not args.config_file and args.model is None and data not in args.opts[::2]:
+        raise UsageError(f"give --config-file FILE or --model NAME|FILE, or at least {data}")
+    if args.output is not None:
+        args.opts = ["OUTPUT_DIR", args.output, *args.opts]
+    use_model(args)

@@ -1,6 +1,7 @@
 """From names to models: the places of configurations and weights.
 
-- ``models``        models by name, fetched where they are not here; ``catalogue`` lists those that can be fetched
+- ``models``        models by name, fetched where they are not here; ``catalogue`` lists those that can be fetched,
+                    ``installing`` converts them
 - ``model_zoo``     the files that ship with the library
 - ``download``      files from Google Drive, the Hugging Face Hub and plain addresses; ``archives`` unpacks them
 - ``cache``         the folder of downloads, locks and hashes

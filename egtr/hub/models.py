@@ -5,28 +5,20 @@ A fetched model is a folder ``models/<name>`` in :func:`egtr.hub.cache.get_home`
 """
 
 import difflib
-import json
-import logging
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from egtr.structures.errors import ConfigurationError, DownloadError, EGTRError
-from egtr.structures.files import replacing, writing
-from egtr.structures.model_info import FILE_NAME, ModelInfo
+from egtr.structures.errors import ConfigurationError, DownloadError
+from egtr.structures.model_info import ModelInfo
 
-from .archives import find_model, is_archive, unpack
-from .cache import check_hash, forget_hash, get_home, hash_file, locked, remove_folder
+from .cache import check_hash, get_home, locked, remove_folder
 from .catalogue import Entry, RemoteFile, read_catalogue
 from .consent import ask
 from .download import download, find_size
+from .installing import install, rename
 from .model_zoo import MODELS, get_config_file, list_configs
 from .shared import CONFIG, PREFIX, WEIGHTS, get_shared_folder, get_shared_model, list_shared, read_shared_info
-
-logger = logging.getLogger(__name__)
-
-SOURCE = "source.json"
 
 
 def find_model_config(name: str, *, fetch: bool = True) -> str:
@@ -82,7 +74,7 @@ def list_names() -> list[str]:
 
 
 def list_fetched() -> list[str]:
-    """List the names of the fetched models, sorted; those of shared models, ``hf:USER/REPOSITORY``, come last."""
+    """List the names of the fetched models, sorted: first the catalogue's, then shared ones, ``hf:USER/REPOSITORY``."""
     names = (path.parent.name for path in (get_home() / "models").glob(f"*/{CONFIG}"))
     return [*sorted(name for name in names if _is_plain(name)), *list_shared()]
 
@@ -168,7 +160,7 @@ def get_model(
     with locked(folder):
         if (folder / CONFIG).is_file():
             if names_files:
-                _rename(folder, names_files)
+                rename(folder, names_files)
             return folder
         paths = [get_home() / "downloads" / name / file.name for file in entry.files]
         if local_files:
@@ -178,7 +170,7 @@ def get_model(
                 _ask(entry, paths, agreed)
             for file, path in zip(entry.files, paths, strict=True):
                 download(file.address, path, sha256=file.sha256, size=file.size)
-        _install(entry, paths, folder, names_files)
+        install(entry, paths, folder, names_files)
     if not local_files:
         remove_folder(paths[0].parent)
     return folder
@@ -257,76 +249,6 @@ def _check_local(entry: Entry, local_files: Sequence[str | Path]) -> list[Path]:
             raise DownloadError(f"{path}: there is no such file. {entry.name} is made of {wanted}")
         check_hash(path, file.address, file.sha256)
     return paths
-
-
-def _install(entry: Entry, paths: Sequence[Path], folder: Path, names_files: Sequence[str | Path]) -> None:
-    """Convert downloaded files into ``folder``, which appears when everything is in it."""
-    # They import torch.
-    from egtr.checkpoint import convert_artifact
-    from egtr.config import load_config
-
-    unpacked, staged = (folder.with_name(f".{entry.name}.{kind}") for kind in ("unpacked", "staged"))
-    for left in (unpacked, staged):
-        # Of a process that was killed.
-        remove_folder(left)
-    try:
-        _unpack_all(entry, paths, unpacked)
-        source = find_model(unpacked if unpacked.is_dir() else paths[0].parent)
-        # The configuration decides about the names.
-        info = replace(entry.info, class_names=None, predicate_names=None)
-        done = convert_artifact(source, staged, names_files=names_files or entry.names, info=info)
-        # The library finds the folder again wherever it is.
-        done.checkpoint.unlink()
-        cfg = load_config(str(done.config_file))
-        cfg.MODEL.WEIGHTS = f"egtr://models/{entry.name}/{WEIGHTS}"
-        cfg.OUTPUT_DIR = f"output/{entry.name}"
-        done.config_file.write_text(cfg.dump(), encoding="utf-8")
-        record = [
-            {"address": file.address, "name": file.name, "size": path.stat().st_size, "sha256": hash_file(path)}
-            for file, path in zip(entry.files, paths, strict=True)
-        ]
-        with writing(staged / SOURCE), replacing(staged / SOURCE) as file:
-            file.write(f"{json.dumps(record, indent=1)}\n".encode())
-        remove_folder(folder)
-        os.replace(staged, folder)
-    except EGTRError as error:
-        kept = [str(path) for path in paths if path.is_file()]
-        raise type(error)(f"{error}. What was fetched stays: {', '.join(kept)}" if kept else str(error)) from error
-    finally:
-        for left in (unpacked, staged):
-            remove_folder(left)
-
-
-def _unpack_all(entry: Entry, paths: Sequence[Path], folder: Path) -> None:
-    for file, path in zip(entry.files, paths, strict=True):
-        if is_archive(path):
-            logger.info("%s: unpacking %s", entry.name, path)
-            try:
-                unpack(path, folder)
-            except DownloadError:
-                if not file.sha256:
-                    # A hash that was recorded at its first arrival would refuse the sound file.
-                    forget_hash(file.address)
-                if path.is_relative_to(get_home()):
-                    path.unlink()
-                raise
-
-
-def _rename(folder: Path, names_files: Sequence[str | Path]) -> None:
-    """Give a fetched model other names."""
-    from egtr.checkpoint import describe_model, export_weights, load_checkpoint_file, set_names
-    from egtr.config import load_config
-
-    cfg = load_config(str(folder / CONFIG))
-    set_names(cfg, names_files)
-    info = (ModelInfo.find(folder / WEIGHTS) or ModelInfo()).merged(describe_model(cfg))
-    weights = load_checkpoint_file(str(folder / WEIGHTS))["model"]
-    staged = folder / f"new.{WEIGHTS}"
-    export_weights(weights, staged, info=info)
-    os.replace(staged, folder / WEIGHTS)
-    info.save(folder / FILE_NAME)
-    with writing(folder / CONFIG), replacing(folder / CONFIG) as file:
-        file.write(cfg.dump().encode())
 
 
 def _folder(name: str) -> Path:

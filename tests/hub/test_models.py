@@ -21,15 +21,17 @@ from egtr.config import load_config
 from egtr.experiments.sweep.definition import load_sweep
 from egtr.hub import catalogue, models
 from egtr.hub.catalogue import Entry, RemoteFile, read_catalogue
+from egtr.hub.installing import install
 from egtr.hub.models import find_model_config, get_model, list_fetched, read_info, remove_model
 from egtr.inference import EGTRPredictor
 from egtr.serving import ModelStore
-from egtr.structures import ConfigurationError, DownloadError, EGTRError, ModelInfo
+from egtr.structures import ConfigurationError, DownloadError, EGTRError, ModelInfo, WeightsError
 from egtr.structures.known_names import get_known_names
 from tests.cli.running import parse
-from tests.golden_cases import rule
+from tests.checkpoint.artifacts import write_artifact
+from tests.golden_cases import FOLDER, GoldenCase, rule
 from tests.hub.internet import Served
-from tests.hub.released import make_tar, released_weights, write_released
+from tests.hub.released import make_tar, make_zip, released_weights, write_released
 
 SMALL = ["MODEL.DEVICE", "cpu", "INPUT.MIN_SIZE_TEST", "96"]
 CLASSES, PREDICATES = get_known_names("vg150")
@@ -74,7 +76,7 @@ def converted(archives, tmp_path_factory):
     archive.write_bytes(archives["vg150"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EGTR_HOME", str(home))
-        models._install(read_catalogue()["vg150"], [archive], home / "models/vg150", ())
+        install(read_catalogue()["vg150"], [archive], home / "models/vg150", ())
     return home
 
 
@@ -313,6 +315,36 @@ def test_an_archive_that_cannot_be_converted_stays(internet, home, tmp_path, arc
     assert remove_model("oiv6") == len(content)
 
 
+def test_relations_on_rt_detr_come_from_a_zip_with_a_folder_named_like_a_file(internet, home, tmp_path, photo):
+    record = json.loads((FOLDER / "rtdetr_small.json").read_text())
+    weights = GoldenCase("rtdetr_small").reference_state_dict
+    deep = tmp_path / "egtr__RT-DETR__3RScan20__last.pth/batch__6__epochs__50_25/version_0"
+    write_artifact(deep, record["config"], weights, epoch=24)
+    files = {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in deep.rglob("*") if path.is_file()}
+    internet.files[read_catalogue()["rtdetr_3rscan"].files[0].address] = Served(make_zip(files))
+    words = ["--model", "rtdetr_3rscan", "--output", "out", "--yes", "MODEL.DEVICE", "cpu"]
+    assert main(["demo", photo, *words, "INPUT.MIN_SIZE_TEST", "96"]) == 0
+    assert json.loads(Path("out/photo.json").read_text())["relations"]
+    assert read_info("rtdetr_3rscan").dataset == "3RScan"
+
+
+def test_a_file_that_is_no_archive_is_converted_as_it_is(internet, home, monkeypatch):
+    """RT-DETR's authors publish plain weights."""
+    asked = []
+
+    def convert(source, *args, **options):
+        asked.append((source.read_bytes(), options["names_files"]))
+        raise WeightsError("no further")
+
+    monkeypatch.setattr("egtr.checkpoint.convert_artifact", convert)
+    (file,) = read_catalogue()["rtdetrv2_r18_coco"].files
+    internet.files[file.address] = Served(redirect="https://objects.example.net/file")
+    internet.files["https://objects.example.net/file"] = Served(b"weights")
+    with pytest.raises(WeightsError, match="no further. What was fetched stays: .*rerun_48.1.pth"):
+        get_model("rtdetrv2_r18_coco", agreed=True)
+    assert asked == [(b"weights", ("coco",))]
+
+
 def test_a_damaged_archive_is_fetched_again(released, archives, home):
     """A server without the means to say so may have changed the file between two halves of a download."""
     address = read_catalogue()["oiv6_detector"].files[0].address
@@ -380,7 +412,8 @@ def test_the_catalogue_says_what_it_must_of_every_model():
             info.name == name and info.domain and info.dataset and info.licence and info.origin and info.description
         )
         assert all(file.sha256_by for file in entry.files if file.sha256)
-    assert list(read_catalogue()) == ["scenes", "vg150", "vg150_detector", "oiv6", "oiv6_detector"]
+    names = ["scenes", "vg150", "vg150_detector", "oiv6", "oiv6_detector", "rtdetr_vg150", "rtdetr_3rscan"]
+    assert list(read_catalogue()) == names + [f"rtdetrv2_{size}_coco" for size in ("r18", "r34", "r50m", "r50")]
 
 
 def test_the_format_suffices_for_other_sources():
