@@ -232,6 +232,18 @@ def test_archives_of_another_layout(internet, root, number, content, message):
         get_dataset(VG, root)
 
 
+def test_without_pyarrow_nothing_is_downloaded(internet, root, monkeypatch):
+    publish(internet, make_parquet_repository())
+    monkeypatch.setattr("egtr.hub.parquet.find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match="pip install pyarrow"):
+        get_dataset(PSG, root)
+    assert internet.gets("/resolve/") == []
+    # Images beside their annotations need no reader.
+    internet.files.clear()
+    publish(internet, make_coco_repository())
+    get_dataset(PSG, root)
+
+
 def test_names_that_are_none():
     with pytest.raises(ConfigurationError, match="psg: cannot be fetched with annotations egtr. Known are: vg150"):
         find_dataset("psg", "egtr")
