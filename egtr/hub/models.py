@@ -90,6 +90,8 @@ def read_info(name: str) -> ModelInfo:
         return ModelInfo.find(_folder(name) / WEIGHTS) or ModelInfo(name=name)
     if name in read_catalogue():
         return read_catalogue()[name].info
+    if name.startswith(PREFIX):
+        return read_shared_info(name)
     find_model_config(name, fetch=False)
     raise ConfigurationError(f"{name}: is a configuration, not a model. Models are: {', '.join(list_names())}")
 
@@ -105,7 +107,7 @@ def find_place(name: str) -> tuple[str, str]:
     if name in list_fetched():
         size = sum(path.stat().st_size for path in _folder(name).iterdir())
         return "here", f"{size / 1e6:,.0f}"
-    size = read_catalogue()[name].size
+    size = read_catalogue()[name].size if name in read_catalogue() else None
     return "to be fetched", "" if size is None else f"{size / 1e6:,.0f}"
 
 

@@ -25,10 +25,7 @@ def check_installed() -> None:
         ConfigurationError: it is not.
     """
     if find_spec("pyarrow") is None:
-        raise ConfigurationError(
-            "The dataset comes in parquet files, which pyarrow reads, but pyarrow is not installed. Type: pip install "
-            "pyarrow"
-        )
+        raise ConfigurationError("Parquet files need pyarrow, which is not installed. Type: pip install pyarrow")
 
 
 def unpack_shard(path: Path, folder: Path) -> dict[str, list[dict[str, Any]]]:

@@ -71,7 +71,10 @@ def test_weights_of_a_training_by_name(shared, make_cfg):
     assert not checkpointer.incompatible.missing_keys
 
 
-def test_a_record_is_asked_for_without_the_weights(shared):
+def test_a_record_is_asked_for_without_the_weights(shared, capsys):
+    assert main(["models", "info", NAME]) == 0
+    shown = capsys.readouterr().out
+    assert "to be fetched" in shown and "MIT" in shown and "thing0, thing1" in shown
     assert read_shared_info(NAME).licence == "MIT"
     assert shared.gets("model.safetensors") == []
 
