@@ -69,10 +69,10 @@ def show_list(args: argparse.Namespace) -> None:
         knows = [info.dataset or "", info.domain or "", f"{classes} classes" if classes else ""]
         knows += [f"{predicates} predicates" if predicates else ""]
         metrics = ", ".join(
-            f"{key} {info.metrics[key]:.1f}" for key in ("R@50", "mR@50", "AP50") if info.metrics.get(key)
+            f"{key} {info.metrics[key]:.1f}" for key in ("R@50", "mR@50", "AP", "AP50") if info.metrics.get(key)
         )
         rows.append([name, place, size, ", ".join(filter(None, knows)), metrics])
-    print(tabulate(rows, headers=["model", "", "MB", "knows", "metrics in percent"], disable_numparse=True))
+    print(tabulate(rows, headers=["model", "where", "MB", "knows", "metrics in percent"], disable_numparse=True))
     if any(name in read_catalogue() and find_place(name)[0] == "to be fetched" for name in list_names()):
         print("\n`egtr models get NAME` fetches a model, and so does --model NAME of any command.")
 

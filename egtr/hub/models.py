@@ -74,7 +74,7 @@ def list_names() -> list[str]:
 
 
 def list_fetched() -> list[str]:
-    """List the names of the fetched models, sorted; shared ones, ``hf:USER/REPOSITORY``, come last."""
+    """List the names of the fetched models: first the catalogue's, then shared ones, ``hf:USER/REPOSITORY``."""
     names = (path.parent.name for path in (get_home() / "models").glob(f"*/{CONFIG}"))
     return [*sorted(name for name in names if _is_plain(name)), *list_shared()]
 

@@ -1,10 +1,7 @@
 """Models by name, from an archive on a server of this machine to a drawn image."""
 
-import dataclasses
 import hashlib
 import json
-import logging
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,85 +10,21 @@ import torch
 from PIL import Image
 
 import egtr
-from egtr.checkpoint import EGTRCheckpointer, load_checkpoint_file
+from egtr.checkpoint import load_checkpoint_file
 from egtr.cli import main
-from egtr.cli.checks import use_model
-from egtr.cli.serve import choose_models
-from egtr.config import load_config
-from egtr.experiments.sweep.definition import load_sweep
-from egtr.hub import catalogue, models
+from egtr.hub import catalogue
 from egtr.hub.catalogue import Entry, RemoteFile, read_catalogue
-from egtr.hub.installing import install
-from egtr.hub.models import find_model_config, get_model, list_fetched, read_info, remove_model
+from egtr.hub.models import get_model, list_fetched, read_info, remove_model
 from egtr.inference import EGTRPredictor
-from egtr.serving import ModelStore
-from egtr.structures import ConfigurationError, DownloadError, EGTRError, ModelInfo, WeightsError
+from egtr.structures import DownloadError, EGTRError, ModelInfo, WeightsError
 from egtr.structures.known_names import get_known_names
-from tests.cli.running import parse
 from tests.checkpoint.artifacts import write_artifact
-from tests.golden_cases import FOLDER, GoldenCase, rule
+from tests.golden_cases import FOLDER, GoldenCase
 from tests.hub.internet import Served
-from tests.hub.released import make_tar, make_zip, released_weights, write_released
+from tests.hub.released import make_tar, make_zip, released_weights
 
 SMALL = ["MODEL.DEVICE", "cpu", "INPUT.MIN_SIZE_TEST", "96"]
 CLASSES, PREDICATES = get_known_names("vg150")
-
-
-@pytest.fixture(scope="module")
-def archives(tmp_path_factory):
-    """The bytes of each released archive by name, with few weights."""
-    folder = tmp_path_factory.mktemp("released")
-    kinds = {
-        "vg150": {},
-        "vg150_detector": {"detector": True},
-        "oiv6": {"classes": 13, "predicates": 6},
-        "oiv6_detector": {"classes": 13, "predicates": 6, "detector": True},
-    }
-    made = {}
-    for name, options in kinds.items():
-        made[name] = make_tar(write_released(folder / name, **options), folder / f"{name}.tar.gz")
-    return made
-
-
-@pytest.fixture
-def released(internet, archives, monkeypatch):
-    """Google Drive has the archives, and the catalogue the hash of the one that it knows."""
-    entries = dict(read_catalogue())
-    for name, content in archives.items():
-        (file,) = entries[name].files
-        internet.files[file.address] = Served(content)
-        if file.sha256:
-            file = dataclasses.replace(file, sha256=hashlib.sha256(content).hexdigest())
-            entries[name] = dataclasses.replace(entries[name], files=(file,))
-    for module in (models, catalogue):
-        monkeypatch.setattr(module, "read_catalogue", lambda: entries)
-    return internet
-
-
-@pytest.fixture(scope="module")
-def converted(archives, tmp_path_factory):
-    """A folder of downloads in which vg150 has arrived."""
-    home = tmp_path_factory.mktemp("converted")
-    archive = home / "egtr_vg.tar.gz"
-    archive.write_bytes(archives["vg150"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EGTR_HOME", str(home))
-        install(read_catalogue()["vg150"], [archive], home / "models/vg150", ())
-    return home
-
-
-@pytest.fixture
-def fetched(home, converted):
-    """The folder of vg150, which is here."""
-    shutil.copytree(converted / "models/vg150", home / "models/vg150")
-    return home / "models/vg150"
-
-
-@pytest.fixture
-def photo(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Image.fromarray(rule.image("photo", 96, 128)).save("photo.jpg")
-    return "photo.jpg"
 
 
 def test_one_command_from_the_name_to_the_drawn_image(released, photo, home, capsys):
@@ -130,40 +63,6 @@ def test_the_record_goes_with_the_model(fetched):
     assert info.preprocessing["min_size"] == 800 and info.library_version == egtr.__version__
     (source,) = json.loads((folder / "source.json").read_text())
     assert source["address"] == read_catalogue()["vg150"].files[0].address and len(source["sha256"]) == 64
-
-
-def test_the_name_works_wherever_a_model_is_named(fetched, photo):
-    graph = EGTRPredictor.from_config_file("vg150", SMALL)(photo)
-    assert list(graph.class_names) == CLASSES
-    assert load_config("egtr://models/vg150").MODEL.WEIGHTS == "egtr://models/vg150/model.safetensors"
-    cfg = load_config("egtr://models/vg150", SMALL)
-    model = EGTRPredictor(cfg).model
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
-    EGTRCheckpointer(model).load("egtr://models/vg150")
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
-@pytest.mark.parametrize("command", ["explain", "report"])
-def test_other_commands_take_the_name(fetched, photo, command):
-    assert main([command, photo, "--model", "vg150", "--output", "made", "--top-k", "2", *SMALL]) == 0
-
-
-def test_training_starts_from_the_name(fetched, tmp_path, monkeypatch, tiny_options, caplog):
-    """The weights that fit are taken; the heads for other numbers of classes are new."""
-    monkeypatch.chdir(tmp_path)
-    # Only what decides about the data and the length of the run; the model is the released one.
-    keys = {key: value for key, value in tiny_options.items() if not key.startswith("MODEL")}
-    options = keys | {"SOLVER.MAX_ITER": 1, "OUTPUT_DIR": "run", "DATASETS.TEST": "()", "MODEL.DEVICE": "cpu"}
-    options |= {"MODEL.EGTR.NUM_CLASSES": 5, "MODEL.EGTR.NUM_PREDICATES": 4, "MODEL.WEIGHTS": "egtr://models/vg150"}
-    options |= {"MODEL.EGTR.CLASS_NAMES": "[]", "MODEL.EGTR.PREDICATE_NAMES": "[]"}
-    words = [str(word) for pair in options.items() for word in pair]
-    with caplog.at_level(logging.INFO):
-        assert main(["train", "--config-file", str(fetched / "config.yaml"), *words]) == 0
-    assert (tmp_path / "run/model_final.pth").is_file()
-    assert "lacks these parameters" in (tmp_path / "run/log.txt").read_text()
 
 
 def test_without_a_terminal_nothing_is_fetched(released, photo, capsys):
@@ -256,47 +155,6 @@ def test_a_file_fetched_in_a_browser_needs_no_internet(home, archives, tmp_path,
     assert "nowhere: there is no such file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "command", ["train", "evaluate", "demo", "explain --output o", "report --output o", "analyze model"]
-)
-def test_every_command_finds_the_configuration(fetched, command):
-    for option in ("--model", "--config-file"):
-        args = parse([*command.split(), option, "vg150"])
-        use_model(args)
-        assert args.config_file == str(fetched / "config.yaml")
-    args = parse([*command.split(), "--config-file", "scenes", "--model", "vg150"])
-    use_model(args)
-    assert args.opts == ["MODEL.WEIGHTS", "egtr://models/vg150/model.safetensors"]
-
-
-def test_a_server_offers_it_under_its_name(fetched):
-    models = choose_models(parse(["serve", "--model", "vg150", "--model", "scenes"]))
-    assert ModelStore(models, SMALL).names == ("vg150", "scenes")
-
-
-def test_a_sweep_starts_from_it(fetched, tmp_path):
-    path = tmp_path / "sweep.yaml"
-    text = "CONFIG: {}\nOUTPUT_DIR: o\nSETTINGS: {{one: {{MODEL.WEIGHTS: egtr://models/{}}}}}\nSEEDS: [0]\n"
-    path.write_text(text.format("vg150", "vg150"))
-    assert load_sweep(path).config == str(fetched / "config.yaml")
-    path.write_text(text.format("vg150", "oiv6"))
-    with pytest.raises(ConfigurationError, match="setting 'one': oiv6: is not here"):
-        load_sweep(path)
-
-
-def test_words_that_name_a_model_fetch_it_before_processes_start(home, capsys):
-    assert main(["train", "--config-file", "scenes", "MODEL.WEIGHTS", "egtr://models/oiv6"]) == 1
-    assert "error: oiv6: is not here. `egtr models get oiv6` fetches it" in capsys.readouterr().err
-    assert main(["train", "--config-file", "scenes", "MODEL.WEIGHTS", "egtr://models/nosuch"]) == 1
-    assert "nosuch: is neither a file nor the name of a model" in capsys.readouterr().err
-
-
-def test_so_do_files_before_several_processes_start(home, tmp_path, capsys):
-    (tmp_path / "mine.yaml").write_text("MODEL: {WEIGHTS: 'egtr://models/oiv6'}\n")
-    assert main(["train", "--num-gpus", "2", "--config-file", str(tmp_path / "mine.yaml")]) == 1
-    assert "oiv6: is not here" in capsys.readouterr().err
-
-
 def test_names_may_be_given_at_once(released, tmp_path):
     (tmp_path / "names.json").write_text(json.dumps({"obj": ["x"] * 13, "rel": ["y"] * 6}))
     get_model("oiv6", agreed=True, names_files=[tmp_path / "names.json"])
@@ -377,32 +235,6 @@ def test_list_info_and_remove(fetched, capsys):
     assert "nothing of it is here" in capsys.readouterr().err
     assert main(["models", "remove", "scenes"]) == 1
     assert "comes with egtr and stays" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", ["vg15", "VG150", "nothing", "../vg150", "", ".", "vg150/..", "a\0b"])
-def test_other_names_are_one_error_that_lists_the_models(home, name):
-    for find in (find_model_config, get_model, read_info):
-        with pytest.raises(ConfigurationError, match="scenes, vg150"):
-            find(name)
-    with pytest.raises(ConfigurationError, match="nothing of it is here"):
-        remove_model(name)
-
-
-@pytest.mark.parametrize("name", ["vg_150", "vg15", "VG150"])
-def test_a_near_name_is_suggested(home, name):
-    with pytest.raises(ConfigurationError, match=r"Did you mean vg150\?"):
-        find_model_config(name)
-
-
-def test_a_far_name_is_not(home):
-    with pytest.raises(ConfigurationError, match="the name of a model. Models are"):
-        find_model_config("nowhere.yaml")
-
-
-def test_the_folder_may_be_moved(fetched, home, photo, monkeypatch, tmp_path):
-    home.rename(tmp_path / "elsewhere")
-    monkeypatch.setenv("EGTR_HOME", str(tmp_path / "elsewhere"))
-    assert EGTRPredictor.from_config_file("vg150", SMALL)(photo).class_names == tuple(CLASSES)
 
 
 def test_the_catalogue_says_what_it_must_of_every_model():
