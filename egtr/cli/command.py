@@ -17,6 +17,7 @@ from . import (
     convert,
     data_check,
     data_convert,
+    data_get,
     data_prepare_scenes,
     demo,
     evaluate,
@@ -51,7 +52,7 @@ Exit status: 0 on success; 1 after an error, with one line that says what to do;
 Ctrl-C.
 """
 
-GROUPS = {"data": "check, convert and draw datasets", "analyze": "study a model"}
+GROUPS = {"data": "fetch, check, convert and draw datasets", "analyze": "study a model"}
 COMMANDS: dict[str, ModuleType] = {
     "train": train,
     "evaluate": evaluate,
@@ -62,6 +63,7 @@ COMMANDS: dict[str, ModuleType] = {
     "models": models,
     "data check": data_check,
     "data convert": data_convert,
+    "data get": data_get,
     "data prepare-scenes": data_prepare_scenes,
     "score": score,
     "compare": compare,

@@ -13,6 +13,7 @@ examples:
   %(prog)s
   %(prog)s get vg150
   %(prog)s get oiv6 --names categories_dict.json
+  %(prog)s get hf:USER/REPOSITORY
   %(prog)s get vg150 --file Downloads/egtr_vg.tar.gz
   %(prog)s info vg150
   %(prog)s remove vg150
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     actions.add_parser("list", help="list all models (the same without an action)")
     get = actions.add_parser("get", help="download, verify and convert a model")
-    get.add_argument("name", metavar="NAME", help="name in the list")
+    get.add_argument("name", metavar="NAME", help="name in the list, or hf:USER/REPOSITORY")
     get.add_argument("--yes", action="store_true", help="do not ask")
     get.add_argument(
         "--names",
@@ -44,10 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what you have fetched in another way, such as in a browser; nothing is downloaded",
     )
     info = actions.add_parser("info", help="what a model knows, its licence and its metrics")
-    info.add_argument("name", metavar="NAME", help="name in the list")
+    info.add_argument("name", metavar="NAME", help="name in the list, or hf:USER/REPOSITORY")
     info.add_argument("--json", action="store_true", help="print the whole record as JSON")
     remove = actions.add_parser("remove", help="delete a fetched model")
-    remove.add_argument("name", metavar="NAME", help="name in the list")
+    remove.add_argument("name", metavar="NAME", help="name in the list, or hf:USER/REPOSITORY")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -86,7 +86,7 @@ def _parse(local: str, where: str) -> dict[str, Any]:
 
 
 def _find_weights_beside(content: dict[str, Any], local: str) -> None:
-    """Complete the path of weights that lie beside the file (in place), as in the folder of a shared model."""
+    """Replace the name of weights beside the file by their path (in place), as in the folder of a shared model."""
     model = content.get("MODEL")
     name = model.get("WEIGHTS") if isinstance(model, Mapping) else None
     if isinstance(name, str) and name == os.path.basename(name) and name.endswith(".safetensors"):

@@ -6,15 +6,15 @@ A fetched model is a folder ``models/<name>`` in :func:`egtr.hub.cache.get_home`
 
 import difflib
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from egtr.structures.errors import ConfigurationError, DownloadError
 from egtr.structures.model_info import ModelInfo
 
-from .cache import check_hash, get_home, is_set, locked, remove_folder
+from .cache import check_hash, get_home, locked, remove_folder
 from .catalogue import Entry, RemoteFile, read_catalogue
+from .consent import ask
 from .download import download, find_size
 from .installing import install, rename
 from .model_zoo import MODELS, get_config_file, list_configs
@@ -90,6 +90,8 @@ def read_info(name: str) -> ModelInfo:
         return ModelInfo.find(_folder(name) / WEIGHTS) or ModelInfo(name=name)
     if name in read_catalogue():
         return read_catalogue()[name].info
+    if name.startswith(PREFIX):
+        return read_shared_info(name)
     find_model_config(name, fetch=False)
     raise ConfigurationError(f"{name}: is a configuration, not a model. Models are: {', '.join(list_names())}")
 
@@ -105,7 +107,7 @@ def find_place(name: str) -> tuple[str, str]:
     if name in list_fetched():
         size = sum(path.stat().st_size for path in _folder(name).iterdir())
         return "here", f"{size / 1e6:,.0f}"
-    size = read_catalogue()[name].size
+    size = read_catalogue()[name].size if name in read_catalogue() else None
     return "to be fetched", "" if size is None else f"{size / 1e6:,.0f}"
 
 
@@ -152,7 +154,9 @@ def get_model(
         EGTRError: what has arrived cannot be converted; it stays in the download folder.
     """
     if name.startswith(PREFIX):
-        return _get_shared(name, agreed or is_set("EGTR_YES"), names_files)
+        if names_files or local_files:
+            raise ConfigurationError(f"{name}: arrives as its author shares it; leave out --names and --file")
+        return _get_shared(name, agreed)
     entry = _find_entry(name)
     folder = _folder(name)
     with locked(folder):
@@ -165,7 +169,7 @@ def get_model(
             paths = _check_local(entry, local_files)
         else:
             if not all(path.is_file() for path in paths):
-                _ask(entry, paths, agreed or is_set("EGTR_YES"))
+                _ask(entry, paths, agreed)
             for file, path in zip(entry.files, paths, strict=True):
                 download(file.address, path, sha256=file.sha256, size=file.size)
         install(entry, paths, folder, names_files)
@@ -222,9 +226,7 @@ def _find_entry(name: str) -> Entry:
     return read_catalogue()[name]
 
 
-def _get_shared(name: str, agreed: bool, names_files: Sequence[str | Path]) -> Path:
-    if names_files:
-        raise ConfigurationError(f"{name}: has the names that its author gave it; leave out --names")
+def _get_shared(name: str, agreed: bool) -> Path:
     folder = _folder(name)
     if not (folder / CONFIG).is_file():
         _ask(Entry(name, read_shared_info(name), (RemoteFile(f"{name}/{WEIGHTS}", WEIGHTS),)), [folder], agreed)
@@ -232,22 +234,11 @@ def _get_shared(name: str, agreed: bool, names_files: Sequence[str | Path]) -> P
 
 
 def _ask(entry: Entry, paths: Sequence[Path], agreed: bool) -> None:
-    can_ask = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
-    if not agreed and not can_ask:
-        raise DownloadError(
-            f"{entry.name}: is not here. `egtr models get {entry.name}` fetches it; --yes (or EGTR_YES=1) agrees in "
-            f"advance. Its licence: {entry.info.licence or 'not stated'}"
-        )
-    size = entry.size
-    if size is None:
+    def describe_with_size() -> str:
         sizes = [file.size or find_size(file.address, path) for file, path in zip(entry.files, paths, strict=True)]
-        size = None if None in sizes else sum(sizes)
-    print(describe(entry, size), file=sys.stderr)
-    if agreed:
-        return
-    print("Fetch it? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise DownloadError(f"{entry.name}: was not fetched, as you said")
+        return describe(entry, None if None in sizes else sum(sizes))
+
+    ask(entry.name, f"egtr models get {entry.name}", entry.info.licence, describe_with_size, agreed)
 
 
 def _check_local(entry: Entry, local_files: Sequence[str | Path]) -> list[Path]:

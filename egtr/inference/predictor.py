@@ -67,6 +67,7 @@ class EGTRPredictor(Sharing):
         class_names, predicate_names: tuples, or None if no names that fit the model are known.
         info: the record of the loaded weights, or None. It decides about the ``warnings`` of graphs, of which the log
             has the first of each kind.
+        weights: MODEL.WEIGHTS if they were loaded, "" for a built model.
         cfg_is_complete: whether the model can be built from ``cfg``. That of a built model lacks its architecture.
 
     Raises:
@@ -87,6 +88,7 @@ class EGTRPredictor(Sharing):
             _read_names(cfg.DATASETS.TEST[0])
         self.class_names, self.predicate_names = get_names(cfg)
         self.info: ModelInfo | None = None
+        self.weights = cfg.MODEL.WEIGHTS if model is None else ""
         if model is None:
             model = _load_model(cfg).eval()
             self.info = ModelInfo.find(PathManager.get_local_path(cfg.MODEL.WEIGHTS))
