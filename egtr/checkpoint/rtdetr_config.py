@@ -81,7 +81,8 @@ def _set_points(cfg: CfgNode, points: int | list[int]) -> None:
 def _set_denoising(cfg: CfgNode, count: int, label_noise: float, box_noise: float) -> None:
     denoising = cfg.MODEL.EGTR.DENOISING
     denoising.ENABLED = count > 0
-    denoising.NUM_QUERIES = max(count, 1)
+    if count > 0:
+        denoising.NUM_QUERIES = count
     denoising.LABEL_NOISE, denoising.BOX_NOISE = float(label_noise), float(box_noise)
 
 
