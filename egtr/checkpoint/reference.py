@@ -202,8 +202,7 @@ def config_from_reference(config: dict[str, Any]) -> CfgNode:
     egtr.AUX_LOSS = bool(config.get("auxiliary_loss", False))
     is_rtdetr = rtdetr_config.is_config(config)
     if is_rtdetr:
-        # FROSS does not write the number of classes; load_reference reads it from the weights.
-        egtr.NUM_CLASSES = _num_classes(config, 150)
+        egtr.NUM_CLASSES = _num_classes(config, rtdetr_config.default_num_classes(config))
         rtdetr_config.set_detector(cfg, config)
     else:
         egtr.NUM_CLASSES = _num_classes(config, 2)
