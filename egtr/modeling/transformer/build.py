@@ -22,7 +22,8 @@ the padded batch must be multiples.
 
 Relations are read from five fields of the output: ``queries`` and ``keys`` of the decoder's self-attention, the last
 of ``hidden_states``, and the last of ``logits`` and ``pred_boxes``. The self-attention must be an ordinary one among
-the queries of an image. In evaluation fewer than L layers may run. docs/method.md has a worked example.
+the queries of an image. In evaluation fewer than L layers may run; an attribute ``num_eval_layers`` says how many.
+docs/method.md has a worked example.
 """
 
 
