@@ -45,7 +45,7 @@ def attention_weights(queries: Sequence[Tensor], keys: Sequence[Tensor], num_hea
 
 
 def source_names(model: EGTR) -> list[str]:
-    """Name the S relation sources of a model in evaluation, in the order of its gates; none without a relation part."""
+    """Name the S relation sources in evaluation, in the order of the gates; none without a relation part."""
     if model.relation is None:
         return []
     source = model.relation.source
