@@ -300,6 +300,9 @@ def _add_test_config(cfg: CfgNode) -> None:
     # Score of an object: "softmax" over the class logits (as the released evaluation), "sigmoid" (as trained), or
     # "auto": softmax, but sigmoid for a model of one class, because softmax gives each of its objects score 1.
     cfg.TEST.SCENE_GRAPH.OBJECT_SCORE = "auto"
+    # Drawings and graphs for people keep an object without a relation if the sigmoid of its class logit is at least
+    # this. It is always the sigmoid, because softmax compares classes and knows no background. No metric reads it.
+    cfg.TEST.SCENE_GRAPH.OBJECT_THRESHOLD = 0.5
     # Scoring conventions, names in egtr.evaluation.PROTOCOLS. Metrics of the first are called "sgdet/R@50" and so on,
     # those of others "sgdet_<protocol>/R@50".
     cfg.TEST.SCENE_GRAPH.PROTOCOLS = ["reference"]

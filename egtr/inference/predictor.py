@@ -41,11 +41,12 @@ from egtr.structures import (
 )
 
 from .explanation import explain_edges
+from .sharing import Sharing
 
 logger = logging.getLogger(__name__)
 
 
-class EGTRPredictor:
+class EGTRPredictor(Sharing):
     """A trained model, ready for images.
 
     Unlike Detectron2's ``DefaultPredictor``, it takes images in any form, resizes them as the evaluation of the model
@@ -61,6 +62,7 @@ class EGTRPredictor:
     Attributes:
         cfg, model: the configuration and the model in use.
         class_names, predicate_names: tuples, or None if no names that fit the model are known.
+        cfg_is_complete: whether the model can be built from ``cfg``. That of a built model lacks its architecture.
 
     Raises:
         ConfigurationError: INPUT.FORMAT is neither RGB nor BGR.
@@ -82,6 +84,7 @@ class EGTRPredictor:
         if model is None:
             model = _load_model(cfg).eval()
         self.model = model
+        self.cfg_is_complete = True
         self.augmentations = T.AugmentationList(build_augmentation(cfg, is_train=False))
 
     @classmethod
@@ -134,6 +137,7 @@ class EGTRPredictor:
         cfg.DATASETS.TEST = ()
         predictor = cls(cfg, model)
         predictor.class_names, predictor.predicate_names = model.class_names, model.predicate_names
+        predictor.cfg_is_complete = False
         return predictor
 
     def __call__(self, source: ImageSource, channel_order: str | None = None) -> SceneGraph:
@@ -279,6 +283,7 @@ class EGTRPredictor:
                 file_name=source.file_name,
                 frame=source.frame,
                 time=source.time,
+                object_threshold=self.cfg.TEST.SCENE_GRAPH.OBJECT_THRESHOLD,
             )
             for result, source in zip(results, sources, strict=True)
         ]

@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import nullcontext
+from functools import reduce
 
 import torch
 from detectron2.config import configurable
@@ -185,10 +186,15 @@ class EGTR(nn.Module):
 
     def preprocess_image(self, inputs: list[dict]) -> ImageList:
         """Normalise images, and pad them with zeros at the right and bottom to the largest one of the batch."""
-        images = [
-            (x["image"].to(self.device, non_blocking=True).float() - self.pixel_mean) / self.pixel_std for x in inputs
-        ]
-        return ImageList.from_tensors(images, self.size_divisibility)
+        images = [x["image"] for x in inputs]
+        dtype = reduce(torch.promote_types, (image.dtype for image in images))
+        # The batch goes to the device in one piece, and as bytes if all images are bytes.
+        padded = ImageList.from_tensors([image.to(dtype) for image in images], self.size_divisibility)
+        padded.tensor = (padded.tensor.to(self.device, non_blocking=True).float() - self.pixel_mean) / self.pixel_std
+        valid = valid_pixels(padded)
+        if valid is not None:
+            padded.tensor = padded.tensor.masked_fill(~valid[:, None], 0.0)
+        return padded
 
     def network(self, images: ImageList) -> EGTROutput:
         """Compute the dense output, with all pairs, for normalised, padded images.

@@ -27,20 +27,22 @@ class Target:
 
 def read_targets(records: list[dict], device: torch.device) -> list[Target]:
     """Read the ground truth from the inputs of :class:`~egtr.modeling.EGTR`, and copy it to a device."""
-    classes = [record["instances"].gt_classes for record in records]
-    boxes, relations = [], []
-    for record in records:
-        height, width = record["instances"].image_size
-        corners = record["instances"].gt_boxes.tensor
-        boxes.append(box_xyxy_to_cxcywh(corners) / corners.new_tensor([width, height, width, height]))
-        none = corners.new_zeros(0, 3, dtype=torch.int64)
-        relations.append(none if record.get("relations") is None else record["relations"])
-    # The images go to the device together, because each copy takes time of its own.
-    joined = []
-    for parts in (classes, boxes, relations):
-        whole = torch.cat(parts).to(device, non_blocking=True)
-        joined.append(whole.split([len(part) for part in parts]))
-    return [Target(*parts) for parts in zip(*joined, strict=True)]
+    instances = [record["instances"] for record in records]
+    counts = [len(objects) for objects in instances]
+    boxes = torch.cat([objects.gt_boxes.tensor for objects in instances])
+    sizes = np.array(
+        [objects.image_size[::-1] * 2 for objects in instances], dtype=np.float32
+    )  # width, height, twice
+    relations = [record.get("relations") for record in records]
+    relations = [boxes.new_zeros(0, 3, dtype=torch.int64) if rows is None else rows for rows in relations]
+    # Images are processed and copied together, because each operation and each copy takes time of its own.
+    boxes = box_xyxy_to_cxcywh(boxes) / to_device(np.repeat(sizes, counts, axis=0), boxes.device)
+    joined = (torch.cat([objects.gt_classes for objects in instances]), boxes, torch.cat(relations))
+    classes, boxes, relations_of = (
+        part.to(device, non_blocking=True).split(lengths)
+        for part, lengths in zip(joined, (counts, counts, [len(rows) for rows in relations]), strict=True)
+    )
+    return [Target(*parts) for parts in zip(classes, boxes, relations_of, strict=True)]
 
 
 class Match(NamedTuple):

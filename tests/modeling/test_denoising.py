@@ -16,6 +16,13 @@ ON = (
     "MODEL.EGTR.WITH_BOX_REFINE", True, "MODEL.EGTR.DENOISING.ENABLED", True,
     "MODEL.EGTR.DENOISING.NUM_QUERIES", 8, "MODEL.EGTR.AUX_LOSS", True,
 )  # fmt: skip
+# One- and two-stage Deformable DETR, and RT-DETR.
+DETECTORS = {
+    "learned queries": (),
+    "two-stage": ("MODEL.EGTR.TWO_STAGE", True),
+    "rt-detr": ("MODEL.EGTR.TRANSFORMER.NAME", "RTDETRTransformer"),
+}
+each_detector = pytest.mark.parametrize("detector", DETECTORS.values(), ids=DETECTORS)
 WITH_RELATIONS = ("MODEL.EGTR.DENOISING.RELATIONS", True, "MODEL.EGTR.DENOISING.UNKNOWN_LABEL", 0.5)
 
 
@@ -122,9 +129,9 @@ def test_given_boxes_become_queries():
     torch.testing.assert_close(queries.boxes[0], boxes[0])
 
 
-@pytest.mark.parametrize("two_stage", [False, True])
-def test_the_detector_finds_the_same_with_boxes_given_in_any_order(two_stage):
-    model = small_model(*ON, "MODEL.EGTR.TWO_STAGE", two_stage).eval()
+@each_detector
+def test_the_detector_finds_the_same_with_boxes_given_in_any_order(detector):
+    model = small_model(*ON, *detector).eval()
     images = model.preprocess_image([image(), image(40, 60)])
     features, valid = model.backbone(images.tensor), torch.ones(2, *images.tensor.shape[-2:], dtype=torch.bool)
     valid[1, 40:] = valid[1, :, 60:] = False
@@ -154,9 +161,9 @@ def denoising_losses(model, inputs):
     return {name: value for name, value in losses.items() if "_dn" in name}
 
 
-@pytest.mark.parametrize("two_stage", [False, True])
-def test_every_layer_learns_from_denoising(two_stage):
-    model = small_model(*ON, *WITH_RELATIONS, "MODEL.EGTR.TWO_STAGE", two_stage)
+@each_detector
+def test_every_layer_learns_from_denoising(detector):
+    model = small_model(*ON, *WITH_RELATIONS, *detector)
     inputs = [image(), image(boxes=[], classes=[], relations=[])]
     losses = denoising_losses(model, inputs)
     kinds = ("loss_ce", "loss_bbox", "loss_giou")
@@ -164,13 +171,14 @@ def test_every_layer_learns_from_denoising(two_stage):
     assert set(losses) == wanted
     sum(losses.values()).backward()
     assert model.transformer.label_embed.weight.grad.abs().sum() > 0
-    if not two_stage:
+    if detector == ():
         assert model.transformer.box_position.weight.grad.abs().sum() > 0
 
 
-def test_images_without_objects_train_the_same_parameters():
+@each_detector
+def test_images_without_objects_train_the_same_parameters(detector):
     """Otherwise a process of distributed training without an object in its batch would stop the others."""
-    model = small_model(*ON, *WITH_RELATIONS)
+    model = small_model(*ON, *WITH_RELATIONS, *detector)
 
     def trained(inputs):
         model.zero_grad(set_to_none=True)
@@ -205,8 +213,9 @@ def test_it_changes_nothing_in_evaluation_or_with_a_frozen_detector():
     assert not denoising_losses(frozen, [image()])
 
 
-def test_mixed_precision():
-    model = small_model(*ON, *WITH_RELATIONS, "MODEL.EGTR.BACKBONE.NORM", "BN").train()
+@each_detector
+def test_mixed_precision(detector):
+    model = small_model(*ON, *WITH_RELATIONS, *detector, "MODEL.EGTR.BACKBONE.NORM", "BN").train()
     with torch.autocast("cpu", torch.bfloat16):
         losses = model([image(), image()])
     assert all(value.dtype == torch.float32 and torch.isfinite(value) for value in losses.values())

@@ -17,7 +17,7 @@ An entry is an ``nn.Module`` class that is called as ``transformer(cfg, input_sh
 ``{name: ShapeSpec}``, finest map first. Its forward takes the maps and ``valid`` and returns
 :class:`TransformerOutput`. ``valid`` is (B, H, W) bool, True inside the images of the padded batch, or None if there
 is no padding. With MODEL.EGTR.DENOISING forward also gets ``box_queries``, see
-:mod:`egtr.modeling.transformer.box_queries`. A class attribute ``size_divisibility`` says of what number the sides of
+:mod:`egtr.modeling.transformer.box_queries`. An attribute ``size_divisibility`` says of what number the sides of
 the padded batch must be multiples.
 
 Relations are read from five fields of the output: ``queries`` and ``keys`` of the decoder's self-attention, the last

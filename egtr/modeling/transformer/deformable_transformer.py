@@ -9,7 +9,7 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from egtr.layers import MLP, MultiScaleDeformableAttention, sine_box_embedding
-from egtr.layers.spatial_shapes import SpatialShapes
+from egtr.layers.spatial_shapes import SpatialShapes, map_size
 from egtr.structures import ConfigurationError
 
 from .box_queries import BoxQueries
@@ -180,7 +180,7 @@ class DeformableTransformer(nn.Module):
                 convolution(maps[min(level, len(maps) - 1)] if level <= len(maps) else projected).contiguous()
             )
             cells.append(projected.flatten(2).transpose(1, 2))
-            spatial_shapes.append((int(projected.shape[-2]), int(projected.shape[-1])))
+            spatial_shapes.append(map_size(projected))
         x = torch.cat(cells, dim=1)
         if not self.training:
             # Under autocast, every sum of the residual connections would be rounded otherwise.

@@ -48,9 +48,6 @@ class RTDETRTransformer(nn.Module):
         ConfigurationError: settings contradict each other.
     """
 
-    # Each coarser map must have exactly half the size, down to stride 32.
-    size_divisibility = 32
-
     @configurable
     def __init__(
         self,
@@ -91,6 +88,8 @@ class RTDETRTransformer(nn.Module):
                 f"MODEL.EGTR.TRANSFORMER.DEC_POINTS_PER_LEVEL {list(dec_points)} must have {levels} numbers, as many "
                 "as there are maps of the backbone"
             )
+        # Each coarser map must have exactly half the size.
+        self.size_divisibility = list(input_shape.values())[-1].stride
         self.num_queries, self.aux_loss = num_queries, aux_loss
         self.num_eval_layers = eval_idx % dec_layers + 1
         self.encoder = HybridEncoder(

@@ -26,8 +26,8 @@ def grid_proposals(spatial_shapes: SpatialShapes, valid: Tensor) -> tuple[Tensor
         cells = cells.view(-1, height, width)
         size = torch.stack([cells[:, 0].sum(-1), cells[:, :, 0].sum(-1)], dim=-1)[:, None, None]  # (B, 1, 1, 2)
         y, x = torch.meshgrid(
-            torch.arange(0.5, height, device=valid.device),
-            torch.arange(0.5, width, device=valid.device),
+            torch.arange(height, device=valid.device) + 0.5,
+            torch.arange(width, device=valid.device) + 0.5,
             indexing="ij",
         )
         centre = torch.stack([x, y], dim=-1)[None] / size
