@@ -1,27 +1,34 @@
 """Every configuration that comes with EGTR loads, and each model of them trains and evaluates one iteration."""
 
+import json
 import math
 from functools import cache
 
 import pytest
 
+from egtr.checkpoint import config_from_reference
 from egtr.config import load_config
 from egtr.engine import EGTRTrainer
 from egtr.hub.model_zoo import get_config_file, list_configs
+from tests.golden_cases import FOLDER
 
 SMALL_FOLDERS = ("scenes/", "ablations/")
 # Configurations whose model is that of another: only weights, schedule or data differ. The other one is trained.
 SAME_MODEL = {
     "Base-EGTR.yaml": "vg150_egtr.yaml",
+    "Base-OIV6-RTDETR.yaml": "oiv6_rtdetr_egtr.yaml",
     "Base-OIV6.yaml": "oiv6_egtr.yaml",
+    "Base-VG150-RTDETR.yaml": "vg150_rtdetr_egtr.yaml",
     "Base-VG150.yaml": "vg150_egtr.yaml",
     "oiv6_detector_finetune.yaml": "oiv6_detector.yaml",
     "oiv6_egtr_finetune.yaml": "oiv6_egtr.yaml",
+    "oiv6_rtdetr_finetune.yaml": "oiv6_rtdetr_egtr.yaml",
     "scenes/Base-Scenes.yaml": "scenes/egtr.yaml",
     "scenes/egtr_demo.yaml": "scenes/egtr_train.yaml",
     "scenes_ablation.yaml": "scenes/egtr_train.yaml",
     "vg150_detector_finetune.yaml": "vg150_detector.yaml",
     "vg150_egtr_finetune.yaml": "vg150_egtr.yaml",
+    "vg150_rtdetr_finetune.yaml": "vg150_rtdetr_egtr.yaml",
 }
 TRAINED = [name for name in list_configs() if name not in SAME_MODEL]
 # The whole detector of the paper takes long; vg150_egtr.yaml trains it. A tiny one serves all others that share it.
@@ -33,7 +40,8 @@ TINY_DETECTOR = [
 ABLATIONS = [name for name in list_configs() if name.startswith("ablations/")]
 WITH_TINY_DETECTOR = [
     "oiv6_detector.yaml", "oiv6_egtr.yaml", "photos.yaml", "vg150_detector.yaml", "vg150_egtr_logit_adjustment.yaml",
-    "vg150_egtr_one_gpu.yaml", *ABLATIONS,
+    "vg150_egtr_one_gpu.yaml", "oiv6_rtdetr_detector.yaml", "oiv6_rtdetr_egtr.yaml", "vg150_rtdetr_detector.yaml",
+    "vg150_rtdetr_one_gpu.yaml", *ABLATIONS,
 ]  # fmt: skip
 
 
@@ -59,6 +67,9 @@ def load(name):
 def test_loads(name):
     cfg = load(name)
     assert cfg.MODEL.META_ARCHITECTURE == "EGTR"
+    if cfg.MODEL.EGTR.TRANSFORMER.NAME == "RTDETRTransformer":
+        assert (list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD)) == ([0.0] * 3, [255.0] * 3)
+        return
     # The order of channels and the mean go together: red is the brightest.
     red = {"RGB": 0, "BGR": 2}[cfg.INPUT.FORMAT]
     assert cfg.MODEL.PIXEL_MEAN[red] == pytest.approx(123.675)
@@ -129,6 +140,34 @@ def test_recipes_are_the_papers():
     assert egtr.DATASETS.TRAIN == ("oiv6_train",)
     assert load("oiv6_detector_finetune.yaml").DATASETS.TRAIN == ("oiv6_detector_train",)
     assert egtr.MODEL.EGTR.LOSS.CONNECTIVITY_WEIGHT == 90 and egtr.MODEL.EGTR.LOSS.NON_SAMPLING == "random"
+
+
+def test_recipes_of_rtdetr_are_those_of_fross():
+    """4 GPUs x 3 images x 2 accumulated, 50 and 25 epochs; the detector is the one of its released weights."""
+    reference = config_from_reference(json.loads((FOLDER / "rtdetr_r50.json").read_text())["config"])
+    for data, images in (("vg150", 57_723), ("oiv6", 126_368)):
+        first, second = (load(f"{data}_rtdetr_{step}.yaml") for step in ("egtr", "finetune"))
+        detector = load(f"{data}_rtdetr_detector.yaml")
+        for cfg, batch, epochs in ((detector, 16, 24), (first, 24, 50), (second, 24, 25)):
+            assert cfg.SOLVER.IMS_PER_BATCH * cfg.SOLVER.ACCUMULATE_STEPS == batch
+            assert 0 <= cfg.SOLVER.MAX_ITER * batch - epochs * images < batch
+            assert cfg.SOLVER.STEPS == ()
+        rate, solver = first.SOLVER.BASE_LR, first.SOLVER
+        assert [rate, rate * solver.BACKBONE_MULTIPLIER, rate * solver.NEW_MULTIPLIER] == pytest.approx(
+            [2e-6, 2e-7, 2e-5]
+        )
+        assert second.SOLVER.BASE_LR == pytest.approx(rate / 10)
+        assert first.MODEL.WEIGHTS == f"{detector.OUTPUT_DIR}/model_best.pth"
+        assert second.MODEL.WEIGHTS == f"{first.OUTPUT_DIR}/model_best.pth"
+        for cfg in (detector, first):
+            ours, theirs = cfg.MODEL.EGTR, reference.MODEL.EGTR
+            assert (ours.BACKBONE, ours.TRANSFORMER) == (theirs.BACKBONE, theirs.TRANSFORMER)
+            assert (ours.NUM_QUERIES, ours.LOSS.NEGATIVES_PER) == (200, "image")
+            assert cfg.MODEL.BACKBONE == reference.MODEL.BACKBONE
+    assert load("vg150_rtdetr_egtr.yaml").MODEL.EGTR == reference.MODEL.EGTR
+    assert load("oiv6_rtdetr_egtr.yaml").MODEL.EGTR.LOSS.CONNECTIVITY_WEIGHT == 90
+    one, four = load("vg150_rtdetr_one_gpu.yaml").SOLVER, load("vg150_rtdetr_egtr.yaml").SOLVER
+    assert one.IMS_PER_BATCH * one.ACCUMULATE_STEPS == four.IMS_PER_BATCH * four.ACCUMULATE_STEPS
 
 
 def test_one_gpu_takes_the_steps_of_eight():

@@ -24,7 +24,7 @@ from .class_names import read_names
 from .foreign import is_safetensors, refuse_foreign
 from .model_info import describe_model
 from .pickles import load_torch_file
-from .reference import config_from_reference, convert_state_dict, unknown_names
+from .reference import config_from_reference, convert_state_dict, family, unknown_names
 from .rtdetr_config import config_from_weights
 from .rtdetr_config import is_config as is_rtdetr_config
 from .rtdetr_names import has_names as has_rtdetr_names
@@ -153,14 +153,14 @@ def _load(folder: Path, strict: bool, unsafe_pickle: bool) -> tuple[CfgNode, dic
         source, weights = folder, _read_weights(folder, unsafe_pickle)
         if not has_rtdetr_names(weights):
             raise WeightsError(
-                f"{folder}: only RT-DETR weights of its authors can be read without config.json. Name the folder that "
-                "has both"
+                f"{folder}: only RT-DETR weights of its authors can be read without config.json. Name the folder "
+                "that has both"
             )
         config = config_from_weights(weights)
     else:
         config, source = _read_config(folder), _find_weights(folder)
         weights = _read_weights(source, unsafe_pickle)
-    unknown = unknown_names(weights)
+    unknown, models = unknown_names(weights), family(weights)
     weights = convert_state_dict({n: v for n, v in weights.items() if n not in unknown})
     if not any(name.startswith("relation.") for name in weights):
         config.pop("num_rel_labels", None)
@@ -181,7 +181,7 @@ def _load(folder: Path, strict: bool, unsafe_pickle: bool) -> tuple[CfgNode, dic
     unexpected = [name for name in weights if name not in expected]
     misshapen = [n for n, v in weights.items() if n in expected and v.shape != expected[n]]
     problems = {
-        "no EGTR, Deformable DETR or RT-DETR checkpoint has": unknown,
+        f"no {models} checkpoint has": unknown,
         "the model that config.json describes has no": unexpected,
         "the file lacks": [name for name in expected if name not in weights],
         "config.json asks for another shape of": [

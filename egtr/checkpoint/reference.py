@@ -76,6 +76,11 @@ def convert_name(name: str) -> str | None:
     raise WeightsError(f"released weights: {name!r} is not a name of an EGTR or Deformable DETR checkpoint")
 
 
+def family(names: Iterable[str]) -> str:
+    """Name the models whose weights have such names, for messages."""
+    return "RT-DETR" if rtdetr_names.has_names(names) else "EGTR or Deformable DETR"
+
+
 def unknown_names(names: Iterable[str]) -> list[str]:
     """List the names that no released model has, with or without the leading "model." of a checkpoint file."""
     names = list(names)
@@ -104,7 +109,7 @@ def convert_state_dict(reference_state_dict: dict[str, Tensor]) -> dict[str, Ten
     unknown = unknown_names(reference_state_dict)
     if unknown:
         raise WeightsError(
-            "released weights: no EGTR, Deformable DETR or RT-DETR checkpoint has the "
+            f"released weights: no {family(reference_state_dict)} checkpoint has the "
             f"{'name' if len(unknown) == 1 else 'names'} {', '.join(map(repr, unknown))}"
         )
     if rtdetr_names.has_names(reference_state_dict):
@@ -197,8 +202,7 @@ def config_from_reference(config: dict[str, Any]) -> CfgNode:
     egtr.AUX_LOSS = bool(config.get("auxiliary_loss", False))
     is_rtdetr = rtdetr_config.is_config(config)
     if is_rtdetr:
-        # FROSS does not write the number of classes; load_reference reads it from the weights.
-        egtr.NUM_CLASSES = _num_classes(config, 150)
+        egtr.NUM_CLASSES = _num_classes(config, rtdetr_config.default_num_classes(config))
         rtdetr_config.set_detector(cfg, config)
     else:
         egtr.NUM_CLASSES = _num_classes(config, 2)

@@ -38,6 +38,14 @@ def is_config(config: dict[str, Any]) -> bool:
     return config.get("model_type") in HUGGING_FACE or any(key.startswith("presnet_") for key in config)
 
 
+def default_num_classes(config: dict[str, Any]) -> int:
+    """Return the number of classes if a config.json does not tell it.
+
+    FROSS never does; :func:`~egtr.checkpoint.load_reference` then reads it from the weights.
+    """
+    return 2 if config.get("model_type") in HUGGING_FACE else 150
+
+
 def has_released_losses(config: dict[str, Any]) -> bool:
     """Tell whether a config.json has the losses of EGTR's released code, as that of FROSS, and not RT-DETR's own."""
     return "ce_loss_coefficient" in config
@@ -81,7 +89,8 @@ def _set_points(cfg: CfgNode, points: int | list[int]) -> None:
 def _set_denoising(cfg: CfgNode, count: int, label_noise: float, box_noise: float) -> None:
     denoising = cfg.MODEL.EGTR.DENOISING
     denoising.ENABLED = count > 0
-    denoising.NUM_QUERIES = max(count, 1)
+    if count > 0:
+        denoising.NUM_QUERIES = count
     denoising.LABEL_NOISE, denoising.BOX_NOISE = float(label_noise), float(box_noise)
 
 
@@ -160,6 +169,9 @@ def _set_hugging_face(cfg: CfgNode, config: dict[str, Any]) -> None:
         decoder_activation_function="relu",
         positional_encoding_temperature=10000,
         eval_size=None,
+        anchor_image_size=None,
+        use_timm_backbone=False,
+        backbone=None,
         normalize_before=False,
         learn_initial_query=False,
         with_box_refine=True,
@@ -264,6 +276,7 @@ def config_from_weights(weights: dict[str, Tensor]) -> dict[str, Any]:
             points.append(rest[0])
             rest = rest[rest[0] :]
     layers = count(r"decoder\.decoder\.layers\.(\d+)\.")
+    encoder_layers = count(r"encoder\.encoder\.0\.layers\.(\d+)\.")
     embedding = weights.get("decoder.denoising_class_embed.weight")
     return {
         "presnet_depth": depth,
@@ -271,8 +284,10 @@ def config_from_weights(weights: dict[str, Tensor]) -> dict[str, Any]:
         "presnet_freeze_at": 0 if depth >= 50 else -1,
         "hybrid_encoder_hidden_dim": encoder_dim,
         "hybrid_encoder_nhead": heads,
-        "hybrid_encoder_num_encoder_layers": count(r"encoder\.encoder\.0\.layers\.(\d+)\."),
-        "hybrid_encoder_dim_feedforward": shape("encoder.encoder.0.layers.0.linear1.weight")[0],
+        "hybrid_encoder_num_encoder_layers": encoder_layers,
+        "hybrid_encoder_dim_feedforward": len(weights["encoder.encoder.0.layers.0.linear1.bias"])
+        if encoder_layers
+        else 1024,
         "hybrid_encoder_expansion": expansion,
         "hybrid_encoder_depth_mult": count(r"encoder\.fpn_blocks\.0\.bottlenecks\.(\d+)\.") / 3,
         "rt_detr_transformer_hidden_dim": shape("decoder.enc_score_head.weight")[1],

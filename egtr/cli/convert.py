@@ -1,4 +1,4 @@
-"""Turn a released EGTR or detector, or a Hugging Face Deformable DETR, into a model of this library."""
+"""Turn a released EGTR, FROSS or detector, or one of Hugging Face, into a model of this library."""
 
 import argparse
 
@@ -7,8 +7,9 @@ from .parsing import add_inputs, get_input
 
 EXAMPLES = """
 The input is a folder with config.json and
-  checkpoints/epoch=*.ckpt                  of the released code, EGTR or detector; the highest epoch is taken
-  model.safetensors or pytorch_model.bin    a Hugging Face Deformable DETR on a timm backbone
+  checkpoints/epoch=*.ckpt                  of the released code of EGTR or FROSS; the highest epoch is taken
+  model.safetensors or pytorch_model.bin    Hugging Face: a Deformable DETR on a timm backbone, RT-DETR or RT-DETRv2
+or a .pth file of RT-DETR's authors.
 `egtr models` lists released models that can be fetched by name, already converted.
 
 --output receives model.pth, model.safetensors, config.yaml and model_info.json, for
@@ -24,7 +25,7 @@ Exit status: 0, or 1 when nothing was written.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_inputs(parser, "folder of the released model", "DIR", aliases=["--artifact"])
+    add_inputs(parser, "folder or file of the released model", "PATH", aliases=["--artifact"])
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the new files")
     parser.add_argument(
         "--dataset", default="", metavar="NAME", help="dataset with the names of classes and predicates, to score on"
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    artifact = get_input(args, "folder of a released model")
+    artifact = get_input(args, "folder or file of a released model")
     check_file(artifact)
     check_names(args.names)
 

@@ -80,6 +80,8 @@ class MultiScaleDeformableAttention(nn.Module):
             raise ValueError(f"num_points {points} must be one positive number for each of {num_levels} levels")
         self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, max(points)
         self.points_per_level = points
+        if min(points) < max(points):
+            self.register_buffer("point_counts", torch.tensor(points)[:, None, None], persistent=False)
         self.implementation = implementation
         self.sampling_offsets = nn.Linear(dim, num_heads * sum(points) * 2)
         self.attention_weights = nn.Linear(dim, num_heads * sum(points))
@@ -157,7 +159,7 @@ class MultiScaleDeformableAttention(nn.Module):
         num_points = self.num_points
         if min(self.points_per_level) < num_points:
             offsets, weights = self._fill_levels(offsets), self._fill_levels(weights)
-            num_points = offsets.new_tensor(self.points_per_level)[:, None, None]
+            num_points = self.point_counts
         offsets, weights = offsets.view(*shape, 2), weights.view(shape)
         if reference_points.shape[-1] == 2:
             # The last axes are flattened to L * P * 2 numbers: a loop over a last axis of 2 is several times slower.

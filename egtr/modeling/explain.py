@@ -45,11 +45,12 @@ def attention_weights(queries: Sequence[Tensor], keys: Sequence[Tensor], num_hea
 
 
 def source_names(model: EGTR) -> list[str]:
-    """Name the S relation sources of a model, in the order of its gates; none without a relation part."""
+    """Name the S relation sources in evaluation, in the order of the gates; none without a relation part."""
     if model.relation is None:
         return []
     source = model.relation.source
-    return [f"layer {layer}" for layer in source.layers] + ["last state"] * source.last_hidden_state
+    ran = getattr(model.transformer, "num_eval_layers", math.inf)
+    return [f"layer {layer}" for layer in source.layers if layer < ran] + ["last state"] * source.last_hidden_state
 
 
 def explain_triplets(

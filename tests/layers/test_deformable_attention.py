@@ -95,3 +95,47 @@ def test_initial_offsets_point_in_all_directions():
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="not divisible"):
         MultiScaleDeformableAttention(10, num_heads=4)
+
+
+@pytest.mark.parametrize("width", [2, 4], ids=["points", "boxes"])
+def test_levels_with_different_numbers_of_points(width):
+    """Points are stored level by level. The sum, sample by sample, with the plainest implementation."""
+    torch.manual_seed(0)
+    shapes, points, heads = [(3, 4), (2, 2)], [3, 1], 2
+    attention = MultiScaleDeformableAttention(8, heads, 2, points)
+    for parameter in attention.parameters():
+        torch.nn.init.normal_(parameter)
+    query, value = torch.randn(1, 5, 8), torch.randn(1, 16, 8)
+    reference = torch.rand(1, 5, 1, width).expand(-1, -1, 2, -1)
+    offsets = attention.sampling_offsets(query)[0].view(5, heads, 4, 2)
+    weights = attention.attention_weights(query)[0].view(5, heads, 4).softmax(-1)
+    maps = attention.value_proj(value)[0].split([12, 4])
+    wanted = torch.zeros(5, heads, 4)
+    for q in range(5):
+        for head in range(heads):
+            for sample, level in enumerate([0, 0, 0, 1]):
+                height, length = shapes[level]
+                centre, offset = reference[0, q, level, :2], offsets[q, head, sample]
+                if width == 2:
+                    place = centre + offset / torch.tensor([length, height])
+                else:
+                    place = centre + offset / points[level] * reference[0, q, level, 2:] * 0.5
+                cells = maps[level].view(height, length, heads, 4)[:, :, head].permute(2, 0, 1)[None]
+                read = torch.nn.functional.grid_sample(cells, (2 * place - 1).view(1, 1, 1, 2), align_corners=False)
+                wanted[q, head] += weights[q, head, sample] * read.flatten()
+    out = attention(query, reference, value, shapes)
+    torch.testing.assert_close(out[0], attention.output_proj(wanted.flatten(1)))
+
+
+def test_a_list_of_equal_numbers_is_the_number():
+    """The same parameters, and the same first offsets."""
+    one, each = (MultiScaleDeformableAttention(8, 2, 2, points) for points in (3, [3, 3]))
+    assert torch.equal(one.sampling_offsets.bias, each.sampling_offsets.bias)
+    unequal = MultiScaleDeformableAttention(8, 4, 2, [2, 1]).sampling_offsets.bias.detach().view(4, 3, 2)
+    torch.testing.assert_close(unequal[0], torch.tensor([[1.0, 0.0], [2.0, 0.0], [1.0, 0.0]]))
+
+
+@pytest.mark.parametrize("points", [[4], [4, 4, 4], [4, 0]])
+def test_each_level_needs_points(points):
+    with pytest.raises(ValueError, match="one positive number for each of 2 levels"):
+        MultiScaleDeformableAttention(8, num_heads=2, num_levels=2, num_points=points)

@@ -1,8 +1,9 @@
 import math
 
+import pytest
 import torch
 
-from egtr.layers import sine_box_embedding, sine_position_embedding
+from egtr.layers import grid_position_table, sine_box_embedding, sine_position_embedding
 
 
 def test_cells_by_hand():
@@ -37,3 +38,24 @@ def test_box_embedding_takes_a_quarter_for_each_coordinate():
     embedding = sine_box_embedding(boxes, 8)
     angles = boxes[0] * 2 * math.pi
     torch.testing.assert_close(embedding[0].view(4, 2), torch.stack([angles.sin(), angles.cos()], dim=-1))
+
+
+@pytest.mark.parametrize(
+    ("column_major", "numbers"),
+    [
+        (False, [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]),
+        (True, [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]),
+    ],
+    ids=["row_major", "column_major"],
+)
+def test_table_of_a_grid_by_hand(column_major, numbers):
+    """A map of 2 lines and 3 columns: rows count to 3 and start again, or to 2; width 8 has two wavelengths."""
+    wanted = [
+        [f(number * omega) for number in pair for f in (math.sin, math.cos) for omega in (1.0, 0.01)]
+        for pair in numbers
+    ]
+    torch.testing.assert_close(grid_position_table(2, 3, 8, column_major, "cpu"), torch.tensor(wanted))
+
+
+def test_both_orders_agree_on_square_maps():
+    assert torch.equal(grid_position_table(3, 3, 8, True, "cpu"), grid_position_table(3, 3, 8, False, "cpu"))

@@ -163,6 +163,26 @@ def test_no_relation_no_negatives():
     assert (output.relation_logits.grad == 0).all()
 
 
+def test_negatives_of_an_image():
+    """As many in each image, however many triplets it has: two with two triplets, and two with none."""
+    output, targets = perfect(3, [0, 1], [(0, 1, 1), (1, 0, 0)])
+    criterion = make_criterion(k_neg=1, k_non=1, smoothing_alpha=0.0, negatives_per="image").train()
+    scores = output.relation_logits[0]
+    true = {(0, 1, 1), (1, 0, 0)}
+    inside = [scores[i, j, p] for i in (0, 1) for j in (0, 1) for p in (0, 1) if (i, j, p) not in true]
+    others = [scores[i, j, p] for i in range(3) for j in range(3) for p in (0, 1) if 2 in (i, j)]
+    negatives = bce(max(inside), 0) + bce(max(others), 0)
+    wanted = (bce(scores[0, 1, 1], 1) + bce(scores[1, 0, 0], 1) + negatives) / 4
+    assert float(criterion(output, targets)[0]["loss_rel"]) == pytest.approx(float(wanted), rel=1e-5)
+
+    output, targets = perfect(3, [0, 1], [])
+    scores = output.relation_logits[0]
+    inside = [scores[i, j, p] for i in (0, 1) for j in (0, 1) for p in (0, 1)]
+    others = [scores[i, j, p] for i in range(3) for j in range(3) for p in (0, 1) if 2 in (i, j)]
+    wanted = (bce(max(inside), 0) + bce(max(others), 0)) / 2
+    assert float(criterion(output, targets)[0]["loss_rel"]) == pytest.approx(float(wanted), rel=1e-5)
+
+
 def test_no_objects_at_all():
     output, targets = perfect(3, [], [])
     losses, _ = make_criterion().train()(output, targets)
@@ -291,6 +311,8 @@ def test_every_loss_has_a_weight():
 def test_bad_settings_are_refused():
     with pytest.raises(ConfigurationError, match="NEG_SAMPLING is 'soft'"):
         make_criterion(neg_sampling="soft")
+    with pytest.raises(ConfigurationError, match="NEGATIVES_PER is 'batch', choose one of triplet, image"):
+        make_criterion(negatives_per="batch")
     with pytest.raises(ConfigurationError, match="REL_LOSS is 'hinge', choose one of bce"):
         make_criterion(rel_loss="hinge")
     with pytest.raises(ConfigurationError, match="NORMALIZER is 'batch', choose one of global, process"):

@@ -29,6 +29,8 @@ VARIANTS = {
     "Hadamard": (f"{SOURCE}.PAIR_FUNCTION", "HadamardPairs"),
     "dot product": (f"{SOURCE}.PAIR_FUNCTION", "DotProductPairs"),
     "DETR": ("MODEL.EGTR.TRANSFORMER.NAME", "DETRTransformer"),
+    "RT-DETR": ("MODEL.EGTR.TRANSFORMER.NAME", "RTDETRTransformer"),
+    "RT-DETR, early end": ("MODEL.EGTR.TRANSFORMER.NAME", "RTDETRTransformer", "MODEL.EGTR.TRANSFORMER.EVAL_IDX", 0),
     "box refinement": ("MODEL.EGTR.WITH_BOX_REFINE", True),
     "two-stage": ("MODEL.EGTR.WITH_BOX_REFINE", True, "MODEL.EGTR.TWO_STAGE", True),
     "sigmoid scores": ("TEST.SCENE_GRAPH.OBJECT_SCORE", "sigmoid"),

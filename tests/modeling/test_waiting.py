@@ -16,6 +16,14 @@ MODELS = {
     "deformable": ("MODEL.EGTR.RELATION.LOGIT_ADJUSTMENT.ENABLED", True, "MODEL.EGTR.TRANSFORMER.DEC_LAYERS", 1),
     "two-stage": ("MODEL.EGTR.AUX_LOSS", True, "MODEL.EGTR.WITH_BOX_REFINE", True, "MODEL.EGTR.TWO_STAGE", True),
     "detr": ("MODEL.EGTR.TRANSFORMER.NAME", "DETRTransformer"),
+    "rtdetr": (
+        "MODEL.EGTR.TRANSFORMER.NAME",
+        "RTDETRTransformer",
+        "MODEL.EGTR.BACKBONE.OUT_INDICES",
+        [3, 4],
+        "MODEL.EGTR.TRANSFORMER.DEC_POINTS_PER_LEVEL",
+        [2, 1],
+    ),
 }
 # One map of the backbone and one level made from it: operations on the meta device are slow.
 LEVELS = ("MODEL.EGTR.BACKBONE.OUT_INDICES", [4], "MODEL.EGTR.TRANSFORMER.NUM_FEATURE_LEVELS", 2)

@@ -18,8 +18,12 @@ An entry is an ``nn.Module`` class that is called as ``transformer(cfg, input_sh
 :class:`TransformerOutput`. ``valid`` is (B, H, W) bool, True inside the images of the padded batch, or None if there
 is no padding. With MODEL.EGTR.DENOISING forward also gets ``box_queries``, see
 :mod:`egtr.modeling.transformer.box_queries`. An attribute ``size_divisibility`` says of what number the sides of
-the padded batch must be multiples. Every detector must return the queries and keys of its decoder's
-self-attention, since relations are read from them.
+the padded batch must be multiples.
+
+Relations are read from five fields of the output: ``queries`` and ``keys`` of the decoder's self-attention, the last
+of ``hidden_states``, and the last of ``logits`` and ``pred_boxes``. The self-attention must be an ordinary one among
+the queries of an image. In evaluation fewer than L layers may run; an attribute ``num_eval_layers`` says how many.
+docs/method.md has a worked example.
 """
 
 
