@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from egtr.data import sources
 from egtr.data.sources import ImageStream, read_ahead
 from egtr.structures import EGTRError
 
