@@ -42,7 +42,7 @@ def scores_by_hand(model, pixels):
     ids=["deformable", "two-stage", "detr", "no connectivity", "hadamard"],
 )
 def test_the_file_computes_what_the_model_computes(options, tmp_path):
-    """This comes before any other call of the model: an export must leave nothing that the next call stumbles on."""
+    """Exported before any other call of the model: nothing must stay behind that the next call stumbles on."""
     torch.manual_seed(0)
     model = small_model(*options).train()
     learned = [parameter.requires_grad for parameter in model.parameters()]
