@@ -28,12 +28,12 @@ from egtr.structures import (
 
 from .bootstrap import check_bootstrap
 from .detection import OBJECT_AP, Detections, detection_ap
-from .image_scores import check_columns
 from .missing import nothing_found
 from .packing import ScoredImage, pack, unpack
 from .prediction_format import PredictionMeta
 from .prediction_writer import PredictionWriter
 from .protocols import Protocol, get_protocols
+from .record_checks import check_columns
 from .report import Results, predicate_rows, predicate_table, results_by_task, summary_table, write_report
 from .scoring import Scorer
 
@@ -48,7 +48,8 @@ class SceneGraphEvaluator(DatasetEvaluator):
 
     Triplets are ranked again from the raw prediction, with the object score of the protocol. Therefore
     TEST.SCENE_GRAPH.OBJECT_SCORE and TRIPLETS_PER_IMAGE, which shape the graph that people see, change no metric.
-    Object AP is COCO's, computed from the model's ``instances``, whatever the protocol.
+    Object AP is COCO's, computed from the model's ``instances``; files also have that of protocols whose
+    ``object_ap`` is "query", computed from the raw prediction.
 
     Only a few numbers of each image are kept and sent between processes. If the model returns no ``scene_graph`` (a
     detector in pre-training), only objects are scored.
@@ -264,7 +265,9 @@ class SceneGraphEvaluator(DatasetEvaluator):
         if self._has_scene_graphs(images):
             scores = [images[i].scores for i in image_ids if images[i].scores is not None]
             summary = self._scorer.summarize(scores, self._bootstrap)
-            summary = {name: metrics | objects for name, metrics in summary.items()}
+            for protocol in self._protocols:
+                if protocol.object_ap == "class":
+                    summary[protocol.name] |= objects
         self._report(summary or {"objects": objects}, len(image_ids))
         return results_by_task(summary, objects)
 
@@ -304,7 +307,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
                 dataset=self._dataset_name,
                 num_images=num_images,
                 top_k=self._scorer.top_k,
-                # "AP" of every protocol
+                # "AP" of every protocol whose object_ap is "class"
                 object_ap={"detections": "instances", **OBJECT_AP},
             )
             logger.info("Results are in %s", ", ".join(map(str, paths)))

@@ -10,9 +10,9 @@ from tqdm.auto import tqdm
 from egtr.structures import EGTRError, GroundTruth, PredictionError, TripletCounts
 
 from .bootstrap import check_bootstrap
-from .image_scores import check_columns
 from .prediction_file import list_images, read_meta, read_predictions
 from .protocols import Protocol
+from .record_checks import check_columns
 from .scoring import Scorer, check_top_k
 
 
@@ -107,7 +107,7 @@ def score_predictions(
             f"{path}: holds what is needed up to K = {meta.max_rank} (max_rank), but top_k asks for {max(top_k)}; "
             "ask for less, or predict again with a larger max_rank"
         )
-    scorer = Scorer(protocols, top_k, training or meta.training, meta.task)
+    scorer = Scorer(protocols, top_k, training or meta.training, meta.task, whole=meta.max_rank is None)
     image_ids = list_images(path, partial)
     if annotations is None:
         _complain([i for i, annotated in image_ids.items() if not annotated], f"{path}: no ground truth in the file")

@@ -8,8 +8,8 @@ import numpy as np
 
 from egtr.structures import GroundTruth, Prediction, PredictionError, TripletCounts, check_max_rank
 
-from .image_scores import check_columns, check_ground_truth, check_values
 from .protocols import TASKS
+from .record_checks import check_columns, check_ground_truth, check_values
 
 FORMAT = "egtr-predictions"
 VERSION = 1

@@ -23,7 +23,9 @@ from .protocols import Protocol
 from .recall import PredicateRecall
 
 # Metrics that share a row of the summary table: several K of one metric, or several APs.
-_FAMILIES = (r"(?P<base>(?!oi/).*@)\d+", r"(?P<base>(?:oi/)?AP)(?:50|75)?", r"(?P<base>oi/AP)[sml]")
+_FAMILIES = (r"(?P<base>(?!oi/).*@)\d+", r"(?P<base>(?:oi/)?AP)(?:50|75)?", r"(?P<base>(?:oi/)?AP)[sml]")
+# Metrics that Detectron2's results, which TensorBoard plots after each evaluation, do without.
+_ONLY_IN_FILES = re.compile(r"(ng-)?(phr-mR|microR|wR|PairR)@\d+|(ng-)?m?R@rel|InstR|PRank|AP[sml]")
 
 Results = Mapping[str, Mapping[str, Any]]
 
@@ -44,8 +46,8 @@ def results_by_task(results: Results, objects: Mapping[str, float]) -> OrderedDi
         objects: AP of objects, fractions.
 
     Returns:
-        "sgdet": metrics of triplets under the first protocol; "sgdet_<protocol>": under another protocol;
-        "open_images": the Open Images block under the first; "bbox": ``objects``.
+        "sgdet": the most common metrics of triplets under the first protocol; "sgdet_<protocol>": under another
+        protocol; "open_images": the Open Images block under the first; "bbox": ``objects``.
     """
     tasks: OrderedDict[str, dict[str, float]] = OrderedDict()
     open_images: dict[str, float] = {}
@@ -54,7 +56,11 @@ def results_by_task(results: Results, objects: Mapping[str, float]) -> OrderedDi
         block = {metric.removeprefix("oi/"): v for metric, v in percent.items() if metric.startswith("oi/")}
         open_images = open_images or block
         task = f"sgdet_{name}" if tasks else "sgdet"
-        tasks[task] = {m: v for m, v in percent.items() if not m.startswith("oi/") and m not in objects}
+        tasks[task] = {
+            m: v
+            for m, v in percent.items()
+            if not (m.startswith("oi/") or m in objects or _ONLY_IN_FILES.fullmatch(m))
+        }
     if open_images:
         tasks["open_images"] = open_images
     tasks["bbox"] = to_percent(objects)
