@@ -17,7 +17,7 @@ CONVERT_TARGETS = ("coco_sg", "egtr", "vg_h5")
 # egtr.evaluation.protocols
 PROTOCOLS = (
     *("reference", "motifs", "pysgg", "vrd", "openpsg", "sgg_benchmark", "sgbench"),
-    *("iou0", "no_pair_dedup", "strict"),
+    *("iou0", "no_pair_dedup", "strict", "single"),
 )
 # egtr.checkpoint.files
 WEIGHTS_FORMATS = ("safetensors", "pth")

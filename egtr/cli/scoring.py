@@ -1,16 +1,23 @@
 """Arguments and scores that ``egtr score`` and ``egtr compare`` share."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .checks import check_file
-from .choices import DATASET_FORMATS
+from .choices import DATASET_FORMATS, PROTOCOLS
 from .parsing import UsageError, add_inputs, add_top_k, get_input, whole_number
 
 if TYPE_CHECKING:
+    from egtr.evaluation import Protocol
     from egtr.structures import TripletCounts
+
+THIRDS = (
+    "Note: head, body and tail are thirds of the predicates by their frequency in training. The 4, 12 and 34 predicates "
+    "of BGNN are another metric: --groups bgnn."
+)
 
 
 class Scored(NamedTuple):
@@ -22,6 +29,7 @@ class Scored(NamedTuple):
         predicate_names: R names, or None.
         training: triplets of the training set, or None.
         about: the sources of predictions and ground truth.
+        protocols: the conventions, in the order of ``results``.
     """
 
     predictions: str
@@ -29,12 +37,47 @@ class Scored(NamedTuple):
     predicate_names: tuple[str, ...] | None
     training: "TripletCounts | None"
     about: dict[str, Any]
+    protocols: "tuple[Protocol, ...]"
 
 
-def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that :func:`score_arguments` reads, and ``--output``."""
+def protocol(text: str) -> str:
+    """Check an argument that names a protocol, with changes or without, or a YAML file of some."""
+    name = text.partition(",")[0]
+    if name not in PROTOCOLS and not text.endswith((".yaml", ".yml")):
+        raise argparse.ArgumentTypeError(f"{name} is unknown, choose one of {', '.join(PROTOCOLS)}, or a YAML file")
+    return text
+
+
+def add_scoring_arguments(parser: argparse.ArgumentParser, protocols: Sequence[str], default: str) -> None:
+    """Add the arguments that :func:`score_arguments` reads, and ``--output``.
+
+    Args:
+        parser: of the subcommand.
+        protocols: the default of ``--protocol``.
+        default: the same in words.
+    """
     add_inputs(parser, "prediction file, or folder of its parts", "FILE", aliases=["--predictions"])
     add_top_k(parser, "the K of R@K (20 50 100)", type=whole_number(1), nargs="+", default=[20, 50, 100])
+    parser.add_argument(
+        "--protocol",
+        nargs="+",
+        default=list(protocols),
+        type=protocol,
+        metavar="NAME",
+        help=f"conventions, the headline first: {', '.join(PROTOCOLS)}, with changes (motifs,iou_plus_one=no), or a "
+        f"YAML file of your own (default: {default})",
+    )
+    parser.add_argument(
+        "--zero-shot",
+        metavar="FILE",
+        help="the triplets of zero-shot recall, in JSON or as Scene-Graph-Benchmark's file (default: all that "
+        "training lacks)",
+    )
+    parser.add_argument(
+        "--groups",
+        metavar="FILE",
+        help="head, body and tail in JSON, or bgnn: BGNN's 4, 12 and 34 predicates (default: thirds by frequency)",
+    )
     parser.add_argument(
         "--bootstrap", type=int, default=0, metavar="N", help="95%% intervals from N resamplings, such as 1000"
     )
@@ -51,7 +94,7 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, metavar="DIR", help="write the results there, as JSON and CSV")
 
 
-def score_arguments(args: argparse.Namespace, protocols: Sequence[str]) -> Scored:
+def score_arguments(args: argparse.Namespace) -> Scored:
     """Score as the command line says, with a progress bar.
 
     Raises:
@@ -68,8 +111,17 @@ def score_arguments(args: argparse.Namespace, protocols: Sequence[str]) -> Score
         if path is not None:
             check_file(path)
 
-    from egtr.evaluation import Annotations, read_meta, score_predictions
+    from egtr.evaluation import (
+        Annotations,
+        get_protocols,
+        read_groups,
+        read_meta,
+        read_zero_shot,
+        score_predictions,
+    )
     from egtr.structures import WriteError
+
+    protocols = get_protocols(args.protocol)
 
     if args.output is not None:
         # Scoring may take long: its results must not be lost because there is no place for them.
@@ -83,6 +135,19 @@ def score_arguments(args: argparse.Namespace, protocols: Sequence[str]) -> Score
         annotations = Annotations.of_dataset(args.dataset)
     elif args.json is not None:
         annotations = Annotations.of_file(args.format, args.json)
+    meta = read_meta(predictions)
+    class_names = meta.class_names or (annotations and annotations.class_names)
+    predicate_names = meta.predicate_names or (annotations and annotations.predicate_names)
+    zero_shot = groups = None
+    if args.zero_shot is not None:
+        if class_names is None or predicate_names is None:
+            raise UsageError(
+                f"--zero-shot needs names of classes and predicates, which {predictions} lacks; add them to "
+                "its meta, or name the ground truth by --dataset or --json"
+            )
+        zero_shot = read_zero_shot(args.zero_shot, class_names, predicate_names)
+    if args.groups is not None:
+        groups = read_groups(args.groups, predicate_names)
     results = score_predictions(
         predictions,
         protocols,
@@ -91,8 +156,11 @@ def score_arguments(args: argparse.Namespace, protocols: Sequence[str]) -> Score
         bootstrap=args.bootstrap,
         partial=args.partial,
         progress=True,
+        zero_shot=zero_shot,
+        groups=groups,
     )
-    meta = read_meta(predictions)
-    names = meta.predicate_names or (annotations and annotations.predicate_names)
     about = {"predictions": predictions, "dataset": annotations and annotations.name}
-    return Scored(predictions, results, names, meta.training, about)
+    about |= {name: value for name, value in (("zero_shot", args.zero_shot), ("groups", args.groups)) if value}
+    if meta.training is not None and groups is None:
+        print(THIRDS, file=sys.stderr)
+    return Scored(predictions, results, predicate_names, meta.training, about, protocols)

@@ -18,6 +18,7 @@ from egtr.structures import (
 
 from .detection import Detections, best_classes
 from .entries import repeats_pairs, select_entries, select_rows
+from .instances import distinct_instances
 from .matching import first_hits, match_objects, match_pairs, match_phrases, match_triplets, misses_before
 from .open_images import MAX_CANDIDATES, PREDICATES_PER_PAIR, OpenImagesHits, score_candidates
 from .predicate_rank import predicate_ranks
@@ -61,6 +62,8 @@ class ImageScores:
         has_pairs: True if some pair of two different queries was predicted.
         ranks: protocol name to kind of hit to (T,) int32, see :class:`~egtr.evaluation.triplet_table.TripletTable`.
         misses: protocol name to "R" and "ng-R" to (T,) int32, likewise.
+        sure_ranks: protocol name to the length up to which rankings are the same as with all pairs; a protocol that
+            leaves queries out needs more pairs than a pruned record has. None: all are.
         found_objects: protocol name to the number of annotated objects that some query matches.
         predicate_ranks: protocol name to (T,) float64, see :func:`~egtr.evaluation.predicate_rank.predicate_ranks`;
             only for protocols whose ``matching`` is "best", and records that leave out no pair.
@@ -74,6 +77,7 @@ class ImageScores:
     has_pairs: bool
     ranks: dict[str, dict[str, np.ndarray]]
     misses: dict[str, dict[str, np.ndarray]]
+    sure_ranks: dict[str, int | None]
     found_objects: dict[str, int]
     predicate_ranks: dict[str, np.ndarray]
     open_images: dict[str, OpenImagesHits]
@@ -121,11 +125,13 @@ def score_image(
     # One list is long enough for all rankings of a record.
     length = max(max_rank, MAX_CANDIDATES)
 
-    def rows(protocol: Protocol) -> str:
-        return protocol.entries if repeated else "all"
+    def rows(protocol: Protocol) -> tuple:
+        # Only which queries take part depends on more than how repeated pairs count.
+        instances = (protocol.object_score, *iou(protocol)) if protocol.single_instance else None
+        return protocol.entries if repeated else "all", instances
 
     def ranking(protocol: Protocol) -> tuple:
-        return rows(protocol), protocol.object_score
+        return *rows(protocol), protocol.object_score
 
     def without_constraint(protocol: Protocol) -> tuple:
         return *ranking(protocol), protocol.ng_predicates
@@ -141,6 +147,25 @@ def score_image(
 
     def oi_overlap(protocol: Protocol) -> tuple:
         return protocol.oi_plus_one, protocol.oi_area_plus_one
+
+    def selected(protocol: Protocol) -> np.ndarray:
+        return distinct_instances(prediction.boxes, classes, scores[protocol], *iou(protocol))
+
+    def taking_part(protocol: Protocol) -> Prediction:
+        if not protocol.single_instance:
+            return prediction
+        return select_rows(prediction, selected(protocol)[prediction.pairs].all(axis=1))
+
+    def sure_rank(protocol: Protocol) -> int | None:
+        if not protocol.single_instance or (whole and prediction.max_rank is None):
+            return None
+        kept, chosen, sure = selected(protocol), select_entries(prediction, rows(protocol)[0]), []
+        for record, width in ((chosen.constrained, 1), (chosen.unconstrained, protocol.ng_predicates)):
+            # These rankings are sure, and what is left of their beginning begins the ranking of what is left.
+            ranked = rank_candidates(candidate_pairs(record, scores[protocol], max_rank), max_rank, width)
+            if len(ranked.subjects) == max_rank:
+                sure.append(int((kept[ranked.subjects] & kept[ranked.objects]).sum()))
+        return min(sure, default=None)
 
     def candidates(protocol: Protocol) -> Any:
         chosen, object_scores = entries[protocol], scores[protocol]
@@ -177,7 +202,7 @@ def score_image(
         return score_candidates(ranked, prediction.boxes, classes, ground_truth, matches[protocol], *plus_one)
 
     scores = _shared(protocols, lambda p: p.object_score, lambda p: prediction.object_scores(p.object_score)[0])
-    entries = _shared(protocols, rows, lambda p: select_entries(prediction, rows(p)))
+    entries = _shared(protocols, rows, lambda p: select_entries(taking_part(p), rows(p)[0]))
     listed = _shared(protocols, ranking, candidates)
     constrained = _shared(protocols, ranking, lambda p: rank_candidates(listed[p][0], max_rank, 1))
     unconstrained = _shared(
@@ -206,6 +231,7 @@ def score_image(
         has_pairs=bool((prediction.pairs[:, 0] != prediction.pairs[:, 1]).any()),
         ranks={protocol.name: ranks[protocol][0] for protocol in protocols},
         misses={protocol.name: ranks[protocol][1] for protocol in protocols},
+        sure_ranks={protocol.name: sure_rank(protocol) for protocol in protocols},
         found_objects={protocol.name: int(matches[protocol].any(axis=0).sum()) for protocol in protocols},
         predicate_ranks={protocol.name: places[protocol] for protocol in one_object_each},
         open_images={protocol.name: hits[protocol] for protocol in protocols},

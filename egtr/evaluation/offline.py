@@ -78,18 +78,21 @@ def score_predictions(
     bootstrap: int = 0,
     partial: bool = False,
     progress: bool = False,
+    zero_shot: TripletCounts | None = None,
+    groups: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Score a prediction file. Memory holds one record at a time, and a few numbers of each image.
 
     Args:
         path: a prediction file or folder.
-        protocols: one or several, by name or your own.
+        protocols: one or several, by name or your own, see :func:`~egtr.evaluation.get_protocols`.
         top_k: the K of R@K, positive.
         annotations: the ground truth; None: the ground truth in the file.
         training: triplets of the training set, for zero-shot recall and groups of predicates; None: the file's.
         bootstrap: number of resamplings for the intervals; 0: no intervals.
         partial: accept a file whose writer was cut short, and images of ``annotations`` without a record.
         progress: show a progress bar.
+        zero_shot, groups: see :class:`~egtr.evaluation.Scorer`.
 
     Returns:
         Protocol name to metrics, see :meth:`~egtr.evaluation.Scorer.summarize`. They do not depend on the order in
@@ -107,7 +110,7 @@ def score_predictions(
             f"{path}: holds what is needed up to K = {meta.max_rank} (max_rank), but top_k asks for {max(top_k)}; "
             "ask for less, or predict again with a larger max_rank"
         )
-    scorer = Scorer(protocols, top_k, training or meta.training, meta.task, whole=meta.max_rank is None)
+    scorer = Scorer(protocols, top_k, training or meta.training, meta.task, zero_shot, meta.max_rank is None, groups)
     image_ids = list_images(path, partial)
     if annotations is None:
         _complain([i for i, annotated in image_ids.items() if not annotated], f"{path}: no ground truth in the file")

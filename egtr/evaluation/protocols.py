@@ -36,6 +36,8 @@ class Protocol:
             intersections have it, and an IoU can exceed 1.
         matching: "all": a predicted object matches every annotated object of its class that it overlaps enough.
             "best": only the one that it overlaps most, so that one prediction cannot stand for two neighbours.
+        single_instance: of the queries of one class that overlap each other by at least ``iou_threshold``, only the
+            one with the best score takes part in rankings, so that finding an object several times gains nothing.
         entries: the rows that enter a ranking if a record lists one (subject, object) in several rows. "pair": one
             row with the best of each predicate, so that a pair has one entry under graph constraint. "triplet":
             each row, but each (subject, object, predicate) once, so that repeating a triplet gains nothing.
@@ -79,6 +81,7 @@ class Protocol:
     iou_plus_one: bool = False
     iou_area_plus_one: bool = True
     matching: str = "all"
+    single_instance: bool = False
     entries: str = "pair"
     skip_images_without_pairs: bool = False
     deduplicate_ground_truth: bool = True
@@ -163,38 +166,61 @@ NO_PAIR_DEDUP = Protocol(
 )
 # Our choice: scores as trained and areas by geometry. Each triplet that can be found counts once, and nothing else.
 STRICT = Protocol("strict", object_score="sigmoid", absent_predicates_count=False)
+# `reference`, with one prediction for each object.
+SINGLE = replace(REFERENCE, name="single", single_instance=True)
 
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
         *(REFERENCE, MOTIFS, PYSGG, VRD, OPENPSG, SGG_BENCHMARK, SGBENCH),
-        *(IOU0, NO_PAIR_DEDUP, STRICT),
+        *(IOU0, NO_PAIR_DEDUP, STRICT, SINGLE),
     )
 }
 
 
-def get_protocol(protocol: str | Protocol) -> Protocol:
-    """Return the protocol of that name; a :class:`Protocol` is returned as it is.
+def named_protocol(name: str) -> Protocol:
+    """Return the protocol of that name.
 
     Raises:
         ConfigurationError: no protocol has that name.
     """
-    if isinstance(protocol, Protocol):
-        return protocol
-    if protocol not in PROTOCOLS:
-        raise ConfigurationError(f"scoring protocol {protocol!r} is unknown, choose one of {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[protocol]
+    if name not in PROTOCOLS:
+        raise ConfigurationError(f"scoring protocol {name!r} is unknown, choose one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
+def get_protocol(protocol: str | Protocol) -> Protocol:
+    """Return a protocol by its name, or by a name and changes (``motifs,iou_plus_one=no``).
+
+    A :class:`Protocol` is returned as it is.
+
+    Raises:
+        ConfigurationError: no protocol has that name, or a change is not sound.
+    """
+    from .protocol_words import parse_protocol
+
+    return protocol if isinstance(protocol, Protocol) else parse_protocol(protocol)
 
 
 def get_protocols(protocols: str | Protocol | Sequence[str | Protocol]) -> tuple[Protocol, ...]:
-    """Return one or several protocols, each given by name or as it is.
+    """Return one or several protocols: by name, by name and changes, out of a YAML file, or as they are.
+
+    Args:
+        protocols: see :func:`get_protocol`; a text that ends in ``.yaml`` or ``.yml`` stands for all protocols of
+            that file, see :func:`~egtr.evaluation.protocol_words.read_protocols`.
 
     Raises:
-        ConfigurationError: none is given; a name is unknown; two have the same name.
+        ConfigurationError: none is given; a name is unknown; two have the same name; a file cannot be read.
     """
-    single = isinstance(protocols, str | Protocol)
-    found = tuple(get_protocol(p) for p in ([protocols] if single else protocols))
+    from .protocol_words import read_protocols
+
+    found: list[Protocol] = []
+    for protocol in [protocols] if isinstance(protocols, str | Protocol) else protocols:
+        if isinstance(protocol, str) and protocol.endswith((".yaml", ".yml")):
+            found += read_protocols(protocol)
+        else:
+            found.append(get_protocol(protocol))
     names = [p.name for p in found]
     if not names or len(set(names)) < len(names):
         raise ConfigurationError(f"scoring protocols are {names}; give at least one, and each name once")
-    return found
+    return tuple(found)

@@ -1,6 +1,6 @@
 """Recall of a dataset, computed from the ranks at which its ground-truth triplets are hit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,6 +74,7 @@ def recall_metrics(
     top_k: Sequence[int],
     training: TripletCounts | None = None,
     zero_shot: TripletCounts | None = None,
+    groups: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """Compute every recall of a dataset.
 
@@ -83,12 +84,14 @@ def recall_metrics(
         top_k: the K of R@K.
         training: triplets of the training set: those that are not new, and the groups of predicates.
         zero_shot: the new triplets, in place of all triplets that ``training`` does not hold.
+        groups: name to predicate ids, in place of the thirds of predicates by their frequency in ``training``.
 
     Returns:
         See :func:`~egtr.evaluation.scoring.evaluate`, with "per_predicate" and the denominators.
     """
     per_predicate = predicate_recall(table, top_k)
-    groups = {} if training is None else training.predicate_groups()
+    if groups is None:
+        groups = {} if training is None else training.predicate_groups()
     images, over_predicates = table.by_image(), _OverPredicates(table)
     pair_images = Grouping.by(table.images[table.first_of_pair])
 
@@ -127,6 +130,7 @@ def recall_metrics(
             for name, value in values.items():
                 named.setdefault(name, {})[k] = value
         metrics |= {f"{prefix}{name}@{k}": value for name, found in named.items() for k, value in found.items()}
+        metrics[f"{prefix}F1@mean"] = float(np.mean(list(named["F1"].values())))
         # As many predictions as the image has triplets.
         own = ranks < images.sizes[images.index]
         metrics[f"{prefix}R@rel"] = mean(own)

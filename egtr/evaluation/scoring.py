@@ -1,7 +1,7 @@
 """Metrics of predictions, computed at once or image by image."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -12,7 +12,7 @@ from egtr.structures import ConfigurationError, GroundTruth, Prediction, Predict
 from .bootstrap import bootstrap_intervals, check_bootstrap
 from .detection import OBJECT_AP, detection_ap
 from .image_scores import ImageScores, score_image
-from .open_images import open_images_metrics
+from .open_images import MAX_CANDIDATES, open_images_metrics
 from .protocols import TASKS, Protocol, get_protocols
 from .recall import recall_metrics
 from .record_checks import check_columns
@@ -36,6 +36,7 @@ class Scorer:
         task: str = "sgdet",
         zero_shot: TripletCounts | None = None,
         whole: bool = True,
+        groups: Mapping[str, Sequence[int]] | None = None,
     ):
         """Choose what is scored.
 
@@ -57,6 +58,7 @@ class Scorer:
         self.top_k = check_top_k(top_k)
         self.training, self.zero_shot = training, zero_shot
         self.whole = whole
+        self.groups = None if groups is None else {name: np.asarray(ids, int) for name, ids in groups.items()}
         if task not in TASKS:
             raise ConfigurationError(f"task {task!r} is unknown, choose one of {', '.join(TASKS)}")
         self.task = task
@@ -86,10 +88,16 @@ class Scorer:
 
         Raises:
             PredictionError: two predictions differ in the number of predicates.
-            ConfigurationError: ``bootstrap`` is no number of draws.
+            ConfigurationError: ``bootstrap`` is no number of draws; ``groups`` hold a predicate that does not exist.
         """
         check_bootstrap(bootstrap)
         num_predicates = self._num_predicates(scores)
+        for name, ids in (self.groups or {}).items():
+            if scores and len(ids) and ids.max() >= num_predicates:
+                raise ConfigurationError(
+                    f"groups: {name} holds predicate {ids.max()}, but predictions have only 0..{num_predicates - 1}; "
+                    "give the groups of this dataset's predicates"
+                )
         softmax = [protocol.name for protocol in self.protocols if protocol.object_score == "softmax"]
         if scores and scores[0].num_classes == 1 and softmax:
             logger.warning(
@@ -118,7 +126,7 @@ class Scorer:
         chosen = [scores[i] for i in relevant], [counted[i] for i in relevant]
         table = triplet_table(protocol, *chosen, num_predicates, self.task)
         metrics = {"num_images": len(scores)}
-        metrics |= recall_metrics(table, protocol, self.top_k, self.training, self.zero_shot)
+        metrics |= recall_metrics(table, protocol, self.top_k, self.training, self.zero_shot, self.groups)
         metrics |= average_precision.of_protocol(protocol)
         gt_predicates = [
             np.where(count, record.ground_truth.triplets[:, 2], -1)
@@ -133,11 +141,41 @@ class Scorer:
         )
         block |= average_precision.of_open_images(protocol)
         metrics |= {f"oi/{name}": value for name, value in block.items()}
+        self._leave_out_unsure(protocol, scores, metrics)
         if bootstrap:
             metrics["intervals"] = bootstrap_intervals(
                 table, self.top_k, protocol.absent_predicates_count, bootstrap, protocol.recall == "micro"
             )
+            for name in metrics["intervals"]:
+                if np.isnan(metrics[name]):
+                    metrics["intervals"][name] = (float("nan"), float("nan"))
         return metrics
+
+    def _leave_out_unsure(self, protocol: Protocol, scores: Sequence[ImageScores], metrics: dict[str, Any]) -> None:
+        """Put NaN for metrics that need more pairs than the records have."""
+        known = [record.sure_ranks[protocol.name] for record in scores]
+        sure = min((rank for rank in known if rank is not None), default=None)
+        if sure is None or sure >= max(*self.top_k, MAX_CANDIDATES):
+            return
+        longest = max(len(record.ground_truth.triplets) for record in scores)
+        for name in metrics:
+            _, _, k = name.partition("@")
+            length = {"rel": longest, "mean": max(self.top_k)}.get(k) or int(k or 0)
+            if name.startswith("oi/") and not name.startswith("oi/AP"):
+                length = MAX_CANDIDATES
+            if length > sure:
+                metrics[name] = float("nan")
+        for name, recall in metrics["per_predicate"].recall.items():
+            if np.isnan(metrics[name]):
+                recall[:] = np.nan
+        logger.warning(
+            "Protocol %s leaves out queries. The records hold only the pairs of the first %d triplets, so that only "
+            "metrics up to K = %d are sure, and others are not given. Predict with MODEL.EGTR.RELATION.PRUNE_PAIRS "
+            "False, or write whole records (max_rank null).",
+            protocol.name,
+            max(self.top_k),
+            sure,
+        )
 
     def _num_predicates(self, scores: Sequence[ImageScores]) -> int:
         if not scores:
@@ -206,6 +244,7 @@ def evaluate(
     task: str = "sgdet",
     bootstrap: int = 0,
     zero_shot: TripletCounts | None = None,
+    groups: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, Any]:
     """Score the predictions of a dataset, without running a model.
 
@@ -220,14 +259,15 @@ def evaluate(
         task: "sgdet", "sgcls" or "predcls", see :class:`Scorer`.
         bootstrap: draws for the intervals; 0: no intervals.
         zero_shot: a fixed list for zero-shot recall, in place of all triplets that ``training`` does not hold.
+        groups: "head", "body" and "tail" to predicate ids, see :class:`Scorer`.
 
     Returns:
         Fractions in 0..1, NaN if there is nothing to be found. For every K, and with the prefix "ng-" for the
         ranking without graph constraint:
         "R@K": the share of an image's triplets that the first K predictions hit, mean over images with triplets;
         "mR@K": the same for the ground truth of one predicate only, mean over predicates;
-        "F1@K": harmonic mean of the two; "phr-R@K": R@K if one box around subject and object has to overlap instead
-        of both boxes;
+        "F1@K": harmonic mean of the two, and "F1@mean" its mean over K; "phr-R@K": R@K if one box around subject and
+        object has to overlap instead of both boxes;
         with ``training`` or ``zero_shot`` "zR@K": R@K of the triplets of classes that training never showed;
         with ``training`` "head-mR@K", "body-mR@K", "tail-mR@K": mR@K over its frequent, middle and rare third of
         predicates.
@@ -249,7 +289,7 @@ def evaluate(
         ConfigurationError: unknown protocol or task; bad ``top_k`` or ``bootstrap``.
     """
     check_bootstrap(bootstrap)
-    scorer = Scorer(protocol, top_k, training, task, zero_shot)
+    scorer = Scorer(protocol, top_k, training, task, zero_shot, groups=groups)
     scores = [scorer.score(p, t) for p, t in zip_in_step(predictions, ground_truth)]
     (metrics,) = scorer.summarize(scores, bootstrap).values()
     return metrics

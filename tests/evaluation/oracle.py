@@ -45,14 +45,31 @@ def objects(prediction, protocol):
     return scores, classes
 
 
+def taking_part(prediction, protocol):
+    """Queries that are no repetition of a better one of the same class."""
+    scores, classes = objects(prediction, protocol)
+    chosen, boxes = [], prediction.boxes.tolist()
+    plus_one = protocol.iou_plus_one, protocol.iou_plus_one and protocol.iou_area_plus_one
+    for query in sorted(range(len(scores)), key=lambda query: -scores[query]):
+        if not any(
+            classes[query] == classes[better]
+            and iou(boxes[query], boxes[better], *plus_one) >= protocol.iou_threshold
+            for better in chosen
+        ):
+            chosen.append(query)
+    return chosen if protocol.single_instance else range(len(scores))
+
+
 def rows(prediction, protocol):
     """(i, j, value of each predicate) of each row, the value being the triplet's score."""
     scores, _ = objects(prediction, protocol)
+    queries = set(taking_part(prediction, protocol))
     return [
         (i, j, [value * connectivity * scores[i] * scores[j] for value in relation])
         for (i, j), connectivity, relation in zip(
             prediction.pairs.tolist(), prediction.connectivity.tolist(), prediction.relation.tolist(), strict=True
         )
+        if i in queries and j in queries
     ]
 
 
@@ -213,6 +230,7 @@ def evaluate(predictions, ground_truth, top_k, protocol, training, task="sgdet")
                 metrics[f"{prefix}{group}-mR@{k}"] = mean_of_predicates([each[p] for p in members], protocol)
         means = [recall(None, graph_constraint, lambda t, p=p: t[2] == p) for p in range(num_predicates)]
         metrics[f"{prefix}mR@rel"] = mean_of_predicates(means, protocol)
+        metrics[f"{prefix}F1@mean"] = mean([metrics[f"{prefix}F1@{k}"] for k in top_k])
         metrics[f"{prefix}R@rel"] = recall(None, graph_constraint, micro=micro)
     if task != "sgdet":
         for (name, graph_constraint), k in itertools.product((("A", True), ("ng-A", False)), top_k):

@@ -99,6 +99,7 @@ PROTOCOL = st.builds(
     iou_plus_one=st.booleans(),
     iou_area_plus_one=st.booleans(),
     matching=st.sampled_from(["all", "best"]),
+    single_instance=st.booleans(),
     recall=st.sampled_from(["image", "micro"]),
     ng_predicates=st.sampled_from([None, 1, 2]),
     entries=st.sampled_from(["pair", "triplet", "all"]),

@@ -202,6 +202,13 @@ def test_matching():
     assert score("R@1", one(scene[0][0], other), matching="best") == 1.0
 
 
+def test_single_instance():
+    # Queries 0 and 1 both find A: one of them takes part, the first of equal ones.
+    prediction = predict([A, A, B], [0, 0, 1], {(0, 2): (1.0, [0.9, 0, 0]), (1, 2): (1.0, [0, 0.8, 0])})
+    scene = one(prediction, GroundTruth([A, B], [0, 1], [[0, 1, 0], [0, 1, 1]]))
+    assert [score("R@3", scene, single_instance=switch) for switch in (False, True)] == [1.0, 0.5]
+
+
 def test_recall():
     # Image 1: A0B of A0B and B1A is found, image 2: all of one. Mean of 1/2 and 1, or 2 of 3.
     found = predict([A, B], [0, 1], {(0, 1): (1.0, [0.9, 0, 0])})
@@ -293,6 +300,7 @@ MOTIFS_LINE = {
     ("name", "differs_from_plain"),
     [
         ("reference", {"iou_plus_one": True, "oi_plus_one": True, "oi_first_id": 0}),
+        ("single", {"iou_plus_one": True, "oi_plus_one": True, "oi_first_id": 0, "single_instance": True}),
         ("motifs", MOTIFS_LINE | {"skip_images_without_pairs": True, "oi_empty_images_count": True}),
         ("pysgg", MOTIFS_LINE | {"skip_images_without_pairs": True, "oi_empty_images_count": True}),
         ("vrd", MOTIFS_LINE | {"recall": "micro", "ng_predicates": 70}),
@@ -325,7 +333,7 @@ def test_named_protocols_on_one_scene(repeated_pair):
     predictions[0].boxes[0] = HALF
     truth.triplets = truth.triplets[[0, 0, 1, 2]]
     recalls = {name: evaluate(predictions, [truth], name, top_k=(2,))["R@2"] for name in PROTOCOLS}
-    expected = dict.fromkeys(PROTOCOLS, 0) | {"reference": 2 / 3}
+    expected = dict.fromkeys(PROTOCOLS, 0) | {"reference": 2 / 3, "single": 2 / 3}
     expected |= dict.fromkeys(("motifs", "pysgg", "vrd", "sgg_benchmark", "no_pair_dedup"), 2 / 4)
     assert recalls == pytest.approx(expected)
 
