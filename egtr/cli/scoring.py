@@ -2,21 +2,22 @@
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .checks import check_file
-from .choices import DATASET_FORMATS, PROTOCOLS
-from .parsing import UsageError, add_inputs, add_top_k, get_input, whole_number
+from .choices import DATASET_FORMATS, DUMPS, PROTOCOLS
+from .parsing import UsageError, add_inputs, add_top_k, get_input, score, whole_number
 
 if TYPE_CHECKING:
     from egtr.evaluation import Protocol
     from egtr.structures import TripletCounts
 
 THIRDS = (
-    "Note: head, body and tail are thirds of the predicates by their frequency in training. The 4, 12 and 34 predicates "
-    "of BGNN are another metric: --groups bgnn."
+    "Note: head, body and tail are thirds of the predicates by their frequency in training. The 4, 12 and 34 "
+    "predicates of BGNN are another metric: --groups bgnn."
 )
 
 
@@ -68,6 +69,13 @@ def add_scoring_arguments(parser: argparse.ArgumentParser, protocols: Sequence[s
         f"YAML file of your own (default: {default})",
     )
     parser.add_argument(
+        "--from",
+        dest="source",
+        choices=DUMPS,
+        help="the file is another project's: eval_results.pytorch of Scene-Graph-Benchmark (sgb) or PySGG "
+        "(pysgg_oi), results of OpenPSG, JSON of SGBench",
+    )
+    parser.add_argument(
         "--zero-shot",
         metavar="FILE",
         help="the triplets of zero-shot recall, in JSON or as Scene-Graph-Benchmark's file (default: all that "
@@ -77,6 +85,12 @@ def add_scoring_arguments(parser: argparse.ArgumentParser, protocols: Sequence[s
         "--groups",
         metavar="FILE",
         help="head, body and tail in JSON, or bgnn: BGNN's 4, 12 and 34 predicates (default: thirds by frequency)",
+    )
+    parser.add_argument(
+        "--precision-at",
+        type=score,
+        metavar="SCORE",
+        help="also the precision of triplets of at least this score; only for datasets that annotate every relation",
     )
     parser.add_argument(
         "--bootstrap", type=int, default=0, metavar="N", help="95%% intervals from N resamplings, such as 1000"
@@ -95,7 +109,7 @@ def add_scoring_arguments(parser: argparse.ArgumentParser, protocols: Sequence[s
 
 
 def score_arguments(args: argparse.Namespace) -> Scored:
-    """Score as the command line says, with a progress bar.
+    """Score as the command line says, with a progress bar; another project's file by way of a temporary one.
 
     Raises:
         UsageError: arguments that do not go together.
@@ -114,10 +128,6 @@ def score_arguments(args: argparse.Namespace) -> Scored:
     from egtr.evaluation import (
         Annotations,
         get_protocols,
-        read_groups,
-        read_meta,
-        read_zero_shot,
-        score_predictions,
     )
     from egtr.structures import WriteError
 
@@ -135,7 +145,21 @@ def score_arguments(args: argparse.Namespace) -> Scored:
         annotations = Annotations.of_dataset(args.dataset)
     elif args.json is not None:
         annotations = Annotations.of_file(args.format, args.json)
-    meta = read_meta(predictions)
+    with tempfile.TemporaryDirectory() as folder:
+        scored = predictions
+        if args.source is not None:
+            from egtr.evaluation.foreign_dumps import convert_dump
+
+            scored = str(Path(folder) / "converted.npz")
+            convert_dump(args.source, predictions, scored, annotations)
+        return _score(args, predictions, scored, annotations, protocols)
+
+
+def _score(args: argparse.Namespace, predictions: str, scored: str, annotations: Any, protocols: Any) -> Scored:
+    """Score the prediction file ``scored``, which holds ``predictions``."""
+    from egtr.evaluation import read_groups, read_meta, read_zero_shot, score_predictions
+
+    meta = read_meta(scored)
     class_names = meta.class_names or (annotations and annotations.class_names)
     predicate_names = meta.predicate_names or (annotations and annotations.predicate_names)
     zero_shot = groups = None
@@ -149,7 +173,7 @@ def score_arguments(args: argparse.Namespace) -> Scored:
     if args.groups is not None:
         groups = read_groups(args.groups, predicate_names)
     results = score_predictions(
-        predictions,
+        scored,
         protocols,
         args.top_k,
         annotations=annotations,
@@ -158,6 +182,7 @@ def score_arguments(args: argparse.Namespace) -> Scored:
         progress=True,
         zero_shot=zero_shot,
         groups=groups,
+        precision_at=args.precision_at,
     )
     about = {"predictions": predictions, "dataset": annotations and annotations.name}
     about |= {name: value for name, value in (("zero_shot", args.zero_shot), ("groups", args.groups)) if value}

@@ -168,7 +168,8 @@ def _add_datasets_config(cfg: CfgNode) -> None:
     # Format: "egtr", "vg_h5", "oiv6", "psg" or "coco_sg" (egtr.data.datasets describes each). For a file with several
     # splits write FILE#split. Relative paths start at the current folder; ~ and $VARIABLES are expanded. A fifth
     # entry holds options of the format and metadata, such as thing_classes, predicate_classes, flip_predicate_pairs
-    # (predicates that are exchanged when an image is mirrored) and one_predicate_per_pair.
+    # (predicates that are exchanged when an image is mirrored), one_predicate_per_pair and exhaustive (true: every
+    # relation is annotated, so that evaluation also gives precision).
     cfg.DATASETS.REGISTER = []
 
 

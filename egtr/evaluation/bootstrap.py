@@ -43,7 +43,7 @@ def bootstrap_intervals(
     Args:
         table: triplets of I images.
         top_k: the K of R@K.
-        absent_predicates_count: see :class:`~egtr.evaluation.protocols.Protocol`; here for predicates that no
+        absent_predicates_count: see :class:`~egtr.evaluation.Protocol`; here for predicates that no
             image of a draw has.
         micro: R@K is hits over triplets of all images, not a mean over images.
         num_samples: B, at least 1. A thousand settle the third digit.

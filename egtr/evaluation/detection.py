@@ -38,9 +38,14 @@ def detections_per_query(prediction: Prediction, object_score: str = "softmax") 
 def best_classes(prediction: Prediction, max_detections: int = 100) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find the best (query, class) by sigmoid score; equal scores go by (query, class).
 
+    Where a record gives classes and scores, these are its only ones, one for each query.
+
     Returns:
         Queries, classes (int32) and scores (float32) of D = min(max_detections, N * C) detections.
     """
+    if prediction.classes is not None:
+        queries = top_indices(prediction.scores, max_detections)
+        return queries.astype(np.int32), prediction.classes[queries].astype(np.int32), prediction.scores[queries]
     logits = prediction.logits.reshape(-1)
     # Ranked by logit: sigmoid keeps the order, but saturates.
     best = top_indices(logits, max_detections)

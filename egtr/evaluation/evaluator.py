@@ -110,7 +110,6 @@ class SceneGraphEvaluator(DatasetEvaluator):
         check_bootstrap(bootstrap)
         self._dataset_name = dataset_name
         self._protocols = get_protocols(protocols)
-        self._scorer = Scorer(self._protocols, top_k, training)
         self._training = training
         self._bootstrap = bootstrap
         self._output_dir = output_dir
@@ -119,6 +118,8 @@ class SceneGraphEvaluator(DatasetEvaluator):
         self._distributed = distributed
         metadata = None if dataset_name is None else MetadataCatalog.get(dataset_name)
         self._ground_truth = _read_ground_truth(dataset_name) if ground_truth is None else ground_truth
+        self._exhaustive = metadata is not None and metadata.get("exhaustive", False) is True
+        self._scorer = Scorer(self._protocols, top_k, training, exhaustive=self._exhaustive)
         # Reading a dataset may set its names.
         self._class_names = metadata and metadata.get("thing_classes")
         self._predicate_names = predicate_names or (metadata and metadata.get("predicate_classes"))
@@ -220,6 +221,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
                 self._predicate_names,
                 max_rank=max(100, *self._scorer.top_k),
                 training=self._training,
+                exhaustive=self._exhaustive,
             )
             process, processes = (comm.get_rank(), comm.get_world_size()) if self._distributed else (0, 1)
             self._writer = PredictionWriter(

@@ -57,7 +57,6 @@ class _Kind(NamedTuple):
 _RECORDS = {
     "structures.bounding_box.BoxList": type("BoxList", (Record,), {"kind": "BoxList"}),
     "models.relation_heads.approaches.relation_util.Result": type("Result", (Record,), {"kind": "Result"}),
-    "relation_util.Result": type("Result", (Record,), {"kind": "Result"}),
     "torch.Size": tuple,
     "torch.device": type("device", (Record,), {"kind": "device"}),
     "collections.OrderedDict": collections.OrderedDict,
@@ -139,7 +138,7 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}"
-        if module == "torch" and name in _DTYPES:
+        if module in ("torch", "torch.cuda") and name in _DTYPES:
             return _Kind(np.dtype(_DTYPES[name]))
         if full == "torch._utils._rebuild_tensor_v2":
             return _rebuild_tensor

@@ -16,13 +16,13 @@ from egtr.structures import (
     rank_candidates,
 )
 
+from .conventions import Protocol
 from .detection import Detections, best_classes
 from .entries import repeats_pairs, select_entries, select_rows
 from .instances import distinct_instances
 from .matching import first_hits, match_objects, match_pairs, match_phrases, match_triplets, misses_before
 from .open_images import MAX_CANDIDATES, PREDICATES_PER_PAIR, OpenImagesHits, score_candidates
 from .predicate_rank import predicate_ranks
-from .protocols import Protocol
 from .record_checks import check_given_objects, check_ground_truth, check_values
 
 
@@ -52,6 +52,18 @@ class ObjectScores(NamedTuple):
         return Detections(self.boxes, self.query_scores[object_score], self.query_classes)
 
 
+class Precision(NamedTuple):
+    """The K best triplets of one image with graph constraint.
+
+    Attributes:
+        right: (K,) bool, True for a triplet that hits an annotated one that no better triplet hits.
+        scores: (K,) float32, descending.
+    """
+
+    right: np.ndarray
+    scores: np.ndarray
+
+
 @dataclass(frozen=True)
 class ImageScores:
     """One image's part in every metric under some protocols. Pickled, it takes 10 kB for 200 queries.
@@ -67,6 +79,7 @@ class ImageScores:
         found_objects: protocol name to the number of annotated objects that some query matches.
         predicate_ranks: protocol name to (T,) float64, see :func:`~egtr.evaluation.predicate_rank.predicate_ranks`;
             only for protocols whose ``matching`` is "best", and records that leave out no pair.
+        precision: protocol name to the image's part in precision; empty unless it was asked for.
         open_images: protocol name to the image's part in the Open Images block.
         objects: the image's part in object AP.
     """
@@ -80,6 +93,7 @@ class ImageScores:
     sure_ranks: dict[str, int | None]
     found_objects: dict[str, int]
     predicate_ranks: dict[str, np.ndarray]
+    precision: dict[str, Precision]
     open_images: dict[str, OpenImagesHits]
     objects: ObjectScores
 
@@ -91,6 +105,7 @@ def score_image(
     max_rank: int = 100,
     task: str = "sgdet",
     whole: bool = True,
+    exhaustive: bool = False,
 ) -> ImageScores:
     """Compare one prediction with its ground truth.
 
@@ -102,7 +117,7 @@ def score_image(
         protocols: scoring conventions.
         max_rank: the largest K; triplets that rank lower are ignored.
         task: one of :data:`TASKS`.
-        whole: see :class:`~egtr.evaluation.Scorer`.
+        whole, exhaustive: see :class:`~egtr.evaluation.Scorer`.
 
     Raises:
         PredictionError: the ground truth holds a class or a predicate that the prediction does not know; the
@@ -119,7 +134,9 @@ def score_image(
     except EGTRError as error:
         raise PredictionError(f"image {ground_truth.image_id!r}: {error}") from error
     # The object score depends on the protocol, the class does not.
-    classes = prediction.logits.argmax(axis=1) if prediction.num_queries else np.zeros(0, dtype=np.int64)
+    classes = prediction.classes
+    if classes is None:
+        classes = prediction.logits.argmax(axis=1) if prediction.num_queries else np.zeros(0, dtype=np.int64)
     repeated = repeats_pairs(prediction)
 
     # One list is long enough for all rankings of a record.
@@ -223,6 +240,13 @@ def score_image(
         lambda p: (ranking(p), overlap(p)),
         lambda p: predicate_ranks(entries[p].unconstrained, scores[p], matches[p], ground_truth.triplets),
     )
+
+    def precision(protocol: Protocol) -> Precision:
+        ranked, first = constrained[protocol], ranks[protocol][0]["R"]
+        right = np.zeros(len(ranked.scores), dtype=bool)
+        right[first[first < len(right)]] = True
+        return Precision(right, ranked.scores)
+
     queries, best, best_scores = best_classes(prediction)
     return ImageScores(
         ground_truth=ground_truth,
@@ -234,6 +258,7 @@ def score_image(
         sure_ranks={protocol.name: sure_rank(protocol) for protocol in protocols},
         found_objects={protocol.name: int(matches[protocol].any(axis=0).sum()) for protocol in protocols},
         predicate_ranks={protocol.name: places[protocol] for protocol in one_object_each},
+        precision={protocol.name: precision(protocol) for protocol in protocols} if exhaustive else {},
         open_images={protocol.name: hits[protocol] for protocol in protocols},
         objects=ObjectScores(
             boxes=prediction.boxes,

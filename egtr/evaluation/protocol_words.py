@@ -10,7 +10,7 @@ import yaml
 
 from egtr.structures import ConfigurationError
 
-from .protocols import PROTOCOLS, Protocol, named_protocol
+from .conventions import PROTOCOLS, Protocol, named_protocol
 
 _KINDS = {field.name: field.type for field in fields(Protocol) if field.name != "name"}
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from egtr.structures import TripletCounts
 
-from .protocols import Protocol
+from .conventions import Protocol
 from .triplet_table import PREFIXES, Grouping, TripletTable
 
 

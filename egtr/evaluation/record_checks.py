@@ -69,16 +69,16 @@ def check_values(prediction: Prediction) -> None:
     Raises:
         PredictionError: names the field that holds NaN, infinity, values that are no probabilities or invalid boxes.
     """
-    for field in ("logits", "boxes", "connectivity", "relation"):
+    for field in ("logits", "boxes", "connectivity", "relation", "scores"):
         values = getattr(prediction, field)
-        if values.size == 0:
+        if values is None or values.size == 0:
             continue
         # NaN is both the least and the greatest.
         low, high = values.min(), values.max()
         if not (np.isfinite(low) and np.isfinite(high)):
             raise PredictionError(f"{field} holds NaN or infinity; has the model's training diverged?")
         # Probabilities of other systems may pass 1 by a rounding error.
-        if field in ("connectivity", "relation") and (low < 0 or high > 1 + 1e-6):
+        if field in ("connectivity", "relation", "scores") and (low < 0 or high > 1 + 1e-6):
             raise PredictionError(f"{field} lies in {low:g}..{high:g}; these are probabilities in 0..1, not logits")
     if (prediction.boxes[:, 2:] < prediction.boxes[:, :2]).any():
         raise PredictionError("boxes holds one that ends before it begins; a box is x1, y1, x2, y2 in pixels")

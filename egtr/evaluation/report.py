@@ -19,13 +19,15 @@ from tabulate import tabulate
 
 from egtr.structures import TripletCounts
 
-from .protocols import Protocol
+from .conventions import Protocol
 from .recall import PredicateRecall
 
 # Metrics that share a row of the summary table: several K of one metric, or several APs.
 _FAMILIES = (r"(?P<base>(?!oi/).*@)\d+", r"(?P<base>(?:oi/)?AP)(?:50|75)?", r"(?P<base>(?:oi/)?AP)[sml]")
 # Metrics that Detectron2's results, which TensorBoard plots after each evaluation, do without.
-_ONLY_IN_FILES = re.compile(r"(ng-)?(phr-mR|microR|wR|PairR)@\d+|(ng-)?m?R@rel|(ng-)?F1@mean|InstR|PRank|AP[sml]")
+_ONLY_IN_FILES = re.compile(
+    r"(ng-)?(phr-mR|microR|wR|PairR)@\d+|(ng-)?m?R@rel|(ng-)?F1@mean|P@\d+|P\(.*|InstR|PRank|AP[sml]"
+)
 
 Results = Mapping[str, Mapping[str, Any]]
 

@@ -13,6 +13,7 @@ from .bootstrap import bootstrap_intervals, check_bootstrap
 from .detection import OBJECT_AP, detection_ap
 from .image_scores import ImageScores, score_image
 from .open_images import MAX_CANDIDATES, open_images_metrics
+from .precision import check_precision, precision_metrics
 from .protocols import TASKS, Protocol, get_protocols
 from .recall import recall_metrics
 from .record_checks import check_columns
@@ -37,6 +38,8 @@ class Scorer:
         zero_shot: TripletCounts | None = None,
         whole: bool = True,
         groups: Mapping[str, Sequence[int]] | None = None,
+        exhaustive: bool = False,
+        precision_at: float | None = None,
     ):
         """Choose what is scored.
 
@@ -52,8 +55,10 @@ class Scorer:
                 Then there is no PRank, for which every pair counts.
 
         Raises:
-            ConfigurationError: unknown protocol or task; bad ``top_k``.
+            ConfigurationError: unknown protocol or task; bad ``top_k``; ``precision_at`` without ``exhaustive``.
         """
+        check_precision(precision_at, exhaustive)
+        self.exhaustive, self.precision_at = exhaustive, precision_at
         self.protocols = get_protocols(protocols)
         self.top_k = check_top_k(top_k)
         self.training, self.zero_shot = training, zero_shot
@@ -74,7 +79,9 @@ class Scorer:
             if counts is not None:
                 where = f"image {ground_truth.image_id!r}: "
                 check_columns(prediction, counts.num_classes, counts.num_predicates, name, where)
-        return score_image(prediction, ground_truth, self.protocols, max(self.top_k), self.task, self.whole)
+        return score_image(
+            prediction, ground_truth, self.protocols, max(self.top_k), self.task, self.whole, self.exhaustive
+        )
 
     def summarize(self, scores: Sequence[ImageScores], bootstrap: int = 0) -> dict[str, dict[str, Any]]:
         """Compute the metrics of a dataset.
@@ -127,6 +134,9 @@ class Scorer:
         table = triplet_table(protocol, *chosen, num_predicates, self.task)
         metrics = {"num_images": len(scores)}
         metrics |= recall_metrics(table, protocol, self.top_k, self.training, self.zero_shot, self.groups)
+        if self.exhaustive:
+            found = [scores[i].precision[protocol.name] for i in relevant]
+            metrics |= precision_metrics(found, self.top_k, self.precision_at)
         metrics |= average_precision.of_protocol(protocol)
         gt_predicates = [
             np.where(count, record.ground_truth.triplets[:, 2], -1)
@@ -161,6 +171,8 @@ class Scorer:
         for name in metrics:
             _, _, k = name.partition("@")
             length = {"rel": longest, "mean": max(self.top_k)}.get(k) or int(k or 0)
+            if name.startswith("P("):
+                length = max(self.top_k)
             if name.startswith("oi/") and not name.startswith("oi/AP"):
                 length = MAX_CANDIDATES
             if length > sure:
@@ -245,6 +257,8 @@ def evaluate(
     bootstrap: int = 0,
     zero_shot: TripletCounts | None = None,
     groups: Mapping[str, Sequence[int]] | None = None,
+    exhaustive: bool = False,
+    precision_at: float | None = None,
 ) -> dict[str, Any]:
     """Score the predictions of a dataset, without running a model.
 
@@ -253,13 +267,13 @@ def evaluate(
     Args:
         predictions: one record for each image.
         ground_truth: the same images in the same order.
-        protocol: name of a protocol in :data:`~egtr.evaluation.protocols.PROTOCOLS`, or your own.
+        protocol: name of a protocol in :data:`~egtr.evaluation.PROTOCOLS`, or your own.
         top_k: the K of R@K and similar metrics, positive.
         training: triplets of the training set, for zero-shot recall and groups of predicates.
         task: "sgdet", "sgcls" or "predcls", see :class:`Scorer`.
         bootstrap: draws for the intervals; 0: no intervals.
         zero_shot: a fixed list for zero-shot recall, in place of all triplets that ``training`` does not hold.
-        groups: "head", "body" and "tail" to predicate ids, see :class:`Scorer`.
+        groups, exhaustive, precision_at: see :class:`Scorer`.
 
     Returns:
         Fractions in 0..1, NaN if there is nothing to be found. For every K, and with the prefix "ng-" for the
@@ -271,6 +285,7 @@ def evaluate(
         with ``training`` or ``zero_shot`` "zR@K": R@K of the triplets of classes that training never showed;
         with ``training`` "head-mR@K", "body-mR@K", "tail-mR@K": mR@K over its frequent, middle and rare third of
         predicates.
+        for exhaustive data "P@K" and "P(score>=...)", see :func:`~egtr.evaluation.precision.precision_metrics`;
         in tasks other than "sgdet", "A@K": triplets hit over triplets, of all images, if only annotated pairs are
         ranked, with graph constraint;
         "AP", "AP50", "AP75": object AP as COCO computes it, over the 100 best (query, class) by sigmoid score; in
@@ -289,7 +304,7 @@ def evaluate(
         ConfigurationError: unknown protocol or task; bad ``top_k`` or ``bootstrap``.
     """
     check_bootstrap(bootstrap)
-    scorer = Scorer(protocol, top_k, training, task, zero_shot, groups=groups)
+    scorer = Scorer(protocol, top_k, training, task, zero_shot, True, groups, exhaustive, precision_at)
     scores = [scorer.score(p, t) for p, t in zip_in_step(predictions, ground_truth)]
     (metrics,) = scorer.summarize(scores, bootstrap).values()
     return metrics

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .conventions import Protocol
 from .image_scores import ImageScores
-from .protocols import Protocol
 
 # Prefixes of a ranking's metrics; "ng": no graph constraint.
 PREFIXES = ("", "ng-")

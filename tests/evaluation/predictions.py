@@ -45,8 +45,9 @@ def random_record(seed, num_queries=6, num_classes=3, num_predicates=4, image_id
 
 
 def assert_scored_alike(whole, pruned, truths, top_k, training):
-    """Two lists of records have every metric in common, under every protocol, but those that need every pair: PRank,
-    and what a protocol with ``single_instance`` cannot know of a pruned record.
+    """Two lists of records have every metric in common, under every protocol, but those that need every pair.
+
+    These are PRank, and what a protocol with ``single_instance`` cannot know of a pruned record.
 
     Args:
         whole, pruned: predictions of the same images.
