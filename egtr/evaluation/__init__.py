@@ -4,7 +4,7 @@
 - ``scoring``            metrics of many images; ``image_scores`` the scores of one image
 - ``conventions``        scoring conventions and named protocols, which ``protocols`` finds; ``protocol_words``
 changes
-                         them by words and YAML; ``comparison`` shows several side by side
+                         them from words and YAML; ``comparison`` shows several side by side
 - ``zero_shot``          fixed lists of new triplets, and ``predicate_groups`` of frequent and rare predicates
 - ``matching``           compares predicted triplets with annotated ones; ``recall`` computes recall from that
 - ``detection``          average precision of objects
