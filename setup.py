@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent
 RESOURCES = {
     "configs": ("*.yaml",),
     "projects/EGTR/configs": ("*.yaml",),
-    "projects/EGTR/weights": ("*.safetensors", "*.pth", "*.pkl", "*.md"),
+    "projects/EGTR/weights": ("*.safetensors", "*.pth", "*.pkl", "*.json", "*.md"),
 }
 
 
@@ -77,7 +77,12 @@ setup(
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],
     packages=find_packages(include=["egtr", "egtr.*"]),
-    package_data={"egtr.structures": ["*.json"], "egtr.visualization.report": ["page/*"], "egtr.serving": ["page/*"]},
+    package_data={
+        "egtr.structures": ["*.json"],
+        "egtr.hub": ["*.yaml"],
+        "egtr.visualization.report": ["page/*"],
+        "egtr.serving": ["page/*"],
+    },
     entry_points={"console_scripts": ["egtr = egtr.cli:main"]},
     cmdclass={"build_py": BuildWithResources},
     python_requires=">=3.11",
@@ -103,6 +108,11 @@ setup(
         "argcomplete>=3.4",
         "tqdm>=4.66",
         "tensorboard>=2.14",
+        # egtr.hub. Both are small; timm brings the second one anyway.
+        "gdown>=6.5",
+        "huggingface_hub>=1.0",
+        "filelock>=3.16",
+        "requests>=2.31",
         "fvcore>=0.1.5,<0.1.6",
         "iopath>=0.1.9",
         "yacs>=0.1.8",
@@ -118,9 +128,13 @@ setup(
             "pytest>=8.0",
             "ruff>=0.6",
             "setuptools>=77,<82",
+            "trustme>=1.2",
         ],
         # egtr.serving.
         "web": ["fastapi>=0.115", "python-multipart>=0.0.13", "uvicorn>=0.29"],
+        # egtr export --format onnx; egtr.lite runs the result.
+        "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.2"],
+        "lite": ["onnxruntime>=1.18"],
         # tests/modeling/test_parity.py compares the detector with it.
         "parity": ["transformers>=5.0"],
         # The documentation as a site; requirements-docs.txt pins them.

@@ -99,6 +99,8 @@ def _add_model_commands(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--images", type=int, help="only the first images of DATASETS.TEST, this many (default: all)")
     sub = add("machine", "the speed of the processor, and the work that the model needs")
     _add_case(sub)
+    sub = add("shown", "annotated objects that drawings show, and boxes without one", "scenes")
+    sub.add_argument("--images", type=int, help="only the first images of DATASETS.TEST, this many (default: all)")
     for sub in commands.choices.values():
         sub.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys of the configuration and their values")
 

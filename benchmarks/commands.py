@@ -31,6 +31,7 @@ from .measure import describe_machine, measure_memory, measure_time
 from .pipeline import measure_waiting
 from .pruning import measure_pair_share, measure_pruning
 from .sampling import measure_sampling
+from .shown_objects import measure_shown_objects
 
 
 def run(args: argparse.Namespace) -> int:
@@ -169,6 +170,16 @@ def agreement(args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def shown(args: argparse.Namespace) -> dict[str, Any]:
+    """Show how many annotated objects drawings show, and how many boxes without an annotated object."""
+    report = measure_shown_objects(args.cfg, args.images)
+    name = args.cfg.DATASETS.TEST[0]
+    print(f"Objects in the drawings of {report['images']} images of {name}, {report['annotated']} annotated:\n")
+    rows = [(selection, found["found"], found["false"]) for selection, found in report["shown"].items()]
+    print_table(["drawn", "annotated objects found", "boxes without one"], rows)
+    return report
+
+
 def machine(args: argparse.Namespace) -> dict[str, Any]:
     """Show the speed of the processor beside the work of the model."""
     able, work = measure_machine(args.runs), count_work(make_case(args))
@@ -239,4 +250,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "pipeline": pipeline,
     "agreement": agreement,
     "machine": machine,
+    "shown": shown,
 }

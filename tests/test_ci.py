@@ -90,13 +90,13 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 @pytest.fixture
 def path_without_browser(tmp_path):
-    """A folder of links to all programs of this machine but browsers; the user is root."""
+    """A folder of links to all programs of this machine but browsers and nginx; the user is root."""
     folder = tmp_path / "programs"
     folder.mkdir()
     for directory in os.environ["PATH"].split(os.pathsep):
         for program in Path(directory).glob("*"):
             link = folder / program.name
-            if program.name not in (*BROWSERS, "apt-get", "id") and not link.is_symlink():
+            if program.name not in (*BROWSERS, "apt-get", "id", "nginx") and not link.is_symlink():
                 link.symlink_to(program)
     write_program(folder / "id", "echo 0")
     return folder

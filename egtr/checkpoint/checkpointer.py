@@ -17,8 +17,10 @@ from safetensors.torch import load_file, save_file
 from tabulate import tabulate
 from torch import nn
 
+from egtr.config.loading import load_config
 from egtr.config.paths import fetch
-from egtr.structures import ConfigurationError, EGTRError, WeightsError
+from egtr.structures import ConfigurationError, EGTRError, ModelInfo, WeightsError
+from egtr.structures.model_info import METADATA_KEY
 
 from .files import check_finite, list_checkpoints, replacing, verify_checkpoint, write_checkpoint
 from .foreign import is_safetensors, is_zip, refuse_foreign
@@ -45,7 +47,8 @@ class EGTRCheckpointer(DetectionCheckpointer):
 
     Weights are matched by name and shape. Weights that do not fit are logged, and the model keeps its own; it is an
     error if nothing in the file fits. Weights in half precision take the precision of the model. A path may be any
-    path that Detectron2's ``PathManager`` knows, such as ``egtr://weights/<file>``.
+    path that Detectron2's ``PathManager`` knows, such as ``egtr://weights/<file>``. A configuration, such as
+    ``egtr://models/<name>``, stands for its MODEL.WEIGHTS.
 
     Attributes:
         incompatible: the keys that the last :meth:`load` could not match (``missing_keys``, ``unexpected_keys``,
@@ -64,11 +67,13 @@ class EGTRCheckpointer(DetectionCheckpointer):
         """
         if path:
             # After the question mark are options of Detectron2.
-            fetch(
+            local = fetch(
                 path.partition("?")[0],
                 "there is no such checkpoint. Set MODEL.WEIGHTS to an existing file, or to '' to start from scratch",
                 WeightsError,
             )
+            if local.endswith((".yaml", ".yml")):
+                path = _weights_of(local)
         try:
             return super().load(path, *args, **kwargs)
         finally:
@@ -199,6 +204,15 @@ class EGTRCheckpointer(DetectionCheckpointer):
         return incompatible
 
 
+def _weights_of(config_file: str) -> str:
+    weights = load_config(config_file).MODEL.WEIGHTS
+    if not weights:
+        raise WeightsError(
+            f"{config_file}: its MODEL.WEIGHTS is empty. Name a model with weights, or a file of weights"
+        )
+    return weights
+
+
 def load_checkpoint_file(filename: str) -> dict[str, Any]:
     """Read a safetensors or ``torch.save`` file into a dict with the key ``model``.
 
@@ -273,7 +287,12 @@ def new_parameter_table(model: nn.Module, names: Iterable[str], incompatible: An
     return tabulate(rows, headers=["parameter", "shape", "in the checkpoint"])
 
 
-def export_weights(model: nn.Module | Mapping[str, torch.Tensor], path: str | Path, half: bool = False) -> int:
+def export_weights(
+    model: nn.Module | Mapping[str, torch.Tensor],
+    path: str | Path,
+    half: bool = False,
+    info: ModelInfo | None = None,
+) -> int:
     """Write a model-only file for sharing.
 
     Args:
@@ -281,6 +300,7 @@ def export_weights(model: nn.Module | Mapping[str, torch.Tensor], path: str | Pa
         path: ``.safetensors``, or ``.pth`` for a Detectron2 checkpoint, which ``DefaultPredictor`` reads too.
         half: store the weights of linear, embedding and convolution layers (2-D and 4-D tensors) as float16.
             Everything else (norm statistics, biases, the frequency table) is small and keeps its precision.
+        info: the record of the model, for the metadata of a ``.safetensors``.
 
     Returns:
         Size of the file in bytes.
@@ -306,7 +326,7 @@ def export_weights(model: nn.Module | Mapping[str, torch.Tensor], path: str | Pa
         tensors[name] = tensor.clone(memory_format=torch.contiguous_format)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".safetensors":
-        save_file(tensors, path)
+        save_file(tensors, path, {METADATA_KEY: info.to_json()} if info else None)
     else:
         torch.save({"model": tensors}, path)
     return path.stat().st_size

@@ -1,5 +1,6 @@
 """Names of classes and predicates, from the files of datasets."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,11 +8,13 @@ from egtr.data.datasets._parsing import numbered_names, read_json, require_names
 from egtr.data.datasets.egtr_json import predicate_names
 from egtr.data.datasets.vg_h5 import read_dict_names
 from egtr.structures import DataError
+from egtr.structures.known_names import get_known_names, list_known_names
 
 
 def read_names(files: Sequence[str | Path]) -> tuple[list[str] | None, list[str] | None]:
     """Read class names and predicate names from any of
 
+    - a list that comes with the library: "vg150" (both) or "coco" (classes);
     - ``rel.json`` of EGTR's layout (predicates) and any COCO JSON beside it, such as ``train.json`` (classes);
     - ``VG-SGG-dicts.json`` or ``VG-SGG-dicts-with-attri.json`` (both);
     - Open Images' ``categories_dict.json`` (both).
@@ -27,6 +30,10 @@ def read_names(files: Sequence[str | Path]) -> tuple[list[str] | None, list[str]
     """
     classes = predicates = None
     for file in map(str, files):
+        if file in list_known_names() and not os.path.exists(file):
+            known, related = get_known_names(file)
+            classes, predicates = known, related or predicates
+            continue
         content = read_json(file)
         keys = set(content) if isinstance(content, dict) else set()
         if {"idx_to_label", "idx_to_predicate"} <= keys:
@@ -41,7 +48,7 @@ def read_names(files: Sequence[str | Path]) -> tuple[list[str] | None, list[str]
             classes = list(numbered_names(content["categories"], file, "categories", "egtr_json").values())
         else:
             raise DataError(
-                f"{file}: names neither classes nor predicates. Take rel.json and train.json, VG-SGG-dicts.json or "
-                "categories_dict.json"
+                f"{file}: names neither classes nor predicates. Take rel.json and train.json, VG-SGG-dicts.json, "
+                "categories_dict.json, or a list that comes with egtr: vg150 or coco"
             )
     return classes, predicates

@@ -1,5 +1,7 @@
 """Names and settings of the released implementation, which are those of Hugging Face's Deformable DETR.
 
+RT-DETR under EGTR (FROSS) has other names and settings of the detector, see ``rtdetr_names`` and ``rtdetr_config``.
+
 Version 5 of transformers renamed some weights (``mlp.fc1``, ``self_attn.o_proj``, ``backbone.model``). Its files
 still have the old names; the new ones occur in a saved ``state_dict()`` of a model.
 """
@@ -16,6 +18,8 @@ from torch import Tensor
 from egtr.config.defaults import get_egtr_cfg
 from egtr.config.paths import fetch
 from egtr.structures import ConfigurationError, WeightsError
+
+from . import rtdetr_config, rtdetr_names
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +57,8 @@ _NAMES = [
 ]
 # The decoder's heads, which the released modules also hold at the top level. Files may have both or either.
 _DECODER_HEAD = re.compile(r"model\.decoder\.(?=(class_embed|bbox_embed)\.)")
+# FROSS has the relation part behind this prefix.
+_RELATION_HEAD = re.compile(r"^(?:model\.)?egtr_head\.")
 _LATER_HEAD = re.compile(r"^(class_embed|bbox_embed)\.[1-9]\d*\.")
 
 
@@ -73,6 +79,8 @@ def convert_name(name: str) -> str | None:
 def unknown_names(names: Iterable[str]) -> list[str]:
     """List the names that no released model has, with or without the leading "model." of a checkpoint file."""
     names = list(names)
+    if rtdetr_names.has_names(names):
+        return [n for n in names if not (rtdetr_names.is_known(n) or _is_known(_RELATION_HEAD.sub("", n)))]
     prefix = _prefix(names)
     return [n for n in names if not (n.startswith(prefix) and _is_known(n.removeprefix(prefix)))]
 
@@ -84,7 +92,8 @@ def convert_state_dict(reference_state_dict: dict[str, Tensor]) -> dict[str, Ten
     leading "model." of every name, as in a released checkpoint file, is removed.
 
     Args:
-        reference_state_dict: names and tensors as released, or as in a Hugging Face Deformable DETR.
+        reference_state_dict: names and tensors as released by EGTR, FROSS or RT-DETR's authors, or as in a Hugging
+            Face Deformable DETR, RT-DETR or RT-DETRv2.
 
     Returns:
         A new dict; the tensors are not copied.
@@ -95,9 +104,11 @@ def convert_state_dict(reference_state_dict: dict[str, Tensor]) -> dict[str, Ten
     unknown = unknown_names(reference_state_dict)
     if unknown:
         raise WeightsError(
-            "released weights: no EGTR or Deformable DETR checkpoint has the "
+            "released weights: no EGTR, Deformable DETR or RT-DETR checkpoint has the "
             f"{'name' if len(unknown) == 1 else 'names'} {', '.join(map(repr, unknown))}"
         )
+    if rtdetr_names.has_names(reference_state_dict):
+        return _convert_rtdetr(reference_state_dict)
     prefix = _prefix(reference_state_dict)
     weights = {name.removeprefix(prefix): value for name, value in reference_state_dict.items()}
     refined = any(_DECODER_HEAD.match(name) for name in weights)
@@ -112,6 +123,16 @@ def convert_state_dict(reference_state_dict: dict[str, Tensor]) -> dict[str, Ten
         elif not torch.equal(value, weights[holders[own]]):
             raise WeightsError(f"released weights: {name!r} should equal {holders[own]!r} and does not")
     return converted
+
+
+def _convert_rtdetr(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    detector, relation = {}, {}
+    for name, value in weights.items():
+        if _RELATION_HEAD.match(name):
+            relation[convert_name(_RELATION_HEAD.sub("", name))] = value
+        else:
+            detector[name] = value
+    return rtdetr_names.convert_detector(detector) | relation
 
 
 def _prefix(names: Iterable[str]) -> str:
@@ -143,7 +164,7 @@ _KINDS = {
 
 
 def _check_kinds(config: dict[str, Any]) -> None:
-    for kind, keys in _KINDS.items():
+    for kind, keys in [*_KINDS.items(), *rtdetr_config.KINDS.items()]:
         for key in keys.split():
             if key in config and not isinstance(config[key], kind):
                 wanted = kind.__name__ if isinstance(kind, type) else kind
@@ -173,6 +194,36 @@ def config_from_reference(config: dict[str, Any]) -> CfgNode:
     cfg = get_egtr_cfg()
     cfg.merge_from_file(fetch("egtr://configs/Base-EGTR.yaml", "there is no such file"), allow_unsafe=False)
     egtr = cfg.MODEL.EGTR
+    egtr.AUX_LOSS = bool(config.get("auxiliary_loss", False))
+    is_rtdetr = rtdetr_config.is_config(config)
+    if is_rtdetr:
+        # FROSS does not write the number of classes; load_reference reads it from the weights.
+        egtr.NUM_CLASSES = _num_classes(config, 150)
+        rtdetr_config.set_detector(cfg, config)
+    else:
+        egtr.NUM_CLASSES = _num_classes(config, 2)
+        _set_deformable(cfg, config)
+    if not is_rtdetr or rtdetr_config.has_released_losses(config):
+        _set_losses(cfg, config)
+    egtr.RELATION.ENABLED = "num_rel_labels" in config
+    if egtr.RELATION.ENABLED:
+        egtr.NUM_PREDICATES = config["num_rel_labels"]
+        _set_relation(cfg, config)
+        egtr.LOSS.NEGATIVES_PER = "image" if is_rtdetr else "triplet"
+    _warn_of_training(config)
+    # Both papers' rates for training further.
+    new_multiplier = 10.0 if is_rtdetr else 100.0
+    cfg.SOLVER.BASE_LR, cfg.SOLVER.NEW_MULTIPLIER = (2e-6, new_multiplier) if egtr.RELATION.ENABLED else (1e-4, 1.0)
+    return cfg
+
+
+def _num_classes(config: dict[str, Any], default: int) -> int:
+    # transformers does not write the names of two classes without names.
+    return config["num_labels"] if "num_labels" in config else len(config.get("id2label") or range(default))
+
+
+def _set_deformable(cfg: CfgNode, config: dict[str, Any]) -> None:
+    egtr = cfg.MODEL.EGTR
 
     def get(key: str, *default):
         if key in config:
@@ -183,7 +234,8 @@ def config_from_reference(config: dict[str, Any]) -> CfgNode:
 
     if get("model_type", "deformable_detr") != "deformable_detr":
         raise ConfigurationError(
-            f"config.json: model_type is {config['model_type']!r}; only 'deformable_detr' can be converted"
+            f"config.json: model_type is {config['model_type']!r}; only 'deformable_detr', "
+            "'rt_detr' and 'rt_detr_v2' can be converted"
         )
     if get("encoder_attention_heads", 8) != get("decoder_attention_heads", 8):
         raise ConfigurationError(
@@ -201,10 +253,7 @@ def config_from_reference(config: dict[str, Any]) -> CfgNode:
         )
     egtr.WITH_BOX_REFINE = bool(get("with_box_refine", False))
     egtr.TWO_STAGE = bool(get("two_stage", False))
-    # transformers does not write the names of two classes without names.
-    egtr.NUM_CLASSES = get("num_labels") if "num_labels" in config else len(get("id2label", None) or range(2))
     egtr.NUM_QUERIES = get("two_stage_num_proposals", 300) if egtr.TWO_STAGE else get("num_queries")
-    egtr.AUX_LOSS = bool(get("auxiliary_loss", False))
     _set_backbone(cfg, config)
 
     transformer = egtr.TRANSFORMER
@@ -216,36 +265,32 @@ def config_from_reference(config: dict[str, Any]) -> CfgNode:
     transformer.NUM_FEATURE_LEVELS = get("num_feature_levels", 4)
     transformer.DROPOUT = float(get("dropout", 0.1))
 
-    matcher = egtr.MATCHER
-    loss = egtr.LOSS
-    loss.CE_WEIGHT = float(get("ce_loss_coefficient", 1.0))
-    matcher.COST_CLASS = float(get("ce_loss_coefficient", get("class_cost", 1.0)))
-    matcher.COST_BBOX, matcher.COST_GIOU = float(get("bbox_cost", 5.0)), float(get("giou_cost", 2.0))
-    loss.BBOX_WEIGHT = float(get("bbox_loss_coefficient", 5.0))
-    loss.GIOU_WEIGHT = float(get("giou_loss_coefficient", 2.0))
-    loss.FOCAL_ALPHA = float(get("focal_alpha", 0.25))
 
-    egtr.RELATION.ENABLED = "num_rel_labels" in config
-    if egtr.RELATION.ENABLED:
-        egtr.NUM_PREDICATES = config["num_rel_labels"]
-        loss.REL_WEIGHT = float(get("rel_loss_coefficient", 15.0))
-        loss.CONNECTIVITY_WEIGHT = float(get("connectivity_loss_coefficient", 30.0))
-        loss.SMOOTHING_ALPHA = float(get("smoothing", 1e-14) or 0.0)
-        loss.K_NEG = _optional_count(get("rel_sample_negatives", 80))
-        loss.K_NON = _optional_count(get("rel_sample_nonmatching", 80))
-        loss.NEG_SAMPLING = "hard" if get("rel_sample_negatives_largest", True) else "random"
-        loss.NON_SAMPLING = "hard" if get("rel_sample_nonmatching_largest", True) else "random"
-        relation = egtr.RELATION
-        relation.FREQUENCY_BIAS = "reference" if get("use_freq_bias", True) else "none"
-        if get("use_freq_bias", True) and get("use_log_softmax", False):
-            relation.FREQUENCY_BIAS = "probability"
-        relation.FREQUENCY_BIAS_EPS = float(get("freq_bias_eps", 1e-12))
-        relation.LOGIT_ADJUSTMENT.ENABLED = bool(get("logit_adjustment", False))
-        relation.LOGIT_ADJUSTMENT.TAU = float(get("logit_adj_tau", 0.3))
-    _warn_of_training(config)
-    # The paper's rates for training further.
-    cfg.SOLVER.BASE_LR, cfg.SOLVER.NEW_MULTIPLIER = (2e-6, 100.0) if egtr.RELATION.ENABLED else (1e-4, 1.0)
-    return cfg
+def _set_losses(cfg: CfgNode, config: dict[str, Any]) -> None:
+    matcher, loss = cfg.MODEL.EGTR.MATCHER, cfg.MODEL.EGTR.LOSS
+    loss.CE_WEIGHT = float(config.get("ce_loss_coefficient", 1.0))
+    matcher.COST_CLASS = float(config.get("ce_loss_coefficient", config.get("class_cost", 1.0)))
+    matcher.COST_BBOX, matcher.COST_GIOU = float(config.get("bbox_cost", 5.0)), float(config.get("giou_cost", 2.0))
+    loss.BBOX_WEIGHT = float(config.get("bbox_loss_coefficient", 5.0))
+    loss.GIOU_WEIGHT = float(config.get("giou_loss_coefficient", 2.0))
+    loss.FOCAL_ALPHA = float(config.get("focal_alpha", 0.25))
+
+
+def _set_relation(cfg: CfgNode, config: dict[str, Any]) -> None:
+    loss, relation = cfg.MODEL.EGTR.LOSS, cfg.MODEL.EGTR.RELATION
+    loss.REL_WEIGHT = float(config.get("rel_loss_coefficient", 15.0))
+    loss.CONNECTIVITY_WEIGHT = float(config.get("connectivity_loss_coefficient", 30.0))
+    loss.SMOOTHING_ALPHA = float(config.get("smoothing", 1e-14) or 0.0)
+    loss.K_NEG = _optional_count(config.get("rel_sample_negatives", 80))
+    loss.K_NON = _optional_count(config.get("rel_sample_nonmatching", 80))
+    loss.NEG_SAMPLING = "hard" if config.get("rel_sample_negatives_largest", True) else "random"
+    loss.NON_SAMPLING = "hard" if config.get("rel_sample_nonmatching_largest", True) else "random"
+    relation.FREQUENCY_BIAS = "reference" if config.get("use_freq_bias", True) else "none"
+    if config.get("use_freq_bias", True) and config.get("use_log_softmax", False):
+        relation.FREQUENCY_BIAS = "probability"
+    relation.FREQUENCY_BIAS_EPS = float(config.get("freq_bias_eps", 1e-12))
+    relation.LOGIT_ADJUSTMENT.ENABLED = bool(config.get("logit_adjustment", False))
+    relation.LOGIT_ADJUSTMENT.TAU = float(config.get("logit_adj_tau", 0.3))
 
 
 def _warn_of_training(config: dict[str, Any]) -> None:

@@ -12,16 +12,21 @@ from .parsing import UsageError, get_inputs
 
 # A key of the configuration, or the file of a camera (DSC_0001.JPG): both look like this.
 _CAPITALS = re.compile(r"[A-Z][A-Z0-9_]*(?:\.[A-Z0-9_]+)+")
+_MODELS = "egtr://models/"
 _MEDIA = tuple(f".{suffix}" for suffix in MEDIA_FORMATS)
 
 
 def check_words(args: argparse.Namespace) -> None:
-    """Check the words of a command line that many commands have in common.
+    """Check the words of a command line that many commands have in common, and fetch the models that keys name.
 
     Raises:
         UsageError: keys and values do not come in pairs, or an input is rather a key that does not exist.
-        ConfigurationError: a file of ``--extension`` is missing.
+        ConfigurationError: a file of ``--extension`` is missing, or a key names a model that does not exist.
+        DownloadError: a model cannot be fetched.
     """
+    if getattr(args, "yes", False):
+        # For the processes that the command starts, too.
+        os.environ["EGTR_YES"] = "1"
     opts = getattr(args, "opts", None)
     if opts is not None:
         for word in get_inputs(args) if hasattr(args, "inputs") else ():
@@ -32,6 +37,11 @@ def check_words(args: argparse.Namespace) -> None:
                 raise UsageError(f"{word}: is neither a file nor a key of the configuration{hint}")
         if len(opts) % 2:
             raise UsageError(f"keys and values come in pairs, but there are {len(opts)} words: {' '.join(opts)}")
+        for value in opts[1::2]:
+            # Before several processes ask for it.
+            if value.startswith(_MODELS):
+                name = value.removeprefix(_MODELS)
+                find_config(name if name.startswith("hf:") else name.partition("/")[0])
     for name in getattr(args, "extension", ()):
         if name.endswith(".py") and not os.path.isfile(name):
             from egtr.structures.errors import ConfigurationError
@@ -74,15 +84,18 @@ def read_weights(model: str) -> str:
 def find_config(name: str) -> str:
     """Find the YAML file that a name stands for, as :func:`egtr.config.find_config` does, which imports torch.
 
+    A model of the catalogue that is not here is fetched, if the user agrees.
+
     Raises:
         ConfigurationError: there is neither a file nor a model of that name.
+        DownloadError: the model cannot be fetched.
     """
     # The library answers for addresses.
     if "://" in name or os.path.isfile(name):
         return name
-    from egtr.hub.model_zoo import get_model_config_file
+    from egtr.hub.models import find_model_config
 
-    return get_model_config_file(name)
+    return find_model_config(name)
 
 
 def check_file(path: str) -> None:
@@ -95,6 +108,20 @@ def check_file(path: str) -> None:
         from egtr.structures.errors import DataError
 
         raise DataError(f"{path}: there is no such file")
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Check the words of ``--names``: files, or lists of names that come with the library.
+
+    Raises:
+        DataError: there is neither such a file nor such a list.
+    """
+    missing = [name for name in names if not os.path.exists(name)]
+    if missing:
+        from egtr.structures.known_names import get_known_names
+
+        for name in missing:
+            get_known_names(name)
 
 
 def find_inputs(inputs: Iterable[str]) -> list[str]:

@@ -22,6 +22,7 @@ from . import (
     evaluate,
     explain,
     export,
+    models,
     plot,
     report,
     score,
@@ -38,6 +39,7 @@ examples:
   egtr train --config-file configs/scenes/egtr_train.yaml
   egtr evaluate --model scenes DATASETS.TEST scenes_test
   egtr demo photo.jpg --output output/graphs
+  egtr models                                      list models; egtr demo photo.jpg --model vg150 fetches one
 
 `egtr COMMAND --help` has the arguments and more examples. Commands with a configuration take its keys and their
 values at the end, such as MODEL.DEVICE cpu. docs/ describes what they write.
@@ -57,6 +59,7 @@ COMMANDS: dict[str, ModuleType] = {
     "explain": explain,
     "report": report,
     "serve": serve,
+    "models": models,
     "data check": data_check,
     "data convert": data_convert,
     "data prepare-scenes": data_prepare_scenes,

@@ -2,20 +2,22 @@
 
 import argparse
 
-from .checks import check_file
+from .checks import check_file, check_names
 from .parsing import add_inputs, get_input
 
 EXAMPLES = """
 The input is a folder with config.json and
   checkpoints/epoch=*.ckpt                  of the released code, EGTR or detector; the highest epoch is taken
   model.safetensors or pytorch_model.bin    a Hugging Face Deformable DETR on a timm backbone
+`egtr models` lists released models that can be fetched by name, already converted.
 
---output receives model.pth, model.safetensors and config.yaml, for
+--output receives model.pth, model.safetensors, config.yaml and model_info.json, for
   egtr demo photo.jpg --model OUTPUT/config.yaml --output graphs
   egtr evaluate --config-file OUTPUT/config.yaml DATASETS.TEST vg150_test
 
-example:
+examples:
   %(prog)s downloads/egtr_vg --output output/released --dataset vg150_test
+  %(prog)s downloads/egtr_vg --output output/released --names vg150
 
 Exit status: 0, or 1 when nothing was written.
 """
@@ -31,8 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--names",
         nargs="+",
         default=[],
-        metavar="FILE",
-        help="files with the names, else: rel.json and train.json, VG-SGG-dicts.json or categories_dict.json",
+        metavar="FILE|LIST",
+        help="the names, else: vg150 or coco, which come with egtr, or files: rel.json and train.json, "
+        "VG-SGG-dicts.json or categories_dict.json",
     )
     parser.add_argument(
         "--allow-mismatch", action="store_true", help="continue if weights are unknown, missing or of another shape"
@@ -46,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     artifact = get_input(args, "folder of a released model")
-    for path in (artifact, *args.names):
-        check_file(path)
+    check_file(artifact)
+    check_names(args.names)
 
     from egtr.checkpoint import convert_artifact
 
@@ -61,5 +64,5 @@ def run(args: argparse.Namespace) -> int:
     )
     names = f"{len(done.class_names) or 'no'} names of classes, {len(done.predicate_names) or 'no'} of predicates"
     print(f"{done.source}: {done.num_tensors} tensors, {names}; written:")
-    print(done.checkpoint, done.safetensors, done.config_file, sep="\n")
+    print(done.checkpoint, done.safetensors, done.config_file, done.info_file, sep="\n")
     return 0

@@ -14,6 +14,7 @@ from .parsing import (
     UsageError,
     add_inputs,
     add_limit,
+    add_no_single_objects,
     add_top_k,
     get_inputs,
     report_error,
@@ -67,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-duplicates", action="store_true", help="do not merge queries that found the same object"
     )
+    add_no_single_objects(parser)
     parser.add_argument("--show-scores", action="store_true", help="write scores into the image")
     parser.add_argument(
         "--format", choices=IMAGE_FORMATS, default="png", help="format of images in a folder (%(default)s)"
@@ -159,7 +161,8 @@ def look(args: argparse.Namespace) -> dict:
 
     merge_iou = None if args.keep_duplicates else 0.7
     shown = {"min_score": args.confidence_threshold, "top_k": args.top_k, "merge_iou": merge_iou}
-    return {"select": partial(SceneGraph.for_display, **shown), "show_scores": args.show_scores}
+    select = partial(SceneGraph.for_display, single_objects=args.single_objects, **shown)
+    return {"select": select, "show_scores": args.show_scores}
 
 
 def reading(args: argparse.Namespace) -> dict:

@@ -29,8 +29,10 @@ def run(args: argparse.Namespace) -> int:
     check_file(checkpoint)
 
     from egtr.checkpoint import export_weights, load_checkpoint_file
+    from egtr.structures import ModelInfo
 
-    size = export_weights(load_checkpoint_file(checkpoint)["model"], output, half=args.half)
+    weights = load_checkpoint_file(checkpoint)["model"]
+    size = export_weights(weights, output, half=args.half, info=ModelInfo.find(checkpoint))
     print(f"{output}: {size / 1e6:.2f} MB")
     return 0
 

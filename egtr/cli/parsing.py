@@ -108,6 +108,14 @@ def add_top_k(parser: argparse.ArgumentParser, text: str, **options) -> None:
     parser.add_argument("--topk", help=argparse.SUPPRESS, **options)
 
 
+def add_no_single_objects(parser: argparse.ArgumentParser) -> None:
+    """Add ``--no-single-objects``."""
+    text = (
+        "leave out objects without a relation; by default the certain ones stay (TEST.SCENE_GRAPH.OBJECT_THRESHOLD)"
+    )
+    parser.add_argument("--no-single-objects", dest="single_objects", action="store_false", help=text)
+
+
 def add_limit(parser: argparse.ArgumentParser, text: str = "use only the first N images (all)") -> None:
     """Add ``--limit``."""
     parser.add_argument("--limit", type=whole_number(1), metavar="N", help=text)

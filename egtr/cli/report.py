@@ -7,7 +7,15 @@ from itertools import islice
 from egtr.config.arguments import DEFAULT_MODEL, add_model_arguments
 
 from .checks import check_file, find_inputs, use_model
-from .parsing import UsageError, add_inputs, add_limit, add_top_k, get_inputs, report_error_above_bar
+from .parsing import (
+    UsageError,
+    add_inputs,
+    add_limit,
+    add_no_single_objects,
+    add_top_k,
+    get_inputs,
+    report_error_above_bar,
+)
 
 EXAMPLES = """
 examples:
@@ -28,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="FILE", help="the HTML file")
     parser.add_argument("--title", default="Scene graphs", help="title of the page (default: %(default)s)")
     add_top_k(parser, "number of triplets of an image, at most (%(default)s)", default=20)
+    add_no_single_objects(parser)
     add_limit(parser)
     parser.add_argument(
         "--no-explanations", action="store_true", help="do not explain relations: twice as fast, and a smaller page"
@@ -81,7 +90,7 @@ def open_images(
     from egtr.evaluation.prediction_file import list_images
     from egtr.inference import images_of_dataset, images_of_predictions, images_of_source
 
-    common = {"top_k": args.top_k, "on_error": on_error}
+    common = {"top_k": args.top_k, "single_objects": args.single_objects, "on_error": on_error}
     if args.predictions is not None:
         images = images_of_predictions(args.predictions, args.dataset, partial=args.partial, **common)
         return images, _at_most(args.limit, len(list_images(args.predictions, args.partial)))

@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME|FILE[=WEIGHTS]",
-        help="a model that comes with EGTR, or a YAML file with MODEL.WEIGHTS, or with the weights after = (default: "
-        f"{DEFAULT_MODEL}); repeatable, to switch between them on the page",
+        help="a model by name (`egtr models` lists them), or a YAML file with MODEL.WEIGHTS, or with the weights "
+        f"after = (default: {DEFAULT_MODEL}); repeatable, to switch between them on the page",
     )
     parser.add_argument(
         "--config-file",
@@ -36,6 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="name or address to listen on (default: %(default)s)")
     parser.add_argument(
         "--port", type=int, default=8000, help="port to listen on; 0: any free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--public-name",
+        action="append",
+        default=[],
+        metavar="NAME[:PORT]",
+        help="name by which browsers reach a proxy in front of this server, such as graphs.example.org; repeatable",
     )
     parser.add_argument(
         "--max-megabytes", type=float, default=20, metavar="N", help="size limit of a request (%(default)s)"
@@ -62,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     limits = Limits(
         int(args.max_megabytes * 10**6), int(args.max_megapixels * 10**6), args.max_requests, args.timeout
     )
-    serve(ModelStore(models, args.opts), args.host, args.port, limits)
+    serve(ModelStore(models, args.opts), args.host, args.port, limits, args.public_name)
     return 0
 
 

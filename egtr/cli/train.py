@@ -15,7 +15,9 @@ only the weights.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_arguments(
-        parser, model="start from a model that comes with EGTR, or from the model of a YAML file", resume=RESUME
+        parser,
+        model="start from a model by name (`egtr models` lists them), or from the model of a YAML file",
+        resume=RESUME,
     )
     parser.add_argument("--overwrite", action="store_true", help=OVERWRITE)
     parser.add_argument("--eval-only", action="store_true", help="only evaluate, as `egtr evaluate` does")
@@ -37,14 +39,24 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, model: str, resume: st
 
 
 def run(args: argparse.Namespace) -> int:
+    prepare(args)
+
+    from egtr.engine import launch, train_or_evaluate
+
+    launch(train_or_evaluate, args)
+    return 0
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Let ``--model`` and ``--output`` decide configuration and keys (in place), before torch is imported.
+
+    Raises:
+        UsageError: nothing names a configuration.
+        ConfigurationError: there is no such file or model, or the model has no weights.
+    """
     data = "DATASETS.TEST" if args.eval_only else "DATASETS.TRAIN"
     if not args.config_file and args.model is None and data not in args.opts[::2]:
         raise UsageError(f"give --config-file FILE or --model NAME|FILE, or at least {data}")
     if args.output is not None:
         args.opts = ["OUTPUT_DIR", args.output, *args.opts]
     use_model(args)
-
-    from egtr.engine import launch, train_or_evaluate
-
-    launch(train_or_evaluate, args)
-    return 0

@@ -67,9 +67,15 @@ def add_extension_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_yes_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--yes``, of commands that may fetch a model."""
+    parser.add_argument("--yes", action="store_true", help="fetch models that are not here without asking")
+
+
 def add_options_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--extension`` and ``--opts``, for commands with a configuration."""
+    """Add ``--extension``, ``--yes`` and ``--opts``, for commands with a configuration."""
     add_extension_argument(parser)
+    add_yes_argument(parser)
     parser.add_argument(
         "--opts",
         nargs=argparse.REMAINDER,
@@ -80,14 +86,15 @@ def add_options_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model``, ``--config-file``, ``--extension`` and ``--opts``, of commands that use one model.
+    """Add ``--model``, ``--config-file`` and what :func:`add_options_arguments` adds, of commands that use one model.
 
     Where they are not given, ``model`` is None and ``config_file`` is "": the command then takes DEFAULT_MODEL.
     """
     parser.add_argument(
         "--model",
         metavar="NAME|FILE",
-        help=f"a model that comes with EGTR, or a YAML file with MODEL.WEIGHTS (default: {DEFAULT_MODEL})",
+        help="a model by name (`egtr models` lists them), or a YAML file with MODEL.WEIGHTS (default: "
+        f"{DEFAULT_MODEL})",
     )
     parser.add_argument(
         "--config-file",

@@ -66,9 +66,15 @@ def _add_detector_config(cfg: CfgNode) -> None:
     egtr.BACKBONE.FREEZE_DOWNSAMPLE_NORM = True
     # Widths of the four stages of a timm ResNet; empty: the model's own.
     egtr.BACKBONE.CHANNELS = []
+    # Numbers of blocks of its stages; empty: the model's own.
+    egtr.BACKBONE.LAYERS = []
+    # Give the first block of a timm ResNet a 1x1 convolution in its shortcut, as RT-DETR's ResNet-18-vd and 34-vd
+    # have; timm's resnet18d and resnet34d lack it.
+    egtr.BACKBONE.STAGE1_PROJECTION = False
 
     egtr.TRANSFORMER = CfgNode()
-    # Entry of TRANSFORMER_REGISTRY: "DeformableTransformer", or "DETRTransformer": dense attention over the last map.
+    # Entry of TRANSFORMER_REGISTRY: "DeformableTransformer"; "RTDETRTransformer", which also works in real time; or
+    # "DETRTransformer": dense attention over the last map.
     egtr.TRANSFORMER.NAME = "DeformableTransformer"
     egtr.TRANSFORMER.HIDDEN_DIM = 256  # d
     egtr.TRANSFORMER.NHEADS = 8
@@ -82,9 +88,40 @@ def _add_detector_config(cfg: CfgNode) -> None:
     # Sampling points per head and level.
     egtr.TRANSFORMER.ENC_POINTS = 4
     egtr.TRANSFORMER.DEC_POINTS = 4
+    # The decoder's points on each level, finest first, where their numbers differ; []: DEC_POINTS on each.
+    egtr.TRANSFORMER.DEC_POINTS_PER_LEVEL = []
     # Entry of DEFORMABLE_ATTENTION_REGISTRY: "grid_sample", "gather" or "embedding_bag", which compute the same;
     # "auto": the fastest for the device.
     egtr.TRANSFORMER.DEFORMABLE_ATTENTION = "auto"
+    # Only for RT-DETR, which always refines boxes and selects queries (WITH_BOX_REFINE and TWO_STAGE change nothing):
+    # in evaluation the decoder stops after this layer, 0-based; -1: after the last. In training all layers run.
+    egtr.TRANSFORMER.EVAL_IDX = -1
+    # Its encoder; ENC_LAYERS and ENC_FFN_DIM are those of the attention on the coarsest map.
+    egtr.TRANSFORMER.HYBRID_ENCODER = hybrid = CfgNode()
+    # Width; 0: HIDDEN_DIM.
+    hybrid.DIM = 0
+    # Width of the inner convolutions as a share of it, and their number (1.0: three in each block).
+    hybrid.EXPANSION = 1.0
+    hybrid.DEPTH_MULT = 1.0
+    # Order of the position table: "row_major", that of the cells, as in Hugging Face's models; or "column_major", as
+    # in weights of RT-DETR's authors and of FROSS. The two agree on square images.
+    hybrid.POSITION_ORDER = "row_major"
+
+    # Contrastive denoising in training: true boxes and classes with noise are further queries, so that the detector
+    # learns faster. The model can then take boxes as input, too. It needs a detector that refines boxes, and does not
+    # act with FREEZE_DETECTOR.
+    egtr.DENOISING = denoising = CfgNode()
+    denoising.ENABLED = False
+    # Positive queries for each image, in as many groups as fit, and as many negative ones.
+    denoising.NUM_QUERIES = 100
+    # Half of this share of the labels is exchanged for a random class.
+    denoising.LABEL_NOISE = 0.5
+    # Corners move by up to this share of half the box's sides, those of negative queries by up to twice as much.
+    denoising.BOX_NOISE = 1.0
+    # Share of the positive queries whose label is "unknown", as that of a box without a class.
+    denoising.UNKNOWN_LABEL = 0.0
+    # Also apply the losses of relations to the positive queries of one group.
+    denoising.RELATIONS = False
 
 
 def _add_relation_config(cfg: CfgNode) -> None:
@@ -134,6 +171,8 @@ def _add_loss_config(cfg: CfgNode) -> None:
     cfg.MODEL.EGTR.MATCHER.COST_GIOU = 2.0
 
     cfg.MODEL.EGTR.LOSS = loss = CfgNode()
+    # loss_ce: "focal" (the paper), or "varifocal" (RT-DETR), which also teaches scores how well the box fits.
+    loss.CLASS_LOSS = "focal"
     loss.CE_WEIGHT = 2.0
     loss.BBOX_WEIGHT = 5.0
     loss.GIOU_WEIGHT = 2.0
@@ -146,11 +185,15 @@ def _add_loss_config(cfg: CfgNode) -> None:
     loss.REL_LOSS_TAU = 1.0
     loss.FOCAL_ALPHA = 0.25
     loss.FOCAL_GAMMA = 2.0
+    loss.VARIFOCAL_ALPHA = 0.75
+    loss.VARIFOCAL_GAMMA = 2.0
     # alpha of adaptive smoothing: uncertainty of a perfect match; 0 switches smoothing off.
     loss.SMOOTHING_ALPHA = 1e-14
     # Negatives of loss_rel per true triplet: among matched pairs, and among pairs with an unmatched query. -1: all.
     loss.K_NEG = 80
     loss.K_NON = 80
+    # The numbers above count for each "triplet" (the paper), or for each "image", also without triplets (FROSS).
+    loss.NEGATIVES_PER = "triplet"
     # How they are chosen: "hard" (highest score), "random" (Open Images for K_NON) or "none" (all of them).
     loss.NEG_SAMPLING = "hard"
     loss.NON_SAMPLING = "hard"
@@ -258,6 +301,9 @@ def _add_test_config(cfg: CfgNode) -> None:
     # Score of an object: "softmax" over the class logits (as the released evaluation), "sigmoid" (as trained), or
     # "auto": softmax, but sigmoid for a model of one class, because softmax gives each of its objects score 1.
     cfg.TEST.SCENE_GRAPH.OBJECT_SCORE = "auto"
+    # Drawings and graphs for people keep an object without a relation if the sigmoid of its class logit is at least
+    # this. It is always the sigmoid, because softmax compares classes and knows no background. No metric reads it.
+    cfg.TEST.SCENE_GRAPH.OBJECT_THRESHOLD = 0.5
     # Scoring conventions, names in egtr.evaluation.PROTOCOLS. Metrics of the first are called "sgdet/R@50" and so on,
     # those of others "sgdet_<protocol>/R@50".
     cfg.TEST.SCENE_GRAPH.PROTOCOLS = ["reference"]

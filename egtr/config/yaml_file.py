@@ -23,7 +23,9 @@ def read_config_file(
     """Read a YAML file and merge it over the files that its ``_BASE_`` names, as Detectron2 does.
 
     ``_BASE_`` is a path or a list of paths, relative to the file that names them; later files override earlier ones.
-    Tags that make objects (``!!python/...``) are refused; Detectron2's ``merge_from_file`` would run their code.
+    If MODEL.WEIGHTS is the name of a safetensors file beside the YAML file, it becomes the path of this file, so that
+    the folder of a shared model works wherever it lies. Tags that make objects (``!!python/...``) are refused;
+    Detectron2's ``merge_from_file`` would run their code.
 
     Args:
         path: any path that Detectron2's ``PathManager`` knows.
@@ -47,12 +49,15 @@ def _read(path: str, missing: str, users: tuple[str, ...]) -> dict[str, Any]:
             raise ConfigurationError(str(error)) from error
         raise ConfigurationError(f"{users[-1]}: its {_BASE_KEY} cannot be read: {error}") from error
     content = _parse(local, where)
+    _find_weights_beside(content, local)
     bases = content.pop(_BASE_KEY, [])
     merged: dict[str, Any] = {}
+    # The name of a model has no neighbours, but the file that it stands for has.
+    place = local if path.startswith("egtr://models/") else path
     for base in bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str) or not base:
             raise ConfigurationError(f"{where}: {_BASE_KEY} is {bases!r}. Name a file, or a list of files")
-        inherited = _read(_resolve(base, path), "there is no such file", (*users, path))
+        inherited = _read(_resolve(base, place), "there is no such file", (*users, path))
         _merge(inherited, merged, "", where)
     _merge(content, merged, "", where)
     return merged
@@ -78,6 +83,16 @@ def _parse(local: str, where: str) -> dict[str, Any]:
         raise ConfigurationError(f"{where}: holds no keys. A configuration is a YAML mapping such as 'SOLVER: ...'")
     _check_extent(content, where)
     return dict(content)
+
+
+def _find_weights_beside(content: dict[str, Any], local: str) -> None:
+    """Complete the path of weights that lie beside the file (in place), as in the folder of a shared model."""
+    model = content.get("MODEL")
+    name = model.get("WEIGHTS") if isinstance(model, Mapping) else None
+    if isinstance(name, str) and name == os.path.basename(name) and name.endswith(".safetensors"):
+        path = os.path.join(os.path.dirname(os.path.abspath(local)), name)
+        if os.path.isfile(path):
+            content["MODEL"] = {**model, "WEIGHTS": path}
 
 
 def _check_extent(content: Any, where: str) -> None:

@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
+from types import ModuleType
 from typing import Any, Union
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from egtr import _deprecated
-from egtr.structures import DataError, EGTRError
+from egtr.structures import ConfigurationError, DataError, EGTRError
 
 from .image import IMAGE_SUFFIXES, ImageSource, find_images, is_tensor, load_image
 
@@ -192,6 +192,7 @@ def _fail(message: str) -> np.ndarray:
 
 
 def _count_frames(path: str) -> int | None:
+    cv2 = _import_cv2()
     video = cv2.VideoCapture(path)
     count, rate = video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)
     video.release()
@@ -208,6 +209,7 @@ def _read_video(source: str | int) -> Iterator[SourceImage]:
     if is_file and not os.path.isfile(source):
         yield SourceImage(partial(_fail, f"{name}: there is no such file"), file_name)
         return
+    cv2 = _import_cv2()
     video = cv2.VideoCapture(source if is_file else int(source))
     start = time.monotonic()
     frame = 0
@@ -229,3 +231,12 @@ def _read_video(source: str | int) -> Iterator[SourceImage]:
         yield SourceImage(partial(_fail, f"{name}: no frame can be read; {hint}"), file_name)
     elif frame < 0.9 * announced:
         logger.warning("%s: ended after %d of about %d frames; is the file whole?", name, frame, announced)
+
+
+def _import_cv2() -> ModuleType:
+    # Here, because images need no OpenCV, and an environment of egtr.lite may lack it.
+    try:
+        import cv2
+    except ImportError as error:
+        raise ConfigurationError("videos need OpenCV: pip install opencv-python-headless") from error
+    return cv2

@@ -33,6 +33,8 @@ def check_scoring(cfg: CfgNode) -> None:
         raise ConfigurationError(
             "TEST.SCENE_GRAPH.SAVE_PREDICTIONS: OUTPUT_DIR is empty, so there is no place for them"
         )
+    if not 0 <= keys.OBJECT_THRESHOLD <= 1:
+        raise ConfigurationError(f"TEST.SCENE_GRAPH.OBJECT_THRESHOLD is {keys.OBJECT_THRESHOLD}; give 0 to 1")
     if keys.OBJECT_SCORE not in ("auto", *OBJECT_SCORES):
         raise ConfigurationError(
             f"TEST.SCENE_GRAPH.OBJECT_SCORE is {keys.OBJECT_SCORE!r}, choose one of auto, {', '.join(OBJECT_SCORES)}"

@@ -63,6 +63,21 @@ def _evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
         raise ConfigurationError("--eval-only: DATASETS.TEST is empty. Name a dataset to evaluate on")
     check_scoring(cfg)
     check_dataset_matches_config(cfg, train=False)
+    model = load_trained_model(cfg, resume)
+    with explaining_worker_errors(cfg.DATALOADER.NUM_WORKERS, "then evaluate again"):
+        results = EGTRTrainer.test(cfg, model)
+    if comm.is_main_process():
+        verify_results(cfg, results)
+    return results
+
+
+def load_trained_model(cfg: CfgNode, resume: bool) -> nn.Module:
+    """Build the model and load all its weights: MODEL.WEIGHTS, or with ``resume`` the last checkpoint of OUTPUT_DIR.
+
+    Raises:
+        ConfigurationError: there are no weights to load.
+        WeightsError: they cannot be read, or lack parameters of the model.
+    """
     model = EGTRTrainer.build_model(without_pretrained(cfg))
     checkpointer = EGTRCheckpointer(model, cfg.OUTPUT_DIR)
     resume = resume and checkpointer.has_checkpoint()
@@ -73,11 +88,7 @@ def _evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
         )
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
     checkpointer.check_complete(checkpointer.get_checkpoint_file() if resume else cfg.MODEL.WEIGHTS)
-    with explaining_worker_errors(cfg.DATALOADER.NUM_WORKERS, "then evaluate again"):
-        results = EGTRTrainer.test(cfg, model)
-    if comm.is_main_process():
-        verify_results(cfg, results)
-    return results
+    return model
 
 
 def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> Any:

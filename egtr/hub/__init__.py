@@ -1,9 +1,19 @@
 """From names to models: the places of configurations and weights.
 
-- ``model_zoo``     what ships with the library
+- ``models``        models by name, fetched where they are not here; ``catalogue`` lists those that can be fetched
+- ``model_zoo``     the files that ship with the library
+- ``download``      files from Google Drive, the Hugging Face Hub and plain addresses; ``archives`` unpacks them
+- ``cache``         the folder of downloads, locks and hashes
 - ``path_handler``  ``egtr://`` paths for Detectron2
 """
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submodules=["model_zoo"])
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["archives", "cache", "catalogue", "download", "model_zoo", "models"],
+    submod_attrs={
+        "catalogue": ["read_catalogue"],
+        "models": ["get_model", "read_info", "remove_model"],
+    },
+)

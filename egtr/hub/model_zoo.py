@@ -5,7 +5,6 @@ has the same folders inside the package, under ``egtr/_resources/``, so that rel
 files lead to the same files.
 """
 
-import difflib
 import os
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from egtr.structures.errors import ConfigurationError, WeightsError
 __all__ = [
     "DEFAULT_MODEL",
     "MODELS",
-    "get_model_config_file",
     "get_config_file",
     "get_weights_file",
     "list_configs",
@@ -65,28 +63,6 @@ def get_config_file(name: str) -> str:
         ConfigurationError: there is no such configuration; the message lists the existing ones.
     """
     return _find("configs", name, list_configs())
-
-
-def get_model_config_file(name: str) -> str:
-    """Find the configuration that predicts with a shipped model: what ``egtr://models/<name>`` stands for.
-
-    Args:
-        name: a name of :func:`list_models` or of :func:`list_configs`.
-
-    Returns:
-        The absolute path of an existing file.
-
-    Raises:
-        ConfigurationError: there is neither; the message lists the models.
-    """
-    if name not in MODELS and name not in list_configs():
-        near = difflib.get_close_matches(name, [*list_models(), *list_configs()], n=1, cutoff=0.75)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise ConfigurationError(
-            f"{name}: is neither a file nor a model that comes with EGTR.{hint} "
-            f"Models are: {', '.join(list_models())}. egtr.hub.model_zoo.list_configs() lists configurations"
-        )
-    return get_config_file(MODELS.get(name, name))
 
 
 def get_weights_file(name: str) -> str:

@@ -9,19 +9,15 @@ from iopath.common.file_io import PathHandler
 
 from egtr.structures.errors import ConfigurationError, EGTRError, WriteError
 
-from .model_zoo import (
-    FOLDERS,
-    get_config_file,
-    get_model_config_file,
-    get_weights_file,
-    list_configs,
-    list_models,
-    list_weights,
-)
+from .model_zoo import FOLDERS, get_config_file, get_weights_file, list_configs, list_weights
+from .models import find_model_config, find_model_file, list_fetched, list_names
 
 
 class EGTRPathHandler(PathHandler):
     """Reads ``egtr://configs/<name>``, ``egtr://weights/<file>`` and ``egtr://models/<name>``; it writes nothing.
+
+    The last one is the configuration of a model, which is fetched if it is in the catalogue and the user agrees;
+    ``egtr://models/<name>/<file>`` is a file of a fetched model.
 
     A name may contain ``..`` as long as it stays among the files of EGTR, because the ``_BASE_`` of a YAML file is
     joined to the name of this file.
@@ -34,13 +30,21 @@ class EGTRPathHandler(PathHandler):
 
     def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
         self._check_kwargs(kwargs)
+        return self._find(path, fetch=True)
+
+    def _find(self, path: str, fetch: bool) -> str:
         kind, _, name = path[len(self.PREFIX) :].partition("/")
         if kind == "configs":
             return get_config_file(name)
         if kind == "weights":
             return get_weights_file(name)
         if kind == "models":
-            return get_model_config_file(name)
+            model, _, file = name.partition("/")
+            return (
+                find_model_file(model, file)
+                if model in list_fetched() and file
+                else find_model_config(name, fetch=fetch)
+            )
         raise ConfigurationError(
             f"{path}: what follows egtr:// must be configs/<name>, weights/<file> or models/<name>, not {kind!r}."
         )
@@ -53,7 +57,7 @@ class EGTRPathHandler(PathHandler):
     def _isfile(self, path: str, **kwargs: Any) -> bool:
         self._check_kwargs(kwargs)
         try:
-            self._get_local_path(path)
+            self._find(path, fetch=False)
         except EGTRError:
             return False
         return True
@@ -67,7 +71,7 @@ class EGTRPathHandler(PathHandler):
 
     def _ls(self, path: str, **kwargs: Any) -> list[str]:
         self._check_kwargs(kwargs)
-        lists = {"configs": list_configs, "weights": list_weights, "models": list_models}
+        lists = {"configs": list_configs, "weights": list_weights, "models": list_names}
         kind = path[len(self.PREFIX) :].rstrip("/")
         if kind not in lists:
             raise ConfigurationError(f"{path}: only egtr://configs, egtr://weights and egtr://models can be listed.")

@@ -36,6 +36,7 @@ def images_of_source(
     source: Source | Iterable[Source] | ImageStream,
     *,
     top_k: int = 20,
+    single_objects: bool = True,
     explain: bool = True,
     on_error: OnError | None = None,
 ) -> Iterator[ReportImage]:
@@ -45,6 +46,7 @@ def images_of_source(
         predictor: the model.
         source: see :class:`egtr.data.sources.ImageStream`.
         top_k: number of triplets of each image, after duplicates are merged.
+        single_objects: see :meth:`egtr.structures.SceneGraph.for_display`.
         explain: explain each triplet, which takes about as long as the prediction. A predictor without a method
             ``explain(image, graph, channel_order=...)`` gets a report without explanations, and a warning.
         on_error: called with the error of each image that cannot be read; the image is then skipped. None: the error
@@ -55,7 +57,7 @@ def images_of_source(
         if result.error is not None:
             _handle(result.error, on_error)
             continue
-        graph = result.graph.for_display(top_k=top_k)
+        graph = result.graph.for_display(top_k=top_k, single_objects=single_objects)
         yield ReportImage(_name(graph, number), result.image, graph, explain_edges(result.image, graph))
 
 
@@ -64,6 +66,7 @@ def images_of_dataset(
     dataset_name: str,
     *,
     top_k: int = 20,
+    single_objects: bool = True,
     explain: bool = True,
     on_error: OnError | None = None,
 ) -> Iterator[ReportImage]:
@@ -71,7 +74,7 @@ def images_of_dataset(
 
     Args:
         dataset_name: such as "scenes_val".
-        predictor, top_k, explain, on_error: see :func:`images_of_source`.
+        predictor, top_k, single_objects, explain, on_error: see :func:`images_of_source`.
 
     Raises:
         DataError: there is no such dataset, or it has other classes than the model; or see ``on_error``.
@@ -79,10 +82,11 @@ def images_of_dataset(
     metadata, records = _load_dataset(dataset_name)
     _check_names(predictor, metadata, dataset_name)
     explain_edges = _find_explain(predictor, explain)
+    shown = {"top_k": top_k, "single_objects": single_objects}
     results = predictor.predict([record["file_name"] for record in records])
     for record, result in zip(records, results, strict=True):
         try:
-            yield _compare(record, result, top_k, explain_edges)
+            yield _compare(record, result, shown, explain_edges)
         except EGTRError as error:
             _handle(error, on_error)
 
@@ -93,6 +97,7 @@ def images_of_predictions(
     *,
     partial: bool = False,
     top_k: int = 20,
+    single_objects: bool = True,
     on_error: OnError | None = None,
 ) -> Iterator[ReportImage]:
     """Compare saved predictions, of any system, with annotations. No model runs, so nothing is explained.
@@ -102,7 +107,7 @@ def images_of_predictions(
         dataset_name: a registered dataset with the images and annotations; None: the annotations in the file, and
             boxes without images.
         partial: accept a file whose writer was cut short.
-        top_k, on_error: see :func:`images_of_source`.
+        top_k, single_objects, on_error: see :func:`images_of_source`.
 
     Raises:
         PredictionError: there is no such file.
@@ -110,6 +115,7 @@ def images_of_predictions(
     """
     meta = read_meta(path)
     names = meta.class_names, meta.predicate_names
+    shown = {"top_k": top_k, "single_objects": single_objects}
     records: dict[int | str, dict[str, Any]] | None = None
     if dataset_name is not None:
         metadata, dataset = _load_dataset(dataset_name)
@@ -126,14 +132,16 @@ def images_of_predictions(
                 record = records[image_id]
                 name, truth = Path(record["file_name"]).name, GroundTruth.from_dict(record)
                 image = load_image(record["file_name"])
-            found = _compare_saved(name, image, prediction, truth, names, meta, top_k)
+            found = _compare_saved(name, image, prediction, truth, names, meta, shown)
         except EGTRError as error:
             _handle(error, on_error)
             continue
         yield found
 
 
-def _compare(record: dict[str, Any], result: PredictedImage, top_k: int, explain_edges: _Explain) -> ReportImage:
+def _compare(
+    record: dict[str, Any], result: PredictedImage, shown: dict[str, Any], explain_edges: _Explain
+) -> ReportImage:
     if result.error is not None:
         raise result.error
     size = (record["height"], record["width"])
@@ -142,7 +150,7 @@ def _compare(record: dict[str, Any], result: PredictedImage, top_k: int, explain
             f"{record['file_name']}: is {result.graph.image_size[0]} high and {result.graph.image_size[1]} wide, but "
             f"annotated as {size[0]} and {size[1]}; the annotations belong to another copy of it"
         )
-    graph = result.graph.for_display(top_k=top_k)
+    graph = result.graph.for_display(**shown)
     comparison = compare_with_truth(graph, result.graph.prediction, GroundTruth.from_dict(record))
     explanations = explain_edges(result.image, graph)
     return ReportImage(Path(record["file_name"]).name, result.image, graph, explanations, comparison)
@@ -155,9 +163,9 @@ def _compare_saved(
     truth: GroundTruth | None,
     names: tuple[Sequence[str], Sequence[str]],
     meta: PredictionMeta,
-    top_k: int,
+    shown: dict[str, Any],
 ) -> ReportImage:
-    graph = SceneGraph.from_prediction(prediction, *names).for_display(top_k=top_k)
+    graph = SceneGraph.from_prediction(prediction, *names).for_display(**shown)
     comparison = None if truth is None else compare_with_truth(graph, prediction, truth, meta.task)
     return ReportImage(name, image, graph, comparison=comparison)
 

@@ -22,6 +22,12 @@ def box_xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
     return torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], dim=-1)
 
 
+def box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
+    """Compute the IoU of boxes that broadcast against each other; xyxy, (..., 4) to (...) values in 0..1."""
+    intersection, union = _intersection_and_union(boxes1, boxes2)
+    return intersection / union
+
+
 def generalized_box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """Compute the generalised IoU (Rezatofighi et al. 2019) of boxes that broadcast against each other.
 
@@ -31,11 +37,16 @@ def generalized_box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     Returns:
         (...) values in -1..1.
     """
+    intersection, union = _intersection_and_union(boxes1, boxes2)
+    hull = (torch.max(boxes1[..., 2:], boxes2[..., 2:]) - torch.min(boxes1[..., :2], boxes2[..., :2])).clamp(min=0)
+    hull_area = hull[..., 0] * hull[..., 1]
+    return intersection / union - (hull_area - union) / hull_area
+
+
+def _intersection_and_union(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute the areas of intersection and union, as :func:`box_iou` needs them."""
     area1 = (boxes1[..., 2] - boxes1[..., 0]) * (boxes1[..., 3] - boxes1[..., 1])
     area2 = (boxes2[..., 2] - boxes2[..., 0]) * (boxes2[..., 3] - boxes2[..., 1])
     inner = (torch.min(boxes1[..., 2:], boxes2[..., 2:]) - torch.max(boxes1[..., :2], boxes2[..., :2])).clamp(min=0)
-    hull = (torch.max(boxes1[..., 2:], boxes2[..., 2:]) - torch.min(boxes1[..., :2], boxes2[..., :2])).clamp(min=0)
     intersection = inner[..., 0] * inner[..., 1]
-    union = area1 + area2 - intersection
-    hull_area = hull[..., 0] * hull[..., 1]
-    return intersection / union - (hull_area - union) / hull_area
+    return intersection, area1 + area2 - intersection

@@ -1,6 +1,7 @@
 """Multi-scale deformable attention (Zhu et al., Deformable DETR, section 4.1), in pure PyTorch."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -53,11 +54,11 @@ class MultiScaleDeformableAttention(nn.Module):
         dim: width d of queries and values.
         num_heads: heads M; must divide ``dim``.
         num_levels: levels L.
-        num_points: sampling points P per head and level.
+        num_points: sampling points P per head and level; a list has the number of each level.
         implementation: entry of DEFORMABLE_ATTENTION_REGISTRY, or "auto" for the fastest one for the device.
 
     Raises:
-        ValueError: ``dim`` is not a multiple of ``num_heads``.
+        ValueError: ``dim`` is not a multiple of ``num_heads``, or ``num_points`` has not one number for each level.
         ConfigurationError: the implementation is not registered.
     """
 
@@ -66,7 +67,7 @@ class MultiScaleDeformableAttention(nn.Module):
         dim: int,
         num_heads: int = 8,
         num_levels: int = 4,
-        num_points: int = 4,
+        num_points: int | Sequence[int] = 4,
         implementation: str = "auto",
     ):
         super().__init__()
@@ -74,10 +75,14 @@ class MultiScaleDeformableAttention(nn.Module):
             raise ValueError(f"dim {dim} is not divisible by num_heads {num_heads}")
         # A wrong name fails when the model is built, not when it first sees an image.
         sampling_function(implementation, torch.device("cpu"))
-        self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, num_points
+        points = [num_points] * num_levels if isinstance(num_points, int) else list(num_points)
+        if len(points) != num_levels or min(points) < 1:
+            raise ValueError(f"num_points {points} must be one positive number for each of {num_levels} levels")
+        self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, max(points)
+        self.points_per_level = points
         self.implementation = implementation
-        self.sampling_offsets = nn.Linear(dim, num_heads * num_levels * num_points * 2)
-        self.attention_weights = nn.Linear(dim, num_heads * num_levels * num_points)
+        self.sampling_offsets = nn.Linear(dim, num_heads * sum(points) * 2)
+        self.attention_weights = nn.Linear(dim, num_heads * sum(points))
         self.value_proj = nn.Linear(dim, dim)
         self.output_proj = nn.Linear(dim, dim)
         self.reset_parameters()
@@ -88,10 +93,9 @@ class MultiScaleDeformableAttention(nn.Module):
         angles = torch.arange(self.num_heads, dtype=torch.float32) * (2 * math.pi / self.num_heads)
         ring = torch.stack([angles.cos(), angles.sin()], dim=-1)
         ring = ring / ring.abs().amax(dim=-1, keepdim=True)
-        distance = torch.arange(1, self.num_points + 1, dtype=torch.float32)
-        offsets = ring[:, None, None, :] * distance[None, None, :, None]
+        distance = torch.cat([torch.arange(1.0, points + 1) for points in self.points_per_level])
         with torch.no_grad():
-            self.sampling_offsets.bias.copy_(offsets.expand(-1, self.num_levels, -1, -1).flatten())
+            self.sampling_offsets.bias.copy_((ring[:, None, :] * distance[:, None]).flatten())
         nn.init.zeros_(self.attention_weights.weight)
         nn.init.zeros_(self.attention_weights.bias)
         for linear in (self.value_proj, self.output_proj):
@@ -145,11 +149,16 @@ class MultiScaleDeformableAttention(nn.Module):
 
         Returns:
             Locations (B, Q, M, L, P, 2), x and y in 0..1 of the padded map, and weights (B, Q, M, L, P), which sum
-            to 1 over levels and points.
+            to 1 over levels and points. A level with fewer points than P has further ones of weight 0.
         """
         shape = (*query.shape[:2], self.num_heads, self.num_levels, self.num_points)
-        offsets = self.sampling_offsets(query).view(*shape, 2)
-        weights = self.attention_weights(query).view(*shape[:3], -1).softmax(-1).view(shape)
+        offsets = self.sampling_offsets(query).view(*shape[:3], -1, 2)
+        weights = self.attention_weights(query).view(*shape[:3], -1).softmax(-1)
+        num_points = self.num_points
+        if min(self.points_per_level) < num_points:
+            offsets, weights = self._fill_levels(offsets), self._fill_levels(weights)
+            num_points = offsets.new_tensor(self.points_per_level)[:, None, None]
+        offsets, weights = offsets.view(*shape, 2), weights.view(shape)
         if reference_points.shape[-1] == 2:
             # The last axes are flattened to L * P * 2 numbers: a loop over a last axis of 2 is several times slower.
             sizes = level_sizes(spatial_shapes, like=reference_points)[:, None].expand(shape[3:] + (2,)).flatten()
@@ -157,5 +166,12 @@ class MultiScaleDeformableAttention(nn.Module):
             locations = (offsets.flatten(3) / sizes).add_(points).view(offsets.shape)
         else:
             centre, size = reference_points[:, :, None, :, None].split(2, dim=-1)
-            locations = centre + offsets / self.num_points * size * 0.5
+            locations = centre + offsets / num_points * size * 0.5
         return locations, weights
+
+    def _fill_levels(self, x: Tensor) -> Tensor:
+        """Give all levels as many points: (B, Q, M, points of all levels, ...) to (B, Q, M, L, P, ...) with zeros."""
+        filled = x.new_zeros(*x.shape[:3], self.num_levels, self.num_points, *x.shape[4:])
+        for level, part in enumerate(x.split(self.points_per_level, dim=3)):
+            filled[:, :, :, level, : part.shape[3]] = part
+        return filled

@@ -7,7 +7,7 @@ from .feed_forward import feed_forward
 
 
 class MLP(nn.Module):
-    """Three or more linear layers with ReLU between them: input_dim -> hidden_dim -> ... -> output_dim."""
+    """Two or more linear layers with ReLU between them: input_dim -> hidden_dim -> ... -> output_dim."""
 
     def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, num_layers: int = 3):
         super().__init__()
@@ -16,10 +16,12 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., input_dim) to (..., output_dim)."""
+        if len(self.layers) == 2:
+            return feed_forward(x, *self.layers)
         return self.after_first(self.layers[0](x))
 
     def after_first(self, x: Tensor) -> Tensor:
-        """Apply the rest of the perceptron to the first layer's output (..., hidden_dim).
+        """Apply the rest of a perceptron of three or more layers to the first layer's output (..., hidden_dim).
 
         Pair features never exist as one tensor (see :class:`egtr.modeling.relation.PairFeatures`): their first
         linear map is computed from the two halves, and this method continues from there.

@@ -50,6 +50,13 @@ def fold_batch_norms(model: nn.Module) -> int:
     return len(pairs)
 
 
+def fold_norm(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Compute weight and bias of the convolution that equals norm(conv(x)) with the norm's stored statistics."""
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    mean = norm.running_mean if conv.bias is None else norm.running_mean - conv.bias
+    return conv.weight * scale.view(-1, 1, 1, 1), norm.bias - mean * scale
+
+
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         return isinstance(module, _NORMS) or super().is_leaf_module(module, name)
@@ -88,9 +95,7 @@ class _Pair:
         conv, norm = self.conv, self.norm
         if not self.is_folded():
             return nn.Conv2d.forward(conv, x)
-        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-        mean = norm.running_mean if conv.bias is None else norm.running_mean - conv.bias
-        return conv._conv_forward(x, conv.weight * scale.view(-1, 1, 1, 1), norm.bias - mean * scale)
+        return conv._conv_forward(x, *fold_norm(conv, norm))
 
     def normalize(self, x: Tensor) -> Tensor:
         norm = self.norm

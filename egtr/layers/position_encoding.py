@@ -44,3 +44,28 @@ def sine_box_embedding(boxes: Tensor, dim: int, temperature: float = 10000.0) ->
         (..., dim).
     """
     return _sine(boxes * (2 * math.pi), dim // 4, temperature).flatten(-2)
+
+
+def grid_position_table(height: int, width: int, dim: int, column_major: bool, device: torch.device | str) -> Tensor:
+    """Embed the positions of the cells of a map for RT-DETR's encoder: cell numbers 0, 1, 2, ..., not normalised.
+
+    Row n of the table is added to cell n of a map that is flattened row by row. It holds the embeddings of two
+    numbers a and b: each dim / 4 sines, then dim / 4 cosines, of wavelengths from 2 pi to nearly 10,000 * 2 pi.
+
+    Args:
+        height, width: of the map.
+        dim: width of the embedding, a multiple of 4.
+        column_major: True: a = n div height, b = n mod height, as in the code of RT-DETR's authors. On a map that is
+            not square, these are not the row and column of cell n. False: a = n div width, b = n mod width, which
+            are. Both agree on square maps.
+        device: device of the table.
+
+    Returns:
+        (height * width, dim) float32.
+    """
+    cells = torch.arange(height * width, device=device)
+    length = height if column_major else width
+    numbers = torch.stack([cells.div(length, rounding_mode="floor"), cells % length], dim=-1)
+    omega = 10000.0 ** -(torch.arange(dim // 4, dtype=torch.float32, device=device) / (dim // 4))
+    angles = numbers[..., None] * omega  # (cells, 2, dim / 4)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(1)

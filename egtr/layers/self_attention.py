@@ -22,12 +22,13 @@ class QueryKeySelfAttention(nn.Module):
         self.v_proj = nn.Linear(dim, dim)
         self.out_proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor, position: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Attend among the queries.
 
         Args:
             x: (B, N, d) hidden states.
             position: (B, N, d), added for queries and keys, but not for values.
+            mask: bool, broadcasts to (B, heads, N, N), True where the row's query sees the column's; None: all do.
 
         Returns:
             output (B, N, d), queries (B, N, d) before they are scaled by 1/sqrt(d_head), and keys (B, N, d); heads
@@ -40,5 +41,5 @@ class QueryKeySelfAttention(nn.Module):
 
         located = x + position
         queries, keys = self.q_proj(located), self.k_proj(located)
-        out = F.scaled_dot_product_attention(heads(queries), heads(keys), heads(self.v_proj(x)))
+        out = F.scaled_dot_product_attention(heads(queries), heads(keys), heads(self.v_proj(x)), attn_mask=mask)
         return self.out_proj(out.transpose(1, 2).reshape(batch, length, dim)), queries, keys

@@ -9,11 +9,22 @@ from torch import Tensor
 SpatialShapes = list[tuple[int, int]]
 
 
+def map_size(maps: Tensor) -> tuple[int, int]:
+    """Return height and width of maps (..., H, W)."""
+    height, width = maps.shape[-2:]
+    # torch.export must keep sizes as symbols. torch.jit.trace turns them into tensors, which become numbers again.
+    return (height, width) if torch.compiler.is_compiling() else (int(height), int(width))
+
+
 def level_sizes(spatial_shapes: SpatialShapes, like: Tensor) -> Tensor:
     """Return width and height of each level, (L, 2), in the type and on the device of ``like``.
 
     The tensor is kept for the next call.
     """
+    if torch.compiler.is_compiling():
+        # A symbol is no key of a cache, and a cached tensor would outlive the export.
+        sizes = [torch.ones(side, device=like.device).sum() for shape in spatial_shapes for side in reversed(shape)]
+        return torch.stack(sizes).view(-1, 2).to(like.dtype)
     return _level_sizes(hashable(spatial_shapes), like.dtype, like.device)
 
 

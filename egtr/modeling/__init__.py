@@ -6,7 +6,8 @@
 - ``relation/``        everything that EGTR adds to a detector
 - ``outputs``          the dense output; ``postprocessing`` turns it into detections and records
 - ``target``           ground truth and matches; ``matcher`` finds the matches (Hungarian matching)
-- ``criterion``        the losses, with adaptive smoothing and sampling; ``loss_normalizer`` computes their divisors
+- ``criterion``        all losses: ``detection_loss``, ``relation_loss``; ``loss_normalizer`` has their divisors
+- ``denoising``        noised true boxes as further queries in training
 - ``detector_cache``   the output of a frozen detector on disk
 - ``names``            names of the classes and predicates of a model
 - ``explain``          explanations of single relations

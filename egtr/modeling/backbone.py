@@ -7,6 +7,7 @@ import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from timm.layers import freeze_batch_norm_2d
+from timm.models.resnet import BasicBlock, Bottleneck, downsample_avg
 from torch import Tensor, nn
 
 from egtr.layers import cpu
@@ -24,6 +25,15 @@ def _freeze_norms(module: nn.Module, keep_downsample: bool) -> nn.Module:
     return module if list(module.children()) else freeze_batch_norm_2d(module)
 
 
+def _add_stage1_projection(model: nn.Module) -> None:
+    block = next(iter(getattr(model, "layer1", [])), None)
+    if not isinstance(block, BasicBlock | Bottleneck):
+        raise ConfigurationError("MODEL.EGTR.BACKBONE.STAGE1_PROJECTION True needs a ResNet of timm")
+    if block.downsample is None:
+        width = block.conv1.in_channels
+        block.downsample = downsample_avg(width, width, kernel_size=1)
+
+
 class TimmBackbone(Backbone):
     """Feature maps of a timm model.
 
@@ -37,7 +47,9 @@ class TimmBackbone(Backbone):
         norm: "FrozenBN" or "BN".
         freeze_downsample_norm: with "FrozenBN", freeze the norms of `downsample` branches, too.
         freeze_at: number of leading stages that are not trained; 0 none, 1 the stem, 2 the stem and the first stage.
-        channels: widths of the stages of a timm ResNet; empty for the model's own.
+        channels, layers: widths and numbers of blocks of the stages of a timm ResNet; empty for the model's own.
+        stage1_projection: give the first block of a timm ResNet a projection in its shortcut, with which resnet18d
+            and resnet34d are the ResNet-vd of RT-DETR.
 
     Raises:
         ConfigurationError: timm does not know the model, or the model does not support a setting.
@@ -53,11 +65,14 @@ class TimmBackbone(Backbone):
         freeze_downsample_norm: bool = True,
         freeze_at: int = 2,
         channels=(),
+        layers=(),
+        stage1_projection: bool = False,
     ):
         super().__init__()
         if norm not in NORMS:
             raise ConfigurationError(f"MODEL.EGTR.BACKBONE.NORM is {norm!r}, choose one of {', '.join(NORMS)}")
-        extra = {"channels": tuple(channels)} if len(channels) else {}
+        shape = {"channels": tuple(channels), "layers": tuple(layers)}
+        extra = {key: value for key, value in shape.items() if value}
         try:
             model = timm.create_model(
                 name, pretrained=pretrained, features_only=True, out_indices=tuple(out_indices), **extra
@@ -68,6 +83,8 @@ class TimmBackbone(Backbone):
                 f"MODEL.EGTR.BACKBONE: NAME {name!r}, OUT_INDICES {list(out_indices)}, PRETRAINED {pretrained}: timm "
                 f"says: {error}. timm.list_models() names the models"
             ) from error
+        if stage1_projection:
+            _add_stage1_projection(model)
         if norm == "FrozenBN":
             model = _freeze_norms(model, keep_downsample=not freeze_downsample_norm)
         self.model = model
@@ -129,4 +146,6 @@ def build_timm_backbone(cfg, input_shape) -> TimmBackbone:
         freeze_downsample_norm=backbone.FREEZE_DOWNSAMPLE_NORM,
         freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
         channels=backbone.CHANNELS,
+        layers=backbone.LAYERS,
+        stage1_projection=backbone.STAGE1_PROJECTION,
     )

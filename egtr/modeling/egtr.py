@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import nullcontext
+from functools import reduce
 
 import torch
 from detectron2.config import configurable
@@ -10,18 +11,17 @@ from detectron2.structures import ImageList
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 
-from egtr.layers import box_xyxy_to_cxcywh
 from egtr.structures import ConfigurationError, SceneGraph
 from egtr.structures.prediction import choose_object_score
 
-from .criterion import SetCriterion
+from .criterion import SetCriterion, build_criterion
+from .denoising import Denoising, DenoisingQueries, build_denoising
 from .detector_cache import DetectorCache
-from .matcher import HungarianMatcher
 from .names import get_names
-from .outputs import EGTROutput
+from .outputs import DenoisingOutput, EGTROutput
 from .postprocessing import build_instances, build_prediction, build_pruned_prediction, scale_boxes
 from .relation.part import RelationPart, build_relation_part
-from .target import Target
+from .target import Target, read_targets
 from .transformer.build import TransformerOutput, build_transformer
 from .transformer.geometry import valid_pixels
 
@@ -52,6 +52,8 @@ class EGTR(nn.Module):
         input_format: "RGB" or "BGR", only for drawing.
         test_size: short side and limit of the long side, in pixels, to which images are resized before prediction;
             :class:`egtr.inference.EGTRPredictor` reads it from a model without configuration.
+        denoising: draws further queries from the ground truth in training, which ``transformer`` must take; None:
+            no such queries. It does not act if the detector is frozen.
         aux_loss: compute detection losses on every decoder layer. Inference then runs the heads of every layer, too,
             which takes little time compared with the encoder.
         freeze_detector: train only the relation part.
@@ -80,6 +82,7 @@ class EGTR(nn.Module):
         pixel_std: tuple[float, ...],
         input_format: str = "RGB",
         test_size: tuple[int, int] = (800, 1333),
+        denoising: Denoising | None = None,
         aux_loss: bool = False,
         freeze_detector: bool = False,
         detector_cache: str = "",
@@ -110,6 +113,7 @@ class EGTR(nn.Module):
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         self.input_format = input_format
         self.test_size = test_size
+        self.denoising = denoising
         self.aux_loss = aux_loss
         self.freeze_detector = freeze_detector
         self.amp = amp
@@ -140,11 +144,12 @@ class EGTR(nn.Module):
             "backbone": backbone,
             "transformer": build_transformer(cfg, backbone.output_shape()),
             "relation": relation,
-            "criterion": cls._criterion_from_config(cfg, relation.tasks if relation else None),
+            "criterion": build_criterion(cfg, relation.tasks if relation else None),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "input_format": cfg.INPUT.FORMAT,
             "test_size": (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST),
+            "denoising": build_denoising(cfg) if egtr.DENOISING.ENABLED else None,
             "aux_loss": egtr.AUX_LOSS,
             "freeze_detector": egtr.FREEZE_DETECTOR,
             "detector_cache": egtr.DETECTOR_CACHE,
@@ -158,37 +163,14 @@ class EGTR(nn.Module):
             "predicate_names": predicate_names,
         }
 
-    @staticmethod
-    def _criterion_from_config(cfg, tasks: nn.ModuleDict | None) -> SetCriterion:
-        loss, cost = cfg.MODEL.EGTR.LOSS, cfg.MODEL.EGTR.MATCHER
-        focal = {"focal_alpha": loss.FOCAL_ALPHA, "focal_gamma": loss.FOCAL_GAMMA}
-        return SetCriterion(
-            matcher=HungarianMatcher(
-                cost_class=cost.COST_CLASS, cost_bbox=cost.COST_BBOX, cost_giou=cost.COST_GIOU, **focal
-            ),
-            weights={
-                "loss_ce": loss.CE_WEIGHT,
-                "loss_bbox": loss.BBOX_WEIGHT,
-                "loss_giou": loss.GIOU_WEIGHT,
-                "loss_rel": loss.REL_WEIGHT,
-                "loss_connectivity": loss.CONNECTIVITY_WEIGHT,
-            },
-            smoothing_alpha=loss.SMOOTHING_ALPHA,
-            k_neg=loss.K_NEG,
-            k_non=loss.K_NON,
-            neg_sampling=loss.NEG_SAMPLING,
-            non_sampling=loss.NON_SAMPLING,
-            rel_loss=loss.REL_LOSS,
-            rel_loss_tau=loss.REL_LOSS_TAU,
-            normalizer=loss.NORMALIZER,
-            aux_layers=cfg.MODEL.EGTR.TRANSFORMER.DEC_LAYERS - 1,
-            tasks=tasks,
-            **focal,
-        )
-
     @property
     def device(self) -> torch.device:
         return self.pixel_mean.device
+
+    @property
+    def size_divisibility(self) -> int:
+        """Number of which the sides of a padded batch are multiples; 0: any size will do."""
+        return max(self.backbone.size_divisibility, getattr(self.transformer, "size_divisibility", 0))
 
     def train(self, mode: bool = True):
         super().train(mode)
@@ -204,8 +186,15 @@ class EGTR(nn.Module):
 
     def preprocess_image(self, inputs: list[dict]) -> ImageList:
         """Normalise images, and pad them with zeros at the right and bottom to the largest one of the batch."""
-        images = [(x["image"].to(self.device).float() - self.pixel_mean) / self.pixel_std for x in inputs]
-        return ImageList.from_tensors(images, self.backbone.size_divisibility)
+        images = [x["image"] for x in inputs]
+        dtype = reduce(torch.promote_types, (image.dtype for image in images))
+        # The batch goes to the device in one piece, and as bytes if all images are bytes.
+        padded = ImageList.from_tensors([image.to(dtype) for image in images], self.size_divisibility)
+        padded.tensor = (padded.tensor.to(self.device, non_blocking=True).float() - self.pixel_mean) / self.pixel_std
+        valid = valid_pixels(padded)
+        if valid is not None:
+            padded.tensor = padded.tensor.masked_fill(~valid[:, None], 0.0)
+        return padded
 
     def network(self, images: ImageList) -> EGTROutput:
         """Compute the dense output, with all pairs, for normalised, padded images.
@@ -217,13 +206,20 @@ class EGTR(nn.Module):
             output.relation_logits = self.relation.frequency_bias.adjust(output.relation_logits)
         return output
 
-    def _network(self, images: ImageList, with_tasks: bool = False, with_relations: bool = True) -> EGTROutput:
+    def _network(
+        self,
+        images: ImageList,
+        with_tasks: bool = False,
+        with_relations: bool = True,
+        drawn: DenoisingQueries | None = None,
+    ) -> EGTROutput:
         """Compute the output of :meth:`network` before logit adjustment, which no loss may contain.
 
         Args:
             images: normalised, padded images.
             with_tasks: run auxiliary tasks, too, which only losses need.
             with_relations: compute relation logits of all pairs; False if only chosen pairs are scored afterwards.
+            drawn: denoising queries, whose predictions become ``denoising`` of the output.
         """
         with torch.no_grad() if self.freeze_detector else nullcontext():
             if self.detector_cache is not None:
@@ -232,7 +228,11 @@ class EGTR(nn.Module):
                 with torch.autocast(self.device.type, torch.bfloat16):
                     detected = self._detect(images).float()
             else:
-                detected = self._detect(images)
+                detected = self._detect(images, drawn)
+        denoising = None
+        if drawn is not None:
+            denoised, detected = detected.split(len(drawn.queries))
+            denoising = self._denoised(drawn, denoised)
         pairs = relation_logits = connectivity_logits = gates = predicate_frequency = None
         tasks = {}
         if self.relation is not None:
@@ -261,22 +261,40 @@ class EGTR(nn.Module):
             proposals=(
                 (detected.proposal_logits, detected.proposal_boxes) if detected.proposal_logits is not None else None
             ),
+            proposal_classes=detected.proposal_classes,
             tasks=tasks,
             predicate_frequency=predicate_frequency,
+            denoising=denoising,
         )
 
-    def _detect(self, images: ImageList) -> TransformerOutput:
-        return self.transformer(self.backbone(images.tensor), valid_pixels(images))
+    def _denoised(self, drawn: DenoisingQueries, denoised: TransformerOutput) -> DenoisingOutput:
+        output = DenoisingOutput(drawn, denoised.logits, denoised.pred_boxes)
+        if self.relation is not None and self.denoising.relations:
+            part, (positives, _) = self.relation, denoised.split(drawn.num_slots)
+            pairs = part.source(positives.queries, positives.keys, positives.hidden_states[-1])
+            output.relation_logits = part.relation_logits(pairs, positives.logits[-1])
+            if part.connectivity_head is not None:
+                output.connectivity_logits = part.connectivity_head(pairs)
+        return output
+
+    def _detect(self, images: ImageList, drawn: DenoisingQueries | None = None) -> TransformerOutput:
+        features, valid = self.backbone(images.tensor), valid_pixels(images)
+        if drawn is None:
+            return self.transformer(features, valid)
+        return self.transformer(features, valid, drawn.queries)
 
     def _detect_one(self, image: Tensor) -> TransformerOutput:
-        return self._detect(ImageList.from_tensors([image], self.backbone.size_divisibility))
+        return self._detect(ImageList.from_tensors([image], self.size_divisibility))
 
     def losses(self, inputs: list[dict]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Compute unweighted losses and logged quantities, as the mode (training or evaluation) defines them."""
-        output = self._network(self.preprocess_image(inputs), with_tasks=True)
+        targets = self._targets(inputs)
+        use_denoising = self.denoising is not None and self.training and not self.freeze_detector
+        drawn = self.denoising(targets) if use_denoising else None
+        output = self._network(self.preprocess_image(inputs), with_tasks=True, drawn=drawn)
         # Matching and losses are cheap, and logarithms of small probabilities need full precision.
         with torch.autocast(self.device.type, enabled=False):
-            return self.criterion(output.float(), self._targets(inputs))
+            return self.criterion(output.float(), targets)
 
     def forward(self, inputs: list[dict]):
         """Return weighted losses in training mode, results in evaluation mode; see the class."""
@@ -318,22 +336,7 @@ class EGTR(nn.Module):
         return results
 
     def _targets(self, inputs: list[dict]) -> list[Target]:
-        targets = []
-        for record in inputs:
-            instances = record["instances"].to(self.device)
-            height, width = instances.image_size
-            scale = torch.tensor([width, height, width, height], dtype=torch.float32, device=self.device)
-            relations = record.get("relations")
-            if relations is None:
-                relations = torch.zeros(0, 3, dtype=torch.int64)
-            targets.append(
-                Target(
-                    classes=instances.gt_classes,
-                    boxes=box_xyxy_to_cxcywh(instances.gt_boxes.tensor) / scale,
-                    relations=relations.to(self.device),
-                )
-            )
-        return targets
+        return read_targets(inputs, self.device)
 
 
 def _object_score(cfg) -> str:

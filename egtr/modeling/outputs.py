@@ -8,9 +8,43 @@ from torch import Tensor
 from egtr import _deprecated
 
 if TYPE_CHECKING:  # only for the annotation of a field
+    from .denoising import DenoisingQueries
     from .relation.pair_features import PairFeatures
 
 __getattr__ = _deprecated.moved(__name__, {"Target": "egtr.modeling.target.Target"})
+
+
+def _single(value):
+    return None if value is None else value.float()
+
+
+@dataclass
+class DenoisingOutput:
+    """Predictions of the denoising queries in training. P queries, the first G of them positives of the first group.
+
+    Attributes:
+        drawn: the queries.
+        logits: (B, P, C), of every decoder layer, or of the last one without auxiliary losses.
+        pred_boxes: (B, P, 4) of the same layers.
+        relation_logits: (B, G, G, R), or None if denoising queries have no relations.
+        connectivity_logits: (B, G, G), or None.
+    """
+
+    drawn: "DenoisingQueries"
+    logits: list[Tensor]
+    pred_boxes: list[Tensor]
+    relation_logits: Tensor | None = None
+    connectivity_logits: Tensor | None = None
+
+    def float(self) -> "DenoisingOutput":
+        """Convert all predictions to float32."""
+        return DenoisingOutput(
+            self.drawn,
+            [logits.float() for logits in self.logits],
+            [boxes.float() for boxes in self.pred_boxes],
+            _single(self.relation_logits),
+            _single(self.connectivity_logits),
+        )
 
 
 @dataclass
@@ -29,11 +63,14 @@ class EGTROutput:
         gates: (B, S, N, N) in 0..1, gate of each of the S relation sources; None without a gate.
         memory: (B, cells, d), encoder output.
         aux_outputs: (logits, pred_boxes) of the earlier decoder layers, first layer first.
-        proposals: (logits, boxes) of two-stage encoder proposals, (B, cells, C) and (B, cells, 4), or None.
+        proposals: (logits, boxes) of encoder proposals, (B, S, C) and (B, S, 4), or None: of all S cells of
+            Deformable DETR's two-stage, of the S = N selected cells of RT-DETR.
+        proposal_classes: the logits of proposals tell classes; False: only class 0, "object", is used.
         tasks: name of an auxiliary relation task to its prediction, (B, N, N, ...); empty unless losses need it.
         predicate_frequency: (R,) share of each predicate among the triplets of the training set; None without the
             relation part.
         pairs: the pair features that the heads read; None without the relation part.
+        denoising: predictions of denoising queries, in training with MODEL.EGTR.DENOISING; else None.
     """
 
     logits: Tensor
@@ -47,24 +84,23 @@ class EGTROutput:
     memory: Tensor
     aux_outputs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     proposals: tuple[Tensor, Tensor] | None = None
+    proposal_classes: bool = False
     tasks: dict[str, Tensor] = field(default_factory=dict)
     predicate_frequency: Tensor | None = None
     pairs: "PairFeatures | None" = None
+    denoising: DenoisingOutput | None = None
 
     def float(self) -> "EGTROutput":
         """Convert everything that losses read to float32."""
-
-        def single(value):
-            return None if value is None else value.float()
-
         return replace(
             self,
-            logits=single(self.logits),
-            pred_boxes=single(self.pred_boxes),
-            relation_logits=single(self.relation_logits),
-            connectivity_logits=single(self.connectivity_logits),
-            gates=single(self.gates),
-            aux_outputs=[(single(logits), single(boxes)) for logits, boxes in self.aux_outputs],
-            proposals=None if self.proposals is None else (single(self.proposals[0]), single(self.proposals[1])),
-            tasks={name: single(predicted) for name, predicted in self.tasks.items()},
+            logits=_single(self.logits),
+            pred_boxes=_single(self.pred_boxes),
+            relation_logits=_single(self.relation_logits),
+            connectivity_logits=_single(self.connectivity_logits),
+            gates=_single(self.gates),
+            aux_outputs=[(_single(logits), _single(boxes)) for logits, boxes in self.aux_outputs],
+            proposals=None if self.proposals is None else (_single(self.proposals[0]), _single(self.proposals[1])),
+            tasks={name: _single(predicted) for name, predicted in self.tasks.items()},
+            denoising=None if self.denoising is None else self.denoising.float(),
         )

@@ -6,6 +6,7 @@
 - ``models``    the models to choose from: checkpoints, loaded on first use, or any predictors
 - ``worker``    the thread in which models compute
 - ``security``  decides which pages may send requests, and sets headers that restrict a browser
+- ``protocol``  HEAD, and answers sent before the upload has ended
 - ``schema``    the API as OpenAPI describes it
 - ``answers``   the API's answers about an image
 - ``app``       the routes

@@ -1,7 +1,7 @@
 """The routes: the page, its API, and whether the server is ready."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
@@ -16,6 +16,7 @@ from egtr.visualization.report.assets import VIEWER_SCRIPTS, VIEWER_STYLES, read
 from . import answers
 from .errors import RefusedError
 from .models import ModelStore
+from .protocol import AnswerHead, DropUpload
 from .schema import (
     FORMATS,
     IMAGE_BODY,
@@ -28,25 +29,32 @@ from .schema import (
     Selection,
     add_scene_graph_schema,
 )
-from .security import SameOrigin
-from .upload import decode_image, open_image, read_upload
+from .security import SameOrigin, read_public_names
+from .upload import decode_image, open_image, read_upload, while_connected
 from .worker import Worker
 
 
-def create_app(store: ModelStore, worker: Worker, *, only_loopback: bool = True) -> FastAPI:
+def create_app(
+    store: ModelStore, worker: Worker, *, only_loopback: bool = True, public_names: Sequence[str] = ()
+) -> FastAPI:
     """Create the application.
 
     Args:
         store: the models to choose from.
         worker: the thread in which models compute; its limits apply to every request. The caller closes it.
         only_loopback: answer only requests that address the server by a name of the loopback interface.
+        public_names: names, ``NAME`` or ``NAME:PORT``, by which browsers reach a proxy in front of this server; they
+            are accepted too. If there are any, no other name is, whatever ``only_loopback`` is.
 
     Raises:
+        ConfigurationError: a public name is not one.
         EGTRError: the page cannot be put together, see :func:`egtr.visualization.report.read_graph_library`.
     """
     # FastAPI's own documentation pages load their code from elsewhere.
     app = FastAPI(title="EGTR: scene graphs of images", version=__version__, docs_url=None, redoc_url=None)
-    app.add_middleware(SameOrigin, only_loopback=only_loopback)
+    app.add_middleware(SameOrigin, only_loopback=only_loopback, public_names=read_public_names(public_names))
+    app.add_middleware(AnswerHead)
+    app.add_middleware(DropUpload, timeout=worker.limits.timeout)
     _add_error_handlers(app)
     add_scene_graph_schema(app)
     page = build_page()
@@ -66,7 +74,8 @@ def create_app(store: ModelStore, worker: Worker, *, only_loopback: bool = True)
     async def models() -> Models:
         """List the models to choose from."""
         return Models(
-            default=store.default, models=[{"name": name, "state": store.state(name)} for name in store.names]
+            default=store.default,
+            models=[{"name": name, "state": store.state(name), **store.vocabulary(name)} for name in store.names],
         )
 
     async def answer(request: Request, selection: Selection, compute: Callable[..., Any]) -> Any:
@@ -74,7 +83,8 @@ def create_app(store: ModelStore, worker: Worker, *, only_loopback: bool = True)
             data, name = await read_upload(request, worker.limits)
             model = store.find(selection.model)
             image = await asyncio.to_thread(open_image, data, worker.limits.max_pixels)
-            return await worker.run(lambda: compute(store.load(model), decode_image(image), name, selection))
+            work = worker.run(lambda: compute(store.load(model), decode_image(image), name, selection))
+            return await while_connected(request, work)
 
     route = {"openapi_extra": {"requestBody": IMAGE_BODY}}
 

@@ -81,6 +81,14 @@ class ModelStore:
                 raise
         return self._loaded[name]
 
+    def vocabulary(self, name: str) -> dict[str, tuple[str, ...] | None]:
+        """Return the names of classes and predicates of a model; None before it is loaded, or if it has none."""
+        model = self._loaded.get(name)
+        return {
+            "classes": getattr(model, "class_names", None),
+            "predicates": getattr(model, "predicate_names", None),
+        }
+
     def state(self, name: str) -> str:
         """Return "ready", "failed" (the last time), or "not loaded"."""
         if name in self._loaded:

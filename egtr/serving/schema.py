@@ -9,13 +9,13 @@ from egtr.structures import SceneGraph
 
 FORMATS = {"json": "application/json", "graphml": "application/graphml+xml", "png": "image/png"}
 ERRORS = {
-    400: "There is no image in the request.",
+    400: "There is no image in the request, or it is cut off.",
     403: "The request came from a page of another site.",
     404: "There is no such model.",
     408: "The upload took too long.",
     413: "The image has too many bytes or pixels.",
     415: "Not an image, or not in a format that is read.",
-    421: "The server was called by a name that other machines may share.",
+    421: "The server was called by a name that is not its own.",
     422: "The image is damaged, or a parameter has a wrong value.",
     500: "The model could not be loaded or failed.",
     503: "Too many images are waiting; the header Retry-After says for how many seconds to stay away.",
@@ -52,10 +52,15 @@ class Selection(BaseModel):
     )
     top_k: int = Field(20, ge=0, le=10_000, description="At most this number of relations, the best ones.")
     merge: bool = Field(True, description="Whether objects of one class whose boxes nearly coincide become one.")
+    single_objects: bool = Field(
+        True,
+        description="Whether certain objects that no relation joins are kept (TEST.SCENE_GRAPH.OBJECT_THRESHOLD).",
+    )
 
     def apply(self, graph: SceneGraph) -> SceneGraph:
         """Return the chosen part of a graph, see :meth:`egtr.structures.SceneGraph.for_display`."""
-        return graph.for_display(self.min_score, self.top_k, 0.7 if self.merge else None)
+        merge_iou = 0.7 if self.merge else None
+        return graph.for_display(self.min_score, self.top_k, merge_iou, single_objects=self.single_objects)
 
 
 class GraphSelection(Selection):
@@ -77,6 +82,8 @@ class Model(BaseModel):
     state: Literal["ready", "not loaded", "failed"] = Field(
         description="Models are loaded by the first request for them."
     )
+    classes: list[str] | None = Field(description="What objects it knows; null before it is loaded.")
+    predicates: list[str] | None = Field(description="What relations it knows; null before it is loaded.")
 
 
 class Models(BaseModel):

@@ -3,6 +3,7 @@
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 
 import uvicorn
 
@@ -18,7 +19,13 @@ LOOPBACK = "127.0.0.1"
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def serve(store: ModelStore, host: str = LOOPBACK, port: int = 8000, limits: Limits | None = None) -> None:
+def serve(
+    store: ModelStore,
+    host: str = LOOPBACK,
+    port: int = 8000,
+    limits: Limits | None = None,
+    public_names: Sequence[str] = (),
+) -> None:
     """Serve until SIGTERM or SIGINT (Ctrl-C), then finish the requests that have arrived, and return.
 
     It prints the address as soon as it accepts requests, while the default model is still loading. Only the main
@@ -30,16 +37,17 @@ def serve(store: ModelStore, host: str = LOOPBACK, port: int = 8000, limits: Lim
             there are no passwords.
         port: port to listen on; 0 for any free one.
         limits: limits of every request; by default those of :class:`Limits`.
+        public_names: names of a proxy in front of the server, see :func:`egtr.serving.create_app`.
 
     Raises:
-        ConfigurationError: the port is taken or not allowed.
+        ConfigurationError: the port is taken or not allowed, or a public name is not one.
         EGTRError: the default model cannot be loaded.
     """
     limits = limits or Limits()
     worker = Worker(limits)
     with _listen(host, port) as listener:
         only_loopback = is_loopback(host)
-        server = create_server(store, worker, only_loopback=only_loopback)
+        server = create_server(store, worker, only_loopback=only_loopback, public_names=public_names)
         # uvicorn shuts down cleanly, but then raises the signal again for the handlers that were there before.
         former = {number: signal.signal(number, lambda *_: _stop(server)) for number in SIGNALS}
         loading = worker.submit(store.load, store.default)
@@ -60,14 +68,16 @@ def serve(store: ModelStore, host: str = LOOPBACK, port: int = 8000, limits: Lim
         loading.result()
 
 
-def create_server(store: ModelStore, worker: Worker, *, only_loopback: bool = True) -> uvicorn.Server:
+def create_server(
+    store: ModelStore, worker: Worker, *, only_loopback: bool = True, public_names: Sequence[str] = ()
+) -> uvicorn.Server:
     """Create the server of the application, without listening yet.
 
     Args:
-        store, worker, only_loopback: see :func:`egtr.serving.create_app`.
+        store, worker, only_loopback, public_names: see :func:`egtr.serving.create_app`.
     """
     config = uvicorn.Config(
-        create_app(store, worker, only_loopback=only_loopback),
+        create_app(store, worker, only_loopback=only_loopback, public_names=public_names),
         http="h11",
         ws="none",
         lifespan="off",

@@ -2,12 +2,14 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 from fastapi import Request
 from PIL import Image, UnidentifiedImageError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
@@ -29,8 +31,11 @@ async def read_upload(request: Request, limits: Limits) -> tuple[bytes, str | No
     The body is the image itself, or a form (multipart/form-data) with one file.
 
     Raises:
-        RefusedError: 400 no image in it, 408 too slow, 413 too large.
+        RefusedError: 400 no image in it or cut off, 408 too slow, 413 too large, 415 compressed.
     """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise RefusedError(415, f"the body is compressed (Content-Encoding: {encoding}); send the image as it is")
     try:
         async with asyncio.timeout(limits.timeout):
             body = await _read_body(request, limits.max_bytes)
@@ -40,11 +45,30 @@ async def read_upload(request: Request, limits: Limits) -> tuple[bytes, str | No
     except ClientDisconnect as error:
         raise RefusedError(400, "the upload was broken off") from error
     name = None
-    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+    if body and request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         body, name = await _read_form(request, body)
     if not body:
         raise RefusedError(400, "there is no image: send one as the body of the request, or in a form as `file`")
     return body, name
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
+    """Await the work for a request whose body has been read, and give it up when the client has gone.
+
+    Raises:
+        RefusedError: 400, the client has gone.
+    """
+    task = asyncio.ensure_future(work)
+    # After the body, the only message is that the connection has ended.
+    gone = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise RefusedError(400, "the client has gone before the answer")
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
 
 
 async def _read_body(request: Request, max_bytes: int) -> bytes:
@@ -61,6 +85,13 @@ async def _read_body(request: Request, max_bytes: int) -> bytes:
 
 
 async def _read_form(request: Request, body: bytes) -> tuple[bytes, str | None]:
+    # The parser accepts a form without an end.
+    _, options = parse_options_header(request.headers["content-type"])
+    start = b"--" + options.get(b"boundary", b"")
+    if start[: len(body)] == body[: len(start)] and start + b"--" not in body:
+        text = f"{start.decode('latin-1')}--"
+        raise RefusedError(400, f"the form is cut off: its last line, {text}, is missing; send it again, whole")
+
     async def once() -> AsyncIterator[bytes]:
         yield body
 

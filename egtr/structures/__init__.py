@@ -7,6 +7,7 @@ Plain numpy: this room needs neither torch nor Detectron2.
 - ``ranking``          the order of triplets, for evaluators and graphs; ``merging`` duplicates of one object
 - ``predicted_image``  an image with its graph, and the interface of a predictor
 - ``explanation``      why an edge is there, in numbers
+- ``model_info``       the record that goes with a model: its names, its domain, its metrics
 - ``relations``, ``boxes``, ``triplet_counts``  relations after objects are dropped, overlap, training statistics
 - ``errors``           the kinds of errors; ``files`` written whole or not at all
 """
@@ -15,6 +16,7 @@ from .boxes import paired_iou, pairwise_iou
 from .errors import (
     ConfigurationError,
     DataError,
+    DownloadError,
     EGTRError,
     PredictionError,
     TrainingError,
@@ -23,6 +25,7 @@ from .errors import (
 )
 from .explanation import EdgeExplanation, ExplainedObject
 from .ground_truth import GroundTruth
+from .model_info import ModelInfo
 from .predicted_image import PredictedImage, Predictor
 from .prediction import Prediction, all_pairs
 from .ranking import (
@@ -43,10 +46,12 @@ __all__ = [
     "CandidatePairs",
     "ConfigurationError",
     "DataError",
+    "DownloadError",
     "EGTRError",
     "EdgeExplanation",
     "ExplainedObject",
     "GroundTruth",
+    "ModelInfo",
     "PredictedImage",
     "Prediction",
     "PredictionError",

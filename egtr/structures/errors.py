@@ -8,6 +8,7 @@ EGTRError
 ├── WeightsError          a weight file, or weights that do not fit the model
 ├── PredictionError       a prediction, a graph or a prediction file
 ├── TrainingError         a step that cannot be made: a loss that is not finite, a loader whose worker died
+├── DownloadError         a file that cannot be fetched, or is not the one that was expected
 ├── WriteError            a file that cannot be written: no folder, no permission, no space
 └── RefusedError          a request that the server refuses (egtr.serving.errors)
 MissingDetectron2Error    an ImportError: Detectron2, or torch below it, is not installed
@@ -40,6 +41,10 @@ class PredictionError(EGTRError):
 
 class TrainingError(EGTRError):
     """Training cannot go on: a loss or gradient is not finite, or a process that reads images died."""
+
+
+class DownloadError(EGTRError):
+    """A file cannot be fetched: no network, no such address, a damaged archive, or content that was not expected."""
 
 
 class WriteError(EGTRError):

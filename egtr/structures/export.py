@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Increased if a reader of the previous version would misread a file, but not if fields are only added.
 FORMAT_VERSION = 1
 # Fields that files of the first release lack.
-_NEW_FIELDS = ("source", "query", "queries")
+_NEW_FIELDS = ("source", "query", "queries", "presence")
 # Control characters, and the surrogates that stand for file names that are not valid UTF-8.
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -24,6 +24,46 @@ _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 def read_schema() -> dict[str, Any]:
     """Read the JSON Schema that comes with the package."""
     return json.loads(files(__package__).joinpath("scene_graph.schema.json").read_text("utf-8"))
+
+
+def to_dict(graph: Any) -> dict[str, Any]:
+    """Return the record that :meth:`egtr.structures.SceneGraph.to_dict` describes."""
+    height, width = graph.image_size
+    presence = [None] * len(graph.boxes) if graph.presence is None else [round(float(p), 6) for p in graph.presence]
+    return {
+        "version": FORMAT_VERSION,
+        "source": {
+            "file_name": graph.file_name,
+            "frame": graph.frame,
+            "time": None if graph.time is None else round(graph.time, 3),
+        },
+        "image_size": {"height": int(height), "width": int(width)},
+        "objects": [
+            {
+                "id": i,
+                "class": graph.class_name(i),
+                "class_id": int(graph.classes[i]),
+                "score": round(float(graph.scores[i]), 6),
+                "presence": presence[i],
+                "box": [round(float(v), 2) for v in graph.boxes[i]],
+                "query": int(graph.query_index[i]),
+            }
+            for i in range(len(graph.boxes))
+        ],
+        "relations": [
+            {
+                "subject": s,
+                "object": o,
+                "predicate": graph.predicate_name(p),
+                "predicate_id": p,
+                "score": round(float(graph.triplet_scores[row]), 6),
+                "queries": graph.triplet_queries[row].tolist(),
+            }
+            for row, (s, o, p) in enumerate(graph.triplets.tolist())
+        ],
+        "class_names": list(graph.class_names) if graph.class_names else None,
+        "predicate_names": list(graph.predicate_names) if graph.predicate_names else None,
+    }
 
 
 def from_dict(record: dict[str, Any]) -> dict[str, Any]:
@@ -65,6 +105,8 @@ def from_dict(record: dict[str, Any]) -> dict[str, Any]:
     }
     if all("query" in entry for entry in objects):
         fields["query_index"] = [entry["query"] for entry in objects]
+    presence = [entry.get("presence") for entry in objects]
+    fields["presence"] = None if None in presence else presence
     if all("queries" in relation for relation in relations):
         fields["triplet_queries"] = [relation["queries"] for relation in relations]
     return fields

@@ -33,3 +33,25 @@ def find_representatives(boxes: np.ndarray, classes: np.ndarray, scores: np.ndar
         else:
             chosen = np.append(chosen, i)
     return representative
+
+
+def merge_triplets(
+    representative: np.ndarray, triplets: np.ndarray, scores: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Move triplets to the representatives of their ends, and find the ones that stay.
+
+    Args:
+        representative: (N,) int, see :func:`find_representatives`.
+        triplets: (K, 3) int, (subject, object, predicate).
+        scores: (K,) float.
+
+    Returns:
+        The (K, 3) moved triplets, and the rows that stay, by descending score: of equal triplets the best,
+        and none that joins an object with itself.
+    """
+    moved = np.column_stack([representative[triplets[:, :2]], triplets[:, 2]])
+    by_score = np.argsort(-scores, kind="stable")
+    by_score = by_score[moved[by_score, 0] != moved[by_score, 1]]
+    # np.unique points at the first of equal rows, which is the best one here.
+    _, first = np.unique(moved[by_score], axis=0, return_index=True)
+    return moved, by_score[np.sort(first)]

@@ -1,27 +1,33 @@
 """The graph that people read: objects with names, and ranked triplets between them."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
+from os import PathLike
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import egtr
+
 from .errors import PredictionError
-from .export import FORMAT_VERSION, from_dict, read_schema, to_networkx
-from .merging import find_representatives
+from .export import from_dict, read_schema, to_dict, to_networkx
+from .merging import find_representatives, merge_triplets
 from .prediction import Prediction
 from .ranking import rank_triplets
 from .relations import remap_relations
+from .selection import choose
 from .text import summarize, to_text
 
 if TYPE_CHECKING:
     import networkx
+    from matplotlib.figure import Figure
 
 # By default, for_display leaves out triplets below this share of the image's best score, or below the least score.
 SHARE_OF_BEST = 0.05
 LEAST_SCORE = 0.001
+# Least presence of an object that is shown without a relation.
+OBJECT_THRESHOLD = 0.5
 
 
 @dataclass(eq=False, repr=False)
@@ -49,6 +55,10 @@ class SceneGraph:
         file_name: the image or video, or None.
         frame: the number of the frame of a video or camera, counted from 0, or None.
         time: the time of this frame in seconds from the beginning, or None.
+        presence: (N,) float32 in 0..1, the probability that there is such an object at all (sigmoid of the highest
+            logit), while ``scores`` may only compare its class with other classes; None if it is not known.
+        object_threshold: least presence of an object that :meth:`for_display` keeps without a relation
+            (TEST.SCENE_GRAPH.OBJECT_THRESHOLD).
 
     Raises:
         PredictionError: a field has another shape, or a triplet names an object that is not there.
@@ -68,37 +78,35 @@ class SceneGraph:
     file_name: str | None = None
     frame: int | None = None
     time: float | None = None
+    presence: np.ndarray | None = None
+    object_threshold: float = OBJECT_THRESHOLD
 
     def __post_init__(self):
         n, k = len(self.boxes), len(self.triplets)
-        # An empty list has shape (0,) and means "none" here.
-        self.boxes = np.asarray(self.boxes, dtype=np.float32).reshape((0, 4) if n == 0 else np.shape(self.boxes))
-        self.triplets = np.asarray(self.triplets, dtype=np.int64).reshape(
-            (0, 3) if k == 0 else np.shape(self.triplets)
-        )
-        self.classes = np.asarray(self.classes, dtype=np.int64)
-        self.scores = np.asarray(self.scores, dtype=np.float32)
-        self.triplet_scores = np.asarray(self.triplet_scores, dtype=np.float32)
         if self.query_index is None:
             self.query_index = np.arange(n)
-        self.query_index = np.asarray(self.query_index, dtype=np.int64)
-        self._check("boxes", (n, 4))
-        self._check("triplets", (k, 3))
-        for field in ("classes", "scores", "query_index"):
-            self._check(field, (n,))
-        self._check("triplet_scores", (k,))
+        self._convert("boxes", np.float32, (n, 4))
+        self._convert("classes", np.int64, (n,))
+        self._convert("scores", np.float32, (n,))
+        self._convert("query_index", np.int64, (n,))
+        if self.presence is not None:
+            self._convert("presence", np.float32, (n,))
+        self._convert("triplets", np.int64, (k, 3))
+        self._convert("triplet_scores", np.float32, (k,))
         ends = self.triplets[:, :2]
         if k and (ends.min() < 0 or ends.max() >= n):
             raise PredictionError(f"scene graph: triplets name objects outside 0..{n - 1}")
         if self.triplet_queries is None:
             self.triplet_queries = self.query_index[ends]
-        self.triplet_queries = np.asarray(self.triplet_queries, dtype=np.int64).reshape(-1, 2)
-        self._check("triplet_queries", (k, 2))
+        self._convert("triplet_queries", np.int64, (k, 2))
 
-    def _check(self, field: str, shape: tuple[int, ...]) -> None:
-        found = getattr(self, field).shape
-        if found != shape:
-            raise PredictionError(f"scene graph: {field} has shape {found}, expected {shape}")
+    def _convert(self, field: str, dtype: type, shape: tuple[int, ...]) -> None:
+        array = np.asarray(getattr(self, field), dtype=dtype)
+        # An empty list has shape (0,) and means "none" here.
+        array = array.reshape(shape) if array.size == 0 and shape[0] == 0 else array
+        if array.shape != shape:
+            raise PredictionError(f"scene graph: {field} has shape {array.shape}, expected {shape}")
+        setattr(self, field, array)
 
     @classmethod
     def from_prediction(
@@ -122,6 +130,7 @@ class SceneGraph:
             class_names=tuple(class_names) if class_names else None,
             predicate_names=tuple(predicate_names) if predicate_names else None,
             prediction=prediction,
+            presence=prediction.object_scores("sigmoid")[0],
         )
 
     def __len__(self) -> int:
@@ -146,6 +155,7 @@ class SceneGraph:
         classes: str | int | Iterable[str | int] | None = None,
         predicates: str | int | Iterable[str | int] | None = None,
         merge_iou: float | None = None,
+        min_presence: float | None = None,
     ) -> "SceneGraph":
         """Keep the triplets that meet all conditions, and the objects that they join.
 
@@ -158,6 +168,7 @@ class SceneGraph:
                 neighbours are kept, too. Objects that no triplet uses are kept if they have one of these classes.
             predicates: names or ids of the predicates to keep.
             merge_iou: if given, duplicates are merged first, see :meth:`merge_duplicates`.
+            min_presence: if given, objects of at least this presence are kept even if no triplet uses them.
 
         Returns:
             A new graph with ``prediction`` None. Objects and triplets keep their order.
@@ -169,23 +180,10 @@ class SceneGraph:
         if top_k is not None and top_k < 0:
             raise PredictionError(f"filter: top_k is {top_k}; give a number of triplets, 0 or more")
         if merge_iou is not None:
-            rest = {"classes": classes, "predicates": predicates}
+            rest = {"classes": classes, "predicates": predicates, "min_presence": min_presence}
             return self.merge_duplicates(merge_iou).filter(min_score, top_k, min_object_score, **rest)
-        subjects, objects, predicate_ids = self.triplets.T
-        keep = self.triplet_scores >= min_score
-        stays = np.zeros(len(self.boxes), dtype=bool)
-        if min_object_score is not None:
-            stays = self.scores >= min_object_score
-            keep &= stays[subjects] & stays[objects]
-        if classes is not None:
-            wanted = np.isin(self.classes, _find_ids(classes, self.class_names, "class"))
-            keep &= wanted[subjects] | wanted[objects]
-            stays &= wanted
-        if predicates is not None:
-            keep &= np.isin(predicate_ids, _find_ids(predicates, self.predicate_names, "predicate"))
-        rows = np.flatnonzero(keep)[:top_k]
-        stays[self.triplets[rows, :2].reshape(-1)] = True
-        return self.select(stays, rows)
+        found = choose(self, min_score, top_k, min_object_score, min_presence, classes, predicates)
+        return self.select(*found)
 
     def select(self, objects: np.ndarray, relations: np.ndarray) -> "SceneGraph":
         """Keep the objects of a mask, (N,) bool, and these rows of ``triplets``, which join only such objects."""
@@ -199,7 +197,8 @@ class SceneGraph:
 
         1. Objects are visited by descending score (ties: lower index first). Each joins the highest-scoring
            representative of its own class whose IoU with it exceeds ``iou``; if there is none, it becomes a
-           representative itself. A representative keeps its own box, score and query_index.
+           representative itself. A representative keeps its own box, score and query_index; its presence is the
+           highest among its duplicates.
         2. Every triplet moves to the representatives of its subject and object. A triplet that would then join a
            representative with itself is dropped. Among triplets with the same subject, object and predicate, the best
            one is kept, and its ``triplet_queries`` tell which queries it came from. Different predicates between the
@@ -217,13 +216,19 @@ class SceneGraph:
             PredictionError: ``iou`` lies outside 0..1.
         """
         representative = find_representatives(self.boxes, self.classes, self.scores, iou)
-        triplets = np.column_stack([representative[self.triplets[:, :2]], self.triplets[:, 2]])
-        by_score = np.argsort(-self.triplet_scores, kind="stable")
-        by_score = by_score[triplets[by_score, 0] != triplets[by_score, 1]]
-        # np.unique points at the first of equal rows, which is the best one here.
-        _, first = np.unique(triplets[by_score], axis=0, return_index=True)
+        triplets, rows = merge_triplets(representative, self.triplets, self.triplet_scores)
         stays = representative == np.arange(len(representative))
-        return self._select(stays, triplets, by_score[np.sort(first)])
+        merged = self._select(stays, triplets, rows)
+        if self.presence is not None:
+            presence = self.presence.copy()
+            np.maximum.at(presence, representative, self.presence)
+            merged.presence = presence[stays]
+        return merged
+
+    def holds_all_queries(self) -> bool:
+        """Tell whether the graph is as a model returned it, with queries that show no object."""
+        is_complete = np.array_equal(self.query_index, np.arange(len(self.boxes)))
+        return is_complete and self.presence is not None and bool((self.presence < self.object_threshold).any())
 
     def for_display(
         self,
@@ -231,8 +236,10 @@ class SceneGraph:
         top_k: int | None = 20,
         merge_iou: float | None = 0.7,
         min_object_score: float | None = None,
+        *,
+        single_objects: bool = True,
     ) -> "SceneGraph":
-        """Select the part of a graph that a person wants to see: duplicates merged, only the best triplets.
+        """Select the part of a graph that a person wants to see: no duplicates, the best triplets, objects found.
 
         The score of a triplet is a product of four probabilities, so the scores of good triplets differ from image to
         image and from model to model (with 150 classes, few exceed 0.1). By default triplets are therefore chosen by
@@ -243,10 +250,13 @@ class SceneGraph:
             top_k: at most this many triplets, counted after merging; None: all.
             merge_iou: threshold of :meth:`merge_duplicates`; None: nothing is merged.
             min_object_score: see :meth:`filter`.
+            single_objects: also keep objects that none of these triplets joins, if their presence is at least
+                ``object_threshold``.
         """
         if min_score is None:
             min_score = max(LEAST_SCORE, SHARE_OF_BEST * float(self.triplet_scores.max(initial=0.0)))
-        return self.filter(min_score, top_k, min_object_score, merge_iou=merge_iou)
+        min_presence = self.object_threshold if single_objects else None
+        return self.filter(min_score, top_k, min_object_score, merge_iou=merge_iou, min_presence=min_presence)
 
     def _select(self, stays: np.ndarray, triplets: np.ndarray, rows: np.ndarray) -> "SceneGraph":
         # ``triplets[rows]`` join objects that stay, by their former indices.
@@ -256,6 +266,7 @@ class SceneGraph:
             classes=self.classes[stays],
             scores=self.scores[stays],
             query_index=self.query_index[stays],
+            presence=None if self.presence is None else self.presence[stays],
             triplets=remap_relations(triplets[rows], stays),
             triplet_scores=self.triplet_scores[rows],
             triplet_queries=self.triplet_queries[rows],
@@ -264,40 +275,7 @@ class SceneGraph:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the graph as plain Python values, ready for ``json.dump``; docs/scene_graph_json.md describes it."""
-        height, width = self.image_size
-        return {
-            "version": FORMAT_VERSION,
-            "source": {
-                "file_name": self.file_name,
-                "frame": self.frame,
-                "time": None if self.time is None else round(self.time, 3),
-            },
-            "image_size": {"height": int(height), "width": int(width)},
-            "objects": [
-                {
-                    "id": i,
-                    "class": self.class_name(i),
-                    "class_id": int(self.classes[i]),
-                    "score": round(float(self.scores[i]), 6),
-                    "box": [round(float(v), 2) for v in self.boxes[i]],
-                    "query": int(self.query_index[i]),
-                }
-                for i in range(len(self.boxes))
-            ],
-            "relations": [
-                {
-                    "subject": s,
-                    "object": o,
-                    "predicate": self.predicate_name(p),
-                    "predicate_id": p,
-                    "score": round(float(self.triplet_scores[row]), 6),
-                    "queries": self.triplet_queries[row].tolist(),
-                }
-                for row, (s, o, p) in enumerate(self.triplets.tolist())
-            ],
-            "class_names": list(self.class_names) if self.class_names else None,
-            "predicate_names": list(self.predicate_names) if self.predicate_names else None,
-        }
+        return to_dict(self)
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> "SceneGraph":
@@ -324,30 +302,49 @@ class SceneGraph:
         """
         return to_networkx(self.to_dict())
 
+    def draw(self, image: Any = None, channel_order: str | None = None, **options: Any) -> "Figure":
+        """Draw the image with its objects boxed, and the graph beside it: ``graph.draw().savefig("graph.png")``.
+
+        Of a graph with all queries, as a model returns it, the part is drawn that :meth:`for_display` selects; a
+        graph from which anything was selected is drawn as it is.
+
+        Args:
+            image, channel_order: the image, see :func:`egtr.data.image.load_image`; None: the file or the frame of a
+                video that the graph was made of.
+            options: see :func:`egtr.visualization.draw_scene_graph`.
+
+        Raises:
+            PredictionError: the graph does not know its file, or the image has other proportions than the graph's.
+            DataError: the image cannot be read.
+        """
+        return egtr.visualization.draw_on_own_image(self, image, channel_order, **options)
+
+    def save(
+        self, path: str | PathLike[str], image: Any = None, channel_order: str | None = None, **options: Any
+    ) -> None:
+        """Write the graph to a file: all of it as .json or .graphml, or drawn as .png, .jpg, .svg, .pdf and more.
+
+        Args:
+            path: its suffix decides.
+            image, channel_order: see :meth:`draw`.
+            options: see :func:`egtr.visualization.save_scene_graph`.
+
+        Raises:
+            ConfigurationError: graphs are not written in files of this suffix.
+            WriteError: the file cannot be written.
+            PredictionError, DataError: see :meth:`draw`.
+        """
+        if PurePath(path).suffix in (".json", ".graphml"):
+            egtr.inference.save_graph(path, self)
+        else:
+            egtr.visualization.save_on_own_image(path, self, image, channel_order, **options)
+
+    def _repr_png_(self) -> bytes:
+        # Notebooks show this.
+        return egtr.visualization.render_for_notebook(self)
+
     def __str__(self) -> str:
         return to_text(self.to_dict())
 
     def __repr__(self) -> str:
         return f"<{summarize(self.to_dict())}>"
-
-
-def _find_ids(chosen: str | int | Iterable[str | int], names: tuple[str, ...] | None, kind: str) -> list[int]:
-    """Find the ids of classes or predicates that are given by name or id."""
-    ids = []
-    for entry in [chosen] if isinstance(chosen, str | Integral) else chosen:
-        if isinstance(entry, str):
-            if entry not in (names or ()):
-                near = difflib.get_close_matches(entry, names or (), n=2)
-                hint = f"did you mean {' or '.join(near)}?" if near else f"take one of: {', '.join(names or ())}"
-                raise PredictionError(
-                    f"filter: there is no {kind} {entry!r}; "
-                    + (hint if names else "this graph has no names, give ids")
-                )
-            ids.append(names.index(entry))
-        else:
-            if entry < 0 or (names and entry >= len(names)):
-                raise PredictionError(
-                    f"filter: there is no {kind} {entry}; ids are 0..{len(names) - 1 if names else ''}"
-                )
-            ids.append(int(entry))
-    return ids

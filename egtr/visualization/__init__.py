@@ -1,6 +1,7 @@
 """Graphs as figures and pages. Nothing here needs a model.
 
 - ``draw``          one sheet: the image with its objects boxed (``boxes``), the graph beside it (``nodes``)
+- ``own_image``     a graph on the image that it was made of
 - ``sheet``         the places of both halves; ``marks`` their letters
 - ``layout``        the places of nodes, edges and edge labels; ``layout_cost`` rates them
 - ``placement``     labels that do not overlap
@@ -23,6 +24,7 @@ _load, __dir__, __all__ = lazy_loader.attach(
         "draw": ["draw_scene_graph", "figure_to_array", "save_scene_graph"],
         "explanation": ["draw_explanation"],
         "ground_truth": ["graph_from_annotations"],
+        "own_image": ["draw_on_own_image", "render_for_notebook", "save_on_own_image"],
         "video": ["VideoDrawer"],
     },
 )

@@ -116,7 +116,8 @@ def fit_graph(graph: SceneGraph) -> tuple[SceneGraph, str | None]:
         if parallel[tuple(sorted(pair))] <= MAX_PARALLEL:
             linked.update(pair)
             rows.append(row)
-    others = [i for i in np.argsort(-graph.scores, kind="stable").tolist() if i not in linked]
+    certainty = graph.scores if graph.presence is None else graph.presence
+    others = [i for i in np.argsort(-certainty, kind="stable").tolist() if i not in linked]
     objects = [*linked, *others[: MAX_OBJECTS - len(linked)]]
     if len(objects) == len(graph.boxes) and len(rows) == len(graph):
         return graph, None

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 
 from benchmarks import commands, growth, machine, pipeline
@@ -17,8 +18,10 @@ from benchmarks.case import Case
 from benchmarks.contestants import PARTS
 from benchmarks.measure import Memory, measure_here
 from benchmarks.pruning import build_pruning
+from benchmarks.shown_objects import count_found
 from egtr.config import load_config
 from egtr.hub.model_zoo import get_config_file
+from egtr.structures import GroundTruth, SceneGraph
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -116,6 +119,17 @@ def test_training_counts_what_steps_keep(run, monkeypatch):
     assert "with gradients and optimizer" in rows[0]
 
 
+def test_each_object_finds_one_annotation():
+    """Two dogs are annotated; the surer of two good boxes of the first takes it, and a hat is no dog."""
+    truth = GroundTruth([[0, 0, 10, 10], [20, 0, 30, 10]], [0, 0], np.zeros((0, 3)))
+    boxes = [[0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10], [20, 0, 30, 4.9]]
+    graph = SceneGraph(boxes, [0, 0, 1, 0], [0.9] * 4, [], [], (40, 40), presence=[0.6, 0.7, 0.9, 0.8])
+    assert count_found(graph, truth) == 1
+    graph.classes[2] = 0
+    assert count_found(graph, truth) == 2
+    assert count_found(graph, GroundTruth(np.zeros((0, 4)), [], np.zeros((0, 3)))) == 0
+
+
 def test_the_report_says_what_was_asked_for(run):
     report, rows = run("inference", *TINY, *CASE, "--contestants", "egtr", "literal", "--no-memory")
     asked = report["arguments"]
@@ -188,6 +202,18 @@ def test_pairs_of_trained_weights(run, tiny_dataset, tmp_path):
     assert [row[0] for row in rows[2:]] == ["1", "100"]
     assert report["dense"] == [0, 2]
     assert 2 / 625 <= report["pair_share"][0] <= 1 / 4 and report["pair_share"][1] == 1
+
+
+def test_shown_objects(run, tiny_dataset, tmp_path):
+    weights = tmp_path / "weights.pth"
+    torch.save(build_model(load_tiny()).state_dict(), weights)
+    arguments = ["--images", "2", "MODEL.WEIGHTS", str(weights), "DATASETS.TEST", f"['{tiny_dataset.test}']"]
+    report, rows = run("shown", "--config-file", get_config_file("vg150_egtr.yaml"), *arguments, *TINY)
+    records = DatasetCatalog.get(tiny_dataset.test)[:2]
+    assert report["images"] == 2 and report["annotated"] == sum(len(record["annotations"]) for record in records)
+    # No untrained query is certain, so that only relations bring objects: at most six queries an image.
+    assert report["shown"]["only with relations"] == report["shown"]["with single objects"]
+    assert [row[0] for row in rows[2:]] == list(report["shown"])
 
 
 def test_sampling(run):

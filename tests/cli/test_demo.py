@@ -77,6 +77,15 @@ def test_folder(config, images, tiny_dataset, tmp_path, capfd):
     assert lines[-1] == f"2 of 2 images drawn to {output}"
 
 
+def test_single_objects(config, images, tmp_path):
+    """Without relations, a threshold of 0 keeps every object of another class or place, and the flag none."""
+    words = [images / "gray.png", "--config-file", config, "--top-k", "0", "TEST.SCENE_GRAPH.OBJECT_THRESHOLD", "0.0"]
+    for flags, least, most in (([], 1, 6), (["--no-single-objects"], 0, 0)):
+        assert run(*words[:-2], *flags, "--output", tmp_path / "out", *words[-2:]) == 0
+        record = json.loads((tmp_path / "out" / "gray.json").read_text())
+        assert least <= len(record["objects"]) <= most and not record["relations"]
+
+
 def test_unreadable_image_is_passed_over(config, images, tmp_path, capfd):
     (images / "broken.png").write_text("hello")
     inputs = [images / "broken.png", images / "missing.png", images / "gr*.png"]

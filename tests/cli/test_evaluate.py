@@ -26,6 +26,31 @@ def test_its_help_is_its_own(monkeypatch, capsys):
     assert "--resume continue from the last checkpoint in OUTPUT_DIR" in " ".join(texts["train"].split())
 
 
+def test_latency_is_measured_at_the_size_that_is_asked_for(scenes, tmp_path, caplog):
+    words = "evaluate --model scenes --output run --latency --min-size 96 --max-size 128 DATASETS.TEST scenes_test"
+    assert main([*words.split(), "DATALOADER.NUM_WORKERS", "0"]) == 0
+    found = json.loads((tmp_path / "run/latency_scenes_test.json").read_text())
+    assert (found["dataset"], found["images"], found["min_size"], found["max_size"]) == ("scenes_test", 4, 96, 128)
+    assert 0 < found["p50_ms"] <= found["p90_ms"] <= found["p99_ms"] <= found["max_ms"]
+    assert found["images_per_second"] == pytest.approx(1000 / found["mean_ms"])
+    # Nothing is scored.
+    assert not (tmp_path / "run/scene_graph_scenes_test.json").exists()
+
+
+@pytest.mark.parametrize("words", ["--latency --num-gpus 2", "--latency --num-machines 2", "--min-size 0"])
+def test_latency_of_several_processes_and_sizes_of_nothing_are_refused(words, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", "--model", "scenes", *words.split()])
+    assert words.split()[0] in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_sizes_come_before_keys_that_say_otherwise(monkeypatch):
+    seen = []
+    monkeypatch.setattr("egtr.cli.train.run", lambda args: seen.append(args.opts) or 0)
+    assert main("evaluate --model scenes --max-size 700 SEED 3".split()) == 0
+    assert seen == [["INPUT.MAX_SIZE_TEST", "700", "SEED", "3"]]
+
+
 @pytest.mark.slow
 def test_predictions_of_the_shipped_model_score_the_same_without_it(scenes, tmp_path, capsys):
     words = ["DATASETS.TEST", "scenes_val", "OUTPUT_DIR", "run", "TEST.SCENE_GRAPH.PROTOCOLS", "strict,reference"]

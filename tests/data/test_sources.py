@@ -133,7 +133,7 @@ def test_a_video_that_ends_early_is_named(folder, monkeypatch, caplog):
         def release(self):
             pass
 
-    monkeypatch.setattr(sources.cv2, "VideoCapture", Cut)
+    monkeypatch.setattr(cv2, "VideoCapture", Cut)
     for name, number in (("cut.avi", 17), ("near.mov", 18)):
         (folder / name).touch()
         assert len(list(ImageStream(folder / name))) == number
@@ -160,7 +160,7 @@ class Camera:
 
 
 def test_camera(monkeypatch):
-    monkeypatch.setattr(sources.cv2, "VideoCapture", Camera)
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
     monkeypatch.setattr(Camera, "released", 0)
     assert ImageStream(1).total is None
     frames = list(ImageStream(1))

@@ -26,11 +26,11 @@ def fill(key, shape, salt="a"):
         v = n
     elif "sampling_offsets" in key:
         v = 0.02 * n if leaf == "weight" else 2.0 * n
-    elif "class_embed" in key and leaf == "bias":
+    elif ("class_embed" in key or "score_head" in key) and leaf == "bias":
         v = -2.0 + 0.5 * n
     elif len(shape) == 1 and leaf == "weight":        # norm scale
         v = (0.5 + 0.05 * n) if "backbone" in key else (1.0 + 0.1 * n)
-    elif leaf == "bias":
+    elif leaf.endswith("bias"):
         v = 0.1 * n
     elif len(shape) == 4:
         v = n * np.sqrt(2.0 / np.prod(shape[1:]))

@@ -112,6 +112,15 @@ def predictions(tmp_path):
     return tmp_path / "saved.npz", records
 
 
+def test_single_objects_of_saved_predictions(predictions):
+    path, records = predictions
+    (first, *_), (bare, *_) = (
+        list(images_of_predictions(path, top_k=0, single_objects=single)) for single in (True, False)
+    )
+    present = records[0][0].object_scores("sigmoid")[0] >= 0.5
+    assert present.any() and len(first.graph.boxes) == present.sum() and len(bare.graph.boxes) == 0
+
+
 def test_recall_is_that_of_evaluation(predictions, tmp_path):
     path, records = predictions
     with ReportWriter(tmp_path / "report.html") as report:
@@ -146,6 +155,7 @@ def test_tool_of_predictions(predictions, tmp_path, monkeypatch, capsys):
 def test_the_bar_has_a_total(folder, predictions, tiny_dataset, monkeypatch, limit, total):
     monkeypatch.setattr("egtr.inference.EGTRPredictor.from_config_file", lambda name, opts: None)
     args = Namespace(predictions=None, dataset=None, top_k=1, no_explanations=True, config_file="", opts=[])
+    args.single_objects = True
     args.limit, args.input, args.inputs = limit, [], [str(folder)]
     assert report.open_images(args, [str(folder)], print)[1] == total
     args.dataset = tiny_dataset.val

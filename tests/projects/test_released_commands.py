@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from egtr.config import get_egtr_cfg, load_config
-from egtr.config.arguments import egtr_argument_parser
 from egtr.hub.model_zoo import get_config_file, list_configs
+from tests.cli.running import parse
 
 TEXT = (Path(__file__).resolve().parents[2] / "projects/EGTR/README.md").read_text()
 SECTION = TEXT.split("## From the released command lines\n")[1].split("\n## ")[0]
@@ -45,9 +45,17 @@ def test_every_key_exists():
             node = node[part]
 
 
-@pytest.mark.parametrize("command", re.findall(r"`egtr (?:train|evaluate) ([^`]*)`", SECTION))
+@pytest.mark.parametrize("command", re.findall(r"`egtr ((?:train|evaluate) [^`]*)`", SECTION))
 def test_commands_are_understood(command):
-    args = egtr_argument_parser().parse_args([word.strip('"') for word in command.split()])
+    args = parse([word.strip('"') for word in command.split()])
     if args.config_file.startswith("projects"):
         assert Path(args.config_file).name in list_configs()
     load_config(get_config_file("vg150_egtr.yaml"), args.opts)
+
+
+def test_infer_only_is_measured_at_its_size():
+    (line,) = (line for line in SECTION.splitlines() if "--infer_only True" in line)
+    args = parse(re.search(r"`egtr (evaluate [^`]*)`", line)[1].split())
+    assert (args.latency, args.min_size, args.max_size, args.opts) == (
+        True, 600, 1000, ["DATASETS.TEST", "vg150_test"],
+    )  # fmt: skip

@@ -41,10 +41,10 @@ class Server:
 
 
 @contextmanager
-def running(store: ModelStore, limits: Limits) -> Iterator[Server]:
+def running(store: ModelStore, limits: Limits, **options) -> Iterator[Server]:
     """Serve ``store`` in a thread: another process would take seconds to import PyTorch."""
     worker = Worker(limits)
-    server = create_server(store, worker)
+    server = create_server(store, worker, **options)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

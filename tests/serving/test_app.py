@@ -84,6 +84,10 @@ def test_a_predictor_of_another_kind_has_no_explanations():
 
     store = store_of(predict)
     assert (store.names, store.state("mine")) == (("mine",), "ready")
+    unrelated = [f"{GRAPH}?top_k=0{more}" for more in ("", "&single_objects=false")]
+    answers = ask(store, Limits(), *(("POST", address, PNG) for address in unrelated))
+    # Both logits are of an object that is surely there.
+    assert [len(answer.json()["objects"]) for answer in answers] == [2, 0]
     graph, explained = ask(store, Limits(), ("POST", GRAPH, PNG), ("POST", "/api/v1/explanations", PNG))
     (relation,) = graph.json()["relations"]
     assert relation["predicate"] == "wears"
@@ -120,7 +124,12 @@ def test_health_before_and_after_loading(tmp_path):
     assert (answer.status_code, answer.json()) == (503, {"status": "loading"})
     missing, models = ask(store, Limits(), ("POST", f"{GRAPH}?model=gone", PNG), ("GET", "/api/v1/models", None))
     assert missing.status_code == 500 and "gone.pth" in missing.json()["detail"]
-    assert models.json()["models"][1] == {"name": "gone", "state": "failed"}
+    assert models.json()["models"][1] == {
+        "name": "gone",
+        "state": "failed",
+        "classes": None,
+        "predicates": None,
+    }
 
 
 def test_names_of_models():

@@ -1,5 +1,6 @@
 """A server as a real client meets it: every answer, every refusal, and its end."""
 
+import gzip
 import io
 import json
 import os
@@ -7,8 +8,12 @@ import signal
 import socket
 import threading
 import time
+import urllib.error
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
+import httpx
 import jsonschema
 import networkx as nx
 import numpy as np
@@ -18,7 +23,7 @@ from PIL import Image
 
 from egtr.cli import main
 from egtr.serving import Limits, ModelStore
-from egtr.structures import SceneGraph
+from egtr.structures import EGTRError, SceneGraph
 from tests.serving.conftest import MAX_REQUESTS, PATIENCE, Server, running
 from tests.serving.images import empty_png, encode, noise
 
@@ -164,7 +169,7 @@ def test_bytes_are_counted_while_they_arrive(client):
         ),
         ({"headers": {"Content-Type": "multipart/form-data"}}, 400, "form cannot be read: Missing boundary"),
         ({"headers": {"Content-Type": "multipart/form-data; boundary=x"}}, 400, "form cannot be read"),
-        ({"headers": {"Host": "evil.example:8000"}}, 421, "127.0.0.1 or localhost"),
+        ({"headers": {"Host": "evil.example:8000"}}, 421, "call it by one of its names: 127.0.0.1, localhost ("),
         ({"headers": {"Origin": "http://evil.example"}}, 403, "requests of other pages are refused"),
         ({"headers": {"Origin": "null"}}, 403, "requests of other pages are refused"),
         ({"headers": {"Sec-Fetch-Site": "cross-site"}}, 403, "requests of other pages are refused"),
@@ -264,6 +269,113 @@ def test_no_more_than_so_many_at_once(server, client):
     assert client.get("health").json() == {"status": "ready"}
     assert [upload.finish()[0] for upload in uploads] == [200] * MAX_REQUESTS
     assert client.post(GRAPH, content=JPEG).status_code == 200
+
+
+def test_clients_that_have_gone_give_their_place_back():
+    """Of requests that wait or are computed; those that wait are never computed."""
+    begun, go_on, images = threading.Event(), threading.Event(), []
+
+    def predict(image, channel_order):
+        images.append(image.shape)
+        begun.set()
+        assert go_on.wait(PATIENCE)
+        raise EGTRError("only the number of calls matters")
+
+    store = ModelStore({"mine": SimpleNamespace(predict=predict)})
+    with running(store, Limits(max_requests=3)) as server, server.client() as client:
+        uploads = [Upload(server, encode(noise(40, width), "JPEG")) for width in (60, 61, 62)]
+        for upload in uploads:
+            upload.socket.sendall(upload.body)
+        try:
+            assert begun.wait(PATIENCE)
+            assert client.post(GRAPH, content=JPEG).status_code == 503
+            for upload in uploads:
+                upload.socket.close()
+            # A place is free while the first image is still being computed.
+            end = time.monotonic() + PATIENCE
+            while client.post(GRAPH, content=b"no image").status_code == 503:
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            last = Upload(server, encode(noise(40, 63), "JPEG"))
+        finally:
+            go_on.set()
+        assert last.finish()[0] == 500
+    assert len(images) == 2 and images[-1] == (40, 63, 3)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        (GRAPH, {}, 413),
+        ("nowhere", {}, 404),
+        ("health", {}, 405),
+        (f"{GRAPH}?topk=1", {}, 422),
+        (GRAPH, {"Origin": "http://evil.example"}, 403),
+        (GRAPH, {"Host": "evil.example"}, 421),
+        (GRAPH, {"Content-Encoding": "gzip"}, 415),
+    ],
+)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_early_refusals_reach_clients_that_send_everything_first(server, path, headers, status, chunked):
+    body = (bytes(1_000_000) for _ in range(25)) if chunked else bytes(LARGE + 5_000_000)
+    request = urllib.request.Request(server.address + path, body, headers)
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=PATIENCE)
+    with refusal.value as answer:
+        assert answer.code == status and json.load(answer)["detail"]
+        assert answer.headers["Connection"] == "close"
+
+
+def test_an_upload_that_pauses_after_its_refusal_is_closed(server, monkeypatch):
+    monkeypatch.setattr("egtr.serving.protocol.PAUSE", 0.2)
+    host, port = server.address.removeprefix("http://").rstrip("/").split(":")
+    with socket.create_connection((host, int(port)), PATIENCE) as upload, upload.makefile("rb") as file:
+        upload.sendall(f"POST /nowhere HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100\r\n\r\nfirst".encode())
+        assert file.readline() == b"HTTP/1.1 404 Not Found\r\n"
+        file.read()
+
+
+def test_a_client_that_waits_for_leave_to_send_gets_only_the_refusal(server):
+    host, port = server.address.removeprefix("http://").rstrip("/").split(":")
+    with socket.create_connection((host, int(port)), PATIENCE) as upload, upload.makefile("rb") as file:
+        head = f"POST /{GRAPH} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {LARGE + 1}\r\n"
+        upload.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+        assert file.readline().startswith(b"HTTP/1.1 413 ")
+        assert b"\r\nconnection: close\r\n" in file.read().lower()
+
+
+@pytest.mark.parametrize("path", ["", "health", "api/v1/models", "openapi.json"])
+def test_head_has_the_headers_of_get_and_no_body(client, path):
+    head, get = client.head(path), client.get(path)
+    assert (head.status_code, head.content) == (200, b"") and get.content
+    assert {**head.headers, "date": ""} == {**get.headers, "date": ""}
+
+
+def test_head_of_what_takes_an_image_is_refused(client):
+    assert client.head(GRAPH).status_code == 405
+
+
+def test_a_form_that_is_cut_off(client):
+    form = httpx.Request("POST", "http://x", files={"file": ("a.jpg", JPEG)})
+    content_type, body = form.headers["content-type"], form.read()
+    end = len(body.rstrip())
+    # Within the image, the headers of its part, the first line, and the last line.
+    for length in (len(body) // 2, 60, 10, end - 1, end - 10):
+        answer = client.post(GRAPH, content=body[:length], headers={"Content-Type": content_type})
+        assert answer.status_code == 400 and "the form is cut off: its last line, --" in answer.json()["detail"]
+    for whole in (body[:end], body + b"what follows is ignored"):
+        assert client.post(GRAPH, content=whole, headers={"Content-Type": content_type}).status_code == 200
+
+
+def test_a_compressed_body(client):
+    answer = client.post(GRAPH, content=gzip.compress(JPEG), headers={"Content-Encoding": "gzip"})
+    assert answer.status_code == 415 and "Content-Encoding: gzip); send the image as it is" in answer.json()["detail"]
+
+
+def test_what_a_model_knows(client, predictor):
+    model = client.get("api/v1/models").json()["models"][0]
+    assert model["classes"] == list(predictor.class_names)
+    assert model["predicates"] == list(predictor.predicate_names)
 
 
 def test_broken_off_uploads_give_their_place_back(server, client):

@@ -22,6 +22,7 @@ def make_graph(**options):
         "boxes": [[10, 20, 30.25, 40.5], [5, 30, 60, 90], [-1.5, 0, 80, 101]],
         "classes": [1, 0, 2],
         "scores": [0.9, 0.8, 0.1234567],
+        "presence": [0.75, 1, 0.0123456],
         "triplets": [[0, 1, 1], [1, 2, 0]],
         "triplet_scores": [0.5, 0.25],
         "image_size": (100, 80),
@@ -42,11 +43,17 @@ def test_dict_by_hand():
         "source": {"file_name": "rodeo.mp4", "frame": 12, "time": 0.48},
         "image_size": {"height": 100, "width": 80},
         "objects": [
-            {"id": 0, "class": "person", "class_id": 1, "score": 0.9, "box": [10, 20, 30.25, 40.5], "query": 4},
-            {"id": 1, "class": "horse", "class_id": 0, "score": 0.8, "box": [5, 30, 60, 90], "query": 0},
             {
-                "id": 2, "class": "Wiese <ä & é>", "class_id": 2, "score": 0.123457, "box": [-1.5, 0, 80, 101],
-                "query": 2,
+                "id": 0, "class": "person", "class_id": 1, "score": 0.9, "presence": 0.75,
+                "box": [10, 20, 30.25, 40.5], "query": 4,
+            },
+            {
+                "id": 1, "class": "horse", "class_id": 0, "score": 0.8, "presence": 1.0,
+                "box": [5, 30, 60, 90], "query": 0,
+            },
+            {
+                "id": 2, "class": "Wiese <ä & é>", "class_id": 2, "score": 0.123457, "presence": 0.012346,
+                "box": [-1.5, 0, 80, 101], "query": 2,
             },
         ],
         "relations": [
@@ -74,6 +81,7 @@ def graphs(draw):
         class_names=tuple(f"c{i}" for i in range(c)) if named else None,
         predicate_names=tuple(f"p{i}" for i in range(r)) if named else None,
         query_index=rng.permutation(n),
+        presence=rng.uniform(0, 1, n) if named else None,
         file_name=draw(st.none() | st.text(max_size=5)),
         frame=draw(st.none() | st.integers(0, 10**6)),
         time=draw(st.none() | st.floats(0, 10**5)),
@@ -124,16 +132,16 @@ def test_the_documented_example_is_valid():
 
 
 def test_files_of_the_first_release_are_read():
-    """They know neither queries nor source."""
+    """They know neither queries nor presence nor source."""
     record = make_graph(query_index=None, triplet_queries=None).to_dict()
     del record["source"]
     for entry in record["objects"]:
-        del entry["query"]
+        del entry["query"], entry["presence"]
     for entry in record["relations"]:
         del entry["queries"]
     graph = SceneGraph.from_dict(record)
     assert graph.query_index.tolist() == [0, 1, 2] and graph.triplet_queries.tolist() == [[0, 1], [1, 2]]
-    assert (graph.file_name, graph.frame, graph.time) == (None, None, None)
+    assert (graph.file_name, graph.frame, graph.time, graph.presence) == (None, None, None, None)
 
 
 @pytest.mark.parametrize(("path", "value", "message"), [

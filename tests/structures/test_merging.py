@@ -48,6 +48,29 @@ def test_by_hand():
     assert graph.triplets[0].tolist() == [0, 2, 5] and len(graph.boxes) == 4
 
 
+def test_single_objects_are_those_that_are_present():
+    """Dogs 0 and 1 are one; softmax likes cat 2 least, and dog 3, which is hardly there, most."""
+    graph = make_graph(BOXES, CLASSES, [0.6, 0.7, 0.5, 0.9], [[0, 3, 5]], [0.9])
+    graph.presence = np.array([0.8, 0.2, 0.5, 0.1], dtype=np.float32)
+    graph.object_threshold = 0.5
+    shown = graph.for_display()
+    # Dog 1 stands for both, and is as present as dog 0; dog 3 is there because of the relation.
+    assert shown.boxes.tolist() == [BOXES[1], BOXES[2], BOXES[3]]
+    assert shown.presence.tolist() == pytest.approx([0.8, 0.5, 0.1])
+    assert shown.triplets.tolist() == [[0, 2, 5]]
+    assert graph.for_display(single_objects=False).boxes.tolist() == [BOXES[1], BOXES[3]]
+    assert graph.for_display(top_k=0).boxes.tolist() == [BOXES[1], BOXES[2]]
+    graph.object_threshold = 0.51
+    assert graph.for_display(top_k=0).boxes.tolist() == [BOXES[1]]
+    # The argument is untouched.
+    assert graph.presence.tolist() == pytest.approx([0.8, 0.2, 0.5, 0.1])
+
+
+def test_single_objects_need_a_known_presence():
+    graph = make_graph(BOXES, CLASSES, [0.99] * 4, [[0, 2, 5]], [0.9])
+    assert len(graph.for_display().boxes) == 2 and graph.for_display().presence is None
+
+
 def test_iou_equal_to_the_threshold_does_not_merge():
     # intersection 50, union 100: IoU 1/2 exactly
     boxes = [[0, 0, 10, 10], [0, 0, 10, 5]]

@@ -1,5 +1,7 @@
 """The two records: what they check, and that no operation loses track of which pair is which."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -63,6 +65,21 @@ def make_graph(**options):
     return SceneGraph.from_prediction(
         make_prediction(**options), ["cat", "dog", "hat", "tree"], ["on", "near"], top_k=100
     )
+
+
+def test_presence_is_the_sigmoid_whatever_ranks_triplets():
+    """By softmax, which compares classes only, the empty query 1 looks like the better object."""
+    logits = np.log(np.array([[3, 1], [0.01, 0.0001]]))  # odds of the best class: 3 and 1 / 100
+    prediction = Prediction(logits, np.zeros((2, 4)), all_pairs(2), np.ones(4), np.ones((4, 1)), (9, 9))
+    for kind, scores in (("softmax", [0.75, 100 / 101]), ("sigmoid", [0.75, 1 / 101])):
+        graph = SceneGraph.from_prediction(prediction, object_score=kind)
+        np.testing.assert_allclose(graph.scores, scores, rtol=1e-5)
+        np.testing.assert_allclose(graph.presence, [0.75, 1 / 101], rtol=1e-5)
+        assert graph.for_display(top_k=0).query_index.tolist() == [0]
+    with pytest.raises(EGTRError, match=r"presence has shape \(1,\), expected \(2,\)"):
+        replace(graph, presence=[0.5])
+    kept = graph.filter(min_score=2, min_presence=0.005, classes=0)
+    assert kept.query_index.tolist() == [0, 1] and kept.presence.tolist() == graph.presence.tolist()
 
 
 def test_selected_objects_and_relations_keep_their_order():

@@ -196,6 +196,68 @@ def test_filters(page):
     expect(page.locator("#count")).to_have_text("3 of 3 images")
 
 
+SEARCHED = {
+    "names": ["person", "riding", "horse", "near", "traffic light", "woman", 'a "red" hat', "is", "zebra"],
+    "recall": {},
+    "images": [
+        {"name": "0.png", "objects": [0, 2], "edges": [[0, 1, 2, 0.5]]},
+        {"name": "1.png", "objects": [0, 2], "edges": [[2, 1, 0, 0.5]]},
+        # All three words, in other triplets.
+        {"name": "2.png", "objects": [0, 2, 4], "edges": [[0, 3, 4, 0.5], [2, 1, 4, 0.5]]},
+        {"name": "person on horse.png", "objects": [8], "edges": []},
+        # Only annotated.
+        {"name": "4.png", "objects": [0, 2], "edges": [], "truth": [[0, 1, 2]]},
+        {"name": "5.png", "objects": [5, 2, 6], "edges": [[5, 1, 2, 0.5], [5, 7, 6, 0.5]]},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("person riding horse", [0, 4]),
+        ("Horse  Riding\tperson", [1]),
+        ('"person riding horse"', [0, 4]),
+        # Ends of triplets; a whole class, so that a woman is no man.
+        ("riding horse", [0, 4, 5]),
+        ("person riding", [0, 4]),
+        ("man riding horse", [5]),
+        ('"man riding horse"', []),
+        ("person near traffic light", [2]),
+        ("traffic near", [2]),
+        # Words that are no triplet, in any order and place.
+        ("horse person", [0, 1, 2, 3, 4]),
+        ("riding", [0, 1, 2, 4, 5]),
+        ("riding horse 4.png", [4]),
+        ("hors", [0, 1, 2, 3, 4, 5]),
+        ('"horse.png"', [3]),
+        ("zebra", [3]),
+        ('"red"', [5]),
+        ('woman is a "red" hat', [5]),
+        ('"', [0, 1, 2, 3, 4, 5]),
+        ("", [0, 1, 2, 3, 4, 5]),
+    ],
+)
+@pytest.mark.slow
+def test_search_for_triplets_and_words(search_page, query, found):
+    choose = "([index, query]) => new ImageIndex(index).choose(query, readFilter(), 'order')"
+    assert search_page.evaluate(choose, [SEARCHED, query]) == found
+
+
+@pytest.fixture(scope="module")
+def search_page(browser, address):
+    with watched_page(browser, address) as page:
+        yield page
+
+
+@pytest.mark.slow
+def test_a_class_without_relations_is_filtered_for(search_page):
+    count = "([index, filter]) => index.images.map((entry) => new ImageIndex(index).countEdges(entry, filter))"
+    zebra = {"minScore": 0, "className": "zebra", "predicate": ""}
+    assert search_page.evaluate(count, [SEARCHED, zebra]) == [-1, -1, -1, 0, -1, -1]
+    assert search_page.evaluate(count, [SEARCHED, {**zebra, "predicate": "riding"}]) == [-1] * 6
+
+
 @pytest.mark.slow
 def test_search(page):
     page.keyboard.press("/")

@@ -57,11 +57,21 @@ class RelationSource(nn.Module):
         """Make the features of all pairs.
 
         Args:
-            queries, keys: for each decoder layer (B, N, d); queries are not scaled by 1/sqrt(d_head).
+            queries, keys: for each decoder layer (B, N, d); queries are not scaled by 1/sqrt(d_head). A detector that
+                stops early in evaluation gives those of the layers that ran, and later layers are no sources then.
             hidden_state: (B, N, d), Z.
+
+        Raises:
+            ConfigurationError: no source is left.
         """
-        subjects = [project(queries[layer]) for project, layer in zip(self.query_proj, self.layers, strict=True)]
-        objects = [project(keys[layer]) for project, layer in zip(self.key_proj, self.layers, strict=True)]
+        ran = [layer for layer in self.layers if layer < len(queries)]
+        if not ran and not self.last_hidden_state:
+            raise ConfigurationError(
+                f"MODEL.EGTR.RELATION.SOURCE.LAYERS {self.layers}: in evaluation only {len(queries)} layers run "
+                "(MODEL.EGTR.TRANSFORMER.EVAL_IDX), so no source is left"
+            )
+        subjects = [project(queries[layer]) for project, layer in zip(self.query_proj, ran, strict=False)]
+        objects = [project(keys[layer]) for project, layer in zip(self.key_proj, ran, strict=False)]
         if self.last_hidden_state:
             subjects.append(self.subject_proj(hidden_state))
             objects.append(self.object_proj(hidden_state))

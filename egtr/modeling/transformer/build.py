@@ -1,6 +1,6 @@
 """The registry of detectors after the backbone, and the record that they return."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from detectron2.layers import ShapeSpec
@@ -16,8 +16,10 @@ Detectors, from the backbone's maps to classes and boxes (MODEL.EGTR.TRANSFORMER
 An entry is an ``nn.Module`` class that is called as ``transformer(cfg, input_shape)``; input_shape is the backbone's
 ``{name: ShapeSpec}``, finest map first. Its forward takes the maps and ``valid`` and returns
 :class:`TransformerOutput`. ``valid`` is (B, H, W) bool, True inside the images of the padded batch, or None if there
-is no padding. Every detector must return the queries and keys of its decoder's self-attention, since relations are
-read from them.
+is no padding. With MODEL.EGTR.DENOISING forward also gets ``box_queries``, see
+:mod:`egtr.modeling.transformer.box_queries`. An attribute ``size_divisibility`` says of what number the sides of
+the padded batch must be multiples. Every detector must return the queries and keys of its decoder's
+self-attention, since relations are read from them.
 """
 
 
@@ -32,7 +34,10 @@ class TransformerOutput:
         hidden_states: L tensors (B, N, d).
         queries, keys: L tensors (B, N, d), by-products of decoder self-attention; queries are not scaled yet.
         memory: (B, S, d) encoder output.
-        proposal_logits, proposal_boxes: (B, S, C) and (B, S, 4) of the two-stage proposals, else None.
+        proposal_logits, proposal_boxes: (B, S, C) and (B, S, 4) of encoder proposals, else None.
+        proposal_classes: their logits tell classes; False: only class 0, "object", is used.
+
+    With P box queries, N stands for P + N, and box queries come first, until :meth:`split`.
     """
 
     logits: list[Tensor]
@@ -43,16 +48,26 @@ class TransformerOutput:
     memory: Tensor
     proposal_logits: Tensor | None = None
     proposal_boxes: Tensor | None = None
+    proposal_classes: bool = False
+
+    def split(self, count: int) -> tuple["TransformerOutput", "TransformerOutput"]:
+        """Separate the first ``count`` queries from the others; both results have the same memory and proposals."""
+        first, others = {}, {}
+        for name in ("logits", "pred_boxes", "hidden_states", "queries", "keys"):
+            layers = getattr(self, name)
+            first[name] = [layer[:, :count] for layer in layers]
+            others[name] = [layer[:, count:] for layer in layers]
+        return replace(self, **first), replace(self, **others)
 
     def float(self) -> "TransformerOutput":
         """Convert all tensors to float32."""
 
         def single(value):
-            return [v.float() for v in value] if isinstance(value, list) else value.float()
+            if isinstance(value, list):
+                return [v.float() for v in value]
+            return value.float() if isinstance(value, Tensor) else value
 
-        return TransformerOutput(
-            **{name: value if value is None else single(value) for name, value in vars(self).items()}
-        )
+        return TransformerOutput(**{name: single(value) for name, value in vars(self).items()})
 
 
 def shared_arguments(cfg, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:

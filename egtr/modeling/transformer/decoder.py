@@ -1,5 +1,6 @@
-"""Deformable DETR's decoder, which also returns the queries and keys of each self-attention."""
+"""The decoder of Deformable DETR, which also returns the queries and keys of each self-attention."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -34,7 +35,7 @@ class DecoderLayer(PostNormLayer):
         dim: int,
         num_heads: int,
         num_levels: int,
-        num_points: int,
+        num_points: int | Sequence[int],
         ffn_dim: int,
         dropout: float,
         deformable_attention: str = "auto",
@@ -53,6 +54,7 @@ class DecoderLayer(PostNormLayer):
         memory: Tensor,
         spatial_shapes: SpatialShapes,
         padding_mask: Tensor | None,
+        query_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Run one layer.
 
@@ -61,11 +63,12 @@ class DecoderLayer(PostNormLayer):
             reference_points: (B, N, L, 2 or 4), already multiplied by the valid ratios.
             memory: (B, S, d), encoded cells.
             spatial_shapes, padding_mask: as in :class:`~egtr.modeling.transformer.encoder.Encoder`.
+            query_mask: (B, 1, N, N) bool, True where the row's query sees the column's; None: all do.
 
         Returns:
             x (B, N, d) and the self-attention's queries and keys (B, N, d).
         """
-        attended, queries, keys = self.self_attn(x, position)
+        attended, queries, keys = self.self_attn(x, position, query_mask)
         x = self.add(x, attended, self.self_attn_norm)
         attended = self.cross_attn(x + position, reference_points, memory, spatial_shapes, padding_mask)
         x = self.add(x, attended, self.cross_attn_norm)
@@ -109,6 +112,7 @@ class Decoder(nn.Module):
         box_heads: nn.ModuleList,
         refine: bool,
         all_boxes: bool,
+        query_mask: Tensor | None = None,
     ) -> DecoderOutput:
         """Decode the queries.
 
@@ -121,12 +125,13 @@ class Decoder(nn.Module):
             box_heads: one box head, or one for each layer.
             refine: use a layer's boxes as the next layer's reference, without gradient.
             all_boxes: compute the boxes of every layer, not only of the last one.
+            query_mask: (B, 1, N, N) bool, True where the row's query sees the column's; None: all do.
         """
         out = DecoderOutput([], [], [], [])
         for index, layer in enumerate(self.layers):
             scale = valid_ratios if reference.shape[-1] == 2 else torch.cat([valid_ratios, valid_ratios], dim=-1)
             points = reference[:, :, None] * scale[:, None]
-            x, queries, keys = layer(x, position, points, memory, spatial_shapes, padding_mask)
+            x, queries, keys = layer(x, position, points, memory, spatial_shapes, padding_mask, query_mask)
             out.hidden_states.append(x)
             out.queries.append(queries)
             out.keys.append(keys)

@@ -8,10 +8,11 @@ from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
-from egtr.layers import MLP, MultiScaleDeformableAttention
-from egtr.layers.spatial_shapes import SpatialShapes
+from egtr.layers import MLP, MultiScaleDeformableAttention, sine_box_embedding
+from egtr.layers.spatial_shapes import SpatialShapes, map_size
 from egtr.structures import ConfigurationError
 
+from .box_queries import BoxQueries
 from .build import TRANSFORMER_REGISTRY, TransformerOutput, shared_arguments
 from .decoder import Decoder
 from .encoder import Encoder
@@ -38,6 +39,9 @@ class DeformableTransformer(nn.Module):
         with_box_refine: give each layer its own heads, and let it correct the reference boxes.
         two_stage: use encoder proposals instead of learned queries; needs ``with_box_refine``.
         aux_loss: return predictions of every decoder layer, for losses on each, not only of the last one.
+        box_queries: also take boxes as queries, see :mod:`egtr.modeling.transformer.box_queries`; needs
+            ``with_box_refine``. The first reference of learned queries then is a box, too: sigmoid(Linear(position
+            half)), 4 coordinates, as in DAB-DETR.
 
     Raises:
         ConfigurationError: settings contradict each other.
@@ -64,10 +68,13 @@ class DeformableTransformer(nn.Module):
         with_box_refine: bool = False,
         two_stage: bool = False,
         aux_loss: bool = False,
+        box_queries: bool = False,
     ):
         super().__init__()
         if two_stage and not with_box_refine:
             raise ConfigurationError("MODEL.EGTR.TWO_STAGE needs MODEL.EGTR.WITH_BOX_REFINE True")
+        if box_queries and not with_box_refine:
+            raise ConfigurationError("MODEL.EGTR.DENOISING needs MODEL.EGTR.WITH_BOX_REFINE True")
         if hidden_dim % 32 or hidden_dim % num_heads:
             raise ConfigurationError(
                 f"MODEL.EGTR.TRANSFORMER.HIDDEN_DIM {hidden_dim} must be a multiple of 32 (GroupNorm's groups) and "
@@ -100,7 +107,11 @@ class DeformableTransformer(nn.Module):
         if not two_stage:
             # The first half is the position, the second half the content.
             self.query_embed = nn.Embedding(num_queries, 2 * hidden_dim)
-            self.reference_points = nn.Linear(hidden_dim, 2)
+            self.reference_points = nn.Linear(hidden_dim, 4 if box_queries else 2)
+        if box_queries:
+            self.label_embed = nn.Embedding(num_classes + 1, hidden_dim)
+            if not two_stage:
+                self.box_position = nn.Linear(2 * hidden_dim, hidden_dim)
 
         copies = dec_layers + two_stage if with_box_refine else 1
         class_head, box_head = nn.Linear(hidden_dim, num_classes), MLP(hidden_dim, hidden_dim, 4)
@@ -118,6 +129,7 @@ class DeformableTransformer(nn.Module):
             "deformable_attention": transformer.DEFORMABLE_ATTENTION,
             "with_box_refine": egtr.WITH_BOX_REFINE,
             "two_stage": egtr.TWO_STAGE,
+            "box_queries": egtr.DENOISING.ENABLED,
         }
 
     def reset_parameters(self) -> None:
@@ -137,21 +149,25 @@ class DeformableTransformer(nn.Module):
         if self.two_stage is None:
             nn.init.normal_(self.query_embed.weight)
             nn.init.xavier_uniform_(self.reference_points.weight)
+            # Boxes start small, by their reference if it is a box, else by the first layer's box head.
+            nn.init.constant_(self.reference_points.bias[2:], -2.0)
         for head in self.class_heads:
             # As focal loss asks, every class starts at probability 0.01.
             nn.init.constant_(head.bias, -math.log(99))
         for index, head in enumerate(self.box_heads):
             nn.init.zeros_(head.layers[-1].weight)
-            # Boxes of the first layer start small, unless proposals give their size.
-            if index == 0 and self.two_stage is None:
+            if index == 0 and self.two_stage is None and self.reference_points.out_features == 2:
                 nn.init.constant_(head.layers[-1].bias[2:], -2.0)
 
-    def forward(self, features: dict[str, Tensor], valid: Tensor | None) -> TransformerOutput:
+    def forward(
+        self, features: dict[str, Tensor], valid: Tensor | None, box_queries: BoxQueries | None = None
+    ) -> TransformerOutput:
         """Detect objects.
 
         Args:
             features: the backbone's maps, finest first.
             valid: (B, H, W) bool over the padded batch, True inside images; None if there is no padding.
+            box_queries: further queries; in all results they come before the N queries of the detector.
         """
         cells, spatial_shapes = [], []
         maps = list(features.values())
@@ -164,7 +180,7 @@ class DeformableTransformer(nn.Module):
                 convolution(maps[min(level, len(maps) - 1)] if level <= len(maps) else projected).contiguous()
             )
             cells.append(projected.flatten(2).transpose(1, 2))
-            spatial_shapes.append((int(projected.shape[-2]), int(projected.shape[-1])))
+            spatial_shapes.append(map_size(projected))
         x = torch.cat(cells, dim=1)
         if not self.training:
             # Under autocast, every sum of the residual connections would be rounded otherwise.
@@ -178,13 +194,18 @@ class DeformableTransformer(nn.Module):
 
         memory = self.encoder(x, position, reference_points, spatial_shapes, padding_mask)
         if self.training:
-            return self._decode(memory, spatial_shapes, valid_ratios, padding_mask)
+            return self._decode(memory, spatial_shapes, valid_ratios, padding_mask, box_queries)
         # The decoder costs little and decides the scores: in bfloat16 it would change the order of the best triplets.
         with torch.autocast(memory.device.type, enabled=False):
-            return self._decode(memory, spatial_shapes, valid_ratios, padding_mask)
+            return self._decode(memory, spatial_shapes, valid_ratios, padding_mask, box_queries)
 
     def _decode(
-        self, memory: Tensor, spatial_shapes: SpatialShapes, valid_ratios: Tensor, padding_mask: Tensor | None
+        self,
+        memory: Tensor,
+        spatial_shapes: SpatialShapes,
+        valid_ratios: Tensor,
+        padding_mask: Tensor | None,
+        box_queries: BoxQueries | None,
     ) -> TransformerOutput:
         proposal_logits = proposal_boxes = None
         if self.two_stage is not None:
@@ -194,6 +215,13 @@ class DeformableTransformer(nn.Module):
         else:
             query_position, content = self.query_embed.weight[None].expand(len(memory), -1, -1).chunk(2, dim=-1)
             reference = self.reference_points(query_position).float().sigmoid()
+        query_mask = None
+        if box_queries is not None:
+            query_mask = box_queries.attention_mask(content.shape[1])
+            boxed = self.label_embed(box_queries.labels), self._box_position(box_queries.boxes), box_queries.boxes
+            content, query_position, reference = (
+                torch.cat(halves, dim=1) for halves in zip(boxed, (content, query_position, reference), strict=True)
+            )
         decoded = self.decoder(
             content,
             query_position,
@@ -205,6 +233,7 @@ class DeformableTransformer(nn.Module):
             self.box_heads,
             refine=self.with_box_refine,
             all_boxes=self.aux_loss,
+            query_mask=query_mask,
         )
         layers = range(len(decoded.hidden_states))
         logits = [
@@ -221,3 +250,9 @@ class DeformableTransformer(nn.Module):
             proposal_logits=proposal_logits,
             proposal_boxes=proposal_boxes,
         )
+
+    def _box_position(self, boxes: Tensor) -> Tensor:
+        """Embed the positions of box queries: (B, P, 4) cxcywh in 0..1 to (B, P, d)."""
+        if self.two_stage is not None:
+            return self.two_stage.embed(boxes)[0]
+        return self.box_position(sine_box_embedding(boxes, self.box_position.in_features))

@@ -7,6 +7,7 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from egtr.layers import MLP, QueryKeySelfAttention
+from egtr.layers.spatial_shapes import map_size
 from egtr.structures import ConfigurationError
 
 from .build import TRANSFORMER_REGISTRY, TransformerOutput, shared_arguments
@@ -124,8 +125,12 @@ class DETRTransformer(nn.Module):
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
         egtr = cfg.MODEL.EGTR
-        for key in ("WITH_BOX_REFINE", "TWO_STAGE"):
-            if egtr[key]:
+        for key, value in (
+            ("WITH_BOX_REFINE", egtr.WITH_BOX_REFINE),
+            ("TWO_STAGE", egtr.TWO_STAGE),
+            ("DENOISING.ENABLED", egtr.DENOISING.ENABLED),
+        ):
+            if value:
                 raise ConfigurationError(
                     f"MODEL.EGTR.{key} True needs MODEL.EGTR.TRANSFORMER.NAME DeformableTransformer"
                 )
@@ -147,8 +152,7 @@ class DETRTransformer(nn.Module):
             valid: (B, H, W) bool over the padded batch, True where an image is; None without padding.
         """
         cells = self.input_proj(list(features.values())[-1])
-        height, width = (int(size) for size in cells.shape[-2:])
-        geometry = map_geometry(valid, [(height, width)], self.hidden_dim, cells.device)
+        geometry = map_geometry(valid, [map_size(cells)], self.hidden_dim, cells.device)
         position, padding_mask = geometry.positions[0].to(cells.dtype), geometry.padding_mask
 
         memory = cells.flatten(2).transpose(1, 2)

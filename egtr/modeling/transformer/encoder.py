@@ -26,8 +26,8 @@ def encoder_reference_points(spatial_shapes: SpatialShapes, valid_ratios: Tensor
     sizes = valid_ratios * level_sizes(spatial_shapes, like=valid_ratios)
     references = []
     for level, (height, width) in enumerate(spatial_shapes):
-        y = torch.arange(0.5, height, device=valid_ratios.device)
-        x = torch.arange(0.5, width, device=valid_ratios.device)
+        y = torch.arange(height, device=valid_ratios.device) + 0.5
+        x = torch.arange(width, device=valid_ratios.device) + 0.5
         y, x = torch.meshgrid(y, x, indexing="ij")
         cells = torch.stack([x.flatten(), y.flatten()], dim=-1)  # (H*W, 2)
         references.append(cells[None] / sizes[:, None, level])

@@ -59,7 +59,9 @@ def map_geometry(
         device: device of the result and of ``valid``.
     """
     if valid is None:
-        return _unpadded_geometry(tuple(spatial_shapes), dim, torch.device(device))
+        # A symbol is no key of a cache, and a cached tensor would outlive the export.
+        unpadded = _unpadded_geometry.__wrapped__ if torch.compiler.is_compiling() else _unpadded_geometry
+        return unpadded(tuple(spatial_shapes), dim, torch.device(device))
     masks = [
         F.interpolate(valid[:, None].float(), size=shape, mode="nearest")[:, 0].bool() for shape in spatial_shapes
     ]

@@ -26,8 +26,8 @@ def grid_proposals(spatial_shapes: SpatialShapes, valid: Tensor) -> tuple[Tensor
         cells = cells.view(-1, height, width)
         size = torch.stack([cells[:, 0].sum(-1), cells[:, :, 0].sum(-1)], dim=-1)[:, None, None]  # (B, 1, 1, 2)
         y, x = torch.meshgrid(
-            torch.arange(0.5, height, device=valid.device),
-            torch.arange(0.5, width, device=valid.device),
+            torch.arange(height, device=valid.device) + 0.5,
+            torch.arange(width, device=valid.device) + 0.5,
             indexing="ij",
         )
         centre = torch.stack([x, y], dim=-1)[None] / size
@@ -36,6 +36,20 @@ def grid_proposals(spatial_shapes: SpatialShapes, valid: Tensor) -> tuple[Tensor
     usable = ((boxes > 0.01) & (boxes < 0.99)).all(-1) & valid
     proposals = torch.log(boxes / (1 - boxes))
     return proposals.masked_fill(~usable[..., None], float("inf")), usable
+
+
+def best_proposals(scores: Tensor, num_queries: int) -> Tensor:
+    """Choose the proposals of the highest scores: (B, S) to (B, N) indices, best first.
+
+    Raises:
+        ConfigurationError: there are fewer proposals than queries.
+    """
+    if scores.shape[1] < num_queries:
+        raise ConfigurationError(
+            f"MODEL.EGTR.NUM_QUERIES is {num_queries}, but images of this size give only {scores.shape[1]} "
+            "proposals: enlarge INPUT.MIN_SIZE_* or ask for fewer queries"
+        )
+    return scores.topk(num_queries, dim=1).indices
 
 
 class TwoStage(nn.Module):
@@ -82,14 +96,14 @@ class TwoStage(nn.Module):
         memory = self.memory_norm(self.memory_proj(memory.masked_fill(~usable[..., None], 0.0)))
         logits = class_head(memory)
         coordinates = box_head(memory).float() + proposals
-        if logits.shape[1] < self.num_queries:
-            raise ConfigurationError(
-                f"MODEL.EGTR.NUM_QUERIES is {self.num_queries}, but images of this size give only "
-                f"{logits.shape[1]} proposals: enlarge INPUT.MIN_SIZE_* or ask for fewer queries"
-            )
         # Proposals have no classes: in their loss every object has class 0.
-        best = logits[..., 0].topk(self.num_queries, dim=1).indices
+        best = best_proposals(logits[..., 0], self.num_queries)
         reference = coordinates.gather(1, best[..., None].expand(-1, -1, 4)).detach().sigmoid()
-        queries = self.query_norm(self.query_proj(sine_box_embedding(reference, 2 * memory.shape[-1])))
-        position, content = queries.chunk(2, dim=-1)
+        position, content = self.embed(reference)
         return content, position, reference, logits, coordinates.sigmoid()
+
+    def embed(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Make position half and content half (B, N, d) of queries from boxes (B, N, 4), cxcywh in 0..1."""
+        queries = self.query_norm(self.query_proj(sine_box_embedding(boxes, self.query_proj.in_features)))
+        position, content = queries.chunk(2, dim=-1)
+        return position, content

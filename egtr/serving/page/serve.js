@@ -15,7 +15,12 @@ async function open(chosen) {
 
 // The parameters that the server has to know. The score is not among them: the viewer filters by itself.
 function readSelection() {
-  return { model: byId("model").value, top_k: byId("top-k").value, merge: byId("merge").checked };
+  return {
+    model: byId("model").value,
+    top_k: byId("top-k").value,
+    merge: byId("merge").checked,
+    single_objects: byId("single-objects").checked,
+  };
 }
 
 // A newer question takes the place of one that has no answer yet.
@@ -188,7 +193,7 @@ async function start() {
   byId("shoot").addEventListener("click", shoot);
   byId("close-camera").addEventListener("click", () => byId("camera").close());
   byId("camera").addEventListener("close", releaseCamera);
-  for (const id of ["model", "top-k", "merge"]) byId(id).addEventListener("change", look);
+  for (const id of ["model", "top-k", "merge", "single-objects"]) byId(id).addEventListener("change", look);
   byId("score").addEventListener("input", applyFilter);
   for (const button of document.querySelectorAll("[data-format]")) {
     button.addEventListener("click", () => download(button.dataset.format));

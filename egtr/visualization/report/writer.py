@@ -106,7 +106,17 @@ class ReportWriter:
 
     def _summarize(self, image: ReportImage) -> dict[str, Any]:
         """Collect what the list of images needs, so that records are read only when they are shown."""
-        summary: dict[str, Any] = {"name": image.name, "edges": self._edges(image.graph, with_scores=True)}
+        graph = image.graph
+        classes = {graph.class_name(index) for index in range(len(graph.boxes))}
+        if image.comparison is not None:
+            truth = image.comparison.truth
+            classes |= {truth.class_name(index) for index in range(len(truth.boxes))}
+        objects = [self._number(name) for name in sorted(classes)]
+        summary: dict[str, Any] = {
+            "name": image.name,
+            "objects": objects,
+            "edges": self._edges(graph, with_scores=True),
+        }
         if image.comparison is not None:
             summary["truth"] = self._edges(image.comparison.truth)
             summary["recall"] = image.comparison.recall(TOPK[0])
@@ -115,11 +125,14 @@ class ReportWriter:
                 values.extend([] if recall is None else [recall])
         return summary
 
+    def _number(self, name: str) -> int:
+        return self._names.setdefault(name, len(self._names))
+
     def _edges(self, graph: SceneGraph, with_scores: bool = False) -> list[list[float]]:
         """List rows of (subject, predicate, object) and perhaps score, as numbers in the table of names."""
         rows = []
         for (subject, object_, predicate), score in zip(graph.triplets.tolist(), graph.triplet_scores, strict=True):
             names = (graph.class_name(subject), graph.predicate_name(predicate), graph.class_name(object_))
-            row = [self._names.setdefault(name, len(self._names)) for name in names]
+            row = [self._number(name) for name in names]
             rows.append([*row, round(float(score), 4)] if with_scores else row)
         return rows

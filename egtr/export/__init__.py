@@ -1,0 +1,9 @@
+"""A model leaves PyTorch.
+
+- ``network``  the part of a model that is exported, and the check of the result
+- ``onnx``     ONNX files, which :mod:`egtr.lite` runs
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"onnx": ["export_onnx"]})

@@ -1,0 +1,221 @@
+"""The model of an ``.onnx`` file, ready for images."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from egtr.data.resizing import detr_resize_shape
+from egtr.data.sources import ImageStream, Source, SourceImage, read_ahead
+from egtr.structures import ConfigurationError, EGTRError, PredictedImage, Prediction, SceneGraph, WeightsError
+from egtr.structures.model_info import METADATA_KEY, ModelInfo
+from egtr.structures.prediction import all_pairs
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+# Names of the tensors of an exported network, see egtr/export/network.py.
+INPUT = "image"
+OUTPUTS = ("logits", "boxes", "connectivity", "relation")
+# Keys of the metadata that say how to rank.
+OBJECT_SCORE, TRIPLETS = "object_score", "triplets_per_image"
+
+
+class LitePredictor:
+    """A model that :func:`egtr.export.export_onnx` wrote. Its graphs are those of the model in PyTorch.
+
+    ::
+
+        model = LitePredictor("scenes.onnx")
+        for result in model.predict("photos/"):
+            print(result.graph)
+
+    Args:
+        path: the file.
+        providers: execution providers of onnxruntime in order of preference, such as ("CUDAExecutionProvider",
+            "CPUExecutionProvider"); None: the CPU.
+        threads: threads of one operation; 0: as many as there are cores.
+        max_pixels: largest image, see :func:`egtr.data.image.load_image`.
+
+    Attributes:
+        info: the record of the model.
+
+    Raises:
+        ConfigurationError: onnxruntime is not installed, or lacks a provider.
+        WeightsError: the file is missing, broken, or was not exported by this library.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        providers: Sequence[str] | None = None,
+        *,
+        threads: int = 0,
+        max_pixels: int | None = None,
+    ):
+        self.path, self.max_pixels = os.fspath(path), max_pixels
+        self._session = _open(self.path, providers, threads)
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        if METADATA_KEY not in metadata:
+            raise WeightsError(
+                f"{self.path}: lacks the metadata {METADATA_KEY}, so its names and image sizes are unknown; export "
+                "the model with egtr export --format onnx"
+            )
+        self.info = ModelInfo.from_json(metadata[METADATA_KEY], f"{self.path}: metadata {METADATA_KEY}")
+        self.class_names, self.predicate_names = self.info.class_names, self.info.predicate_names
+        self._object_score = metadata.get(OBJECT_SCORE, "auto")
+        self._top_k = int(metadata.get(TRIPLETS, 100))
+
+    def __call__(self, source: Source, channel_order: str | None = None) -> SceneGraph:
+        """Predict the scene graph of one image.
+
+        Args:
+            source, channel_order: see :func:`egtr.data.image.load_image`.
+
+        Raises:
+            DataError: the image cannot be read.
+        """
+        (result,) = self.predict([source], channel_order)
+        if result.error is not None:
+            raise result.error
+        return result.graph
+
+    def predict(
+        self,
+        source: Source | Iterable[Source] | ImageStream,
+        channel_order: str | None = None,
+        *,
+        batch_size: int = 1,
+        threads: int = 1,
+    ) -> Iterator[PredictedImage]:
+        """Predict the scene graphs of many images, one by one and in order; errors do not stop the others.
+
+        Args:
+            source, channel_order: see :class:`egtr.data.sources.ImageStream`.
+            batch_size: accepted as by :class:`~egtr.inference.EGTRPredictor`; images go through the model one by one.
+            threads: number of threads that read and resize images.
+
+        Raises:
+            DataError: immediately, for a source that can hold no image.
+            ConfigurationError: immediately, for a number below 1.
+        """
+        for name, value in (("batch_size", batch_size), ("threads", threads)):
+            if value < 1:
+                raise ConfigurationError(f"{name} is {value}; it must be 1 or more")
+        images = source if isinstance(source, ImageStream) else ImageStream(source, channel_order)
+        images.max_pixels = images.max_pixels or self.max_pixels
+        return self._stream(images, threads)
+
+    def _stream(self, images: ImageStream, threads: int) -> Iterator[PredictedImage]:
+        for source, image, pixels, error in read_ahead(self._prepare, images, threads, threads):
+            yield PredictedImage(error=error) if error else PredictedImage(image, self._graph(source, image, pixels))
+
+    def _prepare(
+        self, source: SourceImage
+    ) -> tuple[SourceImage, np.ndarray | None, np.ndarray | None, EGTRError | None]:
+        try:
+            image = source.read()
+        except EGTRError as error:
+            return source, None, None, error
+        return source, image, self._preprocess(image), None
+
+    def _preprocess(self, image: np.ndarray) -> np.ndarray:
+        """Resize an image (H, W, 3) as evaluation does: (1, 3, H', W') float32, 0..255."""
+        preprocessing = self.info.preprocessing or {}
+        height, width = image.shape[:2]
+        if preprocessing.get("fixed_size"):
+            size = tuple(preprocessing["fixed_size"])
+        elif preprocessing.get("min_size"):
+            size = detr_resize_shape(height, width, preprocessing["min_size"], preprocessing.get("max_size", 0))
+        else:
+            size = (height, width)
+        if preprocessing.get("format") == "BGR":
+            image = image[:, :, ::-1]
+        if size != (height, width):
+            resized = Image.fromarray(np.ascontiguousarray(image)).resize(size[::-1], Image.Resampling.BILINEAR)
+            image = np.asarray(resized)
+        return np.ascontiguousarray(image.transpose(2, 0, 1)[None], dtype=np.float32)
+
+    def _graph(self, source: SourceImage, image: np.ndarray, pixels: np.ndarray) -> SceneGraph:
+        logits, boxes, connectivity, relation = self._session.run(list(OUTPUTS), {INPUT: pixels})
+        height, width = image.shape[:2]
+        centre, half = boxes[:, :2], boxes[:, 2:] / 2
+        corners = np.concatenate([centre - half, centre + half], axis=1) * np.array([width, height] * 2, np.float32)
+        prediction = Prediction(
+            logits=logits,
+            boxes=corners,
+            pairs=all_pairs(len(logits)),
+            connectivity=connectivity.reshape(-1),
+            relation=relation.reshape(-1, relation.shape[-1]),
+            image_size=(height, width),
+        )
+        graph = SceneGraph.from_prediction(
+            prediction, self.class_names, self.predicate_names, self._top_k, self._object_score
+        )
+        return replace(graph, file_name=source.file_name, frame=source.frame, time=source.time)
+
+
+def predict(
+    model: str | os.PathLike[str] | LitePredictor,
+    source: Source | Iterable[Source],
+    channel_order: str | None = None,
+    *,
+    threads: int = 1,
+    on_error: Callable[[EGTRError], Any] | None = None,
+) -> Iterator[SceneGraph]:
+    """Predict the scene graphs of any images with an exported model; compare :func:`egtr.predict`.
+
+    Args:
+        model: an ``.onnx`` file, or a :class:`LitePredictor`.
+        source, channel_order: see :class:`egtr.data.sources.ImageStream`.
+        threads: number of threads that read and resize images.
+        on_error: called with the error of each image that cannot be read; None: the error is raised.
+
+    Yields:
+        Graphs in the order of the images, without the raw record.
+
+    Raises:
+        WeightsError, ConfigurationError: immediately, for a model that cannot be opened.
+        DataError: as :func:`egtr.predict`.
+    """
+    predictor = model if isinstance(model, LitePredictor) else LitePredictor(model)
+    return _graphs(predictor.predict(source, channel_order, threads=threads), on_error)
+
+
+def _graphs(results: Iterator[PredictedImage], on_error: Callable[[EGTRError], Any] | None) -> Iterator[SceneGraph]:
+    for result in results:
+        if result.error is None:
+            yield replace(result.graph, prediction=None)
+        elif on_error is None:
+            raise result.error
+        else:
+            on_error(result.error)
+
+
+def _open(path: str, providers: Sequence[str] | None, threads: int) -> "onnxruntime.InferenceSession":
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ConfigurationError(
+            "onnxruntime is missing, which runs exported models: pip install onnxruntime"
+        ) from error
+    wanted = list(providers or ["CPUExecutionProvider"])
+    unknown = [name for name in wanted if name not in onnxruntime.get_available_providers()]
+    if unknown:
+        raise ConfigurationError(
+            f"provider {', '.join(unknown)}: this onnxruntime has only "
+            f"{', '.join(onnxruntime.get_available_providers())}. Install the onnxruntime package that has it"
+        )
+    if not os.path.isfile(path):
+        raise WeightsError(f"{path}: there is no such file")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Warnings about nodes that constant folding could not improve say nothing to users.
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=wanted)
+    except Exception as error:  # onnxruntime raises several kinds of its own, none of them public.
+        raise WeightsError(f"{path}: onnxruntime cannot open it ({error}). Export the model again") from error

@@ -1,0 +1,91 @@
+"""ONNX export: the file computes what the model computes, on images of any size."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+import egtr.export.onnx as export
+from egtr.export import export_onnx
+from egtr.lite.predictor import INPUT, OBJECT_SCORE, OUTPUTS, TRIPLETS
+from egtr.structures import ConfigurationError, WriteError
+from egtr.structures.model_info import METADATA_KEY, ModelInfo
+from tests.modeling.models import small_model
+
+INFO = ModelInfo(
+    class_names=("a", "b"), preprocessing={"format": "RGB", "min_size": 64, "max_size": 112}, domain="drawings"
+)
+# PyTorch's exporter and onnxscript use what newer versions of themselves will drop.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+
+
+def scores_by_hand(model, pixels):
+    """Compute the four outputs of one image without the wrapper of the export."""
+    with torch.no_grad():
+        output = model.network(model.preprocess_image([{"image": pixels[0]}]))
+    connectivity = output.connectivity_logits
+    connectivity = torch.ones(output.relation_logits.shape[:3]) if connectivity is None else connectivity.sigmoid()
+    tensors = output.logits, output.pred_boxes, connectivity, output.relation_logits.sigmoid()
+    return [tensor[0].numpy() for tensor in tensors]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(("MODEL.EGTR.WITH_BOX_REFINE", True), marks=pytest.mark.slow),
+        pytest.param(("MODEL.EGTR.WITH_BOX_REFINE", True, "MODEL.EGTR.TWO_STAGE", True), marks=pytest.mark.slow),
+        pytest.param(("MODEL.EGTR.TRANSFORMER.NAME", "DETRTransformer"), marks=pytest.mark.slow),
+        pytest.param(("MODEL.EGTR.RELATION.CONNECTIVITY_HEAD", ""), marks=pytest.mark.slow),
+        pytest.param(("MODEL.EGTR.RELATION.SOURCE.PAIR_FUNCTION", "HadamardPairs"), marks=pytest.mark.slow),
+    ],
+    ids=["deformable", "two-stage", "detr", "no connectivity", "hadamard"],
+)
+def test_the_file_computes_what_the_model_computes(options, tmp_path):
+    """Before any other call of the model, since the export must leave nothing behind that the next call stumbles on."""
+    torch.manual_seed(0)
+    model = small_model(*options).train()
+    learned = [parameter.requires_grad for parameter in model.parameters()]
+    file = tmp_path / "model.onnx"
+    differences = export_onnx(model, INFO, file)
+    assert set(differences) == set(OUTPUTS) and max(differences.values()) < 1e-4
+    assert model.training and [parameter.requires_grad for parameter in model.parameters()] == learned
+
+    session = onnxruntime.InferenceSession(str(file))
+    model.eval()
+    for seed, size in enumerate([(64, 96), (72, 65), (101, 64)]):
+        pixels = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(seed)) * 255
+        found = session.run(list(OUTPUTS), {INPUT: pixels.numpy()})
+        for name, ours, theirs in zip(OUTPUTS, scores_by_hand(model, pixels), found, strict=True):
+            np.testing.assert_allclose(theirs, ours, atol=1e-4, err_msg=f"{name} at {size}")
+
+
+def test_the_record_travels_in_the_file(tmp_path):
+    model = small_model("TEST.SCENE_GRAPH.TRIPLETS_PER_IMAGE", 7)
+    file = tmp_path / "model.onnx"
+    export_onnx(model, INFO, file, size=(64, 96))
+    proto = onnx.load(file)
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    assert ModelInfo.from_json(metadata[METADATA_KEY]) == INFO
+    assert metadata[OBJECT_SCORE] == model.object_score and metadata[TRIPLETS] == "7"
+    # A fixed size is really fixed, and no path of the exporting machine is left in the file.
+    assert [entry.dim_value for entry in proto.graph.input[0].type.tensor_type.shape.dim] == [1, 3, 64, 96]
+    assert b".py" not in file.read_bytes()
+
+
+def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
+    model, file = small_model(), tmp_path / "model.onnx"
+    file.write_bytes(b"older")
+    monkeypatch.setattr(export, "TOLERANCES", dict.fromkeys(OUTPUTS, 1e-12))
+    with pytest.raises(WriteError, match=r"model.onnx: not written, since \w+ differs from PyTorch by"):
+        export_onnx(model, INFO, file, size=(64, 64))
+    assert file.read_bytes() == b"older" and [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_what_cannot_be_exported(tmp_path):
+    file = tmp_path / "model.onnx"
+    with pytest.raises(ConfigurationError, match="RELATION.ENABLED is False: a detector has no graphs"):
+        export_onnx(small_model("MODEL.EGTR.RELATION.ENABLED", False), INFO, file)
+    with pytest.raises(ConfigurationError, match="lacks preprocessing.min_size"):
+        export_onnx(small_model(), ModelInfo(), file)
+    assert not file.exists()
