@@ -304,8 +304,9 @@ def _add_test_config(cfg: CfgNode) -> None:
     # Drawings and graphs for people keep an object without a relation if the sigmoid of its class logit is at least
     # this. It is always the sigmoid, because softmax compares classes and knows no background. No metric reads it.
     cfg.TEST.SCENE_GRAPH.OBJECT_THRESHOLD = 0.5
-    # Scoring conventions, names in egtr.evaluation.PROTOCOLS. Metrics of the first are called "sgdet/R@50" and so on,
-    # those of others "sgdet_<protocol>/R@50".
+    # Scoring conventions: names in egtr.evaluation.PROTOCOLS, also with changes ("motifs,iou_plus_one=no"), and YAML
+    # files of your own. Metrics of the first are called "sgdet/R@50" and so on, those of others
+    # "sgdet_<protocol>/R@50".
     cfg.TEST.SCENE_GRAPH.PROTOCOLS = ["reference"]
     # K of R@K and mR@K.
     cfg.TEST.SCENE_GRAPH.TOPK = [20, 50, 100]
