@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    _, results, names, training, about, protocols = score_arguments(args)
+    _, results, names, training, about, protocols, groups = score_arguments(args)
 
     from egtr.evaluation.comparison import comparison
     from egtr.evaluation.report import summary_table, write_report
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     text = f"{summary_table(results)}\n\n{comparison(results, protocols)}\n"
     print(text, end="")
     if args.output:
-        paths = write_report(args.output, "comparison", results, protocols, names, training, **about)
+        paths = write_report(args.output, "comparison", results, protocols, names, training, groups, **about)
         paths.append(args.output / "comparison.md")
         paths[-1].write_text(text, encoding="utf-8")
         print("", *paths, sep="\n")

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    predictions, results, names, training, about, protocols = score_arguments(args)
+    predictions, results, names, training, about, protocols, groups = score_arguments(args)
 
     from egtr.evaluation.comparison import comparison
     from egtr.evaluation.report import predicate_rows, predicate_table, summary_table, write_report
@@ -27,7 +27,11 @@ def run(args: argparse.Namespace) -> int:
     print(f"{predictions}: {headline['num_images']} images\n\n{summary_table(results)}")
     print(f"\n{comparison(results, protocols)}")
     if args.per_predicate:
-        print(f"\n{predicate_table(predicate_rows(headline['per_predicate'], names, training))}")
+        print(f"\n{predicate_table(predicate_rows(headline['per_predicate'], names, training, groups))}")
     if args.output:
-        print("", *write_report(args.output, "evaluation", results, protocols, names, training, **about), sep="\n")
+        print(
+            "",
+            *write_report(args.output, "evaluation", results, protocols, names, training, groups, **about),
+            sep="\n",
+        )
     return 0

@@ -31,6 +31,7 @@ class Scored(NamedTuple):
         training: triplets of the training set, or None.
         about: the sources of predictions and ground truth.
         protocols: the conventions, in the order of ``results``.
+        groups: head, body and tail if they were given, or None.
     """
 
     predictions: str
@@ -39,6 +40,7 @@ class Scored(NamedTuple):
     training: "TripletCounts | None"
     about: dict[str, Any]
     protocols: "tuple[Protocol, ...]"
+    groups: dict[str, Any] | None
 
 
 def protocol(text: str) -> str:
@@ -188,4 +190,4 @@ def _score(args: argparse.Namespace, predictions: str, scored: str, annotations:
     about |= {name: value for name, value in (("zero_shot", args.zero_shot), ("groups", args.groups)) if value}
     if meta.training is not None and groups is None:
         print(THIRDS, file=sys.stderr)
-    return Scored(predictions, results, predicate_names, meta.training, about, protocols)
+    return Scored(predictions, results, predicate_names, meta.training, about, protocols, groups)
