@@ -15,7 +15,12 @@ DATASET_FORMATS = ("coco_sg", "egtr", "oiv6", "psg", "vg_h5")
 CONVERT_SOURCES = (*DATASET_FORMATS, "label_studio")
 CONVERT_TARGETS = ("coco_sg", "egtr", "vg_h5")
 # egtr.evaluation.protocols
-PROTOCOLS = ("reference", "motifs", "iou0", "no_pair_dedup", "strict")
+PROTOCOLS = (
+    *("reference", "motifs", "pysgg", "vrd", "openpsg", "sgg_benchmark", "sgbench"),
+    *("iou0", "no_pair_dedup", "strict", "single"),
+)
+# egtr.evaluation.foreign_dumps
+DUMPS = ("sgb", "openpsg", "sgbench", "pysgg_oi")
 # egtr.checkpoint.files
 WEIGHTS_FORMATS = ("safetensors", "pth")
 # egtr.config.defaults: sections and keys at the top of a configuration

@@ -12,21 +12,19 @@ example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_scoring_arguments(parser)
+    add_scoring_arguments(parser, PROTOCOLS, "all of them")
 
 
 def run(args: argparse.Namespace) -> int:
-    _, results, names, training, about = score_arguments(args, PROTOCOLS)
+    _, results, names, training, about, protocols, groups = score_arguments(args)
 
-    from egtr.evaluation import get_protocols
     from egtr.evaluation.comparison import comparison
     from egtr.evaluation.report import summary_table, write_report
 
-    text = f"{summary_table(results)}\n\n{comparison(results, list(PROTOCOLS))}\n"
+    text = f"{summary_table(results)}\n\n{comparison(results, protocols)}\n"
     print(text, end="")
     if args.output:
-        protocols = get_protocols(PROTOCOLS)
-        paths = write_report(args.output, "comparison", results, protocols, names, training, **about)
+        paths = write_report(args.output, "comparison", results, protocols, names, training, groups, **about)
         paths.append(args.output / "comparison.md")
         paths[-1].write_text(text, encoding="utf-8")
         print("", *paths, sep="\n")

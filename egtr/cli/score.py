@@ -2,42 +2,36 @@
 
 import argparse
 
-from .choices import PROTOCOLS
 from .scoring import add_scoring_arguments, score_arguments
 
 EXAMPLES = """
 examples:
   %(prog)s output/run/predictions_scenes_val
   %(prog)s others.json --format coco_sg --json mine/test.json --protocol strict --per-predicate
+  %(prog)s output/run/predictions_vg150_test --protocol motifs motifs,iou_plus_one=no --groups bgnn
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_scoring_arguments(parser)
-    parser.add_argument(
-        "--protocol",
-        nargs="+",
-        default=["reference"],
-        choices=PROTOCOLS,
-        metavar="NAME",
-        help=f"conventions, the headline first: {', '.join(PROTOCOLS)} (default: reference)",
-    )
+    add_scoring_arguments(parser, ["reference"], "reference")
     parser.add_argument("--per-predicate", action="store_true", help="print the recall of each predicate as well")
 
 
 def run(args: argparse.Namespace) -> int:
-    predictions, results, names, training, about = score_arguments(args, args.protocol)
+    predictions, results, names, training, about, protocols, groups = score_arguments(args)
 
-    from egtr.evaluation import get_protocols
     from egtr.evaluation.comparison import comparison
     from egtr.evaluation.report import predicate_rows, predicate_table, summary_table, write_report
 
-    headline = results[args.protocol[0]]
+    headline = results[protocols[0].name]
     print(f"{predictions}: {headline['num_images']} images\n\n{summary_table(results)}")
-    print(f"\n{comparison(results, args.protocol)}")
+    print(f"\n{comparison(results, protocols)}")
     if args.per_predicate:
-        print(f"\n{predicate_table(predicate_rows(headline['per_predicate'], names, training))}")
+        print(f"\n{predicate_table(predicate_rows(headline['per_predicate'], names, training, groups))}")
     if args.output:
-        protocols = get_protocols(args.protocol)
-        print("", *write_report(args.output, "evaluation", results, protocols, names, training, **about), sep="\n")
+        print(
+            "",
+            *write_report(args.output, "evaluation", results, protocols, names, training, groups, **about),
+            sep="\n",
+        )
     return 0

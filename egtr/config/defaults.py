@@ -211,7 +211,8 @@ def _add_datasets_config(cfg: CfgNode) -> None:
     # Format: "egtr", "vg_h5", "oiv6", "psg" or "coco_sg" (egtr.data.datasets describes each). For a file with several
     # splits write FILE#split. Relative paths start at the current folder; ~ and $VARIABLES are expanded. A fifth
     # entry holds options of the format and metadata, such as thing_classes, predicate_classes, flip_predicate_pairs
-    # (predicates that are exchanged when an image is mirrored) and one_predicate_per_pair.
+    # (predicates that are exchanged when an image is mirrored), one_predicate_per_pair and exhaustive (true: every
+    # relation is annotated, so that evaluation also gives precision).
     cfg.DATASETS.REGISTER = []
 
 
@@ -303,8 +304,9 @@ def _add_test_config(cfg: CfgNode) -> None:
     # Drawings and graphs for people keep an object without a relation if the sigmoid of its class logit is at least
     # this. It is always the sigmoid, because softmax compares classes and knows no background. No metric reads it.
     cfg.TEST.SCENE_GRAPH.OBJECT_THRESHOLD = 0.5
-    # Scoring conventions, names in egtr.evaluation.PROTOCOLS. Metrics of the first are called "sgdet/R@50" and so on,
-    # those of others "sgdet_<protocol>/R@50".
+    # Scoring conventions: names in egtr.evaluation.PROTOCOLS, also with changes ("motifs,iou_plus_one=no"), and YAML
+    # files of your own. Metrics of the first are called "sgdet/R@50" and so on, those of others
+    # "sgdet_<protocol>/R@50".
     cfg.TEST.SCENE_GRAPH.PROTOCOLS = ["reference"]
     # K of R@K and mR@K.
     cfg.TEST.SCENE_GRAPH.TOPK = [20, 50, 100]

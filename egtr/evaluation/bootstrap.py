@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 
 from egtr.structures import ConfigurationError
 
-from .recall import PREFIXES, TripletTable
+from .triplet_table import PREFIXES, TripletTable
 
 LEVEL = 0.95
 # The same draws in each run give the same intervals.
@@ -29,7 +29,11 @@ def check_bootstrap(num_samples: int) -> None:
 
 
 def bootstrap_intervals(
-    table: TripletTable, top_k: Sequence[int], absent_predicates_count: bool, num_samples: int
+    table: TripletTable,
+    top_k: Sequence[int],
+    absent_predicates_count: bool,
+    num_samples: int,
+    micro: bool = False,
 ) -> dict[str, tuple[float, float]]:
     """Compute 95% intervals of R@K and mR@K, with and without graph constraint.
 
@@ -39,8 +43,9 @@ def bootstrap_intervals(
     Args:
         table: triplets of I images.
         top_k: the K of R@K.
-        absent_predicates_count: see :class:`~egtr.evaluation.protocols.Protocol`; here for predicates that no
+        absent_predicates_count: see :class:`~egtr.evaluation.Protocol`; here for predicates that no
             image of a draw has.
+        micro: R@K is hits over triplets of all images, not a mean over images.
         num_samples: B, at least 1. A thousand settle the third digit.
 
     Returns:
@@ -57,7 +62,8 @@ def bootstrap_intervals(
     shape = (len(images.keys), num_predicates)
     present = csr_array((np.ones(len(rows)), cells), shape=shape)
     hits = {f"{prefix}R@{k}": table.ranks[f"{prefix}R"] < k for prefix in PREFIXES for k in top_k}
-    image_shares = {name: images.shares(hit) for name, hit in hits.items()}
+    sizes = images.sizes if micro else np.ones(len(images.keys))
+    image_shares = {name: images.shares(hit) * sizes for name, hit in hits.items()}
     predicate_shares = {name: csr_array((pairs.shares(hit), cells), shape=shape) for name, hit in hits.items()}
 
     samples: dict[str, list[np.ndarray]] = {name: [] for name in names}
@@ -65,7 +71,7 @@ def bootstrap_intervals(
         num_images = weights @ present
         divisor = num_predicates if absent_predicates_count else (num_images > 0).sum(axis=1)
         for name in hits:
-            samples[name].append(weights @ image_shares[name] / len(images.keys))
+            samples[name].append(weights @ image_shares[name] / (weights @ sizes))
             total = weights @ predicate_shares[name]
             means = np.divide(total, num_images, out=np.zeros_like(total), where=num_images > 0)
             samples[name.replace("R@", "mR@")].append(means.sum(axis=1) / divisor)

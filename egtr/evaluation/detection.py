@@ -38,9 +38,14 @@ def detections_per_query(prediction: Prediction, object_score: str = "softmax") 
 def best_classes(prediction: Prediction, max_detections: int = 100) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find the best (query, class) by sigmoid score; equal scores go by (query, class).
 
+    Where a record gives classes and scores, these are its only ones, one for each query.
+
     Returns:
         Queries, classes (int32) and scores (float32) of D = min(max_detections, N * C) detections.
     """
+    if prediction.classes is not None:
+        queries = top_indices(prediction.scores, max_detections)
+        return queries.astype(np.int32), prediction.classes[queries].astype(np.int32), prediction.scores[queries]
     logits = prediction.logits.reshape(-1)
     # Ranked by logit: sigmoid keeps the order, but saturates.
     best = top_indices(logits, max_detections)
@@ -64,6 +69,7 @@ def detection_ap(
     ground_truth: Sequence[GroundTruth],
     plus_one: bool = False,
     first_id: int = 1,
+    truth_plus_one: bool | None = None,
 ) -> dict[str, float]:
     """Compute COCO's average precision of boxes.
 
@@ -76,13 +82,15 @@ def detection_ap(
             decides if the annotation is small, medium or large.
         first_id: number of the first annotation. COCO's evaluation mistakes a match with number 0 for no match, so 0
             loses one object of the dataset.
+        truth_plus_one: the same as ``plus_one`` for annotations only; None: ``plus_one``.
 
     Returns:
         "AP" (mean over IoU 0.50:0.95), "AP50", "AP75", "APs", "APm", "APl"; in 0..1, NaN if there is no
         annotation to be found.
     """
-    annotations = _Boxes.of([(truth.boxes, truth.classes, None) for truth in ground_truth], plus_one)
-    crowds = _Boxes.of([(truth.crowd_boxes, truth.crowd_classes, None) for truth in ground_truth], plus_one)
+    pixel = plus_one if truth_plus_one is None else truth_plus_one
+    annotations = _Boxes.of([(truth.boxes, truth.classes, None) for truth in ground_truth], pixel)
+    crowds = _Boxes.of([(truth.crowd_boxes, truth.crowd_classes, None) for truth in ground_truth], pixel)
     found = _Boxes.of([(d.boxes, d.classes, d.scores) for d in detections], plus_one)
     first_crowd = first_id + len(annotations.classes)
     # One class at a time: all records of a dataset as COCO's dicts would not fit into memory, and most

@@ -21,7 +21,7 @@ class Entries(NamedTuple):
 
 
 def select_entries(prediction: Prediction, entries: str) -> Entries:
-    """Select rows by the convention ``entries``, see :class:`~egtr.evaluation.protocols.Protocol`.
+    """Select rows by the convention ``entries``, see :class:`~egtr.evaluation.Protocol`.
 
     A record that lists every pair once is returned as it is.
     """

@@ -28,12 +28,12 @@ from egtr.structures import (
 
 from .bootstrap import check_bootstrap
 from .detection import OBJECT_AP, Detections, detection_ap
-from .image_scores import check_columns
 from .missing import nothing_found
 from .packing import ScoredImage, pack, unpack
 from .prediction_format import PredictionMeta
 from .prediction_writer import PredictionWriter
 from .protocols import Protocol, get_protocols
+from .record_checks import check_columns
 from .report import Results, predicate_rows, predicate_table, results_by_task, summary_table, write_report
 from .scoring import Scorer
 
@@ -48,7 +48,8 @@ class SceneGraphEvaluator(DatasetEvaluator):
 
     Triplets are ranked again from the raw prediction, with the object score of the protocol. Therefore
     TEST.SCENE_GRAPH.OBJECT_SCORE and TRIPLETS_PER_IMAGE, which shape the graph that people see, change no metric.
-    Object AP is COCO's, computed from the model's ``instances``, whatever the protocol.
+    Object AP is COCO's, computed from the model's ``instances``; files also have that of protocols whose
+    ``object_ap`` is "query", computed from the raw prediction.
 
     Only a few numbers of each image are kept and sent between processes. If the model returns no ``scene_graph`` (a
     detector in pre-training), only objects are scored.
@@ -109,7 +110,6 @@ class SceneGraphEvaluator(DatasetEvaluator):
         check_bootstrap(bootstrap)
         self._dataset_name = dataset_name
         self._protocols = get_protocols(protocols)
-        self._scorer = Scorer(self._protocols, top_k, training)
         self._training = training
         self._bootstrap = bootstrap
         self._output_dir = output_dir
@@ -118,6 +118,8 @@ class SceneGraphEvaluator(DatasetEvaluator):
         self._distributed = distributed
         metadata = None if dataset_name is None else MetadataCatalog.get(dataset_name)
         self._ground_truth = _read_ground_truth(dataset_name) if ground_truth is None else ground_truth
+        self._exhaustive = metadata is not None and metadata.get("exhaustive", False) is True
+        self._scorer = Scorer(self._protocols, top_k, training, exhaustive=self._exhaustive)
         # Reading a dataset may set its names.
         self._class_names = metadata and metadata.get("thing_classes")
         self._predicate_names = predicate_names or (metadata and metadata.get("predicate_classes"))
@@ -219,6 +221,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
                 self._predicate_names,
                 max_rank=max(100, *self._scorer.top_k),
                 training=self._training,
+                exhaustive=self._exhaustive,
             )
             process, processes = (comm.get_rank(), comm.get_world_size()) if self._distributed else (0, 1)
             self._writer = PredictionWriter(
@@ -264,7 +267,9 @@ class SceneGraphEvaluator(DatasetEvaluator):
         if self._has_scene_graphs(images):
             scores = [images[i].scores for i in image_ids if images[i].scores is not None]
             summary = self._scorer.summarize(scores, self._bootstrap)
-            summary = {name: metrics | objects for name, metrics in summary.items()}
+            for protocol in self._protocols:
+                if protocol.object_ap == "class":
+                    summary[protocol.name] |= objects
         self._report(summary or {"objects": objects}, len(image_ids))
         return results_by_task(summary, objects)
 
@@ -304,7 +309,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
                 dataset=self._dataset_name,
                 num_images=num_images,
                 top_k=self._scorer.top_k,
-                # "AP" of every protocol
+                # "AP" of every protocol whose object_ap is "class"
                 object_ap={"detections": "instances", **OBJECT_AP},
             )
             logger.info("Results are in %s", ", ".join(map(str, paths)))

@@ -11,17 +11,19 @@ from egtr.structures import (
     GroundTruth,
     Prediction,
     PredictionError,
-    RankedTriplets,
     candidate_pairs,
     check_max_rank,
     rank_candidates,
 )
 
+from .conventions import Protocol
 from .detection import Detections, best_classes
-from .entries import Entries, repeats_pairs, select_entries, select_rows
-from .matching import first_hits, match_objects, match_phrases, match_triplets
+from .entries import repeats_pairs, select_entries, select_rows
+from .instances import distinct_instances
+from .matching import first_hits, match_objects, match_pairs, match_phrases, match_triplets, misses_before
 from .open_images import MAX_CANDIDATES, PREDICATES_PER_PAIR, OpenImagesHits, score_candidates
-from .protocols import Protocol
+from .predicate_rank import predicate_ranks
+from .record_checks import check_given_objects, check_ground_truth, check_values
 
 
 class ObjectScores(NamedTuple):
@@ -50,6 +52,18 @@ class ObjectScores(NamedTuple):
         return Detections(self.boxes, self.query_scores[object_score], self.query_classes)
 
 
+class Precision(NamedTuple):
+    """The K best triplets of one image with graph constraint.
+
+    Attributes:
+        right: (K,) bool, True for a triplet that hits an annotated one that no better triplet hits.
+        scores: (K,) float32, descending.
+    """
+
+    right: np.ndarray
+    scores: np.ndarray
+
+
 @dataclass(frozen=True)
 class ImageScores:
     """One image's part in every metric under some protocols. Pickled, it takes 10 kB for 200 queries.
@@ -58,7 +72,14 @@ class ImageScores:
         ground_truth: T triplets.
         num_classes, num_predicates: C and R of the prediction.
         has_pairs: True if some pair of two different queries was predicted.
-        ranks: protocol name to kind of hit to (T,) int32, see :class:`~egtr.evaluation.recall.TripletTable`.
+        ranks: protocol name to kind of hit to (T,) int32, see :class:`~egtr.evaluation.triplet_table.TripletTable`.
+        misses: protocol name to "R" and "ng-R" to (T,) int32, likewise.
+        sure_ranks: protocol name to the length up to which rankings are the same as with all pairs; a protocol that
+            leaves queries out needs more pairs than a pruned record has. None: all are.
+        found_objects: protocol name to the number of annotated objects that some query matches.
+        predicate_ranks: protocol name to (T,) float64, see :func:`~egtr.evaluation.predicate_rank.predicate_ranks`;
+            only for protocols whose ``matching`` is "best", and records that leave out no pair.
+        precision: protocol name to the image's part in precision; empty unless it was asked for.
         open_images: protocol name to the image's part in the Open Images block.
         objects: the image's part in object AP.
     """
@@ -68,6 +89,11 @@ class ImageScores:
     num_predicates: int
     has_pairs: bool
     ranks: dict[str, dict[str, np.ndarray]]
+    misses: dict[str, dict[str, np.ndarray]]
+    sure_ranks: dict[str, int | None]
+    found_objects: dict[str, int]
+    predicate_ranks: dict[str, np.ndarray]
+    precision: dict[str, Precision]
     open_images: dict[str, OpenImagesHits]
     objects: ObjectScores
 
@@ -78,6 +104,8 @@ def score_image(
     protocols: Sequence[Protocol],
     max_rank: int = 100,
     task: str = "sgdet",
+    whole: bool = True,
+    exhaustive: bool = False,
 ) -> ImageScores:
     """Compare one prediction with its ground truth.
 
@@ -89,6 +117,7 @@ def score_image(
         protocols: scoring conventions.
         max_rank: the largest K; triplets that rank lower are ignored.
         task: one of :data:`TASKS`.
+        whole, exhaustive: see :class:`~egtr.evaluation.Scorer`.
 
     Raises:
         PredictionError: the ground truth holds a class or a predicate that the prediction does not know; the
@@ -105,48 +134,131 @@ def score_image(
     except EGTRError as error:
         raise PredictionError(f"image {ground_truth.image_id!r}: {error}") from error
     # The object score depends on the protocol, the class does not.
-    classes = prediction.logits.argmax(axis=1) if prediction.num_queries else np.zeros(0, dtype=np.int64)
+    classes = prediction.classes
+    if classes is None:
+        classes = prediction.logits.argmax(axis=1) if prediction.num_queries else np.zeros(0, dtype=np.int64)
     repeated = repeats_pairs(prediction)
 
-    def rows(protocol: Protocol) -> str:
-        return protocol.entries if repeated else "all"
+    # One list is long enough for all rankings of a record.
+    length = max(max_rank, MAX_CANDIDATES)
+
+    def rows(protocol: Protocol) -> tuple:
+        # Only which queries take part depends on more than how repeated pairs count.
+        instances = (protocol.object_score, *iou(protocol)) if protocol.single_instance else None
+        return protocol.entries if repeated else "all", instances
 
     def ranking(protocol: Protocol) -> tuple:
-        return rows(protocol), protocol.object_score
+        return *rows(protocol), protocol.object_score
+
+    def without_constraint(protocol: Protocol) -> tuple:
+        return *ranking(protocol), protocol.ng_predicates
+
+    def oi_ranking(protocol: Protocol) -> tuple:
+        return *ranking(protocol), protocol.oi_self_pairs
+
+    def iou(protocol: Protocol) -> tuple:
+        return protocol.iou_threshold, protocol.iou_plus_one, protocol.iou_area_plus_one
 
     def overlap(protocol: Protocol) -> tuple:
-        return protocol.iou_threshold, protocol.iou_plus_one
+        return *iou(protocol), protocol.matching
 
-    def first_ranks(protocol: Protocol) -> dict[str, np.ndarray]:
-        ranks = {}
-        for prefix, ranked in (("", rankings[protocol].constrained), ("ng-", rankings[protocol].unconstrained)):
-            ranks[f"{prefix}R"] = first_hits(match_triplets(ranked, matches[protocol], ground_truth.triplets))
-            phrases = match_phrases(ranked, prediction.boxes, classes, ground_truth, *overlap(protocol))
+    def oi_overlap(protocol: Protocol) -> tuple:
+        return protocol.oi_plus_one, protocol.oi_area_plus_one
+
+    def selected(protocol: Protocol) -> np.ndarray:
+        return distinct_instances(prediction.boxes, classes, scores[protocol], *iou(protocol))
+
+    def taking_part(protocol: Protocol) -> Prediction:
+        if not protocol.single_instance:
+            return prediction
+        return select_rows(prediction, selected(protocol)[prediction.pairs].all(axis=1))
+
+    def sure_rank(protocol: Protocol) -> int | None:
+        if not protocol.single_instance or (whole and prediction.max_rank is None):
+            return None
+        kept, chosen, sure = selected(protocol), select_entries(prediction, rows(protocol)[0]), []
+        for record, width in ((chosen.constrained, 1), (chosen.unconstrained, protocol.ng_predicates)):
+            # These rankings are sure, and what is left of their beginning begins the ranking of what is left.
+            ranked = rank_candidates(candidate_pairs(record, scores[protocol], max_rank), max_rank, width)
+            if len(ranked.subjects) == max_rank:
+                sure.append(int((kept[ranked.subjects] & kept[ranked.objects]).sum()))
+        return min(sure, default=None)
+
+    def candidates(protocol: Protocol) -> Any:
+        chosen, object_scores = entries[protocol], scores[protocol]
+        constrained = candidate_pairs(chosen.constrained, object_scores, length)
+        if chosen.unconstrained is chosen.constrained:
+            return constrained, constrained
+        return constrained, candidate_pairs(chosen.unconstrained, object_scores, length)
+
+    def first_ranks(protocol: Protocol) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        ranks, misses = {}, {}
+        triplets = ground_truth.triplets
+        for prefix, rankings in (("", constrained), ("ng-", unconstrained)):
+            ranked = rankings[protocol]
+            pairs = match_pairs(ranked, matches[protocol], triplets)
+            ranks[f"{prefix}PairR"] = first_hits(pairs)
+            hits = pairs & (ranked.predicates[:, None] == triplets[None, :, 2])
+            ranks[f"{prefix}R"] = first_hits(hits)
+            misses[f"{prefix}R"] = misses_before(hits, ranks[f"{prefix}R"])
+            phrases = match_phrases(ranked, prediction.boxes, classes, ground_truth, *iou(protocol))
             ranks[f"{prefix}phr-R"] = first_hits(phrases)
         if task != "sgdet":
-            record = _among_annotated_pairs(entries[protocol].constrained, ground_truth)
-            ranked = rank_candidates(candidate_pairs(record, scores[protocol], max_rank), max_rank, 1)
-            ranks["A"] = first_hits(match_triplets(ranked, matches[protocol], ground_truth.triplets))
-        return ranks
+            chosen = entries[protocol]
+            for kind, listed_rows, width in (
+                ("A", chosen.constrained, 1),
+                ("ng-A", chosen.unconstrained, protocol.ng_predicates),
+            ):
+                record = _among_annotated_pairs(listed_rows, ground_truth)
+                ranked = rank_candidates(candidate_pairs(record, scores[protocol], max_rank), max_rank, width)
+                ranks[kind] = first_hits(match_triplets(ranked, matches[protocol], triplets))
+        return ranks, misses
 
     def open_images(protocol: Protocol) -> OpenImagesHits:
-        ranked, plus_one = rankings[protocol].open_images, protocol.oi_plus_one
-        return score_candidates(ranked, prediction.boxes, classes, ground_truth, matches[protocol], plus_one)
+        ranked, plus_one = oi_candidates[protocol], oi_overlap(protocol)
+        return score_candidates(ranked, prediction.boxes, classes, ground_truth, matches[protocol], *plus_one)
 
     scores = _shared(protocols, lambda p: p.object_score, lambda p: prediction.object_scores(p.object_score)[0])
-    entries = _shared(protocols, rows, lambda p: select_entries(prediction, rows(p)))
-    rankings = _shared(protocols, ranking, lambda p: _rank(entries[p], scores[p], max_rank))
+    entries = _shared(protocols, rows, lambda p: select_entries(taking_part(p), rows(p)[0]))
+    listed = _shared(protocols, ranking, candidates)
+    constrained = _shared(protocols, ranking, lambda p: rank_candidates(listed[p][0], max_rank, 1))
+    unconstrained = _shared(
+        protocols, without_constraint, lambda p: rank_candidates(listed[p][1], max_rank, p.ng_predicates)
+    )
+    oi_candidates = _shared(
+        protocols,
+        oi_ranking,
+        lambda p: rank_candidates(listed[p][1], MAX_CANDIDATES, PREDICATES_PER_PAIR, p.oi_self_pairs),
+    )
     objects = prediction.boxes, classes, ground_truth.boxes, ground_truth.classes
     matches = _shared(protocols, overlap, lambda p: match_objects(*objects, *overlap(p)))
-    ranks = _shared(protocols, lambda p: (ranking(p), overlap(p)), first_ranks)
-    hits = _shared(protocols, lambda p: (ranking(p), overlap(p), p.oi_plus_one), open_images)
+    ranks = _shared(protocols, lambda p: (without_constraint(p), overlap(p)), first_ranks)
+    hits = _shared(protocols, lambda p: (oi_ranking(p), overlap(p), oi_overlap(p)), open_images)
+    one_object_each = [p for p in protocols if p.matching == "best" and whole and prediction.max_rank is None]
+    places = _shared(
+        one_object_each,
+        lambda p: (ranking(p), overlap(p)),
+        lambda p: predicate_ranks(entries[p].unconstrained, scores[p], matches[p], ground_truth.triplets),
+    )
+
+    def precision(protocol: Protocol) -> Precision:
+        ranked, first = constrained[protocol], ranks[protocol][0]["R"]
+        right = np.zeros(len(ranked.scores), dtype=bool)
+        right[first[first < len(right)]] = True
+        return Precision(right, ranked.scores)
+
     queries, best, best_scores = best_classes(prediction)
     return ImageScores(
         ground_truth=ground_truth,
         num_classes=prediction.logits.shape[1],
         num_predicates=prediction.relation.shape[1],
         has_pairs=bool((prediction.pairs[:, 0] != prediction.pairs[:, 1]).any()),
-        ranks={protocol.name: ranks[protocol] for protocol in protocols},
+        ranks={protocol.name: ranks[protocol][0] for protocol in protocols},
+        misses={protocol.name: ranks[protocol][1] for protocol in protocols},
+        sure_ranks={protocol.name: sure_rank(protocol) for protocol in protocols},
+        found_objects={protocol.name: int(matches[protocol].any(axis=0).sum()) for protocol in protocols},
+        predicate_ranks={protocol.name: places[protocol] for protocol in one_object_each},
+        precision={protocol.name: precision(protocol) for protocol in protocols} if exhaustive else {},
         open_images={protocol.name: hits[protocol] for protocol in protocols},
         objects=ObjectScores(
             boxes=prediction.boxes,
@@ -156,106 +268,6 @@ def score_image(
             query_classes=classes.astype(np.int32),
             query_scores={protocol.object_score: scores[protocol] for protocol in protocols},
         ),
-    )
-
-
-def check_ground_truth(prediction: Prediction, ground_truth: GroundTruth) -> None:
-    """Check that a prediction knows all classes and predicates of its ground truth.
-
-    Raises:
-        PredictionError: it does not.
-    """
-    for field, what, ids, count in (
-        ("classes", "class", ground_truth.classes, prediction.logits.shape[1]),
-        ("crowd_classes", "class", ground_truth.crowd_classes, prediction.logits.shape[1]),
-        ("triplets", "predicate", ground_truth.triplets[:, 2], prediction.relation.shape[1]),
-    ):
-        if len(ids) and ids.max() >= count:
-            raise PredictionError(
-                f"ground truth: {field} holds {what} {ids.max()}, but the prediction has only 0..{count - 1}; was "
-                "the model made for another dataset?"
-            )
-
-
-def check_columns(
-    prediction: Prediction, num_classes: int | None, num_predicates: int | None, source: str, where: str = ""
-) -> None:
-    """Check that a prediction has the expected numbers of classes and predicates.
-
-    Args:
-        prediction: C classes, R predicates.
-        num_classes, num_predicates: the expected C and R; None: any number.
-        source: the source of these numbers, for the message.
-        where: begins the message.
-
-    Raises:
-        PredictionError: C or R differs.
-    """
-    for field, found, expected in (
-        ("logits", prediction.logits.shape[1], num_classes),
-        ("relation", prediction.relation.shape[1], num_predicates),
-    ):
-        if expected is not None and found != expected:
-            raise PredictionError(
-                f"{where}{field} has {found} columns, but {source} has {expected}; was the model made for "
-                "another dataset?"
-            )
-
-
-def check_given_objects(prediction: Prediction, ground_truth: GroundTruth, task: str) -> None:
-    """Check that queries are the annotated objects and no pair is missing, as "sgcls" and "predcls" need.
-
-    Raises:
-        PredictionError: they are not.
-    """
-    if prediction.num_queries != len(ground_truth.boxes):
-        raise PredictionError(
-            f"task {task!r} needs one query for each of the {len(ground_truth.boxes)} annotated objects, in their "
-            f"order, but the prediction has {prediction.num_queries}; score it as 'sgdet'"
-        )
-    if prediction.max_rank is not None:
-        raise PredictionError(f"task {task!r} looks at every pair, but the prediction leaves some out")
-
-
-def check_values(prediction: Prediction) -> None:
-    """Check that a prediction holds meaningful numbers.
-
-    Raises:
-        PredictionError: names the field that holds NaN, infinity, values that are no probabilities or invalid boxes.
-    """
-    for field in ("logits", "boxes", "connectivity", "relation"):
-        values = getattr(prediction, field)
-        if values.size == 0:
-            continue
-        # NaN is both the least and the greatest.
-        low, high = values.min(), values.max()
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise PredictionError(f"{field} holds NaN or infinity; has the model's training diverged?")
-        # Probabilities of other systems may pass 1 by a rounding error.
-        if field in ("connectivity", "relation") and (low < 0 or high > 1 + 1e-6):
-            raise PredictionError(f"{field} lies in {low:g}..{high:g}; these are probabilities in 0..1, not logits")
-    if (prediction.boxes[:, 2:] < prediction.boxes[:, :2]).any():
-        raise PredictionError("boxes holds one that ends before it begins; a box is x1, y1, x2, y2 in pixels")
-
-
-class _Rankings(NamedTuple):
-    """The first triplets with and without graph constraint, and the candidates of the Open Images block."""
-
-    constrained: RankedTriplets
-    unconstrained: RankedTriplets
-    open_images: RankedTriplets
-
-
-def _rank(entries: Entries, object_scores: np.ndarray, max_rank: int) -> _Rankings:
-    # One list is long enough for all rankings of a record.
-    length = max(max_rank, MAX_CANDIDATES)
-    constrained = unconstrained = candidate_pairs(entries.constrained, object_scores, length)
-    if entries.unconstrained is not entries.constrained:
-        unconstrained = candidate_pairs(entries.unconstrained, object_scores, length)
-    return _Rankings(
-        rank_candidates(constrained, max_rank, predicates_per_pair=1),
-        rank_candidates(unconstrained, max_rank),
-        rank_candidates(unconstrained, MAX_CANDIDATES, PREDICATES_PER_PAIR, self_pairs=True),
     )
 
 

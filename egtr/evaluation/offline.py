@@ -1,7 +1,7 @@
 """Scoring of prediction files, without the model that made them."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ from tqdm.auto import tqdm
 from egtr.structures import EGTRError, GroundTruth, PredictionError, TripletCounts
 
 from .bootstrap import check_bootstrap
-from .image_scores import check_columns
+from .conventions import Protocol
 from .prediction_file import list_images, read_meta, read_predictions
-from .protocols import Protocol
+from .record_checks import check_columns
 from .scoring import Scorer, check_top_k
 
 
@@ -24,12 +24,14 @@ class Annotations:
         name: the dataset, or its file.
         records: image id to ground truth.
         class_names, predicate_names: C and R names.
+        exhaustive: they hold every relation in the images.
     """
 
     name: str
     records: Mapping[int | str, GroundTruth]
     class_names: tuple[str, ...]
     predicate_names: tuple[str, ...]
+    exhaustive: bool = False
 
     @classmethod
     def of_dataset(cls, name: str) -> "Annotations":
@@ -43,7 +45,8 @@ class Annotations:
         from detectron2.data import DatasetCatalog
 
         metadata = get_metadata(name)
-        return cls._of_dicts(name, DatasetCatalog.get(name), metadata.thing_classes, metadata.predicate_classes)
+        found = cls._of_dicts(name, DatasetCatalog.get(name), metadata.thing_classes, metadata.predicate_classes)
+        return replace(found, exhaustive=metadata.get("exhaustive", False) is True)
 
     @classmethod
     def of_file(cls, format: str, path: str) -> "Annotations":
@@ -78,18 +81,22 @@ def score_predictions(
     bootstrap: int = 0,
     partial: bool = False,
     progress: bool = False,
+    zero_shot: TripletCounts | None = None,
+    groups: Mapping[str, Sequence[int]] | None = None,
+    precision_at: float | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Score a prediction file. Memory holds one record at a time, and a few numbers of each image.
 
     Args:
         path: a prediction file or folder.
-        protocols: one or several, by name or your own.
+        protocols: one or several, by name or your own, see :func:`~egtr.evaluation.get_protocols`.
         top_k: the K of R@K, positive.
         annotations: the ground truth; None: the ground truth in the file.
         training: triplets of the training set, for zero-shot recall and groups of predicates; None: the file's.
         bootstrap: number of resamplings for the intervals; 0: no intervals.
         partial: accept a file whose writer was cut short, and images of ``annotations`` without a record.
         progress: show a progress bar.
+        zero_shot, groups, precision_at: see :class:`~egtr.evaluation.Scorer`.
 
     Returns:
         Protocol name to metrics, see :meth:`~egtr.evaluation.Scorer.summarize`. They do not depend on the order in
@@ -107,7 +114,13 @@ def score_predictions(
             f"{path}: holds what is needed up to K = {meta.max_rank} (max_rank), but top_k asks for {max(top_k)}; "
             "ask for less, or predict again with a larger max_rank"
         )
-    scorer = Scorer(protocols, top_k, training or meta.training, meta.task)
+    exhaustive = meta.exhaustive if annotations is None else annotations.exhaustive
+    scorer = Scorer(
+        *(protocols, top_k, training or meta.training, meta.task, zero_shot, meta.max_rank is None),
+        groups=groups,
+        exhaustive=exhaustive,
+        precision_at=precision_at,
+    )
     image_ids = list_images(path, partial)
     if annotations is None:
         _complain([i for i, annotated in image_ids.items() if not annotated], f"{path}: no ground truth in the file")

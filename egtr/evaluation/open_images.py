@@ -1,4 +1,4 @@
-"""The metrics of Open Images' relation challenge, computed as in the released implementation of EGTR."""
+"""The metrics of Open Images' relation challenge, as Large-Scale-VRD and the codes that followed it compute them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -44,6 +44,7 @@ def score_candidates(
     ground_truth: GroundTruth,
     object_matches: np.ndarray,
     plus_one: bool,
+    area_plus_one: bool = False,
 ) -> OpenImagesHits:
     """Compare the candidates of one image with its ground truth.
 
@@ -53,7 +54,8 @@ def score_candidates(
         ground_truth: G objects, T triplets.
         object_matches: (N, G) bool, for the hits of R@50, see
             :func:`~egtr.evaluation.matching.match_objects`.
-        plus_one: in the overlaps of wmAP only intersections have the +1.
+        plus_one: in the overlaps of wmAP, intersections have the +1.
+        area_plus_one: with ``plus_one``, areas have it, too.
     """
     ranked = RankedTriplets(*(field[ranked.scores > MIN_SCORE] for field in ranked))
     triplets = ground_truth.triplets
@@ -65,7 +67,7 @@ def score_candidates(
     annotated = ground_truth.boxes[triplets[columns, 0]], ground_truth.boxes[triplets[columns, 1]]
 
     def iou(boxes: np.ndarray, gt_boxes: np.ndarray) -> np.ndarray:
-        return paired_iou(boxes, gt_boxes, plus_one, area_plus_one=False)
+        return paired_iou(boxes, gt_boxes, plus_one, plus_one and area_plus_one)
 
     targets = {}
     for kind, overlap in (
@@ -102,8 +104,10 @@ def average_precision(true_positives: np.ndarray, num_ground_truth: int) -> floa
     return float((np.diff(recall) * precision[1:]).sum())
 
 
-def weighted_map(hits: Sequence[OpenImagesHits], gt_predicates: Sequence[np.ndarray], kind: str) -> float:
-    """Compute the mean AP of predicates, weighted by their shares of the ground-truth triplets.
+def predicate_ap(
+    hits: Sequence[OpenImagesHits], gt_predicates: Sequence[np.ndarray], kind: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the AP of each predicate that the ground truth has.
 
     Args:
         hits: one record for each image.
@@ -112,12 +116,12 @@ def weighted_map(hits: Sequence[OpenImagesHits], gt_predicates: Sequence[np.ndar
         kind: "rel" or "phr".
 
     Returns:
-        wmAP in 0..1, NaN without ground truth.
+        AP in 0..1 and number of ground-truth triplets, (P,) each, of the P predicates that have a triplet.
     """
     all_gt = np.concatenate([np.zeros(0, dtype=np.int64), *gt_predicates])
-    all_gt = all_gt[all_gt >= 0]
-    if len(all_gt) == 0:
-        return float("nan")
+    present, counts = np.unique(all_gt[all_gt >= 0], return_counts=True)
+    if len(present) == 0:
+        return np.zeros(0), counts
     predicates = np.concatenate([h.predicates for h in hits])
     scores = np.concatenate([h.scores for h in hits])
     # Numbers run through the whole dataset, so that a claim names its triplet without the image.
@@ -131,15 +135,19 @@ def weighted_map(hits: Sequence[OpenImagesHits], gt_predicates: Sequence[np.ndar
     claimed, first = np.unique(targets, return_index=True)
     true_positives = np.zeros(len(targets), dtype=bool)
     true_positives[first[claimed >= 0]] = True
-
-    total = 0.0
-    for predicate, count in zip(*np.unique(all_gt, return_counts=True), strict=True):
-        total += count * average_precision(true_positives[predicates == predicate], int(count))
-    return total / len(all_gt)
+    each = [
+        average_precision(true_positives[predicates == predicate], int(count))
+        for predicate, count in zip(present, counts, strict=True)
+    ]
+    return np.array(each), counts
 
 
 def open_images_metrics(
-    hits: Sequence[OpenImagesHits], gt_predicates: Sequence[np.ndarray], recall: str = "micro"
+    hits: Sequence[OpenImagesHits],
+    gt_predicates: Sequence[np.ndarray],
+    recall: str = "micro",
+    empty_images_count: bool = False,
+    num_predicates: int | None = None,
 ) -> dict[str, float]:
     """Compute the metrics of relations in the Open Images block.
 
@@ -147,21 +155,26 @@ def open_images_metrics(
         hits: one record for each image.
         gt_predicates: (T,) predicates of each image's triplets, -1 if one does not count.
         recall: the R@50 that enters the score, "micro" or "image".
+        empty_images_count: an image without triplets counts 0 in "R@50"; otherwise it is left out.
+        num_predicates: the divisor of unweighted means over predicates; None: the number of those with a triplet.
 
     Returns:
         Fractions in 0..1, NaN without ground truth. "microR@50": triplets hit over triplets, of all images;
-        "R@50": mean over images with triplets of the share hit; "wmAP_rel", "wmAP_phr"; "score" = 0.4 wmAP_rel +
-        0.4 wmAP_phr + 0.2 R@50.
+        "R@50": mean over images with triplets of the share hit; "wmAP_rel", "wmAP_phr": AP of predicates, weighted by
+        their shares of the ground-truth triplets; "mAP_rel", "mAP_phr": the same, not weighted; "score" = 0.4
+        wmAP_rel + 0.4 wmAP_phr + 0.2 R@50.
     """
-    found = [int(h.hit[p >= 0].sum()) for h, p in zip(hits, gt_predicates, strict=True)]
-    present = [int((p >= 0).sum()) for p in gt_predicates]
-    shares = [f / p for f, p in zip(found, present, strict=True) if p]
-    metrics = {
-        "microR@50": sum(found) / sum(present) if shares else float("nan"),
-        "R@50": float(np.mean(shares)) if shares else float("nan"),
-        "wmAP_rel": weighted_map(hits, gt_predicates, "rel"),
-        "wmAP_phr": weighted_map(hits, gt_predicates, "phr"),
-    }
+    found = np.array([int(h.hit[p >= 0].sum()) for h, p in zip(hits, gt_predicates, strict=True)])
+    present = np.array([int((p >= 0).sum()) for p in gt_predicates])
+    counted = np.ones(len(present), dtype=bool) if empty_images_count else present > 0
+    shares = found[counted] / np.maximum(present[counted], 1)
+    metrics = dict.fromkeys(("microR@50", "R@50", "wmAP_rel", "wmAP_phr", "mAP_rel", "mAP_phr"), float("nan"))
+    if present.sum():
+        metrics |= {"microR@50": float(found.sum() / present.sum()), "R@50": float(shares.mean())}
+        for kind in ("rel", "phr"):
+            each, counts = predicate_ap(hits, gt_predicates, kind)
+            metrics[f"wmAP_{kind}"] = float((each * counts).sum() / counts.sum())
+            metrics[f"mAP_{kind}"] = float(each.sum() / (num_predicates or len(each)))
     chosen = metrics["microR@50"] if recall == "micro" else metrics["R@50"]
     parts = (metrics["wmAP_rel"], metrics["wmAP_phr"], chosen)
     metrics["score"] = sum(weight * part for weight, part in zip(SCORE_WEIGHTS, parts, strict=True))

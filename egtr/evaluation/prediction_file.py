@@ -15,6 +15,7 @@ from egtr.structures import EGTRError, GroundTruth, Prediction, PredictionError
 from .prediction_format import (
     CROWD_MEMBERS,
     GROUND_TRUTH_MEMBERS,
+    LABEL_MEMBERS,
     PREDICTION_MEMBERS,
     PredictionMeta,
     check_record,
@@ -199,7 +200,7 @@ def _what_is_missing(parts: list[_Part]) -> str | None:
 
 
 def _count_records(archive: NpzFile, path: Path) -> int:
-    known = {"image_id", *PREDICTION_MEMBERS, *GROUND_TRUTH_MEMBERS, *CROWD_MEMBERS}
+    known = {"image_id", *PREDICTION_MEMBERS, *LABEL_MEMBERS, *GROUND_TRUTH_MEMBERS, *CROWD_MEMBERS}
     numbers = set()
     for member in archive.files:
         number, _, name = member.partition("/")
@@ -235,7 +236,8 @@ def _read_record(
     def read(kinds: dict[str, str]) -> dict[str, np.ndarray]:
         return {name: _read_array(archive, f"{index}/{name}", kind, where) for name, kind in kinds.items()}
 
-    members = read(PREDICTION_MEMBERS)
+    labelled = any(f"{index}/{name}" in archive for name in LABEL_MEMBERS)
+    members = read(PREDICTION_MEMBERS | (LABEL_MEMBERS if labelled else {}))
     truth_members = {}
     if _has_ground_truth(archive, index):
         crowded = any(f"{index}/{name}" in archive for name in CROWD_MEMBERS)

@@ -8,8 +8,8 @@ import numpy as np
 
 from egtr.structures import GroundTruth, Prediction, PredictionError, TripletCounts, check_max_rank
 
-from .image_scores import check_columns, check_ground_truth, check_values
-from .protocols import TASKS
+from .conventions import TASKS
+from .record_checks import check_columns, check_ground_truth, check_values
 
 FORMAT = "egtr-predictions"
 VERSION = 1
@@ -22,6 +22,8 @@ PREDICTION_MEMBERS = {
     "relation": "f",
     "image_size": "iu",
 }
+# Written only for models whose label is not the best of the logits.
+LABEL_MEMBERS = {"classes": "iu", "scores": "f"}
 GROUND_TRUTH_MEMBERS = {"gt_boxes": "fiu", "gt_classes": "iu", "gt_triplets": "iu"}
 # Written only where there are crowds, so that files without any read in every version.
 CROWD_MEMBERS = {"gt_crowd_boxes": "fiu", "gt_crowd_classes": "iu"}
@@ -39,6 +41,7 @@ class PredictionMeta:
         max_rank: the largest K of recall; pairs that no such ranking needs are left out. None: records are whole.
             Records of sgcls and predcls always are, because accuracy A@K needs every annotated pair.
         training: triplets of the training set, for zero-shot recall and head, body and tail; or None.
+        exhaustive: the ground truth holds every relation in the images, so that precision has a meaning.
 
     Raises:
         PredictionError: an unknown task, a ``max_rank`` below 1, or ``training`` with other numbers of classes and
@@ -50,6 +53,7 @@ class PredictionMeta:
     task: str = "sgdet"
     max_rank: int | None = 100
     training: TripletCounts | None = None
+    exhaustive: bool = False
 
     def __post_init__(self):
         for field in ("class_names", "predicate_names"):
@@ -98,6 +102,7 @@ class PredictionMeta:
             "class_names": self.class_names,
             "predicate_names": self.predicate_names,
             "training": training,
+            "exhaustive": self.exhaustive,
         }
 
     @classmethod
@@ -127,6 +132,7 @@ class PredictionMeta:
             task,
             max_rank,
             _training_from_json(record.get("training")),
+            record.get("exhaustive") is True,
         )
 
 

@@ -13,7 +13,14 @@ import numpy as np
 from egtr.structures import ConfigurationError, EGTRError, GroundTruth, Prediction, PredictionError, WriteError
 from egtr.structures.files import replacing
 
-from .prediction_format import CROWD_MEMBERS, GROUND_TRUTH_MEMBERS, PREDICTION_MEMBERS, PredictionMeta, check_record
+from .prediction_format import (
+    CROWD_MEMBERS,
+    GROUND_TRUTH_MEMBERS,
+    LABEL_MEMBERS,
+    PREDICTION_MEMBERS,
+    PredictionMeta,
+    check_record,
+)
 from .pruning import prune_prediction
 
 
@@ -86,7 +93,8 @@ class PredictionWriter:
             self._finish_part(last=False)
             self._part += 1
             self._open_part()
-        members = {"image_id": image_id} | {name: getattr(prediction, name) for name in PREDICTION_MEMBERS}
+        fields = PREDICTION_MEMBERS | (LABEL_MEMBERS if prediction.classes is not None else {})
+        members = {"image_id": image_id} | {name: getattr(prediction, name) for name in fields}
         if ground_truth is not None:
             names = GROUND_TRUTH_MEMBERS | (CROWD_MEMBERS if len(ground_truth.crowd_boxes) else {})
             members |= {name: getattr(ground_truth, name.removeprefix("gt_")) for name in names}

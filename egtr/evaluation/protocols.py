@@ -1,130 +1,43 @@
-"""Tasks, and scoring conventions of scene graphs under a name.
-
-Codebases of the field differ in small conventions that move every number. A :class:`Protocol` holds one value
-for each, so that a metric is only ever reported together with the conventions behind it.
-"""
+"""Protocols by name, by a name with changes, or out of a file; see :mod:`~egtr.evaluation.conventions`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from egtr.structures import ConfigurationError
-from egtr.structures.prediction import OBJECT_SCORES
 
-# The input of the model: only the image, or also the annotated boxes, or also their classes.
-TASKS = ("sgdet", "sgcls", "predcls")
-ENTRIES = ("pair", "triplet", "all")
-OI_RECALLS = ("micro", "image")
+from .conventions import PROTOCOLS, REFERENCE, TASKS, Protocol
+from .protocol_words import parse_protocol, read_protocols
 
-
-@dataclass(frozen=True)
-class Protocol:
-    """One value for every convention. Derive your own protocol with :func:`dataclasses.replace`.
-
-    Attributes:
-        name: names the results in reports.
-        object_score: "softmax" over the class logits, as in detectors with a background class, or "sigmoid", as in
-            the training of DETR's descendants. It is a factor of a triplet's score.
-        iou_threshold: the least overlap of subject and of object with the ground truth, in 0..1; 0.5 throughout the
-            field.
-        iou_plus_one: a box x1..x2 is x2 - x1 + 1 pixels wide, as if corners were pixels. Fast R-CNN did so;
-            codebases on Detectron2 do not.
-        entries: the rows that enter a ranking if a record lists one (subject, object) in several rows. "pair": one
-            row with the best of each predicate, so that a pair has one entry under graph constraint. "triplet":
-            each row, but each (subject, object, predicate) once, so that repeating a triplet gains nothing.
-            "all": each row, as triplet queries give them. If every pair is listed once, as by EGTR, the three are
-            the same.
-        skip_images_without_pairs: images without a predicted pair of two objects are left out of all metrics of
-            triplets, because some loops skip empty outputs; otherwise they score 0.
-        deduplicate_ground_truth: a triplet that an image lists twice counts once; otherwise repeated annotations
-            weigh more.
-        absent_predicates_count: predicates that no image of the test set has count 0 in means over predicates,
-            because a fixed divisor R makes test sets comparable; otherwise they are left out.
-        oi_recall: the R@50 that enters the Open Images score. "micro": hits over triplets of the whole dataset, as
-            in the challenge's code, or "image": mean over images, like R@K.
-        oi_plus_one: adds the pixel of ``iou_plus_one`` in the Open Images block as its released code does: to
-            intersections but not to areas in wmAP, and to the sides of boxes in its object AP.
-        oi_first_id: number of the first annotation in the object AP of that block. The released code counts from 0,
-            and COCO's tool mistakes a match with number 0 for none, which loses one object. Published numbers include
-            this error.
-
-    The list of zero-shot triplets is data, not a convention: the scorer takes the training set's triplets and calls
-    all others new, or takes a fixed list. Object AP ("AP") is COCO's whatever the protocol.
-    """
-
-    name: str
-    object_score: str = "softmax"
-    iou_threshold: float = 0.5
-    iou_plus_one: bool = False
-    entries: str = "pair"
-    skip_images_without_pairs: bool = False
-    deduplicate_ground_truth: bool = True
-    absent_predicates_count: bool = True
-    oi_recall: str = "micro"
-    oi_plus_one: bool = False
-    oi_first_id: int = 1
-
-    def __post_init__(self):
-        for field, allowed in (
-            ("object_score", OBJECT_SCORES),
-            ("entries", ENTRIES),
-            ("oi_recall", OI_RECALLS),
-            ("oi_first_id", (0, 1)),
-        ):
-            if getattr(self, field) not in allowed:
-                raise ConfigurationError(
-                    f"protocol {self.name!r}: {field} is {getattr(self, field)!r}, "
-                    f"choose one of {', '.join(map(str, allowed))}"
-                )
-        if not 0 < self.iou_threshold <= 1:
-            raise ConfigurationError(
-                f"protocol {self.name!r}: iou_threshold is {self.iou_threshold}, choose one in (0, 1]"
-            )
-
-
-# The numbers of the released implementation of EGTR.
-REFERENCE = Protocol("reference", iou_plus_one=True, oi_plus_one=True, oi_first_id=0)
-# The numbers of Scene-Graph-Benchmark, the successor of Neural Motifs.
-MOTIFS = Protocol(
-    "motifs",
-    iou_plus_one=True,
-    skip_images_without_pairs=True,
-    deduplicate_ground_truth=False,
-    oi_plus_one=True,
-)
-# `reference` with the box sizes of codebases on Detectron2.
-IOU0 = Protocol("iou0")
-# The numbers of RelTR: triplet queries and ground truth are scored as they are.
-NO_PAIR_DEDUP = Protocol(
-    "no_pair_dedup", iou_plus_one=True, entries="all", deduplicate_ground_truth=False, oi_plus_one=True
-)
-# Our choice: scores as trained and areas by geometry. Each triplet that can be found counts once, and nothing else.
-STRICT = Protocol("strict", object_score="sigmoid", absent_predicates_count=False)
-
-PROTOCOLS = {protocol.name: protocol for protocol in (REFERENCE, MOTIFS, IOU0, NO_PAIR_DEDUP, STRICT)}
+__all__ = ["PROTOCOLS", "REFERENCE", "TASKS", "Protocol", "get_protocol", "get_protocols"]
 
 
 def get_protocol(protocol: str | Protocol) -> Protocol:
-    """Return the protocol of that name; a :class:`Protocol` is returned as it is.
+    """Return a protocol by its name, or by a name and changes (``motifs,iou_plus_one=no``).
+
+    A :class:`Protocol` is returned as it is.
 
     Raises:
-        ConfigurationError: no protocol has that name.
+        ConfigurationError: no protocol has that name, or a change is not sound.
     """
-    if isinstance(protocol, Protocol):
-        return protocol
-    if protocol not in PROTOCOLS:
-        raise ConfigurationError(f"scoring protocol {protocol!r} is unknown, choose one of {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[protocol]
+    return protocol if isinstance(protocol, Protocol) else parse_protocol(protocol)
 
 
 def get_protocols(protocols: str | Protocol | Sequence[str | Protocol]) -> tuple[Protocol, ...]:
-    """Return one or several protocols, each given by name or as it is.
+    """Return one or several protocols: by name, by name and changes, out of a YAML file, or as they are.
+
+    Args:
+        protocols: see :func:`get_protocol`; a text that ends in ``.yaml`` or ``.yml`` stands for all protocols of
+            that file, see :func:`~egtr.evaluation.protocol_words.read_protocols`.
 
     Raises:
-        ConfigurationError: none is given; a name is unknown; two have the same name.
+        ConfigurationError: none is given; a name is unknown; two have the same name; a file cannot be read.
     """
-    single = isinstance(protocols, str | Protocol)
-    found = tuple(get_protocol(p) for p in ([protocols] if single else protocols))
+    found: list[Protocol] = []
+    for protocol in [protocols] if isinstance(protocols, str | Protocol) else protocols:
+        if isinstance(protocol, str) and protocol.endswith((".yaml", ".yml")):
+            found += read_protocols(protocol)
+        else:
+            found.append(get_protocol(protocol))
     names = [p.name for p in found]
     if not names or len(set(names)) < len(names):
         raise ConfigurationError(f"scoring protocols are {names}; give at least one, and each name once")
-    return found
+    return tuple(found)

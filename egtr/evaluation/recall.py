@@ -1,67 +1,14 @@
 """Recall of a dataset, computed from the ranks at which its ground-truth triplets are hit."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from egtr.structures import TripletCounts
 
-from .protocols import Protocol
-
-# Prefixes of a ranking's metrics; "ng": no graph constraint.
-PREFIXES = ("", "ng-")
-
-
-class Grouping(NamedTuple):
-    """T rows in G groups.
-
-    Attributes:
-        keys: (G,) int64, ascending, the value that the rows of a group share.
-        index: (T,) int64, the group of each row.
-        sizes: (G,) int64, the number of rows of each group, at least 1.
-    """
-
-    keys: np.ndarray
-    index: np.ndarray
-    sizes: np.ndarray
-
-    @classmethod
-    def by(cls, values: np.ndarray) -> "Grouping":
-        """Group rows by equal value."""
-        keys, index, sizes = np.unique(values, return_inverse=True, return_counts=True)
-        return cls(keys, index, sizes)
-
-    def shares(self, hits: np.ndarray) -> np.ndarray:
-        """Compute the (G,) shares of hits among the rows of each group from (T,) bool."""
-        return np.bincount(self.index, weights=hits, minlength=len(self.keys)) / self.sizes
-
-
-@dataclass(frozen=True)
-class TripletTable:
-    """The T ground-truth triplets of a dataset that a protocol counts, with the ranks at which they are hit.
-
-    Attributes:
-        images: (T,) int64, number of the image, from 0.
-        classes: (T, 3) int64, (subject class, object class, predicate).
-        ranks: (T,) int32 from 0 for each kind of hit, :data:`~egtr.evaluation.matching.NEVER` if there is none.
-            "R" and "ng-R": of both objects, with and without graph constraint; "phr-R" and "ng-phr-R": of the box
-            around both; "A": of both objects, only among annotated pairs (tasks "predcls" and "sgcls").
-        num_predicates: R.
-    """
-
-    images: np.ndarray
-    classes: np.ndarray
-    ranks: dict[str, np.ndarray]
-    num_predicates: int
-
-    def by_image(self) -> Grouping:
-        return Grouping.by(self.images)
-
-    def by_image_and_predicate(self) -> Grouping:
-        """Group by image and predicate; keys are image * R + predicate."""
-        return Grouping.by(self.images * max(self.num_predicates, 1) + self.classes[:, 2])
+from .conventions import Protocol
+from .triplet_table import PREFIXES, Grouping, TripletTable
 
 
 class PredicateRecall(NamedTuple):
@@ -79,19 +26,30 @@ class PredicateRecall(NamedTuple):
     recall: dict[str, np.ndarray]
 
 
+class _OverPredicates:
+    """Means over the images that have a predicate, for each predicate."""
+
+    def __init__(self, table: TripletTable):
+        self._num_predicates = table.num_predicates
+        self._groups = table.by_image_and_predicate()
+        self._predicates = self._groups.keys % max(table.num_predicates, 1)
+        self.num_images = np.bincount(self._predicates, minlength=table.num_predicates)
+
+    def means(self, hits: np.ndarray) -> np.ndarray:
+        """Compute the (R,) recall of each predicate from (T,) bool; NaN for a predicate that no image has."""
+        shares = self._groups.shares(hits)
+        total = np.bincount(self._predicates, weights=shares, minlength=self._num_predicates)
+        return _divide(total, self.num_images)
+
+
 def predicate_recall(table: TripletTable, top_k: Sequence[int]) -> PredicateRecall:
     """Compute recall of the ground truth restricted to each predicate, mean over the images that have it."""
-    num_predicates = table.num_predicates
-    groups = table.by_image_and_predicate()
-    predicates = groups.keys % max(num_predicates, 1)
-    num_images = np.bincount(predicates, minlength=num_predicates)
-    recall = {}
-    for prefix in PREFIXES:
-        for k in top_k:
-            shares = groups.shares(table.ranks[f"{prefix}R"] < k)
-            total = np.bincount(predicates, weights=shares, minlength=num_predicates)
-            recall[f"{prefix}R@{k}"] = _divide(total, num_images)
-    return PredicateRecall(np.bincount(table.classes[:, 2], minlength=num_predicates), num_images, recall)
+    over_predicates = _OverPredicates(table)
+    recall = {
+        f"{prefix}R@{k}": over_predicates.means(table.ranks[f"{prefix}R"] < k) for prefix in PREFIXES for k in top_k
+    }
+    num_triplets = np.bincount(table.classes[:, 2], minlength=table.num_predicates)
+    return PredicateRecall(num_triplets, over_predicates.num_images, recall)
 
 
 def mean_over_predicates(recall: np.ndarray, absent_predicates_count: bool) -> float:
@@ -116,22 +74,33 @@ def recall_metrics(
     top_k: Sequence[int],
     training: TripletCounts | None = None,
     zero_shot: TripletCounts | None = None,
+    groups: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """Compute every recall of a dataset.
 
     Args:
         table: made under ``protocol``.
-        protocol: only its ``absent_predicates_count`` matters here.
+        protocol: its ``absent_predicates_count`` and ``recall`` matter here.
         top_k: the K of R@K.
         training: triplets of the training set: those that are not new, and the groups of predicates.
         zero_shot: the new triplets, in place of all triplets that ``training`` does not hold.
+        groups: name to predicate ids, in place of the thirds of predicates by their frequency in ``training``.
 
     Returns:
         See :func:`~egtr.evaluation.scoring.evaluate`, with "per_predicate" and the denominators.
     """
     per_predicate = predicate_recall(table, top_k)
-    groups = {} if training is None else training.predicate_groups()
-    images = table.by_image()
+    if groups is None:
+        groups = {} if training is None else training.predicate_groups()
+    images, over_predicates = table.by_image(), _OverPredicates(table)
+    pair_images = Grouping.by(table.images[table.first_of_pair])
+
+    def mean(hits: np.ndarray) -> float:
+        return _mean(hits if protocol.recall == "micro" else images.shares(hits))
+
+    def mean_of_predicates(recall: np.ndarray) -> float:
+        return mean_over_predicates(recall, protocol.absent_predicates_count)
+
     unseen = None
     if zero_shot is not None:
         unseen = zero_shot.contains(table.classes)
@@ -140,24 +109,38 @@ def recall_metrics(
     unseen_images = None if unseen is None else Grouping.by(table.images[unseen])
     metrics: dict[str, Any] = {}
     for prefix in PREFIXES:
-        ranks = table.ranks[f"{prefix}R"]
-        named = {f"{prefix}{name}@": {} for name in ("R", "mR", "zR", "F1", "phr-R", "head-mR", "body-mR", "tail-mR")}
+        ranks, phrases, pairs = (table.ranks[f"{prefix}{kind}"] for kind in ("R", "phr-R", "PairR"))
+        misses = table.misses[f"{prefix}R"]
+        named: dict[str, dict[int, float]] = {}
         for k in top_k:
-            each = per_predicate.recall[f"{prefix}R@{k}"]
-            recall = _mean(images.shares(ranks < k))
-            mean_recall = mean_over_predicates(each, protocol.absent_predicates_count)
-            named[f"{prefix}R@"][k] = recall
-            named[f"{prefix}mR@"][k] = mean_recall
-            named[f"{prefix}F1@"][k] = _harmonic_mean(recall, mean_recall)
-            named[f"{prefix}phr-R@"][k] = _mean(images.shares(table.ranks[f"{prefix}phr-R"] < k))
+            each, hits = per_predicate.recall[f"{prefix}R@{k}"], ranks < k
+            recall, mean_recall = mean(hits), mean_of_predicates(each)
+            values = {"R": recall, "mR": mean_recall}
             if unseen_images is not None:
-                named[f"{prefix}zR@"][k] = _mean(unseen_images.shares(ranks[unseen] < k))
-            for group, members in groups.items():
-                mean_of_group = mean_over_predicates(each[members], protocol.absent_predicates_count)
-                named[f"{prefix}{group}-mR@"][k] = mean_of_group
-        metrics |= {f"{name}{k}": value for name, values in named.items() for k, value in values.items()}
-    if "A" in table.ranks:
-        metrics |= {f"A@{k}": _mean(table.ranks["A"] < k) for k in top_k}
+                values["zR"] = _mean(unseen_images.shares(hits[unseen]))
+            values |= {
+                "F1": _harmonic_mean(recall, mean_recall),
+                "microR": _mean(hits),
+                "wR": _mean(images.shares(np.where(hits, (k - misses) / k, 0.0))),
+                "phr-R": mean(phrases < k),
+                "phr-mR": mean_of_predicates(over_predicates.means(phrases < k)),
+                "PairR": _mean(pair_images.shares(pairs[table.first_of_pair] < k)),
+            }
+            values |= {f"{group}-mR": mean_of_predicates(each[members]) for group, members in groups.items()}
+            for name, value in values.items():
+                named.setdefault(name, {})[k] = value
+        metrics |= {f"{prefix}{name}@{k}": value for name, found in named.items() for k, value in found.items()}
+        metrics[f"{prefix}F1@mean"] = float(np.mean(list(named["F1"].values())))
+        # As many predictions as the image has triplets.
+        own = ranks < images.sizes[images.index]
+        metrics[f"{prefix}R@rel"] = mean(own)
+        metrics[f"{prefix}mR@rel"] = mean_of_predicates(over_predicates.means(own))
+    for kind in ("A", "ng-A"):
+        if kind in table.ranks:
+            metrics |= {f"{kind}@{k}": _mean(table.ranks[kind] < k) for k in top_k}
+    metrics["InstR"] = _mean(table.found_objects)
+    if table.predicate_ranks is not None:
+        metrics["PRank"] = _mean_predicate_rank(table)
     metrics |= {
         "per_predicate": per_predicate,
         "num_images_with_triplets": len(images.keys),
@@ -167,6 +150,14 @@ def recall_metrics(
     if unseen is not None:
         metrics["num_zero_shot_triplets"] = int(unseen.sum())
     return metrics
+
+
+def _mean_predicate_rank(table: TripletTable) -> float:
+    """Average the places of found triplets: of an image's triplets with one predicate, then of all these means."""
+    groups, found = table.by_image_and_predicate(), ~np.isnan(table.predicate_ranks)
+    total = np.bincount(groups.index[found], weights=table.predicate_ranks[found], minlength=len(groups.keys))
+    count = np.bincount(groups.index[found], minlength=len(groups.keys))
+    return _mean(total[count > 0] / count[count > 0])
 
 
 def _mean(values: np.ndarray) -> float:

@@ -19,11 +19,15 @@ from tabulate import tabulate
 
 from egtr.structures import TripletCounts
 
-from .protocols import Protocol
+from .conventions import Protocol
 from .recall import PredicateRecall
 
 # Metrics that share a row of the summary table: several K of one metric, or several APs.
-_FAMILIES = (r"(?P<base>(?!oi/).*@)\d+", r"(?P<base>(?:oi/)?AP)(?:50|75)?", r"(?P<base>oi/AP)[sml]")
+_FAMILIES = (r"(?P<base>(?!oi/).*@)\d+", r"(?P<base>(?:oi/)?AP)(?:50|75)?", r"(?P<base>(?:oi/)?AP)[sml]")
+# Metrics that Detectron2's results, which TensorBoard plots after each evaluation, do without.
+_ONLY_IN_FILES = re.compile(
+    r"(ng-)?(phr-mR|microR|wR|PairR)@\d+|(ng-)?m?R@rel|(ng-)?F1@mean|P@\d+|P\(.*|InstR|PRank|AP[sml]"
+)
 
 Results = Mapping[str, Mapping[str, Any]]
 
@@ -44,8 +48,8 @@ def results_by_task(results: Results, objects: Mapping[str, float]) -> OrderedDi
         objects: AP of objects, fractions.
 
     Returns:
-        "sgdet": metrics of triplets under the first protocol; "sgdet_<protocol>": under another protocol;
-        "open_images": the Open Images block under the first; "bbox": ``objects``.
+        "sgdet": the most common metrics of triplets under the first protocol; "sgdet_<protocol>": under another
+        protocol; "open_images": the Open Images block under the first; "bbox": ``objects``.
     """
     tasks: OrderedDict[str, dict[str, float]] = OrderedDict()
     open_images: dict[str, float] = {}
@@ -54,7 +58,11 @@ def results_by_task(results: Results, objects: Mapping[str, float]) -> OrderedDi
         block = {metric.removeprefix("oi/"): v for metric, v in percent.items() if metric.startswith("oi/")}
         open_images = open_images or block
         task = f"sgdet_{name}" if tasks else "sgdet"
-        tasks[task] = {m: v for m, v in percent.items() if not m.startswith("oi/") and m not in objects}
+        tasks[task] = {
+            m: v
+            for m, v in percent.items()
+            if not (m.startswith("oi/") or m in objects or _ONLY_IN_FILES.fullmatch(m))
+        }
     if open_images:
         tasks["open_images"] = open_images
     tasks["bbox"] = to_percent(objects)
@@ -103,6 +111,7 @@ def predicate_rows(
     per_predicate: PredicateRecall,
     predicate_names: Sequence[str] | None = None,
     training: TripletCounts | None = None,
+    given_groups: Mapping[str, Sequence[int]] | None = None,
 ) -> list[dict[str, Any]]:
     """Make a row for each of R predicates, the most frequent first.
 
@@ -111,20 +120,24 @@ def predicate_rows(
         predicate_names: R names; None: "predicate 3".
         training: annotated triplets of the training set. They add "group" (head, body or tail) and
             "training_triplets", and decide which predicates are frequent; otherwise the scored images do.
+        given_groups: "head", "body" and "tail" to predicate ids, in place of thirds by frequency in training. A
+            predicate in none of them has "-".
 
     Returns:
         dicts with "predicate", with ``training`` "group" and "training_triplets", then "triplets" and "images" (of
         the scored dataset) and the recalls ("R@20", "ng-R@20", ...) in percent.
     """
     names = predicate_names or [f"predicate {p}" for p in range(len(per_predicate.num_triplets))]
-    groups: dict[int, str] = {}
     frequency = per_predicate.num_triplets
     if training is not None:
         frequency = training.predicate_counts
-        groups = {int(p): group for group, ids in training.predicate_groups().items() for p in ids}
+        given_groups = given_groups or training.predicate_groups()
+    groups = {int(p): group for group, ids in (given_groups or {}).items() for p in ids}
     rows = []
     for p in np.argsort(-frequency, kind="stable"):
-        known = {} if training is None else {"group": groups[int(p)], "training_triplets": int(frequency[p])}
+        known: dict[str, Any] = {"group": groups.get(int(p), "-")} if groups else {}
+        if training is not None:
+            known["training_triplets"] = int(frequency[p])
         rows.append(
             {
                 "predicate": names[p],
@@ -154,6 +167,7 @@ def write_report(
     protocols: Sequence[Protocol],
     predicate_names: Sequence[str] | None = None,
     training: TripletCounts | None = None,
+    given_groups: Mapping[str, Sequence[int]] | None = None,
     **about: Any,
 ) -> list[Path]:
     """Write everything: ``stem.json``, ``stem.csv``, ``stem_predicates.csv`` and, with training, the plot.
@@ -164,7 +178,7 @@ def write_report(
         results: protocol name to metrics, fractions; the first protocol is plotted.
         protocols: the protocols of ``results``, whose conventions go into the JSON file.
         predicate_names: R names; None: "predicate 3".
-        training: see :func:`predicate_rows`; None: no plot.
+        training, given_groups: see :func:`predicate_rows`; without ``training`` there is no plot.
         about: further contents of the JSON file, such as dataset="vg150_test".
 
     Returns:
@@ -172,7 +186,7 @@ def write_report(
     """
     stem_path = Path(folder) / stem
     rows = {
-        name: predicate_rows(metrics["per_predicate"], predicate_names, training)
+        name: predicate_rows(metrics["per_predicate"], predicate_names, training, given_groups)
         for name, metrics in results.items()
         if "per_predicate" in metrics
     }

@@ -20,7 +20,7 @@ def paired_iou(
     pixel = float(plus_one)
     area_pixel = pixel if area_plus_one is None else float(area_plus_one)
     # One array per coordinate is much faster than a last axis of 4.
-    a, b = (np.moveaxis(boxes.astype(np.float64), -1, 0) for boxes in (boxes1, boxes2))
+    a, b = ([wide[..., side] for side in range(4)] for wide in (boxes1.astype(np.float64), boxes2.astype(np.float64)))
     width = np.maximum(np.minimum(a[2], b[2]) - np.maximum(a[0], b[0]) + pixel, 0)
     height = np.maximum(np.minimum(a[3], b[3]) - np.maximum(a[1], b[1]) + pixel, 0)
     intersection = width * height

@@ -83,9 +83,12 @@ class Prediction:
         image_size: (height, width) of the image in pixels.
         max_rank: if pairs were left out, the largest K for which rankings of K triplets are the same as with all
             pairs; None: no pairs are known to be left out.
+        classes: (N,) int64, the class of each query if it is not the best of ``logits``, as after non-maximum
+            suppression of each class; or None.
+        scores: (N,) float32 in 0..1, the object scores that belong to ``classes``; or None. Both or none are given.
 
     Raises:
-        PredictionError: a field has a wrong shape, or a pair names a query that does not exist.
+        PredictionError: a field has a wrong shape, a pair names a query that does not exist, or a class is unknown.
     """
 
     logits: np.ndarray
@@ -95,6 +98,8 @@ class Prediction:
     relation: np.ndarray
     image_size: tuple[int, int]
     max_rank: int | None = None
+    classes: np.ndarray | None = None
+    scores: np.ndarray | None = None
 
     def __post_init__(self):
         # Numbers too large for float32 become infinite, which scoring refuses.
@@ -102,6 +107,13 @@ class Prediction:
             for field in ("logits", "boxes", "connectivity", "relation"):
                 setattr(self, field, np.asarray(getattr(self, field), dtype=np.float32))
         self.pairs = np.asarray(self.pairs, dtype=np.int64)
+        if (self.classes is None) != (self.scores is None):
+            raise PredictionError("Prediction.classes and Prediction.scores belong together; give both or neither")
+        labels = []
+        if self.classes is not None:
+            self.classes = np.asarray(self.classes, dtype=np.int64)
+            self.scores = np.asarray(self.scores, dtype=np.float32)
+            labels = [("classes", self.classes), ("scores", self.scores)]
         n, m = (len(array) if array.ndim else 0 for array in (self.logits, self.pairs))
         for name, shape, wanted in (
             ("logits", self.logits.shape, (n, None)),
@@ -109,12 +121,21 @@ class Prediction:
             ("pairs", self.pairs.shape, (m, 2)),
             ("connectivity", self.connectivity.shape, (m,)),
             ("relation", self.relation.shape, (m, None)),
+            *((name, array.shape, (len(self.logits),)) for name, array in labels),
         ):
             if len(shape) != len(wanted) or any(w is not None and s != w for s, w in zip(shape, wanted, strict=True)):
                 expected = tuple("any" if w is None else w for w in wanted)
                 raise PredictionError(f"Prediction.{name} has shape {shape}, expected {expected}")
         if n and self.logits.shape[1] == 0:
             raise PredictionError("Prediction.logits has no column; a query needs at least one class")
+        if (
+            self.classes is not None
+            and n
+            and not 0 <= self.classes.min() <= self.classes.max() < self.logits.shape[1]
+        ):
+            raise PredictionError(
+                f"Prediction.classes lie outside 0..{self.logits.shape[1] - 1}, the columns of logits"
+            )
         if m and (self.pairs.min() < 0 or self.pairs.max() >= n):
             raise PredictionError(f"Prediction.pairs indexes queries outside 0..{n - 1}")
 
@@ -129,5 +150,8 @@ class Prediction:
         return len(self.pairs) / max(self.num_queries**2, 1)
 
     def object_scores(self, kind: str = "auto") -> tuple[np.ndarray, np.ndarray]:
-        """Find the best class of each query and its score; see :func:`object_scores`."""
+        """Find the class of each query and its score: those that are given, or see :func:`object_scores`."""
+        if self.classes is not None and self.scores is not None:
+            choose_object_score(kind, self.logits.shape[1])
+            return self.scores, self.classes
         return object_scores(self.logits, kind)

@@ -170,3 +170,31 @@ def test_ground_truth_of_an_annotation_file(tiny_dataset, tmp_path, capsys):
     # Nothing was predicted; names are the dataset's.
     printed = capsys.readouterr().out
     assert "5 images" in printed and "| R@20 / 50 / 100" in printed and "| predicate0" in printed
+
+
+def test_given_groups_and_a_changed_protocol(predictions, tmp_path, capsys):
+    groups = tmp_path / "groups.json"
+    groups.write_text('{"head": ["holds"], "body": ["near"], "tail": []}')
+    arguments = [
+        "score",
+        str(predictions),
+        "--protocol",
+        "iou0,recall=micro",
+        "--top-k",
+        "1",
+        "--groups",
+        str(groups),
+    ]
+    assert main([*arguments, "--per-predicate", "--output", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert "iou0,recall=micro" in printed.out and "thirds of the predicates" not in printed.err
+    (metrics,) = json.loads((tmp_path / "evaluation.json").read_text())["protocols"].values()
+    # near is found, holds comes second.
+    assert [metrics["metrics"][f"{name}-mR@1"] for name in ("head", "body", "tail")] == [0.0, 100.0, None]
+    found = {row["predicate"]: row["group"] for row in metrics["per_predicate"]}
+    assert found == {"near": "body", "holds": "head", "under": "-"}
+    assert main(["score", str(predictions), "--top-k", "1"]) == 0
+    assert "thirds of the predicates" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["score", str(predictions), "--protocol", "house,recall=micro"])
+    assert "house is unknown, choose one of reference" in capsys.readouterr().err

@@ -3,120 +3,31 @@
 Plain Python, for tiny scenes; nothing here is shared with the library: it is what the fast code is held against.
 """
 
+import itertools
 import math
+from dataclasses import replace
+
+from tests.evaluation.oracle_matching import (
+    hit_table,
+    hits,
+    iou,
+    objects,
+    one_row_a_pair,
+    overlaps,
+    ranking,
+    rows,
+    same_names,
+)
 
 
-def softmax(logits):
-    top = max(logits)
-    exponentials = [math.exp(v - top) for v in logits]
-    return [e / sum(exponentials) for e in exponentials]
-
-
-def sigmoid(logits):
-    return [1 / (1 + math.exp(-v)) for v in logits]
-
-
-def iou(a, b, plus_one, area_plus_one=None):
-    extra = 1.0 if plus_one else 0.0
-    area_extra = extra if area_plus_one is None else float(area_plus_one)
-    width = min(a[2], b[2]) - max(a[0], b[0]) + extra
-    height = min(a[3], b[3]) - max(a[1], b[1]) + extra
-    if width <= 0 or height <= 0:
-        return 0.0
-    area_a = (a[2] - a[0] + area_extra) * (a[3] - a[1] + area_extra)
-    area_b = (b[2] - b[0] + area_extra) * (b[3] - b[1] + area_extra)
-    union = area_a + area_b - width * height
-    return width * height / union if union > 0 else 0.0
-
-
-def union_box(a, b):
-    return [min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])]
-
-
-def objects(prediction, protocol):
-    """Score and class of each query."""
-    scores, classes = [], []
-    for logits in prediction.logits.tolist():
-        values = softmax(logits) if protocol.object_score == "softmax" else sigmoid(logits)
-        scores.append(max(values))
-        classes.append(logits.index(max(logits)))
-    return scores, classes
-
-
-def rows(prediction, protocol):
-    """(i, j, value of each predicate) of each row, the value being the triplet's score."""
-    scores, _ = objects(prediction, protocol)
-    return [
-        (i, j, [value * connectivity * scores[i] * scores[j] for value in relation])
-        for (i, j), connectivity, relation in zip(
-            prediction.pairs.tolist(), prediction.connectivity.tolist(), prediction.relation.tolist(), strict=True
-        )
-    ]
-
-
-def one_row_a_pair(listed):
-    merged = {}
-    for i, j, values in listed:
-        merged[i, j] = [max(two) for two in zip(values, merged.get((i, j), values), strict=True)]
-    return [(i, j, values) for (i, j), values in merged.items()]
-
-
-def ranking(prediction, protocol, graph_constraint, only_pairs=None):
-    """All (subject, object, predicate), best first, ties by these three numbers."""
-    listed = [row for row in rows(prediction, protocol) if row[0] != row[1]]
-    if only_pairs is not None:
-        listed = [row for row in listed if row[:2] in only_pairs]
-    if protocol.entries == "pair":
-        listed = one_row_a_pair(listed)
-    entries = []
-    for i, j, values in listed:
-        for p in [values.index(max(values))] if graph_constraint else range(len(values)):
-            entries.append((-values[p], i, j, p))
-    ranked = [entry[1:] for entry in sorted(entries)]
-    if protocol.entries == "triplet":
-        ranked = [entry for n, entry in enumerate(ranked) if entry not in ranked[:n]]
-    return ranked
-
-
-def same_names(triplet, predicted, classes, truth):
-    (subject, object_, predicate), (i, j, p) = triplet, predicted
-    named = (truth.classes[subject], truth.classes[object_], predicate)
-    return named == (classes[i], classes[j], p)
-
-
-def overlaps(triplet, predicted, prediction, truth, plus_one, area_plus_one=None):
-    """IoU of subjects, of objects, and of the boxes around both."""
-    boxes, gt_boxes = prediction.boxes.tolist(), truth.boxes.tolist()
-    subject, object_ = boxes[predicted[0]], boxes[predicted[1]]
-    gt_subject, gt_object = gt_boxes[triplet[0]], gt_boxes[triplet[1]]
-    return (
-        iou(subject, gt_subject, plus_one, area_plus_one),
-        iou(object_, gt_object, plus_one, area_plus_one),
-        iou(union_box(subject, object_), union_box(gt_subject, gt_object), plus_one, area_plus_one),
-    )
-
-
-def hits(triplets, ranked, prediction, truth, protocol, phrase=False):
-    """For each triplet, True if it is hit."""
-    _, classes = objects(prediction, protocol)
-
-    def is_hit(triplet, predicted):
-        if not same_names(triplet, predicted, classes, truth):
-            return False
-        subject, object_, union = overlaps(triplet, predicted, prediction, truth, protocol.iou_plus_one)
-        return (union if phrase else min(subject, object_)) >= protocol.iou_threshold
-
-    return [any(is_hit(triplet, predicted) for predicted in ranked) for triplet in triplets]
-
-
-def counted_scenes(predictions, ground_truth, protocol):
-    """Prediction, ground truth and its triplets, of the images that a protocol looks at."""
+def counted_scenes(predictions, ground_truth, protocol, skip):
+    """Prediction, ground truth and its triplets, without images that have no pair if ``skip``."""
     scenes = []
     for prediction, truth in zip(predictions, ground_truth, strict=True):
         triplets = [tuple(t) for t in truth.triplets.tolist()]
         if protocol.deduplicate_ground_truth:
             triplets = sorted(set(triplets))
-        if any(i != j for i, j in prediction.pairs.tolist()) or not protocol.skip_images_without_pairs:
+        if any(i != j for i, j in prediction.pairs.tolist()) or not skip:
             scenes.append((prediction, truth, triplets))
     return scenes
 
@@ -133,46 +44,136 @@ def mean_of_predicates(means, protocol):
 
 def evaluate(predictions, ground_truth, top_k, protocol, training, task="sgdet"):
     """Every metric but object AP, and under "R@K of each predicate" lists."""
-    scenes = counted_scenes(predictions, ground_truth, protocol)
+    scenes = counted_scenes(predictions, ground_truth, protocol, protocol.skip_images_without_pairs)
     num_predicates = predictions[0].relation.shape[1]
     seen = [tuple(row) for row in training.triplets.tolist()]
     metrics = {}
 
     rankings = {c: [ranking(prediction, protocol, c) for prediction, _, _ in scenes] for c in (True, False)}
 
-    def recall(k, graph_constraint, wanted=lambda triplet: True, phrase=False):
-        """Mean over images of the recall of the wanted (subject class, object class, predicate)."""
+    def recall(k, graph_constraint, wanted=lambda triplet: True, phrase=False, micro=False):
+        """Recall of the wanted (subject class, object class, predicate): mean over images, or of all triplets."""
         recalls = []
         for (prediction, truth, triplets), ranked in zip(scenes, rankings[graph_constraint], strict=True):
             part = [t for t in triplets if wanted((truth.classes[t[0]], truth.classes[t[1]], t[2]))]
             if part:
-                recalls.append(mean(hits(part, ranked[:k], prediction, truth, protocol, phrase)))
+                # None: as many predictions as the image has triplets, within the length of the longest ranking.
+                length = min(len(triplets), max(top_k)) if k is None else k
+                found = hits(part, ranked[:length], prediction, truth, protocol, phrase)
+                recalls += found if micro else [mean(found)]
         return mean(recalls)
+
+    micro = protocol.recall == "micro"
 
     for prefix, graph_constraint in (("", True), ("ng-", False)):
         for k in top_k:
             means = [recall(k, graph_constraint, lambda t, p=p: t[2] == p) for p in range(num_predicates)]
-            r, mr = recall(k, graph_constraint), mean_of_predicates(means, protocol)
+            r, mr = recall(k, graph_constraint, micro=micro), mean_of_predicates(means, protocol)
             metrics[f"{prefix}R@{k} of each predicate"] = means
             metrics[f"{prefix}R@{k}"], metrics[f"{prefix}mR@{k}"] = r, mr
             metrics[f"{prefix}F1@{k}"] = 2 * r * mr / (r + mr) if r + mr != 0 else 0.0
             metrics[f"{prefix}zR@{k}"] = recall(k, graph_constraint, lambda t: t not in seen)
-            metrics[f"{prefix}phr-R@{k}"] = recall(k, graph_constraint, phrase=True)
+            metrics[f"{prefix}phr-R@{k}"] = recall(k, graph_constraint, phrase=True, micro=micro)
+            means = [
+                recall(k, graph_constraint, lambda t, p=p: t[2] == p, phrase=True) for p in range(num_predicates)
+            ]
+            metrics[f"{prefix}phr-mR@{k}"] = mean_of_predicates(means, protocol)
+            metrics[f"{prefix}microR@{k}"] = recall(k, graph_constraint, micro=True)
+            metrics[f"{prefix}wR@{k}"] = mean(
+                [
+                    weighted_recall(k, triplets, ranked, prediction, truth, protocol)
+                    for (prediction, truth, triplets), ranked in zip(scenes, rankings[graph_constraint], strict=True)
+                    if triplets
+                ]
+            )
+            metrics[f"{prefix}PairR@{k}"] = mean(
+                [
+                    pair_recall(triplets, ranked[:k], prediction, truth, protocol)
+                    for (prediction, truth, triplets), ranked in zip(scenes, rankings[graph_constraint], strict=True)
+                    if triplets
+                ]
+            )
             for group, members in training.predicate_groups().items():
-                metrics[f"{prefix}{group}-mR@{k}"] = mean_of_predicates([means[p] for p in members], protocol)
+                each = metrics[f"{prefix}R@{k} of each predicate"]
+                metrics[f"{prefix}{group}-mR@{k}"] = mean_of_predicates([each[p] for p in members], protocol)
+        means = [recall(None, graph_constraint, lambda t, p=p: t[2] == p) for p in range(num_predicates)]
+        metrics[f"{prefix}mR@rel"] = mean_of_predicates(means, protocol)
+        metrics[f"{prefix}F1@mean"] = mean([metrics[f"{prefix}F1@{k}"] for k in top_k])
+        metrics[f"{prefix}R@rel"] = recall(None, graph_constraint, micro=micro)
     if task != "sgdet":
-        for k in top_k:
+        for (name, graph_constraint), k in itertools.product((("A", True), ("ng-A", False)), top_k):
             found = []
             for prediction, truth, triplets in scenes:
-                ranked = ranking(prediction, protocol, True, only_pairs={t[:2] for t in triplets})
+                ranked = ranking(prediction, protocol, graph_constraint, only_pairs={t[:2] for t in triplets})
                 found += hits(triplets, ranked[:k], prediction, truth, protocol)
-            metrics[f"A@{k}"] = mean(found)
-    return metrics | {f"oi/{name}": value for name, value in open_images(scenes, protocol).items()}
+            metrics[f"{name}@{k}"] = mean(found)
+    with_triplets = [(prediction, truth) for prediction, truth, triplets in scenes if triplets]
+    metrics["InstR"] = mean([found_objects(*images, protocol) for images in with_triplets])
+    if protocol.matching == "best":
+        metrics["PRank"] = predicate_rank(scenes, protocol)
+    everything = counted_scenes(predictions, ground_truth, protocol, skip=False)
+    return metrics | {f"oi/{name}": value for name, value in open_images(everything, protocol).items()}
+
+
+def weighted_recall(k, triplets, ranked, prediction, truth, protocol):
+    """Each triplet counts (k - predictions before its first hit that hit nothing) / k."""
+    table = hit_table(triplets, ranked[:k], prediction, truth, protocol)
+    total = 0
+    for n in range(len(triplets)):
+        first = next((r for r, row in enumerate(table) if row[n]), None)
+        if first is not None:
+            total += (k - sum(not any(row) for row in table[:first])) / k
+    return total / len(triplets)
+
+
+def pair_recall(triplets, ranked, prediction, truth, protocol):
+    """Share of the annotated pairs that some prediction joins, by any predicate."""
+    table = hit_table(triplets, ranked, prediction, truth, protocol, any_predicate=True)
+    found = {t[:2] for n, t in enumerate(triplets) if any(row[n] for row in table)}
+    return len(found) / len({t[:2] for t in triplets})
+
+
+def matched_objects(prediction, truth, protocol):
+    """For each query, the annotated objects that it matches."""
+    _, classes = objects(prediction, protocol)
+    plus_one = protocol.iou_plus_one, protocol.iou_plus_one and protocol.iou_area_plus_one
+    found = []
+    for box, label in zip(prediction.boxes.tolist(), classes, strict=True):
+        ious = [
+            iou(box, gt_box, *plus_one) if gt_label == label else -1
+            for gt_box, gt_label in zip(truth.boxes.tolist(), truth.classes.tolist(), strict=True)
+        ]
+        enough = [n for n, value in enumerate(ious) if value >= protocol.iou_threshold]
+        found.append([ious.index(max(ious))] if enough and protocol.matching == "best" else enough)
+    return found
+
+
+def found_objects(prediction, truth, protocol):
+    return len(set(sum(matched_objects(prediction, truth, protocol), []))) / len(truth.boxes)
+
+
+def predicate_rank(scenes, protocol):
+    """Mean over images and predicates of the number of other predicates that come before the annotated one."""
+    means = []
+    for prediction, truth, triplets in scenes:
+        targets = matched_objects(prediction, truth, protocol)
+        seen = {}
+        for i, j, p in ranking(prediction, replace(protocol, ng_predicates=None), False):
+            for pair in itertools.product(targets[i], targets[j]):
+                seen.setdefault(pair, [])
+                if p not in seen[pair]:
+                    seen[pair].append(p)
+        places = {}
+        for subject, object_, p in triplets:
+            if p in seen.get((subject, object_), []):
+                places.setdefault(p, []).append(seen[subject, object_].index(p))
+        means += [mean(values) for values in places.values()]
+    return mean(means)
 
 
 def candidates(prediction, protocol):
     """(score, subject, object, predicate) of the 100 best, each row with its two best predicates."""
-    listed = rows(prediction, protocol)
+    listed = [row for row in rows(prediction, protocol) if protocol.oi_self_pairs or row[0] != row[1]]
     if protocol.entries != "all":
         listed = one_row_a_pair(listed)
     entries = []
@@ -188,7 +189,8 @@ def claimed(kind, predicted, triplets, prediction, truth, protocol):
     best, position = 0.5, None
     for n, triplet in enumerate(triplets):
         if same_names(triplet, predicted, classes, truth):
-            subject, object_, union = overlaps(triplet, predicted, prediction, truth, protocol.oi_plus_one, False)
+            plus_one = protocol.oi_plus_one, protocol.oi_plus_one and protocol.oi_area_plus_one
+            subject, object_, union = overlaps(triplet, predicted, prediction, truth, *plus_one)
             overlap = min(subject, object_) if kind == "rel" else union
             if overlap > best:
                 best, position = overlap, n
@@ -206,7 +208,8 @@ def open_images(scenes, protocol):
     for prediction, truth, triplets in scenes:
         ranked = [c[1:] for c in candidates(prediction, protocol)[:50]]
         found.append(hits(triplets, ranked, prediction, truth, protocol))
-    metrics = {"microR@50": mean(sum(found, [])), "R@50": mean([mean(each) for each in found if each])}
+    shares = [mean(each) if each else 0.0 for each in found if each or protocol.oi_empty_images_count]
+    metrics = {"microR@50": mean(sum(found, [])), "R@50": mean(shares) if any(found) else math.nan}
     predicates = [t[2] for _, _, triplets in scenes for t in triplets]
     for kind in ("rel", "phr"):
         each = []
@@ -225,6 +228,9 @@ def open_images(scenes, protocol):
             count = predicates.count(predicate)
             each.append(count * average_precision(flags, count))
         metrics[f"wmAP_{kind}"] = sum(each) / len(predicates) if predicates else math.nan
+        aps = [value / predicates.count(p) for value, p in zip(each, sorted(set(predicates)), strict=True)]
+        count = scenes[0][0].relation.shape[1] if protocol.absent_predicates_count else len(aps)
+        metrics[f"mAP_{kind}"] = sum(aps) / count if aps else math.nan
     chosen = metrics["microR@50"] if protocol.oi_recall == "micro" else metrics["R@50"]
     metrics["score"] = 0.4 * metrics["wmAP_rel"] + 0.4 * metrics["wmAP_phr"] + 0.2 * chosen
     return metrics

@@ -218,3 +218,12 @@ def test_intervals_are_the_same_in_each_run():
     assert first == second
     low, high = first["R@20"]
     assert low < evaluate(*scene)["R@20"] < high
+
+
+def test_intervals_of_micro_recall():
+    # Image 1: 0 of 3 triplets, image 2: 1 of 1. A draw has image 2 twice (1), once (1 of 4) or never (0); the mean
+    # over images would be 1/2 in between.
+    found = predict([A, B], [0, 1], {(0, 1): (1.0, [0.9, 0, 0])})
+    truths = [GroundTruth([A, B], [0, 1], [[1, 0, p] for p in range(3)]), GroundTruth([A, B], [0, 1], [[0, 1, 0]])]
+    metrics = evaluate([found, found], truths, "vrd", top_k=(1,), bootstrap=400)
+    assert metrics["R@1"] == 1 / 4 and metrics["intervals"]["R@1"] == (0.0, 1.0)

@@ -1,5 +1,7 @@
 """The scorer equals the literal evaluation on random images of realistic shape, metric by metric."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -33,5 +35,6 @@ def test_every_metric_equals_the_literal_one(shape):
         np.testing.assert_allclose(metrics["per_predicate"].recall[name], values, rtol=0, atol=1e-12)
     for name, value in expected.items():
         assert metrics[name] == pytest.approx(value, abs=1e-9, nan_ok=True), name
-    # Nothing is reported that is not compared here, besides counts.
-    assert {name for name in metrics if not name.startswith("num_")} - {"per_predicate"} == set(expected)
+    # Nothing is reported that is not compared here, besides counts and what only the oracle of tiny scenes knows.
+    further = r"num_.*|per_predicate|(ng-)?(phr-mR|microR|wR|PairR)@.*|(ng-)?(m?R@rel|F1@mean)|InstR|oi/mAP_(rel|phr)"
+    assert {name for name in metrics if not re.fullmatch(further, name)} == set(expected)

@@ -56,6 +56,10 @@ def test_a_file_scores_as_its_records_do(tmp_path):
     records = [record(image_id) for image_id in (3, 7, 10, 12, "a", "b")]
     for protocol in PROTOCOLS:
         wanted = evaluate(*zip(*records, strict=True), protocol, (5, 50), training=TRAINING, bootstrap=50)
+        # The file leaves out pairs; PRank and protocols that leave out queries need all.
+        wanted.pop("PRank", None)
+        if PROTOCOLS[protocol].single_instance:
+            continue
         assert_same_metrics(found[protocol], wanted)
     assert found["reference"]["R@50"] > 0 and "zR@50" in found["reference"]
 

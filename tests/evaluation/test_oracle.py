@@ -97,12 +97,20 @@ PROTOCOL = st.builds(
     object_score=st.sampled_from(["softmax", "sigmoid"]),
     iou_threshold=st.sampled_from([0.25, 0.5, 0.75]),
     iou_plus_one=st.booleans(),
+    iou_area_plus_one=st.booleans(),
+    matching=st.sampled_from(["all", "best"]),
+    single_instance=st.booleans(),
+    recall=st.sampled_from(["image", "micro"]),
+    ng_predicates=st.sampled_from([None, 1, 2]),
     entries=st.sampled_from(["pair", "triplet", "all"]),
     skip_images_without_pairs=st.booleans(),
     deduplicate_ground_truth=st.booleans(),
     absent_predicates_count=st.booleans(),
     oi_recall=st.sampled_from(["micro", "image"]),
     oi_plus_one=st.booleans(),
+    oi_area_plus_one=st.booleans(),
+    oi_self_pairs=st.booleans(),
+    oi_empty_images_count=st.booleans(),
 )
 
 

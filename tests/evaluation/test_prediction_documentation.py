@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from egtr.evaluation import list_images, read_meta, read_predictions, score_predictions
-from egtr.evaluation.prediction_format import CROWD_MEMBERS, GROUND_TRUTH_MEMBERS, PREDICTION_MEMBERS
+from egtr.evaluation.prediction_format import CROWD_MEMBERS, GROUND_TRUTH_MEMBERS, LABEL_MEMBERS, PREDICTION_MEMBERS
 from egtr.structures import GroundTruth, Prediction, rank_triplets
 
 TEXT = (Path(__file__).parents[2] / "docs/prediction_files.md").read_text()
@@ -42,7 +42,9 @@ def test_numpy_example_is_short_and_shows_every_member():
     assert len(NUMPY_EXAMPLE.splitlines()) <= 30
     names = {"image_id", *PREDICTION_MEMBERS, *GROUND_TRUTH_MEMBERS}
     assert set(re.findall(r"\{k\}/(\w+)", NUMPY_EXAMPLE)) == names
-    assert set(re.findall(r"^\| `k/(\w+)`", TEXT, re.MULTILINE)) == names | CROWD_MEMBERS.keys()
+    assert (
+        set(re.findall(r"^\| `k/(\w+)`", TEXT, re.MULTILINE)) == names | CROWD_MEMBERS.keys() | LABEL_MEMBERS.keys()
+    )
 
 
 def test_writer_example(tmp_path, monkeypatch):

@@ -5,8 +5,8 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from egtr.evaluation import PROTOCOLS, Protocol, evaluate, get_protocol, get_protocols
-from egtr.structures import EGTRError, GroundTruth, Prediction
+from egtr.evaluation import Protocol, evaluate
+from egtr.structures import GroundTruth, Prediction
 from tests.evaluation.scenes import A, B, C, nothing, predict, two_images
 
 PLAIN = Protocol("plain")
@@ -117,10 +117,10 @@ def test_skip_images_without_pairs():
     scene = [*predictions, nothing()], [*ground_truth, ground_truth[0]]
     assert score("R@3", scene) == pytest.approx((2 / 3 + 0 + 0) / 3)
     assert score("R@3", scene, skip_images_without_pairs=True) == pytest.approx((2 / 3 + 0) / 2)
-    # Open Images, 50 candidates with two predicates a pair: A0B, C0A, A1B, B2C, B1C: all 3 triplets of image 1;
-    # image 2: A1B, A0B: its one. Of 4 triplets, or of 7 with image 3.
-    assert score("oi/microR@50", scene) == pytest.approx(4 / 7)
-    assert score("oi/microR@50", scene, skip_images_without_pairs=True) == 1.0
+    # Open Images counts image 3 in any case. 50 candidates with two predicates a pair: A0B, C0A, A1B, B2C, B1C: all 3
+    # triplets of image 1; image 2: A1B, A0B: its one. 4 of 7.
+    for switch in (False, True):
+        assert score("oi/microR@50", scene, skip_images_without_pairs=switch) == pytest.approx(4 / 7)
     # A query paired with itself is no pair.
     alone = predict([A], [0], {(0, 0): (1.0, [0.9, 0, 0])})
     scene = [*predictions, alone], [*ground_truth, ground_truth[0]]
@@ -171,63 +171,121 @@ def test_oi_first_id():
     assert [score("oi/AP", scene, oi_first_id=first) for first in (0, 1)] == pytest.approx([0.5, 1.0])
 
 
+def test_iou_area_plus_one():
+    # Intersection 10 x 5, areas 9 x 4 and 9 x 9: 50 / (36 + 81 - 50) = .746. With +1 in areas, too: 50 / 100.
+    scene = one(
+        predict([HALF, B], [0, 1], {(0, 1): (1.0, [0.9, 0.1, 0.1])}), GroundTruth([A, B], [0, 1], [[0, 1, 0]])
+    )
+    for name in ("R@1", "phr-R@1"):
+        found = [
+            score(name, scene, iou_plus_one=True, iou_area_plus_one=switch, iou_threshold=0.7)
+            for switch in (False, True)
+        ]
+        # The box around both is 30 x 10 in both cases: 1.
+        assert found == ([1.0, 0.0] if name == "R@1" else [1.0, 1.0])
+    # Without the pixel in intersections there is none in areas.
+    assert score("R@1", scene, iou_area_plus_one=True, iou_threshold=0.44) == 1.0
+
+
+def test_matching():
+    # Two annotated objects of one class, 10 and 8 pixels wide, and one prediction that equals the first (IoU 1) and
+    # overlaps the second by 8 / 10.
+    truth = GroundTruth([[0, 0, 10, 10], [0, 0, 8, 10], B], [0, 0, 1], [[0, 2, 0], [1, 2, 0]])
+    scene = one(predict([[0, 0, 10, 10], B], [0, 1], {(0, 1): (1.0, [0.9, 0.1, 0.1])}), truth)
+    assert [score("R@1", scene, matching=how) for how in ("all", "best")] == [1.0, 0.5]
+    # Equal overlaps: the first annotated object, here named by no triplet.
+    twins = GroundTruth([A, A, B], [0, 0, 1], [[1, 2, 0]])
+    scene = one(predict([A, B], [0, 1], {(0, 1): (1.0, [0.9, 0.1, 0.1])}), twins)
+    assert [score("R@1", scene, matching=how) for how in ("all", "best")] == [1.0, 0.0]
+    # An object of another class is no rival, however well it lies.
+    other = GroundTruth([A, [0, 0, 9, 8], B], [1, 0, 1], [[1, 2, 0]])
+    assert score("R@1", one(scene[0][0], other), matching="best") == 1.0
+
+
+def test_single_instance():
+    # Queries 0 and 1 both find A: one of them takes part, the first of equal ones.
+    prediction = predict([A, A, B], [0, 0, 1], {(0, 2): (1.0, [0.9, 0, 0]), (1, 2): (1.0, [0, 0.8, 0])})
+    scene = one(prediction, GroundTruth([A, B], [0, 1], [[0, 1, 0], [0, 1, 1]]))
+    assert [score("R@3", scene, single_instance=switch) for switch in (False, True)] == [1.0, 0.5]
+
+
+def test_recall():
+    # Image 1: A0B of A0B and B1A is found, image 2: all of one. Mean of 1/2 and 1, or 2 of 3.
+    found = predict([A, B], [0, 1], {(0, 1): (1.0, [0.9, 0, 0])})
+    truths = [GroundTruth([A, B], [0, 1], [[0, 1, 0], [1, 0, 1]]), GroundTruth([A, B], [0, 1], [[0, 1, 0]])]
+    for name in ("R@1", "ng-R@1", "phr-R@1", "ng-phr-R@1"):
+        values = [score(name, ([found, found], truths), recall=how) for how in ("image", "micro")]
+        assert values == pytest.approx([3 / 4, 2 / 3])
+
+
+def test_ng_predicates():
+    # A,B by score: predicate 0 (.9), 1 (.8), 2 (.7); B,A: predicate 0 (.6). All are annotated.
+    prediction = predict([A, B], [0, 1], {(0, 1): (1.0, [0.9, 0.8, 0.7]), (1, 0): (1.0, [0.6, 0.1, 0.1])})
+    scene = one(prediction, GroundTruth([A, B], [0, 1], [[0, 1, 0], [0, 1, 1], [0, 1, 2], [1, 0, 0]]))
+    # The first three: A0B, B0A, B1A is impossible with one a pair: A0B, B0A. Two: A0B, A1B, B0A. All: A0B, A1B, A2B.
+    assert [score("ng-R@3", scene, ng_predicates=k) for k in (1, 2, 70, None)] == [0.5, 0.75, 0.75, 0.75]
+    assert [score("ng-mR@3", scene, ng_predicates=k) for k in (1, 2, None)] == pytest.approx([1 / 3, 2 / 3, 2.5 / 3])
+
+
+@pytest.fixture
+def half_found():
+    # Query 0, 10 x 5 pixels in 10 x 10; without any +1 9 * 4 / 81 = .444, with it in both 50 / 100. If only the
+    # predicted box has it, 9 * 5 wide and high: 10 x 5 against 9 x 9: min(9, 10) * min(9, 5) = 45 of 50 + 81 - 45.
+    prediction = predict([HALF, B], [0, 1], {(0, 1): (1.0, [0.9, 0, 0])})
+    return one(prediction, GroundTruth([A, B], [0, 1], [[0, 1, 0]]))
+
+
+def test_object_ap(half_found):
+    # Query 0 is sure of class 0, query 1 of class 1; by class, each query also is a detection of the other one, with
+    # a score of 1/2, that finds nothing: the hit comes first, and AP stays.
+    assert [score("AP50", half_found, object_ap=how) for how in ("class", "query")] == [0.5, 0.5]
+    # One query of two likely classes, of which the second is right.
+    prediction = Prediction([[3.0, 2.0]], [A], np.zeros((0, 2)), [], np.zeros((0, 3)), image_size=(50, 50))
+    scene = one(prediction, GroundTruth([A], [1], []))
+    assert [score("AP", scene, object_ap=how) for how in ("class", "query")] == [1.0, 0.0]
+
+
+def test_ap_plus_one(half_found):
+    # 45 / 86 = .52 is enough, as is 1/2; only class 1 is found without.
+    found = [score("AP50", half_found, object_ap="query", ap_plus_one=how) for how in ("none", "found", "both")]
+    assert found == pytest.approx([0.5, 1.0, 1.0])
+    # AP75 tells "both" (1/2 and 1) from "found", where class 1 has 81 / 100 = .81.
+    found = [score("AP", half_found, object_ap="query", ap_plus_one=how) for how in ("found", "both")]
+    assert found == pytest.approx([(0.1 + 0.7) / 2, (0.1 + 1.0) / 2])
+
+
+def test_ap_first_id(half_found):
+    # The match with object 0 counts as none.
+    values = [score("AP50", half_found, object_ap="query", ap_plus_one="both", ap_first_id=first) for first in (0, 1)]
+    assert values == pytest.approx([0.5, 1.0])
+
+
+def test_oi_area_plus_one():
+    # Intersection 50, areas 36 and 81: .746; areas 50 and 100: 1/2, which is not more than a half.
+    prediction = predict([HALF, B], [0, 1], {(0, 1): (1.0, [0.9, 0, 0])})
+    scene = one(prediction, GroundTruth([A, B], [0, 1], [[0, 1, 0]]))
+    values = [score("oi/wmAP_rel", scene, oi_plus_one=True, oi_area_plus_one=switch) for switch in (False, True)]
+    assert values == [1.0, 0.0]
+
+
+def test_oi_self_pairs():
+    # A0A (.9) is annotated as well as A0B (.8).
+    prediction = predict([A, B], [0, 1], {(0, 0): (1.0, [0.9, 0, 0]), (0, 1): (1.0, [0.8, 0, 0])})
+    scene = one(prediction, GroundTruth([A, B], [0, 1], [[0, 0, 0], [0, 1, 0]]))
+    for name in ("oi/microR@50", "oi/wmAP_rel"):
+        assert [score(name, scene, oi_self_pairs=switch) for switch in (False, True)] == [0.5, 1.0]
+
+
+def test_oi_empty_images_count():
+    found = predict([A, B], [0, 1], {(0, 1): (1.0, [0.9, 0, 0])})
+    scene = [found, found], [GroundTruth([A, B], [0, 1], [[0, 1, 0]]), GroundTruth([A, B], [0, 1], [])]
+    assert [score("oi/R@50", scene, oi_empty_images_count=switch) for switch in (False, True)] == [1.0, 0.5]
+    assert score("oi/microR@50", scene, oi_empty_images_count=True) == 1.0
+
+
 def test_every_switch_has_its_test():
     tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
     assert {field.name for field in fields(Protocol)} - {"name"} <= tested
-
-
-@pytest.mark.parametrize(
-    ("name", "differs_from_plain"),
-    [
-        ("reference", {"iou_plus_one": True, "oi_plus_one": True, "oi_first_id": 0}),
-        (
-            "motifs",
-            {
-                "iou_plus_one": True,
-                "oi_plus_one": True,
-                "deduplicate_ground_truth": False,
-                "skip_images_without_pairs": True,
-            },
-        ),
-        ("iou0", {}),
-        (
-            "no_pair_dedup",
-            {"iou_plus_one": True, "oi_plus_one": True, "deduplicate_ground_truth": False, "entries": "all"},
-        ),
-        ("strict", {"object_score": "sigmoid", "absent_predicates_count": False}),
-    ],
-)
-def test_named_protocols(name, differs_from_plain):
-    # PLAIN: softmax, no +1, one entry a pair, images without predictions 0, duplicates once, absent predicates 0,
-    # micro recall, annotations from 1.
-    assert get_protocol(name) == replace(PLAIN, name=name, **differs_from_plain)
-
-
-def test_named_protocols_on_one_scene(repeated_pair):
-    # All five over one scene: A0B, A0B, A1B, B0A predicted as above with A half as high, so that it is found with +1
-    # alone, and A0B annotated twice. R@2, the triplets being A0B, A0B, A1B, B0A:
-    #   reference: A0B, B0A of three.  motifs: A0B twice, B0A of four.  no_pair_dedup: A0B twice of four.
-    #   iou0, strict: nothing overlaps enough.
-    predictions, (truth,) = repeated_pair
-    predictions[0].boxes[0] = HALF
-    truth.triplets = truth.triplets[[0, 0, 1, 2]]
-    recalls = {name: evaluate(predictions, [truth], name, top_k=(2,))["R@2"] for name in PROTOCOLS}
-    expected = {"reference": 2 / 3, "motifs": 3 / 4, "iou0": 0, "no_pair_dedup": 2 / 4, "strict": 0}
-    assert recalls == pytest.approx(expected)
-
-
-def test_bad_protocols_are_refused():
-    for field, value in (("object_score", "max"), ("entries", "rows"), ("oi_recall", "macro"), ("oi_first_id", 2)):
-        with pytest.raises(EGTRError, match=f"protocol 'plain': {field} is {value!r}, choose one of"):
-            replace(PLAIN, **{field: value})
-    with pytest.raises(EGTRError, match="iou_threshold is 50"):
-        replace(PLAIN, iou_threshold=50)
-    with pytest.raises(EGTRError, match="each name once"):
-        get_protocols(["strict", "strict"])
-    with pytest.raises(EGTRError, match="at least one"):
-        get_protocols([])
-    assert [p.name for p in get_protocols(["strict", PLAIN])] == ["strict", "plain"]
-    assert get_protocols("strict") == (PROTOCOLS["strict"],)
 
 
 def test_rows_of_repeated_pairs_may_come_in_any_order(repeated_pair):

@@ -74,7 +74,7 @@ def compare_with_truth(
     truth = GroundTruth(truth.boxes, truth.classes, annotated.triplets, truth.image_id)
     scores = Scorer(REFERENCE, TOPK, task=task).score(prediction, truth)
     ranks = scores.ranks[REFERENCE.name]["R"]
-    classes = prediction.logits.argmax(axis=1) if prediction.num_queries else np.zeros(0, dtype=np.int64)
+    _, classes = prediction.object_scores()
     same = match_objects(
         prediction.boxes, classes, truth.boxes, truth.classes, REFERENCE.iou_threshold, REFERENCE.iou_plus_one
     )
