@@ -26,3 +26,5 @@ WEIGHTS_FORMATS = ("safetensors", "pth")
 # egtr.config.defaults: sections and keys at the top of a configuration
 SECTIONS = ("MODEL", "INPUT", "DATASETS", "DATALOADER", "SOLVER", "TEST", "GLOBAL")
 TOP_KEYS = ("VERSION", "OUTPUT_DIR", "SEED", "CUDNN_BENCHMARK", "VIS_PERIOD")
+# Models that leave PyTorch.
+NETWORK_FORMATS = ("onnx",)

@@ -1,14 +1,22 @@
-"""Turn a training checkpoint into a small file that holds only weights."""
+"""Turn a training checkpoint into a small file of weights, or a model into ONNX."""
 
 import argparse
+import re
 from pathlib import Path
 
-from .checks import check_file
-from .choices import WEIGHTS_FORMATS
-from .parsing import UsageError, add_inputs, get_input
+from egtr.config.arguments import DEFAULT_MODEL, add_model_arguments
+
+from .checks import check_file, use_model
+from .choices import NETWORK_FORMATS, WEIGHTS_FORMATS
+from .parsing import UsageError, add_inputs, get_input, get_inputs
 
 EXAMPLES = """
+An ONNX file holds the whole model of --model or --config-file, from the pixels to what triplets are ranked by. It is
+compared with PyTorch on images of several sizes, and written only if the two agree. egtr.lite runs it without torch.
+
 examples:
+  %(prog)s --model scenes --format onnx --output scenes.onnx
+  %(prog)s --config-file my.yaml --output mine.onnx --size 640x640 MODEL.WEIGHTS output/run/model_best.pth
   %(prog)s output/run/model_best.pth --output mine.safetensors --half
   %(prog)s output/run/model_best.pth --format safetensors        (writes output/run/model_best.safetensors)
 """
@@ -17,13 +25,40 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_inputs(parser, "what training wrote (.pth, .safetensors)", "FILE", aliases=["--checkpoint"])
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="ends in .safetensors or .pth (default: beside the checkpoint)"
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="ends in .safetensors, .pth or .onnx (default: beside the checkpoint)",
     )
-    parser.add_argument("--format", choices=WEIGHTS_FORMATS, help="of the output (default: as its name ends)")
+    parser.add_argument(
+        "--format", choices=(*WEIGHTS_FORMATS, *NETWORK_FORMATS), help="of the output (default: as its name ends)"
+    )
     parser.add_argument("--half", action="store_true", help="store large weights as float16: half the size")
+    parser.add_argument(
+        "--size",
+        type=image_size,
+        default=None,
+        metavar="dynamic|HxW",
+        help="images of an ONNX file, pixels (dynamic)",
+    )
+    add_model_arguments(parser)
+
+
+def image_size(text: str) -> tuple[int, int] | None:
+    """Read "dynamic", or a height and width such as 480x640."""
+    if text == "dynamic":
+        return None
+    match = re.fullmatch(r"([1-9][0-9]*)x([1-9][0-9]*)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: give dynamic, or height and width such as 480x640")
+    return int(match[1]), int(match[2])
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.format in NETWORK_FORMATS or (args.format is None and args.output and args.output.suffix == ".onnx"):
+        return export_network(args)
+    if args.size or args.model or args.config_file or args.opts:
+        raise UsageError("--size, --model, --config-file and keys belong to --format onnx; weights need a checkpoint")
     checkpoint = get_input(args, "checkpoint")
     output = choose_output(Path(checkpoint), args.output, args.format)
     check_file(checkpoint)
@@ -52,3 +87,33 @@ def choose_output(checkpoint: Path, output: Path | None, format: str | None) -> 
     if output.resolve() == checkpoint.resolve():
         raise UsageError(f"{output}: is the checkpoint itself; name another file with --output")
     return output
+
+
+def export_network(args: argparse.Namespace) -> int:
+    """Export the model that the arguments name.
+
+    Raises:
+        UsageError: arguments of weights are given, or no file to write.
+        EGTRError: see :func:`egtr.export.export_onnx`.
+    """
+    if args.output is None or args.output.suffix != ".onnx":
+        raise UsageError("give --output FILE.onnx")
+    if args.half or get_inputs(args):
+        raise UsageError("--format onnx takes --model or --config-file with MODEL.WEIGHTS, no checkpoint, no --half")
+    use_model(args, DEFAULT_MODEL)
+
+    from tabulate import tabulate
+
+    from egtr.checkpoint import describe_model
+    from egtr.config import import_extensions
+    from egtr.export import export_onnx
+    from egtr.inference import EGTRPredictor
+    from egtr.structures import ModelInfo
+
+    import_extensions(args.extension)
+    predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
+    info = (predictor.info or ModelInfo()).merged(describe_model(predictor.cfg))
+    differences = export_onnx(predictor.model, info, args.output, args.size)
+    print(tabulate(differences.items(), ["output", "largest difference to PyTorch"], floatfmt=".1e"))
+    print(f"{args.output}: {args.output.stat().st_size / 1e6:.2f} MB")
+    return 0

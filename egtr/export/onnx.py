@@ -3,6 +3,7 @@
 import logging
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,8 @@ def export_onnx(
 
     network = ExportedNetwork(model)
     sizes = _sample_sizes(info) if size is None else [size]
+    if size is not None:
+        info = replace(info, preprocessing=(info.preprocessing or {}) | {"fixed_size": list(size)})
     images = [_sample_image(index, *shape, device=model.device) for index, shape in enumerate(sizes)]
     dynamic = None if size is not None else {"image": {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}}
     with traceable(model), tempfile.TemporaryDirectory() as folder:

@@ -35,11 +35,15 @@ def scores_by_hand(model, pixels):
     [
         pytest.param(("MODEL.EGTR.WITH_BOX_REFINE", True), marks=pytest.mark.slow),
         pytest.param(("MODEL.EGTR.WITH_BOX_REFINE", True, "MODEL.EGTR.TWO_STAGE", True), marks=pytest.mark.slow),
+        pytest.param(
+            ("MODEL.EGTR.TRANSFORMER.NAME", "RTDETRTransformer", "MODEL.EGTR.BACKBONE.OUT_INDICES", [2, 3, 4]),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(("MODEL.EGTR.TRANSFORMER.NAME", "DETRTransformer"), marks=pytest.mark.slow),
         pytest.param(("MODEL.EGTR.RELATION.CONNECTIVITY_HEAD", ""), marks=pytest.mark.slow),
         pytest.param(("MODEL.EGTR.RELATION.SOURCE.PAIR_FUNCTION", "HadamardPairs"), marks=pytest.mark.slow),
     ],
-    ids=["deformable", "two-stage", "detr", "no connectivity", "hadamard"],
+    ids=["deformable", "two-stage", "rt-detr", "detr", "no connectivity", "hadamard"],
 )
 def test_the_file_computes_what_the_model_computes(options, tmp_path):
     """Exported before any other call of the model: nothing must stay behind that the next call stumbles on."""
@@ -66,7 +70,9 @@ def test_the_record_travels_in_the_file(tmp_path):
     export_onnx(model, INFO, file, size=(64, 96))
     proto = onnx.load(file)
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
-    assert ModelInfo.from_json(metadata[METADATA_KEY]) == INFO
+    info = ModelInfo.from_json(metadata[METADATA_KEY])
+    assert info.preprocessing == {**INFO.preprocessing, "fixed_size": [64, 96]}
+    assert (info.class_names, info.domain) == (INFO.class_names, INFO.domain)
     assert metadata[OBJECT_SCORE] == model.object_score and metadata[TRIPLETS] == "7"
     # A fixed size is really fixed, and no path of the exporting machine is left in the file.
     assert [entry.dim_value for entry in proto.graph.input[0].type.tensor_type.shape.dim] == [1, 3, 64, 96]

@@ -148,3 +148,12 @@ print(*egtr.lite.predict({str(file)!r}, numpy.zeros((8, 8, 3), numpy.uint8), "RG
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "cat" in result.stdout
+
+
+def test_the_server_takes_it(tmp_path):
+    """docs/deployment.md gives it to a ModelStore."""
+    from egtr.serving import ModelStore
+
+    model = LitePredictor(write_model(tmp_path / "m.onnx"))
+    store = ModelStore({"mine": model})
+    assert store.load("mine") is model and store.state("mine") == "ready"

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from egtr.layers import ConvNorm, grid_position_table
+from egtr.layers.spatial_shapes import map_size
 from egtr.structures import ConfigurationError
 
 from .detr_transformer import DETREncoderLayer
@@ -140,7 +141,7 @@ class HybridEncoder(nn.Module):
     def _attend(self, x: Tensor) -> Tensor:
         if not len(self.layers):
             return x
-        height, width = (int(size) for size in x.shape[-2:])
+        height, width = map_size(x)
         table = grid_position_table(height, width, self.dim, self.position_order == "column_major", x.device)
         cells = x.flatten(2).transpose(1, 2)
         for layer in self.layers:

@@ -10,7 +10,7 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from egtr.layers import MLP, ConvNorm, MultiScaleDeformableAttention
-from egtr.layers.spatial_shapes import SpatialShapes
+from egtr.layers.spatial_shapes import SpatialShapes, map_size
 from egtr.structures import ConfigurationError
 
 from .box_queries import BoxQueries
@@ -159,7 +159,7 @@ class RTDETRTransformer(nn.Module):
         """
         maps = self.encoder(list(features.values()))
         maps = [project(x) for project, x in zip(self.input_proj, maps, strict=True)]
-        spatial_shapes = [(int(x.shape[-2]), int(x.shape[-1])) for x in maps]
+        spatial_shapes = [map_size(x) for x in maps]
         memory = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)
         if self.training:
             return self._decode(memory, spatial_shapes, valid, box_queries)
