@@ -130,6 +130,8 @@ setup(
             "setuptools>=77,<82",
             "trustme>=1.2",
         ],
+        # egtr.hub.parquet: datasets of the Hugging Face Hub.
+        "data": ["pyarrow>=15"],
         # egtr.serving.
         "web": ["fastapi>=0.115", "python-multipart>=0.0.13", "uvicorn>=0.29"],
         # egtr export --format onnx; egtr.lite runs the result.

@@ -101,6 +101,13 @@ def _add_model_commands(commands: argparse._SubParsersAction) -> None:
     _add_case(sub)
     sub = add("shown", "annotated objects that drawings show, and boxes without one", "scenes")
     sub.add_argument("--images", type=int, help="only the first images of DATASETS.TEST, this many (default: all)")
+    sub = add(
+        "photographs", "best scores on images of a model's kind and on photographs of Python packages", "scenes"
+    )
+    sub.add_argument("--images", type=int, help="only the first images of DATASETS.TEST, this many (default: all)")
+    sub.add_argument(
+        "--write", action="store_true", help="write the threshold into the model_info.json of the weights"
+    )
     for sub in commands.choices.values():
         sub.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys of the configuration and their values")
 

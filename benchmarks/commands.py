@@ -28,6 +28,7 @@ from .contestants import (
 from .growth import judge_growth, measure_growth, plot_growth
 from .machine import count_work, measure_machine
 from .measure import describe_machine, measure_memory, measure_time
+from .photographs import QUANTILES, measure_photographs
 from .pipeline import measure_waiting
 from .pruning import measure_pair_share, measure_pruning
 from .sampling import measure_sampling
@@ -180,6 +181,22 @@ def shown(args: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
+def photographs(args: argparse.Namespace) -> dict[str, Any]:
+    """Show the best scores on images of the model's own kind and on photographs, and a threshold between them."""
+    report = measure_photographs(args.cfg, args.images, args.write)
+    name, threshold, below = args.cfg.DATASETS.TEST[0], report["threshold"], report["below"]
+    number = len(report["best_scores"])
+    print(f"Highest score of a triplet, {report['images']} images of {name} and {number} photographs:\n")
+    titles = {"own": name, "photographs": "photographs"}
+    headers = ["", *(f"{q:.0%}" for q in QUANTILES), "below the threshold"]
+    rows = [(titles[kind], *found, f"{below[kind]:.0%}") for kind, found in report["quantiles"].items()]
+    print_table(headers, rows)
+    print()
+    print_table(["photograph", "highest score"], sorted(report["best_scores"].items(), key=lambda entry: -entry[1]))
+    print(f"\nphotograph_threshold: {threshold}" + (f", in {report['record']}" if report["record"] else ""))
+    return report
+
+
 def machine(args: argparse.Namespace) -> dict[str, Any]:
     """Show the speed of the processor beside the work of the model."""
     able, work = measure_machine(args.runs), count_work(make_case(args))
@@ -251,4 +268,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "agreement": agreement,
     "machine": machine,
     "shown": shown,
+    "photographs": photographs,
 }

@@ -39,7 +39,7 @@ TINY_DETECTOR = [
 ]  # fmt: skip
 ABLATIONS = [name for name in list_configs() if name.startswith("ablations/")]
 WITH_TINY_DETECTOR = [
-    "oiv6_detector.yaml", "oiv6_egtr.yaml", "vg150_detector.yaml", "vg150_egtr_logit_adjustment.yaml",
+    "oiv6_detector.yaml", "oiv6_egtr.yaml", "photos.yaml", "vg150_detector.yaml", "vg150_egtr_logit_adjustment.yaml",
     "vg150_egtr_one_gpu.yaml", "oiv6_rtdetr_detector.yaml", "oiv6_rtdetr_egtr.yaml", "vg150_rtdetr_detector.yaml",
     "vg150_rtdetr_one_gpu.yaml", *ABLATIONS,
 ]  # fmt: skip
@@ -90,7 +90,7 @@ def test_trains_one_iteration(name, make_tiny_dataset, tmp_path, without_plot):
     data = make_tiny_dataset(
         num_images=2, num_classes=cfg.MODEL.EGTR.NUM_CLASSES, num_predicates=cfg.MODEL.EGTR.NUM_PREDICATES
     )
-    shipped = cfg.MODEL.WEIGHTS.startswith("egtr://")
+    shipped = cfg.MODEL.WEIGHTS.startswith("egtr://weights/")
     cfg.merge_from_list([
         "MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path / "run"),
         # A fixture dataset, batches of one, small images, 20 queries unless there are weights
@@ -174,6 +174,19 @@ def test_one_gpu_takes_the_steps_of_eight():
     one, eight = load("vg150_egtr_one_gpu.yaml").SOLVER, load("vg150_egtr.yaml").SOLVER
     assert one.IMS_PER_BATCH * one.ACCUMULATE_STEPS == eight.IMS_PER_BATCH * eight.ACCUMULATE_STEPS
     assert (one.BASE_LR, one.MAX_ITER) == (eight.BASE_LR, eight.MAX_ITER) and one.AMP.ENABLED
+
+
+def test_photographs_go_on_from_the_released_model_at_the_rates_of_its_stage():
+    cfg, paper = load("photos.yaml"), load("vg150_egtr.yaml")
+    assert cfg.MODEL.WEIGHTS == "egtr://models/vg150"
+    for key in ("BASE_LR", "BACKBONE_MULTIPLIER", "NEW_MULTIPLIER", "WEIGHT_DECAY"):
+        assert cfg.SOLVER[key] == paper.SOLVER[key]
+    assert cfg.INPUT == paper.INPUT and cfg.SOLVER.NEW_PARAMETERS == ["relation."]
+    assert [row[0] for row in cfg.DATASETS.REGISTER] == ["photos_train", "photos_val", "photos_test"]
+    # The model is that of Visual Genome but for the numbers of labels.
+    for cfg_ in (cfg, paper):
+        cfg_.MODEL.WEIGHTS, cfg_.MODEL.EGTR.NUM_CLASSES, cfg_.MODEL.EGTR.NUM_PREDICATES = "", 1, 1
+    assert cfg.MODEL == paper.MODEL
 
 
 def test_every_ablation_is_the_base_but_for_its_own_keys():

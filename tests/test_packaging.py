@@ -17,7 +17,7 @@ from tests.running import run_python
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = {
     "configurations": ["configs/**/*.yaml", "projects/EGTR/configs/**/*.yaml"],
-    "weights": ["projects/EGTR/weights/*.safetensors", "projects/EGTR/weights/*.pth"],
+    "weights": ["projects/EGTR/weights/*.safetensors", "projects/EGTR/weights/*.json", "projects/EGTR/weights/*.pth"],
 }
 
 # Hides modules, as if they were not installed.
@@ -44,7 +44,8 @@ def test_wheel_holds_code_configs_weights_and_licence(wheel):
         names = set(file.namelist())
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "egtr").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == modules
-    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "egtr").rglob("page/*")} <= names
+    others = [path for pattern in ("page/*", "*.json", "*.yaml") for path in (ROOT / "egtr").rglob(pattern)]
+    assert {path.relative_to(ROOT).as_posix() for path in others} <= names
     for kind, patterns in SHIPPED.items():
         paths = [path for pattern in patterns for path in ROOT.glob(pattern)]
         shipped = {path.relative_to(ROOT).as_posix() for path in paths}

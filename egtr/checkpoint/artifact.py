@@ -315,6 +315,9 @@ def _set_visual_genome_names(cfg: CfgNode, source: Path) -> None:
     related = egtr.RELATION.ENABLED
     if egtr.NUM_CLASSES != len(classes) or (related and egtr.NUM_PREDICATES != len(predicates)):
         return
+    if egtr.CLASS_NAMES and egtr.CLASS_NAMES != classes:
+        # Another dataset of the same numbers.
+        return
     for key, names in (("CLASS_NAMES", classes), ("PREDICATE_NAMES", predicates if related else [])):
         if names and not egtr[key]:
             logger.info("%s: %d names of Visual Genome 150 become MODEL.EGTR.%s", source, len(names), key)

@@ -17,6 +17,7 @@ from . import (
     convert,
     data_check,
     data_convert,
+    data_get,
     data_prepare_scenes,
     demo,
     evaluate,
@@ -31,7 +32,7 @@ from . import (
     train,
 )
 from .checks import check_words
-from .parsing import UsageError, get_flags, looks_like_key, report_error, split_pairs
+from .parsing import UsageError, get_flags, looks_like_key, report_error, show_warnings, split_pairs
 
 EPILOG = """
 examples:
@@ -51,7 +52,7 @@ Exit status: 0 on success; 1 after an error, with one line that says what to do;
 Ctrl-C.
 """
 
-GROUPS = {"data": "check, convert and draw datasets", "analyze": "study a model"}
+GROUPS = {"data": "fetch, check, convert and draw datasets", "analyze": "study a model"}
 COMMANDS: dict[str, ModuleType] = {
     "train": train,
     "evaluate": evaluate,
@@ -62,6 +63,7 @@ COMMANDS: dict[str, ModuleType] = {
     "models": models,
     "data check": data_check,
     "data convert": data_convert,
+    "data get": data_get,
     "data prepare-scenes": data_prepare_scenes,
     "score": score,
     "compare": compare,
@@ -98,7 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # If the reader of the pipe has gone, a log line would otherwise print a traceback.
         logging.raiseExceptions = False
         check_words(args)
-        status = COMMANDS[args.command].run(args)
+        with show_warnings(args):
+            status = COMMANDS[args.command].run(args)
         sys.stdout.flush()
     except UsageError as error:
         parsers[args.command].error(str(error))

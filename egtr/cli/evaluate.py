@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--latency",
         action="store_true",
-        help="measure no metric, but the time of the model for each image, without reading and resizing: images/s and "
-        "percentiles, also in OUTPUT_DIR/latency_<dataset>.json",
+        help="measure no metric, but the time of the model for each image, without reading and resizing: images/s "
+        "and percentiles, also in OUTPUT_DIR/latency_<dataset>.json",
     )
     for name, key, text in (
         ("--min-size", "INPUT.MIN_SIZE_TEST", "short side to which images are resized"),

@@ -13,6 +13,8 @@ examples:
   %(prog)s
   %(prog)s get vg150
   %(prog)s get oiv6 --names categories_dict.json
+  %(prog)s get hf:USER/REPOSITORY
+  %(prog)s get vg150 --file Downloads/egtr_vg.tar.gz
   %(prog)s info vg150
   %(prog)s remove vg150
   egtr demo photo.jpg --model vg150 --output output/graphs
@@ -26,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     actions.add_parser("list", help="list all models (the same without an action)")
     get = actions.add_parser("get", help="download, verify and convert a model")
-    get.add_argument("name", metavar="NAME", help="name in the list")
+    get.add_argument("name", metavar="NAME", help="name in the list, or hf:USER/REPOSITORY")
     get.add_argument("--yes", action="store_true", help="do not ask")
     get.add_argument(
         "--names",
@@ -35,11 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE|LIST",
         help="names of its classes and predicates, as `egtr convert` takes them",
     )
+    get.add_argument(
+        "--file",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="what you have fetched in another way, such as in a browser; nothing is downloaded",
+    )
     info = actions.add_parser("info", help="what a model knows, its licence and its metrics")
-    info.add_argument("name", metavar="NAME", help="name in the list")
+    info.add_argument("name", metavar="NAME", help="name in the list, or hf:USER/REPOSITORY")
     info.add_argument("--json", action="store_true", help="print the whole record as JSON")
     remove = actions.add_parser("remove", help="delete a fetched model")
-    remove.add_argument("name", metavar="NAME", help="name in the list")
+    remove.add_argument("name", metavar="NAME", help="name in the list, or hf:USER/REPOSITORY")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,10 +69,10 @@ def show_list(args: argparse.Namespace) -> None:
         knows = [info.dataset or "", info.domain or "", f"{classes} classes" if classes else ""]
         knows += [f"{predicates} predicates" if predicates else ""]
         metrics = ", ".join(
-            f"{key} {info.metrics[key]:.1f}" for key in ("R@50", "mR@50", "AP50") if info.metrics.get(key)
+            f"{key} {info.metrics[key]:.1f}" for key in ("R@50", "mR@50", "AP", "AP50") if info.metrics.get(key)
         )
         rows.append([name, place, size, ", ".join(filter(None, knows)), metrics])
-    print(tabulate(rows, headers=["model", "", "MB", "knows", "metrics in percent"], disable_numparse=True))
+    print(tabulate(rows, headers=["model", "where", "MB", "knows", "metrics in percent"], disable_numparse=True))
     if any(name in read_catalogue() and find_place(name)[0] == "to be fetched" for name in list_names()):
         print("\n`egtr models get NAME` fetches a model, and so does --model NAME of any command.")
 
@@ -72,7 +81,7 @@ def get(args: argparse.Namespace) -> None:
     check_names(args.names)
     from egtr.hub.models import get_model
 
-    print(get_model(args.name, agreed=args.yes, names_files=args.names))
+    print(get_model(args.name, agreed=args.yes, names_files=args.names, local_files=args.file))
 
 
 def show_info(args: argparse.Namespace) -> None:

@@ -1,10 +1,12 @@
 """Arguments and types that several subcommands share."""
 
 import argparse
+import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 from .choices import SECTIONS, TOP_KEYS
 
@@ -26,6 +28,35 @@ def report_error_above_bar(args: argparse.Namespace, error: Exception) -> None:
     from tqdm.auto import tqdm
 
     tqdm.write(_describe_error(args, error), file=sys.stderr)
+
+
+@contextmanager
+def show_warnings(args: argparse.Namespace) -> Iterator[None]:
+    """Print what the library warns of, as :func:`report_error` prints errors, unless a run logs by itself."""
+    handler = _WarningHandler(args.command)
+    logger = logging.getLogger("egtr")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _WarningHandler(logging.Handler):
+    def __init__(self, command: str):
+        super().__init__(logging.WARNING)
+        self.command = command
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if logging.getLogger("egtr").handlers != [self]:
+            return
+        # Through tqdm, or the line lands in the middle of a bar.
+        from tqdm.auto import tqdm
+
+        try:
+            tqdm.write(f"egtr {self.command}: warning: {record.getMessage()}", file=sys.stderr)
+        except Exception:
+            self.handleError(record)
 
 
 def _describe_error(args: argparse.Namespace, error: Exception) -> str:

@@ -41,8 +41,15 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, model: str, resume: st
 def run(args: argparse.Namespace) -> int:
     prepare(args)
 
+    from egtr.config import load_config
+    from egtr.config.paths import fetch
     from egtr.engine import launch, train_or_evaluate
 
+    if args.num_gpus * args.num_machines > 1:
+        weights = load_config(args.config_file, args.opts).MODEL.WEIGHTS
+        if weights.startswith("egtr://models/"):
+            # The processes could not ask whether they may fetch it.
+            fetch(weights, "there is no such model")
     launch(train_or_evaluate, args)
     return 0
 

@@ -52,7 +52,7 @@ def _add_detector_config(cfg: CfgNode) -> None:
     # The timm backbone (MODEL.BACKBONE.NAME "build_timm_backbone"). MODEL.BACKBONE.FREEZE_AT counts stages that are
     # not trained: 0 none, 1 the stem, 2 the stem and the first stage, ...
     egtr.BACKBONE = CfgNode()
-    # Any timm model with features_only.
+    # Any timm model with features_only that takes images of every size; Swin and ViT are built so that they do.
     egtr.BACKBONE.NAME = "resnet50"
     # Stages whose maps feed the transformer (timm's out_indices).
     egtr.BACKBONE.OUT_INDICES = [2, 3, 4]

@@ -54,11 +54,12 @@ def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
 
 
 def read_config(name: str, opts: Sequence[str] = ()) -> CfgNode:
-    """Load the configuration of a shipped model or of a YAML file.
+    """Load the configuration of a model or of a YAML file.
 
     Args:
-        name: a path, ``egtr://configs/<name>``, or the name of a model or configuration that ships
-            (:func:`egtr.hub.model_zoo.list_models` and ``list_configs``).
+        name: a path, ``egtr://configs/<name>``, the name of a model (:func:`egtr.hub.models.list_names`; one of the
+            catalogue is fetched if the user agrees) or of a configuration that ships
+            (:func:`egtr.hub.model_zoo.list_configs`).
         opts: keys and values in turn, such as ``["MODEL.DEVICE", "cpu"]``.
 
     Returns:

@@ -43,9 +43,12 @@ class ExportedNetwork(nn.Module):
         model, part = self.model, self.model.relation
         image = (image - model.pixel_mean) / model.pixel_std
         height, width = image.shape[-2:]
-        multiple = model.backbone.size_divisibility
-        padded = F.pad(image, (0, -width % multiple, 0, -height % multiple)) if multiple > 1 else image
-        detected = model.transformer(model.backbone(padded), None)
+        multiple, valid = model.size_divisibility, None
+        if multiple > 1:
+            padding = (0, -width % multiple, 0, -height % multiple)
+            valid = F.pad(torch.ones_like(image[:, 0]), padding) > 0
+            image = F.pad(image, padding)
+        detected = model.transformer(model.backbone(image), valid)
         pairs = part.source(detected.queries, detected.keys, detected.hidden_states[-1])
         logits = detected.logits[-1]
         relation = part.frequency_bias.adjust(part.relation_logits(pairs, logits)).sigmoid()

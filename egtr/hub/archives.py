@@ -65,9 +65,7 @@ def unpack(path: Path, folder: Path) -> Path:
                     if not archive.fileobj.read(_PIECE):
                         break
     except _DAMAGED as error:
-        raise DownloadError(
-            f"{path}: is no whole zip or tar archive ({error}). Delete it, and fetch it again"
-        ) from error
+        raise DownloadError(f"{path}: is no whole zip or tar archive ({error}). Fetch it again") from error
     except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
         raise DownloadError(
             f"{path}: holds a file and a folder of one name ({error.filename}), which is refused"
@@ -75,7 +73,7 @@ def unpack(path: Path, folder: Path) -> Path:
     except OSError as error:
         # gzip's error about its contents is an OSError without number.
         if error.errno is None:
-            raise DownloadError(f"{path}: is damaged ({error}). Delete it, and fetch it again") from error
+            raise DownloadError(f"{path}: is damaged ({error}). Fetch it again") from error
         raise WriteError(
             f"{folder}: cannot be written ({error.strerror}). Make room, or name another folder in EGTR_HOME"
         ) from error

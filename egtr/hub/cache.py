@@ -120,9 +120,22 @@ def check_hash(path: Path, address: str, sha256: str = "") -> str:
                 f"{address}: has SHA-256 {found}, but had {before} when it first arrived here, so it was refused. If "
                 f"you trust the new file, delete the line of this address in {book}, and try again"
             )
-        with writing(book), replacing(book) as file:
-            file.write(f"{json.dumps(known, indent=1)}\n".encode())
+        _write_book(book, known)
     return found
+
+
+def forget_hash(address: str) -> None:
+    """Forget the recorded hash of a file that turned out to be damaged."""
+    book = get_home() / "hashes.json"
+    with locked(book):
+        known = _read_book(book)
+        if known.pop(address, None) is not None:
+            _write_book(book, known)
+
+
+def _write_book(book: Path, known: dict[str, str]) -> None:
+    with writing(book), replacing(book) as file:
+        file.write(f"{json.dumps(known, indent=1)}\n".encode())
 
 
 def _read_book(book: Path) -> dict[str, str]:

@@ -3,15 +3,16 @@
 A download that was cut continues: what has arrived waits in ``.<folder>.download`` beside the folder of the dataset.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from egtr.structures.errors import ConfigurationError
 from egtr.structures.files import writing
 
 from . import hub_dataset, visual_genome
 from .cache import locked, remove_folder
+from .consent import ask
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,7 @@ class Published:
         folder: its folder below that of all datasets; ``<folder>_train`` is the registered name of a split.
         addresses: the places that it comes from.
         description, licence: a sentence each, for people who fetch it.
-        fetch: called with the addresses, a folder for what arrives, and the folder of the dataset.
-        is_complete: called with the folder of the dataset; tells whether there is nothing to fetch.
+        source: the module that fetches it, with ``is_complete``, ``count_bytes`` and ``fetch``.
     """
 
     name: str
@@ -34,8 +34,7 @@ class Published:
     addresses: tuple[str, ...]
     description: str
     licence: str
-    fetch: Callable[[tuple[str, ...], Path, Path], None]
-    is_complete: Callable[[Path], bool]
+    source: ModuleType
 
     @property
     def registered(self) -> list[str]:
@@ -75,14 +74,42 @@ def get_dataset(dataset: Published, root: Path) -> Path:
         WriteError: there is no room, or no right to write.
         DataError: what has arrived is no such dataset.
     """
-    folder, work = root / dataset.folder, root / f".{dataset.folder}.download"
+    folder, work = root / dataset.folder, _work_folder(dataset, root)
     with locked(root / f".{dataset.folder}"):
-        if not dataset.is_complete(folder):
+        if not dataset.source.is_complete(folder):
             with writing(root):
                 work.mkdir(exist_ok=True)
-                dataset.fetch(dataset.addresses, work, folder)
+                dataset.source.fetch(dataset.addresses, work, folder)
         remove_folder(work)
     return folder
+
+
+def ask_for_dataset(dataset: Published, root: Path, agreed: bool = False) -> None:
+    """Show size, origin and licence of a dataset on standard error, and ask the user, unless it is here.
+
+    Raises:
+        DownloadError: the user does not agree, cannot be asked, or the size cannot be found.
+    """
+    folder = root / dataset.folder
+    if dataset.source.is_complete(folder):
+        return
+
+    def describe() -> str:
+        size = dataset.source.count_bytes(dataset.addresses, _work_folder(dataset, root))
+        lines = [
+            f"{dataset.name}: {dataset.description}",
+            f"  from      {', '.join(dataset.addresses)}: {size / 1e9:,.1f} GB",
+            f"  licence   {dataset.licence}",
+            f"  to        {folder}",
+        ]
+        return "\n".join(lines)
+
+    command = f"egtr data get {dataset.name} --annotations {dataset.annotations}"
+    ask(dataset.name, command, dataset.licence, describe, agreed)
+
+
+def _work_folder(dataset: Published, root: Path) -> Path:
+    return root / f".{dataset.folder}.download"
 
 
 _VISUAL_GENOME = "annotations CC BY 4.0 (Visual Genome); photographs under the licences of their photographers"
@@ -94,8 +121,7 @@ DATASETS = (
         ("hf:maelic/VG150-coco-format",),
         "Visual Genome 150 of SGG-Benchmark: 73,538, 4,844 and 27,032 images in train, val and test",
         f"{_VISUAL_GENOME}; its publisher states MIT",
-        hub_dataset.fetch,
-        hub_dataset.is_complete,
+        hub_dataset,
     ),
     Published(
         "vg150",
@@ -108,8 +134,7 @@ DATASETS = (
         ),
         "Visual Genome 150 as EGTR and RelTR train on it; 14 GB of images",
         _VISUAL_GENOME,
-        visual_genome.fetch,
-        visual_genome.is_complete,
+        visual_genome,
     ),
     Published(
         "psg",
@@ -118,8 +143,7 @@ DATASETS = (
         ("hf:maelic/PSG-coco-format",),
         "Panoptic Scene Graph with boxes, of SGG-Benchmark: 45,564, 1,000 and 2,186 images",
         "annotations MIT (OpenPSG); photographs of COCO under Flickr's terms of use",
-        hub_dataset.fetch,
-        hub_dataset.is_complete,
+        hub_dataset,
     ),
     Published(
         "indoorvg",
@@ -128,7 +152,6 @@ DATASETS = (
         ("hf:maelic/IndoorVG-coco-format",),
         "IndoorVG of SGG-Benchmark, rooms of Visual Genome: 9,538, 733 and 4,403 images",
         _VISUAL_GENOME,
-        hub_dataset.fetch,
-        hub_dataset.is_complete,
+        hub_dataset,
     ),
 )

@@ -250,7 +250,11 @@ def _forget_changed(address: str, parts: Path) -> None:
 
     state = {"address": address}
     if not address.startswith("gdrive:"):
-        response = requests.head(address, allow_redirects=True, timeout=TIMEOUT)
+        try:
+            response = requests.head(address, allow_redirects=True, timeout=TIMEOUT)
+        except requests.RequestException:
+            # The download itself will say what is wrong, or succeed.
+            return
         headers = {key: response.headers.get(key) for key in ("ETag", "Last-Modified", "Content-Length")}
         # Some servers do not answer this kind of request.
         state |= headers if response.ok else {}
@@ -305,7 +309,7 @@ def one_line(address: str) -> Iterator[None]:
         number = address.removeprefix("gdrive:")
         raise DownloadError(
             f"{address}: Google Drive does not give the file: {' '.join(reason.split())} Try again tomorrow, or "
-            f"fetch https://drive.google.com/uc?id={number} in a browser"
+            f"fetch https://drive.google.com/uc?id={number} in a browser (`egtr models get NAME --file FILE`)"
         ) from error
     except (requests.exceptions.SSLError, requests.exceptions.ProxyError) as error:
         raise DownloadError(

@@ -14,6 +14,7 @@ from egtr.structures.files import replacing, writing
 
 from .cache import check_online, remove_folder
 from .download import download_repository, one_line
+from .parquet import check_installed, unpack_shard
 from .space import check_space
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,11 @@ def is_complete(folder: Path) -> bool:
     return all((folder / split / COCO_FILE).is_file() for split in SPLITS)
 
 
+def count_bytes(addresses: tuple[str, ...], work: Path) -> int:
+    """Count the bytes of the repository. For arguments and errors see :func:`fetch`."""
+    return sum(list_repository(addresses[0].removeprefix("hf:")).sizes.values())
+
+
 def fetch(addresses: tuple[str, ...], work: Path, folder: Path) -> None:
     """Fetch a dataset.
 
@@ -116,8 +122,7 @@ def _fetch_coco(repository: Repository, files: Mapping[str, str], work: Path, re
 
 def _fetch_shards(repository: Repository, shards: Mapping[str, str], work: Path, ready: Path) -> None:
     """Fetch a repository of parquet files: one at a time, so that images need the disk once."""
-    from .parquet import unpack_shard
-
+    check_installed()
     rows = work / "rows"
     rows.mkdir(exist_ok=True)
     done = {file: rows / f"{file.replace('/', '--')}.json" for file in shards}

@@ -6,6 +6,7 @@ import re
 from egtr.structures.model_info import ModelInfo
 
 _PAPER = "https://arxiv.org/abs/2404.02072"
+_DESCRIPTION = "A model that finds the objects of an image and the relations between them"
 # Licences that the Hub has a name for; it refuses other names. Any other licence is "other" there.
 _LICENCES = (
     "apache-2.0",
@@ -77,8 +78,7 @@ def write_model_card(info: ModelInfo, name: str) -> str:
     parts = [
         f"---\n{data.to_yaml()}\n---",
         f"# {_plain(title)}",
-        _plain(info.description or "A model that finds the objects of an image and the relations between them.")
-        + f" Method: [EGTR]({_PAPER}).",
+        f"{_plain(info.description or _DESCRIPTION).rstrip('.')}. Method: [EGTR]({_PAPER}).",
         _table(("", ""), [(key, _plain(value or "not stated")) for key, value in facts.items()]),
         "## Use",
         _usage(name),

@@ -5,28 +5,20 @@ A fetched model is a folder ``models/<name>`` in :func:`egtr.hub.cache.get_home`
 """
 
 import difflib
-import json
-import logging
 import os
-import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from egtr.structures.errors import ConfigurationError, DownloadError, EGTRError
-from egtr.structures.files import replacing, writing
-from egtr.structures.model_info import FILE_NAME, ModelInfo
+from egtr.structures.errors import ConfigurationError, DownloadError
+from egtr.structures.model_info import ModelInfo
 
-from .archives import find_model, is_archive, unpack
-from .cache import get_home, hash_file, is_set, locked, remove_folder
+from .cache import check_hash, get_home, locked, remove_folder
 from .catalogue import Entry, RemoteFile, read_catalogue
+from .consent import ask
 from .download import download, find_size
+from .installing import install, rename
 from .model_zoo import MODELS, get_config_file, list_configs
 from .shared import CONFIG, PREFIX, WEIGHTS, get_shared_folder, get_shared_model, list_shared, read_shared_info
-
-logger = logging.getLogger(__name__)
-
-SOURCE = "source.json"
 
 
 def find_model_config(name: str, *, fetch: bool = True) -> str:
@@ -54,7 +46,7 @@ def find_model_config(name: str, *, fetch: bool = True) -> str:
             return str(get_model(name) / CONFIG)
         raise ConfigurationError(f"{name}: is not here. `egtr models get {name}` fetches it")
     names = list_names()
-    near = difflib.get_close_matches(name, [*names, *list_configs()], n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name.lower(), [*names, *list_configs()], n=1, cutoff=0.75)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise ConfigurationError(
         f"{name}: is neither a file nor the name of a model.{hint} Models are: {', '.join(names)} (`egtr models`). "
@@ -82,7 +74,7 @@ def list_names() -> list[str]:
 
 
 def list_fetched() -> list[str]:
-    """List the names of the fetched models, sorted: those of the catalogue, then shared ones, ``hf:USER/REPOSITORY``."""
+    """List the names of the fetched models: first the catalogue's, then shared ones, ``hf:USER/REPOSITORY``."""
     names = (path.parent.name for path in (get_home() / "models").glob(f"*/{CONFIG}"))
     return [*sorted(name for name in names if _is_plain(name)), *list_shared()]
 
@@ -98,6 +90,8 @@ def read_info(name: str) -> ModelInfo:
         return ModelInfo.find(_folder(name) / WEIGHTS) or ModelInfo(name=name)
     if name in read_catalogue():
         return read_catalogue()[name].info
+    if name.startswith(PREFIX):
+        return read_shared_info(name)
     find_model_config(name, fetch=False)
     raise ConfigurationError(f"{name}: is a configuration, not a model. Models are: {', '.join(list_names())}")
 
@@ -113,7 +107,7 @@ def find_place(name: str) -> tuple[str, str]:
     if name in list_fetched():
         size = sum(path.stat().st_size for path in _folder(name).iterdir())
         return "here", f"{size / 1e6:,.0f}"
-    size = read_catalogue()[name].size
+    size = read_catalogue()[name].size if name in read_catalogue() else None
     return "to be fetched", "" if size is None else f"{size / 1e6:,.0f}"
 
 
@@ -131,7 +125,13 @@ def describe_source(name: str) -> dict[str, str]:
     }
 
 
-def get_model(name: str, *, agreed: bool = False, names_files: Sequence[str | Path] = ()) -> Path:
+def get_model(
+    name: str,
+    *,
+    agreed: bool = False,
+    names_files: Sequence[str | Path] = (),
+    local_files: Sequence[str | Path] = (),
+) -> Path:
     """Fetch a model of the catalogue, unless it is here: download, verify and convert it.
 
     Size, licence and origin are shown on standard error first, and the user is asked once. ``EGTR_YES=1`` answers in
@@ -142,6 +142,8 @@ def get_model(name: str, *, agreed: bool = False, names_files: Sequence[str | Pa
         agreed: the user has agreed already.
         names_files: files with the names of its classes and predicates, see :func:`egtr.checkpoint.read_names`.
             A model that is here gets them, too.
+        local_files: its files, in the order of the catalogue, if you have fetched them in another way, such as in a
+            browser. They are verified and converted as downloads are.
 
     Returns:
         The folder of the model.
@@ -152,21 +154,27 @@ def get_model(name: str, *, agreed: bool = False, names_files: Sequence[str | Pa
         EGTRError: what has arrived cannot be converted; it stays in the download folder.
     """
     if name.startswith(PREFIX):
-        return _get_shared(name, agreed or is_set("EGTR_YES"), names_files)
+        if names_files or local_files:
+            raise ConfigurationError(f"{name}: arrives as its author shares it; leave out --names and --file")
+        return _get_shared(name, agreed)
     entry = _find_entry(name)
     folder = _folder(name)
     with locked(folder):
         if (folder / CONFIG).is_file():
             if names_files:
-                _rename(folder, names_files)
+                rename(folder, names_files)
             return folder
         paths = [get_home() / "downloads" / name / file.name for file in entry.files]
-        if not all(path.is_file() for path in paths):
-            _ask(entry, paths, agreed or is_set("EGTR_YES"))
-        for file, path in zip(entry.files, paths, strict=True):
-            download(file.address, path, sha256=file.sha256, size=file.size)
-        _install(entry, paths, folder, names_files)
-    remove_folder(paths[0].parent)
+        if local_files:
+            paths = _check_local(entry, local_files)
+        else:
+            if not all(path.is_file() for path in paths):
+                _ask(entry, paths, agreed)
+            for file, path in zip(entry.files, paths, strict=True):
+                download(file.address, path, sha256=file.sha256, size=file.size)
+        install(entry, paths, folder, names_files)
+    if not local_files:
+        remove_folder(paths[0].parent)
     return folder
 
 
@@ -218,9 +226,7 @@ def _find_entry(name: str) -> Entry:
     return read_catalogue()[name]
 
 
-def _get_shared(name: str, agreed: bool, names_files: Sequence[str | Path]) -> Path:
-    if names_files:
-        raise ConfigurationError(f"{name}: has the names that its author gave it; leave out --names")
+def _get_shared(name: str, agreed: bool) -> Path:
     folder = _folder(name)
     if not (folder / CONFIG).is_file():
         _ask(Entry(name, read_shared_info(name), (RemoteFile(f"{name}/{WEIGHTS}", WEIGHTS),)), [folder], agreed)
@@ -228,76 +234,23 @@ def _get_shared(name: str, agreed: bool, names_files: Sequence[str | Path]) -> P
 
 
 def _ask(entry: Entry, paths: Sequence[Path], agreed: bool) -> None:
-    can_ask = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
-    if not agreed and not can_ask:
-        raise DownloadError(
-            f"{entry.name}: is not here. `egtr models get {entry.name}` fetches it; --yes (or EGTR_YES=1) agrees in "
-            f"advance. Its licence: {entry.info.licence or 'not stated'}"
-        )
-    size = entry.size
-    if size is None:
+    def describe_with_size() -> str:
         sizes = [file.size or find_size(file.address, path) for file, path in zip(entry.files, paths, strict=True)]
-        size = None if None in sizes else sum(sizes)
-    print(describe(entry, size), file=sys.stderr)
-    if agreed:
-        return
-    print("Fetch it? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise DownloadError(f"{entry.name}: was not fetched, as you said")
+        return describe(entry, None if None in sizes else sum(sizes))
+
+    ask(entry.name, f"egtr models get {entry.name}", entry.info.licence, describe_with_size, agreed)
 
 
-def _install(entry: Entry, paths: Sequence[Path], folder: Path, names_files: Sequence[str | Path]) -> None:
-    """Convert downloaded files into ``folder``, which appears when everything is in it."""
-    # They import torch.
-    from egtr.checkpoint import convert_artifact
-    from egtr.config import load_config
-
-    unpacked, staged = (folder.with_name(f".{entry.name}.{kind}") for kind in ("unpacked", "staged"))
-    try:
-        for path in paths:
-            if is_archive(path):
-                logger.info("%s: unpacking %s", entry.name, path)
-                unpack(path, unpacked)
-        source = find_model(unpacked if unpacked.is_dir() else paths[0].parent)
-        # The configuration decides about the names.
-        info = replace(entry.info, class_names=None, predicate_names=None)
-        done = convert_artifact(source, staged, names_files=names_files or entry.names, info=info)
-        # The library finds the folder again wherever it is.
-        done.checkpoint.unlink()
-        cfg = load_config(str(done.config_file))
-        cfg.MODEL.WEIGHTS = f"egtr://models/{entry.name}/{WEIGHTS}"
-        cfg.OUTPUT_DIR = f"output/{entry.name}"
-        done.config_file.write_text(cfg.dump(), encoding="utf-8")
-        record = [
-            {"address": file.address, "name": file.name, "size": path.stat().st_size, "sha256": hash_file(path)}
-            for file, path in zip(entry.files, paths, strict=True)
-        ]
-        with writing(staged / SOURCE), replacing(staged / SOURCE) as file:
-            file.write(f"{json.dumps(record, indent=1)}\n".encode())
-        remove_folder(folder)
-        os.replace(staged, folder)
-    except EGTRError as error:
-        raise type(error)(f"{error}. The downloaded files stay in {paths[0].parent}") from error
-    finally:
-        for left in (unpacked, staged):
-            remove_folder(left)
-
-
-def _rename(folder: Path, names_files: Sequence[str | Path]) -> None:
-    """Give a fetched model other names."""
-    from egtr.checkpoint import describe_model, export_weights, load_checkpoint_file, set_names
-    from egtr.config import load_config
-
-    cfg = load_config(str(folder / CONFIG))
-    set_names(cfg, names_files)
-    info = (ModelInfo.find(folder / WEIGHTS) or ModelInfo()).merged(describe_model(cfg))
-    weights = load_checkpoint_file(str(folder / WEIGHTS))["model"]
-    staged = folder / f"new.{WEIGHTS}"
-    export_weights(weights, staged, info=info)
-    os.replace(staged, folder / WEIGHTS)
-    info.save(folder / FILE_NAME)
-    with writing(folder / CONFIG), replacing(folder / CONFIG) as file:
-        file.write(cfg.dump().encode())
+def _check_local(entry: Entry, local_files: Sequence[str | Path]) -> list[Path]:
+    paths = [Path(path) for path in local_files]
+    wanted = ", ".join(file.name for file in entry.files)
+    if len(local_files) != len(entry.files):
+        raise ConfigurationError(f"{entry.name}: is made of {wanted}, but {len(local_files)} files are given")
+    for file, path in zip(entry.files, paths, strict=True):
+        if not path.is_file():
+            raise DownloadError(f"{path}: there is no such file. {entry.name} is made of {wanted}")
+        check_hash(path, file.address, file.sha256)
+    return paths
 
 
 def _folder(name: str) -> Path:

@@ -6,6 +6,7 @@ A row is an image: ``image`` (a record with ``bytes``), ``image_id``, ``file_nam
 """
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,6 +16,16 @@ _OBJECT = ("id", "category_id", "bbox", "area", "iscrowd")
 _RELATION = ("id", "subject_id", "object_id", "predicate_id")
 # Rows in memory at a time, with their images.
 _ROWS = 64
+
+
+def check_installed() -> None:
+    """Check that pyarrow is installed, before a download that would be in vain.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if find_spec("pyarrow") is None:
+        raise ConfigurationError("Parquet files need pyarrow, which is not installed. Type: pip install pyarrow")
 
 
 def unpack_shard(path: Path, folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -29,15 +40,10 @@ def unpack_shard(path: Path, folder: Path) -> dict[str, list[dict[str, Any]]]:
 
     Raises:
         DataError: the file is damaged, or a row lacks a column.
-        ConfigurationError: pyarrow is not installed.
     """
-    try:
-        import pyarrow
-        from pyarrow.parquet import ParquetFile
-    except ImportError as error:
-        raise ConfigurationError(
-            f"{path}: pyarrow reads such files, but is not installed: pip install pyarrow (or egtr[data])"
-        ) from error
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
     content: dict[str, list[dict[str, Any]]] = {"images": [], "annotations": [], "rel_annotations": []}
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -131,7 +131,8 @@ def parse_name(name: str) -> str:
         ConfigurationError: the name is none of a repository.
     """
     found = _NAME.fullmatch(name)
-    if found is None:
+    # The Hub allows no two hyphens or dots in a row.
+    if found is None or "--" in name or ".." in name:
         raise ConfigurationError(f"{name}: is no model on the Hugging Face Hub. Write hf:USER/REPOSITORY")
     return found[1]
 
@@ -140,7 +141,6 @@ def get_shared_folder(name: str, revision: str | None = None) -> Path:
     """Return the folder of a shared model, whether it was fetched or not."""
     user, _, repository = parse_name(name).partition("/")
     at = "" if revision is None else f"@{quote(revision, safe='')}"
-    # A name on the Hub has no two hyphens in a row.
     return get_home() / "shared" / f"{user}--{repository}{at}"
 
 
@@ -194,7 +194,7 @@ def _one_line(repository: str) -> Iterator[None]:
     try:
         yield
     except LocalTokenNotFoundError as error:
-        raise WriteError(f"{where}: cannot be uploaded, because nobody is logged in. {login}") from error
+        raise WriteError(f"{where}: cannot be uploaded, because no token is known. {login}") from error
     except HfHubHTTPError as error:
         status = error.response.status_code
         remedy = login if status in (401, 403, 404) else "Try again later; what has arrived is not sent again"

@@ -24,6 +24,12 @@ def is_complete(folder: Path) -> bool:
     return all((folder / file).is_file() for file in FILES) and not _missing(_image_names(folder), folder / "images")
 
 
+def count_bytes(addresses: tuple[str, ...], work: Path) -> int:
+    """Count the bytes of what is not unpacked yet. For arguments and errors see :func:`fetch`."""
+    left = [address for address in addresses if not _note(work, address).is_file()]
+    return sum(find_size(address, _archive(work, address)) or 0 for address in left)
+
+
 def fetch(addresses: tuple[str, ...], work: Path, folder: Path) -> None:
     """Fetch what the dataset lacks: images that are there already, or linked there, are not fetched.
 
@@ -55,7 +61,7 @@ def fetch(addresses: tuple[str, ...], work: Path, folder: Path) -> None:
 
 
 def _fetch_annotations(address: str, work: Path, folder: Path) -> None:
-    archive, unpacked = work / "annotations.zip", work / "annotations"
+    archive, unpacked = _archive(work, address), work / "annotations"
     download(address, archive)
     remove_folder(unpacked)
     if not is_archive(archive):
@@ -84,12 +90,12 @@ def _fetch_images(address: str, work: Path, images: Path) -> None:
 
 
 def _archive(work: Path, address: str) -> Path:
-    return work / os.path.basename(address)
+    return work / f"{os.path.basename(address).replace(':', '-')}"
 
 
 def _note(work: Path, address: str) -> Path:
-    """The file that says that the images of an archive are unpacked."""
-    return work / f"{os.path.basename(address)}.unpacked"
+    """Return the file that says that the images of an archive are unpacked."""
+    return _archive(work, address).with_suffix(".unpacked")
 
 
 def _image_names(folder: Path) -> list[str]:

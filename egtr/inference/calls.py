@@ -32,7 +32,7 @@ def predict(
     first with ``model = EGTRPredictor.create("scenes")``.
 
     Args:
-        model: the name of a shipped model (:func:`egtr.hub.model_zoo.list_models`), a YAML file or configuration with
+        model: the name of a model (:func:`egtr.hub.models.list_names`), a YAML file or configuration with
             MODEL.WEIGHTS, an :class:`EGTRPredictor`, or a built :class:`~egtr.modeling.EGTR`.
         source: a path, folder, pattern, video, camera index, PIL image, array, tensor, bytes or binary file, or an
             iterable of these: see :class:`egtr.data.sources.ImageStream`.

@@ -17,6 +17,7 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.evaluation.evaluator import inference_context
 from detectron2.modeling import build_model
+from detectron2.utils.file_io import PathManager
 
 import egtr
 from egtr._deprecated import REMOVED_IN
@@ -35,10 +36,12 @@ from egtr.structures import (
     ConfigurationError,
     EdgeExplanation,
     EGTRError,
+    ModelInfo,
     PredictedImage,
     SceneGraph,
     WeightsError,
 )
+from egtr.structures.doubts import Doubter
 
 from .explanation import explain_edges
 from .sharing import Sharing
@@ -62,6 +65,9 @@ class EGTRPredictor(Sharing):
     Attributes:
         cfg, model: the configuration and the model in use.
         class_names, predicate_names: tuples, or None if no names that fit the model are known.
+        info: the record of the loaded weights, or None. It decides about the ``warnings`` of graphs, of which the log
+            has the first of each kind.
+        weights: MODEL.WEIGHTS if they were loaded, "" for a built model.
         cfg_is_complete: whether the model can be built from ``cfg``. That of a built model lacks its architecture.
 
     Raises:
@@ -81,8 +87,12 @@ class EGTRPredictor(Sharing):
         if len(cfg.DATASETS.TEST) and not (cfg.MODEL.EGTR.CLASS_NAMES and cfg.MODEL.EGTR.PREDICATE_NAMES):
             _read_names(cfg.DATASETS.TEST[0])
         self.class_names, self.predicate_names = get_names(cfg)
+        self.info: ModelInfo | None = None
+        self.weights = cfg.MODEL.WEIGHTS if model is None else ""
         if model is None:
             model = _load_model(cfg).eval()
+            self.info = ModelInfo.find(PathManager.get_local_path(cfg.MODEL.WEIGHTS))
+        self._doubter = Doubter(self.info, logger)
         self.model = model
         self.cfg_is_complete = True
         self.augmentations = T.AugmentationList(build_augmentation(cfg, is_train=False))
@@ -92,8 +102,8 @@ class EGTRPredictor(Sharing):
         """Make a predictor from a shipped model or a YAML file.
 
         Args:
-            name: a model or a configuration that comes with EGTR (:func:`egtr.hub.model_zoo.list_models` and
-                ``list_configs``), or a path.
+            name: a model (:func:`egtr.hub.models.list_names`; one of the catalogue is fetched if the user agrees), a
+                configuration that comes with EGTR (:func:`egtr.hub.model_zoo.list_configs`), or a path.
             opts: keys and values in turn, such as ``["MODEL.DEVICE", "cpu"]``.
 
         Raises:
@@ -275,7 +285,7 @@ class EGTRPredictor(Sharing):
                 "MODEL.EGTR.RELATION.ENABLED is False: the model detects objects but finds no relations; "
                 "take a model with a relation part"
             )
-        return [
+        graphs = [
             replace(
                 result["scene_graph"],
                 class_names=result["scene_graph"].class_names or self.class_names,
@@ -287,6 +297,7 @@ class EGTRPredictor(Sharing):
             )
             for result, source in zip(results, sources, strict=True)
         ]
+        return [self._doubter.doubt(graph) for graph in graphs]
 
 
 def _load_model(cfg: CfgNode) -> torch.nn.Module:

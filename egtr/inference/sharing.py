@@ -32,13 +32,14 @@ class Sharing:
     """Sharing of a predictor: ``save_pretrained``, ``from_pretrained`` and ``push_to_hub``, as of other libraries.
 
     Attributes:
-        cfg, model, class_names, predicate_names, cfg_is_complete: see :class:`egtr.inference.EGTRPredictor`.
+        cfg, model, class_names, predicate_names, weights, cfg_is_complete: see :class:`egtr.inference.EGTRPredictor`.
     """
 
     cfg: CfgNode
     model: torch.nn.Module
     class_names: tuple[str, ...] | None
     predicate_names: tuple[str, ...] | None
+    weights: str
     cfg_is_complete: bool
 
     @classmethod
@@ -78,8 +79,8 @@ class Sharing:
 
         Args:
             folder: the folder, made if it does not exist.
-            info: what is known of the model beyond its configuration and the record beside its weights: metrics,
-                domain, dataset, licence.
+            info: what is known of the model beyond its configuration and the record beside the weights that it was
+                loaded from: metrics, domain, dataset, licence.
 
         Returns:
             The folder.
@@ -127,7 +128,7 @@ def _save(predictor: Sharing, folder: str | os.PathLike, info: ModelInfo | None,
         )
     folder = Path(folder)
     cfg = _shared_config(predictor)
-    record = _find_info(predictor.cfg.MODEL.WEIGHTS).merged(describe_model(cfg)).merged(info or ModelInfo())
+    record = _find_info(predictor.weights).merged(describe_model(cfg)).merged(info or ModelInfo())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Nothing is replaced before everything is written.

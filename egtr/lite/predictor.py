@@ -1,5 +1,6 @@
 """The model of an ``.onnx`` file, ready for images."""
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -11,11 +12,14 @@ from PIL import Image
 from egtr.data.resizing import detr_resize_shape
 from egtr.data.sources import ImageStream, Source, SourceImage, read_ahead
 from egtr.structures import ConfigurationError, EGTRError, PredictedImage, Prediction, SceneGraph, WeightsError
+from egtr.structures.doubts import Doubter
 from egtr.structures.model_info import METADATA_KEY, ModelInfo
 from egtr.structures.prediction import all_pairs
 
 if TYPE_CHECKING:
     import onnxruntime
+
+logger = logging.getLogger(__name__)
 
 # Names of the tensors of an exported network, see egtr/export/network.py.
 INPUT = "image"
@@ -66,6 +70,7 @@ class LitePredictor:
             )
         self.info = ModelInfo.from_json(metadata[METADATA_KEY], f"{self.path}: metadata {METADATA_KEY}")
         self.class_names, self.predicate_names = self.info.class_names, self.info.predicate_names
+        self._doubter = Doubter(self.info, logger)
         self._object_score = metadata.get(OBJECT_SCORE, "auto")
         self._top_k = int(metadata.get(TRIPLETS, 100))
 
@@ -155,7 +160,8 @@ class LitePredictor:
         graph = SceneGraph.from_prediction(
             prediction, self.class_names, self.predicate_names, self._top_k, self._object_score
         )
-        return replace(graph, file_name=source.file_name, frame=source.frame, time=source.time)
+        graph = replace(graph, file_name=source.file_name, frame=source.frame, time=source.time)
+        return self._doubter.doubt(graph)
 
 
 def predict(

@@ -1,12 +1,15 @@
 """timm networks as Detectron2 backbones."""
 
 import math
+from contextlib import suppress
 
 import timm
 import torch
+from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
-from timm.layers import freeze_batch_norm_2d
+from detectron2.modeling import build_backbone as build_registered
+from timm.layers import PatchEmbed, freeze_batch_norm_2d
 from timm.models.resnet import BasicBlock, Bottleneck, downsample_avg
 from torch import Tensor, nn
 
@@ -25,6 +28,38 @@ def _freeze_norms(module: nn.Module, keep_downsample: bool) -> nn.Module:
     return module if list(module.children()) else freeze_batch_norm_2d(module)
 
 
+def _create_model(name: str, **options) -> nn.Module:
+    """Create a timm model for images of any size.
+
+    Raises:
+        ConfigurationError: it takes only images of some sizes.
+        Exception: timm's own errors.
+    """
+    card = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    fixed = card is not None and card.fixed_input_size
+    model = None
+    if fixed:
+        # Some of these models have no such option.
+        with suppress(TypeError):
+            model = timm.create_model(name, features_only=True, dynamic_img_size=True, **options)
+    if model is None:
+        model = timm.create_model(name, features_only=True, **options)
+    for module in model.modules():
+        if isinstance(module, PatchEmbed):
+            module.dynamic_img_pad = True
+    sizes = [(40, 56), (200, 333)] if fixed else [(40, 56)]
+    for height, width in sizes:
+        try:
+            with torch.no_grad():
+                model.eval()(torch.zeros(1, 3, height, width))
+        except (RuntimeError, AssertionError, IndexError, ValueError) as error:
+            raise ConfigurationError(
+                f"MODEL.EGTR.BACKBONE.NAME {name!r}: this timm model does not take images of every size, such as "
+                f"{height} x {width} ({error}). Take another one, such as a ResNet, ConvNeXt, Swin or ViT"
+            ) from error
+    return model.train()
+
+
 def _add_stage1_projection(model: nn.Module) -> None:
     block = next(iter(getattr(model, "layer1", [])), None)
     if not isinstance(block, BasicBlock | Bottleneck):
@@ -38,7 +73,8 @@ class TimmBackbone(Backbone):
     """Feature maps of a timm model.
 
     Maps are named after their stride: "c3" has stride 8, "c4" 16, "c5" 32. The timm model is the attribute
-    ``model``, so parameter names are ``model.`` and timm's own names.
+    ``model``, so parameter names are ``model.`` and timm's own names. Models that are made for images of one size,
+    such as Swin and ViT, are built so that they take any size.
 
     Args:
         name: timm model name; the model must support ``features_only``.
@@ -52,7 +88,8 @@ class TimmBackbone(Backbone):
             and resnet34d are the ResNet-vd of RT-DETR.
 
     Raises:
-        ConfigurationError: timm does not know the model, or the model does not support a setting.
+        ConfigurationError: timm does not know the model, or the model does not support a setting or images of any
+            size.
     """
 
     def __init__(
@@ -74,9 +111,7 @@ class TimmBackbone(Backbone):
         shape = {"channels": tuple(channels), "layers": tuple(layers)}
         extra = {key: value for key, value in shape.items() if value}
         try:
-            model = timm.create_model(
-                name, pretrained=pretrained, features_only=True, out_indices=tuple(out_indices), **extra
-            )
+            model = _create_model(name, pretrained=pretrained, out_indices=tuple(out_indices), **extra)
         # timm raises OSError if it cannot fetch the weights.
         except (RuntimeError, TypeError, AttributeError, IndexError, AssertionError, OSError) as error:
             raise ConfigurationError(
@@ -93,6 +128,12 @@ class TimmBackbone(Backbone):
         self._freeze_stages(freeze_at, freeze_norms=norm == "BN")
         fold_batch_norms(model)
         strides, widths = model.feature_info.reduction(), model.feature_info.channels()
+        if len(set(strides)) < len(strides):
+            raise ConfigurationError(
+                f"MODEL.EGTR.BACKBONE.OUT_INDICES {list(out_indices)}: in {name!r} these have the strides "
+                f"{strides}. Give one stage of each stride, such as [{list(out_indices)[-1]}]; the transformer makes "
+                "coarser maps"
+            )
         self._out_features = [f"c{int(math.log2(stride))}" for stride in strides]
         self._out_feature_strides = dict(zip(self._out_features, strides, strict=True))
         self._out_feature_channels = dict(zip(self._out_features, widths, strict=True))
@@ -149,3 +190,24 @@ def build_timm_backbone(cfg, input_shape) -> TimmBackbone:
         layers=backbone.LAYERS,
         stage1_projection=backbone.STAGE1_PROJECTION,
     )
+
+
+def build_backbone(cfg: CfgNode) -> Backbone:
+    """Build the backbone that MODEL.BACKBONE.NAME names in Detectron2's registry.
+
+    Raises:
+        ConfigurationError: it is not registered, or cannot be built from these settings.
+    """
+    name = cfg.MODEL.BACKBONE.NAME
+    if name not in BACKBONE_REGISTRY:
+        known = ", ".join(sorted(name for name, _ in BACKBONE_REGISTRY))
+        raise ConfigurationError(f"MODEL.BACKBONE.NAME: {name!r} is not registered. Known: {known}")
+    try:
+        return build_registered(cfg)
+    # As Detectron2's own builders raise them.
+    except (AssertionError, KeyError) as error:
+        raise ConfigurationError(
+            f"MODEL.BACKBONE.NAME {name!r} cannot be built ({type(error).__name__}: {error}). Detectron2's ResNets "
+            "name their maps in MODEL.RESNETS.OUT_FEATURES, and an FPN also what it reads in MODEL.FPN.IN_FEATURES: "
+            "set both to ['res3', 'res4', 'res5']"
+        ) from error

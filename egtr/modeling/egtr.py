@@ -6,7 +6,7 @@ from functools import reduce
 
 import torch
 from detectron2.config import configurable
-from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone
 from detectron2.structures import ImageList
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from egtr.structures import ConfigurationError, SceneGraph
 from egtr.structures.prediction import choose_object_score
 
+from .backbone import build_backbone
 from .criterion import SetCriterion, build_criterion
 from .denoising import Denoising, DenoisingQueries, build_denoising
 from .detector_cache import DetectorCache

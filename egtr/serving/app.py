@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
@@ -58,10 +59,15 @@ def create_app(
     _add_error_handlers(app)
     add_scene_graph_schema(app)
     page = build_page()
+    example = files(__package__).joinpath("page", "example.png").read_bytes()
 
     @app.get("/", include_in_schema=False)
     async def show_page() -> HTMLResponse:
         return HTMLResponse(page)
+
+    @app.get("/example.png", include_in_schema=False)
+    async def show_example() -> Response:
+        return Response(example, media_type="image/png")
 
     @app.get("/health", responses={503: {"model": Health, "description": "Not ready."}})
     async def health(response: Response) -> Health:

@@ -17,7 +17,7 @@ class ModelStore:
     """Models by name, each loaded on first use, and kept.
 
     Args:
-        models: names of shipped models, or YAML files; ``FILE=WEIGHTS`` takes other weights than the MODEL.WEIGHTS of
+        models: names of models, or YAML files; ``FILE=WEIGHTS`` takes other weights than the MODEL.WEIGHTS of
             the file. Or a mapping from names to these, or to objects with a method ``predict()``. The first model is
             the default.
         opts: keys and values in turn, for all models that are loaded.

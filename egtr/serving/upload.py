@@ -53,7 +53,7 @@ async def read_upload(request: Request, limits: Limits) -> tuple[bytes, str | No
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
-    """Await the work for a request whose body has been read, and give it up when the client has gone.
+    """Wait for the work of a request whose body has been read, and give it up when the client has gone.
 
     Raises:
         RefusedError: 400, the client has gone.

@@ -6,6 +6,7 @@ Plain numpy: this room needs neither torch nor Detectron2.
 - ``scene_graph``      objects with names and ranked triplets; ``export`` and ``text`` give it other forms
 - ``ranking``          the order of triplets, for evaluators and graphs; ``merging`` duplicates of one object
 - ``predicted_image``  an image with its graph, and the interface of a predictor
+- ``doubts``           reasons not to trust a graph
 - ``explanation``      why an edge is there, in numbers
 - ``model_info``       the record that goes with a model: its names, its domain, its metrics
 - ``relations``, ``boxes``, ``triplet_counts``  relations after objects are dropped, overlap, training statistics

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Increased if a reader of the previous version would misread a file, but not if fields are only added.
 FORMAT_VERSION = 1
 # Fields that files of the first release lack.
-_NEW_FIELDS = ("source", "query", "queries", "presence")
+_NEW_FIELDS = ("source", "query", "queries", "presence", "warnings")
 # Control characters, and the surrogates that stand for file names that are not valid UTF-8.
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -37,6 +37,7 @@ def to_dict(graph: Any) -> dict[str, Any]:
             "frame": graph.frame,
             "time": None if graph.time is None else round(graph.time, 3),
         },
+        "warnings": list(graph.warnings),
         "image_size": {"height": int(height), "width": int(width)},
         "objects": [
             {
@@ -101,6 +102,7 @@ def from_dict(record: dict[str, Any]) -> dict[str, Any]:
         "image_size": (int(size["height"]), int(size["width"])),
         "class_names": tuple(class_names) if class_names else None,
         "predicate_names": tuple(predicate_names) if predicate_names else None,
+        "warnings": tuple(record.get("warnings", ())),
         **{field: source.get(field) for field in ("file_name", "frame", "time")},
     }
     if all("query" in entry for entry in objects):
@@ -124,7 +126,14 @@ def _validator() -> "jsonschema.Draft202012Validator":
 
 
 def to_networkx(record: Mapping[str, Any]) -> "networkx.MultiDiGraph":
-    """Make the graph that :meth:`egtr.structures.SceneGraph.to_networkx` describes from what ``to_dict`` returns."""
+    """Make a graph for networkx from what ``SceneGraph.to_dict`` returns.
+
+    Nodes are 0..N-1 with ``label`` (the class), ``class_id``, ``score``, ``query_index`` and the box as ``x1``,
+    ``y1``, ``x2``, ``y2``. Edges lead from subject to object; their key is the row of ``triplets`` (0 is the best).
+    They have ``label`` (the predicate), ``predicate_id``, ``score``, ``subject_query`` and ``object_query``.
+    The graph has ``width`` and ``height`` and, if they are known, ``file_name``, ``frame`` and ``time``. All values
+    are plain numbers and strings, because most formats support nothing else.
+    """
     # Here, because scoring does not need it.
     import networkx
 

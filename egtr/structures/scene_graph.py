@@ -59,6 +59,7 @@ class SceneGraph:
             logit), while ``scores`` may only compare its class with other classes; None if it is not known.
         object_threshold: least presence of an object that :meth:`for_display` keeps without a relation
             (TEST.SCENE_GRAPH.OBJECT_THRESHOLD).
+        warnings: reasons to doubt the graph, as sentences.
 
     Raises:
         PredictionError: a field has another shape, or a triplet names an object that is not there.
@@ -80,6 +81,7 @@ class SceneGraph:
     time: float | None = None
     presence: np.ndarray | None = None
     object_threshold: float = OBJECT_THRESHOLD
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self):
         n, k = len(self.boxes), len(self.triplets)
@@ -294,11 +296,7 @@ class SceneGraph:
     def to_networkx(self) -> "networkx.MultiDiGraph":
         """Convert the graph for networkx, which writes it as GraphML, GEXF, node-link JSON and more.
 
-        Nodes are 0..N-1 with ``label`` (the class), ``class_id``, ``score``, ``query_index`` and the box as ``x1``,
-        ``y1``, ``x2``, ``y2``. Edges lead from subject to object; their key is the row of ``triplets`` (0 is the
-        best), and they have ``label`` (the predicate), ``predicate_id``, ``score``, ``subject_query`` and
-        ``object_query``. The graph itself has ``width`` and ``height`` and, if they are known, ``file_name``,
-        ``frame`` and ``time``. All values are plain numbers and strings, because most formats support nothing else.
+        :func:`egtr.structures.export.to_networkx` says what its nodes and edges hold.
         """
         return to_networkx(self.to_dict())
 

@@ -12,7 +12,7 @@ import torch
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 
-from benchmarks import commands, growth, machine, pipeline
+from benchmarks import commands, growth, machine, photographs, pipeline
 from benchmarks.__main__ import main
 from benchmarks.case import Case
 from benchmarks.contestants import PARTS
@@ -21,7 +21,7 @@ from benchmarks.pruning import build_pruning
 from benchmarks.shown_objects import count_found
 from egtr.config import load_config
 from egtr.hub.model_zoo import get_config_file
-from egtr.structures import GroundTruth, SceneGraph
+from egtr.structures import EGTRError, GroundTruth, ModelInfo, SceneGraph
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -214,6 +214,31 @@ def test_shown_objects(run, tiny_dataset, tmp_path):
     # No untrained query is certain, so that only relations bring objects: at most six queries an image.
     assert report["shown"]["only with relations"] == report["shown"]["with single objects"]
     assert [row[0] for row in rows[2:]] == list(report["shown"])
+
+
+def test_photographs(run, tiny_dataset, tmp_path, monkeypatch):
+    """With one photograph; the threshold lies at 5% of the best scores of the other images."""
+    monkeypatch.setattr(photographs, "PHOTOGRAPHS", {"matplotlib": photographs.PHOTOGRAPHS["matplotlib"]})
+    weights = tmp_path / "weights.pth"
+    torch.save(build_model(load_tiny()).state_dict(), weights)
+    ModelInfo(name="tiny", domain="drawings").save(tmp_path / "model_info.json")
+    arguments = ["MODEL.WEIGHTS", str(weights), "DATASETS.TEST", f"['{tiny_dataset.test}']"]
+    config = get_config_file("vg150_egtr.yaml")
+    report, rows = run("photographs", "--write", "--config-file", config, *arguments, *TINY)
+    least, low, *_ = report["quantiles"]["own"]
+    assert least <= low and report["threshold"] == round(low, 3) and report["images"] > 1
+    assert list(report["best_scores"]) == ["grace_hopper.jpg"]
+    assert {tiny_dataset.test, "photographs", "grace_hopper.jpg"} <= {row[0] for row in rows}
+    assert report["record"] == str(tmp_path / "weights.model_info.json")
+    info = ModelInfo.find(weights)
+    assert (info.name, info.domain, info.photograph_threshold) == ("tiny", "drawings", report["threshold"])
+
+
+def test_photographs_that_are_not_installed(monkeypatch):
+    missing = {"matplotlib": ("mpl-data", "none.jpg"), "no_such_package": ("data", "a.png")}
+    monkeypatch.setattr(photographs, "PHOTOGRAPHS", missing)
+    with pytest.raises(EGTRError, match=r"none.jpg, no_such_package/data/a.png: not installed.*pip install"):
+        photographs.find_photographs()
 
 
 def test_sampling(run):

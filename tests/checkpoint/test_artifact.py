@@ -15,9 +15,10 @@ from detectron2.modeling import build_model
 from safetensors.torch import save_file
 
 from egtr.checkpoint import EGTRCheckpointer, artifact, convert_artifact, load_reference, read_names
+from egtr.cli import main
 from egtr.config import load_config
 from egtr.inference import EGTRPredictor
-from egtr.structures import EGTRError
+from egtr.structures import EGTRError, ModelInfo
 from tests.checkpoint.artifacts import write_artifact
 from tests.golden_cases import SMALL, GoldenCase
 from tests.modeling import test_golden as golden
@@ -329,3 +330,54 @@ def test_names_that_are_not_enough(case, tmp_path, tiny_dataset):
         convert_artifact(
             tmp_path / "artifact", tmp_path / "converted", names_files=[tmp_path / "artifact/config.json"]
         )
+
+
+def write_numbered(folder, case, classes, predicates, **changes):
+    """An artifact with other numbers of classes and predicates; only its names are looked at."""
+    config = case.record["config"] | {"num_labels": classes, "num_rel_labels": predicates} | changes
+    write_artifact(folder, config, case.reference_state_dict)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("classes", "predicates", "changes", "named"),
+    [
+        (150, 50, {}, True),
+        (150, 50, {"id2label": {str(index): f"LABEL_{index}" for index in range(150)}}, True),
+        (150, 51, {}, False),
+        (149, 50, {}, False),
+        (150, 50, {"id2label": {str(index): f"my class {index}" for index in range(150)}}, False),
+    ],
+)
+def test_models_of_visual_genome_get_its_names(case, tmp_path, classes, predicates, changes, named):
+    write_numbered(tmp_path / "a", case, classes, predicates, **changes)
+    done = convert_artifact(tmp_path / "a", tmp_path / "made", strict=False)
+    assert (done.predicate_names[:1] == ["above"]) == named
+    assert (done.class_names[:1] == ["airplane"]) == named
+    info = ModelInfo.load(done.info_file)
+    assert info.class_names == (tuple(done.class_names) or None)
+    assert info.predicate_names == (tuple(done.predicate_names) or None)
+
+
+def test_lists_of_names_that_ship(case, tmp_path):
+    write_numbered(tmp_path / "a", case, 80, 7)
+    done = convert_artifact(tmp_path / "a", tmp_path / "made", names_files=["coco"], strict=False)
+    assert done.class_names[0] == "person" and len(done.class_names) == 80 and not done.predicate_names
+    with pytest.raises(EGTRError, match="vg150: names 150 classes, but the model has 80"):
+        convert_artifact(tmp_path / "a", tmp_path / "made", names_files=["vg150"], strict=False)
+    classes, predicates = read_names(["vg150"])
+    assert (len(classes), len(predicates)) == (150, 50) and (classes[39], predicates[30]) == ("ear", "on")
+    assert read_names(["vg150", "coco"])[0][79] == "toothbrush"
+
+
+def test_the_record_goes_into_the_metadata_and_on_through_exports(case, tmp_path):
+    write_artifact(tmp_path / "a", case.record["config"], case.reference_state_dict)
+    info = ModelInfo(domain="photographs", licence="not stated", unknown={"colour": "blue"})
+    done = convert_artifact(tmp_path / "a", tmp_path / "made", info=info)
+    written = ModelInfo.load(done.info_file)
+    assert (written.domain, written.unknown) == ("photographs", {"colour": "blue"})
+    assert written.preprocessing["pixel_mean"] == [123.675, 116.28, 103.53]
+    assert main(["export", str(done.checkpoint), "--output", str(tmp_path / "small.safetensors"), "--half"]) == 0
+    done.info_file.unlink()
+    for path in (done.safetensors, tmp_path / "small.safetensors"):
+        assert ModelInfo.find(path) == written

@@ -15,7 +15,7 @@ def test_a_released_model(tmp_path, monkeypatch, capsys):
     assert main(["convert", "released", "--output", "mine"]) == 0
     first, *files = capsys.readouterr().out.splitlines()
     assert "tensors, no names of classes, no of predicates; written:" in first
-    assert files == ["mine/model.pth", "mine/model.safetensors", "mine/config.yaml"]
+    assert files == ["mine/model.pth", "mine/model.safetensors", "mine/config.yaml", "mine/model_info.json"]
     predictor = EGTRPredictor.from_config_file("mine/config.yaml", ["MODEL.DEVICE", "cpu"])
     assert predictor(torch.zeros(3, 40, 60, dtype=torch.uint8), "RGB").image_size == (40, 60)
 

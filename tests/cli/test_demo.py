@@ -1,6 +1,7 @@
 """`egtr demo` from the command line to the files, with a small random model."""
 
 import json
+import logging
 
 import cv2
 import networkx as nx
@@ -84,6 +85,20 @@ def test_single_objects(config, images, tmp_path):
         assert run(*words[:-2], *flags, "--output", tmp_path / "out", *words[-2:]) == 0
         record = json.loads((tmp_path / "out" / "gray.json").read_text())
         assert least <= len(record["objects"]) <= most and not record["relations"]
+
+
+def test_warnings(images, tmp_path, capfd, monkeypatch):
+    """Two noisy images: one line for the model, and one for the first image that it does not know."""
+    # Runs of training in this process may have set up a log.
+    monkeypatch.setattr(logging.getLogger("egtr"), "handlers", [])
+    assert run(images, "--output", tmp_path / "out") == 0
+    lines = [line.rpartition("\r")[2].strip() for line in capfd.readouterr().err.splitlines()]
+    domain, score = (line for line in lines if "warning" in line)
+    assert domain.startswith("egtr demo: warning: the model scenes was trained on drawings")
+    assert score.startswith(f"egtr demo: warning: {images / 'colour.png'}: the model scenes probably does not know")
+    for name in ("colour", "gray"):
+        assert len(json.loads((tmp_path / "out" / f"{name}.json").read_text())["warnings"]) == 2
+    assert not logging.getLogger("egtr").handlers
 
 
 def test_unreadable_image_is_passed_over(config, images, tmp_path, capfd):
@@ -194,7 +209,7 @@ def test_names_of_cameras_are_files(tmp_path, monkeypatch, capfd):
     assert capfd.readouterr().err == "egtr demo: error: DSC_0001.JPG, MVI_0001.MP4: there is no such file\n"
     (tmp_path / "MY.KEY").touch()
     assert run("MY.KEY", "--model", "nosuch") == 1
-    assert "nosuch: is neither a file nor a model" in capfd.readouterr().err
+    assert "nosuch: is neither a file nor the name of a model" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_rule(command, words, config_file, opts):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--model nosuch", "nosuch: is neither a file nor a model that comes with EGTR. Models are: scenes"),
+        ("--model nosuch", "nosuch: is neither a file nor the name of a model. Models are: scenes, vg150"),
         ("--model scene", "scene: .* Did you mean scenes[?]"),
         ("--config-file mine.yml", "mine.yml: is neither a file nor"),
         ("--config-file mine.yml --model scenes", "mine.yml: is neither a file nor"),

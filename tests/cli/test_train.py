@@ -10,11 +10,11 @@ from egtr.hub.model_zoo import get_weights_file
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--model", "nowhere"], "nowhere: is neither a file nor a model that comes with EGTR. Models are: scenes"),
+        (["--model", "nowhere"], "nowhere: is neither a file nor the name of a model. Models are: scenes"),
         (["--model", "scenes/Base-Scenes.yaml", "--config-file", "scenes/egtr.yaml"], "its MODEL.WEIGHTS is empty"),
-        (["--model", "scene"], "comes with EGTR. Did you mean scenes? Models are: scenes"),
+        (["--model", "scene"], "the name of a model. Did you mean scenes? Models are: scenes"),
         (["--config-file", "egtr_train.yaml"], "Did you mean scenes/egtr_train.yaml?"),
-        (["--config-file", "nowhere.yaml"], "nowhere.yaml: is neither a file nor a model that comes with EGTR"),
+        (["--config-file", "nowhere.yaml"], "nowhere.yaml: is neither a file nor the name of a model. Models are"),
         (["--model", "scenes", "solver.base_lr", "1"], "there is no key solver.base_lr"),
         (["--model", "scenes", "MODLE.DEVICE", "cpu"], "there is no key MODLE.DEVICE. Did you mean MODEL.DEVICE"),
     ],

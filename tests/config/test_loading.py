@@ -66,5 +66,5 @@ def test_a_file_a_name_or_an_address(tmp_path):
     assert find_config(str(path)) == str(path)
     assert find_config("egtr://configs/scenes/egtr.yaml") == "egtr://configs/scenes/egtr.yaml"
     assert find_config("scenes") == get_config_file("scenes/egtr.yaml")
-    with pytest.raises(EGTRError, match="nowhere: is neither a file nor a model that comes with EGTR"):
+    with pytest.raises(EGTRError, match="nowhere: is neither a file nor the name of a model"):
         find_config("nowhere")

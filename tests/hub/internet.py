@@ -168,11 +168,12 @@ class _Handler(Uploads, BaseHTTPRequestHandler):
                 return self._page("Entry not found", body, 404, {"X-Error-Code": "EntryNotFound"})
             digest = hashlib.sha256(served.content).hexdigest()
             return self._file(served, body, {"X-Repo-Commit": COMMIT, "ETag": f'"{digest}"'})
-        if found := re.fullmatch(r"/api/(?:models|datasets)/([^/]+/[^/]+)/(revision|tree)/[^/]+", path):
+        if found := re.fullmatch(r"/api/(?:models|datasets)/([^/]+/[^/]+)(?:/(revision|tree)/[^/]+)?", path):
             start = f"hf:{found[1]}/"
             files = {name.removeprefix(start): f for name, f in self.internet.files.items() if name.startswith(start)}
             tree = [{"type": "file", "path": n, "size": len(f.content), "oid": "0" * 40} for n, f in files.items()]
-            record = {"id": found[1], "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
+            siblings = [{"rfilename": name, "size": len(f.content)} for name, f in files.items()]
+            record = {"id": found[1], "sha": COMMIT, "siblings": siblings}
             answer = json.dumps(tree if found[2] == "tree" else record)
             return self._page(answer, body, 200 if files else 404, {"Content-Type": "application/json"})
         self._page("no such page", body, 404)

@@ -133,14 +133,14 @@ def test_too_many_files_are_refused(try_unpack, monkeypatch):
 @pytest.mark.parametrize("cut", [0, 1, 50, -20])
 @pytest.mark.parametrize("content", [make_zip(FILES), make_tar([("a", bytes(range(256)) * 99)])], ids=["zip", "tar"])
 def test_damaged_archives_are_one_error(try_unpack, content, cut):
-    with pytest.raises(DownloadError, match="fetch it again"):
+    with pytest.raises(DownloadError, match="Fetch it again"):
         try_unpack(content[:cut])
 
 
 def test_changed_bytes_are_noticed(try_unpack):
     content = bytearray(make_zip({"a": b"text " * 100}))
     content[60] ^= 255
-    with pytest.raises(DownloadError, match="fetch it again"):
+    with pytest.raises(DownloadError, match="Fetch it again"):
         try_unpack(bytes(content))
 
 
@@ -164,7 +164,8 @@ def write(folder, *names):
          "VG/egtr__last.pth/version_0"),
         (["a/version_2/config.json", "a/version_2/checkpoints/epoch=1.ckpt", "a/version_10/config.json",
           "a/version_10/checkpoints/epoch=0.ckpt", "a/version_11/config.json"], "a/version_10"),
-        (["config.json", "m/config.json", "m/metrics.json", "m/checkpoints/a.json", "m/checkpoints/epoch=1.ckpt"], "m"),
+        (["config.json", "m/config.json", "m/metrics.json", "m/checkpoints/a.json",
+          "m/checkpoints/epoch=1.ckpt"], "m"),
         (["m/config.json", "m/model.safetensors"], "m"),
         (["m/config.json", "m/pytorch_model.bin", "other/config.json", "other/checkpoints/epoch=1.json"], "m"),
         (["m/config.json", "m/checkpoints/epoch=1.ckpt", "__M/config.json", "__M/checkpoints/._epoch=1.ckpt"], "m"),

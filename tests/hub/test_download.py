@@ -3,7 +3,11 @@
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +17,7 @@ from egtr.hub.download import download, download_repository, find_size
 from egtr.structures.errors import DownloadError, WriteError
 from tests.hub.internet import Served
 
+ROOT = Path(__file__).resolve().parents[2]
 CONTENT = bytes(range(256)) * 12_000  # 3 MB, six pieces of gdown
 PIECE = 512 * 1024
 PLAIN = "https://example.org/files/model.pth"
@@ -155,7 +160,8 @@ def test_google_drive_without_quota_says_so_in_one_line(internet, target):
         download("gdrive:full", target)
     assert str(caught.value) == (
         "gdrive:full: Google Drive does not give the file: Too many users have viewed or downloaded this file "
-        "recently. Try again tomorrow, or fetch https://drive.google.com/uc?id=full in a browser"
+        "recently. Try again tomorrow, or fetch https://drive.google.com/uc?id=full in a browser "
+        "(`egtr models get NAME --file FILE`)"
     )
 
 
@@ -252,6 +258,39 @@ def test_two_that_want_the_same_file_download_it_once(internet, target):
     for thread in threads:
         thread.join()
     assert target.read_bytes() == CONTENT and len(internet.gets("model.pth")) == 1
+
+
+FETCH = "import sys; from egtr.hub.download import download; download(*sys.argv[1:])"
+
+
+def start(*words):
+    return subprocess.Popen(
+        [sys.executable, "-c", FETCH, *map(str, words)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_two_processes_that_want_the_same_file_download_it_once(internet, target):
+    internet.files[PLAIN] = Served(CONTENT, piece=100_000, pause=0.05)
+    runs = [start(PLAIN, target) for _ in range(2)]
+    errors = [run.communicate()[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], errors
+    assert target.read_bytes() == CONTENT and len(internet.gets("model.pth")) == 1
+
+
+@pytest.mark.parametrize("address", [ADDRESSES[0], PLAIN])
+def test_a_process_that_is_killed_leaves_no_file_and_the_next_one_continues(internet, target, address):
+    served = internet.files[address] = Served(CONTENT, pause=0.1)
+    run = start(address, target)
+    parts = target.with_name("model.pth.download")
+    while run.poll() is None and sum(part.stat().st_size for part in parts.glob("*.part")) < PIECE:
+        time.sleep(0.02)
+    run.kill()
+    run.communicate()
+    assert not target.exists()
+    served.pause = 0.0
+    internet.asked.clear()
+    assert download(address, target).read_bytes() == CONTENT
+    assert any(span.startswith("bytes=") for span in internet.gets(""))
 
 
 def test_a_repository_arrives_with_its_folders(internet, tmp_path):

@@ -1,10 +1,7 @@
 """Models by name, from an archive on a server of this machine to a drawn image."""
 
-import dataclasses
 import hashlib
 import json
-import logging
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,78 +10,21 @@ import torch
 from PIL import Image
 
 import egtr
-from egtr.checkpoint import EGTRCheckpointer, load_checkpoint_file
+from egtr.checkpoint import load_checkpoint_file
 from egtr.cli import main
-from egtr.config import load_config
-from egtr.hub import catalogue, models
+from egtr.hub import catalogue
 from egtr.hub.catalogue import Entry, RemoteFile, read_catalogue
-from egtr.hub.models import find_model_config, get_model, list_fetched, read_info, remove_model
+from egtr.hub.models import get_model, list_fetched, read_info, remove_model
 from egtr.inference import EGTRPredictor
-from egtr.structures import ConfigurationError, DownloadError, EGTRError, ModelInfo
+from egtr.structures import DownloadError, EGTRError, ModelInfo, WeightsError
 from egtr.structures.known_names import get_known_names
-from tests.golden_cases import rule
+from tests.checkpoint.artifacts import write_artifact
+from tests.golden_cases import FOLDER, GoldenCase
 from tests.hub.internet import Served
-from tests.hub.released import make_tar, released_weights, write_released
+from tests.hub.released import make_tar, make_zip, released_weights
 
 SMALL = ["MODEL.DEVICE", "cpu", "INPUT.MIN_SIZE_TEST", "96"]
 CLASSES, PREDICATES = get_known_names("vg150")
-
-
-@pytest.fixture(scope="module")
-def archives(tmp_path_factory):
-    """The bytes of each released archive by name, with few weights."""
-    folder = tmp_path_factory.mktemp("released")
-    kinds = {
-        "vg150": {},
-        "vg150_detector": {"detector": True},
-        "oiv6": {"classes": 13, "predicates": 6},
-        "oiv6_detector": {"classes": 13, "predicates": 6, "detector": True},
-    }
-    made = {}
-    for name, options in kinds.items():
-        made[name] = make_tar(write_released(folder / name, **options), folder / f"{name}.tar.gz")
-    return made
-
-
-@pytest.fixture
-def released(internet, archives, monkeypatch):
-    """Google Drive has the archives, and the catalogue the hash of the one that it knows."""
-    entries = dict(read_catalogue())
-    for name, content in archives.items():
-        (file,) = entries[name].files
-        internet.files[file.address] = Served(content)
-        if file.sha256:
-            file = dataclasses.replace(file, sha256=hashlib.sha256(content).hexdigest())
-            entries[name] = dataclasses.replace(entries[name], files=(file,))
-    for module in (models, catalogue):
-        monkeypatch.setattr(module, "read_catalogue", lambda: entries)
-    return internet
-
-
-@pytest.fixture(scope="module")
-def converted(archives, tmp_path_factory):
-    """A folder of downloads in which vg150 has arrived."""
-    home = tmp_path_factory.mktemp("converted")
-    archive = home / "egtr_vg.tar.gz"
-    archive.write_bytes(archives["vg150"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EGTR_HOME", str(home))
-        models._install(read_catalogue()["vg150"], [archive], home / "models/vg150", ())
-    return home
-
-
-@pytest.fixture
-def fetched(home, converted):
-    """The folder of vg150, which is here."""
-    shutil.copytree(converted / "models/vg150", home / "models/vg150")
-    return home / "models/vg150"
-
-
-@pytest.fixture
-def photo(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Image.fromarray(rule.image("photo", 96, 128)).save("photo.jpg")
-    return "photo.jpg"
 
 
 def test_one_command_from_the_name_to_the_drawn_image(released, photo, home, capsys):
@@ -123,40 +63,6 @@ def test_the_record_goes_with_the_model(fetched):
     assert info.preprocessing["min_size"] == 800 and info.library_version == egtr.__version__
     (source,) = json.loads((folder / "source.json").read_text())
     assert source["address"] == read_catalogue()["vg150"].files[0].address and len(source["sha256"]) == 64
-
-
-def test_the_name_works_wherever_a_model_is_named(fetched, photo):
-    graph = EGTRPredictor.from_config_file("vg150", SMALL)(photo)
-    assert list(graph.class_names) == CLASSES
-    assert load_config("egtr://models/vg150").MODEL.WEIGHTS == "egtr://models/vg150/model.safetensors"
-    cfg = load_config("egtr://models/vg150", SMALL)
-    model = EGTRPredictor(cfg).model
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
-    EGTRCheckpointer(model).load("egtr://models/vg150")
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
-@pytest.mark.parametrize("command", ["explain", "report"])
-def test_other_commands_take_the_name(fetched, photo, command):
-    assert main([command, photo, "--model", "vg150", "--output", "made", "--top-k", "2", *SMALL]) == 0
-
-
-def test_training_starts_from_the_name(fetched, tmp_path, monkeypatch, tiny_options, caplog):
-    """The weights that fit are taken; the heads for other numbers of classes are new."""
-    monkeypatch.chdir(tmp_path)
-    # Only what decides about the data and the length of the run; the model is the released one.
-    keys = {key: value for key, value in tiny_options.items() if not key.startswith("MODEL")}
-    options = keys | {"SOLVER.MAX_ITER": 1, "OUTPUT_DIR": "run", "DATASETS.TEST": "()", "MODEL.DEVICE": "cpu"}
-    options |= {"MODEL.EGTR.NUM_CLASSES": 5, "MODEL.EGTR.NUM_PREDICATES": 4, "MODEL.WEIGHTS": "egtr://models/vg150"}
-    options |= {"MODEL.EGTR.CLASS_NAMES": "[]", "MODEL.EGTR.PREDICATE_NAMES": "[]"}
-    words = [str(word) for pair in options.items() for word in pair]
-    with caplog.at_level(logging.INFO):
-        assert main(["train", "--config-file", str(fetched / "config.yaml"), *words]) == 0
-    assert (tmp_path / "run/model_final.pth").is_file()
-    assert "lacks these parameters" in (tmp_path / "run/log.txt").read_text()
 
 
 def test_without_a_terminal_nothing_is_fetched(released, photo, capsys):
@@ -234,6 +140,21 @@ def test_names_of_open_images_come_from_the_users_file(released, photo, tmp_path
     assert list(read_info("oiv6").class_names) == names["obj"]
 
 
+def test_a_file_fetched_in_a_browser_needs_no_internet(home, archives, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("EGTR_OFFLINE", "1")
+    archive = tmp_path / "downloaded.tar.gz"
+    archive.write_bytes(archives["oiv6_detector"])
+    assert main(["models", "get", "oiv6_detector", "--file", str(archive)]) == 0
+    assert capsys.readouterr().out == f"{home}/models/oiv6_detector\n"
+    assert list_fetched() == ["oiv6_detector"] and archive.is_file()
+    assert main(["models", "get", "vg150", "--file", str(archive)]) == 1
+    assert "but 39e9f9ee9ff755ad" in capsys.readouterr().err
+    assert main(["models", "get", "vg150", "--file", "a", "b"]) == 1
+    assert "is made of egtr_vg.tar.gz, but 2 files are given" in capsys.readouterr().err
+    assert main(["models", "get", "oiv6", "--file", "nowhere"]) == 1
+    assert "nowhere: there is no such file" in capsys.readouterr().err
+
+
 def test_names_may_be_given_at_once(released, tmp_path):
     (tmp_path / "names.json").write_text(json.dumps({"obj": ["x"] * 13, "rel": ["y"] * 6}))
     get_model("oiv6", agreed=True, names_files=[tmp_path / "names.json"])
@@ -245,11 +166,54 @@ def test_an_archive_that_cannot_be_converted_stays(internet, home, tmp_path, arc
     (tmp_path / "folder" / "readme.txt").write_text("nothing")
     content = make_tar(tmp_path / "folder", tmp_path / "x.tar.gz")
     internet.files[read_catalogue()["oiv6"].files[0].address] = Served(content)
-    with pytest.raises(DownloadError, match="holds no released model.*The downloaded files stay in"):
+    with pytest.raises(DownloadError, match="holds no released model.*What was fetched stays: .*egtr_oi.tar.gz"):
         get_model("oiv6", agreed=True)
     assert [path.name for path in (home / "models").iterdir()] == ["oiv6.lock"]
     assert (home / "downloads/oiv6/egtr_oi.tar.gz").read_bytes() == content
     assert remove_model("oiv6") == len(content)
+
+
+def test_relations_on_rt_detr_come_from_a_zip_with_a_folder_named_like_a_file(internet, home, tmp_path, photo):
+    record = json.loads((FOLDER / "rtdetr_small.json").read_text())
+    weights = GoldenCase("rtdetr_small").reference_state_dict
+    deep = tmp_path / "egtr__RT-DETR__3RScan20__last.pth/batch__6__epochs__50_25/version_0"
+    write_artifact(deep, record["config"], weights, epoch=24)
+    files = {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in deep.rglob("*") if path.is_file()}
+    internet.files[read_catalogue()["rtdetr_3rscan"].files[0].address] = Served(make_zip(files))
+    words = ["--model", "rtdetr_3rscan", "--output", "out", "--yes", "MODEL.DEVICE", "cpu"]
+    assert main(["demo", photo, *words, "INPUT.MIN_SIZE_TEST", "96"]) == 0
+    assert json.loads(Path("out/photo.json").read_text())["relations"]
+    assert read_info("rtdetr_3rscan").dataset == "3RScan"
+
+
+def test_a_file_that_is_no_archive_is_converted_as_it_is(internet, home, monkeypatch):
+    """RT-DETR's authors publish plain weights."""
+    asked = []
+
+    def convert(source, *args, **options):
+        asked.append((source.read_bytes(), options["names_files"]))
+        raise WeightsError("no further")
+
+    monkeypatch.setattr("egtr.checkpoint.convert_artifact", convert)
+    (file,) = read_catalogue()["rtdetrv2_r18_coco"].files
+    internet.files[file.address] = Served(redirect="https://objects.example.net/file")
+    internet.files["https://objects.example.net/file"] = Served(b"weights")
+    with pytest.raises(WeightsError, match="no further. What was fetched stays: .*rerun_48.1.pth"):
+        get_model("rtdetrv2_r18_coco", agreed=True)
+    assert asked == [(b"weights", ("coco",))]
+
+
+def test_a_damaged_archive_is_fetched_again(released, archives, home):
+    """A server without the means to say so may have changed the file between two halves of a download."""
+    address = read_catalogue()["oiv6_detector"].files[0].address
+    sound = released.files[address].content
+    released.files[address] = Served(sound[: len(sound) // 2] + bytes(len(sound) // 2))
+    with pytest.raises(DownloadError, match="Fetch it again"):
+        get_model("oiv6_detector", agreed=True)
+    assert not list((home / "downloads/oiv6_detector").glob("*.gz"))
+    released.files[address] = Served(sound)
+    get_model("oiv6_detector", agreed=True)
+    assert list_fetched() == ["oiv6_detector"]
 
 
 def test_list_info_and_remove(fetched, capsys):
@@ -273,26 +237,6 @@ def test_list_info_and_remove(fetched, capsys):
     assert "comes with egtr and stays" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["vg15", "VG150", "nothing", "../vg150", "", ".", "vg150/..", "a\0b"])
-def test_other_names_are_one_error_that_lists_the_models(home, name):
-    for find in (find_model_config, get_model, read_info):
-        with pytest.raises(ConfigurationError, match="scenes, vg150"):
-            find(name)
-    with pytest.raises(ConfigurationError, match="nothing of it is here"):
-        remove_model(name)
-
-
-def test_a_near_name_is_suggested(home):
-    with pytest.raises(ConfigurationError, match=r"Did you mean vg150\?"):
-        find_model_config("vg_150")
-
-
-def test_the_folder_may_be_moved(fetched, home, photo, monkeypatch, tmp_path):
-    home.rename(tmp_path / "elsewhere")
-    monkeypatch.setenv("EGTR_HOME", str(tmp_path / "elsewhere"))
-    assert EGTRPredictor.from_config_file("vg150", SMALL)(photo).class_names == tuple(CLASSES)
-
-
 def test_the_catalogue_says_what_it_must_of_every_model():
     for name, entry in read_catalogue().items():
         info = entry.info
@@ -300,7 +244,8 @@ def test_the_catalogue_says_what_it_must_of_every_model():
             info.name == name and info.domain and info.dataset and info.licence and info.origin and info.description
         )
         assert all(file.sha256_by for file in entry.files if file.sha256)
-    assert list(read_catalogue()) == ["scenes", "vg150", "vg150_detector", "oiv6", "oiv6_detector"]
+    names = ["scenes", "vg150", "vg150_detector", "oiv6", "oiv6_detector", "rtdetr_vg150", "rtdetr_3rscan"]
+    assert list(read_catalogue()) == names + [f"rtdetrv2_{size}_coco" for size in ("r18", "r34", "r50m", "r50")]
 
 
 def test_the_format_suffices_for_other_sources():

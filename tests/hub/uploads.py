@@ -74,7 +74,7 @@ class Uploads:
                 "upload": {"href": f"{self.internet.hub}/store/{each['oid']}", "header": {}},
                 "verify": {"href": f"{self.internet.hub}/verify", "header": {}},
             }
-            # What is there already is not sent again.
+            # Content that is there already is not sent again.
             objects.append(each if each["oid"] in self._stored() else each | {"actions": actions})
         self._json({"transfer": "basic", "objects": objects})
 

@@ -7,12 +7,14 @@ import timm
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
+from matplotlib.cbook import get_sample_data
 from PIL import Image
 
 from egtr.checkpoint import EGTRCheckpointer
 from egtr.data import SceneGraphMapper
+from egtr.data.scenes import draw_scene
 from egtr.inference import EGTRPredictor
-from egtr.structures import EGTRError, SceneGraph
+from egtr.structures import EGTRError, ModelInfo, SceneGraph
 from egtr.visualization import draw_scene_graph
 
 
@@ -83,7 +85,7 @@ def test_from_config_file(make_cfg, weights, tmp_path):
     five = ["TEST.SCENE_GRAPH.TRIPLETS_PER_IMAGE", "5"]
     predictor = EGTRPredictor.from_config_file(str(tmp_path / "tiny.yaml"), five)
     assert len(predictor(np.zeros((20, 20, 3), np.uint8), "RGB")) == 5
-    with pytest.raises(EGTRError, match="none.yaml: is neither a file nor a model.*Models are: scenes"):
+    with pytest.raises(EGTRError, match="none.yaml: is neither a file nor the name of a model.*Models are: scenes"):
         EGTRPredictor.from_config_file("none.yaml")
 
 
@@ -108,6 +110,33 @@ def test_names_of_another_label_set_are_left_out(make_cfg, caplog):
     graph = EGTRPredictor(cfg, model=build_model(cfg))(np.zeros((20, 20, 3), np.uint8), "RGB")
     assert graph.class_names is None and graph.predicate_names is not None
     assert "has 5 thing_classes, but the model has 3" in caplog.text
+
+
+def test_a_model_warns_once_of_each_doubt(make_cfg, weights, caplog, tmp_path):
+    """The record lies beside the weights; the untrained model's scores are far below a threshold of 1."""
+    path, model = weights
+    ModelInfo(name="tiny", domain="drawings", photograph_threshold=1.0).save(tmp_path / "model_info.json")
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (20, 20)).save(tmp_path / name)
+    predictor = EGTRPredictor(make_cfg({"MODEL.WEIGHTS": path}))
+    assert predictor.info.name == "tiny" and not caplog.messages
+    first, second = (predictor(str(tmp_path / name)) for name in ("a.png", "b.png"))
+    domain, score = first.warnings
+    assert "was trained on drawings" in domain and "does not know images of this sort" in score
+    assert len(second.warnings) == 2 and second.filter(top_k=1).warnings == second.warnings
+    warned = [record.getMessage() for record in caplog.records if record.name == "egtr.inference.predictor"]
+    assert warned == [domain, f"{tmp_path / 'a.png'}: {score}"]
+    # A built model need not be the one of MODEL.WEIGHTS.
+    built = EGTRPredictor(make_cfg({"MODEL.WEIGHTS": path}), model)
+    assert built.info is None and built(str(tmp_path / "a.png")).warnings == ()
+
+
+def test_the_model_that_ships_doubts_photographs_only():
+    predictor = EGTRPredictor.create("scenes")
+    photograph = predictor(get_sample_data("grace_hopper.jpg", asfileobj=False))
+    assert len(photograph.warnings) == 2
+    drawn = predictor(draw_scene(0, "val", 0)[0], "RGB")
+    assert drawn.warnings == photograph.warnings[:1]
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -85,6 +85,15 @@ def test_record_of_a_folder(predictor, tmp_path, tiny_dataset):
     assert ModelInfo.find(folder / "model.safetensors") == info
 
 
+def test_a_model_that_was_given_inherits_no_metrics(predictor, tmp_path):
+    """It may have been trained since its weights were loaded."""
+    folder = predictor.save_pretrained(tmp_path / "mine", INFO)
+    loaded = EGTRPredictor.from_pretrained(folder)
+    given = EGTRPredictor(loaded.cfg, loaded.model)
+    for model, metrics in ((loaded, INFO.metrics), (given, {})):
+        assert ModelInfo.load(model.save_pretrained(tmp_path / "again") / "model_info.json").metrics == metrics
+
+
 def test_card(predictor, tmp_path):
     card = (predictor.save_pretrained(tmp_path / "mine", INFO) / "README.md").read_text()
     _, front, text = card.split("---\n", 2)
@@ -171,7 +180,7 @@ def test_a_second_upload_sends_only_changes(predictor, hub):
     assert "PUT" not in {method for method, *_ in hub.asked}
     predictor.push_to_hub("user/tiny", ModelInfo(domain="photographs"))
     assert json.loads(hub.files["hf:user/tiny/model_info.json"].content)["domain"] == "photographs"
-    # What is here stays until it is asked for.
+    # The fetched state stays until an update is asked for.
     EGTRPredictor.from_pretrained("user/tiny")
     predictor.push_to_hub("user/tiny", INFO)
     folder = EGTRPredictor.from_pretrained("user/tiny").cfg.MODEL.WEIGHTS.replace("model.safetensors", "")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -53,6 +54,14 @@ def write_model(path, info=INFO, **metadata):
     helper.set_model_props(model, metadata)
     onnx.save(model, path)
     return path
+
+
+def test_a_model_of_drawings_warns_once(tmp_path, caplog):
+    info = replace(INFO, domain="drawings", photograph_threshold=1.0)
+    model = LitePredictor(write_model(tmp_path / "m.onnx", info))
+    first, second = (model(np.zeros((50, 100, 3), np.uint8), "RGB") for _ in range(2))
+    assert len(first.warnings) == 2 and second.warnings == first.warnings
+    assert caplog.messages == list(first.warnings)
 
 
 def test_a_graph_by_hand(tmp_path):

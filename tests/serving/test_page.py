@@ -56,6 +56,12 @@ def test_a_chosen_image_is_shown_with_explanations(page, scene):
     expect(page.locator(".triplets button.lit")).to_have_count(0)
 
 
+def test_what_the_model_does_not_know_stands_above_the_image(page, scene):
+    give(page, scene)
+    expect(page.locator(".warnings p")).to_have_count(1)
+    expect(page.locator(".warnings")).to_contain_text("Beware: the model scenes was trained on drawings")
+
+
 @pytest.mark.parametrize("kind", ["drop", "paste"])
 def test_dropping_and_pasting(page, scene, kind):
     page.evaluate(TRANSFER, [kind, f"{kind}.png", base64.b64encode(scene).decode()])
@@ -63,6 +69,18 @@ def test_dropping_and_pasting(page, scene, kind):
     image = page.locator("[data-panel=prediction] .image img")
     # Of the copy that the server sends: the image of 243 x 220 pixels is not made smaller.
     assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 243
+
+
+def test_an_example_and_what_the_model_knows(page, predictor):
+    page.click("#example")
+    expect(page.locator("#name")).to_have_text("example.png · 243 × 220")
+    assert page.locator(".triplets li").count() > 0
+    classes, predicates = predictor.class_names, predictor.predicate_names
+    known = f"What the model knows: {len(classes)} classes and {len(predicates)} predicates"
+    expect(page.locator("#vocabulary summary")).to_have_text(known)
+    page.click("#vocabulary summary")
+    expect(page.locator("#classes")).to_have_text(", ".join(classes))
+    expect(page.locator("#predicates")).to_have_text(", ".join(predicates))
 
 
 def test_camera(page):
@@ -82,21 +100,24 @@ def test_thresholds_need_no_upload_and_models_do_not_ask_for_the_file_again(page
     rows = give(page, scene)
     count = rows.count()
     posts = []
-    page.on("request", lambda request: posts.append(request.url.rpartition("?")[2]))
+    page.on("request", lambda request: request.method == "POST" and posts.append(request.url.rpartition("?")[2]))
     scores = [float(text) for text in page.locator(".triplets .remark").all_inner_texts()]
     page.locator("#score").fill("60")  # 0.6 squared is 0.36
     expect(page.locator("#score-value")).to_have_text("0.36")
     shown = sum(score >= 0.36 for score in scores)
     assert 0 < shown < count
-    expect(page.locator(".panel h2").first).to_have_text(f"Prediction · {shown} of {count} relations")
+    expect(page.locator(".panel h2").first).to_have_text(
+        f"Prediction · {shown} relation{'s' * (shown != 1)} shown, {count - shown} hidden"
+    )
     assert posts == []
     page.select_option("#model", "scenes_egtr")
     expect(page.locator("#status")).to_have_text("")
     page.uncheck("#merge")
+    page.uncheck("#single-objects")
     page.select_option("#top-k", "10")
     expect(page.locator("#status")).to_have_text("")
-    assert posts[0] == "model=scenes_egtr&top_k=20&merge=true"
-    assert posts[-1] == "model=scenes_egtr&top_k=10&merge=false"
+    assert posts[0] == "model=scenes_egtr&top_k=20&merge=true&single_objects=true"
+    assert posts[-1] == "model=scenes_egtr&top_k=10&merge=false&single_objects=false"
 
 
 def test_downloads_are_what_is_shown(page, scene):
@@ -153,5 +174,17 @@ def test_a_phone(browser, server, scene):
     with watched_page(browser, server.address, served=True, **options) as page:
         give(page, scene)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        bottom = "window.scrollTo(0, document.body.scrollHeight)"
+        page.evaluate(bottom)
+        expect(page.locator("#name")).not_to_be_in_viewport()
+        give(page, scene, "second.png")
+        expect(page.locator("#name")).to_be_in_viewport()
+        # A request that fails on the way: one that the server refuses is reported on the console.
+        page.evaluate("() => { window.fetch = () => Promise.reject(new TypeError('lost')); }")
+        page.evaluate(bottom)
+        expect(page.locator("#problem")).not_to_be_in_viewport()
+        page.set_input_files("#file", {"name": "c.png", "mimeType": "image/png", "buffer": scene})
+        expect(page.locator("#problem")).to_contain_text("does not answer")
+        expect(page.locator("#problem")).to_be_in_viewport()
         page.locator(".triplets button").first.tap()
         expect(page.locator(".explanation h3")).to_be_visible()

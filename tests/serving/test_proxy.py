@@ -17,7 +17,7 @@ from tests.serving.images import encode, noise
 
 JPEG = encode(noise(40, 60), "JPEG")
 NAME = "graphs.example.org"
-# Three usual ways: the name alone, the name with its port, and nginx's default, the address of the server.
+# Three usual ways: only the name, the name with its port, and nginx's default, the address of the server.
 CONFIG = """
 daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log;
 events {{}}

@@ -33,6 +33,7 @@ def make_graph(**options):
         "file_name": "rodeo.mp4",
         "frame": 12,
         "time": 0.48,
+        "warnings": ("the model knows no horses",),
     }
     return SceneGraph(**{**fields, **options})
 
@@ -41,6 +42,7 @@ def test_dict_by_hand():
     assert make_graph().to_dict() == {
         "version": 1,
         "source": {"file_name": "rodeo.mp4", "frame": 12, "time": 0.48},
+        "warnings": ["the model knows no horses"],
         "image_size": {"height": 100, "width": 80},
         "objects": [
             {
@@ -132,9 +134,9 @@ def test_the_documented_example_is_valid():
 
 
 def test_files_of_the_first_release_are_read():
-    """They know neither queries nor presence nor source."""
+    """They know neither queries nor presence, source and warnings."""
     record = make_graph(query_index=None, triplet_queries=None).to_dict()
-    del record["source"]
+    del record["source"], record["warnings"]
     for entry in record["objects"]:
         del entry["query"], entry["presence"]
     for entry in record["relations"]:
@@ -142,6 +144,7 @@ def test_files_of_the_first_release_are_read():
     graph = SceneGraph.from_dict(record)
     assert graph.query_index.tolist() == [0, 1, 2] and graph.triplet_queries.tolist() == [[0, 1], [1, 2]]
     assert (graph.file_name, graph.frame, graph.time, graph.presence) == (None, None, None, None)
+    assert graph.warnings == ()
 
 
 @pytest.mark.parametrize(("path", "value", "message"), [

@@ -3,13 +3,18 @@
 All but one are slow, since each opens the page again.
 """
 
+import dataclasses
+
+import cv2
 import numpy as np
 import pytest
 from playwright.sync_api import expect
 
 from egtr.structures import SceneGraph
 from egtr.visualization.draw import object_names
+from egtr.visualization.palette import object_colors
 from egtr.visualization.report import ReportWriter
+from egtr.visualization.report.assets import NUM_COLORS
 from tests.browsing import DARK, LIGHT, watched_page
 from tests.visualization.report_scenes import EVIL, make_image
 
@@ -63,7 +68,7 @@ def point_of_edge(page, row):
 
 def test_what_is_there(page):
     expect(page.locator("#summary")).to_have_text("3 images · R@20 50.0% · R@50 50.0% · R@100 50.0%")
-    expect(page.locator("#facts")).to_have_text("R@20 50% · R@50 50% · R@100 50%")
+    expect(page.locator("#facts")).to_have_text("recall of this image: R@20 50% · R@50 50% · R@100 50%")
     expect(page.locator(".row")).to_have_count(3)
     expect(prediction(page).locator(".triplets li")).to_have_count(2)
     expect(prediction(page).locator(".overlay .box")).to_have_count(3)
@@ -71,6 +76,21 @@ def test_what_is_there(page):
     expect(prediction(page).locator(".triplets li").nth(1)).to_contain_text(EVIL)
     assert page.locator("img[src=x]").count() == 0
     assert page.locator(".row img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") == 160
+
+
+@pytest.mark.slow
+def test_warnings_stand_above_the_image(browser, tmp_path):
+    doubtful, sure = make_image("a.jpg"), make_image("b.jpg", annotated=False)
+    doubtful.graph.warnings = ("the model <b>x</b> knows no horses", "and no men")
+    with watched_page(browser, write(tmp_path / "report.html", [doubtful, sure])) as page:
+        banner = page.locator(".warnings")
+        expect(banner.locator("p")).to_have_text(
+            ["Beware: the model <b>x</b> knows no horses.", "Beware: and no men."]
+        )
+        assert banner.bounding_box()["y"] < prediction(page).bounding_box()["y"]
+        page.keyboard.press("ArrowDown")
+        expect(page.locator("#name")).to_have_text("b.jpg")
+        expect(banner).to_be_hidden()
 
 
 @pytest.mark.slow
@@ -176,7 +196,7 @@ def test_slider(page):
     expect(page.locator("#score-value")).to_have_text("0.49")
     expect(prediction(page).locator(".triplets li:visible")).to_have_count(1)
     expect(prediction(page).locator(".overlay .box")).to_have_count(2)
-    expect(prediction(page).locator("h2")).to_have_text("Prediction · 1 of 2 relations")
+    expect(prediction(page).locator("h2")).to_have_text("Prediction · 1 relation shown, 1 hidden")
     assert page.evaluate("viewer.panels.prediction.networkView.edges.get(1).hidden")
     slider.fill("100")
     expect(prediction(page).locator(".triplets li:visible")).to_have_count(0)
@@ -324,6 +344,43 @@ def test_without_annotations_and_explanations(page):
 
 
 @pytest.mark.slow
+def test_triplets_are_within_the_first_screen(browser, address):
+    with watched_page(browser, address, viewport={"width": 1400, "height": 900}) as page:
+        for panel in (prediction(page), truth(page)):
+            expect(panel.locator("h2")).to_contain_text("· 2 relations")
+            box = panel.locator(".triplets").bounding_box()
+            assert box["y"] + box["height"] <= 900
+
+
+def test_labels_are_as_wide_as_their_text(browser, tmp_path):
+    image = make_image("a.jpg", annotated=False, explained=False)
+    for names in (("WWWWMMMMWWWWMMMMWWWW", "iiiiiiii", "一个很长的名字一个很长的名字"), ("M", "i", "名")):
+        graph = dataclasses.replace(image.graph, class_names=names)
+        address = write(tmp_path / "report.html", [dataclasses.replace(image, graph=graph)])
+        with watched_page(browser, address) as page:
+            expect(page.locator(".overlay .label")).to_have_count(3)
+            for label in page.locator(".overlay .label").all():
+                plate, text = (label.locator(part).bounding_box() for part in ("rect", "text"))
+                assert plate["x"] < text["x"] and text["x"] + text["width"] < plate["x"] + plate["width"]
+                assert plate["width"] < text["width"] + 16
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colors_of_hits_and_misses_are_no_colors_of_objects(browser, address, scheme):
+    with watched_page(browser, address, color_scheme=scheme) as page:
+        names = ["hit", "hit-lit", "miss", "miss-lit"]
+        colors = page.evaluate(
+            "names => names.map((name) => resolveColor(name).match(/[\\d.]+/g).map(Number))", names
+        )
+    verdicts = np.array(colors, dtype=np.float32)[None, :, :3] / 255
+    objects = object_colors(NUM_COLORS).astype(np.float32)[None]
+    distances = np.linalg.norm(
+        cv2.cvtColor(verdicts, cv2.COLOR_RGB2LAB)[0][:, None] - cv2.cvtColor(objects, cv2.COLOR_RGB2LAB)[0], axis=-1
+    )
+    # CIE 1976; about 2 can just be told apart.
+    assert distances.min() > 25
+
+
 def test_dark_and_light(browser, address):
     for scheme, before, after in (("light", LIGHT, DARK), ("dark", DARK, LIGHT)):
         with watched_page(browser, address, color_scheme=scheme) as page:

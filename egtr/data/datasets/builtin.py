@@ -17,6 +17,9 @@ They live under the folder that the environment variable DETECTRON2_DATASETS nam
       psg.json
     coco/         its images
       train2017/  val2017/                                                psg_train, psg_test
+    vg150_coco/   fetched by ``egtr data get vg150``, COCO-SG             vg150_coco_train, vg150_coco_val, ..._test
+      train/  val/  test/, each with its images and _annotations.coco.json
+    psg_coco/, indoorvg_coco/                                             the same
 
 The modules of the formats in this package describe the files.
 """
@@ -56,7 +59,7 @@ _DATASETS: dict[str, tuple[str, str, str, tuple[str, ...], dict[str, Any]]] = {
         SPLITS,
         {
             "remedy": "Put images/, train.json, val.json, test.json and rel.json of Visual Genome, as the authors of "
-            "EGTR publish them, into that folder."
+            "EGTR publish them, into that folder, or fetch both with `egtr data get vg150 --annotations egtr`."
         },
     ),
     "vg150_h5": (
@@ -81,6 +84,18 @@ _DATASETS: dict[str, tuple[str, str, str, tuple[str, ...], dict[str, Any]]] = {
     ),
 }
 
+# The folders of `egtr data get`, in egtr.hub.datasets.
+_DATASETS |= {
+    f"{name}_coco": (
+        "coco_sg",
+        f"{name}_coco/{{split}}/_annotations.coco.json",
+        f"{name}_coco/{{split}}",
+        SPLITS,
+        {"remedy": f"Fetch the dataset with `egtr data get {name}`."},
+    )
+    for name in ("vg150", "psg", "indoorvg")
+}
+
 
 def register_builtin_datasets(root: str | None = None) -> None:
     """Register the datasets above; calling it again changes nothing unless ``root`` is another folder.
@@ -96,7 +111,7 @@ def register_builtin_datasets(root: str | None = None) -> None:
     root = os.path.expanduser(root or setting or "datasets")
     for dataset, (format, json_file, image_root, splits, options) in _DATASETS.items():
         for split in splits:
-            name, folder = f"{dataset}_{split}", os.path.join(root, image_root)
+            name, folder = f"{dataset}_{split}", os.path.join(root, image_root.format(split=split))
             if name in DatasetCatalog:
                 if MetadataCatalog.get(name).get("image_root") == folder:
                     continue

@@ -2,7 +2,7 @@
 
 A sweep file looks like this (only CONFIG and OUTPUT_DIR are required)::
 
-    CONFIG: configs/scenes/egtr_train.yaml   # any path that --config-file takes
+    CONFIG: configs/scenes/egtr_train.yaml   # any path or name that --config-file takes
     OUTPUT_DIR: output/sweeps/example
     OVERRIDES: {SOLVER.IMS_PER_BATCH: 8}     # for all runs
     ITERATIONS: 500                          # SOLVER.MAX_ITER of all runs
@@ -35,7 +35,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from egtr.checkpoint.files import replacing
-from egtr.config.loading import load_config
+from egtr.config.loading import find_config, load_config
+from egtr.config.paths import fetch
 from egtr.config.yaml_file import read_config_file
 from egtr.structures import ConfigurationError, DataError, EGTRError
 
@@ -131,13 +132,18 @@ def load_sweep(path: str | Path) -> Sweep:
     baseline = file.BASELINE or next(iter(settings))
     if baseline not in settings:
         raise ConfigurationError(f"{path}: BASELINE {baseline!r} is none of the settings: {', '.join(settings)}")
+    # A name may stand for a configuration or a model; the message about other texts is that of a missing file.
+    config = file.CONFIG if file.CONFIG.endswith((".yaml", ".yml")) else find_config(file.CONFIG)
     for name, overrides in settings.items():
         try:
-            load_config(file.CONFIG, to_options(overrides))
+            weights = load_config(config, to_options(overrides)).MODEL.WEIGHTS
+            if weights.startswith("egtr://models/"):
+                # The runs could not ask whether they may fetch it.
+                fetch(weights, "there is no such model")
         except EGTRError as error:
             raise ConfigurationError(f"{path}: setting {name!r}: {error}") from error
     return Sweep(
-        config=file.CONFIG,
+        config=config,
         output_dir=Path(file.OUTPUT_DIR),
         settings=settings,
         seeds=tuple(file.SEEDS),

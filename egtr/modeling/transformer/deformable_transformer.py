@@ -83,7 +83,8 @@ class DeformableTransformer(nn.Module):
         if num_feature_levels < len(input_shape):
             raise ConfigurationError(
                 f"MODEL.EGTR.TRANSFORMER.NUM_FEATURE_LEVELS {num_feature_levels} is less than the backbone's "
-                f"{len(input_shape)} maps: shorten MODEL.EGTR.BACKBONE.OUT_INDICES or raise it"
+                f"{len(input_shape)} maps ({', '.join(input_shape)}). Raise it, or let the backbone return fewer: "
+                "MODEL.EGTR.BACKBONE.OUT_INDICES of a timm model, MODEL.FPN.IN_FEATURES of an FPN"
             )
         self.with_box_refine, self.aux_loss, self.hidden_dim = with_box_refine, aux_loss, hidden_dim
 

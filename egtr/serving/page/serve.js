@@ -6,11 +6,24 @@ let wanted = null;
 let file = null;
 let record = null;
 let request = null;
+// What /api/v1/models says of each model, by name.
+let models = new Map();
 
 async function open(chosen) {
   if (!chosen) return;
   wanted = chosen;
   await look();
+  // On a phone, or after reading far down, the new image would not be seen.
+  if (file === chosen) byId("result").scrollIntoView();
+}
+
+async function openExample() {
+  try {
+    const blob = await (await fetch("example.png")).blob();
+    await open(new File([blob], "example.png", { type: blob.type }));
+  } catch (error) {
+    complain(error);
+  }
 }
 
 // The parameters that the server has to know. The score is not among them: the viewer filters by itself.
@@ -35,6 +48,7 @@ async function look() {
     record = { ...(await response.json()), name: asked.name, comparison: null };
     file = asked;
     show();
+    await readModels();
   } catch (error) {
     if (present !== request) return;
     complain(error);
@@ -90,6 +104,7 @@ function say(text) {
 function complain(error) {
   const lost = error instanceof TypeError;
   byId("problem").textContent = lost ? "The server does not answer; is it still running?" : `Not possible: ${error.message}`;
+  byId("problem").scrollIntoView({ block: "center" });
 }
 
 function finish() {
@@ -161,10 +176,27 @@ function onKey(event) {
   KEYS[event.key]();
 }
 
+// A model's names are known once it is loaded.
+async function readModels() {
+  const answer = await (await fetch("api/v1/models")).json();
+  models = new Map(answer.models.map((model) => [model.name, model]));
+  showVocabulary();
+}
+
+function showVocabulary() {
+  const { state, classes, predicates } = models.get(byId("model").value) ?? {};
+  const unknown = state === "ready" ? "its names are not known" : "its names are shown here once it has answered";
+  const known = classes && predicates && `${classes.length} classes and ${predicates.length} predicates`;
+  byId("vocabulary").querySelector("summary").textContent = `What the model knows: ${known || unknown}`;
+  byId("classes").textContent = classes?.join(", ") ?? "";
+  byId("predicates").textContent = predicates?.join(", ") ?? "";
+}
+
 async function listModels() {
   try {
-    const { models } = await (await fetch("api/v1/models")).json();
-    byId("model").replaceChildren(...models.map(({ name }) => element("option", { value: name }, name)));
+    await readModels();
+    byId("model").replaceChildren(...[...models.keys()].map((name) => element("option", { value: name }, name)));
+    showVocabulary();
   } catch (error) {
     complain(error);
   }
@@ -189,6 +221,8 @@ async function start() {
     document.body.classList.remove("dragging");
     openTransferred(event, event.dataTransfer);
   });
+  byId("example").addEventListener("click", openExample);
+  byId("model").addEventListener("change", showVocabulary);
   byId("use-camera").addEventListener("click", openCamera);
   byId("shoot").addEventListener("click", shoot);
   byId("close-camera").addEventListener("click", () => byId("camera").close());

@@ -16,7 +16,7 @@ TOPK = (20, 50, 100)
 def slim_graph(graph: SceneGraph) -> dict[str, Any]:
     """Return the graph as in :meth:`SceneGraph.to_dict`, without paths and without what all images share."""
     record = graph.to_dict()
-    return {key: record[key] for key in ("image_size", "objects", "relations")}
+    return {key: record[key] for key in ("warnings", "image_size", "objects", "relations")}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 // An image with boxes over it, and a line for each relation.
 
 const LABEL_HEIGHT = 18;
-const LETTER_WIDTH = 7;
+const LABEL_FONT = "600 12.5px system-ui, sans-serif";
 
 class ImageView {
   // events: {hover(row or null), select(row), touchObject(object)}
@@ -117,7 +117,7 @@ class ImageView {
   labels(objects) {
     const taken = [];
     return objects.map((index) => {
-      const width = (shorten(this.model.names[index]).length * LETTER_WIDTH + 8) * this.unit;
+      const width = (textWidth(shorten(this.model.names[index])) + 10) * this.unit;
       const places = this.labelPlaces(index, width, LABEL_HEIGHT * this.unit);
       const place = places.find((box) => !taken.some((other) => overlap(box, other))) ?? places[0];
       taken.push(place);
@@ -160,6 +160,14 @@ class ImageView {
       }
     }
   }
+}
+
+const ruler = document.createElement("canvas").getContext("2d");
+
+// In pixels of the screen.
+function textWidth(text) {
+  ruler.font = LABEL_FONT;
+  return ruler.measureText(text).width;
 }
 
 function overlap(a, b) {

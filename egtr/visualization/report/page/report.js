@@ -27,9 +27,10 @@ function choose(number) {
   current = number;
   const record = readJson(`record-${number}`);
   byId("name").textContent = record.name;
-  byId("facts").textContent = Object.entries(record.comparison?.recall ?? {})
+  const recalls = Object.entries(record.comparison?.recall ?? {})
     .map(([k, value]) => `R@${k} ${value === null ? "–" : formatPercent(value)}`)
     .join(" · ");
+  byId("facts").textContent = recalls && `recall of this image: ${recalls}`;
   byId("compare").hidden = !record.comparison;
   viewer.show({ ...record, image: image(number) });
   list.mark(number);

@@ -57,7 +57,10 @@ class Panel {
     this.networkView.setVisible(this.rows, objects);
     const shown = new Set(this.rows);
     for (const [row, item] of [...this.list.children].entries()) item.hidden = !shown.has(row);
-    this.heading.textContent = `${PANEL_NAMES[this.kind]} · ${this.rows.length} of ${counted(graph.relations.length, "relation")}`;
+    // "8 of 8 relations" would read as if all were hits.
+    const hidden = graph.relations.length - this.rows.length;
+    const note = hidden ? ` shown, ${hidden} hidden` : "";
+    this.heading.textContent = `${PANEL_NAMES[this.kind]} · ${counted(this.rows.length, "relation")}${note}`;
   }
 
   light(rows, selected, ends) {
@@ -88,7 +91,8 @@ class Viewer {
     this.explanation = element("aside", { class: "explanation", "aria-label": "Explanation of the edge", "aria-live": "polite" });
     const panels = element("div", { class: "panels" }, ...Object.values(this.panels).map((panel) => panel.root));
     root.classList.add("viewer");
-    root.replaceChildren(panels, this.explanation);
+    this.warnings = element("div", { class: "warnings", role: "status" });
+    root.replaceChildren(this.warnings, panels, this.explanation);
     this.root = root;
   }
 
@@ -96,6 +100,7 @@ class Viewer {
   show(record) {
     this.record = record;
     this.hovered = this.selected = null;
+    this.warnings.replaceChildren(...(record.graph.warnings ?? []).map((text) => element("p", {}, `Beware: ${text}.`)));
     this.root.classList.toggle("comparing", this.isComparing());
     const colors = predictedColors(record.graph, this.palette);
     this.panels.prediction.show(predictedModel(record, colors), record.image, record.name);
