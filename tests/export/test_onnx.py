@@ -36,10 +36,11 @@ def scores_by_hand(model, pixels):
         pytest.param(("MODEL.EGTR.WITH_BOX_REFINE", True), marks=pytest.mark.slow),
         pytest.param(("MODEL.EGTR.WITH_BOX_REFINE", True, "MODEL.EGTR.TWO_STAGE", True), marks=pytest.mark.slow),
         pytest.param(("MODEL.EGTR.TRANSFORMER.NAME", "DETRTransformer"), marks=pytest.mark.slow),
+        pytest.param(("MODEL.EGTR.TRANSFORMER.NAME", "RTDETRTransformer"), marks=pytest.mark.slow),
         pytest.param(("MODEL.EGTR.RELATION.CONNECTIVITY_HEAD", ""), marks=pytest.mark.slow),
         pytest.param(("MODEL.EGTR.RELATION.SOURCE.PAIR_FUNCTION", "HadamardPairs"), marks=pytest.mark.slow),
     ],
-    ids=["deformable", "two-stage", "detr", "no connectivity", "hadamard"],
+    ids=["deformable", "two-stage", "detr", "rtdetr", "no connectivity", "hadamard"],
 )
 def test_the_file_computes_what_the_model_computes(options, tmp_path):
     """Before any other call of the model, since the export must leave nothing behind that the next call stumbles on."""

@@ -140,7 +140,7 @@ class HybridEncoder(nn.Module):
     def _attend(self, x: Tensor) -> Tensor:
         if not len(self.layers):
             return x
-        height, width = (int(size) for size in x.shape[-2:])
+        height, width = x.shape[-2:]
         table = grid_position_table(height, width, self.dim, self.position_order == "column_major", x.device)
         cells = x.flatten(2).transpose(1, 2)
         for layer in self.layers:

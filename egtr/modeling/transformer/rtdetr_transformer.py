@@ -159,7 +159,7 @@ class RTDETRTransformer(nn.Module):
         """
         maps = self.encoder(list(features.values()))
         maps = [project(x) for project, x in zip(self.input_proj, maps, strict=True)]
-        spatial_shapes = [(int(x.shape[-2]), int(x.shape[-1])) for x in maps]
+        spatial_shapes = [tuple(x.shape[-2:]) for x in maps]
         memory = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)
         if self.training:
             return self._decode(memory, spatial_shapes, valid, box_queries)
