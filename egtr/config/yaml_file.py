@@ -53,7 +53,7 @@ def _read(path: str, missing: str, users: tuple[str, ...]) -> dict[str, Any]:
     bases = content.pop(_BASE_KEY, [])
     merged: dict[str, Any] = {}
     # The name of a model has no neighbours, but the file that it stands for has.
-    place = local if path.startswith("egtr://models/") else path
+    place = local if str(path).startswith("egtr://models/") else path
     for base in bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str) or not base:
             raise ConfigurationError(f"{where}: {_BASE_KEY} is {bases!r}. Name a file, or a list of files")

@@ -63,9 +63,9 @@ def grid_position_table(height: int, width: int, dim: int, column_major: bool, d
     Returns:
         (height * width, dim) float32.
     """
-    count, length = (width, height) if column_major else (height, width)
-    a, b = torch.meshgrid(torch.arange(count, device=device), torch.arange(length, device=device), indexing="ij")
-    numbers = torch.stack([a.flatten(), b.flatten()], dim=-1)
+    sides = (width, height) if column_major else (height, width)
+    axes = (torch.arange(side, dtype=torch.float32, device=device) for side in sides)
+    numbers = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, 1)
     omega = 10000.0 ** -(torch.arange(dim // 4, dtype=torch.float32, device=device) / (dim // 4))
     angles = numbers[..., None] * omega  # (cells, 2, dim / 4)
     return torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(1)

@@ -132,7 +132,7 @@ class HybridEncoder(nn.Module):
         inner = [maps[-1]]
         for lateral, block, finer in zip(self.lateral_convs, self.top_down_blocks, maps[-2::-1], strict=True):
             inner[0] = lateral(inner[0])
-            inner.insert(0, block(F.interpolate(inner[0], scale_factor=2.0, mode="nearest"), finer))
+            inner.insert(0, block(F.interpolate(inner[0], finer.shape[-2:], mode="nearest"), finer))
         outer = inner[:1]
         for downsample, block, coarser in zip(self.downsample_convs, self.bottom_up_blocks, inner[1:], strict=True):
             outer.append(block(downsample(outer[-1]), coarser))
