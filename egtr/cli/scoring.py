@@ -61,7 +61,7 @@ def add_scoring_arguments(parser: argparse.ArgumentParser, protocols: Sequence[s
     """
     add_inputs(parser, "prediction file, or folder of its parts", "FILE", aliases=["--predictions"])
     add_top_k(parser, "the K of R@K (20 50 100)", type=whole_number(1), nargs="+", default=[20, 50, 100])
-    parser.add_argument(
+    argument = parser.add_argument(
         "--protocol",
         nargs="+",
         default=list(protocols),
@@ -70,6 +70,8 @@ def add_scoring_arguments(parser: argparse.ArgumentParser, protocols: Sequence[s
         help=f"conventions, the headline first: {', '.join(PROTOCOLS)}, with changes (motifs,iou_plus_one=no), or a "
         f"YAML file of your own (default: {default})",
     )
+    # Words with changes are allowed too, so these are no choices.
+    argument.completer = lambda **_: PROTOCOLS
     parser.add_argument(
         "--from",
         dest="source",

@@ -52,7 +52,7 @@ def export_onnx(
         import onnxruntime
         import onnxscript  # noqa: F401 - torch.onnx needs it
     except ImportError as error:
-        raise ConfigurationError(f"{error.name} is missing: pip install 'egtr[export]'") from error
+        raise ConfigurationError(f"{error.name} is missing: pip install onnx onnxscript onnxruntime") from error
 
     network = ExportedNetwork(model)
     sizes = _sample_sizes(info) if size is None else [size]

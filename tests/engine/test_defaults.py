@@ -102,7 +102,7 @@ def test_train_net_ends_with_one_line(monkeypatch, capsys):
     with pytest.raises(SystemExit, match="1"):
         runpy.run_path(str(tool), run_name="__main__")
     message = capsys.readouterr().err
-    assert message.startswith("egtr train: error: nowhere.yaml: is neither a file nor a model that comes with EGTR.")
+    assert message.startswith("egtr train: error: nowhere.yaml: is neither a file nor the name of a model.")
     assert message.count("\n") == 1
 
 

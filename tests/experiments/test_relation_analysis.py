@@ -278,11 +278,14 @@ def test_detector_alone(make_cfg, tiny_dataset):
 
 def test_source_names():
     source = SimpleNamespace(layers=[0, 2], last_hidden_state=True)
-    assert source_names(SimpleNamespace(relation=SimpleNamespace(source=source))) == [
+    assert source_names(SimpleNamespace(relation=SimpleNamespace(source=source), transformer=None)) == [
         "layer 0",
         "layer 2",
         "last state",
     ]
     source.last_hidden_state = False
-    assert source_names(SimpleNamespace(relation=SimpleNamespace(source=source))) == ["layer 0", "layer 2"]
+    assert source_names(SimpleNamespace(relation=SimpleNamespace(source=source), transformer=None)) == [
+        "layer 0",
+        "layer 2",
+    ]
     assert source_names(SimpleNamespace(relation=None)) == []
