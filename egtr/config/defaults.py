@@ -256,7 +256,7 @@ def _add_solver_config(cfg: CfgNode) -> None:
     cfg.SOLVER.OPTIMIZER = "AdamW"
     # Learning rate of the backbone, reference points and sampling offsets, as a multiple of BASE_LR.
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
-    # Learning rate of new parameters, as a multiple of BASE_LR. The initial checkpoint lacks a new parameter, or holds
+    # Learning rate of new parameters, as a multiple of BASE_LR. The initial checkpoint lacks a new parameter, or has
     # it with another shape or for other labels.
     cfg.SOLVER.NEW_MULTIPLIER = 1.0
     # Parameters that count as new although MODEL.WEIGHTS has them with the same shape. "auto": heads of classes or

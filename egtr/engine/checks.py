@@ -126,7 +126,8 @@ def check_frozen(cfg: CfgNode, new_parameters: Iterable[str], frozen_parameters:
         raise WeightsError(
             f"MODEL.EGTR.FREEZE_DETECTOR is True, but MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} lacks {len(missing)} "
             f"parameters of the detector, or has them in another shape or for other classes; the first is "
-            f"{missing[0]}. They would stay random. Set FREEZE_DETECTOR False, or train a detector on these classes first"
+            f"{missing[0]}. They would stay random. Set FREEZE_DETECTOR False, or train a detector on these classes "
+            "first"
         )
     # A backbone may get its weights from timm.
     frozen = set(frozen_parameters)

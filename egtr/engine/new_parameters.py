@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 # The entry of SOLVER.NEW_PARAMETERS that compares names.
 AUTO = "auto"
-# What a label is called, field of a model record, key of the configuration, its number, field of a dataset's metadata.
+# The kind of label; its names in a model record and in a configuration; their number; its names in a dataset.
 _LABELS = (
     ("class", "class_names", "CLASS_NAMES", "NUM_CLASSES", "thing_classes"),
     ("predicate", "predicate_names", "PREDICATE_NAMES", "NUM_PREDICATES", "predicate_classes"),

@@ -104,7 +104,7 @@ class EGTRTrainer(DefaultTrainer):
         wrapped = create_ddp_model(model, broadcast_buffers=False, find_unused_parameters=True, **ddp_options)
         self._trainer = build_train_loop(cfg, wrapped, data_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = EGTRCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.checkpointer = EGTRCheckpointer(model, cfg.OUTPUT_DIR, warn=False, trainer=weakref.proxy(self))
         self._stop_request = StopRequest()
         self._ema = EMAHook(model, cfg.SOLVER.EMA_DECAY) if cfg.SOLVER.EMA_DECAY else None
         self._order_seed: int | None = None
