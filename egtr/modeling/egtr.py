@@ -288,7 +288,7 @@ class EGTR(nn.Module):
                 raise
             height, width = images.tensor.shape[-2:]
             raise ConfigurationError(
-                f"An image of {height} x {width} pixels is too small: a norm cannot normalize a feature map of 1 x 1. "
+                f"An image of {height} x {width} pixels is too small: no norm can normalize a map of 1 x 1. "
                 "Enlarge INPUT.MIN_SIZE_TRAIN and INPUT.MIN_SIZE_TEST, or lower "
                 "MODEL.EGTR.TRANSFORMER.NUM_FEATURE_LEVELS"
             ) from error
