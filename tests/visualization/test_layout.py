@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egtr.visualization.layout import _curves, EDGE_GAP, layout_graph
+from egtr.visualization.layout import EDGE_GAP, _curves, layout_graph
 from egtr.visualization.placement import overlap_area
 
 AREA = np.array([500.0, 20.0, 940.0, 480.0])
