@@ -182,7 +182,7 @@ def test_photographs_go_on_from_the_released_model_at_the_rates_of_its_stage():
     assert cfg.MODEL.WEIGHTS == "egtr://models/vg150"
     for key in ("BASE_LR", "BACKBONE_MULTIPLIER", "NEW_MULTIPLIER", "WEIGHT_DECAY"):
         assert cfg.SOLVER[key] == paper.SOLVER[key]
-    assert cfg.INPUT == paper.INPUT and cfg.SOLVER.NEW_PARAMETERS == ["relation."]
+    assert cfg.INPUT == paper.INPUT and cfg.SOLVER.NEW_PARAMETERS == ["auto", "relation."]
     assert [row[0] for row in cfg.DATASETS.REGISTER] == ["photos_train", "photos_val", "photos_test"]
     # The model is that of Visual Genome but for the numbers of labels.
     for cfg_ in (cfg, paper):

@@ -50,13 +50,26 @@ class EGTRCheckpointer(DetectionCheckpointer):
     path that Detectron2's ``PathManager`` knows, such as ``egtr://weights/<file>``. A configuration, such as
     ``egtr://models/<name>``, stands for its MODEL.WEIGHTS.
 
+    Args:
+        model, save_dir, save_to_disk, checkpointables: as in Detectron2.
+        warn: log fvcore's warnings about weights that do not fit; the trainer has a table in their place.
+
     Attributes:
         incompatible: the keys that the last :meth:`load` could not match (``missing_keys``, ``unexpected_keys``,
             ``incorrect_shapes``); None before the first one.
     """
 
-    def __init__(self, model: nn.Module, save_dir: str = "", *, save_to_disk: bool | None = None, **checkpointables):
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        save_to_disk: bool | None = None,
+        warn: bool = True,
+        **checkpointables,
+    ):
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        self._warn = warn
         self.incompatible = None
 
     def load(self, path: str, *args, **kwargs) -> dict[str, Any]:
@@ -200,8 +213,14 @@ class EGTRCheckpointer(DetectionCheckpointer):
                 f"None of the {number} tensors of the checkpoint fits the model. It is of another model, "
                 "or of the released EGTR code, whose names egtr.checkpoint.convert_state_dict translates"
             )
-        logger.info("Loaded %d tensors; %d of the checkpoint were not used", number - refused, refused)
+        unused = [*incompatible.unexpected_keys, *(name for name, *_ in incompatible.incorrect_shapes)]
+        first = f", {unused[0]} the first" if unused else ""
+        logger.info("Loaded %d tensors; %d of the checkpoint were not used%s", number - refused, refused, first)
         return incompatible
+
+    def _log_incompatible_keys(self, incompatible: Any) -> None:
+        if self._warn:
+            super()._log_incompatible_keys(incompatible)
 
 
 def _weights_of(config_file: str) -> str:

@@ -257,12 +257,14 @@ def _add_solver_config(cfg: CfgNode) -> None:
     cfg.SOLVER.OPTIMIZER = "AdamW"
     # Learning rate of the backbone, reference points and sampling offsets, as a multiple of BASE_LR.
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
-    # Learning rate of new parameters, as a multiple of BASE_LR. The initial checkpoint lacks a new parameter or holds
-    # it with another shape.
+    # Learning rate of new parameters, as a multiple of BASE_LR. The initial checkpoint lacks a new parameter, or has
+    # it with another shape or for other labels.
     cfg.SOLVER.NEW_MULTIPLIER = 1.0
-    # Prefixes of parameters that count as new although MODEL.WEIGHTS has them. For example, a second stage continues
-    # from the best weights of a first stage, at a tenth of all rates, with ["relation."].
-    cfg.SOLVER.NEW_PARAMETERS = []
+    # Parameters that count as new although MODEL.WEIGHTS has them with the same shape. "auto": heads of classes or
+    # predicates whose names differ from those of the weights; they also start from scratch. Every other entry is a
+    # prefix. For example, a second stage continues from the best weights of a first stage, at a tenth of all rates,
+    # with ["relation."]. []: only shapes decide.
+    cfg.SOLVER.NEW_PARAMETERS = ["auto"]
     # Your own learning rates, as multiples of BASE_LR, for parameters whose names fit a pattern (* stands for any
     # text): rows of [pattern, multiple], such as ["*sampling_offsets*", 0.05]. The first row that fits counts, and it
     # takes precedence over the keys above. Multiple 0 freezes the parameters, but dropout stays on and ordinary batch

@@ -1,5 +1,7 @@
 """Metadata of a dataset by its name."""
 
+import difflib
+
 from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 
@@ -44,8 +46,10 @@ def check_registered(dataset_name: str) -> None:
     egtr.register()
     if dataset_name not in DatasetCatalog:
         known = sorted(name for name in DatasetCatalog.list() if _is_scene_graph(name))
+        near = difflib.get_close_matches(dataset_name, DatasetCatalog.list(), n=2, cutoff=0.75)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise ConfigurationError(
-            f"Dataset {dataset_name!r} (DATASETS.TRAIN, DATASETS.TEST) is not registered. Known scene graph "
+            f"Dataset {dataset_name!r} (DATASETS.TRAIN, DATASETS.TEST) is not registered.{hint} Known scene graph "
             f"datasets: {', '.join(known)}. Register your own by DATASETS.REGISTER or egtr.data.register_dataset."
         )
 

@@ -125,8 +125,9 @@ def check_frozen(cfg: CfgNode, new_parameters: Iterable[str], frozen_parameters:
     if cfg.MODEL.EGTR.FREEZE_DETECTOR and missing:
         raise WeightsError(
             f"MODEL.EGTR.FREEZE_DETECTOR is True, but MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} lacks {len(missing)} "
-            f"parameters of the detector, or has them in another shape; the first is {missing[0]}. They would stay "
-            "random. Set FREEZE_DETECTOR False, or train a detector on these classes first"
+            f"parameters of the detector, or has them in another shape or for other classes; the first is "
+            f"{missing[0]}. They would stay random. Set FREEZE_DETECTOR False, or train a detector on these classes "
+            "first"
         )
     # A backbone may get its weights from timm.
     frozen = set(frozen_parameters)
@@ -134,5 +135,5 @@ def check_frozen(cfg: CfgNode, new_parameters: Iterable[str], frozen_parameters:
     if missing:
         raise WeightsError(
             f"SOLVER.LR_MULTIPLIERS freezes {missing[0]}, which MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} lacks or has in "
-            "another shape. It would stay random. Leave it out of the patterns with multiple 0"
+            "another shape or for other labels. It would stay random. Leave it out of the patterns with multiple 0"
         )

@@ -1,9 +1,12 @@
 """The processes of a training run or an evaluation, and the work of each process."""
 
 import argparse
+import logging
 import multiprocessing
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -121,8 +124,14 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
     if args.num_gpus * args.num_machines == 1:
         return main(args)
     errors = multiprocessing.get_context("spawn").SimpleQueue()
+    on_cpu = not torch.cuda.device_count()
+    if on_cpu and args.num_gpus > 1:
+        print(
+            f"No GPU is available: --num-gpus {args.num_gpus} starts {args.num_gpus} processes on the CPU",
+            file=sys.stderr,
+        )
     try:
-        with forwarding_signals():
+        with forwarding_signals(), _quiet_processes() if on_cpu else nullcontext():
             where = (args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
             launch_processes(_run_noting_error, *where, args=(main, args, errors))
     except (ProcessRaisedException, ProcessExitedException) as error:
@@ -134,7 +143,23 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
     return None
 
 
+@contextmanager
+def _quiet_processes() -> Iterator[None]:
+    """Let processes that start here keep warnings of libraries to themselves, which each of them would repeat."""
+    quiet = {"PYTHONWARNINGS": "ignore::FutureWarning", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    added = {key: value for key, value in quiet.items() if key not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for key in added:
+            os.environ.pop(key, None)
+
+
 def _run_noting_error(main: Callable, args: argparse.Namespace, errors: multiprocessing.SimpleQueue) -> None:
+    if not torch.cuda.device_count():
+        # Where the CUDA toolkit is installed, it would say in each process that there is no GPU.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
         main(args)
     except EGTRError as error:

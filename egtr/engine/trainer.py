@@ -32,7 +32,7 @@ from .checks import check_best_metric, check_checkpoints, check_early_stopping, 
 from .ema import EMAHook
 from .loader_workers import explaining_worker_errors, init_worker
 from .metrics_file import cut_metrics
-from .new_parameters import find_declared, is_only_backbone
+from .new_parameters import copy_heads, find_declared, is_only_backbone, restart_heads
 from .optimizer import build_lr_scheduler, build_optimizer, freeze_parameters
 from .random_state import seed_process
 from .recompute import recompute_activations
@@ -59,8 +59,8 @@ class EGTRTrainer(DefaultTrainer):
 
     Two things are decided when a run starts, and are kept in its checkpoints:
 
-    - which parameters are new (the initial checkpoint lacks them or holds them with another shape) and
-      therefore learn at their own rate,
+    - which parameters are new (the initial checkpoint lacks them, or holds them with another shape or for labels of
+      other names) and therefore learn at their own rate,
     - the statistics for the frequency bias, counted over the training set. Evaluation and resumed runs take them
       from the checkpoint.
 
@@ -104,7 +104,7 @@ class EGTRTrainer(DefaultTrainer):
         wrapped = create_ddp_model(model, broadcast_buffers=False, find_unused_parameters=True, **ddp_options)
         self._trainer = build_train_loop(cfg, wrapped, data_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = EGTRCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.checkpointer = EGTRCheckpointer(model, cfg.OUTPUT_DIR, warn=False, trainer=weakref.proxy(self))
         self._stop_request = StopRequest()
         self._ema = EMAHook(model, cfg.SOLVER.EMA_DECAY) if cfg.SOLVER.EMA_DECAY else None
         self._order_seed: int | None = None
@@ -139,9 +139,11 @@ class EGTRTrainer(DefaultTrainer):
         if not self.cfg.MODEL.WEIGHTS:
             logger.info("MODEL.WEIGHTS is empty: starting from scratch")
             return
+        heads = copy_heads(self.cfg, self.bare_model)
         self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
         new_parameters = find_new_parameters(self.bare_model, self.checkpointer.incompatible)
-        check_frozen(self.cfg, new_parameters, self.frozen_parameters)
+        restarted = restart_heads(self.cfg, self.bare_model, heads, new_parameters)
+        check_frozen(self.cfg, [*new_parameters, *restarted], self.frozen_parameters)
         if is_only_backbone(self.bare_model, new_parameters):
             logger.info(
                 "MODEL.WEIGHTS brings only a backbone: everything else starts from scratch, at SOLVER's rates"
@@ -150,13 +152,10 @@ class EGTRTrainer(DefaultTrainer):
         if new_parameters:
             table = new_parameter_table(self.bare_model, new_parameters, self.checkpointer.incompatible)
             rate = self.cfg.SOLVER.BASE_LR * self.cfg.SOLVER.NEW_MULTIPLIER
-            logger.info(
-                "MODEL.WEIGHTS lacks these parameters: they start from scratch, at the learning rate %.3g:\n%s",
-                rate,
-                table,
-            )
+            reason = "MODEL.WEIGHTS lacks these parameters: they start from scratch, at the learning rate"
+            logger.info("%s %.3g:\n%s", reason, rate, table)
         declared = find_declared(self.bare_model, self.cfg.SOLVER.NEW_PARAMETERS)
-        self._set_new_parameters([*new_parameters, *(name for name in declared if name not in set(new_parameters))])
+        self._set_new_parameters(dict.fromkeys([*new_parameters, *restarted, *declared]))
 
     def train(self) -> dict[str, Any] | None:
         """Run training; return the results of the last evaluation (on the main process).
@@ -296,15 +295,14 @@ class EGTRTrainer(DefaultTrainer):
         ]
 
     def _build_precise_bn(self) -> hooks.HookBase | None:
-        precise_bn = self.cfg.TEST.PRECISE_BN
-        if not precise_bn.ENABLED or not get_bn_modules(self.model):
+        if not self.cfg.TEST.PRECISE_BN.ENABLED or not get_bn_modules(self.model):
             return None
         cfg = self.cfg.clone()
         cfg.defrost()
         cfg.DATALOADER.NUM_WORKERS = 0
         # A separate loader, so that the order of training images stays the same.
         loader = self.build_train_loader(cfg)
-        return hooks.PreciseBN(cfg.TEST.EVAL_PERIOD, self.model, loader, precise_bn.NUM_ITER)
+        return hooks.PreciseBN(cfg.TEST.EVAL_PERIOD, self.model, loader, cfg.TEST.PRECISE_BN.NUM_ITER)
 
     def evaluate(self) -> dict[str, Any]:
         """Evaluate the weights of now on DATASETS.TEST; return task to metric to value, by dataset if several."""

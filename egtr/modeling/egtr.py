@@ -279,10 +279,19 @@ class EGTR(nn.Module):
         return output
 
     def _detect(self, images: ImageList, drawn: DenoisingQueries | None = None) -> TransformerOutput:
-        features, valid = self.backbone(images.tensor), valid_pixels(images)
-        if drawn is None:
-            return self.transformer(features, valid)
-        return self.transformer(features, valid, drawn.queries)
+        queries = () if drawn is None else (drawn.queries,)
+        try:
+            return self.transformer(self.backbone(images.tensor), valid_pixels(images), *queries)
+        except ValueError as error:
+            # Batch norms and group norms of PyTorch refuse a single value.
+            if "more than 1 value per channel" not in str(error):
+                raise
+            height, width = images.tensor.shape[-2:]
+            raise ConfigurationError(
+                f"An image of {height} x {width} pixels is too small: no norm can normalize a map of 1 x 1. "
+                "Enlarge INPUT.MIN_SIZE_TRAIN and INPUT.MIN_SIZE_TEST, or lower "
+                "MODEL.EGTR.TRANSFORMER.NUM_FEATURE_LEVELS"
+            ) from error
 
     def _detect_one(self, image: Tensor) -> TransformerOutput:
         return self._detect(ImageList.from_tensors([image], self.size_divisibility))

@@ -17,6 +17,8 @@ _NUM_ROTATIONS = 12
 # Moves that improve a layout: of each node, and at most.
 _MOVES_PER_NODE, _MOST_MOVES = 60, 1200
 _SAMPLES = 80
+# Places of the edges between two nodes, across the straight line and as multiples of their distance, best first.
+_SHIFTS = (0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5)
 
 
 @dataclass
@@ -209,19 +211,32 @@ def _curves(centers: np.ndarray, sizes: np.ndarray, edges: np.ndarray, label_siz
     curves: list[np.ndarray] = [np.zeros((0, 2))] * len(edges)
     t = np.linspace(0, 1, _SAMPLES)[:, None]
     for (low, high), members in groups.items():
-        for rank, e in enumerate(members):
-            if low == high:
+        if low == high:
+            for rank, e in enumerate(members):
                 curves[e] = _loop(centers[low], sizes[low], rank)
-                continue
-            a, b = centers[low], centers[high]
-            length = max(float(np.linalg.norm(b - a)), 1e-9)
-            across = np.array([a[1] - b[1], b[0] - a[0]]) / length
-            gap = min(np.abs(across) @ label_sizes[members].mean(axis=0) + 6.0, 0.45 * length)
-            # A quadratic curve reaches half as far as its control point.
-            control = (a + b) / 2 + across * 2 * gap * (rank - (len(members) - 1) / 2)
-            curve = (1 - t) ** 2 * a + 2 * t * (1 - t) * control + t**2 * b
-            curve = curve if edges[e, 0] == low else curve[::-1]
-            curves[e] = _clip(curve, edges[e], centers, sizes)
+            continue
+        a, b = centers[low], centers[high]
+        length = max(float(np.linalg.norm(b - a)), 1e-9)
+        across = np.array([a[1] - b[1], b[0] - a[0]]) / length
+        gap = min(np.abs(across) @ label_sizes[members].mean(axis=0) + 6.0, 0.45 * length)
+        others = np.setdiff1d(np.arange(len(centers)), (low, high))
+        fewest = None
+        # The bends lie on both sides of the straight line, unless another node is in the way there.
+        for shift in _SHIFTS:
+            bent = []
+            for rank in range(len(members)):
+                # A quadratic curve reaches half as far as its control point.
+                control = (a + b) / 2 + across * 2 * gap * (rank - (len(members) - 1) / 2 + shift)
+                curve = (1 - t) ** 2 * a + 2 * t * (1 - t) * control + t**2 * b
+                bent.append(_clip(curve, (low, high), centers, sizes))
+            under = np.abs(np.concatenate(bent)[:, None] - centers[others]) < sizes[others] / 2 + EDGE_GAP
+            hidden = int(under.all(axis=2).sum())
+            if fewest is None or hidden < fewest:
+                fewest = hidden
+                for e, curve in zip(members, bent, strict=True):
+                    curves[e] = curve if edges[e, 0] == low else curve[::-1]
+            if not hidden:
+                break
     return curves
 
 
@@ -237,7 +252,7 @@ def _loop(center: np.ndarray, size: np.ndarray, rank: int) -> np.ndarray:
     return curve - (0, EDGE_GAP)
 
 
-def _clip(curve: np.ndarray, edge: np.ndarray, centers: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def _clip(curve: np.ndarray, edge: Sequence[int], centers: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Cut a curve to the part between the rims of its nodes."""
     outside = np.ones(len(curve), dtype=bool)
     for node in edge:

@@ -171,6 +171,7 @@ def test_registered_set_and_no_images(tiny_dataset, tmp_path, monkeypatch, capfd
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
+        (["--dataset", "scenes_vall"], 1, "is not registered. Did you mean scenes_val? Known"),
         (["--dataset", "no_such_set"], 1, "'no_such_set' (DATASETS.TRAIN, DATASETS.TEST) is not registered. Known"),
         (["--dataset", "{tiny}", "--workers", "0"], 2, "at least 1"),
         (["--dataset", "{tiny}", "--output", "{file}"], 1, "{file}"),

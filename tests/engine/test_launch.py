@@ -2,10 +2,12 @@
 
 import atexit
 import importlib
+import os
 import time
 from argparse import Namespace
 
 import pytest
+import torch
 import torch.distributed as dist
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
@@ -65,6 +67,17 @@ def test_an_error_of_another_kind_is_raised_as_it_is(monkeypatch):
     monkeypatch.setattr(MODULE, "launch_processes", start)
     with pytest.raises(ProcessRaisedException, match="KeyError"):
         launch(fail, Namespace(**TWO, error=KeyError("EGTRError: no")))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_processes_on_the_cpu_are_announced_in_one_line_and_keep_warnings_to_themselves(monkeypatch, capfd):
+    seen = {}
+    monkeypatch.delenv("PYTHONWARNINGS", raising=False)
+    monkeypatch.setattr(MODULE, "launch_processes", lambda *words, args: seen.update(os.environ))
+    launch(fail, Namespace(**TWO))
+    line = "No GPU is available: --num-gpus 2 starts 2 processes on the CPU\n"
+    assert capfd.readouterr() == ("", line)
+    assert seen["PYTHONWARNINGS"] == "ignore::FutureWarning" and "PYTHONWARNINGS" not in os.environ
 
 
 def test_processes_that_end_well_return_nothing(monkeypatch):

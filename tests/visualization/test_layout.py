@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egtr.visualization.layout import EDGE_GAP, layout_graph
+from egtr.visualization.layout import EDGE_GAP, _curves, layout_graph
 from egtr.visualization.placement import overlap_area
 
 AREA = np.array([500.0, 20.0, 940.0, 480.0])
@@ -105,3 +105,17 @@ def test_only_nodes(num_nodes):
     assert (layout.centers >= AREA[:2]).all() and (layout.centers <= AREA[2:]).all()
     assert len(np.unique(layout.centers, axis=0)) == num_nodes
     assert layout.labels.shape == (0, 2)
+
+
+@pytest.mark.parametrize("height", [-18.0, 18.0, 0.0])
+def test_bent_edges_avoid_the_node_beside_them(height):
+    """Without it the edges bend 11 points to both sides of y = 0; a node is 26 high and keeps a space of 3."""
+    centers = np.array([[0.0, 0.0], [300.0, 0.0], [150.0, height]])
+    sizes = np.full((3, 2), (60.0, 26.0))
+    curves = _curves(centers, sizes, np.array([[0, 1], [1, 0]]), np.full((2, 2), (40.0, 16.0)))
+    for curve in curves:
+        assert (np.abs(curve - centers[2]) >= sizes[2] / 2 + 3.0).any(axis=1).all()
+    assert curves[0][0, 0] < curves[0][-1, 0] and curves[1][0, 0] > curves[1][-1, 0]
+    # The two stay as far apart as without the node.
+    middles = [curve[np.abs(curve[:, 0] - 150.0).argmin(), 1] for curve in curves]
+    assert abs(middles[0] - middles[1]) == pytest.approx(22.0, abs=0.5)

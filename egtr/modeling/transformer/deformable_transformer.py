@@ -256,4 +256,5 @@ class DeformableTransformer(nn.Module):
         """Embed the positions of box queries: (B, P, 4) cxcywh in 0..1 to (B, P, d)."""
         if self.two_stage is not None:
             return self.two_stage.embed(boxes)[0]
-        return self.box_position(sine_box_embedding(boxes, self.box_position.in_features))
+        embedded = sine_box_embedding(boxes, self.box_position.in_features)
+        return self.box_position(embedded.to(self.box_position.weight.dtype))

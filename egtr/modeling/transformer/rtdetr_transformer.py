@@ -209,7 +209,7 @@ class RTDETRTransformer(nn.Module):
         layers = self.decoder if self.training else self.decoder[: self.num_eval_layers]
         for index, layer in enumerate(layers):
             entered = reference.detach()
-            position = self.position_mlp(entered)
+            position = self.position_mlp(entered.to(self.position_mlp.layers[0].weight.dtype))
             x, queries, keys = layer(x, position, entered[:, :, None], memory, spatial_shapes, None, query_mask)
             out.hidden_states.append(x)
             out.queries.append(queries)

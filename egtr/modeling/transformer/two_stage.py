@@ -104,6 +104,8 @@ class TwoStage(nn.Module):
 
     def embed(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Make position half and content half (B, N, d) of queries from boxes (B, N, 4), cxcywh in 0..1."""
-        queries = self.query_norm(self.query_proj(sine_box_embedding(boxes, self.query_proj.in_features)))
+        # Boxes are in float32, whatever the precision of the weights.
+        embedded = sine_box_embedding(boxes, self.query_proj.in_features).to(self.query_proj.weight.dtype)
+        queries = self.query_norm(self.query_proj(embedded))
         position, content = queries.chunk(2, dim=-1)
         return position, content
