@@ -18,6 +18,7 @@ from tabulate import tabulate
 from torch import nn
 
 from egtr.config.loading import load_config
+from egtr.config.keys import NO_WEIGHTS
 from egtr.config.paths import fetch
 from egtr.structures import ConfigurationError, EGTRError, ModelInfo, WeightsError
 from egtr.structures.model_info import METADATA_KEY
@@ -67,11 +68,7 @@ class EGTRCheckpointer(DetectionCheckpointer):
         """
         if path:
             # After the question mark are options of Detectron2.
-            local = fetch(
-                path.partition("?")[0],
-                "there is no such checkpoint. Set MODEL.WEIGHTS to an existing file, or to '' to start from scratch",
-                WeightsError,
-            )
+            local = fetch(path.partition("?")[0], NO_WEIGHTS, WeightsError)
             if local.endswith((".yaml", ".yml")):
                 path = _weights_of(local)
         try:
