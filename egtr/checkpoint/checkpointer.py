@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from tabulate import tabulate
 from torch import nn
 
-from egtr.config.loading import load_config
 from egtr.config.keys import NO_WEIGHTS
+from egtr.config.loading import load_config
 from egtr.config.paths import fetch
 from egtr.structures import ConfigurationError, EGTRError, ModelInfo, WeightsError
 from egtr.structures.model_info import METADATA_KEY

@@ -23,8 +23,7 @@ def check_words(args: argparse.Namespace) -> None:
 
     Raises:
         UsageError: keys and values do not come in pairs, or an input is rather a key that does not exist.
-        ConfigurationError: a key does not exist, a file of ``--extension`` is missing, or a key names a model that does
-            not exist.
+        ConfigurationError: a file of ``--extension`` is missing, or a key or the model that it names does not exist.
         WeightsError: the file of MODEL.WEIGHTS is missing.
         DownloadError: a model cannot be fetched.
     """

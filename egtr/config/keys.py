@@ -8,7 +8,7 @@ NO_WEIGHTS = "there is no such checkpoint. Set MODEL.WEIGHTS to an existing file
 
 
 def read_keys() -> list[str]:
-    """Read the names of the keys of Detectron2 and EGTR from ``keys.txt``, which a test holds against the defaults."""
+    """List the keys of Detectron2 and EGTR, from ``keys.txt``; a test compares it with the defaults."""
     return (files(__package__) / "keys.txt").read_text("utf-8").split()
 
 
