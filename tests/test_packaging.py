@@ -44,7 +44,7 @@ def test_wheel_holds_code_configs_weights_and_licence(wheel):
         names = set(file.namelist())
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "egtr").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == modules
-    others = [path for pattern in ("page/*", "*.json", "*.yaml") for path in (ROOT / "egtr").rglob(pattern)]
+    others = [path for pattern in ("page/*", "*.json", "*.yaml", "*.txt") for path in (ROOT / "egtr").rglob(pattern)]
     assert {path.relative_to(ROOT).as_posix() for path in others} <= names
     for kind, patterns in SHIPPED.items():
         paths = [path for pattern in patterns for path in ROOT.glob(pattern)]

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from tabulate import tabulate
 from torch import nn
 
+from egtr.config.keys import NO_WEIGHTS
 from egtr.config.loading import load_config
 from egtr.config.paths import fetch
 from egtr.structures import ConfigurationError, EGTRError, ModelInfo, WeightsError
@@ -80,11 +81,7 @@ class EGTRCheckpointer(DetectionCheckpointer):
         """
         if path:
             # After the question mark are options of Detectron2.
-            local = fetch(
-                path.partition("?")[0],
-                "there is no such checkpoint. Set MODEL.WEIGHTS to an existing file, or to '' to start from scratch",
-                WeightsError,
-            )
+            local = fetch(path.partition("?")[0], NO_WEIGHTS, WeightsError)
             if local.endswith((".yaml", ".yml")):
                 path = _weights_of(local)
         try:

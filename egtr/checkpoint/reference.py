@@ -213,6 +213,8 @@ def config_from_reference(config: dict[str, Any]) -> CfgNode:
     if egtr.RELATION.ENABLED:
         egtr.NUM_PREDICATES = config["num_rel_labels"]
         _set_relation(cfg, config)
+        # The released code resizes half of the images of this stage twice; FROSS's does not.
+        cfg.INPUT.PRE_RESIZE = [] if is_rtdetr else [400, 500, 600]
         egtr.LOSS.NEGATIVES_PER = "image" if is_rtdetr else "triplet"
     _warn_of_training(config)
     # Both papers' rates for training further.

@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
     from egtr.inference.export import unique_stems
     from egtr.modeling.explain import source_names
     from egtr.structures import ConfigurationError, DataError
+    from egtr.structures.files import write_text
+    from egtr.visualization.charts import save_figure
 
     import_extensions(args.extension)
     predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
@@ -69,17 +71,17 @@ def run(args: argparse.Namespace) -> int:
 
     args.output.mkdir(parents=True, exist_ok=True)
     about = {"dataset": dataset, "weights": predictor.cfg.MODEL.WEIGHTS}
-    (args.output / "analysis.json").write_text(json.dumps(_without_nan(about | summary), indent=1) + "\n")
-    draw_attention_auc(summary).savefig(args.output / "attention_auc.png")
-    draw_uncertainty(images, summary["uncertainty"]).savefig(args.output / "uncertainty.png")
+    write_text(args.output / "analysis.json", json.dumps(_without_nan(about | summary), indent=1) + "\n")
+    save_figure(draw_attention_auc(summary), args.output / "attention_auc.png")
+    save_figure(draw_uncertainty(images, summary["uncertainty"]), args.output / "uncertainty.png")
     if summary["gates"]:
-        draw_gates(summary["gates"]).savefig(args.output / "gates.png")
+        save_figure(draw_gates(summary["gates"]), args.output / "gates.png")
     chosen = chosen or [max(images, key=lambda image: image.related.sum())]
     for image, stem in zip(chosen, unique_stems([image.file_name for image in chosen]), strict=True):
         figure = draw_attention_maps(
             load_image(image.file_name), image, metadata.thing_classes, metadata.predicate_classes
         )
-        figure.savefig(args.output / f"attention_{stem}.png")
+        save_figure(figure, args.output / f"attention_{stem}.png")
     print(_text(summary))
     print(f"\nNumbers and images are in {args.output}")
     return 0

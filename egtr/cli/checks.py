@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from glob import has_magic
 
+from egtr.config.keys import NO_WEIGHTS, read_keys, suggest
+
 from .choices import MEDIA_FORMATS, SECTIONS
 from .parsing import UsageError, get_inputs
 
@@ -21,7 +23,8 @@ def check_words(args: argparse.Namespace) -> None:
 
     Raises:
         UsageError: keys and values do not come in pairs, or an input is rather a key that does not exist.
-        ConfigurationError: a file of ``--extension`` is missing, or a key names a model that does not exist.
+        ConfigurationError: a file of ``--extension`` is missing, or a key or the model that it names does not exist.
+        WeightsError: the file of MODEL.WEIGHTS is missing.
         DownloadError: a model cannot be fetched.
     """
     if getattr(args, "yes", False):
@@ -37,6 +40,12 @@ def check_words(args: argparse.Namespace) -> None:
                 raise UsageError(f"{word}: is neither a file nor a key of the configuration{hint}")
         if len(opts) % 2:
             raise UsageError(f"keys and values come in pairs, but there are {len(opts)} words: {' '.join(opts)}")
+        if not getattr(args, "extension", ()):
+            # An extension may add keys of its own.
+            _check_keys(opts[::2])
+        if args.command != "analyze model" and not getattr(args, "resume", False):
+            # Otherwise they may not be needed.
+            _check_weights(dict(zip(opts[::2], opts[1::2], strict=True)).get("MODEL.WEIGHTS", ""))
         for value in opts[1::2]:
             # Before several processes ask for it.
             if value.startswith(_MODELS):
@@ -139,6 +148,26 @@ def find_inputs(inputs: Iterable[str]) -> list[str]:
 
         raise DataError(f"{', '.join(missing)}: there is no such file")
     return find_images(inputs)
+
+
+def _check_keys(keys: Iterable[str]) -> None:
+    """Check that keys, or sections of them, exist; the message is that of :func:`egtr.config.load_config`."""
+    known = read_keys()
+    for key in keys:
+        if not any(name == key or name.startswith(f"{key}.") for name in known):
+            from egtr.structures.errors import ConfigurationError
+
+            shown = key if key.isprintable() else repr(key)
+            raise ConfigurationError(f"Command line: there is no key {shown}.{suggest(key, known)}")
+
+
+def _check_weights(path: str) -> None:
+    # Quotes are of Python; options of Detectron2 may follow a question mark.
+    path = path.strip("\"'").partition("?")[0]
+    if path and not _may_exist(path):
+        from egtr.structures.errors import WeightsError
+
+        raise WeightsError(f"{path}: {NO_WEIGHTS}")
 
 
 def _may_exist(path: str) -> bool:

@@ -47,7 +47,9 @@ def run(args: argparse.Namespace) -> int:
     from egtr.data.catalog import check_registered
     from egtr.data.check import check_dataset, print_report, write_report
     from egtr.data.datasets import get_format, read_annotations
+    from egtr.structures.files import replacing, writing
     from egtr.visualization import draw_histograms, draw_samples
+    from egtr.visualization.charts import save_figure
 
     if args.output:
         # The check takes long: a folder that cannot be made is an error before it begins.
@@ -62,9 +64,11 @@ def run(args: argparse.Namespace) -> int:
     if args.output:
         write_report(args.output / "report.json", report)
         histograms = {"objects of each class": report.classes, "relations of each predicate": report.predicates}
-        draw_histograms(histograms).savefig(args.output / "histograms.png", dpi=150)
+        save_figure(draw_histograms(histograms), args.output / "histograms.png")
         samples = draw_samples(annotations, args.samples, seed=args.seed)
         if samples is not None:
-            samples.save(args.output / "samples.png")
+            path = args.output / "samples.png"
+            with writing(path), replacing(path) as file:
+                samples.save(file, "png")
         print(f"The report and its images are in {args.output}")
     return 1 if report.num_errors else 0

@@ -56,14 +56,16 @@ def run(args: argparse.Namespace) -> int:
 def explain_image(predictor, image, graph, target: Path) -> None:
     """Draw each relation of a graph to ``<target>_edge<number>.png``, and write ``<target>_explanations.json``."""
     from egtr.inference import explain_graph
+    from egtr.structures.files import write_text
     from egtr.visualization import draw_explanation
+    from egtr.visualization.charts import save_figure
 
     explanations = explain_graph(predictor, image, graph, channel_order="RGB")
     target.parent.mkdir(parents=True, exist_ok=True)
     if not explanations:
         print(f"{target}: no relations")
     for edge, explanation in enumerate(explanations):
-        draw_explanation(image, explanation).savefig(f"{target}_edge{edge}.png")
+        save_figure(draw_explanation(image, explanation), f"{target}_edge{edge}.png")
         print(f"{target}_edge{edge}.png: {explanation}")
     records = [explanation.to_dict() for explanation in explanations]
-    Path(f"{target}_explanations.json").write_text(json.dumps(records, ensure_ascii=False) + "\n", "utf-8")
+    write_text(f"{target}_explanations.json", json.dumps(records, ensure_ascii=False) + "\n")

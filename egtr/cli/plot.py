@@ -27,16 +27,12 @@ def run(args: argparse.Namespace) -> int:
     path = Path(run_folder)
 
     from egtr.experiments.training_curves import draw_curves, read_metrics
-    from egtr.structures import WriteError
+    from egtr.visualization.charts import save_figure
 
     folder = path if path.is_dir() else path.parent
     output = args.output or folder / "curves.png"
     figure = draw_curves(read_metrics(path), title=str(folder))
     output.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        figure.savefig(output)
-    except ValueError as error:
-        # Matplotlib's, where it does not know the suffix.
-        raise WriteError(f"{output}: {error}") from error
+    save_figure(figure, output)
     print(output)
     return 0

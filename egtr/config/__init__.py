@@ -1,6 +1,7 @@
 """Configurations: every key with its meaning, and the way from a command line to a configuration.
 
 - ``defaults``    every key that the library adds to Detectron2's
+- ``keys``        the names of all keys, without torch
 - ``loading``     one configuration from defaults, YAML file and ``KEY VALUE`` pairs
 - ``arguments``   the arguments of command lines that say which configuration
 - ``yaml_file``   YAML files and their ``_BASE_``

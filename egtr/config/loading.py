@@ -1,6 +1,5 @@
 """Loading configurations: defaults, a YAML file, ``KEY VALUE`` pairs, and one clear message for each mistake."""
 
-import difflib
 import logging
 import os
 import re
@@ -20,6 +19,7 @@ import egtr
 from egtr.structures import ConfigurationError
 
 from .defaults import get_egtr_cfg
+from .keys import suggest
 from .paths import fetch
 from .yaml_file import read_config_file
 
@@ -169,18 +169,8 @@ def _check_key(cfg: CfgNode, key: str, where: str) -> None:
     for part in key.split("."):
         if not isinstance(node, CfgNode) or part not in node:
             shown = key if key.isprintable() else repr(key)
-            raise ConfigurationError(f"{where}: there is no key {shown}.{_suggestion(cfg, key)}")
+            raise ConfigurationError(f"{where}: there is no key {shown}.{suggest(key, list(_flatten(cfg)))}")
         node = node[part]
-
-
-def _suggestion(cfg: CfgNode, key: str) -> str:
-    known = list(_flatten(cfg))
-    near = difflib.get_close_matches(key, known, n=2, cutoff=0.8)
-    # The right key in the wrong section looks too different as a whole.
-    last = key.rpartition(".")[2]
-    near += [k for k in known if k.rpartition(".")[2] == last and k not in near][:2]
-    near = near or difflib.get_close_matches(key, known, n=1)
-    return f" Did you mean {' or '.join(near)}?" if near else " egtr/config/defaults.py lists EGTR's keys."
 
 
 def _flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

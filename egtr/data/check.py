@@ -6,7 +6,6 @@ import warnings
 from collections import defaultdict
 from dataclasses import dataclass, field
 from multiprocessing.pool import ThreadPool
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from rich.text import Text
 from tqdm import tqdm
 
 from egtr.structures import ConfigurationError
+from egtr.structures.files import write_text
 
 from .annotated_image import BrokenImageError, read_annotated_image
 from .datasets._survey import survey
@@ -187,8 +187,12 @@ def print_report(report: DatasetReport, console: Console | None = None, examples
 
 
 def write_report(path: str | os.PathLike[str], report: DatasetReport) -> None:
-    """Write :meth:`DatasetReport.to_dict` as JSON."""
-    Path(path).write_text(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write :meth:`DatasetReport.to_dict` as JSON.
+
+    Raises:
+        WriteError: the file cannot be written.
+    """
+    write_text(path, json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n")
 
 
 # Messages hold file names, which are neither markup nor text to be wrapped.

@@ -165,7 +165,9 @@ def _cache_path(metadata: Metadata) -> str:
     stem, split = os.path.splitext(metadata.annotation_files[0])[0], metadata.get("reader_options", {}).get("split")
     # One file may hold several splits.
     split = "" if split in (None, os.path.basename(stem)) else f".{split}"
-    return f"{stem}{split}.statistics.npz"
+    # Open Images is read in two ways, for relations and for detectors, whose caches would replace each other.
+    way = ".released" if metadata.get("reader_options", {}).get("as_released") == "training" else ""
+    return f"{stem}{split}{way}.statistics.npz"
 
 
 def _read(path: str, key: str) -> _Statistics | None:

@@ -13,6 +13,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from matplotlib.transforms import Bbox
 
 from egtr.structures import PredictionError
+from egtr.structures.files import writing
 from egtr.structures.triplet_counts import GROUPS
 
 # Okabe and Ito, "Color Universal Design" (2008). The shape of the marker says the same.
@@ -59,7 +60,8 @@ def plot_predicate_recall(path: str | Path, rows: Rows, metric: str = "R@50", ti
         figure.supxlabel(_literal(note), x=0.99, ha="right", fontsize=8, color="0.35", wrap=True)
     _draw_groups(axes, rows, metric)
     _draw_labels(figure, axes, shown, metric)
-    figure.savefig(path)
+    with writing(path):
+        figure.savefig(path)
 
 
 def _set_up_axes(axes: Axes, rows: Rows, metric: str) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from tabulate import tabulate
 
 from egtr.structures import TripletCounts
+from egtr.structures.files import write_text, writing
 
 from .conventions import Protocol
 from .recall import PredicateRecall
@@ -228,12 +229,12 @@ def to_json(report: Any) -> str:
 
 def write_json(path: str | Path, report: Any) -> None:
     """Write :func:`to_json` to a file; its folder is created."""
-    _make_folder(path).write_text(to_json(report), encoding="utf-8")
+    write_text(_make_folder(path), to_json(report))
 
 
 def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows with the same keys as CSV with a header; the folder is created. NaN and None: an empty cell."""
-    with _make_folder(path).open("w", encoding="utf-8", newline="") as file:
+    with writing(path), _make_folder(path).open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [])
         writer.writeheader()
         writer.writerows({key: "" if _is_nan(value) else value for key, value in row.items()} for row in rows)

@@ -21,6 +21,7 @@ Curve = tuple[np.ndarray, np.ndarray]
 # Title, metrics, label of the axis, and its scale: a number is the end of a linear one. Missing metrics are left out.
 _PANELS = (
     ("losses, weighted", ("total_loss", "loss_*"), "loss", "log"),
+    ("validation losses", ("validation/loss*",), "loss", "log"),
     ("mean gate of each relation source", ("rel_gate_*",), "gate", 1.0),
     ("uncertainty of true triplets (adaptive smoothing)", ("uncertainty",), "uncertainty", "log"),
     ("validation recall", ("sgdet/R@*",), "percent", 100.0),
@@ -138,7 +139,14 @@ def _draw_panel(axes: Axes, curves: Mapping[str, Curve], scale: str | float) -> 
         if number >= len(BASE_COLORS):
             style["ls"] = "--"
         marker = "o" if len(series) <= 12 else None
-        axes.plot(iterations, shown, marker=marker, ms=3.5, label=name.removeprefix("sgdet/"), **style)
+        axes.plot(
+            iterations,
+            shown,
+            marker=marker,
+            ms=3.5,
+            label=name.removeprefix("sgdet/").removeprefix("validation/"),
+            **style,
+        )
     axes.grid(axis="y", color="0.92", lw=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -52,6 +52,16 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
         raise WriteError(f"{path}: cannot be written ({reason}); name a place that has room and is open") from error
 
 
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all; its folder must exist.
+
+    Raises:
+        WriteError: the file cannot be written.
+    """
+    with writing(path), replacing(path) as file:
+        file.write(text.encode())
+
+
 def _sync_folder(folder: str) -> None:
     # Otherwise a power cut may lose the new name although the content of the file is on the disk.
     descriptor = os.open(folder, os.O_RDONLY)

@@ -1,6 +1,8 @@
 """Parts that charts have in common. Figures are unknown to pyplot, so there is nothing to close."""
 
 from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
@@ -10,6 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
+from egtr.structures import ConfigurationError
+from egtr.structures.files import replacing, writing
+
 from .palette import text_color
 
 
@@ -18,6 +23,21 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def save_figure(figure: Figure, path: str | PathLike[str]) -> None:
+    """Write a figure in the format of the suffix of ``path``, whole or not at all; the folder must exist.
+
+    Raises:
+        ConfigurationError: matplotlib does not write files of this suffix.
+        WriteError: the file cannot be written.
+    """
+    suffix = Path(path).suffix
+    known = sorted(figure.canvas.get_supported_filetypes())
+    if suffix[1:].lower() not in known:
+        raise ConfigurationError(f"{path}: suffix {suffix!r} is no format of images; take {', '.join(known)}")
+    with writing(path), replacing(path) as file:
+        figure.savefig(file, format=suffix[1:].lower())
 
 
 def heat_map(axes: Axes, values: np.ndarray, cmap: str, low: float, high: float) -> AxesImage:

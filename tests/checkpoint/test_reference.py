@@ -46,6 +46,9 @@ def test_settings_by_hand():
     assert (egtr.TRANSFORMER.ENC_POINTS, egtr.TRANSFORMER.DEC_POINTS) == (2, 3)
     assert (egtr.TRANSFORMER.ENC_FFN_DIM, egtr.TRANSFORMER.DEC_FFN_DIM) == (96, 80)
     assert not egtr.BACKBONE.FREEZE_DOWNSAMPLE_NORM
+    assert (cfg.INPUT.PRE_RESIZE, cfg.INPUT.CROP.ENABLED) == ([400, 500, 600], False)
+    detector = {key: value for key, value in config().items() if key != "num_rel_labels"}
+    assert config_from_reference(detector).INPUT.PRE_RESIZE == []
     assert config_from_reference(config("small_smoothing")).MODEL.EGTR.LOSS.SMOOTHING_ALPHA == 3e-15
     assert config_from_reference(config("small_no_freq_bias")).MODEL.EGTR.RELATION.FREQUENCY_BIAS == "none"
     adjustment = config_from_reference(config("small_logit_adjustment")).MODEL.EGTR.RELATION.LOGIT_ADJUSTMENT

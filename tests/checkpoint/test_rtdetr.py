@@ -130,7 +130,9 @@ def test_the_middle_model_stops_early():
 
 
 def test_settings_of_fross():
-    egtr = config_from_reference(config("rtdetr_eval_early")).MODEL.EGTR
+    cfg = config_from_reference(config("rtdetr_eval_early"))
+    assert cfg.INPUT.PRE_RESIZE == []
+    egtr = cfg.MODEL.EGTR
     assert (egtr.BACKBONE.NAME, egtr.BACKBONE.STAGE1_PROJECTION, egtr.BACKBONE.NORM) == (
         "resnet18d",
         True,

@@ -53,6 +53,11 @@ lines = [["demo", "x.jpg"], ["demo", "x/*.jpg"], ["explain", "x*.jpg", *out], ["
          ["export", "x.pth", *out], ["convert", "x", *out], ["convert", ".", "--names", "x", *out], ["sweep", "x"],
          ["plot", "x"], ["data", "check", "--format", "egtr", "--input", "x#train", "--image-root", "."],
          ["data", "convert", "train=x", "--from", "egtr", "--to", "egtr", *out]]
+for line in (["demo", "a.png"], ["explain", "a.png", *out], ["report", "a.png", *out], ["serve"], ["evaluate"],
+             ["train", "--model", "scenes"], ["analyze", "relations", *out], ["analyze", "model"]):
+    lines.append([*line, "MODEL.EGTR.NUM_QUERxS", "3"])
+    if line != ["analyze", "model"]:
+        lines.append([*line, "SEED", "1", "MODEL.WEIGHTS", "x.pth"])
 for option in ("--model", "--config-file"):
     lines += [[*line, option, "x"] for line in (
         ["demo", "a.png", "x.jpg"], ["demo", "--webcam"], ["explain", ".", *out], ["report", "*.png", *out],

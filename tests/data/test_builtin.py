@@ -3,6 +3,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from egtr.data import register_builtin_datasets
 from egtr.data.scenes import SCENES_CLASSES, SCENES_PREDICATES
+from egtr.data.statistics import load_triplet_counts
 from egtr.structures import EGTRError
 from tests.data.raw_files import SCENES, WRITERS
 
@@ -88,3 +89,7 @@ def test_open_images_is_read_as_released(builtin_elsewhere, name, as_released, n
     first, *others = DatasetCatalog.get(name)
     assert 1 + len(others) == num_images and len(first["relations"]) == num_relations
     assert [annotation["bbox"] for annotation in first["annotations"]] == [[0, 0, 21, 21], [10, 10, 31, 31]]
+    if name != "oiv6_test":
+        load_triplet_counts(name)
+        way = ".released" if name == "oiv6_train" else ""
+        assert [path.name for path in root.glob("*.npz")] == [f"vrd-train-anno{way}.statistics.npz"]

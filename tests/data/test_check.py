@@ -15,6 +15,7 @@ from egtr.data.datasets import read_egtr_json
 from egtr.structures import EGTRError
 from egtr.visualization import draw_histograms, draw_samples
 from tests.data.damage import HEIGHT, PIXELS, WIDTH, write_damaged
+from tests.running import largest_file
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "check_dataset.py"
@@ -166,6 +167,14 @@ def test_registered_set_and_no_images(tiny_dataset, tmp_path, monkeypatch, capfd
     output = capfd.readouterr().out
     assert "6 images" in output and "(images were not read)" in output
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["histograms.png", "report.json"]
+
+
+def test_a_full_disk(tiny_dataset, tmp_path, monkeypatch, capfd):
+    options, name = ("--no-images", "--output", tmp_path / "report"), "histograms.png"
+    with largest_file(2000):
+        assert run_here(monkeypatch, "--dataset", tiny_dataset.train, *options) == 1
+    assert f"{name}: cannot be written (File too large)" in capfd.readouterr().err
+    assert name not in [path.name for path in (tmp_path / "report").iterdir()]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from egtr.evaluation.report import (
     write_csv,
     write_report,
 )
-from egtr.structures import TripletCounts
+from egtr.structures import TripletCounts, WriteError
+from tests.running import largest_file
 
 NAN = float("nan")
 # Three predicates; no scored image has the second.
@@ -221,3 +222,16 @@ def test_report_without_training_has_no_plot_and_of_objects_alone_no_predicates(
     assert [path.name for path in paths] == ["a.json", "a.csv", "a_predicates.csv"]
     paths = write_report(tmp_path, "b", {"objects": {"AP": 0.5}}, [], training=TRAINING)
     assert [path.name for path in paths] == ["b.json", "b.csv"]
+
+
+@pytest.mark.parametrize(("room", "suffix"), [(10, ".json"), (10_000, "_predicates.png")])
+def test_report_on_a_full_disk(tmp_path, room, suffix):
+    with largest_file(room), pytest.raises(WriteError, match=f"a{suffix}: cannot be written .*too large"):
+        write_report(
+            tmp_path, "a", {"reference": METRICS}, [get_protocol("reference")], ["on", "has", "near"], TRAINING
+        )
+
+
+def test_table_on_a_full_disk(tmp_path):
+    with largest_file(10), pytest.raises(WriteError, match="a.csv: cannot be written .*too large"):
+        write_csv(tmp_path / "a.csv", [{"metric": "mR@20", "reference": 12.5}])

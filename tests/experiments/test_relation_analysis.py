@@ -23,6 +23,7 @@ from egtr.experiments.relation_plots import draw_attention_auc, draw_attention_m
 from egtr.layers import QueryKeySelfAttention
 from egtr.modeling import EGTROutput, HungarianMatcher, SetCriterion, Target
 from egtr.modeling.explain import attention_weights, source_names
+from tests.running import largest_file
 
 BOXES = torch.tensor([[0.2, 0.2, 0.2, 0.2], [0.5, 0.5, 0.2, 0.2], [0.8, 0.2, 0.2, 0.2], [0.2, 0.8, 0.3, 0.3]])
 
@@ -260,6 +261,13 @@ def test_tool(make_cfg, tiny_dataset, tmp_path, capsys):
     assert analysis["gates"]["sources"] == ["layer 0", "last state"]
     assert list(analysis["gates"]["predicates"]) == list(tiny_dataset.predicate_classes)
     assert "AUC of attention" in capsys.readouterr().out
+    # As on a full disk: the results of before stay.
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    for room, name in ((10, "analysis.json"), (max(len(before["analysis.json"]), 5000), "attention_auc.png")):
+        with largest_file(room):
+            assert main([*arguments, "--dataset", tiny_dataset.test, "--limit", "4"]) == 1
+        assert f"{name}: cannot be written (File too large)" in capsys.readouterr().err
+        assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
     assert main([*arguments, "--image-id", "no such"]) == 1
     assert "not among the 6 images" in capsys.readouterr().err
 

@@ -10,6 +10,7 @@ from PIL import Image
 from egtr.cli import main
 from egtr.experiments.training_curves import draw_curves, read_metrics
 from egtr.structures import EGTRError
+from tests.running import largest_file
 
 
 def write(folder, *records, tail=""):
@@ -96,6 +97,8 @@ def test_curves_that_are_drawn():
         "rel_gate_2": (rising, np.array([0.5, 0.6, 0.8])),
         # All 0, as with smoothing switched off: there is no logarithm of it.
         "uncertainty": (rising, np.zeros(3)),
+        "validation/loss_rel": (np.array([30]), np.array([0.2])),
+        "validation/loss": (np.array([30]), np.array([3.0])),
         "sgdet/R@100": (np.array([30]), np.array([80.0])),
         "sgdet/R@20": (np.array([30]), np.array([60.0])),
         "time": (rising, np.ones(3)),
@@ -105,13 +108,14 @@ def test_curves_that_are_drawn():
     drawn = {title: [line.get_label() for line in axes.lines] for title, axes in panels.items()}
     assert drawn == {
         "losses, weighted": ["total_loss", "loss_rel"],
+        "validation losses": ["loss", "loss_rel"],
         # In the order of the sources, not of letters.
         "mean gate of each relation source": ["rel_gate_0", "rel_gate_2", "rel_gate_10"],
         "uncertainty of true triplets (adaptive smoothing)": ["uncertainty"],
         "validation recall": ["R@20", "R@100"],
     }
     scales = {title: axes.get_yscale() for title, axes in panels.items()}
-    assert list(scales.values()) == ["log", "linear", "linear", "linear"]
+    assert list(scales.values()) == ["log", "log", "linear", "linear", "linear"]
     x, y = panels["losses, weighted"].lines[0].get_data()
     assert x.tolist() == [9, 19, 29] and np.isnan(y).tolist() == [False, True, False]
 
@@ -131,4 +135,9 @@ def test_tool(tmp_path, capsys):
     assert (tmp_path / "new/loss.svg").read_text().startswith("<?xml")
     assert main(["plot", str(tmp_path / "elsewhere")]) == 1
     assert "error:" in capsys.readouterr().err
+    drawn = (tmp_path / "curves.png").read_bytes()
+    with largest_file(1000):
+        assert main(["plot", str(tmp_path)]) == 1
+    assert "curves.png: cannot be written (File too large)" in capsys.readouterr().err
+    assert (tmp_path / "curves.png").read_bytes() == drawn
     assert main(["plot", str(tmp_path), "--output", str(tmp_path / "curves.xyz")]) == 1

@@ -13,8 +13,9 @@ from egtr.cli import main
 from egtr.cli.explain import explain_image
 from egtr.data.scenes import draw_scene
 from egtr.inference import EGTRPredictor, explain, explain_graph
-from egtr.structures import EGTRError, SceneGraph
+from egtr.structures import EGTRError, SceneGraph, WriteError
 from tests.inference.videos import write_video
+from tests.running import largest_file
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,12 @@ def test_tool_keeps_results_of_one_name_apart(image, tmp_path, monkeypatch):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
         f"{stem}_{end}" for stem in stems for end in ("edge0.png", "explanations.json")
     )
+
+
+def test_tool_on_a_full_disk(predictor, image, graph, tmp_path):
+    with largest_file(1000), pytest.raises(WriteError, match="scene_edge0.png: cannot be written .*too large"):
+        explain_image(predictor, image, graph.filter(top_k=1), tmp_path / "scene")
+    assert not list(tmp_path.iterdir())
 
 
 def test_tool_says_where_nothing_is_to_be_explained(predictor, image, graph, tmp_path, capsys):

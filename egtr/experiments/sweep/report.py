@@ -11,7 +11,8 @@ from tabulate import tabulate
 
 from egtr.evaluation.report import write_csv
 from egtr.structures import ConfigurationError
-from egtr.visualization.charts import new_figure, plain
+from egtr.structures.files import write_text
+from egtr.visualization.charts import new_figure, plain, save_figure
 
 from .definition import RESULT_FILE, Sweep
 
@@ -129,7 +130,7 @@ def write_sweep_report(sweep: Sweep, comparisons: Sequence[Comparison]) -> list[
     print(text)
     paths = [sweep.output_dir / f"sweep.{suffix}" for suffix in ("md", "csv", "png")]
     sweep.output_dir.mkdir(parents=True, exist_ok=True)
-    paths[0].write_text(text, encoding="utf-8")
+    write_text(paths[0], text)
     write_csv(paths[1], [vars(c) for c in comparisons])
     plot_sweep(paths[2], sweep, comparisons)
     return paths
@@ -165,4 +166,4 @@ def plot_sweep(path: str | Path, sweep: Sweep, comparisons: Sequence[Comparison]
         plain(axes.get_yticklabels())
         axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
     plain([figure.supxlabel(f"difference to {sweep.baseline!r}, points, 95% interval over seeds", fontsize=10)])
-    figure.savefig(path)
+    save_figure(figure, path)
