@@ -41,7 +41,7 @@ ABLATIONS = [name for name in list_configs() if name.startswith("ablations/")]
 WITH_TINY_DETECTOR = [
     "oiv6_detector.yaml", "oiv6_egtr.yaml", "photos.yaml", "vg150_detector.yaml", "vg150_egtr_logit_adjustment.yaml",
     "vg150_egtr_one_gpu.yaml", "oiv6_rtdetr_detector.yaml", "oiv6_rtdetr_egtr.yaml", "vg150_rtdetr_detector.yaml",
-    "vg150_rtdetr_one_gpu.yaml", *ABLATIONS,
+    "vg150_rtdetr_one_gpu.yaml", "oiv6_rtdetr_one_gpu.yaml", "photos_rtdetr.yaml", *ABLATIONS,
 ]  # fmt: skip
 
 
@@ -67,8 +67,8 @@ def load(name):
 def test_loads(name):
     cfg = load(name)
     assert cfg.MODEL.META_ARCHITECTURE == "EGTR"
-    # The released RT-DETR reads plain shares of brightness.
     if cfg.MODEL.EGTR.TRANSFORMER.NAME == "RTDETRTransformer" and not name.startswith("scenes/"):
+        # The weights of its authors take values from 0 to 1. The small one learned from scratch.
         assert (list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD)) == ([0.0] * 3, [255.0] * 3)
         return
     # The order of channels and the mean go together: red is the brightest.
@@ -158,6 +158,7 @@ def test_recipes_of_rtdetr_are_those_of_fross():
             [2e-6, 2e-7, 2e-5]
         )
         assert second.SOLVER.BASE_LR == pytest.approx(rate / 10)
+        assert detector.MODEL.WEIGHTS == "egtr://models/rtdetrv2_r50m_coco"
         assert first.MODEL.WEIGHTS == f"{detector.OUTPUT_DIR}/model_best.pth"
         assert second.MODEL.WEIGHTS == f"{first.OUTPUT_DIR}/model_best.pth"
         for cfg in (detector, first):
@@ -167,8 +168,17 @@ def test_recipes_of_rtdetr_are_those_of_fross():
             assert cfg.MODEL.BACKBONE == reference.MODEL.BACKBONE
     assert load("vg150_rtdetr_egtr.yaml").MODEL.EGTR == reference.MODEL.EGTR
     assert load("oiv6_rtdetr_egtr.yaml").MODEL.EGTR.LOSS.CONNECTIVITY_WEIGHT == 90
-    one, four = load("vg150_rtdetr_one_gpu.yaml").SOLVER, load("vg150_rtdetr_egtr.yaml").SOLVER
-    assert one.IMS_PER_BATCH * one.ACCUMULATE_STEPS == four.IMS_PER_BATCH * four.ACCUMULATE_STEPS
+
+
+@pytest.mark.parametrize("data", ["vg150", "oiv6"])
+def test_one_gpu_takes_the_steps_of_four(data):
+    one, four = load(f"{data}_rtdetr_one_gpu.yaml"), load(f"{data}_rtdetr_egtr.yaml")
+    assert one.SOLVER.IMS_PER_BATCH * one.SOLVER.ACCUMULATE_STEPS == 24
+    assert one.MODEL.EGTR.FREEZE_DETECTOR and one.SOLVER.AMP.ENABLED
+    one.MODEL.EGTR.FREEZE_DETECTOR = False
+    assert one.MODEL == four.MODEL and one.DATASETS == four.DATASETS
+    for key in ("BASE_LR", "BACKBONE_MULTIPLIER", "NEW_MULTIPLIER", "MAX_ITER"):
+        assert one.SOLVER[key] == four.SOLVER[key]
 
 
 def test_one_gpu_takes_the_steps_of_eight():
@@ -188,6 +198,21 @@ def test_photographs_go_on_from_the_released_model_at_the_rates_of_its_stage():
     for cfg_ in (cfg, paper):
         cfg_.MODEL.WEIGHTS, cfg_.MODEL.EGTR.NUM_CLASSES, cfg_.MODEL.EGTR.NUM_PREDICATES = "", 1, 1
     assert cfg.MODEL == paper.MODEL
+
+
+def test_photographs_on_rtdetr_have_the_detector_that_they_start_from():
+    cfg, detector, photos = (load(f"{name}.yaml") for name in ("photos_rtdetr", "vg150_rtdetr_detector", "photos"))
+    assert cfg.MODEL.WEIGHTS == detector.MODEL.WEIGHTS == "egtr://models/rtdetrv2_r50m_coco"
+    assert cfg.MODEL.BACKBONE == detector.MODEL.BACKBONE and cfg.INPUT == detector.INPUT
+    for key in ("BACKBONE", "TRANSFORMER", "AUX_LOSS", "WITH_BOX_REFINE"):
+        assert cfg.MODEL.EGTR[key] == detector.MODEL.EGTR[key]
+    # Relations and the detector's own losses, in one stage.
+    assert cfg.MODEL.EGTR.RELATION.ENABLED and not cfg.MODEL.EGTR.FREEZE_DETECTOR
+    assert cfg.MODEL.EGTR.DENOISING.ENABLED and cfg.MODEL.EGTR.LOSS.CLASS_LOSS == "varifocal"
+    # The lines that users change are those of photos.yaml.
+    assert cfg.DATASETS == photos.DATASETS and cfg.SOLVER.MAX_ITER == photos.SOLVER.MAX_ITER
+    for each in (cfg, photos):
+        assert each.SOLVER.IMS_PER_BATCH * each.SOLVER.ACCUMULATE_STEPS == 8
 
 
 def test_every_ablation_is_the_base_but_for_its_own_keys():
