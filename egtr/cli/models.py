@@ -4,6 +4,7 @@ import argparse
 import json
 
 from .checks import check_names
+from .parsing import report_error
 
 EXAMPLES = """
 Fetched models lie in EGTR_HOME, else in egtr in XDG_CACHE_HOME, else in ~/.cache/egtr. EGTR_OFFLINE=1 forbids
@@ -61,10 +62,18 @@ def show_list(args: argparse.Namespace) -> None:
 
     from egtr.hub.catalogue import read_catalogue
     from egtr.hub.models import find_place, list_names, read_info
+    from egtr.structures.errors import WeightsError
 
     rows = []
     for name in list_names():
-        info, (place, size) = read_info(name), find_place(name)
+        place, size = find_place(name)
+        try:
+            info = read_info(name)
+        except WeightsError as error:
+            # The others are listed all the same.
+            report_error(args, error)
+            rows.append([name, place, size, "its record is damaged", ""])
+            continue
         classes, predicates = (len(names or ()) for names in (info.class_names, info.predicate_names))
         knows = [info.dataset or "", info.domain or "", f"{classes} classes" if classes else ""]
         knows += [f"{predicates} predicates" if predicates else ""]

@@ -24,10 +24,18 @@ _PIECE = 1 << 20
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, NotImplementedError)
 
 
+# Names of archives. Others may hold one, too.
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+
+
 def is_archive(path: Path) -> bool:
     """Tell whether a file is a zip or tar archive of other files. Weights of torch.save, which are zips, are none."""
     if not _is_zip(path):
-        return tarfile.is_tarfile(path)
+        try:
+            return tarfile.is_tarfile(path)
+        except EOFError:
+            # Compressed and cut off, as unpack() says.
+            return True
     try:
         with zipfile.ZipFile(path) as archive:
             return not any(name.endswith("/data.pkl") for name in archive.namelist())
@@ -65,7 +73,9 @@ def unpack(path: Path, folder: Path) -> Path:
                     if not archive.fileobj.read(_PIECE):
                         break
     except _DAMAGED as error:
-        raise DownloadError(f"{path}: is no whole zip or tar archive ({error}). Fetch it again") from error
+        # tarfile's message has a line for each method that it tried.
+        reason = " ".join(str(error).split())
+        raise DownloadError(f"{path}: is no whole zip or tar archive ({reason}). Fetch it again") from error
     except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
         raise DownloadError(
             f"{path}: holds a file and a folder of one name ({error.filename}), which is refused"

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from egtr.structures.errors import DownloadError, WriteError
+from egtr.structures.errors import ConfigurationError, DownloadError, WriteError
 from egtr.structures.files import replacing, writing
 
 logger = logging.getLogger(__name__)
@@ -18,10 +18,19 @@ _TRUE = ("1", "true", "yes", "on")
 
 
 def get_home() -> Path:
-    """Return the folder of downloads: ``EGTR_HOME``, else ``egtr`` in ``XDG_CACHE_HOME``, else ``~/.cache/egtr``."""
-    if home := os.environ.get("EGTR_HOME"):
-        return Path(home).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "egtr"
+    """Return the folder of downloads: ``EGTR_HOME``, else ``egtr`` in ``XDG_CACHE_HOME``, else ``~/.cache/egtr``.
+
+    Raises:
+        ConfigurationError: it lies in a home directory that does not exist.
+    """
+    home = os.environ.get("EGTR_HOME")
+    folder = Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "egtr")
+    try:
+        return folder.expanduser().absolute()
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"{folder}: there is no such home directory; name a folder for downloads in EGTR_HOME"
+        ) from error
 
 
 def is_set(variable: str) -> bool:

@@ -11,7 +11,7 @@ from egtr.structures.errors import DownloadError, EGTRError
 from egtr.structures.files import replacing, writing
 from egtr.structures.model_info import FILE_NAME, ModelInfo
 
-from .archives import find_model, is_archive, unpack
+from .archives import ARCHIVE_SUFFIXES, find_model, is_archive, unpack
 from .cache import forget_hash, get_home, hash_file, remove_folder
 from .catalogue import Entry
 from .shared import CONFIG, WEIGHTS
@@ -81,9 +81,12 @@ def rename(folder: Path, names_files: Sequence[str | Path]) -> None:
 
 def _unpack_all(entry: Entry, paths: Sequence[Path], folder: Path) -> None:
     for file, path in zip(entry.files, paths, strict=True):
-        if is_archive(path):
+        named_archive = file.name.lower().endswith(ARCHIVE_SUFFIXES)
+        if named_archive or is_archive(path):
             logger.info("%s: unpacking %s", entry.name, path)
             try:
+                if not is_archive(path):
+                    raise DownloadError(f"{path}: is no zip or tar archive, although {file.name} is. Fetch it again")
                 unpack(path, folder)
             except DownloadError:
                 if not file.sha256:

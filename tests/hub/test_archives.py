@@ -137,6 +137,16 @@ def test_damaged_archives_are_one_error(try_unpack, content, cut):
         try_unpack(content[:cut])
 
 
+@pytest.mark.parametrize("cut", [5, 12, 40])
+@pytest.mark.parametrize("mode", ["w:gz", "w:xz", "w:bz2"])
+def test_a_compressed_archive_that_is_cut_in_its_header(mode, cut, try_unpack, tmp_path):
+    """Only some of them can still be recognised; none ends in another error."""
+    with pytest.raises(DownloadError, match="Fetch it again") as raised:
+        try_unpack(make_tar([("a", b"text")], mode)[:cut])
+    assert "\n" not in str(raised.value)
+    assert is_archive(tmp_path / "archive") == (mode == "w:gz")
+
+
 def test_changed_bytes_are_noticed(try_unpack):
     content = bytearray(make_zip({"a": b"text " * 100}))
     content[60] ^= 255

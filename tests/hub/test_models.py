@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 import egtr
 from egtr.checkpoint import load_checkpoint_file
@@ -18,6 +19,7 @@ from egtr.hub.models import get_model, list_fetched, read_info, remove_model
 from egtr.inference import EGTRPredictor
 from egtr.structures import DownloadError, EGTRError, ModelInfo, WeightsError
 from egtr.structures.known_names import get_known_names
+from egtr.structures.model_info import METADATA_KEY
 from tests.checkpoint.artifacts import write_artifact
 from tests.golden_cases import FOLDER, GoldenCase
 from tests.hub.internet import Served
@@ -214,6 +216,34 @@ def test_a_damaged_archive_is_fetched_again(released, archives, home):
     released.files[address] = Served(sound)
     get_model("oiv6_detector", agreed=True)
     assert list_fetched() == ["oiv6_detector"]
+
+
+def test_a_file_that_is_no_archive_in_place_of_one(released, archives, home):
+    """Its hash is forgotten, too: it would refuse the sound file."""
+    address = read_catalogue()["oiv6_detector"].files[0].address
+    sound = released.files[address].content
+    released.files[address] = Served(b"not an archive" * 1000)
+    with pytest.raises(DownloadError, match="is no zip or tar archive, although .*gz is. Fetch it again"):
+        get_model("oiv6_detector", agreed=True)
+    released.files[address] = Served(sound)
+    get_model("oiv6_detector", agreed=True)
+    assert list_fetched() == ["oiv6_detector"]
+
+
+def test_one_damaged_record_hides_no_other_model(fetched, home, capsys):
+    weights = home / "models/vg150/model.safetensors"
+    save_file({"weight": torch.zeros(1)}, weights, {METADATA_KEY: '{"version": 7}'})
+    assert main(["models"]) == 0
+    out, err = capsys.readouterr()
+    rows = {line.split()[0]: line for line in out.splitlines() if line}
+    assert "its record is damaged" in rows["vg150"] and "ships" in rows["scenes"]
+    assert err.startswith("egtr models: error: ") and "version is 7" in err
+
+
+def test_a_home_directory_that_does_not_exist(monkeypatch, capsys):
+    monkeypatch.setenv("EGTR_HOME", "~no-such-user/models")
+    assert main(["models"]) == 1
+    assert "there is no such home directory; name a folder for downloads in EGTR_HOME" in capsys.readouterr().err
 
 
 def test_list_info_and_remove(fetched, capsys):
