@@ -1,27 +1,12 @@
 """Files that were given as weights and are something else: a pointer, a web page, an archive, an image."""
 
-import codecs
 import zipfile
 from pathlib import Path
 
 from egtr.structures import WeightsError
+from egtr.structures.file_kinds import find_beginning, is_lfs_pointer, is_page, read_text
 
 ZIP_MAGIC = b"PK\x03\x04"
-_BEGINNINGS = {
-    b"PK\x05\x06": "an empty zip archive",
-    b"\x1f\x8b": "a gzip archive",
-    b"BZh": "a bzip2 archive",
-    b"\xfd7zXZ": "an xz archive",
-    b"\x28\xb5\x2f\xfd": "a zstd archive",
-    b"7z\xbc\xaf": "a 7z archive",
-    b"Rar!": "a RAR archive",
-    b"\x89HDF": "an HDF5 file",
-    b"\x93NUMPY": "an array of NumPy",
-    b"\x89PNG": "a PNG image",
-    b"\xff\xd8\xff": "a JPEG image",
-    b"%PDF": "a PDF document",
-}
-_PAGES = ("<!doctype html", "<html")
 _FETCH = "Download or copy the file of the weights itself"
 _UNPACK = "Unpack it, and name the file of the weights in it"
 
@@ -40,20 +25,21 @@ def refuse_foreign(path: str | Path, *, may_be_text: bool = False) -> None:
         head = file.read(512)
     if not head:
         raise WeightsError(f"{path}: is an empty file, not weights. {_FETCH}")
-    for beginning, what in _BEGINNINGS.items():
-        if head.startswith(beginning):
-            raise WeightsError(f"{path}: is {what}, not weights. {_UNPACK if 'archive' in what else _FETCH}")
+    # Weights may be zip archives.
+    what = None if head.startswith(ZIP_MAGIC) else find_beginning(head)
+    if what is not None:
+        raise WeightsError(f"{path}: is {what}, not weights. {_UNPACK if 'archive' in what else _FETCH}")
     if head[257:262] == b"ustar":
         raise WeightsError(f"{path}: is a tar archive, not weights. {_UNPACK}")
     if head.startswith(ZIP_MAGIC):
         _refuse_other_zip(path)
-    text = _read_text(head)
-    if text.startswith("version https://git-lfs"):
+    text = read_text(head)
+    if is_lfs_pointer(text):
         raise WeightsError(
             f"{path}: is a Git LFS pointer: text that stands for the weights, which were not fetched. Run "
             "`git lfs pull` in its folder, or download the file itself"
         )
-    if any(tag in text.lower() for tag in _PAGES):
+    if is_page(text):
         raise WeightsError(
             f"{path}: is a web page (HTML), not weights. Servers send one in place of a file. {_FETCH}, by the "
             'address of its button "download"'
@@ -94,14 +80,3 @@ def _refuse_other_zip(path: str | Path) -> None:
     if "data.pkl" not in inner:
         held = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         raise WeightsError(f"{path}: is a zip archive of other files ({held}), not weights. {_UNPACK}")
-
-
-def _read_text(head: bytes) -> str:
-    """Return the beginning of a text file without leading blanks; "" if it is no text."""
-    encoding = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    try:
-        # The last character may be cut in two.
-        text = codecs.getincrementaldecoder(encoding)().decode(head)
-    except UnicodeDecodeError:
-        return ""
-    return text.strip() if all(letter.isprintable() or letter.isspace() for letter in text) else ""

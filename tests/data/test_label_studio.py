@@ -217,6 +217,8 @@ def test_images_on_which_nothing_is_drawn(read, tmp_path):
         ("/data/upload/1/0f6142fb-k%C3%BCche.jpg", "küche.jpg", "küche.jpg"),
         ("/data/local-files/?d=photos/shelf/cup.jpg", "photos/shelf/cup.jpg", "shelf/cup.jpg"),
         ("/data/local-files/?d=photos%5Cshelf%5Ccup.jpg", "photos/shelf/cup.jpg", "shelf/cup.jpg"),
+        # By the rules of addresses a plus is a blank, but some tools leave the plus of a name as it is.
+        ("/data/local-files/?d=photos/shelf/a+b.jpg", "photos/shelf/a b.jpg", "shelf/a+b.jpg"),
         ("s3://bucket/photos/shelf/cup.jpg", "cup.jpg", "shelf/cup.jpg"),
         ("https://example.com/a/photo.jpg?token=1", "photo.jpg", "photo.jpg"),
         # Nothing but an upload has a prefix.
@@ -227,7 +229,15 @@ def test_images_on_which_nothing_is_drawn(read, tmp_path):
 def test_names_of_images(read, tmp_path, reference, without_folder, in_folder):
     root = tmp_path / "photos"
     (root / "shelf").mkdir(parents=True)
-    names = ("photo.jpg", "11111111-kept.jpg", "0f6142fb-twice.jpg", "my photo (1).jpg", "küche.jpg", "shelf/cup.jpg")
+    names = (
+        "photo.jpg",
+        "11111111-kept.jpg",
+        "0f6142fb-twice.jpg",
+        "my photo (1).jpg",
+        "küche.jpg",
+        "shelf/cup.jpg",
+        "shelf/a+b.jpg",
+    )
     for name in names:
         (root / name).touch()
     assert read(task(1, box("a", "x"), image=reference)).images[0].file_name == without_folder

@@ -290,9 +290,10 @@ def test_boxes_between_0_and_1(read):
     assert "all boxes of 1 of 2 images" in kinds["warning", "normalised-boxes"]
 
 
-def test_one_image_under_two_ids(read):
+@pytest.mark.parametrize("name", ["a.jpg", "./a.jpg", "shelf/../a.jpg"])
+def test_one_image_under_two_ids(name, read):
     content = coco_sg()
-    content["images"][1]["file_name"] = "a.jpg"
+    content["images"][1]["file_name"] = name
     _, _, kinds = report(read(content))
     assert list(kinds) == [("warning", "repeated-file")]
     assert (

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from egtr.structures import DataError
+from egtr.structures.file_kinds import find_beginning, is_lfs_pointer, is_page, read_text
 
 from .problems import UNKNOWN, WARNING, Problem
 
@@ -30,10 +31,28 @@ def read_json(path: str) -> Any:
             return json.load(file)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not a JSON file in UTF-8 or UTF-16 ({error}). Save it as UTF-8.") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is not a JSON file ({error}). Was the download or copy cut short?") from error
+        raise DataError(f"{path}: {_why_no_json(path, error)}") from error
+
+
+def _why_no_json(path: str, error: Exception) -> str:
+    with open(path, "rb") as file:
+        head = file.read(512)
+    what, text = find_beginning(head), read_text(head)
+    if not head:
+        return "is an empty file. Was the download or copy cut short?"
+    if what is not None:
+        return f"is {what}, not a JSON file. " + ("Unpack it." if "archive" in what else "Name the annotations.")
+    if is_lfs_pointer(text):
+        return (
+            "is a Git LFS pointer: text that stands for the file, which was not fetched. Run `git lfs pull` in its "
+            "folder, or download the file itself."
+        )
+    if is_page(text):
+        return "is a web page (HTML), not a JSON file. Servers send one in place of a file. Download the file itself."
+    if isinstance(error, UnicodeDecodeError):
+        return f"is not a JSON file in UTF-8 or UTF-16 ({error}). Save it as UTF-8."
+    return f"is not a JSON file ({error}). Was the download or copy cut short?"
 
 
 def require_fields(record: Any, where: str, layout: str, **types: type) -> None:

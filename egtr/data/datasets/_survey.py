@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -56,10 +57,11 @@ def _wide_ids(annotations: SceneGraphAnnotations) -> Iterator[Problem]:
 def _repeated_files(annotations: SceneGraphAnnotations) -> Iterator[Problem]:
     if any(problem.kind == "repeated-image" for problem in annotations.problems):
         return
-    counts = Counter(image.file_name for image in annotations.images)
-    repeated = [name for name, count in counts.items() if count > 1 and name]
+    # ./a.jpg is a.jpg.
+    names = [os.path.normpath(image.file_name) if image.file_name else "" for image in annotations.images]
+    repeated = [name for name, count in Counter(names).items() if count > 1 and name]
     if repeated:
-        ids = [image.image_id for image in annotations.images if image.file_name == repeated[0]]
+        ids = [image.image_id for image, name in zip(annotations.images, names, strict=True) if name == repeated[0]]
         text = f"{len(repeated)} image files are there under several ids, such as {repeated[0]!r} under {ids}"
         text += ". Each entry is an image of its own; unite them if their annotations belong together."
         yield Problem("repeated-file", f"{annotations.source}: {text}", severity=WARNING)

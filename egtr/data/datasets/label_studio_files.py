@@ -116,7 +116,13 @@ def _candidates(reference: str) -> tuple[str, list[str]]:
         raise DataError(f"{reference!r} names no image inside a folder")
     if "upload" in parts[:-1] and UPLOAD_PREFIX.match(parts[-1]) and not local:
         return "upload", [UPLOAD_PREFIX.sub("", parts[-1]), parts[-1]]
-    return "local" if local else "address", ["/".join(parts[k:]) for k in range(len(parts))]
+    names = ["/".join(parts[k:]) for k in range(len(parts))]
+    if local and "+" in url.query:
+        # Some tools leave the plus signs of a name as they are.
+        literal = parse_qs(url.query.replace("+", "%2B"))["d"][0].replace("\\", "/")
+        parts = [part for part in literal.split("/") if part not in ("", ".")]
+        names += ["/".join(parts[k:]) for k in range(len(parts))]
+    return "local" if local else "address", names
 
 
 def _name_in_storage(name: str) -> str:
