@@ -46,7 +46,13 @@ def test_training_starts_from_the_name(fetched, tmp_path, monkeypatch, tiny_opti
     monkeypatch.chdir(tmp_path)
     # Only what decides about the data and the length of the run; the model is the released one.
     keys = {key: value for key, value in tiny_options.items() if not key.startswith("MODEL")}
-    options = keys | {"SOLVER.MAX_ITER": 1, "OUTPUT_DIR": "run", "DATASETS.TEST": "()", "MODEL.DEVICE": "cpu"}
+    # Detectron2 opens the log of each folder once in a process, by its name.
+    options = keys | {
+        "SOLVER.MAX_ITER": 1,
+        "OUTPUT_DIR": tmp_path / "run",
+        "DATASETS.TEST": "()",
+        "MODEL.DEVICE": "cpu",
+    }
     options |= {"MODEL.EGTR.NUM_CLASSES": 5, "MODEL.EGTR.NUM_PREDICATES": 4, "MODEL.WEIGHTS": "egtr://models/vg150"}
     options |= {"MODEL.EGTR.CLASS_NAMES": "[]", "MODEL.EGTR.PREDICATE_NAMES": "[]"}
     words = [str(word) for pair in options.items() for word in pair]
