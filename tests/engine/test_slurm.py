@@ -64,5 +64,5 @@ def test_a_run_that_fails_is_not_queued_again(environment, tmp_path):
     command = ["bash", str(SCRIPT), "--config-file", "nowhere.yaml"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode not in (0, None)
-    assert "nowhere.yaml: is neither a file nor a model that comes with EGTR" in done.stderr
+    assert "nowhere.yaml: is neither a file nor the name of a model" in done.stderr
     assert not (tmp_path / "scontrol").exists()
