@@ -180,7 +180,7 @@ def rank_candidates(
     width = num_predicates if predicates_per_pair is None else min(predicates_per_pair, num_predicates)
     predicates = _best_columns(relation, width)
     scores = np.take_along_axis(relation, predicates, axis=1) * candidates.pair_scores[rows, None]
-    best = top_indices(scores.reshape(-1), top_k)
+    best = _top_triplets(scores, predicates, candidates.subjects[rows], candidates.objects[rows], top_k)
     rows = rows[best // max(width, 1)]
     return RankedTriplets(
         candidates.subjects[rows],
@@ -188,6 +188,19 @@ def rank_candidates(
         predicates.reshape(-1)[best].astype(np.int64),
         scores.reshape(-1)[best].astype(np.float32),
     )
+
+
+def _top_triplets(
+    scores: np.ndarray, predicates: np.ndarray, subjects: np.ndarray, objects: np.ndarray, top_k: int
+) -> np.ndarray:
+    """Find the positions of the best scores in the flattened (Q, width) ``scores``, of Q pairs in order."""
+    flat = scores.reshape(-1)
+    if not ((subjects[1:] == subjects[:-1]) & (objects[1:] == objects[:-1])).any():
+        return top_indices(flat, top_k)
+    # Some dumps have several rows of one pair: equal scores are in the order of predicates, not of rows.
+    width = scores.shape[1]
+    order = np.lexsort((predicates.reshape(-1), np.repeat(objects, width), np.repeat(subjects, width)))
+    return order[top_indices(flat[order], top_k)]
 
 
 def _best_columns(values: np.ndarray, count: int) -> np.ndarray:
