@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from egtr.data.resizing import detr_resize_shape
-from egtr.lite.predictor import INPUT, OBJECT_SCORE, OUTPUTS, TRIPLETS
+from egtr.lite.predictor import OBJECT_SCORE, TRIPLETS
+from egtr.lite.session import INPUT, OUTPUTS
 from egtr.modeling import EGTR
 from egtr.structures import ConfigurationError, WriteError
 from egtr.structures.files import replacing, writing

@@ -8,7 +8,8 @@ import torch
 
 import egtr.export.onnx as export
 from egtr.export import export_onnx
-from egtr.lite.predictor import INPUT, OBJECT_SCORE, OUTPUTS, TRIPLETS
+from egtr.lite.predictor import OBJECT_SCORE, TRIPLETS
+from egtr.lite.session import INPUT, OUTPUTS
 from egtr.structures import ConfigurationError, WriteError
 from egtr.structures.model_info import METADATA_KEY, ModelInfo
 from tests.modeling.models import small_model
