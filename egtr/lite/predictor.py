@@ -15,13 +15,14 @@ from egtr.structures import ConfigurationError, EGTRError, PredictedImage, Predi
 from egtr.structures.doubts import Doubter
 from egtr.structures.model_info import METADATA_KEY, ModelInfo
 from egtr.structures.prediction import all_pairs
+from egtr.structures.scene_graph import OBJECT_THRESHOLD
 
 from .session import open_session
 
 logger = logging.getLogger(__name__)
 
-# Keys of the metadata that say how to rank.
-OBJECT_SCORE, TRIPLETS = "object_score", "triplets_per_image"
+# Keys of the metadata that say how to rank, and which objects a drawing keeps without a relation.
+OBJECT_SCORE, TRIPLETS, THRESHOLD = "object_score", "triplets_per_image", "object_threshold"
 
 
 class LitePredictor:
@@ -69,6 +70,7 @@ class LitePredictor:
         self._doubter = Doubter(self.info, logger)
         self._object_score = metadata.get(OBJECT_SCORE, "auto")
         self._top_k = int(metadata.get(TRIPLETS, 100))
+        self._object_threshold = float(metadata.get(THRESHOLD, OBJECT_THRESHOLD))
 
     def __call__(self, source: Source, channel_order: str | None = None) -> SceneGraph:
         """Predict the scene graph of one image.
@@ -156,7 +158,13 @@ class LitePredictor:
         graph = SceneGraph.from_prediction(
             prediction, self.class_names, self.predicate_names, self._top_k, self._object_score
         )
-        graph = replace(graph, file_name=source.file_name, frame=source.frame, time=source.time)
+        graph = replace(
+            graph,
+            file_name=source.file_name,
+            frame=source.frame,
+            time=source.time,
+            object_threshold=self._object_threshold,
+        )
         return self._doubter.doubt(graph)
 
 
