@@ -46,6 +46,8 @@ class LitePredictor:
 
     Attributes:
         info: the record of the model.
+        object_score: how logits become object scores, see :meth:`egtr.structures.Prediction.object_scores`.
+        triplets_per_image: number of triplets of a graph.
 
     Raises:
         ConfigurationError: onnxruntime is not installed, or lacks a provider.
@@ -71,8 +73,8 @@ class LitePredictor:
         self.info = ModelInfo.from_json(metadata[METADATA_KEY], f"{self.path}: metadata {METADATA_KEY}")
         self.class_names, self.predicate_names = self.info.class_names, self.info.predicate_names
         self._doubter = Doubter(self.info, logger)
-        self._object_score = metadata.get(OBJECT_SCORE, "auto")
-        self._top_k = int(metadata.get(TRIPLETS, 100))
+        self.object_score = metadata.get(OBJECT_SCORE, "auto")
+        self.triplets_per_image = int(metadata.get(TRIPLETS, 100))
 
     def __call__(self, source: Source, channel_order: str | None = None) -> SceneGraph:
         """Predict the scene graph of one image.
@@ -158,7 +160,7 @@ class LitePredictor:
             image_size=(height, width),
         )
         graph = SceneGraph.from_prediction(
-            prediction, self.class_names, self.predicate_names, self._top_k, self._object_score
+            prediction, self.class_names, self.predicate_names, self.triplets_per_image, self.object_score
         )
         graph = replace(graph, file_name=source.file_name, frame=source.frame, time=source.time)
         return self._doubter.doubt(graph)
