@@ -165,7 +165,7 @@ def build_page(predictor: LitePredictor) -> str:
     upper, lower = assemble_page(
         read_asset("web.html", __package__),
         "Scene graphs",
-        [read_asset(name) for name in IMAGE_PAGE_STYLES],
+        [*map(read_asset, IMAGE_PAGE_STYLES), read_asset("web.css", __package__)],
         [*map(read_asset, IMAGE_PAGE_SCRIPTS), *(read_asset(name, __package__) for name in PAGE_SCRIPTS)],
         connect="'self'",
         run="'self' 'wasm-unsafe-eval' blob:",
