@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent
 RESOURCES = {
     "configs": ("*.yaml",),
     "projects/EGTR/configs": ("*.yaml",),
-    "projects/EGTR/weights": ("*.safetensors", "*.pth", "*.pkl", "*.json", "*.md"),
+    "projects/EGTR/weights": ("*.safetensors", "*.pth", "*.pkl", "*.onnx", "*.json", "*.md"),
 }
 
 

@@ -109,8 +109,8 @@ def export_network(args: argparse.Namespace) -> int:
     """
     if args.output is None or args.output.suffix != ".onnx":
         raise UsageError("give --output FILE.onnx")
-    if args.half or get_inputs(args):
-        raise UsageError("--format onnx takes --model or --config-file with MODEL.WEIGHTS, no checkpoint, no --half")
+    if get_inputs(args):
+        raise UsageError("--format onnx takes --model or --config-file with MODEL.WEIGHTS, no checkpoint")
     use_model(args, DEFAULT_MODEL)
 
     from tabulate import tabulate
@@ -124,7 +124,10 @@ def export_network(args: argparse.Namespace) -> int:
     import_extensions(args.extension)
     predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
     info = (predictor.info or ModelInfo()).merged(describe_model(predictor.cfg))
-    differences = export_onnx(predictor.model, info, args.output, args.size)
+    threshold = predictor.cfg.TEST.SCENE_GRAPH.OBJECT_THRESHOLD
+    differences = export_onnx(
+        predictor.model, info, args.output, args.size, half=args.half, object_threshold=threshold
+    )
     print(tabulate(differences.items(), ["output", "largest difference to PyTorch"], floatfmt=".1e"))
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.2f} MB")
     return 0

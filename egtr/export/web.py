@@ -14,7 +14,7 @@ from pathlib import Path
 from egtr.lite import LitePredictor
 from egtr.structures import ConfigurationError, DownloadError
 from egtr.structures.files import replacing, writing
-from egtr.structures.scene_graph import LEAST_SCORE, OBJECT_THRESHOLD, SHARE_OF_BEST
+from egtr.structures.scene_graph import LEAST_SCORE, SHARE_OF_BEST
 from egtr.visualization.report.assets import (
     IMAGE_PAGE_SCRIPTS,
     IMAGE_PAGE_STYLES,
@@ -152,7 +152,7 @@ def build_page(predictor: LitePredictor) -> str:
         "limits": {
             "least_score": LEAST_SCORE,
             "share_of_best": SHARE_OF_BEST,
-            "object_threshold": OBJECT_THRESHOLD,
+            "object_threshold": predictor.object_threshold,
             "merge_iou": MERGE_IOU,
         },
         "weights": "model.onnx",

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,17 +15,14 @@ from egtr.structures import ConfigurationError, EGTRError, PredictedImage, Predi
 from egtr.structures.doubts import Doubter
 from egtr.structures.model_info import METADATA_KEY, ModelInfo
 from egtr.structures.prediction import all_pairs
+from egtr.structures.scene_graph import OBJECT_THRESHOLD
 
-if TYPE_CHECKING:
-    import onnxruntime
+from .session import open_session
 
 logger = logging.getLogger(__name__)
 
-# Names of the tensors of an exported network, see egtr/export/network.py.
-INPUT = "image"
-OUTPUTS = ("logits", "boxes", "connectivity", "relation")
-# Keys of the metadata that say how to rank.
-OBJECT_SCORE, TRIPLETS = "object_score", "triplets_per_image"
+# Keys of the metadata that say how to rank, and which objects a drawing keeps without a relation.
+OBJECT_SCORE, TRIPLETS, THRESHOLD = "object_score", "triplets_per_image", "object_threshold"
 
 
 class LitePredictor:
@@ -48,6 +45,7 @@ class LitePredictor:
         info: the record of the model.
         object_score: how logits become object scores, see :meth:`egtr.structures.Prediction.object_scores`.
         triplets_per_image: number of triplets of a graph.
+        object_threshold: see :class:`egtr.structures.SceneGraph`.
 
     Raises:
         ConfigurationError: onnxruntime is not installed, or lacks a provider.
@@ -63,8 +61,8 @@ class LitePredictor:
         max_pixels: int | None = None,
     ):
         self.path, self.max_pixels = os.fspath(path), max_pixels
-        self._session = _open(self.path, providers, threads)
-        metadata = self._session.get_modelmeta().custom_metadata_map
+        self._session = open_session(self.path, providers, threads)
+        metadata = self._session.metadata
         if METADATA_KEY not in metadata:
             raise WeightsError(
                 f"{self.path}: lacks the metadata {METADATA_KEY}, so its names and image sizes are unknown; export "
@@ -75,6 +73,7 @@ class LitePredictor:
         self._doubter = Doubter(self.info, logger)
         self.object_score = metadata.get(OBJECT_SCORE, "auto")
         self.triplets_per_image = int(metadata.get(TRIPLETS, 100))
+        self.object_threshold = float(metadata.get(THRESHOLD, OBJECT_THRESHOLD))
 
     def __call__(self, source: Source, channel_order: str | None = None) -> SceneGraph:
         """Predict the scene graph of one image.
@@ -147,7 +146,7 @@ class LitePredictor:
         return np.ascontiguousarray(image.transpose(2, 0, 1)[None], dtype=np.float32)
 
     def _graph(self, source: SourceImage, image: np.ndarray, pixels: np.ndarray) -> SceneGraph:
-        logits, boxes, connectivity, relation = self._session.run(list(OUTPUTS), {INPUT: pixels})
+        logits, boxes, connectivity, relation = self._session.run(pixels)
         height, width = image.shape[:2]
         centre, half = boxes[:, :2], boxes[:, 2:] / 2
         corners = np.concatenate([centre - half, centre + half], axis=1) * np.array([width, height] * 2, np.float32)
@@ -162,7 +161,13 @@ class LitePredictor:
         graph = SceneGraph.from_prediction(
             prediction, self.class_names, self.predicate_names, self.triplets_per_image, self.object_score
         )
-        graph = replace(graph, file_name=source.file_name, frame=source.frame, time=source.time)
+        graph = replace(
+            graph,
+            file_name=source.file_name,
+            frame=source.frame,
+            time=source.time,
+            object_threshold=self.object_threshold,
+        )
         return self._doubter.doubt(graph)
 
 
@@ -201,29 +206,3 @@ def _graphs(results: Iterator[PredictedImage], on_error: Callable[[EGTRError], A
             raise result.error
         else:
             on_error(result.error)
-
-
-def _open(path: str, providers: Sequence[str] | None, threads: int) -> "onnxruntime.InferenceSession":
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ConfigurationError(
-            "onnxruntime is missing, which runs exported models: pip install onnxruntime"
-        ) from error
-    wanted = list(providers or ["CPUExecutionProvider"])
-    unknown = [name for name in wanted if name not in onnxruntime.get_available_providers()]
-    if unknown:
-        raise ConfigurationError(
-            f"provider {', '.join(unknown)}: this onnxruntime has only "
-            f"{', '.join(onnxruntime.get_available_providers())}. Install the onnxruntime package that has it"
-        )
-    if not os.path.isfile(path):
-        raise WeightsError(f"{path}: there is no such file")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    # Warnings about nodes that constant folding could not improve say nothing to users.
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=wanted)
-    except Exception as error:  # onnxruntime raises several kinds of its own, none of them public.
-        raise WeightsError(f"{path}: onnxruntime cannot open it ({error}). Export the model again") from error

@@ -78,9 +78,9 @@ def test_a_graph_by_hand(tmp_path):
 
 
 def test_the_metadata_decides_how_to_rank(tmp_path):
-    file = write_model(tmp_path / "m.onnx", object_score="sigmoid", triplets_per_image="1")
+    file = write_model(tmp_path / "m.onnx", object_score="sigmoid", triplets_per_image="1", object_threshold="0.25")
     graph = LitePredictor(file)(np.full((50, 100, 3), 255, np.uint8), "RGB")
-    assert len(graph) == 1
+    assert len(graph) == 1 and graph.object_threshold == 0.25
     assert graph.triplet_scores[0] == pytest.approx(0.9 * 0.8 / (1 + np.exp(-1)) / (1 + np.exp(-4)), rel=1e-5)
 
 
