@@ -32,10 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="ends in .safetensors, .pth or .onnx (default: beside the checkpoint)",
+        help="ends in .safetensors, .pth or .onnx; a folder for web (default: beside the checkpoint)",
     )
     parser.add_argument(
-        "--format", choices=(*WEIGHTS_FORMATS, *NETWORK_FORMATS, "web"), help="of the output (default: as its name ends)"
+        "--format",
+        choices=(*WEIGHTS_FORMATS, *NETWORK_FORMATS, "web"),
+        help="of the output (default: as its name ends)",
     )
     parser.add_argument("--half", action="store_true", help="store large weights as float16: half the size")
     parser.add_argument(

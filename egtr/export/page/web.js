@@ -99,7 +99,8 @@ async function start() {
   }
   say("Loading the model …");
   try {
-    await worker.ask("startModel", { base: document.baseURI, record: model });
+    const { threads } = await worker.ask("startModel", { base: document.baseURI, record: model });
+    byId("threads").textContent = `, on ${counted(threads, "thread")}`;
   } catch (error) {
     complain(error);
   } finally {
