@@ -79,6 +79,7 @@ setup(
     packages=find_packages(include=["egtr", "egtr.*"]),
     package_data={
         "egtr.config": ["*.txt"],
+        "egtr.export": ["page/*"],
         "egtr.structures": ["*.json"],
         "egtr.hub": ["*.yaml"],
         "egtr.visualization.report": ["page/*"],

@@ -43,6 +43,9 @@ class LitePredictor:
 
     Attributes:
         info: the record of the model.
+        object_score: how logits become object scores, see :meth:`egtr.structures.Prediction.object_scores`.
+        triplets_per_image: number of triplets of a graph.
+        object_threshold: see :class:`egtr.structures.SceneGraph`.
 
     Raises:
         ConfigurationError: onnxruntime is not installed, or lacks a provider.
@@ -68,9 +71,9 @@ class LitePredictor:
         self.info = ModelInfo.from_json(metadata[METADATA_KEY], f"{self.path}: metadata {METADATA_KEY}")
         self.class_names, self.predicate_names = self.info.class_names, self.info.predicate_names
         self._doubter = Doubter(self.info, logger)
-        self._object_score = metadata.get(OBJECT_SCORE, "auto")
-        self._top_k = int(metadata.get(TRIPLETS, 100))
-        self._object_threshold = float(metadata.get(THRESHOLD, OBJECT_THRESHOLD))
+        self.object_score = metadata.get(OBJECT_SCORE, "auto")
+        self.triplets_per_image = int(metadata.get(TRIPLETS, 100))
+        self.object_threshold = float(metadata.get(THRESHOLD, OBJECT_THRESHOLD))
 
     def __call__(self, source: Source, channel_order: str | None = None) -> SceneGraph:
         """Predict the scene graph of one image.
@@ -156,14 +159,14 @@ class LitePredictor:
             image_size=(height, width),
         )
         graph = SceneGraph.from_prediction(
-            prediction, self.class_names, self.predicate_names, self._top_k, self._object_score
+            prediction, self.class_names, self.predicate_names, self.triplets_per_image, self.object_score
         )
         graph = replace(
             graph,
             file_name=source.file_name,
             frame=source.frame,
             time=source.time,
-            object_threshold=self._object_threshold,
+            object_threshold=self.object_threshold,
         )
         return self._doubter.doubt(graph)
 
