@@ -3,6 +3,7 @@
 import logging
 import os
 import tempfile
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,25 +11,35 @@ import numpy as np
 import torch
 
 from egtr.data.resizing import detr_resize_shape
-from egtr.lite.predictor import INPUT, OBJECT_SCORE, OUTPUTS, TRIPLETS
+from egtr.lite.predictor import OBJECT_SCORE, THRESHOLD, TRIPLETS
+from egtr.lite.session import INPUT, OUTPUTS
 from egtr.modeling import EGTR
 from egtr.structures import ConfigurationError, WriteError
 from egtr.structures.files import replacing, writing
 from egtr.structures.model_info import METADATA_KEY, ModelInfo
+from egtr.structures.scene_graph import OBJECT_THRESHOLD
 
-from .network import ExportedNetwork, traceable
+from .network import ExportedNetwork, rounded, traceable
 
 logger = logging.getLogger(__name__)
 
 OPSET = 18
 # Largest differences to PyTorch that an export may have.
 TOLERANCES = {"logits": 1e-4, "boxes": 1e-5, "connectivity": 1e-4, "relation": 1e-4}
+# Fewer values are not worth a node that converts them.
+_SMALLEST_HALF = 1024
 # Height to width of the images that an export is checked with.
 _ASPECTS = ((3, 4), (4, 3), (1, 1), (1, 2), (9, 16))
 
 
 def export_onnx(
-    model: EGTR, info: ModelInfo, output: str | os.PathLike[str], size: tuple[int, int] | None = None
+    model: EGTR,
+    info: ModelInfo,
+    output: str | os.PathLike[str],
+    size: tuple[int, int] | None = None,
+    *,
+    half: bool = False,
+    object_threshold: float = OBJECT_THRESHOLD,
 ) -> dict[str, float]:
     """Write a model as ONNX, with its record in the metadata.
 
@@ -39,6 +50,9 @@ def export_onnx(
         info: its record; ``preprocessing`` must tell ``min_size`` and ``max_size``.
         output: the file.
         size: height and width that every image will have; None: any.
+        half: store large weights as float16, as :func:`egtr.checkpoint.export_weights` does. The file computes in
+            float32 and is compared with the model whose weights are rounded in this way.
+        object_threshold: TEST.SCENE_GRAPH.OBJECT_THRESHOLD of the graphs.
 
     Returns:
         The largest difference of each output.
@@ -60,7 +74,8 @@ def export_onnx(
         info = replace(info, preprocessing=(info.preprocessing or {}) | {"fixed_size": list(size)})
     images = [_sample_image(index, *shape, device=model.device) for index, shape in enumerate(sizes)]
     dynamic = None if size is not None else {"image": {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}}
-    with traceable(model), tempfile.TemporaryDirectory() as folder:
+    rounding = rounded(model) if half else nullcontext()
+    with traceable(model), rounding, tempfile.TemporaryDirectory() as folder:
         wanted = [network(image) for image in images]
         exported = torch.onnx.export(
             network,
@@ -76,12 +91,15 @@ def export_onnx(
         exported.save(file)
         proto = onnx.load(file)
         _strip(proto)
+        if half:
+            _store_as_half(proto.graph)
         onnx.helper.set_model_props(
             proto,
             {
                 METADATA_KEY: info.to_json(),
                 OBJECT_SCORE: model.object_score,
                 TRIPLETS: str(model.triplets_per_image),
+                THRESHOLD: str(object_threshold),
             },
         )
         content = proto.SerializeToString()
@@ -136,3 +154,22 @@ def _strip(proto) -> None:
     for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output):
         del value.metadata_props[:]
     del proto.graph.value_info[:]
+
+
+def _store_as_half(graph) -> None:
+    """Store each large weight as float16 if it loses nothing by that; a node converts it when the file is opened."""
+    import onnx
+
+    converting = []
+    for weight in graph.initializer:
+        if weight.data_type != onnx.TensorProto.FLOAT or np.prod(weight.dims) < _SMALLEST_HALF:
+            continue
+        values = onnx.numpy_helper.to_array(weight)
+        if np.abs(values).max() > np.finfo(np.float16).max or not np.array_equal(values.astype(np.float16), values):
+            continue
+        name = weight.name
+        weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+        converting.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*converting, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
