@@ -4,8 +4,8 @@ In evaluation mode an input record of :class:`~egtr.modeling.EGTR` may hold
 
 - given: Instances of size (height, width), the size that output boxes refer to, with ``pred_boxes`` (n, 4) xyxy in
   pixels, ``pred_classes`` (n,) int64, -1 where a class is unknown, and, if wanted, ``scores`` (n,) in 0..1.
-- given_refined: True: the graph has the boxes as the model corrects them, not as they were given.
-- given_and_found: True: the objects that the model finds itself follow the given ones, one for each query.
+- refine_boxes: True: the graph has the boxes as the model corrects them, not as they were given.
+- with_found: True: the objects that the model finds itself follow the given ones, one for each query.
 
 The first n objects of the "scene_graph" are then the given ones, in their order. A given class is kept, and its score
 is the given one, or 1. An unknown class is the one of highest logit, with the model's own score. How the model learns
@@ -62,15 +62,15 @@ class GivenBoxes:
         boxes: (n, 4) cxcywh in 0..1 of the image; they may reach beyond it.
         classes: (n,) int64, -1 where the class is unknown.
         scores: (n,) float32 in 0..1, scores of the given classes.
-        refined, and_found: see the module.
+        refine, with_found: see the module.
     """
 
     pixels: Tensor
     boxes: Tensor
     classes: Tensor
     scores: Tensor
-    refined: bool
-    and_found: bool
+    refine: bool
+    with_found: bool
 
 
 def read_given(record: dict[str, Any], image_size: tuple[int, int], device: torch.device) -> GivenBoxes | None:
@@ -100,8 +100,8 @@ def read_given(record: dict[str, Any], image_size: tuple[int, int], device: torc
         boxes=box_xyxy_to_cxcywh(pixels) / pixels.new_tensor([width, height, width, height]),
         classes=given.pred_classes.to(device),
         scores=scores.to(device),
-        refined=bool(record.get("given_refined", False)),
-        and_found=bool(record.get("given_and_found", False)),
+        refine=bool(record.get("refine_boxes", False)),
+        with_found=bool(record.get("with_found", False)),
     )
 
 
@@ -215,8 +215,8 @@ def build_given_graph(
     else:
         sources = assign_queries(model.criterion.matcher, output.logits[index], output.pred_boxes[index], given)
         objects = own.rows(index, sources)
-    boxes = scale_boxes(objects.boxes[0], *image_size) if given.refined else given.pixels
-    if given.and_found:
+    boxes = scale_boxes(objects.boxes[0], *image_size) if given.refine else given.pixels
+    if given.with_found:
         objects, sources = objects.joined(own.rows(index, every_query)), torch.cat([sources, every_query])
         boxes = torch.cat([boxes, scale_boxes(output.pred_boxes[index], *image_size)])
 

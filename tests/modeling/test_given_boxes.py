@@ -109,7 +109,7 @@ def test_a_batch_may_mix_images(kind):
 def test_what_the_model_finds_is_the_same_and_may_follow(kind):
     model, record = make_model(kind), image()
     plain = graph_of(model, record)
-    result = model([record | {"given": make_given(), "given_and_found": True}])[0]
+    result = model([record | {"given": make_given(), "with_found": True}])[0]
     graph = result["scene_graph"]
     assert graph.given.tolist() == [True] * 3 + [False] * 6
     np.testing.assert_allclose(graph.boxes[3:], plain.boxes, atol=1e-3)
@@ -126,7 +126,7 @@ def test_what_the_model_finds_is_the_same_and_may_follow(kind):
 @each_kind
 def test_refined_boxes_are_the_models(kind):
     model, record = make_model(kind), image()
-    graph = graph_of(model, record | {"given": make_given(), "given_refined": True})
+    graph = graph_of(model, record | {"given": make_given(), "refine_boxes": True})
     assert np.abs(graph.boxes - BOXES).max() > 0.1
     if KINDS[kind][1] == ASSIGNMENT:
         own = graph_of(model, record)
