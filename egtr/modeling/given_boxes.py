@@ -229,8 +229,10 @@ def build_given_graph(
     # A query that stands for two objects has no relation between them.
     pairs, sources = all_pairs(len(classes)), sources.cpu().numpy()
     kept = (pairs[:, 0] == pairs[:, 1]) | (sources[pairs[:, 0]] != sources[pairs[:, 1]])
+    # Without a given class, evaluation may score objects in its own way.
+    labels = (classes, scores) if len(known) else (None, None)
     prediction = Prediction(
-        logits, _host(boxes), pairs[kept], connectivity[kept], relation[kept], image_size, None, classes, scores
+        logits, _host(boxes), pairs[kept], connectivity[kept], relation[kept], image_size, None, *labels
     )
     presence = object_scores(logits, "sigmoid")[0]
     presence[:count] = 1.0
