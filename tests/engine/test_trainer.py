@@ -355,7 +355,7 @@ def test_command_line_trains_and_evaluates_the_same_model(tiny_options, tmp_path
 @pytest.mark.parametrize("datasets", [1, 2])
 def test_one_pass_for_each_task_also_in_training(tiny_options, tiny_dataset, tmp_path, datasets):
     names = (tiny_dataset.val, tiny_dataset.test)[:datasets]
-    options = tiny_options | {"OUTPUT_DIR": str(tmp_path), "SOLVER.MAX_ITER": 2, "TEST.EVAL_PERIOD": 1}
+    options = tiny_options | {"OUTPUT_DIR": str(tmp_path), "SOLVER.MAX_ITER": 1, "TEST.EVAL_PERIOD": 1}
     options |= {"DATASETS.TEST": names, "TEST.VALIDATION_LOSS": True, "TEST.SCENE_GRAPH.SAVE_PREDICTIONS": True}
     options |= {"TEST.SCENE_GRAPH.PROTOCOLS": "reference,strict"}
     trained = train_or_evaluate(
