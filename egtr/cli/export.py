@@ -1,4 +1,4 @@
-"""Turn a training checkpoint into a small file of weights, or a model into ONNX."""
+"""Turn a training checkpoint into a small file of weights, or a model into ONNX or OpenVINO."""
 
 import argparse
 import re
@@ -10,12 +10,16 @@ from .checks import check_file, use_model
 from .choices import NETWORK_FORMATS, WEIGHTS_FORMATS
 from .parsing import UsageError, add_inputs, get_input, get_inputs
 
+# How the file of a network ends.
+SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
 EXAMPLES = """
-An ONNX file holds the whole model of --model or --config-file, from the pixels to what triplets are ranked by. It is
-compared with PyTorch on images of several sizes, and written only if the two agree. egtr.lite runs it without torch.
+A file of ONNX or OpenVINO holds the whole model of --model or --config-file, from the pixels to what triplets are
+ranked by. It is compared with PyTorch on images of several sizes, and written only if the two agree. egtr.lite runs
+it without torch.
 
 examples:
   %(prog)s --model scenes --format onnx --output scenes.onnx
+  %(prog)s --model scenes --format openvino --output scenes.xml      (and scenes.bin)
   %(prog)s --config-file my.yaml --output mine.onnx --size 640x640 MODEL.WEIGHTS output/run/model_best.pth
   %(prog)s output/run/model_best.pth --output mine.safetensors --half
   %(prog)s output/run/model_best.pth --format safetensors        (writes output/run/model_best.safetensors)
@@ -28,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="ends in .safetensors, .pth or .onnx (default: beside the checkpoint)",
+        help="ends in .safetensors, .pth, .onnx or .xml (default: beside the checkpoint)",
     )
     parser.add_argument(
         "--format", choices=(*WEIGHTS_FORMATS, *NETWORK_FORMATS), help="of the output (default: as its name ends)"
@@ -39,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=image_size,
         default=None,
         metavar="dynamic|HxW",
-        help="images of an ONNX file, pixels (dynamic)",
+        help="images of a file of ONNX or OpenVINO, pixels (dynamic)",
     )
     add_model_arguments(parser)
 
@@ -55,10 +59,14 @@ def image_size(text: str) -> tuple[int, int] | None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.format in NETWORK_FORMATS or (args.format is None and args.output and args.output.suffix == ".onnx"):
+    if args.format is None and args.output:
+        args.format = {suffix: name for name, suffix in SUFFIXES.items()}.get(args.output.suffix)
+    if args.format in NETWORK_FORMATS:
         return export_network(args)
     if args.size or args.model or args.config_file or args.opts:
-        raise UsageError("--size, --model, --config-file and keys belong to --format onnx; weights need a checkpoint")
+        raise UsageError(
+            "--size, --model, --config-file and keys belong to --format onnx and openvino; weights need a checkpoint"
+        )
     checkpoint = get_input(args, "checkpoint")
     output = choose_output(Path(checkpoint), args.output, args.format)
     check_file(checkpoint)
@@ -94,26 +102,32 @@ def export_network(args: argparse.Namespace) -> int:
 
     Raises:
         UsageError: arguments of weights are given, or no file to write.
-        EGTRError: see :func:`egtr.export.export_onnx`.
+        EGTRError: see :func:`egtr.export.export_onnx` and :func:`egtr.export.export_openvino`.
     """
-    if args.output is None or args.output.suffix != ".onnx":
-        raise UsageError("give --output FILE.onnx")
+    suffix = SUFFIXES[args.format]
+    if args.output is None or args.output.suffix != suffix:
+        raise UsageError(f"give --output FILE{suffix}")
     if args.half or get_inputs(args):
-        raise UsageError("--format onnx takes --model or --config-file with MODEL.WEIGHTS, no checkpoint, no --half")
+        raise UsageError(
+            f"--format {args.format} takes --model or --config-file with MODEL.WEIGHTS, no checkpoint, no --half"
+        )
     use_model(args, DEFAULT_MODEL)
 
     from tabulate import tabulate
 
     from egtr.checkpoint import describe_model
     from egtr.config import import_extensions
-    from egtr.export import export_onnx
+    from egtr.export import export_onnx, export_openvino
     from egtr.inference import EGTRPredictor
     from egtr.structures import ModelInfo
 
     import_extensions(args.extension)
     predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
     info = (predictor.info or ModelInfo()).merged(describe_model(predictor.cfg))
-    differences = export_onnx(predictor.model, info, args.output, args.size)
+    export = {"onnx": export_onnx, "openvino": export_openvino}[args.format]
+    differences = export(predictor.model, info, args.output, args.size)
     print(tabulate(differences.items(), ["output", "largest difference to PyTorch"], floatfmt=".1e"))
-    print(f"{args.output}: {args.output.stat().st_size / 1e6:.2f} MB")
+    files = [args.output] + ([args.output.with_suffix(".bin")] if args.format == "openvino" else [])
+    for file in files:
+        print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
     return 0
