@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent
 RESOURCES = {
     "configs": ("*.yaml",),
     "projects/EGTR/configs": ("*.yaml",),
-    "projects/EGTR/weights": ("*.safetensors", "*.pth", "*.pkl", "*.json", "*.md"),
+    "projects/EGTR/weights": ("*.safetensors", "*.pth", "*.pkl", "*.onnx", "*.json", "*.md"),
 }
 
 
@@ -79,6 +79,7 @@ setup(
     packages=find_packages(include=["egtr", "egtr.*"]),
     package_data={
         "egtr.config": ["*.txt"],
+        "egtr.export": ["page/*"],
         "egtr.structures": ["*.json"],
         "egtr.hub": ["*.yaml"],
         "egtr.visualization.report": ["page/*"],

@@ -3,6 +3,8 @@
 # egtr.inference.export
 IMAGE_FORMATS = ("png", "jpg", "pdf", "svg")
 GRAPH_FORMATS = ("json", "graphml")
+# In place of a drawing.
+DATA_FORMAT = "json"
 # egtr.inference.video
 VIDEO_FORMATS = ("mp4", "webm", "avi")
 # egtr.data.sources

@@ -1,4 +1,4 @@
-"""Turn a training checkpoint into a small file of weights, or a model into ONNX or OpenVINO."""
+"""Turn a training checkpoint into a small file of weights, or a model into ONNX, OpenVINO or a page of the web."""
 
 import argparse
 import re
@@ -17,25 +17,31 @@ A file of ONNX or OpenVINO holds the whole model of --model or --config-file, fr
 ranked by. It is compared with PyTorch on images of several sizes, and written only if the two agree. egtr.lite runs
 it without torch.
 
+A page (--format web) runs such a file in the browser, offline. npm fetches onnxruntime-web for it, once.
+
 examples:
   %(prog)s --model scenes --format onnx --output scenes.onnx
   %(prog)s --model scenes --format openvino --output scenes.xml      (and scenes.bin)
   %(prog)s --config-file my.yaml --output mine.onnx --size 640x640 MODEL.WEIGHTS output/run/model_best.pth
+  %(prog)s --model scenes --format web --output site
+  %(prog)s scenes.onnx --format web --output site --runtime onnxruntime-web-1.30.0.tgz
   %(prog)s output/run/model_best.pth --output mine.safetensors --half
   %(prog)s output/run/model_best.pth --format safetensors        (writes output/run/model_best.safetensors)
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_inputs(parser, "what training wrote (.pth, .safetensors)", "FILE", aliases=["--checkpoint"])
+    add_inputs(parser, "what training wrote (.pth, .safetensors); .onnx for a page", "FILE", aliases=["--checkpoint"])
     parser.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
-        help="ends in .safetensors, .pth, .onnx or .xml (default: beside the checkpoint)",
+        help="ends in .safetensors, .pth, .onnx or .xml; a folder for web (default: beside the checkpoint)",
     )
     parser.add_argument(
-        "--format", choices=(*WEIGHTS_FORMATS, *NETWORK_FORMATS), help="of the output (default: as its name ends)"
+        "--format",
+        choices=(*WEIGHTS_FORMATS, *NETWORK_FORMATS, "web"),
+        help="of the output (default: as its name ends)",
     )
     parser.add_argument("--half", action="store_true", help="store large weights as float16: half the size")
     parser.add_argument(
@@ -44,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         metavar="dynamic|HxW",
         help="images of a file of ONNX or OpenVINO, pixels (dynamic)",
+    )
+    parser.add_argument(
+        "--runtime", metavar="FILE.tgz", help="onnxruntime-web for a page, as npm pack fetches it (npm is asked)"
     )
     add_model_arguments(parser)
 
@@ -59,6 +68,10 @@ def image_size(text: str) -> tuple[int, int] | None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.format == "web":
+        return export_page(args)
+    if args.runtime:
+        raise UsageError("--runtime belongs to --format web")
     if args.format is None and args.output:
         args.format = {suffix: name for name, suffix in SUFFIXES.items()}.get(args.output.suffix)
     if args.format in NETWORK_FORMATS:
@@ -107,10 +120,8 @@ def export_network(args: argparse.Namespace) -> int:
     suffix = SUFFIXES[args.format]
     if args.output is None or args.output.suffix != suffix:
         raise UsageError(f"give --output FILE{suffix}")
-    if args.half or get_inputs(args):
-        raise UsageError(
-            f"--format {args.format} takes --model or --config-file with MODEL.WEIGHTS, no checkpoint, no --half"
-        )
+    if get_inputs(args):
+        raise UsageError(f"--format {args.format} takes --model or --config-file with MODEL.WEIGHTS, no checkpoint")
     use_model(args, DEFAULT_MODEL)
 
     from tabulate import tabulate
@@ -125,9 +136,42 @@ def export_network(args: argparse.Namespace) -> int:
     predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
     info = (predictor.info or ModelInfo()).merged(describe_model(predictor.cfg))
     export = {"onnx": export_onnx, "openvino": export_openvino}[args.format]
-    differences = export(predictor.model, info, args.output, args.size)
+    threshold = predictor.cfg.TEST.SCENE_GRAPH.OBJECT_THRESHOLD
+    differences = export(predictor.model, info, args.output, args.size, half=args.half, object_threshold=threshold)
     print(tabulate(differences.items(), ["output", "largest difference to PyTorch"], floatfmt=".1e"))
     files = [args.output] + ([args.output.with_suffix(".bin")] if args.format == "openvino" else [])
     for file in files:
         print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
+    return 0
+
+
+def export_page(args: argparse.Namespace) -> int:
+    """Write a page with the model that the arguments name, or with an ONNX file.
+
+    Raises:
+        UsageError: no folder is given; the input is no ONNX file, or stands beside the name of a model.
+        EGTRError: see :mod:`egtr.export.web`.
+    """
+    if args.output is None or args.output.is_file():
+        raise UsageError("give --output FOLDER")
+    inputs = get_inputs(args)
+    if inputs:
+        if len(inputs) > 1 or not inputs[0].endswith(".onnx"):
+            raise UsageError("--format web takes one .onnx file, or --model, or --config-file with MODEL.WEIGHTS")
+        if args.half or args.size or args.model or args.config_file or args.opts:
+            raise UsageError(f"{inputs[0]}: is exported already; leave out --half, --size, --model and keys")
+
+    from egtr.export import export_web, fetch_runtime
+    from egtr.structures.files import writing
+
+    runtime = fetch_runtime(args.runtime)  # before the minutes of an export
+    if inputs:
+        model = Path(inputs[0])
+    else:
+        model = args.output / "model.onnx"
+        with writing(args.output):
+            args.output.mkdir(parents=True, exist_ok=True)
+        export_network(argparse.Namespace(**vars(args) | {"output": model, "format": "onnx"}))
+    size = export_web(model, args.output, runtime)
+    print(f"{args.output}: {size / 1e6:.2f} MB. Look at it: python -m http.server --directory {args.output}")
     return 0

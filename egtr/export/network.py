@@ -165,3 +165,17 @@ def check_outputs(
                 f"{TOLERANCES[name]:g}. Please report the model and the versions of torch and onnxscript"
             )
     return differences
+
+
+@contextmanager
+def rounded(model: nn.Module) -> Iterator[None]:
+    """Round the weights that a smaller file holds as float16, those of 2 and of 4 dimensions, while this is open."""
+    weights = [w for w in model.state_dict(keep_vars=True).values() if w.dtype == torch.float32 and w.ndim in (2, 4)]
+    former = [weight.data for weight in weights]
+    for weight in weights:
+        weight.data = weight.data.half().float()
+    try:
+        yield
+    finally:
+        for weight, values in zip(weights, former, strict=True):
+            weight.data = values

@@ -2,26 +2,37 @@
 
 import os
 import tempfile
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from egtr.lite.predictor import OBJECT_SCORE, TRIPLETS
+from egtr.lite.predictor import OBJECT_SCORE, THRESHOLD, TRIPLETS
 from egtr.lite.session import INPUT, OUTPUTS, open_session
 from egtr.modeling import EGTR
 from egtr.structures import ConfigurationError
 from egtr.structures.files import replacing, writing
 from egtr.structures.model_info import METADATA_KEY, ModelInfo
+from egtr.structures.scene_graph import OBJECT_THRESHOLD
 
-from .network import ExportedNetwork, check_outputs, sample_images, traceable
+from .network import ExportedNetwork, check_outputs, rounded, sample_images, traceable
 
 OPSET = 18
+# Fewer values are not worth a node that converts them.
+_SMALLEST_HALF = 1024
 
 
 def export_onnx(
-    model: EGTR, info: ModelInfo, output: str | os.PathLike[str], size: tuple[int, int] | None = None
+    model: EGTR,
+    info: ModelInfo,
+    output: str | os.PathLike[str],
+    size: tuple[int, int] | None = None,
+    *,
+    half: bool = False,
+    object_threshold: float = OBJECT_THRESHOLD,
 ) -> dict[str, float]:
     """Write a model as ONNX, with its record in the metadata.
 
@@ -32,6 +43,9 @@ def export_onnx(
         info: its record; ``preprocessing`` must tell ``min_size`` and ``max_size``.
         output: the file.
         size: height and width that every image will have; None: any.
+        half: store large weights as float16, as :func:`egtr.checkpoint.export_weights` does. The file computes in
+            float32 and is compared with the model whose weights are rounded in this way.
+        object_threshold: TEST.SCENE_GRAPH.OBJECT_THRESHOLD of the graphs.
 
     Returns:
         The largest difference of each output.
@@ -43,7 +57,7 @@ def export_onnx(
     require("onnx", "onnxscript", "onnxruntime")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "model.onnx")
-        images, wanted = trace(model, info, file, size)
+        images, wanted = trace(model, info, file, size, half, object_threshold)
         differences = check_outputs(open_session(str(file)).run, images, wanted, output)
         with writing(output), replacing(output) as target:
             target.write(file.read_bytes())
@@ -64,12 +78,18 @@ def require(*packages: str) -> None:
 
 
 def trace(
-    model: EGTR, info: ModelInfo, file: Path, size: tuple[int, int] | None, sampling: str = "grid_sample"
+    model: EGTR,
+    info: ModelInfo,
+    file: Path,
+    size: tuple[int, int] | None,
+    half: bool = False,
+    object_threshold: float = OBJECT_THRESHOLD,
+    sampling: str = "grid_sample",
 ) -> tuple[list[Tensor], list[tuple[Tensor, ...]]]:
     """Write a model as ONNX without any check.
 
     Args:
-        model, info, size: see :func:`export_onnx`.
+        model, info, size, half, object_threshold: see :func:`export_onnx`.
         file: the file to write.
         sampling: see :func:`egtr.export.network.traceable`.
 
@@ -83,26 +103,31 @@ def trace(
     if size is not None:
         info = replace(info, preprocessing=(info.preprocessing or {}) | {"fixed_size": list(size)})
     dynamic = None if size is not None else {"image": {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}}
-    with traceable(model):
-        wanted = [network(image) for image in images]
-    with traceable(model, sampling):
-        exported = torch.onnx.export(
-            network,
-            (images[0],),
-            input_names=[INPUT],
-            output_names=list(OUTPUTS),
-            dynamic_shapes=dynamic,
-            dynamo=True,
-            opset_version=OPSET,
-            verbose=False,
-        )
+    rounding = rounded(model) if half else nullcontext()
+    with rounding:
+        with traceable(model):
+            wanted = [network(image) for image in images]
+        with traceable(model, sampling):
+            exported = torch.onnx.export(
+                network,
+                (images[0],),
+                input_names=[INPUT],
+                output_names=list(OUTPUTS),
+                dynamic_shapes=dynamic,
+                dynamo=True,
+                opset_version=OPSET,
+                verbose=False,
+            )
     exported.save(file)
     proto = onnx.load(file)
     _strip(proto)
+    if half:
+        _store_as_half(proto.graph)
     metadata = {
         METADATA_KEY: info.to_json(),
         OBJECT_SCORE: model.object_score,
         TRIPLETS: str(model.triplets_per_image),
+        THRESHOLD: str(object_threshold),
     }
     onnx.helper.set_model_props(proto, metadata)
     onnx.save(proto, file)
@@ -122,3 +147,22 @@ def _strip(proto) -> None:
     for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output):
         del value.metadata_props[:]
     del proto.graph.value_info[:]
+
+
+def _store_as_half(graph) -> None:
+    """Store each large weight as float16 if it loses nothing by that; a node converts it when the file is opened."""
+    import onnx
+
+    converting = []
+    for weight in graph.initializer:
+        if weight.data_type != onnx.TensorProto.FLOAT or np.prod(weight.dims) < _SMALLEST_HALF:
+            continue
+        values = onnx.numpy_helper.to_array(weight)
+        if np.abs(values).max() > np.finfo(np.float16).max or not np.array_equal(values.astype(np.float16), values):
+            continue
+        name = weight.name
+        weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+        converting.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*converting, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)

@@ -15,13 +15,14 @@ from egtr.structures import ConfigurationError, EGTRError, PredictedImage, Predi
 from egtr.structures.doubts import Doubter
 from egtr.structures.model_info import METADATA_KEY, ModelInfo
 from egtr.structures.prediction import all_pairs
+from egtr.structures.scene_graph import OBJECT_THRESHOLD
 
 from .session import open_session
 
 logger = logging.getLogger(__name__)
 
-# Keys of the metadata that say how to rank.
-OBJECT_SCORE, TRIPLETS = "object_score", "triplets_per_image"
+# Keys of the metadata that say how to rank, and which objects a drawing keeps without a relation.
+OBJECT_SCORE, TRIPLETS, THRESHOLD = "object_score", "triplets_per_image", "object_threshold"
 
 
 class LitePredictor:
@@ -46,6 +47,9 @@ class LitePredictor:
 
     Attributes:
         info: the record of the model.
+        object_score: how logits become object scores, see :meth:`egtr.structures.Prediction.object_scores`.
+        triplets_per_image: number of triplets of a graph.
+        object_threshold: see :class:`egtr.structures.SceneGraph`.
 
     Raises:
         ConfigurationError: the runtime is not installed, or lacks a provider or the precision.
@@ -73,8 +77,9 @@ class LitePredictor:
         self.info = ModelInfo.from_json(metadata[METADATA_KEY], f"{self.path}: metadata {METADATA_KEY}")
         self.class_names, self.predicate_names = self.info.class_names, self.info.predicate_names
         self._doubter = Doubter(self.info, logger)
-        self._object_score = metadata.get(OBJECT_SCORE, "auto")
-        self._top_k = int(metadata.get(TRIPLETS, 100))
+        self.object_score = metadata.get(OBJECT_SCORE, "auto")
+        self.triplets_per_image = int(metadata.get(TRIPLETS, 100))
+        self.object_threshold = float(metadata.get(THRESHOLD, OBJECT_THRESHOLD))
 
     def __call__(self, source: Source, channel_order: str | None = None) -> SceneGraph:
         """Predict the scene graph of one image.
@@ -160,9 +165,15 @@ class LitePredictor:
             image_size=(height, width),
         )
         graph = SceneGraph.from_prediction(
-            prediction, self.class_names, self.predicate_names, self._top_k, self._object_score
+            prediction, self.class_names, self.predicate_names, self.triplets_per_image, self.object_score
         )
-        graph = replace(graph, file_name=source.file_name, frame=source.frame, time=source.time)
+        graph = replace(
+            graph,
+            file_name=source.file_name,
+            frame=source.frame,
+            time=source.time,
+            object_threshold=self.object_threshold,
+        )
         return self._doubter.doubt(graph)
 
 
