@@ -3,6 +3,7 @@
 import argparse
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from egtr.config.arguments import DEFAULT_MODEL, add_model_arguments
 
@@ -10,8 +11,13 @@ from .checks import check_file, use_model
 from .choices import NETWORK_FORMATS, WEIGHTS_FORMATS
 from .parsing import UsageError, add_inputs, get_input, get_inputs
 
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
+
 # How the file of a network ends.
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
+# Images for int8.
+CALIBRATION = 100
 EXAMPLES = """
 A file of ONNX or OpenVINO holds the whole model of --model or --config-file, from the pixels to what triplets are
 ranked by. It is compared with PyTorch on images of several sizes, and written only if the two agree. egtr.lite runs
@@ -22,6 +28,7 @@ A page (--format web) runs such a file in the browser, offline. npm fetches onnx
 examples:
   %(prog)s --model scenes --format onnx --output scenes.onnx
   %(prog)s --model scenes --format openvino --output scenes.xml      (and scenes.bin)
+  %(prog)s --model scenes --output scenes.xml --int8 --calibrate scenes_train
   %(prog)s --config-file my.yaml --output mine.onnx --size 640x640 MODEL.WEIGHTS output/run/model_best.pth
   %(prog)s --model scenes --format web --output site
   %(prog)s scenes.onnx --format web --output site --runtime onnxruntime-web-1.30.0.tgz
@@ -51,6 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="dynamic|HxW",
         help="images of a file of ONNX or OpenVINO, pixels (dynamic)",
     )
+    parser.add_argument("--int8", action="store_true", help="calculate in int8 where that suffices (openvino)")
+    parser.add_argument(
+        "--calibrate",
+        metavar="DATASET",
+        help=f"for --int8: a registered dataset or a folder; {CALIBRATION} of its images show which values occur",
+    )
     parser.add_argument(
         "--runtime", metavar="FILE.tgz", help="onnxruntime-web for a page, as npm pack fetches it (npm is asked)"
     )
@@ -74,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--runtime belongs to --format web")
     if args.format is None and args.output:
         args.format = {suffix: name for name, suffix in SUFFIXES.items()}.get(args.output.suffix)
+    if args.int8 != bool(args.calibrate) or (args.int8 and args.format != "openvino"):
+        raise UsageError("--int8 and --calibrate belong together, and to --format openvino")
     if args.format in NETWORK_FORMATS:
         return export_network(args)
     if args.size or args.model or args.config_file or args.opts:
@@ -137,12 +152,37 @@ def export_network(args: argparse.Namespace) -> int:
     info = (predictor.info or ModelInfo()).merged(describe_model(predictor.cfg))
     export = {"onnx": export_onnx, "openvino": export_openvino}[args.format]
     threshold = predictor.cfg.TEST.SCENE_GRAPH.OBJECT_THRESHOLD
-    differences = export(predictor.model, info, args.output, args.size, half=args.half, object_threshold=threshold)
+    more = {"calibration": find_calibration(args.calibrate, predictor.cfg)} if args.int8 else {}
+    differences = export(
+        predictor.model, info, args.output, args.size, half=args.half, object_threshold=threshold, **more
+    )
+    kept = differences.pop("kept", None)
     print(tabulate(differences.items(), ["output", "largest difference to PyTorch"], floatfmt=".1e"))
+    if kept is not None:
+        print(f"int8 keeps {kept:.1%} of the 50 best triplets of the calibration images")
     files = [args.output] + ([args.output.with_suffix(".bin")] if args.format == "openvino" else [])
     for file in files:
         print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
     return 0
+
+
+def find_calibration(name: str, cfg: "CfgNode") -> list[str]:
+    """List CALIBRATION images of a registered dataset or of a folder, evenly spread.
+
+    Raises:
+        DataError: there is no such dataset or folder, or it has no image.
+    """
+    from egtr.data.catalog import check_registered
+    from egtr.data.datasets import read_dataset, register_rows
+    from egtr.data.image import find_images
+
+    register_rows(cfg.DATASETS.REGISTER)
+    if Path(name).exists():
+        files = find_images([name])
+    else:
+        check_registered(name)
+        files = [record["file_name"] for record in read_dataset(name)[0]]
+    return files[:: max(1, len(files) // CALIBRATION)][:CALIBRATION]
 
 
 def export_page(args: argparse.Namespace) -> int:

@@ -132,9 +132,9 @@ class LitePredictor:
             image = source.read()
         except EGTRError as error:
             return source, None, None, error
-        return source, image, self._preprocess(image), None
+        return source, image, self.preprocess(image), None
 
-    def _preprocess(self, image: np.ndarray) -> np.ndarray:
+    def preprocess(self, image: np.ndarray) -> np.ndarray:
         """Resize an image (H, W, 3) as evaluation does: (1, 3, H', W') float32, 0..255."""
         preprocessing = self.info.preprocessing or {}
         height, width = image.shape[:2]
