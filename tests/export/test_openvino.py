@@ -86,18 +86,24 @@ os.environ.pop("CI", None)
 
 
 def test_no_connection_is_opened(tmp_path):
-    """In a process of its own, since the makers' packages are quiet under pytest and in CI."""
+    """In a process of its own, since the makers' packages are quiet under pytest and in CI; in int8, too."""
+    file = str(tmp_path / "m.xml")
     code = f"""{WATCH}
-from egtr.export import export_openvino
+import numpy as np
+import egtr.export.openvino as openvino
 from egtr.lite import LitePredictor
 from tests.export.test_onnx import INFO
 from tests.modeling.models import small_model
-import numpy as np
-export_openvino(small_model(), INFO, {str(tmp_path / "m.xml")!r}, size=(64, 64))
-LitePredictor({str(tmp_path / "m.xml")!r})(np.zeros((64, 64, 3), np.uint8), "RGB")
+openvino.KEPT = 0.0  # the weights are random
+images = [np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8) for seed in range(2)]
+found = openvino.export_openvino(small_model(), INFO, {file!r}, size=(64, 64), calibration=images)
+assert 0 <= found["kept"] <= 1, found
+LitePredictor({file!r})(images[0], "RGB")
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-2000:]
+    # Weights are int8 now.
+    assert "FakeQuantize" in (tmp_path / "m.xml").read_text()
 
 
 def test_the_watch_sees_a_connection():
