@@ -31,4 +31,4 @@ WEIGHTS_FORMATS = ("safetensors", "pth")
 SECTIONS = ("MODEL", "INPUT", "DATASETS", "DATALOADER", "SOLVER", "TEST", "GLOBAL")
 TOP_KEYS = ("VERSION", "OUTPUT_DIR", "SEED", "CUDNN_BENCHMARK", "VIS_PERIOD")
 # Models that leave PyTorch.
-NETWORK_FORMATS = ("onnx",)
+NETWORK_FORMATS = ("onnx", "openvino")

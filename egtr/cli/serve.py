@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME|FILE[=WEIGHTS]",
-        help="a model by name (`egtr models` lists them), an .onnx file, or a YAML file with MODEL.WEIGHTS, or with "
-        f"the weights after = (default: {DEFAULT_MODEL}); repeatable, to switch between them on the page",
+        help="a model by name (`egtr models` lists them), an .onnx or .xml file, or a YAML file with MODEL.WEIGHTS, "
+        f"or with the weights after = (default: {DEFAULT_MODEL}); repeatable, to switch between them on the page",
     )
     parser.add_argument(
         "--config-file",
