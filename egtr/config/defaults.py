@@ -312,7 +312,7 @@ def _add_test_config(cfg: CfgNode) -> None:
     # Drawings and graphs for people keep an object without a relation if the sigmoid of its class logit is at least
     # this. It is always the sigmoid, because softmax compares classes and knows no background. No metric reads it.
     cfg.TEST.SCENE_GRAPH.OBJECT_THRESHOLD = 0.5
-    # What a model is given in an evaluation: "sgdet" only the image, "sgcls" also the boxes of the annotated objects,
+    # The input of a model in an evaluation: "sgdet" only the image, "sgcls" also the boxes of the annotated objects,
     # "predcls" also their classes. One pass over DATASETS.TEST for each; metrics are called "predcls/R@50" and so on.
     # Elsewhere, as for --latency, the first one counts.
     cfg.TEST.SCENE_GRAPH.TASKS = ["sgdet"]

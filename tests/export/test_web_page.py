@@ -317,7 +317,7 @@ def test_broken_files_give_one_message_and_the_page_lives_on(browser, tiny):
         give(page, white)
         expect(page.locator("#problem")).to_have_text("")
         expect(page.locator(".triplets li")).to_have_count(2)
-        # What is shown stays if the next file is broken.
+        # The shown graph stays if the next file is broken.
         give(page, b"broken")
         expect(page.locator("#problem")).not_to_have_text("")
         expect(page.locator(".triplets li")).to_have_count(2)
