@@ -25,6 +25,7 @@ from .contestants import (
     build_training,
     split_inference,
 )
+from .equality import measure_equality
 from .given_boxes import EDGES, MOVED_IOU, TOP_K, measure_given_boxes
 from .growth import judge_growth, measure_growth, plot_growth
 from .machine import count_work, measure_machine
@@ -32,6 +33,7 @@ from .measure import describe_machine, measure_memory, measure_time
 from .photographs import QUANTILES, measure_photographs
 from .pipeline import measure_waiting
 from .pruning import measure_pair_share, measure_pruning
+from .runtimes import measure_runtimes
 from .sampling import measure_sampling
 from .shown_objects import measure_shown_objects
 
@@ -218,6 +220,36 @@ def photographs(args: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
+def equality(args: argparse.Namespace) -> dict[str, Any]:
+    """Compare exported models with the model in PyTorch."""
+    found = measure_equality(args.cfg, args.exported, args.images)
+    print(f"{found['images']} images of {args.cfg.DATASETS.TEST[0]}; R@50 in PyTorch is {found['R@50']:.2f}.\n")
+    headers = ["file", "logits differ by", "boxes differ by", "same 50 best", "change of R@50"]
+    rows = [
+        (label, f"{d['logits']:.1e}", f"{d['boxes']:.1e}", f"{d['same']:.2%}", f"{d['R@50 change']:+.2f}")
+        for label, d in found["exported"].items()
+    ]
+    print_table(headers, rows)
+    return found
+
+
+def runtimes(args: argparse.Namespace) -> dict[str, Any]:
+    """Compare the speed of exported models with the model in PyTorch."""
+    report = {}
+    # The small model is measured by itself: with one thread, as share of its own time in PyTorch.
+    for threads, names in ((args.threads, [n for n in args.cases if n != "scenes"]), (1, ["scenes"])):
+        if not set(names) & set(args.cases):
+            continue
+        found = measure_runtimes(names, args.runs, threads, args.int8)
+        base = next(iter(found))
+        print(f"Network, {threads} thread(s), median of {args.runs} turns, and of the ratios to {base} in each:\n")
+        rows = [(label, 1000 * timing["seconds"], timing["share"]) for label, timing in found.items()]
+        print_table(["", "ms", "share"], rows)
+        print()
+        report |= found
+    return report
+
+
 def machine(args: argparse.Namespace) -> dict[str, Any]:
     """Show the speed of the processor beside the work of the model."""
     able, work = measure_machine(args.runs), count_work(make_case(args))
@@ -287,6 +319,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "growth": growth,
     "pipeline": pipeline,
     "agreement": agreement,
+    "equality": equality,
+    "runtimes": runtimes,
     "machine": machine,
     "shown": shown,
     "photographs": photographs,

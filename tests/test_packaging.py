@@ -17,7 +17,7 @@ from tests.running import run_python
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = {
     "configurations": ["configs/**/*.yaml", "projects/EGTR/configs/**/*.yaml"],
-    "weights": ["projects/EGTR/weights/*.safetensors", "projects/EGTR/weights/*.json", "projects/EGTR/weights/*.pth"],
+    "weights": [f"projects/EGTR/weights/*.{suffix}" for suffix in ("safetensors", "json", "pth", "onnx")],
 }
 
 # Hides modules, as if they were not installed.

@@ -32,7 +32,15 @@ from . import (
     train,
 )
 from .checks import check_words
-from .parsing import UsageError, get_flags, looks_like_key, report_error, show_warnings, split_pairs
+from .parsing import (
+    UsageError,
+    get_flags,
+    is_missing_package,
+    looks_like_key,
+    report_error,
+    show_warnings,
+    split_pairs,
+)
 
 EPILOG = """
 examples:
@@ -111,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Here, because it imports numpy.
         from egtr.structures.errors import EGTRError, MissingDetectron2Error
 
-        if not isinstance(error, EGTRError | MissingDetectron2Error | OSError):
+        if not isinstance(error, EGTRError | MissingDetectron2Error | OSError) and not is_missing_package(error):
             raise
         if isinstance(error, BrokenPipeError) and _output_has_no_reader():
             # The status of a process that SIGPIPE ended.

@@ -187,8 +187,14 @@ def _add_loss_config(cfg: CfgNode) -> None:
     loss.FOCAL_GAMMA = 2.0
     loss.VARIFOCAL_ALPHA = 0.75
     loss.VARIFOCAL_GAMMA = 2.0
-    # alpha of adaptive smoothing: uncertainty of a perfect match; 0 switches smoothing off.
+    # How badly found objects soften the targets of their relations (adaptive smoothing): entry of SMOOTHING_REGISTRY.
+    # "CostSmoothing" (the paper), or two without its scale: "FitSmoothing", u = 1 - p * IoU, and "QuantileSmoothing".
+    loss.SMOOTHING = "CostSmoothing"
+    # alpha of CostSmoothing: uncertainty of a perfect match; 0 switches smoothing off. Much above the paper's 1e-14
+    # even good matches are uncertain: u of p 0.9 and GIoU 0.9 is 0.9 at 1e-10.
     loss.SMOOTHING_ALPHA = 1e-14
+    # Shares of matches in QuantileSmoothing: at these quantiles of recent matching costs, u is 0.1 and 0.5.
+    loss.SMOOTHING_QUANTILES = [0.5, 0.9]
     # Negatives of loss_rel per true triplet: among matched pairs, and among pairs with an unmatched query. -1: all.
     loss.K_NEG = 80
     loss.K_NON = 80

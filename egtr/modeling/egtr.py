@@ -30,7 +30,7 @@ from .postprocessing import (
 from .relation.part import RelationPart, build_relation_part
 from .target import Target, read_targets
 from .transformer.box_queries import BoxQueries
-from .transformer.build import TransformerOutput, build_transformer
+from .transformer.build import EncodedImages, TransformerOutput, build_transformer
 from .transformer.geometry import refusing_single_cells, valid_pixels
 
 logger = logging.getLogger(__name__)
@@ -186,6 +186,11 @@ class EGTR(nn.Module):
         """True if given boxes can be queries of the decoder: it was built so, and ``network`` is not overridden."""
         return getattr(self.transformer, "label_embed", None) is not None and type(self).network is EGTR.network
 
+    @property
+    def prunes_pairs(self) -> bool:
+        """True if inference scores only pairs that rankings need."""
+        return self.prune_pairs and self.relation is not None and self.relation.scores_single_pairs
+
     def train(self, mode: bool = True):
         super().train(mode)
         if self.freeze_detector:
@@ -226,6 +231,7 @@ class EGTR(nn.Module):
         with_tasks: bool = False,
         with_relations: bool = True,
         box_queries: BoxQueries | None = None,
+        encoded: EncodedImages | None = None,
     ) -> EGTROutput:
         """Compute the output of :meth:`network` before logit adjustment, which no loss may contain.
 
@@ -234,9 +240,12 @@ class EGTR(nn.Module):
             with_tasks: run auxiliary tasks, too, which only losses need.
             with_relations: compute relation logits of all pairs; False if only chosen pairs are scored afterwards.
             box_queries: further queries, whose output becomes ``boxed``.
+            encoded: what :meth:`encode` returned for these images, if they have been encoded already.
         """
         with torch.no_grad() if self.freeze_detector else nullcontext():
-            if self.detector_cache is not None and box_queries is None:
+            if encoded is not None:
+                detected = self.transformer.decode(encoded, box_queries).float()
+            elif self.detector_cache is not None and box_queries is None:
                 detected = self.detector_cache(images, self._detect_one)
             elif self.amp and not self.training:
                 with torch.autocast(self.device.type, torch.bfloat16):
@@ -280,6 +289,12 @@ class EGTR(nn.Module):
             boxed=boxed,
         )
 
+    def encode(self, images: ImageList) -> EncodedImages:
+        """Run backbone and encoder on normalised, padded images; the transformer has to be an EncoderDecoder."""
+        use_amp = self.amp and not self.training
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=use_amp), refusing_single_cells(images):
+            return self.transformer.encode(self.backbone(images.tensor), valid_pixels(images))
+
     def _detect(self, images: ImageList, box_queries: BoxQueries | None = None) -> TransformerOutput:
         queries = () if box_queries is None else (box_queries,)
         with refusing_single_cells(images):
@@ -321,9 +336,11 @@ class EGTR(nn.Module):
         images = self.preprocess_image(inputs)
         given = [read_given(x, size, self.device) for x, size in zip(inputs, images.image_sizes, strict=True)]
         box_queries = choose_box_queries(self, given)
-        pruned = self.prune_pairs and self.relation is not None and self.relation.scores_single_pairs
         options = {} if box_queries is None else {"box_queries": box_queries}
-        output = self._network(images, with_relations=False, **options) if pruned else self.network(images, **options)
+        if self.prunes_pairs:
+            output = self._network(images, with_relations=False, **options)
+        else:
+            output = self.network(images, **options)
         results = []
         for index, (record, image_size) in enumerate(zip(inputs, images.image_sizes, strict=True)):
             size = (int(record.get("height", image_size[0])), int(record.get("width", image_size[1])))
@@ -333,14 +350,16 @@ class EGTR(nn.Module):
                 if given[index] is not None:
                     graph = build_given_graph(self, given[index], output, index, size)
                 else:
-                    if pruned:
-                        prediction = build_pruned_prediction(output, index, size, self.relation, self.max_rank)
-                    else:
-                        prediction = build_prediction(output, index, size)
-                    graph = self.make_graph(prediction)
+                    graph = self.read_graph(output, index, size)
                 result["scene_graph"] = graph
             results.append(result)
         return results
+
+    def read_graph(self, output: EGTROutput, index: int, size: tuple[int, int]) -> SceneGraph:
+        """Make the graph of one image of a batch; ``size`` is the (height, width) that its boxes refer to."""
+        if self.prunes_pairs:
+            return self.make_graph(build_pruned_prediction(output, index, size, self.relation, self.max_rank))
+        return self.make_graph(build_prediction(output, index, size))
 
     def make_graph(self, prediction: Prediction) -> SceneGraph:
         """Rank the triplets of a record, and name its objects."""
