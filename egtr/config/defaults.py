@@ -312,8 +312,8 @@ def _add_test_config(cfg: CfgNode) -> None:
     # Drawings and graphs for people keep an object without a relation if the sigmoid of its class logit is at least
     # this. It is always the sigmoid, because softmax compares classes and knows no background. No metric reads it.
     cfg.TEST.SCENE_GRAPH.OBJECT_THRESHOLD = 0.5
-    # The input of a model in an evaluation: "sgdet" only the image, "sgcls" also the boxes of the annotated objects,
-    # "predcls" also their classes. One pass over DATASETS.TEST for each; metrics are called "predcls/R@50" and so on.
+    # An evaluation gives a model only the image ("sgdet"), also the boxes of the annotated objects ("sgcls"), or also
+    # their classes ("predcls"). One pass over DATASETS.TEST for each; metrics are called "predcls/R@50" and so on.
     # Elsewhere, as for --latency, the first one counts.
     cfg.TEST.SCENE_GRAPH.TASKS = ["sgdet"]
     # Scoring conventions: names in egtr.evaluation.PROTOCOLS, also with changes ("motifs,iou_plus_one=no"), and YAML

@@ -201,7 +201,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
                     f"image {image_id!r}: task {self._task!r} scores scene graphs, but the model returns none; set "
                     "TEST.SCENE_GRAPH.TASKS to sgdet"
                 )
-            # The detections that a model makes by itself are no part of the other tasks.
+            # Objects that a detector finds by itself are no part of the other tasks.
             found = _to_detections(output["instances"]) if self._task == "sgdet" else NO_DETECTIONS
             self._score(image_id, found, prediction)
 

@@ -48,7 +48,7 @@ class Model:
         prediction = Prediction(
             logits, boxes, all_pairs(number), np.ones(number**2), relation, given.image_size, None, *labels
         )
-        # The detections of the model itself have nothing to do with the task.
+        # The objects that the detector finds by itself have nothing to do with the task.
         return {"scene_graph": SceneGraph.from_prediction(prediction)} | {
             "instances": model_output(random_scene(0)[1], relations=False)["instances"]
         }
