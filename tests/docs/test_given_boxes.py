@@ -31,7 +31,7 @@ def test_the_graphs_that_are_printed(folder):
 
 
 def test_results(folder):
-    assert run_code(RESULTS_CODE) == "[0.9 0.8] assignment"
+    assert run_code(RESULTS_CODE) == "[0.9 0.8]"
 
 
 def test_the_command(folder):

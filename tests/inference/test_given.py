@@ -1,6 +1,7 @@
 """Given boxes through egtr.predict and the predictor: sources, sizes, errors, options."""
 
 import io
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from egtr.data.scenes import draw_scene
 from egtr.inference import EGTRPredictor
 from egtr.structures import ConfigurationError, DataError, PredictionError
 
+ROOT = Path(__file__).resolve().parents[2]
 BOXES = [[4.0, 5, 30, 35], [20, 2, 50, 38]]
 
 
@@ -181,13 +183,15 @@ def scene():
     return draw_scene(0, "test", 0)[0]
 
 
-@pytest.fixture(scope="module", params=["scenes", "scenes_rtdetr"])
+WAYS = {"egtr": "assignment", "rtdetr": "box_queries"}
+
+
+@pytest.fixture(scope="module", params=WAYS)
 def shipped(request):
-    """Both ways: the shipped model assigns its queries; the other one was trained with denoising."""
-    if request.param == "scenes":
-        return EGTRPredictor.create("scenes"), "assignment"
-    options = ["MODEL.WEIGHTS", "projects/EGTR/weights/scenes_rtdetr.pth"]
-    return EGTRPredictor.from_config_file("configs/scenes/rtdetr.yaml", options), "box_queries"
+    """Both ways: the first model was trained without denoising, the second one with it."""
+    options = ["MODEL.WEIGHTS", str(ROOT / f"projects/EGTR/weights/scenes_{request.param}.pth")]
+    predictor = EGTRPredictor.from_config_file(str(ROOT / f"configs/scenes/{request.param}.yaml"), options)
+    return predictor, WAYS[request.param]
 
 
 def test_own_detections_give_nearly_the_same_graph(shipped):

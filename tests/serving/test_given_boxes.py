@@ -24,7 +24,7 @@ def test_the_graph_of_given_boxes(client, predictor, scene):
     assert answer.status_code == 200
     graph = SceneGraph.from_dict(answer.json())
     expected = predictor(draw_scene(0, "test", 0)[0], "RGB", boxes=BOXES, classes=["house", None], scores=[0.75, 1])
-    assert graph.boxes.tolist() == BOXES and graph.given.all() and graph.given_by == "assignment"
+    assert graph.boxes.tolist() == BOXES and graph.given.all() and graph.given_by == expected.given_by
     assert graph.classes.tolist() == expected.classes.tolist() and graph.scores[0] == 0.75
     np.testing.assert_allclose(graph.scores, expected.scores, atol=1e-4)
 
