@@ -20,7 +20,7 @@ from egtr.structures import SceneGraph
 from .agreement import TOP_K, best_triplets
 
 
-def measure_equality(cfg: CfgNode, files: Sequence[Path], images: int | None = None) -> dict[str, Any]:
+def measure_equality(cfg: CfgNode, files: Sequence[str], images: int | None = None) -> dict[str, Any]:
     """Compare exported models with MODEL.WEIGHTS on DATASETS.TEST[0].
 
     Args:
@@ -39,7 +39,7 @@ def measure_equality(cfg: CfgNode, files: Sequence[Path], images: int | None = N
     """
     name = cfg.DATASETS.TEST[0]
     predictors = {}
-    for file in files:
+    for file in map(Path, files):
         for precision in ("float32", "bfloat16") if file.suffix == ".xml" else ("float32",):
             predictors[f"{file.name}, {precision}"] = LitePredictor(file, precision=precision)
     model = EGTRPredictor(cfg).model.eval()

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from egtr.config import read_config
 from egtr.export.network import ExportedNetwork
 from egtr.export.onnx import trace
-from egtr.export.openvino import SAMPLING, convert
+from egtr.export.openvino import convert
 from egtr.lite.session import open_session
 from egtr.structures import ModelInfo
 
@@ -77,9 +77,8 @@ def _contestants(name: str, folder: Path, threads: int, int8: bool) -> dict[str,
 
     calls = {"PyTorch float32": lambda: eager(False), "PyTorch bfloat16": lambda: eager(True)}
     files = {"onnxruntime float32": folder / f"{name}.onnx", "OpenVINO float32": folder / f"{name}.xml"}
-    trace(model, ModelInfo(), files["onnxruntime float32"], size)
-    traced = folder / f"{name}_openvino.onnx"
-    trace(model, ModelInfo(), traced, size, sampling=SAMPLING)
+    traced = files["onnxruntime float32"]
+    trace(model, ModelInfo(), traced, size)
     convert(traced, files["OpenVINO float32"])
     files["OpenVINO bfloat16"] = files["OpenVINO float32"]
     if int8:

@@ -4,7 +4,7 @@ import argparse
 
 from egtr.config.arguments import DEFAULT_MODEL, add_options_arguments
 
-from .checks import check_exported, find_config, read_weights
+from .checks import find_config, find_model, read_weights
 from .parsing import UsageError, add_provider
 
 EXAMPLES = """
@@ -89,16 +89,11 @@ def choose_models(args: argparse.Namespace) -> list[str]:
         ConfigurationError: there is no such file or model, or a model has no weights.
         WeightsError: there is no such exported model.
     """
-    from egtr.inference.opening import runs_without_torch
-
     models, config_files = args.model, args.config_file
     if not (models and config_files):
         chosen = models or config_files or [DEFAULT_MODEL]
         for name in chosen:
-            if runs_without_torch(name):
-                check_exported(name)
-            else:
-                find_config(name.partition("=")[0])
+            find_model(name.partition("=")[0])
         return chosen
     for name in (*models, *config_files):
         find_config(name.partition("=")[0])

@@ -70,15 +70,11 @@ class ExportedNetwork(nn.Module):
 
 
 @contextmanager
-def traceable(model: nn.Module, sampling: str = "grid_sample") -> Iterator[None]:
+def traceable(model: nn.Module) -> Iterator[None]:
     """Prepare a model for tracing while this is open: evaluation mode, plain operations, no gradients.
 
-    PyTorch's exporter loses count of its inputs if a parameter needs a gradient.
-
-    Args:
-        model: the model.
-        sampling: entry of DEFORMABLE_ATTENTION_REGISTRY that its deformable attention takes, whatever it was built
-            with: most of them cannot be traced.
+    PyTorch's exporter loses count of its inputs if a parameter needs a gradient. Deformable attention samples by
+    grid_sample, whatever the configuration names: the runtimes have an operation for it, and take longer for others.
     """
     attention = [module for module in model.modules() if isinstance(module, MultiScaleDeformableAttention)]
     implementations = [module.implementation for module in attention]
@@ -88,7 +84,7 @@ def traceable(model: nn.Module, sampling: str = "grid_sample") -> Iterator[None]
     for parameter in learned:
         parameter.requires_grad_(False)
     for module in attention:
-        module.implementation = sampling
+        module.implementation = "grid_sample"
     try:
         with cpu.disabled(), torch.no_grad():
             yield

@@ -84,14 +84,12 @@ def trace(
     size: tuple[int, int] | None,
     half: bool = False,
     object_threshold: float = OBJECT_THRESHOLD,
-    sampling: str = "grid_sample",
 ) -> tuple[list[Tensor], list[tuple[Tensor, ...]]]:
     """Write a model as ONNX without any check.
 
     Args:
         model, info, size, half, object_threshold: see :func:`export_onnx`.
         file: the file to write.
-        sampling: see :func:`egtr.export.network.traceable`.
 
     Returns:
         Images, and the outputs of the model in PyTorch for each; see :func:`egtr.export.network.check_outputs`.
@@ -104,20 +102,18 @@ def trace(
         info = replace(info, preprocessing=(info.preprocessing or {}) | {"fixed_size": list(size)})
     dynamic = None if size is not None else {"image": {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}}
     rounding = rounded(model) if half else nullcontext()
-    with rounding:
-        with traceable(model):
-            wanted = [network(image) for image in images]
-        with traceable(model, sampling):
-            exported = torch.onnx.export(
-                network,
-                (images[0],),
-                input_names=[INPUT],
-                output_names=list(OUTPUTS),
-                dynamic_shapes=dynamic,
-                dynamo=True,
-                opset_version=OPSET,
-                verbose=False,
-            )
+    with traceable(model), rounding:
+        wanted = [network(image) for image in images]
+        exported = torch.onnx.export(
+            network,
+            (images[0],),
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            dynamic_shapes=dynamic,
+            dynamo=True,
+            opset_version=OPSET,
+            verbose=False,
+        )
     exported.save(file)
     proto = onnx.load(file)
     _strip(proto)

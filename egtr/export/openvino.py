@@ -21,8 +21,6 @@ from .int8 import quantize
 from .network import check_outputs
 from .onnx import require, trace
 
-# How deformable attention samples; see egtr.export.network.traceable.
-SAMPLING = "grid_sample"
 # Best triplets of an image that int8 is judged by, and the share of them that it must keep.
 TOP_K, KEPT = 50, 0.9
 
@@ -59,7 +57,7 @@ def export_openvino(
     require("onnx", "onnxscript", "openvino")
     with tempfile.TemporaryDirectory() as folder:
         traced, file = Path(folder, "model.onnx"), Path(folder, "model.xml")
-        images, wanted = trace(model, info, traced, size, half, object_threshold, SAMPLING)
+        images, wanted = trace(model, info, traced, size, half, object_threshold)
         convert(traced, file)
         found = check_outputs(open_session(str(file)).run, images, wanted, output)
         if calibration is not None:

@@ -377,10 +377,10 @@ def test_one_pass_for_each_task_also_in_training(tiny_options, tiny_dataset, tmp
 
     options |= {"MODEL.WEIGHTS": str(tmp_path / "model_final.pth"), "OUTPUT_DIR": str(tmp_path / "sgdet")}
     evaluated = evaluate(options)
-    alone = {names[0]: evaluated} if datasets == 1 else evaluated
+    separate = {names[0]: evaluated} if datasets == 1 else evaluated
     for name in names:
-        assert alone[name]["sgdet"] == pytest.approx(results[name]["sgdet"], nan_ok=True)
-        assert alone[name]["bbox"] == pytest.approx(results[name]["bbox"], nan_ok=True)
+        assert separate[name]["sgdet"] == pytest.approx(results[name]["sgdet"], nan_ok=True)
+        assert separate[name]["bbox"] == pytest.approx(results[name]["bbox"], nan_ok=True)
 
 
 def test_evaluators_of_ones_own_run_once(make_cfg):

@@ -134,7 +134,7 @@ def test_health_before_and_after_loading(tmp_path):
 
 
 def test_names_of_models():
-    assert ModelStore(["scenes", "scenes", "scenes/egtr_demo.yaml"]).names == ("scenes", "scenes 2", "egtr_demo")
+    assert ModelStore(["scenes", "scenes", "scenes/rtdetr_demo.yaml"]).names == ("scenes", "scenes 2", "rtdetr_demo")
     with pytest.raises(EGTRError, match="name at least one"):
         ModelStore([])
     with pytest.raises(EGTRError, match="nowhere.yaml"):
