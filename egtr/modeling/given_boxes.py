@@ -24,7 +24,7 @@ So a graph whose objects are given back stays as it was, and after a correction 
 matching in training (:class:`~egtr.modeling.matcher.HungarianMatcher`), and a box has the features of its query:
 
     s = argmin over one-to-one maps s of the sum over i of cost(i, s(i))
-    cost(i, q) = [c_i is known] * cost_class * class cost(c_i, q)
+    cost(i, q) = cost_class * class cost(c_i, q)    with the query's best class where c_i is unknown
                  + cost_bbox * |r_i - b_q|_1 - cost_giou * GIoU(r_i, b_q)
 
 If there are more boxes than queries, the N boxes that can be served at the least cost get a query each, and then the

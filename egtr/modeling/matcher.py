@@ -53,7 +53,7 @@ class HungarianMatcher(nn.Module):
         Args:
             logits: (B, N, C).
             boxes: (B, N, 4) cxcywh in 0..1.
-            targets: objects of the B images, G in all. A class of -1 is unknown, and costs 0.
+            targets: objects of the B images, G in all. A class of -1 is unknown, and is each query's best.
 
         Returns:
             The cost, and the fit in 0..1: the probability of the object's class times the IoU of the boxes. Both are
@@ -64,11 +64,12 @@ class HungarianMatcher(nn.Module):
         image = image.to(logits.device)
         classes = torch.cat([target.classes for target in targets])
         wanted = torch.cat([target.boxes for target in targets]).float()[:, None]
-        probability = logits[image, :, classes].float().sigmoid()
+        chosen = torch.where((classes < 0)[:, None], logits.amax(-1)[image], logits[image, :, classes])
+        probability = chosen.float().sigmoid()
         alpha, gamma = self.focal_alpha, self.focal_gamma
         yes = alpha * (1 - probability) ** gamma * -torch.log(probability + EPS)
         no = (1 - alpha) * probability**gamma * -torch.log(1 - probability + EPS)
-        class_cost = (yes - no).masked_fill((classes < 0)[:, None], 0.0)
+        class_cost = yes - no
         boxes = boxes[image].float()
         distance = (boxes - wanted).abs().sum(-1)
         corners, wanted_corners = box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(wanted)

@@ -229,10 +229,11 @@ def test_assignment_by_hand():
     assert assign(queries, logits, [left, right], [-1, -1]) == [1, 0]
     # The nearest query is taken once, so the second box gets the next one.
     assert assign(queries, logits, [left, near_left], [-1, -1]) == [1, 2]
-    # A class counts only where it is given: query 2 says class 1 with 5, query 1 with -5, at a distance of 0.05.
+    # Query 2 says class 1 with 5, query 1 with -5, at a distance of 0.05. Without a class the surest query counts.
     sure = [[0.0, 0.0], [0.0, -5.0], [0.0, 5.0]]
-    assert assign(queries, sure, [left], [-1]) == [1]
+    assert assign(queries, sure, [left], [0]) == [1]
     assert assign(queries, sure, [left], [1]) == [2]
+    assert assign(queries, sure, [left], [-1]) == [2]
 
 
 def test_more_boxes_than_queries_are_assigned_in_rounds():
@@ -246,16 +247,16 @@ def test_more_boxes_than_queries_are_assigned_in_rounds():
 
 
 def test_matching_cost_without_class():
-    """L1 is 0.1 and GIoU 1 / 3; a class of probability 1/2 adds its focal cost, and -1 adds nothing."""
+    """L1 is 0.1 and GIoU 1 / 3; a class of probability 1/2 adds its focal cost, and -1 that of the best class."""
     wanted = torch.tensor([[0.3, 0.5, 0.2, 0.2]])
-    logits, boxes = torch.zeros(1, 1, 2), torch.tensor([[[0.4, 0.5, 0.2, 0.2]]])
+    logits, boxes = torch.tensor([[[0.0, -3.0]]]), torch.tensor([[[0.4, 0.5, 0.2, 0.2]]])
     costs = [
         HungarianMatcher().cost_matrix(logits, boxes, [Target(torch.tensor([c]), wanted, wanted.new_zeros(0, 3))])
-        for c in (-1, 1)
+        for c in (-1, 0, 1)
     ]
-    assert costs[0].item() == pytest.approx(5 * 0.1 - 2 / 3, rel=1e-4)
     focal = (0.25 - 0.75) * 0.25 * math.log(2)
-    assert costs[1].item() == pytest.approx(costs[0].item() + 2 * focal, rel=1e-4)
+    assert costs[1].item() == pytest.approx(5 * 0.1 - 2 / 3 + 2 * focal, rel=1e-4)
+    assert costs[0].item() == costs[1].item() < costs[2].item()
 
 
 @pytest.mark.parametrize("kind", [kind for kind, (_, path) in KINDS.items() if path == BOX_QUERIES])
