@@ -54,7 +54,7 @@ class BuildWithResources(build_py):
 
 def read_version():
     # Read as text: importing egtr would import torch, which need not be there while the package is built.
-    return re.search(r'^__version__ = "(.+)"$', (ROOT / "egtr/version.py").read_text(), re.MULTILINE).group(1)
+    return re.search(r'^__version__ = "(.+)"$', (ROOT / "egtr/version.py").read_text("utf-8"), re.MULTILINE).group(1)
 
 
 setup(
@@ -108,6 +108,7 @@ setup(
         "jsonschema>=4.20",
         "omegaconf>=2.3",
         "argcomplete>=3.4",
+        "pyyaml>=6.0",
         "tqdm>=4.66",
         "tensorboard>=2.14",
         # egtr.hub. Both are small; timm brings the second one anyway.

@@ -118,6 +118,8 @@ def _add_model_commands(commands: argparse._SubParsersAction) -> None:
     sub.add_argument(
         "--write", action="store_true", help="write the threshold into the model_info.json of the weights"
     )
+    sub = add("given_boxes", "recall of relations between given boxes, beside that of a model's own", "scenes")
+    sub.add_argument("--images", type=int, help="only the first images of DATASETS.TEST, this many (default: all)")
     for sub in commands.choices.values():
         sub.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys of the configuration and their values")
 

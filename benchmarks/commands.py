@@ -26,6 +26,7 @@ from .contestants import (
     split_inference,
 )
 from .equality import measure_equality
+from .given_boxes import EDGES, MOVED_IOU, TOP_K, measure_given_boxes
 from .growth import judge_growth, measure_growth, plot_growth
 from .machine import count_work, measure_machine
 from .measure import describe_machine, measure_memory, measure_time
@@ -183,6 +184,26 @@ def shown(args: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
+def given_boxes(args: argparse.Namespace) -> dict[str, Any]:
+    """Show the recall of relations between given boxes beside that of the model's own objects."""
+    report = measure_given_boxes(args.cfg, args.images)
+    name = args.cfg.DATASETS.TEST[0]
+    print(f"{report['images']} images of {name}, protocol {report['protocol']}; boxes by {report['given_by']}:\n")
+    rows = {
+        "sgdet": "only the image (SGDet)",
+        "sgcls": "boxes (SGCls)",
+        "predcls": "boxes and classes (PredCls)",
+        "moved": f"boxes moved to IoU {MOVED_IOU}, and classes",
+    }
+    recall = {row: report["recall"][row].values() for row in rows}
+    print_table(["given", *(f"R@{k}" for k in TOP_K)], [(text, *recall[row]) for row, text in rows.items()])
+    print(
+        f"\nOf {report['located']} annotated pairs that SGDet finds, the best predicate of {report['right']:.1%} is "
+        f"right. The model's own objects, given to it: Jaccard of the {EDGES} best edges {report['jaccard']:.3f}."
+    )
+    return report
+
+
 def photographs(args: argparse.Namespace) -> dict[str, Any]:
     """Show the best scores on images of the model's own kind and on photographs, and a threshold between them."""
     report = measure_photographs(args.cfg, args.images, args.write)
@@ -303,4 +324,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "machine": machine,
     "shown": shown,
     "photographs": photographs,
+    "given_boxes": given_boxes,
 }

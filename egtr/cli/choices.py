@@ -21,6 +21,8 @@ PROTOCOLS = (
     *("reference", "motifs", "pysgg", "vrd", "openpsg", "sgg_benchmark", "sgbench"),
     *("iou0", "no_pair_dedup", "strict", "single"),
 )
+# egtr.evaluation.conventions
+TASKS = ("sgdet", "sgcls", "predcls")
 # egtr.evaluation.foreign_dumps
 DUMPS = ("sgb", "openpsg", "sgbench", "pysgg_oi")
 # egtr.checkpoint.files

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def quantize(model: "openvino.Model", images: Sequence[np.ndarray]) -> "openvino.Model":
-    """Quantise the weights and activations of an exported network.
+    """Convert the weights and activations of an exported network to int8.
 
     The relation part stays in float: it is small, its frequency bias has large values where a predicate was never
     seen, and its scores decide about the order of triplets.

@@ -21,6 +21,8 @@ from .session import open_session
 
 logger = logging.getLogger(__name__)
 
+# Arguments of egtr.predict about given boxes.
+GIVEN = ("boxes", "classes", "scores", "refine_boxes", "with_found")
 # Keys of the metadata that say how to rank, and which objects a drawing keeps without a relation.
 OBJECT_SCORE, TRIPLETS, THRESHOLD = "object_score", "triplets_per_image", "object_threshold"
 
@@ -81,16 +83,18 @@ class LitePredictor:
         self.triplets_per_image = int(metadata.get(TRIPLETS, 100))
         self.object_threshold = float(metadata.get(THRESHOLD, OBJECT_THRESHOLD))
 
-    def __call__(self, source: Source, channel_order: str | None = None) -> SceneGraph:
+    def __call__(self, source: Source, channel_order: str | None = None, **given: Any) -> SceneGraph:
         """Predict the scene graph of one image.
 
         Args:
             source, channel_order: see :func:`egtr.data.image.load_image`.
+            given: refused, see :meth:`predict`.
 
         Raises:
             DataError: the image cannot be read.
+            ConfigurationError: boxes are given.
         """
-        (result,) = self.predict([source], channel_order)
+        (result,) = self.predict([source], channel_order, **given)
         if result.error is not None:
             raise result.error
         return result.graph
@@ -102,6 +106,7 @@ class LitePredictor:
         *,
         batch_size: int = 1,
         threads: int = 1,
+        **given: Any,
     ) -> Iterator[PredictedImage]:
         """Predict the scene graphs of many images, one by one and in order; errors do not stop the others.
 
@@ -109,11 +114,13 @@ class LitePredictor:
             source, channel_order: see :class:`egtr.data.sources.ImageStream`.
             batch_size: accepted as by :class:`~egtr.inference.EGTRPredictor`; images go through the model one by one.
             threads: number of threads that read and resize images.
+            given: ``boxes`` and the arguments that go with it, which an exported model does not take.
 
         Raises:
             DataError: immediately, for a source that can hold no image.
-            ConfigurationError: immediately, for a number below 1.
+            ConfigurationError: immediately, for a number below 1, or if boxes are given.
         """
+        _refuse_boxes(given)
         for name, value in (("batch_size", batch_size), ("threads", threads)):
             if value < 1:
                 raise ConfigurationError(f"{name} is {value}; it must be 1 or more")
@@ -184,6 +191,7 @@ def predict(
     *,
     threads: int = 1,
     on_error: Callable[[EGTRError], Any] | None = None,
+    **given: Any,
 ) -> Iterator[SceneGraph]:
     """Predict the scene graphs of any images with an exported model; compare :func:`egtr.predict`.
 
@@ -192,6 +200,7 @@ def predict(
         source, channel_order: see :class:`egtr.data.sources.ImageStream`.
         threads: number of threads that read and resize images.
         on_error: called with the error of each image that cannot be read; None: the error is raised.
+        given: refused, see :meth:`LitePredictor.predict`.
 
     Yields:
         Graphs in the order of the images, without the raw record.
@@ -201,7 +210,7 @@ def predict(
         DataError: as :func:`egtr.predict`.
     """
     predictor = model if isinstance(model, LitePredictor) else LitePredictor(model)
-    return _graphs(predictor.predict(source, channel_order, threads=threads), on_error)
+    return _graphs(predictor.predict(source, channel_order, threads=threads, **given), on_error)
 
 
 def _graphs(results: Iterator[PredictedImage], on_error: Callable[[EGTRError], Any] | None) -> Iterator[SceneGraph]:
@@ -212,3 +221,13 @@ def _graphs(results: Iterator[PredictedImage], on_error: Callable[[EGTRError], A
             raise result.error
         else:
             on_error(result.error)
+
+
+def _refuse_boxes(given: dict[str, Any]) -> None:
+    unknown = [name for name in given if name not in GIVEN]
+    if unknown:
+        raise TypeError(f"predict() got an unexpected keyword argument {unknown[0]!r}")
+    if given:
+        raise ConfigurationError(
+            f"{', '.join(given)}: an exported model takes no boxes; give them to egtr.predict with the model itself"
+        )

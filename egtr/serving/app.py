@@ -86,10 +86,11 @@ def create_app(
 
     async def answer(request: Request, selection: Selection, compute: Callable[..., Any]) -> Any:
         with worker.place():
-            data, name = await read_upload(request, worker.limits)
+            upload = await read_upload(request, worker.limits)
+            given = answers.read_given(upload.given, selection, worker.limits.max_boxes)
             model = store.find(selection.model)
-            image = await asyncio.to_thread(open_image, data, worker.limits.max_pixels)
-            work = worker.run(lambda: compute(store.load(model), decode_image(image), name, selection))
+            image = await asyncio.to_thread(open_image, upload.data, worker.limits.max_pixels)
+            work = worker.run(lambda: compute(store.load(model), decode_image(image), upload.name, selection, given))
             return await while_connected(request, work)
 
     route = {"openapi_extra": {"requestBody": IMAGE_BODY}}

@@ -216,6 +216,22 @@ def test_shown_objects(run, tiny_dataset, tmp_path):
     assert [row[0] for row in rows[2:]] == list(report["shown"])
 
 
+def test_given_boxes(run, tiny_dataset, tmp_path):
+    weights = tmp_path / "weights.pth"
+    torch.save(build_model(load_tiny()).state_dict(), weights)
+    arguments = ["--images", "3", "MODEL.WEIGHTS", str(weights), "DATASETS.TEST", f"['{tiny_dataset.test}']"]
+    config = get_config_file("vg150_egtr.yaml")
+    report, rows = run("given_boxes", "--config-file", config, *arguments, *TINY, "DATALOADER.NUM_WORKERS", "0")
+    assert report["images"] == 3 and report["given_by"] == "assignment"
+    assert list(report["recall"]) == ["sgdet", "sgcls", "predcls", "moved"]
+    assert [row[1:] for row in rows[2:]] == [[f"{v:.3f}" for v in r.values()] for r in report["recall"].values()]
+    # Without training no class is right, unless it is given; then all pairs are among the first 50.
+    assert report["recall"]["sgdet"]["R@50"] <= report["recall"]["predcls"]["R@50"]
+    assert 0 <= report["right"] <= 1
+    # The model's own objects are assigned to its own queries.
+    assert report["jaccard"] == 1
+
+
 def test_photographs(run, tiny_dataset, tmp_path, monkeypatch):
     """With one photograph; the threshold lies at 5% of the best scores of the other images."""
     monkeypatch.setattr(photographs, "PHOTOGRAPHS", {"matplotlib": photographs.PHOTOGRAPHS["matplotlib"]})

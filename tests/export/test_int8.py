@@ -1,4 +1,4 @@
-"""What int8 leaves in float, and how much it keeps, by hand."""
+"""The parts that int8 leaves in float, and the share of graphs that it keeps, by hand."""
 
 from types import SimpleNamespace
 

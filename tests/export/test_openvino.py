@@ -1,4 +1,4 @@
-"""OpenVINO export: the files compute what the model computes, on images of any size, and tell nobody."""
+"""OpenVINO export: the files compute what the model computes, on images of any size, and open no connection."""
 
 import subprocess
 import sys

@@ -114,3 +114,13 @@ def test_the_server_takes_it(tmp_path):
     model = LitePredictor(write_model(tmp_path / "m.onnx"))
     store = ModelStore({"mine": model})
     assert store.load("mine") is model and store.state("mine") == "ready"
+
+
+def test_exported_models_take_no_boxes(tmp_path):
+    path = write_model(tmp_path / "tiny.onnx")
+    model, image = LitePredictor(path), np.zeros((40, 60, 3), np.uint8)
+    for call in (model, model.predict, lambda *args, **given: egtr.lite.predict(path, *args, **given)):
+        with pytest.raises(ConfigurationError, match="boxes, classes: an exported model takes no boxes"):
+            call(image, "RGB", boxes=[[1, 2, 3, 4]], classes=[0])
+        with pytest.raises(TypeError, match="unexpected keyword argument 'box'"):
+            call(image, "RGB", box=[])

@@ -53,10 +53,12 @@ function roundHalfToEven(value) {
 }
 
 // Pillow's resize with Image.Resampling.BILINEAR: a triangle as wide as a new pixel, or as an old one where that is
-// wider; first along rows, then along columns, each rounded to whole numbers.
+// wider; along rows and along columns, each rounded to whole numbers. As in Pillow 13, columns come first if the height
+// shrinks much more than the width; older versions always begin with rows, and may differ by 1 there.
 function resizeBilinear(image, newHeight, newWidth) {
-  const narrow = image.width === newWidth ? image : resizeRows(image, newWidth);
-  return narrow.height === newHeight ? narrow : resizeColumns(narrow, newHeight);
+  const [lessHeight, lessWidth] = [image.height - newHeight, image.width - newWidth];
+  if (lessHeight > 0 && lessHeight > 2 * lessWidth) return resizeRows(resizeColumns(image, newHeight), newWidth);
+  return resizeColumns(resizeRows(image, newWidth), newHeight);
 }
 
 function resizeRows({ width, height, data }, newWidth) {
