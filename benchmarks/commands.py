@@ -229,7 +229,8 @@ def equality(args: argparse.Namespace) -> dict[str, Any]:
         (label, f"{d['logits']:.1e}", f"{d['boxes']:.1e}", f"{d['same']:.2%}", f"{d['R@50 change']:+.2f}")
         for label, d in found["exported"].items()
     ]
-    print_table(headers, rows)
+    # Differences such as 3.3e-06 stay as they are.
+    print(tabulate(rows, headers, tablefmt="pipe", disable_numparse=True))
     return found
 
 

@@ -38,10 +38,10 @@ def measure_equality(cfg: CfgNode, files: Sequence[str], images: int | None = No
         DataError: the dataset cannot be read.
     """
     name = cfg.DATASETS.TEST[0]
-    predictors = {}
+    predictors, threads = {}, torch.get_num_threads()
     for file in map(Path, files):
         for precision in ("float32", "bfloat16") if file.suffix == ".xml" else ("float32",):
-            predictors[f"{file.name}, {precision}"] = LitePredictor(file, precision=precision)
+            predictors[f"{file.name}, {precision}"] = LitePredictor(file, threads=threads, precision=precision)
     model = EGTRPredictor(cfg).model.eval()
     evaluators = {
         label: SceneGraphEvaluator(name, top_k=(TOP_K,), distributed=False) for label in ("PyTorch", *predictors)

@@ -42,8 +42,8 @@ def export_openvino(
     Args:
         model, info, size, half, object_threshold: see :func:`egtr.export.export_onnx`.
         output: the ``.xml`` file; a ``.bin`` of the same name holds the weights.
-        calibration: images that show int8 which values occur, see :class:`egtr.data.sources.ImageStream`; about 100
-            of the kind that the model is for. None: no int8.
+        calibration: images that show int8 which values occur, see :class:`egtr.data.sources.ImageStream`, arrays in
+            RGB; about 100 of the kind that the model is for. None: no int8.
 
     Returns:
         The largest difference of each output, in float32. With int8 also "kept": the share of the 50 best triplets
@@ -62,7 +62,7 @@ def export_openvino(
         found = check_outputs(open_session(str(file)).run, images, wanted, output)
         if calibration is not None:
             exact, file = LitePredictor(file), Path(folder, "int8.xml")
-            samples = [source.read() for source in ImageStream(calibration)]
+            samples = [source.read() for source in ImageStream(calibration, "RGB")]
             convert(traced, file, [exact.preprocess(image) for image in samples])
             found["kept"] = share_kept(exact, LitePredictor(file), samples)
             if found["kept"] < KEPT:

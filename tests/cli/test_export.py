@@ -57,6 +57,11 @@ def test_errors_are_one_line(checkpoint, capsys):
     ("words", "message"),
     [
         (["--format", "onnx"], "give --output FILE.onnx"),
+        (["--format", "openvino", "--output", "a.onnx"], "give --output FILE.xml"),
+        (["model_final.pth", "--output", "a.xml"], "--format openvino takes --model or --config-file"),
+        (["--output", "a.xml", "--int8"], "--int8 and --calibrate belong together, and to --format openvino"),
+        (["--output", "a.xml", "--calibrate", "."], "--int8 and --calibrate belong together"),
+        (["--output", "a.onnx", "--int8", "--calibrate", "."], "belong together, and to --format openvino"),
         (["--format", "onnx", "--output", "a.pth"], "give --output FILE.onnx"),
         (["model_final.pth", "--output", "a.onnx"], "with MODEL.WEIGHTS, no checkpoint"),
         (["model_final.pth", "--output", "a.pth", "--size", "3x4"], "belong to --format onnx"),
