@@ -48,8 +48,8 @@ def layout_graph(
 ) -> GraphLayout:
     """Lay out a directed graph.
 
-    Layouts by the springs of Kamada and Kawai, from several starts and in several rotations, are rated by what spoils a
-    drawing: crossings, edges that run under nodes, edges too short for their labels, nodes too close together. Small
+    Layouts by the springs of Kamada and Kawai, from several starts and in several rotations, are rated by what spoils
+    a drawing: crossings, edges that run under nodes, edges too short for their labels, nodes too close together. Small
     random moves then improve the best one. The same input always gives the same drawing. Nodes without edges are
     placed in rows below the others.
 
