@@ -79,6 +79,7 @@ setup(
     packages=find_packages(include=["egtr", "egtr.*"]),
     package_data={
         "egtr.config": ["*.txt"],
+        "egtr.export": ["page/*"],
         "egtr.structures": ["*.json"],
         "egtr.hub": ["*.yaml"],
         "egtr.visualization.report": ["page/*"],
@@ -138,6 +139,8 @@ setup(
         "web": ["fastapi>=0.115", "python-multipart>=0.0.13", "uvicorn>=0.29"],
         # egtr export --format onnx; egtr.lite runs the result.
         "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.2"],
+        # egtr export --format openvino, --int8 with the second; egtr.lite runs the result with the first.
+        "openvino": ["nncf>=3.0", "onnx>=1.16", "onnxscript>=0.2", "openvino>=2025.0"],
         "lite": ["onnxruntime>=1.18"],
         # tests/modeling/test_parity.py compares the detector with it.
         "parity": ["transformers>=5.0"],

@@ -43,6 +43,7 @@ examples:
   %(prog)s clip.mp4 --output output/clip.webm
   %(prog)s photo.jpg --model output/mine/config.yaml MODEL.DEVICE cpu
   %(prog)s photos/ --model mine.onnx --format json > graphs.jsonl
+  %(prog)s photos/ --boxes detections.json --output output/graphs
   %(prog)s --webcam
 
 Exit status: 0, or 1 if an image could not be read or nothing could be drawn.
@@ -63,6 +64,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="INDEX",
         help="a camera, until Ctrl-C (default: 0, the first)",
     )
+    boxes = parser.add_argument_group("boxes that you have, in place of those that the model finds")
+    boxes.add_argument(
+        "--boxes",
+        metavar="FILE",
+        help="JSON: COCO annotations or results, or graphs that this command wrote (docs/given_boxes.md)",
+    )
+    boxes.add_argument(
+        "--boxes-annotations", metavar="FILE", help="COCO annotations that name the images and categories of results"
+    )
+    boxes.add_argument("--refine-boxes", action="store_true", help="draw the boxes as the model corrects them")
+    boxes.add_argument("--with-found", action="store_true", help="add the objects that the model finds itself")
     parser.add_argument("--output", metavar="PATH", help="folder, or a file for a single input (default: a window)")
     add_limit(parser, "use only the first N images, or frames of a video (all)")
     parser.add_argument(
@@ -107,7 +119,10 @@ def run(args: argparse.Namespace) -> int:
     if args.video_input is not None:
         check_file(args.video_input)
     paths = find_inputs(inputs)[: args.limit]
+    if args.boxes is not None and (video is not None or into_video):
+        raise UsageError("--boxes: the frames of a video have no boxes of their own; give images")
     use_model(args, DEFAULT_MODEL, exported=True)
+    given = read_given(args)
 
     from egtr.config import import_extensions
     from egtr.data.sources import VIDEO_SUFFIXES
@@ -116,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
     if into_video and len(inputs) == 1 and inputs[0].lower().endswith(VIDEO_SUFFIXES):
         video = inputs[0]
     import_extensions(args.extension)
-    predictor = limit(open_predictor(args.config_file, args.opts, providers=args.provider), args.limit)
+    predictor = limit(open_predictor(args.config_file, args.opts, providers=args.provider), args.limit, given)
     if args.format == DATA_FORMAT and args.output is not None:
         return draw_images(predictor, paths if video is None else [video], args)
     if args.format == DATA_FORMAT:
@@ -126,9 +141,32 @@ def run(args: argparse.Namespace) -> int:
     return draw_images(predictor, paths, args) if video is None else draw_video(predictor, video, args)
 
 
-def limit(predictor, number: int | None):
-    """Make a predictor that ends after a number of images or frames; None: it does not."""
-    return SimpleNamespace(predict=lambda *source, **reading: islice(predictor.predict(*source, **reading), number))
+def read_given(args: argparse.Namespace) -> dict:
+    """Read the options about given boxes: arguments of a predictor; none if there are no boxes."""
+    if args.boxes is None:
+        for name in ("boxes_annotations", "refine_boxes", "with_found"):
+            if getattr(args, name):
+                raise UsageError(f"--{name.replace('_', '-')} goes with --boxes FILE")
+        return {}
+    from egtr.inference.opening import runs_without_torch
+
+    if runs_without_torch(args.config_file):
+        raise UsageError(
+            f"--boxes: {args.config_file} is an exported model, which takes no boxes; name one in PyTorch"
+        )
+    from egtr.data.boxes_of_images import read_boxes_file
+
+    for path in filter(None, (args.boxes, args.boxes_annotations)):
+        check_file(path)
+    boxes = read_boxes_file(args.boxes, args.boxes_annotations)
+    return {"boxes": boxes, "refine_boxes": args.refine_boxes, "with_found": args.with_found}
+
+
+def limit(predictor, number: int | None, given: dict):
+    """Make a predictor of given boxes, if there are any, that ends after a number of images; None: it does not."""
+    return SimpleNamespace(
+        predict=lambda *source, **reading: islice(predictor.predict(*source, **reading, **given), number)
+    )
 
 
 def draw_images(predictor, paths: list[str], args: argparse.Namespace) -> int:

@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME|FILE[=WEIGHTS]",
-        help="a model by name (`egtr models` lists them), an .onnx file, or a YAML file with MODEL.WEIGHTS, or with "
-        f"the weights after = (default: {DEFAULT_MODEL}); repeatable, to switch between them on the page",
+        help="a model by name (`egtr models` lists them), an .onnx or .xml file, or a YAML file with MODEL.WEIGHTS, "
+        f"or with the weights after = (default: {DEFAULT_MODEL}); repeatable, to switch between them on the page",
     )
     parser.add_argument(
         "--config-file",
@@ -54,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-requests", type=int, default=8, metavar="N", help="limit of images at the same time (%(default)s)"
     )
     parser.add_argument(
+        "--max-boxes", type=int, default=300, metavar="N", help="limit of boxes that a request gives (%(default)s)"
+    )
+    parser.add_argument(
         "--timeout", type=float, default=60, metavar="SECONDS", help="time limit of an answer (%(default)s)"
     )
     add_provider(parser)
@@ -68,7 +71,11 @@ def run(args: argparse.Namespace) -> int:
 
     import_extensions(args.extension)
     limits = Limits(
-        int(args.max_megabytes * 10**6), int(args.max_megapixels * 10**6), args.max_requests, args.timeout
+        int(args.max_megabytes * 10**6),
+        int(args.max_megapixels * 10**6),
+        args.max_requests,
+        args.timeout,
+        args.max_boxes,
     )
     serve(ModelStore(models, args.opts, args.provider), args.host, args.port, limits, args.public_name)
     return 0

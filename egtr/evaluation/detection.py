@@ -28,6 +28,11 @@ class Detections(NamedTuple):
     classes: np.ndarray
 
 
+NO_DETECTIONS = Detections(
+    np.zeros((0, 4), dtype=np.float32), np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int32)
+)
+
+
 def detections_per_query(prediction: Prediction, object_score: str = "softmax") -> Detections:
     """Take one detection for each query: its best class (D = N)."""
     scores, classes = prediction.object_scores(object_score)

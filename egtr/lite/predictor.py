@@ -1,4 +1,4 @@
-"""The model of an ``.onnx`` file, ready for images."""
+"""The model of an exported file, ready for images."""
 
 import logging
 import os
@@ -21,12 +21,14 @@ from .session import open_session
 
 logger = logging.getLogger(__name__)
 
+# Arguments of egtr.predict about given boxes.
+GIVEN = ("boxes", "classes", "scores", "refine_boxes", "with_found")
 # Keys of the metadata that say how to rank, and which objects a drawing keeps without a relation.
 OBJECT_SCORE, TRIPLETS, THRESHOLD = "object_score", "triplets_per_image", "object_threshold"
 
 
 class LitePredictor:
-    """A model that :func:`egtr.export.export_onnx` wrote. Its graphs are those of the model in PyTorch.
+    """A model that :mod:`egtr.export` wrote. Its graphs are those of the model in PyTorch.
 
     ::
 
@@ -37,15 +39,22 @@ class LitePredictor:
     Args:
         path: the file.
         providers: execution providers of onnxruntime in order of preference, such as ("CUDAExecutionProvider",
-            "CPUExecutionProvider"); None: the CPU.
+            "CPUExecutionProvider"), or devices of OpenVINO, such as ("GPU", "CPU"); None: the CPU.
         threads: threads of one operation; 0: as many as there are cores.
+        runtime: "onnxruntime" or "openvino"; None: OpenVINO for an ``.xml`` file, and where only it is installed,
+            else onnxruntime.
+        precision: precision of OpenVINO's calculation: "float32", "bfloat16" or "float16". Parts that are int8 in the
+            file stay so.
         max_pixels: largest image, see :func:`egtr.data.image.load_image`.
 
     Attributes:
         info: the record of the model.
+        object_score: how logits become object scores, see :meth:`egtr.structures.Prediction.object_scores`.
+        triplets_per_image: number of triplets of a graph.
+        object_threshold: see :class:`egtr.structures.SceneGraph`.
 
     Raises:
-        ConfigurationError: onnxruntime is not installed, or lacks a provider.
+        ConfigurationError: the runtime is not installed, or lacks a provider or the precision.
         WeightsError: the file is missing, broken, or was not exported by this library.
     """
 
@@ -55,33 +64,37 @@ class LitePredictor:
         providers: Sequence[str] | None = None,
         *,
         threads: int = 0,
+        runtime: str | None = None,
+        precision: str = "float32",
         max_pixels: int | None = None,
     ):
         self.path, self.max_pixels = os.fspath(path), max_pixels
-        self._session = open_session(self.path, providers, threads)
+        self._session = open_session(self.path, providers, threads, runtime, precision)
         metadata = self._session.metadata
         if METADATA_KEY not in metadata:
             raise WeightsError(
                 f"{self.path}: lacks the metadata {METADATA_KEY}, so its names and image sizes are unknown; export "
-                "the model with egtr export --format onnx"
+                "the model with egtr export"
             )
         self.info = ModelInfo.from_json(metadata[METADATA_KEY], f"{self.path}: metadata {METADATA_KEY}")
         self.class_names, self.predicate_names = self.info.class_names, self.info.predicate_names
         self._doubter = Doubter(self.info, logger)
-        self._object_score = metadata.get(OBJECT_SCORE, "auto")
-        self._top_k = int(metadata.get(TRIPLETS, 100))
-        self._object_threshold = float(metadata.get(THRESHOLD, OBJECT_THRESHOLD))
+        self.object_score = metadata.get(OBJECT_SCORE, "auto")
+        self.triplets_per_image = int(metadata.get(TRIPLETS, 100))
+        self.object_threshold = float(metadata.get(THRESHOLD, OBJECT_THRESHOLD))
 
-    def __call__(self, source: Source, channel_order: str | None = None) -> SceneGraph:
+    def __call__(self, source: Source, channel_order: str | None = None, **given: Any) -> SceneGraph:
         """Predict the scene graph of one image.
 
         Args:
             source, channel_order: see :func:`egtr.data.image.load_image`.
+            given: refused, see :meth:`predict`.
 
         Raises:
             DataError: the image cannot be read.
+            ConfigurationError: boxes are given.
         """
-        (result,) = self.predict([source], channel_order)
+        (result,) = self.predict([source], channel_order, **given)
         if result.error is not None:
             raise result.error
         return result.graph
@@ -93,6 +106,7 @@ class LitePredictor:
         *,
         batch_size: int = 1,
         threads: int = 1,
+        **given: Any,
     ) -> Iterator[PredictedImage]:
         """Predict the scene graphs of many images, one by one and in order; errors do not stop the others.
 
@@ -100,11 +114,13 @@ class LitePredictor:
             source, channel_order: see :class:`egtr.data.sources.ImageStream`.
             batch_size: accepted as by :class:`~egtr.inference.EGTRPredictor`; images go through the model one by one.
             threads: number of threads that read and resize images.
+            given: ``boxes`` and the arguments that go with it, which an exported model does not take.
 
         Raises:
             DataError: immediately, for a source that can hold no image.
-            ConfigurationError: immediately, for a number below 1.
+            ConfigurationError: immediately, for a number below 1, or if boxes are given.
         """
+        _refuse_boxes(given)
         for name, value in (("batch_size", batch_size), ("threads", threads)):
             if value < 1:
                 raise ConfigurationError(f"{name} is {value}; it must be 1 or more")
@@ -123,9 +139,9 @@ class LitePredictor:
             image = source.read()
         except EGTRError as error:
             return source, None, None, error
-        return source, image, self._preprocess(image), None
+        return source, image, self.preprocess(image), None
 
-    def _preprocess(self, image: np.ndarray) -> np.ndarray:
+    def preprocess(self, image: np.ndarray) -> np.ndarray:
         """Resize an image (H, W, 3) as evaluation does: (1, 3, H', W') float32, 0..255."""
         preprocessing = self.info.preprocessing or {}
         height, width = image.shape[:2]
@@ -156,14 +172,14 @@ class LitePredictor:
             image_size=(height, width),
         )
         graph = SceneGraph.from_prediction(
-            prediction, self.class_names, self.predicate_names, self._top_k, self._object_score
+            prediction, self.class_names, self.predicate_names, self.triplets_per_image, self.object_score
         )
         graph = replace(
             graph,
             file_name=source.file_name,
             frame=source.frame,
             time=source.time,
-            object_threshold=self._object_threshold,
+            object_threshold=self.object_threshold,
         )
         return self._doubter.doubt(graph)
 
@@ -175,14 +191,16 @@ def predict(
     *,
     threads: int = 1,
     on_error: Callable[[EGTRError], Any] | None = None,
+    **given: Any,
 ) -> Iterator[SceneGraph]:
     """Predict the scene graphs of any images with an exported model; compare :func:`egtr.predict`.
 
     Args:
-        model: an ``.onnx`` file, or a :class:`LitePredictor`.
+        model: an ``.onnx`` or ``.xml`` file, or a :class:`LitePredictor`.
         source, channel_order: see :class:`egtr.data.sources.ImageStream`.
         threads: number of threads that read and resize images.
         on_error: called with the error of each image that cannot be read; None: the error is raised.
+        given: refused, see :meth:`LitePredictor.predict`.
 
     Yields:
         Graphs in the order of the images, without the raw record.
@@ -192,7 +210,7 @@ def predict(
         DataError: as :func:`egtr.predict`.
     """
     predictor = model if isinstance(model, LitePredictor) else LitePredictor(model)
-    return _graphs(predictor.predict(source, channel_order, threads=threads), on_error)
+    return _graphs(predictor.predict(source, channel_order, threads=threads, **given), on_error)
 
 
 def _graphs(results: Iterator[PredictedImage], on_error: Callable[[EGTRError], Any] | None) -> Iterator[SceneGraph]:
@@ -203,3 +221,13 @@ def _graphs(results: Iterator[PredictedImage], on_error: Callable[[EGTRError], A
             raise result.error
         else:
             on_error(result.error)
+
+
+def _refuse_boxes(given: dict[str, Any]) -> None:
+    unknown = [name for name in given if name not in GIVEN]
+    if unknown:
+        raise TypeError(f"predict() got an unexpected keyword argument {unknown[0]!r}")
+    if given:
+        raise ConfigurationError(
+            f"{', '.join(given)}: an exported model takes no boxes; give them to egtr.predict with the model itself"
+        )

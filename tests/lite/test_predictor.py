@@ -52,7 +52,7 @@ def test_the_metadata_decides_how_to_rank(tmp_path):
 )
 def test_images_are_resized_as_the_record_says(preprocessing, size, tmp_path):
     model = LitePredictor(write_model(tmp_path / "m.onnx", ModelInfo(preprocessing=preprocessing)))
-    pixels = model._preprocess(np.zeros((50, 100, 3), np.uint8))
+    pixels = model.preprocess(np.zeros((50, 100, 3), np.uint8))
     assert pixels.shape == (1, 3, *size) and pixels.dtype == np.float32
 
 
@@ -61,7 +61,7 @@ def test_channels_of_a_bgr_model(tmp_path):
     image[..., 0] = 200
     for form, wanted in (("RGB", [200, 0, 0]), ("BGR", [0, 0, 200])):
         model = LitePredictor(write_model(tmp_path / f"{form}.onnx", ModelInfo(preprocessing={"format": form})))
-        assert model._preprocess(image)[0, :, 1, 1].tolist() == wanted
+        assert model.preprocess(image)[0, :, 1, 1].tolist() == wanted
 
 
 def test_many_images_and_a_broken_one(tmp_path):
@@ -114,3 +114,13 @@ def test_the_server_takes_it(tmp_path):
     model = LitePredictor(write_model(tmp_path / "m.onnx"))
     store = ModelStore({"mine": model})
     assert store.load("mine") is model and store.state("mine") == "ready"
+
+
+def test_exported_models_take_no_boxes(tmp_path):
+    path = write_model(tmp_path / "tiny.onnx")
+    model, image = LitePredictor(path), np.zeros((40, 60, 3), np.uint8)
+    for call in (model, model.predict, lambda *args, **given: egtr.lite.predict(path, *args, **given)):
+        with pytest.raises(ConfigurationError, match="boxes, classes: an exported model takes no boxes"):
+            call(image, "RGB", boxes=[[1, 2, 3, 4]], classes=[0])
+        with pytest.raises(TypeError, match="unexpected keyword argument 'box'"):
+            call(image, "RGB", box=[])

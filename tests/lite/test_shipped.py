@@ -43,8 +43,8 @@ def test_its_record_is_that_of_the_weights(models):
     assert {key: lite.get(key) for key in torch} == torch, REMEDY
 
 
-def test_every_shipped_model_has_a_small_file():
-    assert EXPORTED.keys() == MODELS.keys()
+def test_exported_models_that_ship_are_small():
+    assert EXPORTED.keys() <= MODELS.keys()
     for name in EXPORTED:
         assert Path(get_exported_file(name)).stat().st_size <= 12e6
     with pytest.raises(WeightsError, match=r"nothing: EGTR comes with no such file .*Take one of: scenes"):
