@@ -78,6 +78,13 @@ def test_pins_lie_within_the_declared_ranges(metadata):
         assert need.specifier.contains(pins[need.name]), f"{need}, but {pins[need.name]} is pinned"
 
 
+def test_lite_environments_have_the_pinned_versions():
+    pinned = set((ROOT / "requirements.txt").read_text("utf-8").splitlines())
+    for name in ("requirements-lite.txt", "requirements-lite-serve.txt"):
+        lines = [line for line in (ROOT / name).read_text("utf-8").splitlines() if "==" in line]
+        assert len(lines) > 3 and set(lines) <= pinned
+
+
 def test_installed_wheel_works_outside_a_clone(site, tmp_path):
     """Used from another folder, it finds its configurations, with their bases, and its weights."""
     code = """

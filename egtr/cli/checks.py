@@ -71,13 +71,8 @@ def use_model(args: argparse.Namespace, default: str = "", *, exported: bool = F
         WeightsError: there is no such exported model.
     """
     if exported and not (args.config_file and args.model):
-        from egtr.inference.opening import runs_without_torch
-
-        name = args.config_file or args.model or default
-        if runs_without_torch(name):
-            check_exported(name)
-            args.config_file = name
-            return
+        args.config_file = find_model(args.config_file or args.model or default)
+        return
     config_file, model = (find_config(name) if name else "" for name in (args.config_file, args.model))
     args.config_file = config_file or model or default
     if config_file and model:
@@ -120,18 +115,27 @@ def find_config(name: str) -> str:
     return find_model_config(name)
 
 
-def check_exported(name: str) -> None:
-    """Check that the file of an exported model is there; a model that ships has one.
+def find_model(name: str) -> str:
+    """Find what :func:`egtr.inference.open_predictor` opens: an exported model, or the YAML file of another one.
 
     Raises:
-        WeightsError: it is not.
+        ConfigurationError: there is no such model, or it cannot be fetched.
+        WeightsError: there is no such exported model.
+        MissingDetectron2Error: the model needs PyTorch, which is missing; nothing is fetched then.
     """
     from egtr.config.exported import is_exported
+    from egtr.inference.opening import has_torch, runs_without_torch
 
+    if not runs_without_torch(name):
+        if not has_torch():
+            # It says how to install them.
+            from egtr import _detectron2  # noqa: F401
+        return find_config(name)
     if is_exported(name) and not os.path.isfile(name):
         from egtr.structures.errors import WeightsError
 
         raise WeightsError(f"{name}: there is no such file")
+    return name
 
 
 def check_file(path: str) -> None:

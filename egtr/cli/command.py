@@ -103,6 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         argcomplete.autocomplete(parser)
     args = parse(list(sys.argv[1:] if argv is None else argv), parser, parsers)
+    if getattr(sys.stdout, "errors", None) == "strict" and hasattr(sys.stdout, "reconfigure"):
+        # A pipe on Windows takes few letters, and no encoding takes file names that are not text.
+        sys.stdout.reconfigure(errors="backslashreplace")
     reports_failed_logging = logging.raiseExceptions
     try:
         # If the reader of the pipe has gone, a log line would otherwise print a traceback.
@@ -181,10 +184,12 @@ def _output_has_no_reader() -> bool:
         number = sys.stdout.fileno()
     except OSError:  # a stream that is not a file
         return False
-    poll = select.poll()
-    poll.register(number, select.POLLOUT)
-    if not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
-        return False
+    # Windows has no poll; no other pipe of these commands has a reader that may leave.
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(number, select.POLLOUT)
+        if not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+            return False
     # Otherwise Python would complain at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), number)
     return True

@@ -119,10 +119,10 @@ def run(args: argparse.Namespace) -> int:
     if args.video_input is not None:
         check_file(args.video_input)
     paths = find_inputs(inputs)[: args.limit]
-    given = read_given(args)
-    if given and (video is not None or into_video):
+    if args.boxes is not None and (video is not None or into_video):
         raise UsageError("--boxes: the frames of a video have no boxes of their own; give images")
     use_model(args, DEFAULT_MODEL, exported=True)
+    given = read_given(args)
 
     from egtr.config import import_extensions
     from egtr.data.sources import VIDEO_SUFFIXES
@@ -148,6 +148,12 @@ def read_given(args: argparse.Namespace) -> dict:
             if getattr(args, name):
                 raise UsageError(f"--{name.replace('_', '-')} goes with --boxes FILE")
         return {}
+    from egtr.inference.opening import runs_without_torch
+
+    if runs_without_torch(args.config_file):
+        raise UsageError(
+            f"--boxes: {args.config_file} is an exported model, which takes no boxes; name one in PyTorch"
+        )
     from egtr.data.boxes_of_images import read_boxes_file
 
     for path in filter(None, (args.boxes, args.boxes_annotations)):

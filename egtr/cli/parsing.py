@@ -155,8 +155,8 @@ def add_provider(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="execution provider of onnxruntime for an exported model, such as CUDAExecutionProvider; repeatable, "
-        "best first (CPUExecutionProvider)",
+        help="execution provider of onnxruntime for an exported model, such as CUDAExecutionProvider, or device of "
+        "OpenVINO, such as GPU; repeatable, best first (the CPU)",
     )
 
 

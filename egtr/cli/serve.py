@@ -4,7 +4,7 @@ import argparse
 
 from egtr.config.arguments import DEFAULT_MODEL, add_options_arguments
 
-from .checks import check_exported, find_config, read_weights
+from .checks import find_config, find_model, read_weights
 from .parsing import UsageError, add_provider
 
 EXAMPLES = """
@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME|FILE[=WEIGHTS]",
-        help="a model by name (`egtr models` lists them), an .onnx file, or a YAML file with MODEL.WEIGHTS, or with "
-        f"the weights after = (default: {DEFAULT_MODEL}); repeatable, to switch between them on the page",
+        help="a model by name (`egtr models` lists them), an .onnx or .xml file, or a YAML file with MODEL.WEIGHTS, "
+        f"or with the weights after = (default: {DEFAULT_MODEL}); repeatable, to switch between them on the page",
     )
     parser.add_argument(
         "--config-file",
@@ -54,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-requests", type=int, default=8, metavar="N", help="limit of images at the same time (%(default)s)"
     )
     parser.add_argument(
+        "--max-boxes", type=int, default=300, metavar="N", help="limit of boxes that a request gives (%(default)s)"
+    )
+    parser.add_argument(
         "--timeout", type=float, default=60, metavar="SECONDS", help="time limit of an answer (%(default)s)"
     )
     add_provider(parser)
@@ -68,7 +71,11 @@ def run(args: argparse.Namespace) -> int:
 
     import_extensions(args.extension)
     limits = Limits(
-        int(args.max_megabytes * 10**6), int(args.max_megapixels * 10**6), args.max_requests, args.timeout
+        int(args.max_megabytes * 10**6),
+        int(args.max_megapixels * 10**6),
+        args.max_requests,
+        args.timeout,
+        args.max_boxes,
     )
     serve(ModelStore(models, args.opts, args.provider), args.host, args.port, limits, args.public_name)
     return 0
@@ -82,16 +89,11 @@ def choose_models(args: argparse.Namespace) -> list[str]:
         ConfigurationError: there is no such file or model, or a model has no weights.
         WeightsError: there is no such exported model.
     """
-    from egtr.inference.opening import runs_without_torch
-
     models, config_files = args.model, args.config_file
     if not (models and config_files):
         chosen = models or config_files or [DEFAULT_MODEL]
         for name in chosen:
-            if runs_without_torch(name):
-                check_exported(name)
-            else:
-                find_config(name.partition("=")[0])
+            find_model(name.partition("=")[0])
         return chosen
     for name in (*models, *config_files):
         find_config(name.partition("=")[0])

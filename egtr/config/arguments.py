@@ -94,7 +94,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         metavar="NAME|FILE",
         help="a model by name (`egtr models` lists them), or a YAML file with MODEL.WEIGHTS; demo and report take an "
-        f".onnx file, too (default: {DEFAULT_MODEL})",
+        f".onnx or .xml file, too (default: {DEFAULT_MODEL})",
     )
     parser.add_argument(
         "--config-file",

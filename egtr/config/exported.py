@@ -2,7 +2,7 @@
 
 from egtr.structures import ConfigurationError
 
-SUFFIXES = (".onnx",)
+SUFFIXES = (".onnx", ".xml")
 
 
 def is_exported(name: str) -> bool:

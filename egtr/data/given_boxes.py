@@ -4,6 +4,7 @@ Boxes of one image can be
 
 - an array, tensor or list (n, 4) of x1, y1, x2, y2 in pixels of the upright image;
 - ``{"boxes": ..., "labels": ..., "scores": ...}``, as torchvision's detectors return; only "boxes" must be there;
+- Instances of Detectron2, with ``pred_boxes``, and ``pred_classes`` and ``scores`` if they are known;
 - an object with ``xyxy``, ``class_id`` and ``confidence``, such as supervision's Detections. If its ``data`` has
   "class_name", the names count and not the ids;
 - a list of COCO records: dicts with "bbox" (x, y, width, height) and, if wanted, "category_id" and "score";
@@ -149,6 +150,9 @@ def read_boxes(boxes: Any, classes: Any = None, scores: Any = None, where: str =
                 f"{where}: the field boxes is missing; there is {', '.join(map(str, boxes)) or 'no field'}"
             )
         own_classes, own_scores, boxes = boxes.get("labels"), boxes.get("scores"), boxes["boxes"]
+    elif hasattr(boxes, "pred_boxes"):
+        own_classes, own_scores = getattr(boxes, "pred_classes", None), getattr(boxes, "scores", None)
+        boxes, size = boxes.pred_boxes.tensor, tuple(boxes.image_size)
     elif hasattr(boxes, "xyxy"):
         names = (getattr(boxes, "data", None) or {}).get("class_name")
         own_classes = getattr(boxes, "class_id", None) if names is None else names
@@ -232,4 +236,8 @@ def _to_numbers(values: Any, what: str) -> np.ndarray:
 
 
 def _to_array(values: Any) -> Any:
-    return values.detach().cpu().numpy() if is_tensor(values) else values
+    if not is_tensor(values):
+        return values
+    # numpy knows no bfloat16.
+    values = values.detach().cpu()
+    return (values.double() if values.is_floating_point() else values).numpy()

@@ -26,8 +26,8 @@ __all__ = [
 # Searched in this order.
 FOLDERS = {"configs": ("configs", "projects/EGTR/configs"), "weights": ("projects/EGTR/weights",)}
 # Models whose weights come with EGTR, by name: the configuration that predicts with them.
-MODELS = {"scenes": "scenes/egtr.yaml"}
-# The same models as files that egtr.lite runs without torch; projects/EGTR/weights/README.md says how they are made.
+MODELS = {"scenes": "scenes/rtdetr.yaml", "scenes_deformable": "scenes/egtr.yaml"}
+# Of these, files that egtr.lite runs without torch; projects/EGTR/weights/README.md says how they are made.
 EXPORTED = {"scenes": "scenes.onnx"}
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pkl")
 

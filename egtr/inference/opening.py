@@ -55,7 +55,7 @@ def open_predictor(
     if providers:
         raise ConfigurationError(
             f"{model if isinstance(model, str) else 'model'}: runs in PyTorch, which has no provider "
-            f"{', '.join(providers)}. Set MODEL.DEVICE, or name an exported model (.onnx)"
+            f"{', '.join(providers)}. Set MODEL.DEVICE, or name an exported model (.onnx, .xml)"
         )
     from .predictor import EGTRPredictor
 

@@ -1,4 +1,4 @@
-"""The model of an ``.onnx`` file, ready for images."""
+"""The model of an exported file, ready for images."""
 
 import logging
 import os
@@ -28,7 +28,7 @@ OBJECT_SCORE, TRIPLETS, THRESHOLD = "object_score", "triplets_per_image", "objec
 
 
 class LitePredictor:
-    """A model that :func:`egtr.export.export_onnx` wrote. Its graphs are those of the model in PyTorch.
+    """A model that :mod:`egtr.export` wrote. Its graphs are those of the model in PyTorch.
 
     ::
 
@@ -39,8 +39,12 @@ class LitePredictor:
     Args:
         path: the file.
         providers: execution providers of onnxruntime in order of preference, such as ("CUDAExecutionProvider",
-            "CPUExecutionProvider"); None: the CPU.
+            "CPUExecutionProvider"), or devices of OpenVINO, such as ("GPU", "CPU"); None: the CPU.
         threads: threads of one operation; 0: as many as there are cores.
+        runtime: "onnxruntime" or "openvino"; None: OpenVINO for an ``.xml`` file, and where only it is installed,
+            else onnxruntime.
+        precision: precision of OpenVINO's calculation: "float32", "bfloat16" or "float16". Parts that are int8 in the
+            file stay so.
         max_pixels: largest image, see :func:`egtr.data.image.load_image`.
 
     Attributes:
@@ -50,7 +54,7 @@ class LitePredictor:
         object_threshold: see :class:`egtr.structures.SceneGraph`.
 
     Raises:
-        ConfigurationError: onnxruntime is not installed, or lacks a provider.
+        ConfigurationError: the runtime is not installed, or lacks a provider or the precision.
         WeightsError: the file is missing, broken, or was not exported by this library.
     """
 
@@ -60,15 +64,17 @@ class LitePredictor:
         providers: Sequence[str] | None = None,
         *,
         threads: int = 0,
+        runtime: str | None = None,
+        precision: str = "float32",
         max_pixels: int | None = None,
     ):
         self.path, self.max_pixels = os.fspath(path), max_pixels
-        self._session = open_session(self.path, providers, threads)
+        self._session = open_session(self.path, providers, threads, runtime, precision)
         metadata = self._session.metadata
         if METADATA_KEY not in metadata:
             raise WeightsError(
                 f"{self.path}: lacks the metadata {METADATA_KEY}, so its names and image sizes are unknown; export "
-                "the model with egtr export --format onnx"
+                "the model with egtr export"
             )
         self.info = ModelInfo.from_json(metadata[METADATA_KEY], f"{self.path}: metadata {METADATA_KEY}")
         self.class_names, self.predicate_names = self.info.class_names, self.info.predicate_names
@@ -133,9 +139,9 @@ class LitePredictor:
             image = source.read()
         except EGTRError as error:
             return source, None, None, error
-        return source, image, self._preprocess(image), None
+        return source, image, self.preprocess(image), None
 
-    def _preprocess(self, image: np.ndarray) -> np.ndarray:
+    def preprocess(self, image: np.ndarray) -> np.ndarray:
         """Resize an image (H, W, 3) as evaluation does: (1, 3, H', W') float32, 0..255."""
         preprocessing = self.info.preprocessing or {}
         height, width = image.shape[:2]
@@ -190,7 +196,7 @@ def predict(
     """Predict the scene graphs of any images with an exported model; compare :func:`egtr.predict`.
 
     Args:
-        model: an ``.onnx`` file, or a :class:`LitePredictor`.
+        model: an ``.onnx`` or ``.xml`` file, or a :class:`LitePredictor`.
         source, channel_order: see :class:`egtr.data.sources.ImageStream`.
         threads: number of threads that read and resize images.
         on_error: called with the error of each image that cannot be read; None: the error is raised.

@@ -17,6 +17,9 @@ MODEL.EGTR.DENOISING, and with its UNKNOWN_LABEL if a class is unknown:
 
     reference = r_i cut to the image,    content = E[c_i], or E["unknown"]
 
+A box that is the model's own detection (IoU at least 0.99, and the same class if one is given) keeps its own query.
+So a graph whose objects are given back stays as it was, and after a correction by hand the others keep relations.
+
 "assignment". Any other model: the own queries are assigned to the boxes with the least total cost, which is that of
 matching in training (:class:`~egtr.modeling.matcher.HungarianMatcher`), and a box has the features of its query:
 
@@ -36,6 +39,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from detectron2.structures import Boxes, pairwise_iou
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
@@ -51,6 +55,8 @@ from .transformer.box_queries import BoxQueries, make_box_queries
 from .transformer.build import TransformerOutput
 
 BOX_QUERIES, ASSIGNMENT = "box_queries", "assignment"
+# A box that overlaps a detection as much is that detection, rounded to a tenth of a pixel on its way, say.
+SAME_IOU = 0.99
 
 
 @dataclass
@@ -157,6 +163,23 @@ def assign_queries(matcher: HungarianMatcher, logits: Tensor, pred_boxes: Tensor
     return torch.from_numpy(queries).to(logits.device)[places]
 
 
+def find_own_queries(given: GivenBoxes, output: EGTROutput, index: int, image_size: tuple[int, int]) -> Tensor:
+    """Find the own query whose detection a given box is: the box overlaps by SAME_IOU, and a given class is the same.
+
+    Args:
+        given: the n boxes.
+        output, index, image_size: see :func:`build_given_graph`.
+
+    Returns:
+        (n,) int64 queries, the one that overlaps most; -1 for boxes that are no detection of the model.
+    """
+    found = scale_boxes(output.pred_boxes[index], *image_size)
+    overlap = pairwise_iou(Boxes(given.pixels), Boxes(found))
+    differs = given.classes[:, None] != output.logits[index].argmax(-1)[None]
+    best, query = overlap.masked_fill(differs & (given.classes >= 0)[:, None], 0.0).max(dim=1)
+    return torch.where(best >= SAME_IOU, query, -1)
+
+
 class _Objects(NamedTuple):
     """Logits, boxes and by-products of n objects of one image, as a batch of one."""
 
@@ -209,9 +232,13 @@ def build_given_graph(
     # The query behind each object: own ones count from 0, box queries after them.
     if path == BOX_QUERIES:
         places = torch.arange(count, device=device)
-        sources = places + num_queries
+        everything = own.rows(index, every_query)
         # Without any box in the batch there is no output of box queries.
-        objects = (own if output.boxed is None else _objects_of(output.boxed)).rows(index, places)
+        if output.boxed is not None:
+            everything = everything.joined(_objects_of(output.boxed).rows(index, places))
+        detected = find_own_queries(given, output, index, image_size)
+        sources = torch.where(detected < 0, places + num_queries, detected)
+        objects = everything.rows(0, sources)
     else:
         sources = assign_queries(model.criterion.matcher, output.logits[index], output.pred_boxes[index], given)
         objects = own.rows(index, sources)

@@ -18,8 +18,8 @@ class ModelStore:
     """Models by name, each loaded on first use, and kept.
 
     Args:
-        models: names of models, exported models (``.onnx``), or YAML files; ``FILE=WEIGHTS`` takes other weights than
-            the MODEL.WEIGHTS of the file. Or a mapping from names to these, or to objects with a method
+        models: names of models, exported models (``.onnx``, ``.xml``), or YAML files; ``FILE=WEIGHTS`` takes other
+            weights than the MODEL.WEIGHTS of the file. Or a mapping from names to these, or to objects with a method
             ``predict()``. The first model is the default.
         opts: keys and values in turn, for all models in PyTorch that are loaded.
         providers: execution providers of exported models, see :class:`egtr.lite.LitePredictor`.
@@ -57,7 +57,8 @@ class ModelStore:
             )
         if providers and not exported:
             raise ConfigurationError(
-                f"provider {', '.join(providers)}: is for exported models (.onnx), and none is served. Leave it out"
+                f"provider {', '.join(providers)}: is for exported models (.onnx, .xml), and none is served. "
+                "Leave it out"
             )
         if not named:
             raise ConfigurationError("there is no model to serve; name at least one")

@@ -233,9 +233,12 @@ class SceneGraph:
         return merged
 
     def holds_all_queries(self) -> bool:
-        """Tell whether the graph is as a model returned it, with queries that show no object."""
-        is_complete = np.array_equal(self.query_index, np.arange(len(self.boxes)))
-        return is_complete and self.presence is not None and bool((self.presence < self.object_threshold).any())
+        """Tell whether the graph is as a model returned it, with queries or relations that show nothing."""
+        if self.presence is None or not np.array_equal(self.query_index, np.arange(len(self.boxes))):
+            return False
+        # Every given box is an object, so of such graphs only the relations tell.
+        is_unsure = self.given is not None and bool((self.triplet_scores < LEAST_SCORE).any())
+        return is_unsure or bool((self.presence < self.object_threshold).any())
 
     def for_display(
         self,

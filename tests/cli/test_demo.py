@@ -16,6 +16,7 @@ from egtr.cli import main
 from egtr.config import load_config
 from egtr.structures import SceneGraph
 from tests.inference.videos import read_video, write_video
+from tests.lite.known_model import write_model
 
 CONFIG = """
 MODEL:
@@ -317,3 +318,10 @@ def test_files_without_boxes(config, images, tmp_path, capfd, content, message):
     words = ["--boxes", tmp_path / "boxes.json", "--config-file", config, "--output", tmp_path / "out"]
     assert run(images, *words) != 0
     assert message in capfd.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_exported_models_take_no_boxes(images, tmp_path, capfd):
+    model, boxes = write_model(tmp_path / "tiny.onnx"), coco_boxes(tmp_path / "boxes.json")
+    with pytest.raises(SystemExit):
+        run(images, "--model", model, "--boxes", boxes, "--format", "json")
+    assert "tiny.onnx is an exported model, which takes no boxes" in capfd.readouterr().err

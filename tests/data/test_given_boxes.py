@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from detectron2.structures import Boxes, Instances
 
 from egtr.data.given_boxes import GivenBoxes, read_boxes
 from egtr.structures import DataError, SceneGraph
@@ -19,7 +20,16 @@ def read(*args, **options):
     return given.boxes.tolist(), given.classes, given.scores.tolist()
 
 
+def instances(**fields):
+    found = Instances((40, 50))
+    found.pred_boxes = Boxes(torch.tensor(BOXES))
+    for name, values in fields.items():
+        found.set(name, torch.tensor(values))
+    return found
+
+
 @pytest.mark.parametrize("boxes", [
+    instances(), torch.tensor(BOXES, dtype=torch.bfloat16),
     BOXES, tuple(map(tuple, BOXES)), np.array(BOXES), np.array(BOXES, np.float32), torch.tensor(BOXES),
     torch.tensor(BOXES, requires_grad=True),
     [{"bbox": [1, 2, 10, 20]}, {"bbox": [5, 5, 25, 15.5]}],
@@ -39,6 +49,7 @@ def test_forms_without_classes(boxes):
         {"bbox": [5, 5, 25, 15.5], "category_id": 0, "score": 0.25, "image_id": 7},
     ],
     SceneGraph(BOXES, [1, 0], [0.5, 0.25], [], [], (40, 50)),
+    instances(pred_classes=[1, 0], scores=[0.5, 0.25]),
 ])  # fmt: skip
 def test_forms_with_classes(boxes):
     assert read(boxes) == (BOXES, [1, 0], [0.5, 0.25])

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 import torch
 
-import egtr.export.onnx as export
+import egtr.export.network as export
 from egtr.export import export_onnx
 from egtr.lite.predictor import OBJECT_SCORE, TRIPLETS
 from egtr.lite.session import INPUT, OUTPUTS

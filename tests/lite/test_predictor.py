@@ -52,7 +52,7 @@ def test_the_metadata_decides_how_to_rank(tmp_path):
 )
 def test_images_are_resized_as_the_record_says(preprocessing, size, tmp_path):
     model = LitePredictor(write_model(tmp_path / "m.onnx", ModelInfo(preprocessing=preprocessing)))
-    pixels = model._preprocess(np.zeros((50, 100, 3), np.uint8))
+    pixels = model.preprocess(np.zeros((50, 100, 3), np.uint8))
     assert pixels.shape == (1, 3, *size) and pixels.dtype == np.float32
 
 
@@ -61,7 +61,7 @@ def test_channels_of_a_bgr_model(tmp_path):
     image[..., 0] = 200
     for form, wanted in (("RGB", [200, 0, 0]), ("BGR", [0, 0, 200])):
         model = LitePredictor(write_model(tmp_path / f"{form}.onnx", ModelInfo(preprocessing={"format": form})))
-        assert model._preprocess(image)[0, :, 1, 1].tolist() == wanted
+        assert model.preprocess(image)[0, :, 1, 1].tolist() == wanted
 
 
 def test_many_images_and_a_broken_one(tmp_path):

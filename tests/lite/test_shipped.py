@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from egtr.data.scenes.generate import draw_scene
 from egtr.hub.model_zoo import EXPORTED, MODELS, get_exported_file
 from egtr.lite import LitePredictor
 from egtr.structures import WeightsError
@@ -15,6 +14,7 @@ REMEDY = "make it again: egtr export --model scenes --half --output projects/EGT
 
 @pytest.fixture(scope="module")
 def models():
+    pytest.importorskip("torch", reason="an environment of egtr.lite has no model to compare with")
     from egtr.inference import EGTRPredictor
 
     return LitePredictor(get_exported_file("scenes")), EGTRPredictor.create("scenes")
@@ -23,6 +23,9 @@ def models():
 @pytest.mark.parametrize("index", range(4))
 def test_it_equals_the_shipped_weights(index, models):
     """Raw output and graph of drawn images, each of another size."""
+    # Here, since it needs OpenCV.
+    from egtr.data.scenes import draw_scene
+
     image = draw_scene(0, "val", index)[0]
     lite, torch = (model(image, "RGB") for model in models)
     for name, tolerance in (("logits", 1e-4), ("connectivity", 1e-4), ("relation", 1e-4), ("boxes", 1e-5)):
@@ -40,8 +43,8 @@ def test_its_record_is_that_of_the_weights(models):
     assert {key: lite.get(key) for key in torch} == torch, REMEDY
 
 
-def test_every_shipped_model_has_a_small_file():
-    assert EXPORTED.keys() == MODELS.keys()
+def test_exported_models_that_ship_are_small():
+    assert EXPORTED.keys() <= MODELS.keys()
     for name in EXPORTED:
         assert Path(get_exported_file(name)).stat().st_size <= 12e6
     with pytest.raises(WeightsError, match=r"nothing: EGTR comes with no such file .*Take one of: scenes"):

@@ -1,6 +1,7 @@
 """Relations between given boxes: box queries, the assignment of queries, and what both must keep."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from egtr.modeling.given_boxes import ASSIGNMENT, BOX_QUERIES, GivenBoxes, assign_queries
+from egtr.modeling.given_boxes import ASSIGNMENT, BOX_QUERIES, GivenBoxes, assign_queries, find_own_queries
 from egtr.modeling.matcher import HungarianMatcher
 from egtr.modeling.target import Target
 from egtr.structures import ConfigurationError
@@ -255,3 +256,36 @@ def test_matching_cost_without_class():
     assert costs[0].item() == pytest.approx(5 * 0.1 - 2 / 3, rel=1e-4)
     focal = (0.25 - 0.75) * 0.25 * math.log(2)
     assert costs[1].item() == pytest.approx(costs[0].item() + 2 * focal, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, (_, path) in KINDS.items() if path == BOX_QUERIES])
+def test_own_objects_given_back_keep_their_graph(kind):
+    model, record = make_model(kind), image()
+    model.prune_pairs = False
+    found = graph_of(model, record)
+    chosen = [4, 0, 3]
+    # A class is given, or left open.
+    classes = [int(found.classes[4]), -1, int(found.classes[3])]
+    given = make_given(found.boxes[chosen].tolist(), classes, found.scores[chosen], found.image_size)
+    again = graph_of(model, record | {"given": given})
+    assert again.classes.tolist() == found.classes[chosen].tolist()
+    own, back = found.prediction, again.prediction
+    rows = [int(np.flatnonzero((own.pairs == (chosen[s], chosen[o])).all(axis=1))[0]) for s, o in back.pairs]
+    assert back.relation == pytest.approx(own.relation[rows], abs=1e-5)
+    assert back.connectivity == pytest.approx(own.connectivity[rows], abs=1e-5)
+
+
+def test_what_is_an_own_detection_by_hand():
+    logits = torch.tensor([[[0.0, 2.0], [0.0, 2.0], [3.0, 0.0]]])
+    # In an image of 200 x 100: 0..100 x 0..100, 0..99 x 0..100 and 100..200 x 0..100.
+    boxes = torch.tensor([[[0.25, 0.5, 0.5, 1.0], [0.2475, 0.5, 0.495, 1.0], [0.75, 0.5, 0.5, 1.0]]])
+    pixels = torch.tensor([[0.0, 0, 100, 100], [0, 0, 99.4, 100], [100, 0, 198.9, 100], [100, 0, 199.5, 100]])
+
+    def find(classes):
+        given = GivenBoxes(pixels, pixels, torch.tensor(classes), torch.ones(4), False, False)
+        output = SimpleNamespace(logits=logits, pred_boxes=boxes)
+        return find_own_queries(given, output, 0, (100, 200)).tolist()
+
+    # The second box overlaps query 0 by 0.994 and query 1 by 0.996; the third lacks a hundredth and more of query 2.
+    assert find([-1, -1, -1, -1]) == [0, 1, -1, 2]
+    assert find([1, 0, 0, 1]) == [0, -1, -1, -1]

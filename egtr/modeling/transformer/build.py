@@ -23,9 +23,9 @@ An entry is an ``nn.Module`` class that is called as ``transformer(cfg, input_sh
 ``{name: ShapeSpec}``, finest map first. Its forward takes the maps and ``valid`` and returns
 :class:`TransformerOutput`. ``valid`` is (B, H, W) bool, True inside the images of the padded batch, or None if there
 is no padding. With MODEL.EGTR.DENOISING forward also gets ``box_queries``, see
-:mod:`egtr.modeling.transformer.box_queries`. An attribute ``size_divisibility`` says of what number the sides of
-the padded batch must be multiples. A subclass of :class:`EncoderDecoder` can decode an image again, for other boxes,
-without encoding it again.
+:mod:`egtr.modeling.transformer.box_queries`, and ``label_embed``, an ``nn.Embedding``, is their table of labels. An
+attribute ``size_divisibility`` says of what number the sides of the padded batch must be multiples. A subclass of
+:class:`EncoderDecoder` can decode an image again, for other boxes, without encoding it again.
 
 Relations are read from five fields of the output: ``queries`` and ``keys`` of the decoder's self-attention, the last
 of ``hidden_states``, and the last of ``logits`` and ``pred_boxes``. The self-attention must be an ordinary one among
