@@ -69,7 +69,7 @@ def load(name):
 def test_loads(name):
     cfg = load(name)
     assert cfg.MODEL.META_ARCHITECTURE == "EGTR"
-    if cfg.MODEL.EGTR.TRANSFORMER.NAME == "RTDETRTransformer" and not name.startswith("scenes/"):
+    if cfg.MODEL.EGTR.TRANSFORMER.NAME == "RTDETRTransformer" and not name.startswith("scenes"):
         # The weights of its authors take values from 0 to 1. The small one learned from scratch.
         assert (list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD)) == ([0.0] * 3, [255.0] * 3)
         return

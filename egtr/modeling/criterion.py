@@ -154,7 +154,7 @@ class SetCriterion(nn.Module):
         if output.relation_logits is not None:
             joined_matches = join_matches(matches, joined.counts)
             if self.training:
-                self._observe(joined_matches)
+                self.observe(joined_matches)
             relation_losses, relation_logged = self.relation_loss(
                 output.relation_logits,
                 output.connectivity_logits,
@@ -185,7 +185,7 @@ class SetCriterion(nn.Module):
         """Compute the uncertainty (M,) of the matched queries of an image, see :class:`~egtr.modeling.Smoothing`."""
         return self.relation_loss.smoothing(match.costs, match.fits)
 
-    def _observe(self, matches: JoinedMatches) -> None:
+    def observe(self, matches: JoinedMatches) -> None:
         """Let smoothing see the matches of an iteration, and log the quantiles of their uncertainty."""
         smoothing = self.relation_loss.smoothing
         smoothing.observe(matches.costs, matches.fits)
