@@ -181,6 +181,9 @@ def test_keyboard_and_a_narrow_phone(browser, tiny):
         page.keyboard.press("d")
         expect(page.locator("html")).to_have_attribute("data-theme", "dark")
         assert page.evaluate("() => document.documentElement.scrollWidth") == 320
+        give(page, b"", f"{'long' * 40}.png")
+        expect(page.locator("#problem")).to_contain_text("longlong")
+        assert page.evaluate("() => document.documentElement.scrollWidth") == 320
         # Each control has a name.
         controls = page.locator("button:visible, select:visible, input:visible, summary:visible")
         names = controls.evaluate_all(

@@ -11,9 +11,17 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-# Every Python that the library supports and this machine has.
-PYTHONS = {version: shutil.which(f"python{version}") for version in ("3.11", "3.12", "3.13")}
-# Packages that egtr.lite's own tests need beside it.
+
+
+def find_python(version: str) -> str | None:
+    """Find a Python of this machine; a name that only says that there is none, as pyenv has, is none."""
+    path = shutil.which(f"python{version}")
+    works = path is not None and subprocess.run([path, "-c", ""], capture_output=True).returncode == 0
+    return path if works else None
+
+
+PYTHONS = {version: find_python(version) for version in ("3.11", "3.12", "3.13")}
+# The tests of egtr.lite need these packages beside it.
 FOR_TESTS = ("pytest", "hypothesis", "onnx")
 
 
