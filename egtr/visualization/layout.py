@@ -49,9 +49,9 @@ def layout_graph(
     """Lay out a directed graph.
 
     Layouts by the springs of Kamada and Kawai, from several starts and in several rotations, are rated by what spoils
-    a drawing: crossings, edges that run under nodes, edges too short for their labels, nodes too close together. Small
-    random moves then improve the best one. The same input always gives the same drawing. Nodes without edges are
-    placed in rows below the others.
+    a drawing: crossings, edges that run under nodes, edges too short for their labels, nodes too close together.
+    Small random moves then improve the best one. The same input always gives the same drawing. Nodes without edges
+    are placed in rows below the others.
 
     Args:
         node_sizes: (N, 2) widths and heights.

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 # Every Python that the library supports and this machine has.
 PYTHONS = {version: shutil.which(f"python{version}") for version in ("3.11", "3.12", "3.13")}
-# What egtr.lite's own tests need beside it.
+# Packages that egtr.lite's own tests need beside it.
 FOR_TESTS = ("pytest", "hypothesis", "onnx")
 
 
