@@ -81,14 +81,14 @@ def image_size(text: str) -> tuple[int, int] | None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.format == "web":
-        return export_page(args)
-    if args.runtime:
+    if args.runtime and args.format != "web":
         raise UsageError("--runtime belongs to --format web")
     if args.format is None and args.output:
         args.format = {suffix: name for name, suffix in SUFFIXES.items()}.get(args.output.suffix)
     if args.int8 != bool(args.calibrate) or (args.int8 and args.format != "openvino"):
         raise UsageError("--int8 and --calibrate belong together, and to --format openvino")
+    if args.format == "web":
+        return export_page(args)
     if args.format in NETWORK_FORMATS:
         return export_network(args)
     if args.size or args.model or args.config_file or args.opts:
