@@ -1,6 +1,7 @@
 """An exported model in a real browser, on a plain static server: Python's graphs, and no other request."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler
@@ -233,11 +234,11 @@ def test_a_folder_that_is_not_whole_and_a_page_without_a_server(browser, tiny, t
     expect(page.locator("#problem")).to_have_text(
         "Not possible: browsers load a model only from a web server. In this folder, run: python -m http.server"
     )
-    (tmp_path / "index.html").write_bytes((tiny / "index.html").read_bytes())
+    shutil.copytree(tiny, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("model.onnx"))
     with served(tmp_path) as address:
         page.goto(address)
         expect(page.locator("#problem")).to_have_text(
-            f"Not possible: {address}/onnxruntime-web/ort.wasm: the server answers 404; is the whole folder there?",
+            f"Not possible: {address}/model.onnx: the server answers 404; is the whole folder there?",
             timeout=PATIENCE,
         )
         page.set_input_files(
