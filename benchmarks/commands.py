@@ -67,9 +67,9 @@ def make_case(args: argparse.Namespace) -> Case:
 def inference(args: argparse.Namespace) -> dict[str, Any]:
     """Compare inference, from images to scene graphs, and its parts."""
     case = make_case(args)
-    contestants = build_inference(case, args.contestants)
+    contestants = build_inference(case, args.contestants, args.side)
     timings = measure_time(contestants, args.runs)
-    memory = weigh(args, contestants, build_one_inference, case)
+    memory = weigh(args, contestants, build_one_inference, case, args.side)
     report = compare(f"Inference, {describe(args)}", timings, memory, args.batch)
     parts = {name: split_inference(timing) for name, timing in timings.items()}
     print("\nSeconds of the parts:\n")
@@ -225,7 +225,10 @@ def weigh(args: argparse.Namespace, names: Iterable[str], build: Callable, case:
 
 
 def compare(title: str, timings: Mapping, memory: Mapping, batch: int) -> dict[str, Any]:
-    """Print and return time and memory of all contestants, also as shares of the literal model's."""
+    """Print and return time and memory of all contestants, also as shares of the literal model's.
+
+    Times are also given as shares of "egtr_plain", if it takes part.
+    """
     report = {}
     for name, timing in timings.items():
         used = memory[name]
@@ -239,12 +242,18 @@ def compare(title: str, timings: Mapping, memory: Mapping, batch: int) -> dict[s
     base = dict(report.get("literal", {}))
     for found in report.values():
         found["of_literal"] = {key: found[key] / base[key] for key in columns if key in found and base.get(key)}
+        if "egtr_plain" in report:
+            found["of_egtr_plain"] = {"seconds": found["seconds"] / report["egtr_plain"]["seconds"]}
     headers, rows = [""], [[name] for name in report]
     for key, label in columns.items():
         headers += [label, "images/s", "of literal"] if key == "seconds" else [label, "of literal"]
         for row, found in zip(rows, report.values(), strict=True):
             speed = [found["images_per_second"]] if key == "seconds" else []
             row += [found.get(key), *speed, found["of_literal"].get(key)]
+    if "egtr_plain" in report:
+        headers.append("time of egtr_plain")
+        for row, found in zip(rows, report.values(), strict=True):
+            row.append(found["of_egtr_plain"]["seconds"])
     print(f"{title}:\n")
     print_table(headers, rows)
     print()

@@ -114,6 +114,9 @@ def test_what_does_not_suit_it(called, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(torch.backends.mkldnn, "enabled", False)
         assert not module.takes_onednn(x, weight, bias)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "enabled", False)
+        assert not module.takes_onednn(x, weight, bias)
     torch.use_deterministic_algorithms(True)
     try:
         assert not module.takes_onednn(x, weight, bias)
