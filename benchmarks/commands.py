@@ -1,6 +1,7 @@
 """The commands that measure a model: each prints its tables and returns the results for a JSON file."""
 
 import argparse
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -201,8 +202,10 @@ def machine(args: argparse.Namespace) -> dict[str, Any]:
     """Show the speed of the processor beside the work of the model."""
     able, work = measure_machine(args.runs), count_work(make_case(args))
     print(
-        f"Products of matrices run at {able['float32_gflops']:.0f} GFLOP/s in float32, {able['bfloat16_gflops']:.0f} "
-        f"in bfloat16; copying moves {able['copy_gb_per_s']:.1f} GB/s, reads and writes together.\n\n"
+        f"Products of matrices run at {able['float32_gflops']:.0f} GFLOP/s in float32 (F.linear "
+        f"{able['float32_mkl_gflops']:.0f}, oneDNN {able.get('float32_onednn_gflops', math.nan):.0f}), "
+        f"{able['bfloat16_gflops']:.0f} in bfloat16; copying moves {able['copy_gb_per_s']:.1f} GB/s, "
+        "reads and writes together.\n\n"
         f"The work for one image of {args.size[0]} x {args.size[1]}:\n"
     )
     rows = [
