@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from . import has_hooks, is_plain_inference
 
-# Rounds of a comparison, and the largest share of F.linear's time that oneDNN may take in each of them. A smaller gain
-# could be chance.
+# Rounds of a comparison, and the largest share of F.linear's time that oneDNN may take in each of them. A smaller
+# gain could be chance.
 ROUNDS = 5
 SHARE = 0.8
 # Fewest multiplications of a product for which a choice can pay, and most rows of the products that are timed.
