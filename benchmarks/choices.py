@@ -2,8 +2,15 @@
 
 # Least side of an image, pixels. Each contestant is called once with an image of this size before it is measured.
 SMALL = 96
+# RT-DETR with relations, its detector part, and the detector of transformers.
+REAL_TIME = tuple(
+    f"rtdetr_{size}{part}{precision}"
+    for size in ("r18", "r50")
+    for part in ("", "_detector", "_transformers")
+    for precision in ("", "_bf16")
+)
 # Contestants of inference. "transformers" is only a detector.
-INFERENCE = ("egtr", "egtr_bf16", "literal", "transformers")
+INFERENCE = ("egtr", "egtr_plain", "egtr_bf16", "literal", "transformers", *REAL_TIME)
 # Contestants of a training step. The last two are only detectors.
 TRAINING = ("egtr", "literal", "egtr_detector", "transformers")
 # Contestants of the relation part.

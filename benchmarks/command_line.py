@@ -29,6 +29,7 @@ examples:
 # Numbers that must not be smaller: option to its least value.
 LEAST = {
     "batch": 1, "runs": 1, "iterations": 1, "images": 1, "top_k": 1, "queries": 2, "predicates": 1, "classes": 1,
+    "side": SMALL,
 }  # fmt: skip
 
 
@@ -71,6 +72,7 @@ def _add_model_commands(commands: argparse._SubParsersAction) -> None:
 
     sub = add("inference", "inference from images to scene graphs, and its parts")
     _add_case(sub, INFERENCE)
+    sub.add_argument("--side", type=int, default=640, help="side of the images of RT-DETR, pixels (default: 640)")
     sub = add("training", "one step of training")
     _add_case(sub, TRAINING)
     sub = add("relation", "only the relation part, with dense logits")

@@ -1,6 +1,7 @@
 """The commands that measure a model: each prints its tables and returns the results for a JSON file."""
 
 import argparse
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,9 +71,9 @@ def make_case(args: argparse.Namespace) -> Case:
 def inference(args: argparse.Namespace) -> dict[str, Any]:
     """Compare inference, from images to scene graphs, and its parts."""
     case = make_case(args)
-    contestants = build_inference(case, args.contestants)
+    contestants = build_inference(case, args.contestants, args.side)
     timings = measure_time(contestants, args.runs)
-    memory = weigh(args, contestants, build_one_inference, case)
+    memory = weigh(args, contestants, build_one_inference, case, args.side)
     report = compare(f"Inference, {describe(args)}", timings, memory, args.batch)
     parts = {name: split_inference(timing) for name, timing in timings.items()}
     print("\nSeconds of the parts:\n")
@@ -255,8 +256,10 @@ def machine(args: argparse.Namespace) -> dict[str, Any]:
     """Show the speed of the processor beside the work of the model."""
     able, work = measure_machine(args.runs), count_work(make_case(args))
     print(
-        f"Products of matrices run at {able['float32_gflops']:.0f} GFLOP/s in float32, {able['bfloat16_gflops']:.0f} "
-        f"in bfloat16; copying moves {able['copy_gb_per_s']:.1f} GB/s, reads and writes together.\n\n"
+        f"Products of matrices run at {able['float32_gflops']:.0f} GFLOP/s in float32 (F.linear "
+        f"{able['float32_mkl_gflops']:.0f}, oneDNN {able.get('float32_onednn_gflops', math.nan):.0f}), "
+        f"{able['bfloat16_gflops']:.0f} in bfloat16; copying moves {able['copy_gb_per_s']:.1f} GB/s, "
+        "reads and writes together.\n\n"
         f"The work for one image of {args.size[0]} x {args.size[1]}:\n"
     )
     rows = [
@@ -279,7 +282,10 @@ def weigh(args: argparse.Namespace, names: Iterable[str], build: Callable, case:
 
 
 def compare(title: str, timings: Mapping, memory: Mapping, batch: int) -> dict[str, Any]:
-    """Print and return time and memory of all contestants, also as shares of the literal model's."""
+    """Print and return time and memory of all contestants, also as shares of the literal model's.
+
+    Times are also given as shares of "egtr_plain", if it takes part.
+    """
     report = {}
     for name, timing in timings.items():
         used = memory[name]
@@ -293,12 +299,18 @@ def compare(title: str, timings: Mapping, memory: Mapping, batch: int) -> dict[s
     base = dict(report.get("literal", {}))
     for found in report.values():
         found["of_literal"] = {key: found[key] / base[key] for key in columns if key in found and base.get(key)}
+        if "egtr_plain" in report:
+            found["of_egtr_plain"] = {"seconds": found["seconds"] / report["egtr_plain"]["seconds"]}
     headers, rows = [""], [[name] for name in report]
     for key, label in columns.items():
         headers += [label, "images/s", "of literal"] if key == "seconds" else [label, "of literal"]
         for row, found in zip(rows, report.values(), strict=True):
             speed = [found["images_per_second"]] if key == "seconds" else []
             row += [found.get(key), *speed, found["of_literal"].get(key)]
+    if "egtr_plain" in report:
+        headers.append("time of egtr_plain")
+        for row, found in zip(rows, report.values(), strict=True):
+            row.append(found["of_egtr_plain"]["seconds"])
     print(f"{title}:\n")
     print_table(headers, rows)
     print()

@@ -9,27 +9,38 @@ from torch import nn
 
 from egtr.engine.optimizer import build_optimizer
 from egtr.engine.recompute import recompute_activations
+from egtr.layers.cpu import linear
 
 from .case import Case, draw_queries
+from .choices import REAL_TIME
 from .literal import make_literal
 from .measure import Contestant, Timing
+from .real_time import build_real_time
 from .transformers_detector import build_transformers, infer_transformers, transformers_targets
 
 # Parts of inference. "detector" is the three before it together; the last is the rest of the time.
 PARTS = ("backbone", "encoder", "decoder", "detector", "relations and ranking")
 
 
-def build_inference(case: Case, names: Sequence[str]) -> dict[str, Contestant]:
-    """Build contestants that take images to scene graphs ("transformers": to boxes).
+def build_inference(case: Case, names: Sequence[str], side: int) -> dict[str, Contestant]:
+    """Build contestants that take images to scene graphs, or detectors that take them to boxes.
 
-    All but "transformers" have the same weights.
+    "egtr", "egtr_plain", "egtr_bf16" and "literal" have the same weights.
+
+    Args:
+        case: the model and its images.
+        names: some of INFERENCE.
+        side: height and width of the images of REAL_TIME, in pixels.
     """
 
     @cache
     def model() -> nn.Module:
         return case.build_model().eval()
 
-    return {name: _build_inference(case, name, model) for name in names}
+    return {
+        name: build_real_time(case, name, side) if name in REAL_TIME else _build_inference(case, name, model)
+        for name in names
+    }
 
 
 def _build_inference(case: Case, name: str, model: Callable[[], nn.Module]) -> Contestant:
@@ -39,14 +50,27 @@ def _build_inference(case: Case, name: str, model: Callable[[], nn.Module]) -> C
         step = make_literal(model())
         parts = {"backbone": (step, "extract"), "encoder": (step, "encode"), "decoder": (step, "decode")}
     else:
-        step = model() if name == "egtr" else case.build_model("TEST.AMP", True).eval()
+        # A model of its own for each, since stopwatches are set on its modules.
+        step = case.build_model("TEST.AMP", name == "egtr_bf16").eval() if name != "egtr" else model()
         parts = {
             "backbone": (step.backbone, "forward"),
             "transformer": (step.transformer, "forward"),
             # With the heads that follow it, as in the literal model.
             "decoder": (step.transformer, "_decode"),
         }
-    return Contestant(step, case.images(), case.images(small=True), parts)
+    called = _without_choice(step) if name == "egtr_plain" else step
+    return Contestant(called, case.images(), case.images(small=True), parts)
+
+
+def _without_choice(model: nn.Module) -> Callable:
+    def call(inputs: list[dict]) -> list[dict]:
+        linear.enabled = False
+        try:
+            return model(inputs)
+        finally:
+            linear.enabled = True
+
+    return call
 
 
 def split_inference(timing: Timing) -> dict[str, float]:
@@ -154,9 +178,9 @@ def _step(relate: Callable, training: bool, inputs: tuple) -> None:
             sum(found.sigmoid().mean() for found in logits).backward()
 
 
-def build_one_inference(case: Case, name: str) -> Contestant:
+def build_one_inference(case: Case, name: str, side: int) -> Contestant:
     """Build a single contestant of :func:`build_inference`, for a process of its own."""
-    return build_inference(case, [name])[name]._replace(parts={})
+    return build_inference(case, [name], side)[name]._replace(parts={})
 
 
 def build_one_training(case: Case, name: str) -> Contestant:

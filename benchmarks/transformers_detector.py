@@ -1,5 +1,6 @@
 """transformers' Deformable DETR, to compare the detector with."""
 
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -11,11 +12,11 @@ from .case import Case
 from .measure import Contestant
 
 
-def build_transformers(case: Case) -> nn.Module:
-    """Build a DeformableDetrForObjectDetection with the sizes of the case's model, and random weights of its own.
+def import_transformers() -> ModuleType:
+    """Import transformers.
 
     Raises:
-        ConfigurationError: transformers is not installed.
+        ConfigurationError: it is not installed.
     """
     try:
         import transformers
@@ -24,6 +25,12 @@ def build_transformers(case: Case) -> nn.Module:
             "--contestants transformers: the package transformers is not installed; pip install transformers, or "
             "name only other contestants"
         ) from error
+    return transformers
+
+
+def build_transformers(case: Case) -> nn.Module:
+    """Build a DeformableDetrForObjectDetection with the sizes of the case's model, and random weights of its own."""
+    transformers = import_transformers()
     egtr = case.cfg().MODEL.EGTR
     transformer = egtr.TRANSFORMER
     torch.manual_seed(0)

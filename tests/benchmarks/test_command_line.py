@@ -15,12 +15,14 @@ from detectron2.modeling import build_model
 from benchmarks import commands, growth, machine, photographs, pipeline
 from benchmarks.__main__ import main
 from benchmarks.case import Case
-from benchmarks.contestants import PARTS
+from benchmarks.contestants import PARTS, build_inference
 from benchmarks.measure import Memory, measure_here
 from benchmarks.pruning import build_pruning
+from benchmarks.real_time import build_real_time
 from benchmarks.shown_objects import count_found
 from egtr.config import load_config
 from egtr.hub.model_zoo import get_config_file
+from egtr.layers.cpu import linear
 from egtr.structures import EGTRError, GroundTruth, ModelInfo, SceneGraph
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +33,8 @@ TINY = [
     "MODEL.EGTR.TRANSFORMER.ENC_LAYERS", "1", "MODEL.EGTR.TRANSFORMER.DEC_LAYERS", "1",
 ]  # fmt: skip
 CASE = ["--size", "96", "128", "--runs", "1"]
+# The RT-DETR of transformers needs the usual width of a first stage.
+USUAL_STEM = ["MODEL.EGTR.BACKBONE.CHANNELS", "[64, 8, 8, 16]"]
 
 
 def step_once(build, *args, processes=1):
@@ -89,6 +93,38 @@ def test_inference(run):
         whole = parts["detector"] + parts["relations and ranking"]
         assert whole == pytest.approx(report["contestants"][name]["seconds"])
         assert all(seconds > 0 for seconds in parts.values())
+
+
+def test_real_time_contestants(run):
+    """Shares of both bases, and detectors with as many boxes as the case has queries."""
+    names = ["egtr_plain", "rtdetr_r18", "rtdetr_r18_detector_bf16", "rtdetr_r18_transformers_bf16"]
+    report, rows = run("inference", *TINY, *USUAL_STEM, *CASE, "--side", "96", "--contestants", *names)
+    assert [row[0] for row in rows[2:6]] == names and rows[0][-1] == "time of egtr_plain"
+    seconds = {name: found["seconds"] for name, found in report["contestants"].items()}
+    for name, found in report["contestants"].items():
+        assert found["of_egtr_plain"]["seconds"] == pytest.approx(seconds[name] / seconds["egtr_plain"])
+    parts = report["parts"]["rtdetr_r18"]
+    assert list(parts) == list(PARTS) and all(value > 0 for value in parts.values())
+    assert report["parts"]["rtdetr_r18_detector_bf16"] == {"detector": seconds["rtdetr_r18_detector_bf16"]}
+
+
+def test_real_time_detectors_have_one_shape():
+    case = Case.from_config(load_tiny(*USUAL_STEM), 96, 128)
+    found = {}
+    for name in ("rtdetr_r50_detector", "rtdetr_r50_transformers"):
+        contestant = build_real_time(case, name, 96)
+        output = contestant.step(contestant.inputs)
+        found[name] = output.logits.shape, output.pred_boxes.shape
+    assert set(found.values()) == {((1, 6, 5), (1, 6, 4))}
+
+
+def test_egtr_plain_never_chooses(monkeypatch):
+    monkeypatch.setattr(linear, "_is_onednn_faster", lambda *_: pytest.fail("a choice"))
+    monkeypatch.setattr(linear, "_choices", {})
+    monkeypatch.setattr(linear, "LEAST_WORK", 0)
+    contestant = build_inference(Case.from_config(load_tiny(), 96, 128), ["egtr_plain"], 96)["egtr_plain"]
+    contestant.step(contestant.inputs)
+    assert linear.enabled
 
 
 def test_training(run):
@@ -284,7 +320,9 @@ def test_machine(run, monkeypatch):
     monkeypatch.setattr(machine, "COPY_MB", 1)
     monkeypatch.setattr(machine, "LEAST_RUNS", 1)
     report, _ = run("machine", *TINY, *CASE)
-    assert min(report["able"].values()) > 0
+    able = report["able"]
+    assert min(able.values()) > 0
+    assert able["float32_gflops"] == max(able["float32_mkl_gflops"], able["float32_onednn_gflops"])
     assert list(report["work"]) == ["backbone", "encoder", "decoder", "relations"]
     assert all(work["gflop"] > 0 and work["mb"] > 0 for work in report["work"].values())
 
@@ -314,6 +352,7 @@ def test_agreement(run, tiny_dataset, tmp_path):
     "arguments",
     [
         ["inference", "--runs", "0"],
+        ["inference", "--side", "0"],
         ["machine", "--size", "32", "64"],
         ["pruning", "--queries", "200", "1"],
         ["pairs", "--top-k", "0"],

@@ -10,8 +10,8 @@ from egtr.layers.cpu import linear as module
 from egtr.layers.feed_forward import feed_forward
 
 # Seconds that a timed call takes, in the order of the calls: F.linear, oneDNN, F.linear, ...
-WINS = [1.0, 0.94] * module.ROUNDS
-LOSES_ONCE = [*WINS[:-1], 0.96]
+WINS = [1.0, 0.79] * module.ROUNDS
+LOSES_ONCE = [*WINS[:-1], 0.81]
 
 
 @pytest.fixture
@@ -114,6 +114,9 @@ def test_what_does_not_suit_it(called, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(torch.backends.mkldnn, "enabled", False)
         assert not module.takes_onednn(x, weight, bias)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "enabled", False)
+        assert not module.takes_onednn(x, weight, bias)
     torch.use_deterministic_algorithms(True)
     try:
         assert not module.takes_onednn(x, weight, bias)
@@ -123,7 +126,7 @@ def test_what_does_not_suit_it(called, monkeypatch):
 
 @pytest.mark.parametrize(("seconds", "taken"), [(WINS, True), (LOSES_ONCE, False)], ids=["wins", "loses once"])
 def test_it_must_win_every_time(monkeypatch, seconds, taken):
-    """By at least 5%; the choice then stays, and serves up to twice as many rows."""
+    """By at least a fifth; the choice then stays, and serves up to twice as many rows."""
     times = iter(seconds)
     monkeypatch.setattr(module, "_seconds", lambda *_: next(times))
     monkeypatch.setattr(module, "_choices", {})
