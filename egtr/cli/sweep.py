@@ -45,7 +45,10 @@ def run(args: argparse.Namespace) -> int:
     sweep = load_sweep(path)
     # These signals stop a sweep in the background (SIGHUP when its terminal closes, unless nohup prevents that). They
     # must stop its runs as Ctrl-C does.
-    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    known = [
+        getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
+    ]  # Windows has no SIGHUP
+    numbers = [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
     former = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     failed, status = [], 0
     if not args.table_only:

@@ -312,6 +312,10 @@ def _add_test_config(cfg: CfgNode) -> None:
     # Drawings and graphs for people keep an object without a relation if the sigmoid of its class logit is at least
     # this. It is always the sigmoid, because softmax compares classes and knows no background. No metric reads it.
     cfg.TEST.SCENE_GRAPH.OBJECT_THRESHOLD = 0.5
+    # An evaluation gives a model only the image ("sgdet"), also the boxes of the annotated objects ("sgcls"), or also
+    # their classes ("predcls"). One pass over DATASETS.TEST for each; metrics are called "predcls/R@50" and so on.
+    # Elsewhere, as for --latency, the first one counts.
+    cfg.TEST.SCENE_GRAPH.TASKS = ["sgdet"]
     # Scoring conventions: names in egtr.evaluation.PROTOCOLS, also with changes ("motifs,iou_plus_one=no"), and YAML
     # files of your own. Metrics of the first are called "sgdet/R@50" and so on, those of others
     # "sgdet_<protocol>/R@50".
@@ -329,8 +333,8 @@ def _add_test_config(cfg: CfgNode) -> None:
     # "validation/loss" (the weighted sum), "validation/loss_ce" and so on (before they are weighted).
     cfg.TEST.VALIDATION_LOSS = False
     # The checkpoint with the highest value of this metric is kept as model_best; "" keeps none. "auto": "sgdet/R@K"
-    # for the middle K of TOPK (50); "bbox/AP50" without a relation part. Of "validation/loss" the lowest value, as in
-    # the released code.
+    # (or another task, the first of TASKS) for the middle K of TOPK (50); "bbox/AP50" without a relation part. Of
+    # "validation/loss" the lowest value, as in the released code.
     cfg.TEST.BEST_METRIC = "auto"
     # Training ends after this number of evaluations (TEST.EVAL_PERIOD) in succession without a better value of it;
     # 0: never.

@@ -53,7 +53,7 @@ class HungarianMatcher(nn.Module):
         Args:
             logits: (B, N, C).
             boxes: (B, N, 4) cxcywh in 0..1.
-            targets: ground truth of the B images, with G objects in all.
+            targets: objects of the B images, G in all. A class of -1 is unknown, and costs 0.
 
         Returns:
             The cost, and the fit in 0..1: the probability of the object's class times the IoU of the boxes. Both are
@@ -68,11 +68,12 @@ class HungarianMatcher(nn.Module):
         alpha, gamma = self.focal_alpha, self.focal_gamma
         yes = alpha * (1 - probability) ** gamma * -torch.log(probability + EPS)
         no = (1 - alpha) * probability**gamma * -torch.log(1 - probability + EPS)
+        class_cost = (yes - no).masked_fill((classes < 0)[:, None], 0.0)
         boxes = boxes[image].float()
         distance = (boxes - wanted).abs().sum(-1)
         corners, wanted_corners = box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(wanted)
         giou = generalized_box_iou(corners, wanted_corners)
-        costs = self.cost_class * (yes - no) + self.cost_bbox * distance - self.cost_giou * giou
+        costs = self.cost_class * class_cost + self.cost_bbox * distance - self.cost_giou * giou
         return costs, probability * box_iou(corners, wanted_corners)
 
     @torch.no_grad()

@@ -30,6 +30,9 @@ def to_dict(graph: Any) -> dict[str, Any]:
     """Return the record that :meth:`egtr.structures.SceneGraph.to_dict` describes."""
     height, width = graph.image_size
     presence = [None] * len(graph.boxes) if graph.presence is None else [round(float(p), 6) for p in graph.presence]
+    # Only graphs of given boxes have these fields.
+    given_by = {} if graph.given is None else {"given_by": graph.given_by}
+    given = [{}] * len(graph.boxes) if graph.given is None else [{"given": bool(flag)} for flag in graph.given]
     return {
         "version": FORMAT_VERSION,
         "source": {
@@ -38,6 +41,7 @@ def to_dict(graph: Any) -> dict[str, Any]:
             "time": None if graph.time is None else round(graph.time, 3),
         },
         "warnings": list(graph.warnings),
+        **given_by,
         "image_size": {"height": int(height), "width": int(width)},
         "objects": [
             {
@@ -48,6 +52,7 @@ def to_dict(graph: Any) -> dict[str, Any]:
                 "presence": presence[i],
                 "box": [round(float(v), 2) for v in graph.boxes[i]],
                 "query": int(graph.query_index[i]),
+                **given[i],
             }
             for i in range(len(graph.boxes))
         ],
@@ -109,6 +114,9 @@ def from_dict(record: dict[str, Any]) -> dict[str, Any]:
         fields["query_index"] = [entry["query"] for entry in objects]
     presence = [entry.get("presence") for entry in objects]
     fields["presence"] = None if None in presence else presence
+    if "given_by" in record:
+        fields["given_by"] = record["given_by"]
+        fields["given"] = [entry.get("given", False) for entry in objects]
     if all("queries" in relation for relation in relations):
         fields["triplet_queries"] = [relation["queries"] for relation in relations]
     return fields

@@ -60,6 +60,8 @@ class SceneGraph:
         object_threshold: least presence of an object that :meth:`for_display` keeps without a relation
             (TEST.SCENE_GRAPH.OBJECT_THRESHOLD).
         warnings: reasons to doubt the graph, as sentences.
+        given: (N,) bool, the objects whose boxes were given to the model; None: it found all objects itself.
+        given_by: how the model learned of given boxes, "box_queries" or "assignment" (docs/given_boxes.md), or None.
 
     Raises:
         PredictionError: a field has another shape, or a triplet names an object that is not there.
@@ -82,6 +84,8 @@ class SceneGraph:
     presence: np.ndarray | None = None
     object_threshold: float = OBJECT_THRESHOLD
     warnings: tuple[str, ...] = ()
+    given: np.ndarray | None = None
+    given_by: str | None = None
 
     def __post_init__(self):
         n, k = len(self.boxes), len(self.triplets)
@@ -91,8 +95,9 @@ class SceneGraph:
         self._convert("classes", np.int64, (n,))
         self._convert("scores", np.float32, (n,))
         self._convert("query_index", np.int64, (n,))
-        if self.presence is not None:
-            self._convert("presence", np.float32, (n,))
+        for field, dtype in (("presence", np.float32), ("given", np.bool_)):
+            if getattr(self, field) is not None:
+                self._convert(field, dtype, (n,))
         self._convert("triplets", np.int64, (k, 3))
         self._convert("triplet_scores", np.float32, (k,))
         ends = self.triplets[:, :2]
@@ -200,7 +205,7 @@ class SceneGraph:
         1. Objects are visited by descending score (ties: lower index first). Each joins the highest-scoring
            representative of its own class whose IoU with it exceeds ``iou``; if there is none, it becomes a
            representative itself. A representative keeps its own box, score and query_index; its presence is the
-           highest among its duplicates.
+           highest among its duplicates. Objects whose boxes were given are visited first, and are never merged.
         2. Every triplet moves to the representatives of its subject and object. A triplet that would then join a
            representative with itself is dropped. Among triplets with the same subject, object and predicate, the best
            one is kept, and its ``triplet_queries`` tell which queries it came from. Different predicates between the
@@ -217,7 +222,7 @@ class SceneGraph:
         Raises:
             PredictionError: ``iou`` lies outside 0..1.
         """
-        representative = find_representatives(self.boxes, self.classes, self.scores, iou)
+        representative = find_representatives(self.boxes, self.classes, self.scores, iou, self.given)
         triplets, rows = merge_triplets(representative, self.triplets, self.triplet_scores)
         stays = representative == np.arange(len(representative))
         merged = self._select(stays, triplets, rows)
@@ -228,9 +233,12 @@ class SceneGraph:
         return merged
 
     def holds_all_queries(self) -> bool:
-        """Tell whether the graph is as a model returned it, with queries that show no object."""
-        is_complete = np.array_equal(self.query_index, np.arange(len(self.boxes)))
-        return is_complete and self.presence is not None and bool((self.presence < self.object_threshold).any())
+        """Tell whether the graph is as a model returned it, with queries or relations that show nothing."""
+        if self.presence is None or not np.array_equal(self.query_index, np.arange(len(self.boxes))):
+            return False
+        # Every given box is an object, so of such graphs only the relations tell.
+        is_unsure = self.given is not None and bool((self.triplet_scores < LEAST_SCORE).any())
+        return is_unsure or bool((self.presence < self.object_threshold).any())
 
     def for_display(
         self,
@@ -269,6 +277,7 @@ class SceneGraph:
             scores=self.scores[stays],
             query_index=self.query_index[stays],
             presence=None if self.presence is None else self.presence[stays],
+            given=None if self.given is None else self.given[stays],
             triplets=remap_relations(triplets[rows], stays),
             triplet_scores=self.triplet_scores[rows],
             triplet_queries=self.triplet_queries[rows],
