@@ -133,7 +133,8 @@ class QuantileSmoothing(Smoothing):
             )
         self.momentum = momentum
         self.register_buffer("levels", torch.tensor([low, high]), persistent=False)
-        self.register_buffer("quantiles", torch.full((2,), math.nan))
+        # Infinite until training has seen a match: a checkpoint with values that are no numbers would be refused.
+        self.register_buffer("quantiles", torch.full((2,), math.inf))
 
     @classmethod
     def from_config(cls, cfg, matcher: HungarianMatcher):
@@ -144,7 +145,7 @@ class QuantileSmoothing(Smoothing):
         """Compute u from costs only; see :class:`Smoothing`."""
         if not len(costs):
             return torch.zeros_like(costs)
-        low, high = torch.where(self.quantiles.isnan(), costs.quantile(self.levels), self.quantiles)
+        low, high = torch.where(self.quantiles.isinf(), costs.quantile(self.levels), self.quantiles)
         return (math.log(9) * (costs - high) / (high - low).clamp(min=1e-6)).sigmoid()
 
     def observe(self, costs: Tensor, fits: Tensor) -> None:
@@ -153,10 +154,10 @@ class QuantileSmoothing(Smoothing):
         sums = torch.cat([found * len(costs), costs.new_full((1,), len(costs))])
         if comm.get_world_size() > 1:
             torch.distributed.all_reduce(sums)
-        # Not a number without any match; the past then stays, and a past that is not a number is replaced.
+        # Not a number without any match; the past then stays. The first numbers replace infinity.
         found = sums[:2] / sums[2]
         moved = self.momentum * self.quantiles + (1 - self.momentum) * found
-        moved = torch.where(self.quantiles.isnan(), found, moved)
+        moved = torch.where(self.quantiles.isinf(), found, moved)
         self.quantiles.copy_(torch.where(found.isfinite(), moved, self.quantiles))
 
 

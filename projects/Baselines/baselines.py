@@ -18,6 +18,7 @@ from egtr.layers import MLP
 from egtr.modeling import EGTR, EGTROutput, HungarianMatcher, Target
 from egtr.modeling.detection_loss import DetectionLoss, sigmoid_focal_loss
 from egtr.modeling.loss_normalizer import loss_normalizer
+from egtr.modeling.outputs import DenoisingOutput
 from egtr.modeling.postprocessing import build_instances, scale_boxes
 from egtr.modeling.smoothing import Smoothing
 from egtr.modeling.target import JoinedMatches, Match, join_matches, join_targets
@@ -71,7 +72,9 @@ class Baseline(EGTR):
         """Compute unweighted losses and logged quantities of detector and relations."""
         targets, images = self._targets(inputs), self.preprocess_image(inputs)
         drawn = self.denoising(targets) if self.denoising is not None and self.training else None
-        output = self._network(images, drawn=drawn)
+        output = self._network(images, box_queries=None if drawn is None else drawn.queries)
+        if drawn is not None:
+            output.denoising = DenoisingOutput.read(drawn, output.boxed, None)
         found = self.relations(output, images)
         with torch.autocast(self.device.type, enabled=False):
             output, found = output.float(), {name: value.float() for name, value in found.items()}

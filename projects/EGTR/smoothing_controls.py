@@ -1,6 +1,7 @@
 """Controls for adaptive smoothing: rules with the targets of FitSmoothing, but without the part that is under test.
 
-    egtr sweep projects/EGTR/sweeps/joint.yaml --extension projects/EGTR/smoothing_controls.py
+    egtr sweep projects/EGTR/sweeps/joint.yaml --extension projects/EGTR/smoothing_controls.py \
+        --extension projects/EGTR/detached.py
 
 They separate what smoothing claims (badly found objects teach relations less) from what comes with it: lower targets
 on average, targets that differ from each other, and less weight for relations early in training.

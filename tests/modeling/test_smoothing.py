@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from detectron2.utils import comm
 
 from egtr.config import get_egtr_cfg
 from egtr.modeling import EGTROutput, HungarianMatcher, SetCriterion, Smoothing, Target
@@ -11,6 +12,7 @@ from egtr.modeling.criterion import build_criterion
 from egtr.modeling.smoothing import CostSmoothing, FitSmoothing, QuantileSmoothing, build_smoothing
 from egtr.structures import ConfigurationError
 from tests.modeling.models import image, small_model
+from tests.running import fork_processes
 
 WEIGHTS = dict.fromkeys(("loss_ce", "loss_bbox", "loss_giou", "loss_rel", "loss_connectivity"), 1.0)
 
@@ -48,7 +50,7 @@ def test_quantiles_follow_the_costs_and_travel_with_checkpoints():
     # Before training: median -2, maximum 2; u is 0.1 and 0.5 there, and 1 / (1 + 9^1.5) half a width below.
     expected = [1 / (1 + 9**1.5), 0.1, 0.5]
     assert smoothing(costs, fits).tolist() == pytest.approx(expected, abs=1e-6)
-    assert smoothing.quantiles.isnan().all()
+    assert smoothing.quantiles.isinf().all()
     smoothing.observe(costs, fits)
     assert smoothing.quantiles.tolist() == [-2, 2]
     smoothing.observe(costs - 4, fits)
@@ -61,6 +63,22 @@ def test_quantiles_follow_the_costs_and_travel_with_checkpoints():
     other.load_state_dict(smoothing.state_dict())
     assert other(torch.tensor([-3.0, 1.0]), fits[:2]).tolist() == pytest.approx([0.1, 0.5])
     assert other(torch.zeros(0), torch.zeros(0)).shape == (0,)
+
+
+def observe_in_two_processes():
+    smoothing = QuantileSmoothing(low=0.5, high=1.0)
+    # Medians 1 and 5, maxima 2 and 5; three matches and one.
+    costs = [torch.tensor([0.0, 1.0, 2.0]), torch.tensor([5.0])][comm.get_rank()]
+    smoothing.observe(costs, torch.zeros_like(costs))
+    assert smoothing.quantiles.tolist() == pytest.approx([(3 * 1 + 5) / 4, (3 * 2 + 5) / 4])
+    # One process without a match follows the other.
+    costs = costs[: 3 * (1 - comm.get_rank())]
+    smoothing.observe(costs, torch.zeros_like(costs))
+    assert smoothing.quantiles.tolist() == pytest.approx([0.99 * 2 + 0.01 * 1, 0.99 * 2.75 + 0.01 * 2])
+
+
+def test_processes_keep_the_same_quantiles(tmp_path):
+    fork_processes(observe_in_two_processes, tmp_path)
 
 
 class HalfWeight(Smoothing):
