@@ -28,14 +28,9 @@ from .matching import match_objects, match_pairs, match_triplets
 # Fewer bins lose detail, more fit noise; cross-validation on scenes_val finds 10 to 40 to be alike.
 BINS = 20
 # Expected shares of right triplets are kept for this many scores.
-PRECISION_POINTS = 200
+PRECISION_POINTS = 50
 COVERAGES = tuple(round(0.01 * step, 2) for step in range(50, 100))
 IOU_THRESHOLD = 0.5
-SPARSE_NOTE = (
-    "The annotations are not known to hold every relation (exhaustive: true in the dataset's metadata). A relation "
-    "that is right but not annotated counts as wrong here, so these probabilities and precisions are of being "
-    "annotated, not of being true, and the true ones are higher."
-)
 
 
 class Sample(NamedTuple):
@@ -56,6 +51,11 @@ class Sample(NamedTuple):
     classes: np.ndarray
     predicate_logits: np.ndarray
     predicates: np.ndarray
+
+    def without_labels(self) -> "Sample":
+        """Return the sample without labels and their logits, which are most of its size."""
+        none = {name: getattr(self, name)[:0] for name in Sample._fields[4:]}
+        return self._replace(**none)
 
 
 def sample_image(prediction: Prediction, truth: GroundTruth) -> Sample:
@@ -333,25 +333,6 @@ class Agreement:
     def errors(self) -> tuple[float, float]:
         """Compute the ECE in 10 bins of equal mass, and that of labels drawn from the probabilities."""
         return calibration_error(self.probabilities, self.right), drawn_error(self.probabilities)
-
-
-def bootstrap(values: np.ndarray, images: np.ndarray, statistic, samples: int = 1000) -> tuple[float, float]:
-    """Compute a 95% interval of a statistic, by percentile bootstrap over images.
-
-    Args:
-        values: (S, ...) one row for each triplet.
-        images: (S,) int, ascending, the image of each.
-        statistic: function of some rows that returns a number.
-        samples: number of resamplings.
-    """
-    rng = np.random.default_rng(0)
-    groups = np.split(np.arange(len(images)), np.flatnonzero(np.diff(images)) + 1)
-    found = [
-        statistic(values[np.concatenate([groups[i] for i in rng.integers(0, len(groups), len(groups))])])
-        for _ in range(samples)
-    ]
-    low, high = np.nanquantile(found, (0.025, 0.975))
-    return float(low), float(high)
 
 
 def _join(samples: Sequence[Sample], field: str) -> np.ndarray:

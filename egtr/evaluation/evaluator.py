@@ -17,6 +17,7 @@ from detectron2.utils import comm
 from egtr.data import build_triplet_counts
 from egtr.data.datasets import read_dataset
 from egtr.structures import (
+    Calibration,
     ConfigurationError,
     DataError,
     EGTRError,
@@ -27,6 +28,8 @@ from egtr.structures import (
 )
 
 from .bootstrap import check_bootstrap
+from .calibration import sample_image
+from .calibration_report import ReliabilityReport
 from .detection import OBJECT_AP, Detections, detection_ap
 from .missing import nothing_found
 from .packing import ScoredImage, pack, unpack
@@ -59,6 +62,8 @@ class SceneGraphEvaluator(DatasetEvaluator):
     - ``scene_graph_*.json``: all metrics, also of each predicate, with their conventions
     - ``scene_graph_*.csv``, ``scene_graph_*_predicates.csv``: the same for a spreadsheet
     - ``scene_graph_*_predicates.png``: predicate recall against training frequency, if ``training`` is known
+    - ``reliability_*.json``, ``reliability_*.png``: after :meth:`measure_reliability`, how scores and probabilities agree with
+      annotations
     - ``predictions_*/``: with ``save_predictions``, see :class:`~egtr.evaluation.PredictionWriter`
     """
 
@@ -116,6 +121,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
         self._save_predictions = save_predictions
         self._count_missing = count_missing
         self._distributed = distributed
+        self._reliability: ReliabilityReport | None = None
         metadata = None if dataset_name is None else MetadataCatalog.get(dataset_name)
         self._ground_truth = _read_ground_truth(dataset_name) if ground_truth is None else ground_truth
         self._exhaustive = metadata is not None and metadata.get("exhaustive", False) is True
@@ -145,6 +151,10 @@ class SceneGraphEvaluator(DatasetEvaluator):
             count_missing=cfg.DATALOADER.SKIP_BROKEN,
             distributed=distributed,
         )
+
+    def measure_reliability(self, calibration: Calibration | None) -> None:
+        """Also measure how the scores, and the probabilities of a calibration, agree with annotations."""
+        self._reliability = ReliabilityReport(calibration, self._exhaustive)
 
     def reset(self) -> None:
         self._images: dict[Any, ScoredImage] = {}
@@ -189,12 +199,14 @@ class SceneGraphEvaluator(DatasetEvaluator):
             self._score(image_id, _to_detections(output["instances"]), prediction)
 
     def _score(self, image_id: Any, detections: Detections, prediction: Prediction | None) -> None:
-        truth, scores = self._ground_truth[image_id], None
+        truth, scores, displayed = self._ground_truth[image_id], None, None
         if prediction is not None:
             scores = self._scorer.score(prediction, truth)
             if self._save_predictions:
                 self._open_writer().write(image_id, prediction, truth)
-        self._images[image_id] = ScoredImage(detections, scores)
+            if self._reliability is not None:
+                displayed = sample_image(prediction, truth).without_labels()
+        self._images[image_id] = ScoredImage(detections, scores, displayed)
 
     def _score_missing(self) -> None:
         """Score the images that no process has seen, in the first process."""
@@ -271,6 +283,9 @@ class SceneGraphEvaluator(DatasetEvaluator):
                 if protocol.object_ap == "class":
                     summary[protocol.name] |= objects
         self._report(summary or {"objects": objects}, len(image_ids))
+        displayed = [images[i].displayed for i in image_ids if images[i].displayed is not None]
+        if displayed and self._reliability is not None:
+            self._reliability.report(displayed, self._output_dir, self._stem("reliability"))
         return results_by_task(summary, objects)
 
     def _gather(self) -> dict[Any, ScoredImage]:

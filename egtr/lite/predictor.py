@@ -11,7 +11,15 @@ from PIL import Image
 
 from egtr.data.resizing import detr_resize_shape
 from egtr.data.sources import ImageStream, Source, SourceImage, read_ahead
-from egtr.structures import ConfigurationError, EGTRError, PredictedImage, Prediction, SceneGraph, WeightsError
+from egtr.structures import (
+    Calibration,
+    ConfigurationError,
+    EGTRError,
+    PredictedImage,
+    Prediction,
+    SceneGraph,
+    WeightsError,
+)
 from egtr.structures.doubts import Doubter
 from egtr.structures.model_info import METADATA_KEY, ModelInfo
 from egtr.structures.prediction import all_pairs
@@ -72,6 +80,7 @@ class LitePredictor:
         self.class_names, self.predicate_names = self.info.class_names, self.info.predicate_names
         self._doubter = Doubter(self.info, logger)
         self._object_score = metadata.get(OBJECT_SCORE, "auto")
+        self._calibration = Calibration.of(self.info, self._object_score)
         self._top_k = int(metadata.get(TRIPLETS, 100))
 
     def __call__(self, source: Source, channel_order: str | None = None) -> SceneGraph:
@@ -161,6 +170,8 @@ class LitePredictor:
             prediction, self.class_names, self.predicate_names, self._top_k, self._object_score
         )
         graph = replace(graph, file_name=source.file_name, frame=source.frame, time=source.time)
+        if self._calibration is not None:
+            graph = self._calibration.apply(graph)
         return self._doubter.doubt(graph)
 
 

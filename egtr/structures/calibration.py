@@ -8,6 +8,7 @@ import numpy as np
 
 from .errors import PredictionError, WeightsError
 from .model_info import ModelInfo
+from .prediction import choose_object_score
 from .scene_graph import SceneGraph
 
 # Logits of probabilities 0 and 1 stay finite.
@@ -97,13 +98,27 @@ class Calibration:
     predicates: Labels
 
     @classmethod
-    def of(cls, info: ModelInfo | None) -> Self | None:
-        """Read the calibration of a model from its record; None if there is none.
+    def of(cls, info: ModelInfo | None, object_score: str = "auto") -> Self | None:
+        """Read the calibration of a model from its record.
+
+        Args:
+            info: the record, or None.
+            object_score: the object score of the graphs, see :meth:`~egtr.structures.Prediction.object_scores`.
+
+        Returns:
+            The calibration; None if the record has none, or if it is for other scores: it is fitted to the object
+            score "auto".
 
         Raises:
+            ConfigurationError: there is no such object score.
             WeightsError: the record has a calibration that cannot be used.
         """
-        return None if info is None or info.calibration is None else cls.from_dict(info.calibration)
+        if info is None or info.calibration is None:
+            return None
+        # Without names there is no way to know; most models have several classes.
+        num_classes = len(info.class_names) if info.class_names else 2
+        fitted, wanted = (choose_object_score(kind, num_classes) for kind in ("auto", object_score))
+        return cls.from_dict(info.calibration) if fitted == wanted else None
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
