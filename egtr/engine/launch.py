@@ -79,7 +79,6 @@ def _evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
 def _build_evaluators(cfg: CfgNode, resume: bool) -> list[SceneGraphEvaluator]:
     # A record describes MODEL.WEIGHTS, not a checkpoint of a run that began with them.
     info = None if resume else ModelInfo.find(PathManager.get_local_path(cfg.MODEL.WEIGHTS))
-    calibration = Calibration.of(info)
     evaluators = [EGTRTrainer.build_evaluator(cfg, name) for name in cfg.DATASETS.TEST]
     for evaluator in evaluators:
         evaluator.measure_reliability(Calibration.of(info))

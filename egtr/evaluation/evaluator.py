@@ -62,8 +62,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
     - ``scene_graph_*.json``: all metrics, also of each predicate, with their conventions
     - ``scene_graph_*.csv``, ``scene_graph_*_predicates.csv``: the same for a spreadsheet
     - ``scene_graph_*_predicates.png``: predicate recall against training frequency, if ``training`` is known
-    - ``reliability_*.json``, ``reliability_*.png``: after :meth:`measure_reliability`, how scores and probabilities agree with
-      annotations
+    - ``reliability_*.json`` and ``.png``: after :meth:`measure_reliability`, how scores agree with annotations
     - ``predictions_*/``: with ``save_predictions``, see :class:`~egtr.evaluation.PredictionWriter`
     """
 
