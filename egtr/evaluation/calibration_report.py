@@ -156,7 +156,7 @@ def write(
 
 @dataclass(frozen=True)
 class ReliabilityReport:
-    """What an evaluation says of the certainty of displayed graphs.
+    """Says how certain displayed graphs are, and how right, at the end of an evaluation.
 
     Attributes:
         calibration: of the model; None: only its scores are measured.
