@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent
 RESOURCES = {
     "configs": ("*.yaml",),
     "projects/EGTR/configs": ("*.yaml",),
-    "projects/EGTR/weights": ("*.safetensors", "*.pth", "*.pkl", "*.json", "*.md"),
+    "projects/EGTR/weights": ("*.safetensors", "*.pth", "*.pkl", "*.onnx", "*.json", "*.md"),
 }
 
 
@@ -54,7 +54,7 @@ class BuildWithResources(build_py):
 
 def read_version():
     # Read as text: importing egtr would import torch, which need not be there while the package is built.
-    return re.search(r'^__version__ = "(.+)"$', (ROOT / "egtr/version.py").read_text(), re.MULTILINE).group(1)
+    return re.search(r'^__version__ = "(.+)"$', (ROOT / "egtr/version.py").read_text("utf-8"), re.MULTILINE).group(1)
 
 
 setup(
@@ -79,6 +79,7 @@ setup(
     packages=find_packages(include=["egtr", "egtr.*"]),
     package_data={
         "egtr.config": ["*.txt"],
+        "egtr.export": ["page/*"],
         "egtr.structures": ["*.json"],
         "egtr.hub": ["*.yaml"],
         "egtr.visualization.report": ["page/*"],
@@ -107,6 +108,7 @@ setup(
         "jsonschema>=4.20",
         "omegaconf>=2.3",
         "argcomplete>=3.4",
+        "pyyaml>=6.0",
         "tqdm>=4.66",
         "tensorboard>=2.14",
         # egtr.hub. Both are small; timm brings the second one anyway.
@@ -137,6 +139,8 @@ setup(
         "web": ["fastapi>=0.115", "python-multipart>=0.0.13", "uvicorn>=0.29"],
         # egtr export --format onnx; egtr.lite runs the result.
         "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.2"],
+        # egtr export --format openvino, --int8 with the second; egtr.lite runs the result with the first.
+        "openvino": ["nncf>=3.0", "onnx>=1.16", "onnxscript>=0.2", "openvino>=2025.0"],
         "lite": ["onnxruntime>=1.18"],
         # tests/modeling/test_parity.py compares the detector with it.
         "parity": ["transformers>=5.0"],

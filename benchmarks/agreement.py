@@ -46,13 +46,14 @@ def measure_agreement(cfg: CfgNode, images: int | None = None) -> dict[str, Any]
             with torch.inference_mode():
                 results = model(inputs)
             evaluators[precision].process(inputs, results)
-            found[precision] = _best(results[0]["scene_graph"])
+            found[precision] = best_triplets(results[0]["scene_graph"])
         kept.append(len(found["float32"] & found["bfloat16"]) / max(len(found["float32"]), 1))
     recall = {precision: evaluator.evaluate()["sgdet"][f"R@{TOP_K}"] for precision, evaluator in evaluators.items()}
     return {"images": len(kept), "kept": statistics.mean(kept), f"R@{TOP_K}": recall}
 
 
-def _best(graph: SceneGraph) -> set[tuple[int, int, int]]:
+def best_triplets(graph: SceneGraph) -> set[tuple[int, int, int]]:
+    """List the TOP_K best triplets of a graph: subject query, object query, predicate."""
     queries = graph.triplet_queries[:TOP_K]
     predicates = graph.triplets[:TOP_K, 2]
     return {(int(s), int(o), int(p)) for (s, o), p in zip(queries, predicates, strict=True)}

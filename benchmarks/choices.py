@@ -8,6 +8,8 @@ INFERENCE = ("egtr", "egtr_bf16", "literal", "transformers")
 TRAINING = ("egtr", "literal", "egtr_detector", "transformers")
 # Contestants of the relation part.
 RELATION = ("egtr", "literal")
+# Models whose exports are measured.
+RUNTIMES = ("deformable", "rtdetr", "scenes")
 # The quantity that grows, to its default values and its label.
 AXES = {
     "queries": ((100, 200, 300, 500, 700, 1000), "object queries N"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from egtr.config import add_extension_argument
 
-from .choices import AXES, INFERENCE, RELATION, SMALL, TRAINING
+from .choices import AXES, INFERENCE, RELATION, RUNTIMES, SMALL, TRAINING
 from .soak.command_line import add_soak
 
 DESCRIPTION = """Measure time and memory of the model, of its parts and of scoring, or test runs with faults (soak).
@@ -97,6 +97,16 @@ def _add_model_commands(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--iterations", type=int, default=200, help="default: 200")
     sub = add("agreement", "how many triplets of a trained model float32 and bfloat16 share", "scenes/egtr.yaml")
     sub.add_argument("--images", type=int, help="only the first images of DATASETS.TEST, this many (default: all)")
+    sub = add("equality", "the same triplets in exported models as in PyTorch?", "scenes/egtr.yaml")
+    sub.add_argument("--exported", nargs="+", required=True, metavar="FILE", help="files that egtr export wrote")
+    sub.add_argument("--images", type=int, help="only the first images of DATASETS.TEST, this many (default: all)")
+    sub = add("runtimes", "speed of exported models, as share of the model in PyTorch", "scenes")
+    sub.add_argument("--runs", type=int, default=5, help="turns after a first one (default: 5)")
+    sub.add_argument("--threads", type=int, default=2, help="threads of each contestant (default: 2)")
+    sub.add_argument(
+        "--cases", nargs="+", choices=RUNTIMES, default=list(RUNTIMES), help="models to measure (default: all)"
+    )
+    sub.add_argument("--int8", action="store_true", help="also int8, calibrated with noise: only its speed counts")
     sub = add("machine", "the speed of the processor, and the work that the model needs")
     _add_case(sub)
     sub = add("shown", "annotated objects that drawings show, and boxes without one", "scenes")
@@ -108,6 +118,8 @@ def _add_model_commands(commands: argparse._SubParsersAction) -> None:
     sub.add_argument(
         "--write", action="store_true", help="write the threshold into the model_info.json of the weights"
     )
+    sub = add("given_boxes", "recall of relations between given boxes, beside that of a model's own", "scenes")
+    sub.add_argument("--images", type=int, help="only the first images of DATASETS.TEST, this many (default: all)")
     for sub in commands.choices.values():
         sub.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys of the configuration and their values")
 

@@ -25,12 +25,15 @@ from .contestants import (
     build_training,
     split_inference,
 )
+from .equality import measure_equality
+from .given_boxes import EDGES, MOVED_IOU, TOP_K, measure_given_boxes
 from .growth import judge_growth, measure_growth, plot_growth
 from .machine import count_work, measure_machine
 from .measure import describe_machine, measure_memory, measure_time
 from .photographs import QUANTILES, measure_photographs
 from .pipeline import measure_waiting
 from .pruning import measure_pair_share, measure_pruning
+from .runtimes import measure_runtimes
 from .sampling import measure_sampling
 from .shown_objects import measure_shown_objects
 
@@ -181,6 +184,26 @@ def shown(args: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
+def given_boxes(args: argparse.Namespace) -> dict[str, Any]:
+    """Show the recall of relations between given boxes beside that of the model's own objects."""
+    report = measure_given_boxes(args.cfg, args.images)
+    name = args.cfg.DATASETS.TEST[0]
+    print(f"{report['images']} images of {name}, protocol {report['protocol']}; boxes by {report['given_by']}:\n")
+    rows = {
+        "sgdet": "only the image (SGDet)",
+        "sgcls": "boxes (SGCls)",
+        "predcls": "boxes and classes (PredCls)",
+        "moved": f"boxes moved to IoU {MOVED_IOU}, and classes",
+    }
+    recall = {row: report["recall"][row].values() for row in rows}
+    print_table(["given", *(f"R@{k}" for k in TOP_K)], [(text, *recall[row]) for row, text in rows.items()])
+    print(
+        f"\nOf {report['located']} annotated pairs that SGDet finds, the best predicate of {report['right']:.1%} is "
+        f"right. The model's own objects, given to it: Jaccard of the {EDGES} best edges {report['jaccard']:.3f}."
+    )
+    return report
+
+
 def photographs(args: argparse.Namespace) -> dict[str, Any]:
     """Show the best scores on images of the model's own kind and on photographs, and a threshold between them."""
     report = measure_photographs(args.cfg, args.images, args.write)
@@ -194,6 +217,36 @@ def photographs(args: argparse.Namespace) -> dict[str, Any]:
     print()
     print_table(["photograph", "highest score"], sorted(report["best_scores"].items(), key=lambda entry: -entry[1]))
     print(f"\nphotograph_threshold: {threshold}" + (f", in {report['record']}" if report["record"] else ""))
+    return report
+
+
+def equality(args: argparse.Namespace) -> dict[str, Any]:
+    """Compare exported models with the model in PyTorch."""
+    found = measure_equality(args.cfg, args.exported, args.images)
+    print(f"{found['images']} images of {args.cfg.DATASETS.TEST[0]}; R@50 in PyTorch is {found['R@50']:.2f}.\n")
+    headers = ["file", "logits differ by", "boxes differ by", "same 50 best", "change of R@50"]
+    rows = [
+        (label, f"{d['logits']:.1e}", f"{d['boxes']:.1e}", f"{d['same']:.2%}", f"{d['R@50 change']:+.2f}")
+        for label, d in found["exported"].items()
+    ]
+    print_table(headers, rows)
+    return found
+
+
+def runtimes(args: argparse.Namespace) -> dict[str, Any]:
+    """Compare the speed of exported models with the model in PyTorch."""
+    report = {}
+    # The small model is measured by itself: with one thread, as share of its own time in PyTorch.
+    for threads, names in ((args.threads, [n for n in args.cases if n != "scenes"]), (1, ["scenes"])):
+        if not set(names) & set(args.cases):
+            continue
+        found = measure_runtimes(names, args.runs, threads, args.int8)
+        base = next(iter(found))
+        print(f"Network, {threads} thread(s), median of {args.runs} turns, and of the ratios to {base} in each:\n")
+        rows = [(label, 1000 * timing["seconds"], timing["share"]) for label, timing in found.items()]
+        print_table(["", "ms", "share"], rows)
+        print()
+        report |= found
     return report
 
 
@@ -266,7 +319,10 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "growth": growth,
     "pipeline": pipeline,
     "agreement": agreement,
+    "equality": equality,
+    "runtimes": runtimes,
     "machine": machine,
     "shown": shown,
     "photographs": photographs,
+    "given_boxes": given_boxes,
 }

@@ -22,7 +22,8 @@ INSTALL_HINT = (
     "In a clone of the EGTR repository run one of\n"
     "  make setup                                   (makes .venv with everything in it)\n"
     "  python tools/setup/install_detectron2.py     (adds Detectron2 to the Python that runs it)\n"
-    "A Detectron2 that you built from its own sources works as well: run EGTR in the environment that has it."
+    "A Detectron2 that you built from its own sources works as well: run EGTR in the environment that has it.\n"
+    "Exported models need neither: egtr demo, report and serve run .onnx files, and the model scenes."
 )
 
 

@@ -5,7 +5,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 
@@ -34,6 +33,9 @@ def write_tiny_dataset(
     Every image of (height, width) ``size`` has two to four objects, a colour per class, and one to three
     relations without duplicates. Splits train, val and test differ and have ``num_images`` images each.
     """
+    # Here, since tests of egtr.lite run where there is no OpenCV.
+    import cv2
+
     rng = np.random.RandomState(seed)
     height, width = size
     colours = np.random.RandomState(1).randint(40, 256, size=(num_classes, 3))

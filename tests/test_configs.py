@@ -24,7 +24,9 @@ SAME_MODEL = {
     "oiv6_egtr_finetune.yaml": "oiv6_egtr.yaml",
     "oiv6_rtdetr_finetune.yaml": "oiv6_rtdetr_egtr.yaml",
     "scenes/Base-Scenes.yaml": "scenes/egtr.yaml",
-    "scenes/egtr_demo.yaml": "scenes/egtr_train.yaml",
+    "scenes/rtdetr.yaml": "scenes/rtdetr_train.yaml",
+    "scenes/rtdetr_demo.yaml": "scenes/rtdetr_train.yaml",
+    "scenes/rtdetr_finetune.yaml": "scenes/rtdetr_train.yaml",
     "scenes_ablation.yaml": "scenes/egtr_train.yaml",
     "vg150_detector_finetune.yaml": "vg150_detector.yaml",
     "vg150_egtr_finetune.yaml": "vg150_egtr.yaml",
@@ -67,7 +69,7 @@ def load(name):
 def test_loads(name):
     cfg = load(name)
     assert cfg.MODEL.META_ARCHITECTURE == "EGTR"
-    if cfg.MODEL.EGTR.TRANSFORMER.NAME == "RTDETRTransformer" and not name.startswith("scenes/"):
+    if cfg.MODEL.EGTR.TRANSFORMER.NAME == "RTDETRTransformer" and not name.startswith("scenes"):
         # The weights of its authors take values from 0 to 1. The small one learned from scratch.
         assert (list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD)) == ([0.0] * 3, [255.0] * 3)
         return

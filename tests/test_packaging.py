@@ -17,7 +17,7 @@ from tests.running import run_python
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = {
     "configurations": ["configs/**/*.yaml", "projects/EGTR/configs/**/*.yaml"],
-    "weights": ["projects/EGTR/weights/*.safetensors", "projects/EGTR/weights/*.json", "projects/EGTR/weights/*.pth"],
+    "weights": [f"projects/EGTR/weights/*.{suffix}" for suffix in ("safetensors", "json", "pth", "onnx")],
 }
 
 # Hides modules, as if they were not installed.
@@ -76,6 +76,13 @@ def test_pins_lie_within_the_declared_ranges(metadata):
         need = Requirement(text)
         assert need.name in pins, f"neither requirements.txt nor requirements-docs.txt pins {need.name}"
         assert need.specifier.contains(pins[need.name]), f"{need}, but {pins[need.name]} is pinned"
+
+
+def test_lite_environments_have_the_pinned_versions():
+    pinned = set((ROOT / "requirements.txt").read_text("utf-8").splitlines())
+    for name in ("requirements-lite.txt", "requirements-lite-serve.txt"):
+        lines = [line for line in (ROOT / name).read_text("utf-8").splitlines() if "==" in line]
+        assert len(lines) > 3 and set(lines) <= pinned
 
 
 def test_installed_wheel_works_outside_a_clone(site, tmp_path):

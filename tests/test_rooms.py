@@ -13,7 +13,7 @@ LIGHT = """
 """.split()
 # These with every module in them, but for what plugs scoring into Detectron2.
 WHOLE = ("egtr.cli", "egtr.hub", "egtr.structures", "egtr.evaluation", "egtr.visualization", "egtr.serving")
-HEAVY = {"egtr.evaluation.evaluator"}
+HEAVY = {"egtr.evaluation.evaluator", "egtr.evaluation.registered"}
 
 
 def modules_of(room: str) -> list[str]:

@@ -141,7 +141,7 @@ def write_log(folder: Path) -> None:
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", default="egtr://configs/scenes/egtr_demo.yaml", metavar="FILE")
+    parser.add_argument("--config-file", default="egtr://configs/scenes/rtdetr_demo.yaml", metavar="FILE")
     parser.add_argument("--output", default="output/demo", metavar="DIR", type=Path, help="(default: %(default)s)")
     parser.add_argument(
         "--dataset",

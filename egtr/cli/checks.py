@@ -58,16 +58,21 @@ def check_words(args: argparse.Namespace) -> None:
             raise ConfigurationError(f"--extension {name}: there is no such file")
 
 
-def use_model(args: argparse.Namespace, default: str = "") -> None:
+def use_model(args: argparse.Namespace, default: str = "", *, exported: bool = False) -> None:
     """Let ``--model`` decide the configuration and the weights (in place); with ``--config-file``, only the weights.
 
     Args:
         args: gets as ``config_file`` what decides the configuration, and MODEL.WEIGHTS before its ``opts``.
         default: the configuration where neither is given.
+        exported: accept a model that runs without PyTorch, too (:func:`egtr.inference.open_predictor`).
 
     Raises:
         ConfigurationError: there is no such file or model, or the model has no weights.
+        WeightsError: there is no such exported model.
     """
+    if exported and not (args.config_file and args.model):
+        args.config_file = find_model(args.config_file or args.model or default)
+        return
     config_file, model = (find_config(name) if name else "" for name in (args.config_file, args.model))
     args.config_file = config_file or model or default
     if config_file and model:
@@ -99,12 +104,38 @@ def find_config(name: str) -> str:
         ConfigurationError: there is neither a file nor a model of that name.
         DownloadError: the model cannot be fetched.
     """
+    from egtr.config.exported import refuse_exported
+
+    refuse_exported(name)
     # The library answers for addresses.
     if "://" in name or os.path.isfile(name):
         return name
     from egtr.hub.models import find_model_config
 
     return find_model_config(name)
+
+
+def find_model(name: str) -> str:
+    """Find what :func:`egtr.inference.open_predictor` opens: an exported model, or the YAML file of another one.
+
+    Raises:
+        ConfigurationError: there is no such model, or it cannot be fetched.
+        WeightsError: there is no such exported model.
+        MissingDetectron2Error: the model needs PyTorch, which is missing; nothing is fetched then.
+    """
+    from egtr.config.exported import is_exported
+    from egtr.inference.opening import has_torch, runs_without_torch
+
+    if not runs_without_torch(name):
+        if not has_torch():
+            # It says how to install them.
+            from egtr import _detectron2  # noqa: F401
+        return find_config(name)
+    if is_exported(name) and not os.path.isfile(name):
+        from egtr.structures.errors import WeightsError
+
+        raise WeightsError(f"{name}: there is no such file")
+    return name
 
 
 def check_file(path: str) -> None:

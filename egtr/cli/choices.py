@@ -3,6 +3,8 @@
 # egtr.inference.export
 IMAGE_FORMATS = ("png", "jpg", "pdf", "svg")
 GRAPH_FORMATS = ("json", "graphml")
+# In place of a drawing.
+DATA_FORMAT = "json"
 # egtr.inference.video
 VIDEO_FORMATS = ("mp4", "webm", "avi")
 # egtr.data.sources
@@ -19,6 +21,8 @@ PROTOCOLS = (
     *("reference", "motifs", "pysgg", "vrd", "openpsg", "sgg_benchmark", "sgbench"),
     *("iou0", "no_pair_dedup", "strict", "single"),
 )
+# egtr.evaluation.conventions
+TASKS = ("sgdet", "sgcls", "predcls")
 # egtr.evaluation.foreign_dumps
 DUMPS = ("sgb", "openpsg", "sgbench", "pysgg_oi")
 # egtr.checkpoint.files
@@ -27,4 +31,4 @@ WEIGHTS_FORMATS = ("safetensors", "pth")
 SECTIONS = ("MODEL", "INPUT", "DATASETS", "DATALOADER", "SOLVER", "TEST", "GLOBAL")
 TOP_KEYS = ("VERSION", "OUTPUT_DIR", "SEED", "CUDNN_BENCHMARK", "VIS_PERIOD")
 # Models that leave PyTorch.
-NETWORK_FORMATS = ("onnx",)
+NETWORK_FORMATS = ("onnx", "openvino")

@@ -33,7 +33,15 @@ from . import (
     train,
 )
 from .checks import check_words
-from .parsing import UsageError, get_flags, looks_like_key, report_error, show_warnings, split_pairs
+from .parsing import (
+    UsageError,
+    get_flags,
+    is_missing_package,
+    looks_like_key,
+    report_error,
+    show_warnings,
+    split_pairs,
+)
 
 EPILOG = """
 examples:
@@ -97,6 +105,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         argcomplete.autocomplete(parser)
     args = parse(list(sys.argv[1:] if argv is None else argv), parser, parsers)
+    if getattr(sys.stdout, "errors", None) == "strict" and hasattr(sys.stdout, "reconfigure"):
+        # A pipe on Windows takes few letters, and no encoding takes file names that are not text.
+        sys.stdout.reconfigure(errors="backslashreplace")
     reports_failed_logging = logging.raiseExceptions
     try:
         # If the reader of the pipe has gone, a log line would otherwise print a traceback.
@@ -113,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Here, because it imports numpy.
         from egtr.structures.errors import EGTRError, MissingDetectron2Error
 
-        if not isinstance(error, EGTRError | MissingDetectron2Error | OSError):
+        if not isinstance(error, EGTRError | MissingDetectron2Error | OSError) and not is_missing_package(error):
             raise
         if isinstance(error, BrokenPipeError) and _output_has_no_reader():
             # The status of a process that SIGPIPE ended.
@@ -175,10 +186,12 @@ def _output_has_no_reader() -> bool:
         number = sys.stdout.fileno()
     except OSError:  # a stream that is not a file
         return False
-    poll = select.poll()
-    poll.register(number, select.POLLOUT)
-    if not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
-        return False
+    # Windows has no poll; no other pipe of these commands has a reader that may leave.
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(number, select.POLLOUT)
+        if not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+            return False
     # Otherwise Python would complain at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), number)
     return True

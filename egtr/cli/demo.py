@@ -1,6 +1,7 @@
 """Draw the scene graphs of images, of a video or of a camera."""
 
 import argparse
+import json
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -9,12 +10,13 @@ from types import SimpleNamespace
 from egtr.config.arguments import DEFAULT_MODEL, add_model_arguments
 
 from .checks import check_file, find_inputs, use_model
-from .choices import GRAPH_FORMATS, IMAGE_FORMATS, VIDEO_FORMATS
+from .choices import DATA_FORMAT, GRAPH_FORMATS, IMAGE_FORMATS, VIDEO_FORMATS
 from .parsing import (
     UsageError,
     add_inputs,
     add_limit,
     add_no_single_objects,
+    add_provider,
     add_top_k,
     get_inputs,
     report_error,
@@ -28,6 +30,9 @@ An image is drawn with its objects boxed and the graph beside it; its graph is w
 a video if --output names one ({", ".join(VIDEO_FORMATS)}), else an image for each frame. Without --output everything
 is shown in a window: any key shows the next image, Esc or q quits.
 
+--format json draws nothing and writes the graphs only: to the folder or file of --output, else to standard output,
+one line for each image. With an .onnx model this needs neither torch nor Detectron2, and no library for drawing.
+
 A word in capitals with a dot, such as MY.KEY, is a key of the configuration, unless there is such a file or it ends
 like an image or a video (DSC_0001.JPG).
 
@@ -37,6 +42,8 @@ examples:
   %(prog)s photos/ 'more/*.png' --output output/graphs --format pdf --graphs json graphml
   %(prog)s clip.mp4 --output output/clip.webm
   %(prog)s photo.jpg --model output/mine/config.yaml MODEL.DEVICE cpu
+  %(prog)s photos/ --model mine.onnx --format json > graphs.jsonl
+  %(prog)s photos/ --boxes detections.json --output output/graphs
   %(prog)s --webcam
 
 Exit status: 0, or 1 if an image could not be read or nothing could be drawn.
@@ -46,6 +53,7 @@ Exit status: 0, or 1 if an image could not be read or nothing could be drawn.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_inputs(parser, "images, folders of them, quoted patterns; or one video")
     add_model_arguments(parser)
+    add_provider(parser)
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--video-input", metavar="FILE", help="a video, drawn as a video into a folder, too")
     source.add_argument(
@@ -56,6 +64,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="INDEX",
         help="a camera, until Ctrl-C (default: 0, the first)",
     )
+    boxes = parser.add_argument_group("boxes that you have, in place of those that the model finds")
+    boxes.add_argument(
+        "--boxes",
+        metavar="FILE",
+        help="JSON: COCO annotations or results, or graphs that this command wrote (docs/given_boxes.md)",
+    )
+    boxes.add_argument(
+        "--boxes-annotations", metavar="FILE", help="COCO annotations that name the images and categories of results"
+    )
+    boxes.add_argument("--refine-boxes", action="store_true", help="draw the boxes as the model corrects them")
+    boxes.add_argument("--with-found", action="store_true", help="add the objects that the model finds itself")
     parser.add_argument("--output", metavar="PATH", help="folder, or a file for a single input (default: a window)")
     add_limit(parser, "use only the first N images, or frames of a video (all)")
     parser.add_argument(
@@ -75,7 +94,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write probabilities into the image; scores, for a model without calibration",
     )
     parser.add_argument(
-        "--format", choices=IMAGE_FORMATS, default="png", help="format of images in a folder (%(default)s)"
+        "--format",
+        choices=(*IMAGE_FORMATS, DATA_FORMAT),
+        default="png",
+        help=f"format of images in a folder (%(default)s); {DATA_FORMAT}: only graphs, nothing is drawn",
     )
     parser.add_argument(
         "--graphs", nargs="*", choices=GRAPH_FORMATS, default=["json"], help="files of the graph itself (json)"
@@ -93,33 +115,69 @@ def run(args: argparse.Namespace) -> int:
     into_video = args.output is not None and Path(args.output).suffix[1:].lower() in VIDEO_FORMATS
     if args.output is not None and (video is not None or into_video) and "graphml" in args.graphs:
         raise UsageError("--graphs graphml: a file holds one graph, but a video has many; take json")
+    if args.format == DATA_FORMAT:
+        if into_video or args.graphs != [DATA_FORMAT]:
+            raise UsageError("--format json writes no video and no other file of the graph than JSON")
+        if args.webcam is not None and args.output is not None:
+            raise UsageError("--format json prints the graphs of a camera; leave out --output")
     if args.video_input is not None:
         check_file(args.video_input)
     paths = find_inputs(inputs)[: args.limit]
-    use_model(args, DEFAULT_MODEL)
+    if args.boxes is not None and (video is not None or into_video):
+        raise UsageError("--boxes: the frames of a video have no boxes of their own; give images")
+    use_model(args, DEFAULT_MODEL, exported=True)
+    given = read_given(args)
 
     from egtr.config import import_extensions
     from egtr.data.sources import VIDEO_SUFFIXES
-    from egtr.inference import EGTRPredictor
+    from egtr.inference import open_predictor
 
     if into_video and len(inputs) == 1 and inputs[0].lower().endswith(VIDEO_SUFFIXES):
         video = inputs[0]
     import_extensions(args.extension)
-    predictor = limit(EGTRPredictor.from_config_file(args.config_file, args.opts), args.limit)
+    predictor = limit(open_predictor(args.config_file, args.opts, providers=args.provider), args.limit, given)
+    if args.format == DATA_FORMAT and args.output is not None:
+        return draw_images(predictor, paths if video is None else [video], args)
+    if args.format == DATA_FORMAT:
+        return print_graphs(predictor, paths if video is None else video, args)
     if args.output is None:
         return show(predictor, paths if video is None else video, args)
     return draw_images(predictor, paths, args) if video is None else draw_video(predictor, video, args)
 
 
-def limit(predictor, number: int | None):
-    """Make a predictor that ends after a number of images or frames; None: it does not."""
-    return SimpleNamespace(predict=lambda *source, **reading: islice(predictor.predict(*source, **reading), number))
+def read_given(args: argparse.Namespace) -> dict:
+    """Read the options about given boxes: arguments of a predictor; none if there are no boxes."""
+    if args.boxes is None:
+        for name in ("boxes_annotations", "refine_boxes", "with_found"):
+            if getattr(args, name):
+                raise UsageError(f"--{name.replace('_', '-')} goes with --boxes FILE")
+        return {}
+    from egtr.inference.opening import runs_without_torch
+
+    if runs_without_torch(args.config_file):
+        raise UsageError(
+            f"--boxes: {args.config_file} is an exported model, which takes no boxes; name one in PyTorch"
+        )
+    from egtr.data.boxes_of_images import read_boxes_file
+
+    for path in filter(None, (args.boxes, args.boxes_annotations)):
+        check_file(path)
+    boxes = read_boxes_file(args.boxes, args.boxes_annotations)
+    return {"boxes": boxes, "refine_boxes": args.refine_boxes, "with_found": args.with_found}
+
+
+def limit(predictor, number: int | None, given: dict):
+    """Make a predictor of given boxes, if there are any, that ends after a number of images; None: it does not."""
+    return SimpleNamespace(
+        predict=lambda *source, **reading: islice(predictor.predict(*source, **reading, **given), number)
+    )
 
 
 def draw_images(predictor, paths: list[str], args: argparse.Namespace) -> int:
     from egtr.inference import export_scene_graphs
 
     suffixes = [f".{name}" for name in args.graphs]
+    done = "written" if args.format == DATA_FORMAT else "drawn"
     written, errors = export_scene_graphs(
         predictor,
         paths,
@@ -131,8 +189,8 @@ def draw_images(predictor, paths: list[str], args: argparse.Namespace) -> int:
         **reading(args),
     )
     for path in written:
-        print(path, *(path.with_suffix(suffix) for suffix in suffixes))
-    print(f"{len(written)} of {len(written) + len(errors)} images drawn to {args.output}")
+        print(path, *(path.with_suffix(suffix) for suffix in suffixes if suffix != path.suffix))
+    print(f"{len(written)} of {len(written) + len(errors)} images {done} to {args.output}")
     return int(bool(errors))
 
 
@@ -156,6 +214,21 @@ def show(predictor, source: list[str] | str | int, args: argparse.Namespace) -> 
     errors = show_scene_graphs(predictor.predict(ImageStream(source), **reading(args)), **look(args))
     for error in errors:
         report_error(args, error)
+    return int(bool(errors))
+
+
+def print_graphs(predictor, source: list[str] | str | int, args: argparse.Namespace) -> int:
+    """Print each graph as one line of JSON."""
+    from egtr.data.sources import ImageStream
+
+    select, errors = look(args)["select"], 0
+    for result in predictor.predict(ImageStream(source), **reading(args)):
+        if result.error is not None:
+            report_error(args, result.error)
+            errors += 1
+        else:
+            # In ASCII, whatever the encoding of standard output is.
+            print(json.dumps(select(result.graph).to_dict()), flush=True)
     return int(bool(errors))
 
 

@@ -1,8 +1,9 @@
-"""Turn a training checkpoint into a small file of weights, or a model into ONNX."""
+"""Turn a training checkpoint into a small file of weights, or a model into ONNX, OpenVINO or a page of the web."""
 
 import argparse
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from egtr.config.arguments import DEFAULT_MODEL, add_model_arguments
 
@@ -10,28 +11,44 @@ from .checks import check_file, use_model
 from .choices import NETWORK_FORMATS, WEIGHTS_FORMATS
 from .parsing import UsageError, add_inputs, get_input, get_inputs
 
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
+
+# How the file of a network ends.
+SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
+# Images for int8.
+CALIBRATION = 100
 EXAMPLES = """
-An ONNX file holds the whole model of --model or --config-file, from the pixels to what triplets are ranked by. It is
-compared with PyTorch on images of several sizes, and written only if the two agree. egtr.lite runs it without torch.
+A file of ONNX or OpenVINO holds the whole model of --model or --config-file, from the pixels to what triplets are
+ranked by. It is compared with PyTorch on images of several sizes, and written only if the two agree. egtr.lite runs
+it without torch.
+
+A page (--format web) runs such a file in the browser, offline. npm fetches onnxruntime-web for it, once.
 
 examples:
   %(prog)s --model scenes --format onnx --output scenes.onnx
+  %(prog)s --model scenes --format openvino --output scenes.xml      (and scenes.bin)
+  %(prog)s --model scenes --output scenes.xml --int8 --calibrate scenes_train
   %(prog)s --config-file my.yaml --output mine.onnx --size 640x640 MODEL.WEIGHTS output/run/model_best.pth
+  %(prog)s --model scenes --format web --output site
+  %(prog)s scenes.onnx --format web --output site --runtime onnxruntime-web-1.30.0.tgz
   %(prog)s output/run/model_best.pth --output mine.safetensors --half
   %(prog)s output/run/model_best.pth --format safetensors        (writes output/run/model_best.safetensors)
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_inputs(parser, "what training wrote (.pth, .safetensors)", "FILE", aliases=["--checkpoint"])
+    add_inputs(parser, "what training wrote (.pth, .safetensors); .onnx for a page", "FILE", aliases=["--checkpoint"])
     parser.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
-        help="ends in .safetensors, .pth or .onnx (default: beside the checkpoint)",
+        help="ends in .safetensors, .pth, .onnx or .xml; a folder for web (default: beside the checkpoint)",
     )
     parser.add_argument(
-        "--format", choices=(*WEIGHTS_FORMATS, *NETWORK_FORMATS), help="of the output (default: as its name ends)"
+        "--format",
+        choices=(*WEIGHTS_FORMATS, *NETWORK_FORMATS, "web"),
+        help="of the output (default: as its name ends)",
     )
     parser.add_argument("--half", action="store_true", help="store large weights as float16: half the size")
     parser.add_argument(
@@ -39,7 +56,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=image_size,
         default=None,
         metavar="dynamic|HxW",
-        help="images of an ONNX file, pixels (dynamic)",
+        help="images of a file of ONNX or OpenVINO, pixels (dynamic)",
+    )
+    parser.add_argument("--int8", action="store_true", help="calculate in int8 where that suffices (openvino)")
+    parser.add_argument(
+        "--calibrate",
+        metavar="DATASET",
+        help=f"for --int8: a registered dataset or a folder; {CALIBRATION} of its images show which values occur",
+    )
+    parser.add_argument(
+        "--runtime", metavar="FILE.tgz", help="onnxruntime-web for a page, as npm pack fetches it (npm is asked)"
     )
     add_model_arguments(parser)
 
@@ -55,10 +81,20 @@ def image_size(text: str) -> tuple[int, int] | None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.format in NETWORK_FORMATS or (args.format is None and args.output and args.output.suffix == ".onnx"):
+    if args.format == "web":
+        return export_page(args)
+    if args.runtime:
+        raise UsageError("--runtime belongs to --format web")
+    if args.format is None and args.output:
+        args.format = {suffix: name for name, suffix in SUFFIXES.items()}.get(args.output.suffix)
+    if args.int8 != bool(args.calibrate) or (args.int8 and args.format != "openvino"):
+        raise UsageError("--int8 and --calibrate belong together, and to --format openvino")
+    if args.format in NETWORK_FORMATS:
         return export_network(args)
     if args.size or args.model or args.config_file or args.opts:
-        raise UsageError("--size, --model, --config-file and keys belong to --format onnx; weights need a checkpoint")
+        raise UsageError(
+            "--size, --model, --config-file and keys belong to --format onnx and openvino; weights need a checkpoint"
+        )
     checkpoint = get_input(args, "checkpoint")
     output = choose_output(Path(checkpoint), args.output, args.format)
     check_file(checkpoint)
@@ -94,26 +130,88 @@ def export_network(args: argparse.Namespace) -> int:
 
     Raises:
         UsageError: arguments of weights are given, or no file to write.
-        EGTRError: see :func:`egtr.export.export_onnx`.
+        EGTRError: see :func:`egtr.export.export_onnx` and :func:`egtr.export.export_openvino`.
     """
-    if args.output is None or args.output.suffix != ".onnx":
-        raise UsageError("give --output FILE.onnx")
-    if args.half or get_inputs(args):
-        raise UsageError("--format onnx takes --model or --config-file with MODEL.WEIGHTS, no checkpoint, no --half")
+    suffix = SUFFIXES[args.format]
+    if args.output is None or args.output.suffix != suffix:
+        raise UsageError(f"give --output FILE{suffix}")
+    if get_inputs(args):
+        raise UsageError(f"--format {args.format} takes --model or --config-file with MODEL.WEIGHTS, no checkpoint")
     use_model(args, DEFAULT_MODEL)
 
     from tabulate import tabulate
 
     from egtr.checkpoint import describe_model
     from egtr.config import import_extensions
-    from egtr.export import export_onnx
+    from egtr.export import export_onnx, export_openvino
     from egtr.inference import EGTRPredictor
     from egtr.structures import ModelInfo
 
     import_extensions(args.extension)
     predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
     info = (predictor.info or ModelInfo()).merged(describe_model(predictor.cfg))
-    differences = export_onnx(predictor.model, info, args.output, args.size)
+    export = {"onnx": export_onnx, "openvino": export_openvino}[args.format]
+    threshold = predictor.cfg.TEST.SCENE_GRAPH.OBJECT_THRESHOLD
+    more = {"calibration": find_calibration(args.calibrate, predictor.cfg)} if args.int8 else {}
+    differences = export(
+        predictor.model, info, args.output, args.size, half=args.half, object_threshold=threshold, **more
+    )
+    kept = differences.pop("kept", None)
     print(tabulate(differences.items(), ["output", "largest difference to PyTorch"], floatfmt=".1e"))
-    print(f"{args.output}: {args.output.stat().st_size / 1e6:.2f} MB")
+    if kept is not None:
+        print(f"int8 keeps {kept:.1%} of the 50 best triplets of the calibration images")
+    files = [args.output] + ([args.output.with_suffix(".bin")] if args.format == "openvino" else [])
+    for file in files:
+        print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
+    return 0
+
+
+def find_calibration(name: str, cfg: "CfgNode") -> list[str]:
+    """List CALIBRATION images of a registered dataset or of a folder, evenly spread.
+
+    Raises:
+        DataError: there is no such dataset or folder, or it has no image.
+    """
+    from egtr.data.catalog import check_registered
+    from egtr.data.datasets import read_dataset, register_rows
+    from egtr.data.image import find_images
+
+    register_rows(cfg.DATASETS.REGISTER)
+    if Path(name).exists():
+        files = find_images([name])
+    else:
+        check_registered(name)
+        files = [record["file_name"] for record in read_dataset(name)[0]]
+    return files[:: max(1, len(files) // CALIBRATION)][:CALIBRATION]
+
+
+def export_page(args: argparse.Namespace) -> int:
+    """Write a page with the model that the arguments name, or with an ONNX file.
+
+    Raises:
+        UsageError: no folder is given; the input is no ONNX file, or stands beside the name of a model.
+        EGTRError: see :mod:`egtr.export.web`.
+    """
+    if args.output is None or args.output.is_file():
+        raise UsageError("give --output FOLDER")
+    inputs = get_inputs(args)
+    if inputs:
+        if len(inputs) > 1 or not inputs[0].endswith(".onnx"):
+            raise UsageError("--format web takes one .onnx file, or --model, or --config-file with MODEL.WEIGHTS")
+        if args.half or args.size or args.model or args.config_file or args.opts:
+            raise UsageError(f"{inputs[0]}: is exported already; leave out --half, --size, --model and keys")
+
+    from egtr.export import export_web, fetch_runtime
+    from egtr.structures.files import writing
+
+    runtime = fetch_runtime(args.runtime)  # before the minutes of an export
+    if inputs:
+        model = Path(inputs[0])
+    else:
+        model = args.output / "model.onnx"
+        with writing(args.output):
+            args.output.mkdir(parents=True, exist_ok=True)
+        export_network(argparse.Namespace(**vars(args) | {"output": model, "format": "onnx"}))
+    size = export_web(model, args.output, runtime)
+    print(f"{args.output}: {size / 1e6:.2f} MB. Look at it: python -m http.server --directory {args.output}")
     return 0

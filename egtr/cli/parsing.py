@@ -10,6 +10,14 @@ from contextlib import contextmanager
 
 from .choices import SECTIONS, TOP_KEYS
 
+# Modules whose packages have other names.
+_PACKAGES = {
+    "PIL": "pillow",
+    "cv2": "opencv-python",
+    "lazy_loader": "lazy-loader",
+    "multipart": "python-multipart",
+    "yaml": "PyYAML",
+}
 _KEY = re.compile(rf"(?:{'|'.join(SECTIONS)})(?:\.\w+)+|{'|'.join(TOP_KEYS)}")
 
 
@@ -63,7 +71,16 @@ def _describe_error(args: argparse.Namespace, error: Exception) -> str:
     # Python's own text begins with a number: [Errno 2].
     of_file = isinstance(error, OSError) and error.filename is not None
     text = f"{error.filename}: {error.strerror}" if of_file else error
+    if is_missing_package(error):
+        module = error.name.partition(".")[0]
+        package = _PACKAGES.get(module, module)
+        text = f"the package {package} is missing, which this command needs: pip install {package}"
     return f"egtr {args.command}: error: {text}"
+
+
+def is_missing_package(error: Exception) -> bool:
+    """Tell whether an error is that of importing another project's package that is not installed."""
+    return isinstance(error, ModuleNotFoundError) and bool(error.name) and error.name.partition(".")[0] != "egtr"
 
 
 def split_pairs(words: Sequence[str], flags: Collection[str] = ()) -> tuple[list[str], list[str]]:
@@ -129,6 +146,18 @@ def get_input(args: argparse.Namespace, what: str) -> str:
     if len(inputs) != 1:
         raise UsageError(f"give one {what}" + (f", not {', '.join(inputs)}" if inputs else ""))
     return inputs[0]
+
+
+def add_provider(parser: argparse.ArgumentParser) -> None:
+    """Add ``--provider``, of commands that run exported models."""
+    parser.add_argument(
+        "--provider",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="execution provider of onnxruntime for an exported model, such as CUDAExecutionProvider, or device of "
+        "OpenVINO, such as GPU; repeatable, best first (the CPU)",
+    )
 
 
 def add_top_k(parser: argparse.ArgumentParser, text: str, **options) -> None:

@@ -12,6 +12,7 @@ from .parsing import (
     add_inputs,
     add_limit,
     add_no_single_objects,
+    add_provider,
     add_top_k,
     get_inputs,
     report_error_above_bar,
@@ -30,6 +31,7 @@ Exit status: 0, or 1 when an image could not be read; the page then has the othe
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_inputs(parser, "images, folders of them, quoted patterns or videos")
     add_model_arguments(parser)
+    add_provider(parser)
     parser.add_argument("--dataset", metavar="NAME", help="a registered dataset, shown beside its annotations")
     parser.add_argument("--predictions", metavar="FILE", help="saved predictions, in place of a model")
     parser.add_argument("--partial", action="store_true", help="accept predictions whose writer was cut short")
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if args.predictions is not None:
         check_file(args.predictions)
     paths = find_inputs(inputs)
-    use_model(args, DEFAULT_MODEL)
+    use_model(args, DEFAULT_MODEL, exported=True)
 
     from tqdm.auto import tqdm
 
@@ -96,9 +98,9 @@ def open_images(
         return images, _at_most(args.limit, len(list_images(args.predictions, args.partial)))
 
     from egtr.data.sources import ImageStream
-    from egtr.inference import EGTRPredictor
+    from egtr.inference import open_predictor
 
-    predictor = EGTRPredictor.from_config_file(args.config_file, args.opts)
+    predictor = open_predictor(args.config_file, args.opts, providers=args.provider)
     common["explain"] = not args.no_explanations
     if args.dataset is not None:
         return images_of_dataset(predictor, args.dataset, **common), args.limit or count_images(args.dataset)

@@ -4,8 +4,8 @@ import argparse
 
 from egtr.config.arguments import DEFAULT_MODEL, add_options_arguments
 
-from .checks import find_config, read_weights
-from .parsing import UsageError
+from .checks import find_config, find_model, read_weights
+from .parsing import UsageError, add_provider
 
 EXAMPLES = """
 examples:
@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME|FILE[=WEIGHTS]",
-        help="a model by name (`egtr models` lists them), or a YAML file with MODEL.WEIGHTS, or with the weights "
-        f"after = (default: {DEFAULT_MODEL}); repeatable, to switch between them on the page",
+        help="a model by name (`egtr models` lists them), an .onnx or .xml file, or a YAML file with MODEL.WEIGHTS, "
+        f"or with the weights after = (default: {DEFAULT_MODEL}); repeatable, to switch between them on the page",
     )
     parser.add_argument(
         "--config-file",
@@ -54,8 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-requests", type=int, default=8, metavar="N", help="limit of images at the same time (%(default)s)"
     )
     parser.add_argument(
+        "--max-boxes", type=int, default=300, metavar="N", help="limit of boxes that a request gives (%(default)s)"
+    )
+    parser.add_argument(
         "--timeout", type=float, default=60, metavar="SECONDS", help="time limit of an answer (%(default)s)"
     )
+    add_provider(parser)
     add_options_arguments(parser)
 
 
@@ -67,9 +71,13 @@ def run(args: argparse.Namespace) -> int:
 
     import_extensions(args.extension)
     limits = Limits(
-        int(args.max_megabytes * 10**6), int(args.max_megapixels * 10**6), args.max_requests, args.timeout
+        int(args.max_megabytes * 10**6),
+        int(args.max_megapixels * 10**6),
+        args.max_requests,
+        args.timeout,
+        args.max_boxes,
     )
-    serve(ModelStore(models, args.opts), args.host, args.port, limits, args.public_name)
+    serve(ModelStore(models, args.opts, args.provider), args.host, args.port, limits, args.public_name)
     return 0
 
 
@@ -79,12 +87,16 @@ def choose_models(args: argparse.Namespace) -> list[str]:
     Raises:
         UsageError: there are models beside several configurations.
         ConfigurationError: there is no such file or model, or a model has no weights.
+        WeightsError: there is no such exported model.
     """
     models, config_files = args.model, args.config_file
+    if not (models and config_files):
+        chosen = models or config_files or [DEFAULT_MODEL]
+        for name in chosen:
+            find_model(name.partition("=")[0])
+        return chosen
     for name in (*models, *config_files):
         find_config(name.partition("=")[0])
-    if not (models and config_files):
-        return models or config_files or [DEFAULT_MODEL]
     if len(config_files) > 1 or "=" in config_files[0]:
         raise UsageError("beside --model, give one --config-file, without weights")
     weights = [model.partition("=")[2] or read_weights(model) for model in models]

@@ -1,7 +1,8 @@
 """Train every setting of a sweep file with every seed, and compare them.
 
 Runs that have finished are skipped, so the same command continues an interrupted sweep. In the sweep's OUTPUT_DIR
-each run has its own folder; sweep.md, sweep.csv and sweep.png compare the settings.
+each run has its own folder; sweep.md, sweep.csv and sweep.png compare the settings, and learning.md tells how soon
+they reach the values of REACH.
 egtr/experiments/sweep/definition.py describes the sweep file.
 """
 
@@ -35,14 +36,19 @@ def run(args: argparse.Namespace) -> int:
 
     from egtr.config import import_extensions
     from egtr.experiments.sweep.definition import load_sweep
+    from egtr.experiments.sweep.learning import learning_table, measure_learning
     from egtr.experiments.sweep.report import compare_settings, write_sweep_report
     from egtr.experiments.sweep.runner import run_sweep
+    from egtr.structures.files import write_text
 
     import_extensions(args.extension)
     sweep = load_sweep(path)
     # These signals stop a sweep in the background (SIGHUP when its terminal closes, unless nohup prevents that). They
     # must stop its runs as Ctrl-C does.
-    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    known = [
+        getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
+    ]  # Windows has no SIGHUP
+    numbers = [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
     former = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     failed, status = [], 0
     if not args.table_only:
@@ -54,7 +60,13 @@ def run(args: argparse.Namespace) -> int:
     for number, handler in former.items():
         signal.signal(number, handler)
     if any(run.result() for run in sweep.runs()):
-        print("", *write_sweep_report(sweep, compare_settings(sweep)), sep="\n")
+        paths = write_sweep_report(sweep, compare_settings(sweep))
+        if sweep.reach:
+            paths.append(sweep.output_dir / "learning.md")
+            text = learning_table(sweep, measure_learning(sweep))
+            write_text(paths[-1], f"{text}\n")
+            print(text)
+        print("", *paths, sep="\n")
     for run in failed:
         print(f"FAILED: {run.setting}, seed {run.seed}: {run.folder}", file=sys.stderr)
     return 1 if failed else status

@@ -5,6 +5,7 @@
 - ``loading``     one configuration from defaults, YAML file and ``KEY VALUE`` pairs
 - ``arguments``   the arguments of command lines that say which configuration
 - ``yaml_file``   YAML files and their ``_BASE_``
+- ``exported``    names of models that have no configuration
 - ``extensions``  code of a user, imported before a configuration names it
 - ``paths``       files by path or address
 """

@@ -93,8 +93,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="NAME|FILE",
-        help="a model by name (`egtr models` lists them), or a YAML file with MODEL.WEIGHTS (default: "
-        f"{DEFAULT_MODEL})",
+        help="a model by name (`egtr models` lists them), or a YAML file with MODEL.WEIGHTS; demo and report take an "
+        f".onnx or .xml file, too (default: {DEFAULT_MODEL})",
     )
     parser.add_argument(
         "--config-file",

@@ -187,8 +187,14 @@ def _add_loss_config(cfg: CfgNode) -> None:
     loss.FOCAL_GAMMA = 2.0
     loss.VARIFOCAL_ALPHA = 0.75
     loss.VARIFOCAL_GAMMA = 2.0
-    # alpha of adaptive smoothing: uncertainty of a perfect match; 0 switches smoothing off.
+    # How badly found objects soften the targets of their relations (adaptive smoothing): entry of SMOOTHING_REGISTRY.
+    # "CostSmoothing" (the paper), or two without its scale: "FitSmoothing", u = 1 - p * IoU, and "QuantileSmoothing".
+    loss.SMOOTHING = "CostSmoothing"
+    # alpha of CostSmoothing: uncertainty of a perfect match; 0 switches smoothing off. Much above the paper's 1e-14
+    # even good matches are uncertain: u of p 0.9 and GIoU 0.9 is 0.9 at 1e-10.
     loss.SMOOTHING_ALPHA = 1e-14
+    # Shares of matches in QuantileSmoothing: at these quantiles of recent matching costs, u is 0.1 and 0.5.
+    loss.SMOOTHING_QUANTILES = [0.5, 0.9]
     # Negatives of loss_rel per true triplet: among matched pairs, and among pairs with an unmatched query. -1: all.
     loss.K_NEG = 80
     loss.K_NON = 80
@@ -306,6 +312,10 @@ def _add_test_config(cfg: CfgNode) -> None:
     # Drawings and graphs for people keep an object without a relation if the sigmoid of its class logit is at least
     # this. It is always the sigmoid, because softmax compares classes and knows no background. No metric reads it.
     cfg.TEST.SCENE_GRAPH.OBJECT_THRESHOLD = 0.5
+    # An evaluation gives a model only the image ("sgdet"), also the boxes of the annotated objects ("sgcls"), or also
+    # their classes ("predcls"). One pass over DATASETS.TEST for each; metrics are called "predcls/R@50" and so on.
+    # Elsewhere, as for --latency, the first one counts.
+    cfg.TEST.SCENE_GRAPH.TASKS = ["sgdet"]
     # Scoring conventions: names in egtr.evaluation.PROTOCOLS, also with changes ("motifs,iou_plus_one=no"), and YAML
     # files of your own. Metrics of the first are called "sgdet/R@50" and so on, those of others
     # "sgdet_<protocol>/R@50".
@@ -323,8 +333,8 @@ def _add_test_config(cfg: CfgNode) -> None:
     # "validation/loss" (the weighted sum), "validation/loss_ce" and so on (before they are weighted).
     cfg.TEST.VALIDATION_LOSS = False
     # The checkpoint with the highest value of this metric is kept as model_best; "" keeps none. "auto": "sgdet/R@K"
-    # for the middle K of TOPK (50); "bbox/AP50" without a relation part. Of "validation/loss" the lowest value, as in
-    # the released code.
+    # (or another task, the first of TASKS) for the middle K of TOPK (50); "bbox/AP50" without a relation part. Of
+    # "validation/loss" the lowest value, as in the released code.
     cfg.TEST.BEST_METRIC = "auto"
     # Training ends after this number of evaluations (TEST.EVAL_PERIOD) in succession without a better value of it;
     # 0: never.

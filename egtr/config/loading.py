@@ -19,6 +19,7 @@ import egtr
 from egtr.structures import ConfigurationError
 
 from .defaults import get_egtr_cfg
+from .exported import refuse_exported
 from .keys import suggest
 from .paths import fetch
 from .yaml_file import read_config_file
@@ -81,8 +82,10 @@ def find_config(name: str) -> str:
         A path or an address that :func:`load_config` takes.
 
     Raises:
-        EGTRError: there is neither a file nor a model of that name; the message lists the models.
+        EGTRError: there is neither a file nor a model of that name, and the message lists the models; or it is an
+            exported model.
     """
+    refuse_exported(name)
     if "://" in name or os.path.isfile(name):
         return name
     # The hub answers for these paths.

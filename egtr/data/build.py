@@ -192,7 +192,8 @@ def skipped_by(loader: Iterable[Any]) -> SkipBroken | None:
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
     """Build Detectron2's test loader over all images of ``dataset_name``, in order, one at a time.
 
-    With DATALOADER.SKIP_BROKEN broken images are missing from it.
+    With DATALOADER.SKIP_BROKEN broken images are missing from it. If the first of TEST.SCENE_GRAPH.TASKS is another
+    than "sgdet", records hold what the model is given, see :class:`SceneGraphMapper`.
 
     Raises:
         DataError: the dataset cannot be read or has no image.

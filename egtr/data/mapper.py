@@ -12,7 +12,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 from fvcore.transforms.transform import HFlipTransform, Transform
 
-from egtr.structures import ConfigurationError, not_crowd, remap_relations
+from egtr.structures import ConfigurationError, GroundTruth, not_crowd, remap_relations
 
 from .annotated_image import read_annotated_image
 from .catalog import get_metadata
@@ -33,7 +33,8 @@ class SceneGraphMapper:
     In training ``instances`` (``gt_boxes`` XYXY in pixels of the transformed image, ``gt_classes``) replaces
     ``annotations``, and ``relations`` becomes an int64 tensor of shape (T, 3): subject, object, predicate, where
     subject and object index ``instances``. Crowd annotations and objects that a crop removed are dropped, together
-    with their relations; so are duplicate relations. In evaluation annotations and relations stay as they are.
+    with their relations; so are duplicate relations. In evaluation annotations and relations stay as they are, and
+    in tasks other than "sgdet" ``given`` holds what the model is given, see :func:`given_objects`.
 
     All random numbers come from numpy's global generator.
 
@@ -46,6 +47,7 @@ class SceneGraphMapper:
         one_predicate_per_pair: keep one predicate of each pair of objects, drawn at random.
         resampling: leaves out relations of frequent predicates; None: none is left out.
         max_pixels: largest image, see :func:`egtr.data.image.load_image`.
+        task: what the model is given in evaluation: "sgdet", "sgcls" or "predcls".
     """
 
     @configurable
@@ -59,6 +61,7 @@ class SceneGraphMapper:
         one_predicate_per_pair: bool = False,
         resampling: PredicateResampling | None = None,
         max_pixels: int | None = None,
+        task: str = "sgdet",
     ):
         self.is_train = is_train
         self.augmentations = T.AugmentationList(list(augmentations))
@@ -67,6 +70,7 @@ class SceneGraphMapper:
         self.one_predicate_per_pair = one_predicate_per_pair
         self.resampling = resampling
         self.max_pixels = max_pixels
+        self.task = task
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
@@ -79,6 +83,7 @@ class SceneGraphMapper:
             "flip_predicates": _common_flip_table(names),
             "one_predicate_per_pair": _one_predicate_per_pair(cfg.INPUT.PREDICATES_PER_PAIR, names),
             "max_pixels": cfg.INPUT.MAX_PIXELS,
+            "task": cfg.TEST.SCENE_GRAPH.TASKS[0],
         }
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
@@ -91,6 +96,8 @@ class SceneGraphMapper:
             dataset_dict = copy.deepcopy(dataset_dict)
             image, _ = self._read_and_augment(dataset_dict)
             dataset_dict["image"] = _to_tensor(image)
+            if self.task != "sgdet":
+                dataset_dict["given"] = given_objects(dataset_dict, with_classes=self.task == "predcls")
             return dataset_dict
 
         # A shallow copy is enough: the nested lists are only read.
@@ -128,6 +135,30 @@ class SceneGraphMapper:
         if self.flip_predicates is not None and _is_mirrored(transforms):
             rows[:, 2] = self.flip_predicates[rows[:, 2]]
         return torch.from_numpy(rows)
+
+
+def given_objects(dataset_dict: dict[str, Any], *, with_classes: bool) -> Instances:
+    """Return the annotated objects that a model is given, in the order of :class:`~egtr.structures.GroundTruth`.
+
+    Objects without a relation are among them, also if they repeat another one. Crowds are not.
+
+    Args:
+        dataset_dict: with ``height``, ``width`` and ``annotations``.
+        with_classes: give the classes, too ("predcls"); otherwise each is -1, unknown ("sgcls").
+
+    Returns:
+        Instances of n objects, which may be 0: pred_boxes, xyxy in pixels of the image file, and pred_classes, (n,)
+        int64.
+
+    Raises:
+        DataError: the dict has no annotations.
+    """
+    truth = GroundTruth.from_dict(dataset_dict)
+    classes = torch.from_numpy(truth.classes)
+    given = Instances((dataset_dict["height"], dataset_dict["width"]))
+    given.pred_boxes = Boxes(torch.from_numpy(truth.boxes))
+    given.pred_classes = classes if with_classes else torch.full_like(classes, -1)
+    return given
 
 
 def flip_table(dataset_name: str) -> np.ndarray | None:

@@ -18,13 +18,13 @@ FILE = "model_best"
 
 
 def best_metric(cfg: CfgNode) -> str:
-    """Return TEST.BEST_METRIC; "auto" becomes recall at the middle K, or AP50 without a relation part."""
+    """Return TEST.BEST_METRIC; "auto" becomes the first task's recall at the middle K, or AP50 without relations."""
     if cfg.TEST.BEST_METRIC != "auto":
         return cfg.TEST.BEST_METRIC
     if not cfg.MODEL.EGTR.RELATION.ENABLED:
         return "bbox/AP50"
     top_k = sorted(cfg.TEST.SCENE_GRAPH.TOPK)
-    return f"sgdet/R@{top_k[len(top_k) // 2]}"
+    return f"{cfg.TEST.SCENE_GRAPH.TASKS[0]}/R@{top_k[len(top_k) // 2]}"
 
 
 class BestWeights:

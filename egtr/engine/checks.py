@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from detectron2.config import CfgNode
 
-from egtr.evaluation.protocols import get_protocols
+from egtr.evaluation.protocols import TASKS, get_protocols
 from egtr.evaluation.scoring import check_top_k
 from egtr.structures import ConfigurationError, EGTRError, WeightsError
 from egtr.structures.prediction import OBJECT_SCORES
@@ -25,6 +25,16 @@ def check_scoring(cfg: CfgNode) -> None:
             check(keys[key])
         except EGTRError as error:
             raise ConfigurationError(f"TEST.SCENE_GRAPH.{key}: {error}") from error
+    unknown = [task for task in keys.TASKS if task not in TASKS]
+    if unknown or not keys.TASKS or len(set(keys.TASKS)) < len(keys.TASKS):
+        raise ConfigurationError(
+            f"TEST.SCENE_GRAPH.TASKS is {list(keys.TASKS)}; give one or several of {', '.join(TASKS)}, each once"
+        )
+    if list(keys.TASKS) != ["sgdet"] and not cfg.MODEL.EGTR.RELATION.ENABLED:
+        raise ConfigurationError(
+            f"TEST.SCENE_GRAPH.TASKS is {list(keys.TASKS)}, but with MODEL.EGTR.RELATION.ENABLED False there are no "
+            "scene graphs to score. Set it to sgdet, whose objects are still scored"
+        )
     if keys.BOOTSTRAP < 0:
         raise ConfigurationError(
             f"TEST.SCENE_GRAPH.BOOTSTRAP is {keys.BOOTSTRAP}; give a number of resamples, or 0 for none"
@@ -59,12 +69,19 @@ def check_best_metric(cfg: CfgNode) -> None:
     if task == "validation" and not cfg.TEST.VALIDATION_LOSS:
         raise ConfigurationError(f"{where}, but losses are not measured: set TEST.VALIDATION_LOSS True")
     first, *others = cfg.TEST.SCENE_GRAPH.PROTOCOLS
-    if not task.startswith("sgdet"):
+    wanted, tasks = next((name for name in TASKS if task.startswith(name)), None), list(cfg.TEST.SCENE_GRAPH.TASKS)
+    if task in ("bbox", "open_images"):
+        wanted = "sgdet"
+    if wanted is not None and wanted not in tasks:
+        raise ConfigurationError(
+            f"{where}, but TEST.SCENE_GRAPH.TASKS is {tasks}. Take a metric of these, or add {wanted} to them"
+        )
+    if wanted is None or task in ("bbox", "open_images", f"{wanted}_open_images"):
         return
-    if task not in ("sgdet", *(f"sgdet_{protocol}" for protocol in others)):
+    if task not in (wanted, *(f"{wanted}_{protocol}" for protocol in others)):
         raise ConfigurationError(
             f"{where}, but TEST.SCENE_GRAPH.PROTOCOLS is {[first, *others]}. The metrics of the first protocol are "
-            "called sgdet/..., those of the others sgdet_<protocol>/..."
+            f"called {wanted}/..., those of the others {wanted}_<protocol>/..."
         )
     if not cfg.MODEL.EGTR.RELATION.ENABLED:
         raise ConfigurationError(

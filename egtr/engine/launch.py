@@ -70,19 +70,26 @@ def _evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
     check_dataset_matches_config(cfg, train=False)
     model = load_trained_model(cfg, resume)
     with explaining_worker_errors(cfg.DATALOADER.NUM_WORKERS, "then evaluate again"):
-        results = EGTRTrainer.test(cfg, model, _build_evaluators(cfg, resume))
+        results = _evaluation(cfg, resume).test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)
     return results
 
 
-def _build_evaluators(cfg: CfgNode, resume: bool) -> list[SceneGraphEvaluator]:
+def _evaluation(cfg: CfgNode, resume: bool) -> type[EGTRTrainer]:
+    """Make a trainer whose evaluators also measure the reliability of scores and of the model's calibration."""
     # A record describes MODEL.WEIGHTS, not a checkpoint of a run that began with them.
     info = None if resume else ModelInfo.find(PathManager.get_local_path(cfg.MODEL.WEIGHTS))
-    evaluators = [EGTRTrainer.build_evaluator(cfg, name) for name in cfg.DATASETS.TEST]
-    for evaluator in evaluators:
-        evaluator.measure_reliability(Calibration.of(info))
-    return evaluators
+    calibration = Calibration.of(info)
+
+    class Evaluation(EGTRTrainer):
+        @classmethod
+        def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> SceneGraphEvaluator:
+            evaluator = super().build_evaluator(cfg, dataset_name)
+            evaluator.measure_reliability(calibration)
+            return evaluator
+
+    return Evaluation
 
 
 def load_trained_model(cfg: CfgNode, resume: bool) -> nn.Module:

@@ -38,6 +38,7 @@ from .random_state import seed_process
 from .recompute import recompute_activations
 from .resuming import check_resumable, list_trained, log_without_effect
 from .stop_signals import StopRequest, TrainingStopped
+from .tasks import evaluate_tasks
 from .train_loop import build_train_loop
 from .validation_loss import add_validation_losses
 
@@ -311,8 +312,15 @@ class EGTRTrainer(DefaultTrainer):
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:
-        """Evaluate as Detectron2 does; with TEST.VALIDATION_LOSS also measure the losses, as task "validation"."""
-        results = super().test(cfg, model, evaluators)
+        """Evaluate each of TEST.SCENE_GRAPH.TASKS as Detectron2 does; ``evaluators`` of your own only the first.
+
+        With TEST.VALIDATION_LOSS also measure the losses, as task "validation".
+        """
+        test = super().test
+        if evaluators is None:
+            results = evaluate_tasks(cfg, lambda part: test(part, model))
+        else:
+            results = test(cfg, model, evaluators)
         if cfg.TEST.VALIDATION_LOSS:
             add_validation_losses(results, cfg, model, cls.build_test_loader)
         return results

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from egtr.structures import ConfigurationError
 
@@ -60,6 +59,9 @@ def bootstrap_intervals(
     rows = np.searchsorted(images.keys, pairs.keys // num_predicates)
     cells = (rows, pairs.keys % num_predicates)
     shape = (len(images.keys), num_predicates)
+    # Here, since reports of an exported model import this room without SciPy.
+    from scipy.sparse import csr_array
+
     present = csr_array((np.ones(len(rows)), cells), shape=shape)
     hits = {f"{prefix}R@{k}": table.ranks[f"{prefix}R"] < k for prefix in PREFIXES for k in top_k}
     sizes = images.sizes if micro else np.ones(len(images.keys))

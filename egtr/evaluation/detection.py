@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from faster_coco_eval import COCOeval_faster
 
 from egtr.structures import GroundTruth, Prediction, top_indices
 
@@ -27,6 +26,11 @@ class Detections(NamedTuple):
     boxes: np.ndarray
     scores: np.ndarray
     classes: np.ndarray
+
+
+NO_DETECTIONS = Detections(
+    np.zeros((0, 4), dtype=np.float32), np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int32)
+)
 
 
 def detections_per_query(prediction: Prediction, object_score: str = "softmax") -> Detections:
@@ -151,6 +155,9 @@ class _Boxes(NamedTuple):
 
 def _precision(annotations: list[dict[str, Any]], found: list[dict[str, Any]]) -> np.ndarray:
     """Compute precision of one class: (IoU thresholds, recall points, 1, areas); -1 if no annotation has the area."""
+    # Here, since reports of an exported model import this room without it.
+    from faster_coco_eval import COCOeval_faster
+
     images = sorted({record["image_id"] for record in annotations + found})
     evaluation = COCOeval_faster(
         _Records(images, annotations), _Records(images, found), iouType="bbox", print_function=_say_nothing

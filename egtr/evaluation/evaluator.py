@@ -14,13 +14,10 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from egtr.data import build_triplet_counts
-from egtr.data.datasets import read_dataset
 from egtr.structures import (
     Calibration,
     ConfigurationError,
     DataError,
-    EGTRError,
     GroundTruth,
     Prediction,
     PredictionError,
@@ -30,13 +27,14 @@ from egtr.structures import (
 from .bootstrap import check_bootstrap
 from .calibration import sample_image
 from .calibration_report import ReliabilityReport
-from .detection import OBJECT_AP, Detections, detection_ap
+from .detection import NO_DETECTIONS, OBJECT_AP, Detections, detection_ap
 from .missing import nothing_found
 from .packing import ScoredImage, pack, unpack
 from .prediction_format import PredictionMeta
 from .prediction_writer import PredictionWriter
 from .protocols import Protocol, get_protocols
 from .record_checks import check_columns
+from .registered import read_ground_truth, training_triplets
 from .report import Results, predicate_rows, predicate_table, results_by_task, summary_table, write_report
 from .scoring import Scorer
 
@@ -64,6 +62,8 @@ class SceneGraphEvaluator(DatasetEvaluator):
     - ``scene_graph_*_predicates.png``: predicate recall against training frequency, if ``training`` is known
     - ``reliability_*.json`` and ``.png``: after :meth:`measure_reliability`, how scores agree with annotations
     - ``predictions_*/``: with ``save_predictions``, see :class:`~egtr.evaluation.PredictionWriter`
+
+    Tasks other than "sgdet" stand before the dataset: ``scene_graph_predcls_*.json``.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
         protocols: str | Protocol | Sequence[str | Protocol] = "reference",
         top_k: Sequence[int] = (20, 50, 100),
         training: TripletCounts | None = None,
+        task: str = "sgdet",
         bootstrap: int = 0,
         predicate_names: Sequence[str] | None = None,
         output_dir: str | None = None,
@@ -90,6 +91,9 @@ class SceneGraphEvaluator(DatasetEvaluator):
             protocols: scoring conventions of the scene graphs, by name or your own. The first is the headline.
             top_k: the K of R@K and mR@K, positive.
             training: triplets of the training set; None: no zero-shot recall, no head, body and tail, no plot.
+            task: what the model is given: "sgdet" only the image, "sgcls" also the annotated boxes, "predcls" also
+                their classes. In the last two, queries must be the annotated objects, and files carry the task in
+                their names.
             bootstrap: resamples of the dataset for 95% intervals; 0: no intervals.
             predicate_names: R names, in place of the registered ones.
             output_dir: a folder on this machine; None: nothing is written.
@@ -115,6 +119,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
         self._dataset_name = dataset_name
         self._protocols = get_protocols(protocols)
         self._training = training
+        self._task = task
         self._bootstrap = bootstrap
         self._output_dir = output_dir
         self._save_predictions = save_predictions
@@ -122,9 +127,9 @@ class SceneGraphEvaluator(DatasetEvaluator):
         self._distributed = distributed
         self._reliability: ReliabilityReport | None = None
         metadata = None if dataset_name is None else MetadataCatalog.get(dataset_name)
-        self._ground_truth = _read_ground_truth(dataset_name) if ground_truth is None else ground_truth
+        self._ground_truth = read_ground_truth(dataset_name) if ground_truth is None else ground_truth
         self._exhaustive = metadata is not None and metadata.get("exhaustive", False) is True
-        self._scorer = Scorer(self._protocols, top_k, training, exhaustive=self._exhaustive)
+        self._scorer = Scorer(self._protocols, top_k, training, task, exhaustive=self._exhaustive)
         # Reading a dataset may set its names.
         self._class_names = metadata and metadata.get("thing_classes")
         self._predicate_names = predicate_names or (metadata and metadata.get("predicate_classes"))
@@ -135,15 +140,19 @@ class SceneGraphEvaluator(DatasetEvaluator):
     def from_config(
         cls, cfg: CfgNode, dataset_name: str, output_dir: str | None = None, distributed: bool = True
     ) -> "SceneGraphEvaluator":
-        """Create the evaluator of a registered dataset from ``cfg.TEST.SCENE_GRAPH`` and DATALOADER.SKIP_BROKEN."""
+        """Create the evaluator of a registered dataset from ``cfg.TEST.SCENE_GRAPH`` and DATALOADER.SKIP_BROKEN.
+
+        Its task is the first of TEST.SCENE_GRAPH.TASKS.
+        """
         keys = cfg.TEST.SCENE_GRAPH
         has_relations = cfg.MODEL.EGTR.RELATION.ENABLED
         return cls(
             dataset_name,
-            ground_truth=_read_ground_truth(dataset_name, cfg.DATALOADER.SKIP_BROKEN),
+            ground_truth=read_ground_truth(dataset_name, cfg.DATALOADER.SKIP_BROKEN),
             protocols=keys.PROTOCOLS,
             top_k=keys.TOPK,
-            training=_training_triplets(cfg) if has_relations else None,
+            training=training_triplets(cfg) if has_relations else None,
+            task=keys.TASKS[0],
             bootstrap=keys.BOOTSTRAP,
             output_dir=output_dir,
             save_predictions=keys.SAVE_PREDICTIONS and has_relations,
@@ -152,8 +161,9 @@ class SceneGraphEvaluator(DatasetEvaluator):
         )
 
     def measure_reliability(self, calibration: Calibration | None) -> None:
-        """Also measure how the scores, and the probabilities of a calibration, agree with annotations."""
-        self._reliability = ReliabilityReport(calibration, self._exhaustive)
+        """Also measure how the scores, and the probabilities of a calibration, agree with annotations, of task "sgdet"."""
+        if self._task == "sgdet":
+            self._reliability = ReliabilityReport(calibration, self._exhaustive)
 
     def reset(self) -> None:
         self._images: dict[Any, ScoredImage] = {}
@@ -171,7 +181,8 @@ class SceneGraphEvaluator(DatasetEvaluator):
 
         Raises:
             DataError: an image has no ground truth.
-            PredictionError: a scene graph has no prediction or does not fit the dataset.
+            PredictionError: a scene graph has no prediction or does not fit the dataset; or, in another task than
+                "sgdet", there is none, or its objects are not the annotated ones.
         """
         for record, output in zip(inputs, outputs, strict=True):
             image_id = record["image_id"]
@@ -195,7 +206,14 @@ class SceneGraphEvaluator(DatasetEvaluator):
                 if self._predicate_names is not None:
                     names = f"{self._dataset_name or 'predicate_names'} (MODEL.EGTR.NUM_PREDICATES)"
                     check_columns(prediction, None, len(self._predicate_names), names, f"image {image_id!r}: ")
-            self._score(image_id, _to_detections(output["instances"]), prediction)
+            elif self._task != "sgdet":
+                raise PredictionError(
+                    f"image {image_id!r}: task {self._task!r} scores scene graphs, but the model returns none; set "
+                    "TEST.SCENE_GRAPH.TASKS to sgdet"
+                )
+            # Objects that a detector finds by itself are no part of the other tasks.
+            found = _to_detections(output["instances"]) if self._task == "sgdet" else NO_DETECTIONS
+            self._score(image_id, found, prediction)
 
     def _score(self, image_id: Any, detections: Detections, prediction: Prediction | None) -> None:
         truth, scores, displayed = self._ground_truth[image_id], None, None
@@ -223,13 +241,15 @@ class SceneGraphEvaluator(DatasetEvaluator):
         logger.warning("%s. They count as images in which nothing was found.", broken)
         columns = next((columns for _, found in everywhere for columns in found), None)
         for image_id in missing:
-            self._score(image_id, *nothing_found(columns))
+            num_given = 0 if self._task == "sgdet" else len(self._ground_truth[image_id].boxes)
+            self._score(image_id, *nothing_found(columns, num_given))
 
     def _open_writer(self) -> PredictionWriter:
         if self._writer is None:
             meta = PredictionMeta(
                 self._class_names,
                 self._predicate_names,
+                self._task,
                 max_rank=max(100, *self._scorer.top_k),
                 training=self._training,
                 exhaustive=self._exhaustive,
@@ -253,7 +273,8 @@ class SceneGraphEvaluator(DatasetEvaluator):
             {"sgdet": {"R@K", "mR@K", "ng-R@K", ...} of the first protocol (all that
             :func:`~egtr.evaluation.evaluate` names), "sgdet_<protocol>" for the others, "open_images": {"score",
             "microR@50", ...} of the first protocol, "bbox": {"AP", "AP50", "AP75"}}; NaN if there is nothing to be
-            found. Without scene graphs only "bbox".
+            found. Without scene graphs only "bbox". Other tasks have their own name in place of "sgdet", with A@K,
+            and "<task>_open_images"; they have no "bbox".
 
         Raises:
             DataError: with ``count_missing``, no image was processed.
@@ -271,9 +292,11 @@ class SceneGraphEvaluator(DatasetEvaluator):
             return OrderedDict()
         # In the order of the dataset, so that results do not depend on the number of processes.
         image_ids = [image_id for image_id in self._ground_truth if image_id in images]
-        detections = [images[i].detections for i in image_ids]
-        ap = detection_ap(detections, [self._ground_truth[i] for i in image_ids], **OBJECT_AP)
-        objects = {name: ap[name] for name in _OBJECT_METRICS}
+        objects: dict[str, float] = {}
+        if self._task == "sgdet":
+            detections = [images[i].detections for i in image_ids]
+            ap = detection_ap(detections, [self._ground_truth[i] for i in image_ids], **OBJECT_AP)
+            objects = {name: ap[name] for name in _OBJECT_METRICS}
         summary: dict[str, dict[str, Any]] = {}
         if self._has_scene_graphs(images):
             scores = [images[i].scores for i in image_ids if images[i].scores is not None]
@@ -285,7 +308,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
         displayed = [images[i].displayed for i in image_ids if images[i].displayed is not None]
         if displayed and self._reliability is not None:
             self._reliability.report(displayed, self._output_dir, self._stem("reliability"))
-        return results_by_task(summary, objects)
+        return results_by_task(summary, objects, self._task)
 
     def _gather(self) -> dict[Any, ScoredImage]:
         """Gather the images of all processes in the first one; the others get none."""
@@ -303,7 +326,8 @@ class SceneGraphEvaluator(DatasetEvaluator):
 
     def _report(self, results: Results, num_images: int) -> None:
         logger.info(
-            "Results on %s, %d images, percent:\n%s",
+            "Results of task %s on %s, %d images, percent:\n%s",
+            self._task,
             self._dataset_name or "the dataset",
             num_images,
             summary_table(results),
@@ -321,6 +345,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
                 self._predicate_names,
                 self._training,
                 dataset=self._dataset_name,
+                task=self._task,
                 num_images=num_images,
                 top_k=self._scorer.top_k,
                 # "AP" of every protocol whose object_ap is "class"
@@ -329,20 +354,8 @@ class SceneGraphEvaluator(DatasetEvaluator):
             logger.info("Results are in %s", ", ".join(map(str, paths)))
 
     def _stem(self, what: str) -> str:
-        return f"{what}_{self._dataset_name}" if self._dataset_name else what
-
-
-def _read_ground_truth(dataset_name: str, skip_broken: bool = False) -> dict[Any, GroundTruth]:
-    truths = map(GroundTruth.from_dict, read_dataset(dataset_name, skip_broken)[0])
-    return {truth.image_id: truth for truth in truths}
-
-
-def _training_triplets(cfg: CfgNode) -> TripletCounts | None:
-    try:
-        return build_triplet_counts(cfg)
-    except EGTRError as error:
-        logger.info("No zero-shot recall and no head, body and tail, which need the training set: %s", error)
-        return None
+        task = "" if self._task == "sgdet" else self._task
+        return "_".join(part for part in (what, task, self._dataset_name) if part)
 
 
 def _to_detections(instances: Any) -> Detections:

@@ -139,12 +139,14 @@ def score_image(
         classes = prediction.logits.argmax(axis=1) if prediction.num_queries else np.zeros(0, dtype=np.int64)
     repeated = repeats_pairs(prediction)
 
+    # Objects that are given stand for one each.
+    merging = {p for p in protocols if p.single_instance and task == "sgdet"}
     # One list is long enough for all rankings of a record.
     length = max(max_rank, MAX_CANDIDATES)
 
     def rows(protocol: Protocol) -> tuple:
         # Only which queries take part depends on more than how repeated pairs count.
-        instances = (protocol.object_score, *iou(protocol)) if protocol.single_instance else None
+        instances = (protocol.object_score, *iou(protocol)) if protocol in merging else None
         return protocol.entries if repeated else "all", instances
 
     def ranking(protocol: Protocol) -> tuple:
@@ -169,12 +171,12 @@ def score_image(
         return distinct_instances(prediction.boxes, classes, scores[protocol], *iou(protocol))
 
     def taking_part(protocol: Protocol) -> Prediction:
-        if not protocol.single_instance:
+        if protocol not in merging:
             return prediction
         return select_rows(prediction, selected(protocol)[prediction.pairs].all(axis=1))
 
     def sure_rank(protocol: Protocol) -> int | None:
-        if not protocol.single_instance or (whole and prediction.max_rank is None):
+        if protocol not in merging or (whole and prediction.max_rank is None):
             return None
         kept, chosen, sure = selected(protocol), select_entries(prediction, rows(protocol)[0]), []
         for record, width in ((chosen.constrained, 1), (chosen.unconstrained, protocol.ng_predicates)):

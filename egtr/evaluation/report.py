@@ -41,16 +41,20 @@ def to_percent(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _percent(value) for name, value in metrics.items() if name != "per_predicate"}
 
 
-def results_by_task(results: Results, objects: Mapping[str, float]) -> OrderedDict[str, dict[str, float]]:
+def results_by_task(
+    results: Results, objects: Mapping[str, float], task: str = "sgdet"
+) -> OrderedDict[str, dict[str, float]]:
     """Arrange results as Detectron2 needs them: task to metric to percent.
 
     Args:
         results: protocol name to metrics, fractions; the first protocol is the headline. May be empty.
-        objects: AP of objects, fractions.
+        objects: AP of objects, fractions; empty in tasks other than "sgdet".
+        task: what the model was given, one of :data:`~egtr.evaluation.conventions.TASKS`.
 
     Returns:
-        "sgdet": the most common metrics of triplets under the first protocol; "sgdet_<protocol>": under another
-        protocol; "open_images": the Open Images block under the first; "bbox": ``objects``.
+        The name of the task: the most common metrics of triplets under the first protocol; "<task>_<protocol>": under
+        another protocol; "open_images", or "<task>_open_images" of tasks other than "sgdet": the Open Images block
+        under the first; "bbox": ``objects``, if there are any.
     """
     tasks: OrderedDict[str, dict[str, float]] = OrderedDict()
     open_images: dict[str, float] = {}
@@ -58,15 +62,15 @@ def results_by_task(results: Results, objects: Mapping[str, float]) -> OrderedDi
         percent = {metric: value for metric, value in to_percent(metrics).items() if isinstance(value, float)}
         block = {metric.removeprefix("oi/"): v for metric, v in percent.items() if metric.startswith("oi/")}
         open_images = open_images or block
-        task = f"sgdet_{name}" if tasks else "sgdet"
-        tasks[task] = {
+        tasks[f"{task}_{name}" if tasks else task] = {
             m: v
             for m, v in percent.items()
             if not (m.startswith("oi/") or m in objects or _ONLY_IN_FILES.fullmatch(m))
         }
     if open_images:
-        tasks["open_images"] = open_images
-    tasks["bbox"] = to_percent(objects)
+        tasks["open_images" if task == "sgdet" else f"{task}_open_images"] = open_images
+    if objects:
+        tasks["bbox"] = to_percent(objects)
     return tasks
 
 

@@ -48,7 +48,7 @@ class Scorer:
             top_k: the K of R@K and similar metrics, positive.
             training: triplets of the training set, for zero-shot recall and groups of predicates.
             task: the input of the model: "sgdet" only the image, "sgcls" also the boxes of all objects, "predcls"
-                also their classes.
+                also their classes, so that there is no object AP.
             zero_shot: the triplets of zero-shot recall, for comparison with published numbers that used a fixed
                 list; None: all triplets that ``training`` does not hold.
             whole: False if records leave pairs out without saying so by ``max_rank``, as those of pruned files do.
@@ -137,7 +137,10 @@ class Scorer:
         if self.exhaustive:
             found = [scores[i].precision[protocol.name] for i in relevant]
             metrics |= precision_metrics(found, self.top_k, self.precision_at)
-        metrics |= average_precision.of_protocol(protocol)
+        # Where boxes and classes are given, nothing is detected.
+        has_ap = self.task != "predcls"
+        if has_ap:
+            metrics |= average_precision.of_protocol(protocol)
         gt_predicates = [
             np.where(count, record.ground_truth.triplets[:, 2], -1)
             for record, count in zip(scores, counted, strict=True)
@@ -149,7 +152,8 @@ class Scorer:
             protocol.oi_empty_images_count,
             num_predicates if protocol.absent_predicates_count else None,
         )
-        block |= average_precision.of_open_images(protocol)
+        if has_ap:
+            block |= average_precision.of_open_images(protocol)
         metrics |= {f"oi/{name}": value for name, value in block.items()}
         self._leave_out_unsure(protocol, scores, metrics)
         if bootstrap:
@@ -292,7 +296,7 @@ def evaluate(
         protocols whose ``object_ap`` is "query" that of one detection for each query, and "APs", "APm", "APl".
         "oi/microR@50", "oi/R@50", "oi/wmAP_rel", "oi/wmAP_phr", "oi/score", "oi/AP", "oi/AP50", "oi/AP75", "oi/APs",
         "oi/APm", "oi/APl": the Open Images block, see :mod:`~egtr.evaluation.open_images`; its AP is of one
-        detection for each query.
+        detection for each query. Task "predcls" has no AP of objects.
         "per_predicate": a :class:`~egtr.evaluation.recall.PredicateRecall`. "num_images", and the denominators
         "num_images_with_triplets", "num_triplets", "num_predicates_present" and, with zR@K,
         "num_zero_shot_triplets". With ``bootstrap`` "intervals": 95% intervals (low, high) of R@K and mR@K.

@@ -187,7 +187,7 @@ def relations_of_output(
         ),
         gates=among_matched(None if output.gates is None else output.gates[0].float()),
         connectivity=among_matched(None if connectivity is None else connectivity[0].float().sigmoid()),
-        uncertainty=_numpy(criterion.uncertainty(match.costs[order])),
+        uncertainty=_numpy(criterion.uncertainty(match)[order]),
         iou=_numpy(matched_pairwise_iou(Boxes(box_cxcywh_to_xyxy(predicted)), Boxes(box_cxcywh_to_xyxy(annotated)))),
     )
 

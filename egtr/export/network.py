@@ -1,15 +1,25 @@
 """The part of a model that is exported: from pixels to everything that ranking needs."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from egtr.layers import cpu
+from egtr.data.resizing import detr_resize_shape
+from egtr.layers import MultiScaleDeformableAttention, cpu
+from egtr.lite.session import OUTPUTS
 from egtr.modeling import EGTR
-from egtr.structures import ConfigurationError
+from egtr.structures import ConfigurationError, WriteError
+from egtr.structures.model_info import ModelInfo
+
+# Largest differences to PyTorch that an export in float32 may have.
+TOLERANCES = {"logits": 1e-4, "boxes": 1e-5, "connectivity": 1e-4, "relation": 1e-4}
+# Height to width of the images that an export is checked with.
+_ASPECTS = ((3, 4), (4, 3), (1, 1), (1, 2), (9, 16))
 
 
 class ExportedNetwork(nn.Module):
@@ -63,13 +73,18 @@ class ExportedNetwork(nn.Module):
 def traceable(model: nn.Module) -> Iterator[None]:
     """Prepare a model for tracing while this is open: evaluation mode, plain operations, no gradients.
 
-    PyTorch's exporter loses count of its inputs if a parameter needs a gradient.
+    PyTorch's exporter loses count of its inputs if a parameter needs a gradient. Deformable attention samples by
+    grid_sample, whatever the configuration names: the runtimes have an operation for it, and take longer for others.
     """
+    attention = [module for module in model.modules() if isinstance(module, MultiScaleDeformableAttention)]
+    implementations = [module.implementation for module in attention]
     training = {module: module.training for module in model.modules()}
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.eval()
     for parameter in learned:
         parameter.requires_grad_(False)
+    for module in attention:
+        module.implementation = "grid_sample"
     try:
         with cpu.disabled(), torch.no_grad():
             yield
@@ -78,3 +93,85 @@ def traceable(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
         for module, mode in training.items():
             module.training = mode
+        for module, implementation in zip(attention, implementations, strict=True):
+            module.implementation = implementation
+
+
+def sample_images(info: ModelInfo, size: tuple[int, int] | None, device: torch.device) -> list[Tensor]:
+    """Draw the images that an export is checked with, (1, 3, H, W) each.
+
+    They are smooth blobs, which excite a network as a photograph does rather than as noise.
+
+    Args:
+        info: the record of the model; ``preprocessing`` tells ``min_size`` and ``max_size``.
+        size: height and width of a single image; None: several sizes that the model meets.
+        device: device of the model.
+
+    Raises:
+        ConfigurationError: the record lacks the sizes.
+    """
+    images = []
+    for seed, shape in enumerate(_sample_sizes(info) if size is None else [size]):
+        coarse = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(seed)) * 255
+        images.append(F.interpolate(coarse, shape, mode="bicubic").clamp(0, 255).to(device))
+    return images
+
+
+def _sample_sizes(info: ModelInfo) -> list[tuple[int, int]]:
+    preprocessing = info.preprocessing or {}
+    short, longest = preprocessing.get("min_size"), preprocessing.get("max_size", 0)
+    if not short:
+        raise ConfigurationError(
+            "the record of the model lacks preprocessing.min_size, so its image sizes are unknown"
+        )
+    shapes = [detr_resize_shape(120 * height, 120 * width, short, longest) for height, width in _ASPECTS]
+    return list(dict.fromkeys(shapes))
+
+
+def check_outputs(
+    run: Callable[[np.ndarray], Sequence[np.ndarray]],
+    images: Sequence[Tensor],
+    wanted: Sequence[Sequence[Tensor]],
+    output: str | os.PathLike[str],
+) -> dict[str, float]:
+    """Compare an exported network with the model.
+
+    Args:
+        run: the exported network; see :class:`egtr.lite.session.Session`.
+        images: as of :func:`sample_images`.
+        wanted: the four outputs of the model for each.
+        output: the file, for the message.
+
+    Returns:
+        The largest difference of each output.
+
+    Raises:
+        WriteError: one is larger than TOLERANCES.
+    """
+    differences = dict.fromkeys(OUTPUTS, 0.0)
+    for image, expected in zip(images, wanted, strict=True):
+        for name, ours, theirs in zip(OUTPUTS, expected, run(image.cpu().numpy()), strict=True):
+            # NaN must not pass as small.
+            difference = float(np.abs(ours.cpu().numpy() - theirs).max())
+            differences[name] = max(differences[name], np.inf if np.isnan(difference) else difference)
+    for name, difference in differences.items():
+        if difference > TOLERANCES[name]:
+            raise WriteError(
+                f"{output}: not written, since {name} differs from PyTorch by {difference:.2g}, more than "
+                f"{TOLERANCES[name]:g}. Please report the model and the versions of torch and onnxscript"
+            )
+    return differences
+
+
+@contextmanager
+def rounded(model: nn.Module) -> Iterator[None]:
+    """Round the weights that a smaller file holds as float16, those of 2 and of 4 dimensions, while this is open."""
+    weights = [w for w in model.state_dict(keep_vars=True).values() if w.dtype == torch.float32 and w.ndim in (2, 4)]
+    former = [weight.data for weight in weights]
+    for weight in weights:
+        weight.data = weight.data.half().float()
+    try:
+        yield
+    finally:
+        for weight, values in zip(weights, former, strict=True):
+            weight.data = values

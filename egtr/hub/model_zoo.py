@@ -13,8 +13,10 @@ from egtr.structures.errors import ConfigurationError, WeightsError
 
 __all__ = [
     "DEFAULT_MODEL",
+    "EXPORTED",
     "MODELS",
     "get_config_file",
+    "get_exported_file",
     "get_weights_file",
     "list_configs",
     "list_models",
@@ -24,7 +26,9 @@ __all__ = [
 # Searched in this order.
 FOLDERS = {"configs": ("configs", "projects/EGTR/configs"), "weights": ("projects/EGTR/weights",)}
 # Models whose weights come with EGTR, by name: the configuration that predicts with them.
-MODELS = {"scenes": "scenes/egtr.yaml"}
+MODELS = {"scenes": "scenes/rtdetr.yaml", "scenes_deformable": "scenes/egtr.yaml"}
+# Of these, files that egtr.lite runs without torch; projects/EGTR/weights/README.md says how they are made.
+EXPORTED = {"scenes": "scenes.onnx"}
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pkl")
 
 
@@ -72,6 +76,18 @@ def get_weights_file(name: str) -> str:
         WeightsError: there is no such file; the message lists the existing ones.
     """
     return _find("weights", name, list_weights())
+
+
+def get_exported_file(name: str) -> str:
+    """Find the file of a model that comes with EGTR, for :class:`egtr.lite.LitePredictor`.
+
+    Args:
+        name: a key of EXPORTED.
+
+    Raises:
+        WeightsError: there is no such file; the message lists the models that have one.
+    """
+    return _find("weights", EXPORTED.get(name, name), sorted(EXPORTED))
 
 
 def _list(kind: str, suffixes: tuple[str, ...]) -> list[str]:

@@ -3,6 +3,7 @@
 - ``predictor``      a trained model, ready for images in any form
 - ``explanation``    why an edge of a graph is there
 - ``calls``          both as single calls: ``predict``, ``explain``, ``explain_graph``
+- ``opening``        opens any model, exported ones too, for the commands and the server
 - ``export``         writes the graphs of many images to files
 - ``video``          a video with the graph of each frame
 - ``window``         graphs on a screen
@@ -18,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "calls": ["explain", "explain_graph", "predict"],
         "export": ["export_scene_graphs", "save_graph"],
+        "opening": ["open_predictor"],
         "predictor": ["EGTRPredictor"],
         "report_images": ["images_of_dataset", "images_of_predictions", "images_of_source"],
         "video": ["export_video"],

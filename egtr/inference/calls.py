@@ -24,12 +24,22 @@ def predict(
     batch_size: int = 1,
     threads: int = 1,
     on_error: Callable[[EGTRError], Any] | None = None,
+    boxes: Any = None,
+    classes: Any = None,
+    scores: Any = None,
+    refine_boxes: bool = False,
+    with_found: bool = False,
 ) -> Iterator[SceneGraph]:
     """Predict the scene graphs of any images: ``for graph in egtr.predict("scenes", "photos/"): ...``
 
     The result is always an iterator, which computes each graph when it is requested. For a single image,
     ``next(egtr.predict(...))`` is the graph. Each call loads the model; to call it more than once, load the model
     first with ``model = EGTRPredictor.create("scenes")``.
+
+    With ``boxes`` the first objects of a graph are boxes that you have, of your own detector or of a person::
+
+        boxes = [[40, 60, 200, 310], [10, 20, 90, 80]]
+        (graph,) = egtr.predict("scenes", "photo.jpg", boxes=boxes, classes=["dog", None])
 
     Args:
         model: the name of a model (:func:`egtr.hub.models.list_names`), a YAML file or configuration with
@@ -40,6 +50,7 @@ def predict(
         batch_size, threads: see :meth:`EGTRPredictor.predict`.
         on_error: called with the error of each image that cannot be read; the image is then skipped. ``print`` or the
             ``append`` of a list will do. None: the error is raised.
+        boxes, classes, scores, refine_boxes, with_found: see :meth:`EGTRPredictor.predict`.
 
     Yields:
         Graphs in the order of the images, with all queries as objects, and with ``file_name``, ``frame`` and ``time``
@@ -47,10 +58,20 @@ def predict(
 
     Raises:
         ConfigurationError, WeightsError: immediately, for a model that cannot be loaded.
-        DataError: immediately, for a source that can hold no image; while iterating, for an image that cannot be
-            read.
+        DataError: immediately, for a source that can hold no image and for boxes that are wrong in themselves; while
+            iterating, for an image that cannot be read, has no boxes, or has boxes that lie outside.
     """
-    results = EGTRPredictor.create(model).predict(source, channel_order, batch_size=batch_size, threads=threads)
+    results = EGTRPredictor.create(model).predict(
+        source,
+        channel_order,
+        batch_size=batch_size,
+        threads=threads,
+        boxes=boxes,
+        classes=classes,
+        scores=scores,
+        refine_boxes=refine_boxes,
+        with_found=with_found,
+    )
     return _graphs(results, on_error)
 
 

@@ -31,8 +31,12 @@ def explain_edges(
         class_names, predicate_names: names to use where the graph has none.
 
     Raises:
-        PredictionError: there is no such edge, or the graph is of another model or another image.
+        PredictionError: there is no such edge, or the graph is of another model or another image, or of given boxes.
     """
+    if graph.given is not None:
+        raise PredictionError(
+            "The graph has objects whose boxes were given; explanations are of queries, so predict it without boxes"
+        )
     edges = list(range(len(graph))) if edges is None else list(edges)
     for edge in edges:
         if not 0 <= edge < len(graph):

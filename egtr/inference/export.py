@@ -9,14 +9,12 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import count
 from pathlib import Path
 
-import networkx as nx
 from tqdm.auto import tqdm
 
 from egtr.data.image import find_images
 from egtr.data.sources import MEDIA_SUFFIXES, VIDEO_SUFFIXES, ImageStream
 from egtr.structures import ConfigurationError, EGTRError, Predictor, SceneGraph
 from egtr.structures.files import writing
-from egtr.visualization.draw import save_scene_graph
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
 GRAPH_SUFFIXES = (".json", ".graphml")
@@ -48,8 +46,8 @@ def export_scene_graphs(
         predictor: the model, see :class:`egtr.structures.Predictor`.
         paths: images, folders and patterns, see :func:`egtr.data.image.find_images`.
         output: a folder, made if it does not exist. For a single image it may be the file to write, with a suffix of
-            IMAGE_SUFFIXES; the files of the graph are then written beside it.
-        suffix: suffix of the drawings, one of IMAGE_SUFFIXES.
+            IMAGE_SUFFIXES, or with ``suffix``; the files of the graph are then written beside it.
+        suffix: suffix of the drawings, one of IMAGE_SUFFIXES; one of ``graph_suffixes``: nothing is drawn.
         graph_suffixes: suffixes of the files with the graph itself, each one of GRAPH_SUFFIXES.
         select: function of a graph that returns the part to draw and write.
         show_scores: see :func:`egtr.visualization.draw_scene_graph`.
@@ -59,14 +57,16 @@ def export_scene_graphs(
             standard error, above the progress bar.
 
     Returns:
-        The drawings written, in order, and an error for each image that could not be read.
+        The drawings written (the graphs, if nothing is drawn), in order, and an error for each image that could not
+        be read.
 
     Raises:
         ConfigurationError: before anything is written: a suffix is not in these lists, a file to write is one of
             ``paths``, or ``output`` is a file although there are several images.
         WriteError: a file cannot be written, as on a full disk; those before it stay.
     """
-    for wrong in {suffix} - {*IMAGE_SUFFIXES} | {*graph_suffixes} - {*GRAPH_SUFFIXES}:
+    is_drawn = suffix not in graph_suffixes
+    for wrong in {suffix} - {*IMAGE_SUFFIXES, *graph_suffixes} | {*graph_suffixes} - {*GRAPH_SUFFIXES}:
         raise ConfigurationError(
             f"suffix {wrong!r} is none that can be written; images are {', '.join(IMAGE_SUFFIXES)}, graphs "
             f"{', '.join(GRAPH_SUFFIXES)}"
@@ -86,7 +86,14 @@ def export_scene_graphs(
         graph = select(result.graph)
         target = targets[graph.file_name]
         target = target.with_name(f"{frame_stem(target.stem, graph)}{target.suffix}")
-        save_scene_graph(target, result.image, graph, show_scores=show_scores)
+        if is_drawn:
+            # Here, since graphs as such need no matplotlib.
+            from egtr.visualization.draw import save_scene_graph
+
+            save_scene_graph(target, result.image, graph, show_scores=show_scores)
+        else:
+            with writing(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
         for graph_suffix in graph_suffixes:
             save_graph(target.with_suffix(graph_suffix), graph)
         written.append(target)
@@ -107,6 +114,9 @@ def save_graph(path: str | os.PathLike[str], graph: SceneGraph) -> None:
         with writing(path):
             path.write_text(text, "utf-8", errors="backslashreplace")
     elif path.suffix == ".graphml":
+        # Here, since JSON needs no networkx.
+        import networkx as nx
+
         with writing(path):
             nx.write_graphml(graph.to_networkx(), path)
     else:
@@ -119,12 +129,12 @@ def _print_error(error: EGTRError) -> None:
 
 
 def _choose_targets(paths: Sequence[str], output: Path, suffix: str) -> dict[str, Path]:
-    suffixes = {*MEDIA_SUFFIXES, *IMAGE_SUFFIXES}
+    suffixes = {*MEDIA_SUFFIXES, *IMAGE_SUFFIXES, suffix}
     if output.suffix.lower() not in suffixes or output.is_dir():
         return {p: output / f"{stem}{suffix}" for p, stem in zip(paths, unique_stems(paths), strict=True)}
     if len(paths) != 1:
         raise ConfigurationError(f"{output}: is one file, but there are {len(paths)} images; give a folder")
-    if output.suffix.lower() not in IMAGE_SUFFIXES:
+    if output.suffix.lower() not in (*IMAGE_SUFFIXES, suffix):
         raise ConfigurationError(f"{output}: images are written as {', '.join(IMAGE_SUFFIXES)}; take one of these")
     return {paths[0]: output}
 

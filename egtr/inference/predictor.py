@@ -27,6 +27,7 @@ from egtr.config.defaults import get_egtr_cfg
 from egtr.config.loading import fall_back_to_cpu, read_config, without_pretrained
 from egtr.data import build_augmentation, get_metadata
 from egtr.data.datasets import register_rows
+from egtr.data.given_boxes import GivenBoxes
 from egtr.data.image import ImageSource, load_image
 from egtr.data.sources import ImageStream, Source, SourceImage, get_file_name, read_ahead
 from egtr.hub.model_zoo import list_models
@@ -35,6 +36,7 @@ from egtr.modeling.names import get_names
 from egtr.structures import (
     Calibration,
     ConfigurationError,
+    DataError,
     EdgeExplanation,
     EGTRError,
     ModelInfo,
@@ -45,6 +47,7 @@ from egtr.structures import (
 from egtr.structures.doubts import Doubter
 
 from .explanation import explain_edges
+from .given import GivenOptions, read_given
 from .sharing import Sharing
 
 logger = logging.getLogger(__name__)
@@ -152,22 +155,26 @@ class EGTRPredictor(Sharing):
         predictor.cfg_is_complete = False
         return predictor
 
-    def __call__(self, source: ImageSource, channel_order: str | None = None) -> SceneGraph:
+    def __call__(self, source: ImageSource, channel_order: str | None = None, **given: Any) -> SceneGraph:
         """Predict the scene graph of one image: all queries, and triplets by descending score.
 
         Args:
             source, channel_order: see :func:`egtr.data.image.load_image`.
+            given: boxes, classes, scores, refine_boxes, with_found: see :meth:`predict`.
 
         Returns:
             A graph with its ``prediction``, and boxes in pixels of the image turned upright. ``graph.filter(...)``
             and ``graph.for_display()`` select the part worth reading.
 
         Raises:
-            DataError: the image cannot be read.
+            DataError: the image cannot be read, or its boxes are wrong.
             ConfigurationError: the model has no relation part.
         """
+        options = read_given(self.model, 1, **given)
         image = self._open(source, channel_order)
         record, _ = self.prepare(image)
+        if options.boxes is not None:
+            options.add_to(record, options.boxes.find(image.file_name), self.model, self.class_names)
         return self._predict([record], [image])[0]
 
     def predict(
@@ -177,6 +184,11 @@ class EGTRPredictor(Sharing):
         *,
         batch_size: int = 1,
         threads: int = 1,
+        boxes: Any = None,
+        classes: Any = None,
+        scores: Any = None,
+        refine_boxes: bool = False,
+        with_found: bool = False,
     ) -> Iterator[PredictedImage]:
         """Predict the scene graphs of many images, one by one and in order.
 
@@ -188,9 +200,17 @@ class EGTRPredictor(Sharing):
             batch_size: images that may go through the model at once. Images of a batch that differ in size go through
                 it one after the other, because padding would change their graphs a little.
             threads: number of threads that read and resize images.
+            boxes: boxes whose relations are wanted; they become the first objects of each graph, in their order. An
+                array (n, 4) of x1, y1, x2, y2 in pixels of the upright image for one image, a mapping from file names
+                for many, or other forms: see :mod:`egtr.data.given_boxes` and :mod:`egtr.data.boxes_of_images`. An
+                image without boxes is an error, one with an empty array is not.
+            classes: names or ids of the boxes' classes; None, for some or all, lets the model find them.
+            scores: how sure the given classes are, in 0..1; None: 1.
+            refine_boxes: return the boxes as the model corrects them.
+            with_found: let the objects that the model finds itself follow the given ones.
 
         Raises:
-            DataError: immediately, for a source that can hold no image.
+            DataError: immediately, for a source that can hold no image, and for boxes that are wrong in themselves.
             ConfigurationError: immediately, for a number below 1; while iterating, if the model has no relation part.
         """
         for name, value in (("batch_size", batch_size), ("threads", threads)):
@@ -198,7 +218,9 @@ class EGTRPredictor(Sharing):
                 raise ConfigurationError(f"{name} is {value}; it must be 1 or more")
         images = source if isinstance(source, ImageStream) else ImageStream(source, channel_order)
         images.max_pixels = images.max_pixels or self.cfg.INPUT.MAX_PIXELS
-        return self._stream(images, batch_size, threads)
+        total = None if boxes is None else images.total
+        given = read_given(self.model, total, boxes, classes, scores, refine_boxes, with_found)
+        return self._stream(images, batch_size, threads, given)
 
     def stream(self, *args: Any, **kwargs: Any) -> Iterator[PredictedImage]:
         """Call :meth:`predict`; this is its old name, kept for one release."""
@@ -237,8 +259,11 @@ class EGTRPredictor(Sharing):
         read = partial(load_image, source, channel_order, self.cfg.INPUT.MAX_PIXELS)
         return SourceImage(read, get_file_name(source))
 
-    def _stream(self, images: ImageStream, batch_size: int, threads: int) -> Iterator[PredictedImage]:
-        prepared = read_ahead(self._try_to_prepare, images, threads, batch_size + threads)
+    def _stream(
+        self, images: ImageStream, batch_size: int, threads: int, given: GivenOptions
+    ) -> Iterator[PredictedImage]:
+        prepare = partial(self._try_to_prepare, given)
+        prepared = read_ahead(prepare, given.assign(images), threads, batch_size + threads)
         while batch := list(islice(prepared, batch_size)):
             sound = [(record, source) for record, source, result in batch if result.error is None]
             graphs = iter(self._predict(*zip(*sound, strict=True)) if sound else ())
@@ -247,9 +272,15 @@ class EGTRPredictor(Sharing):
                     result.graph = next(graphs)
                 yield result
 
-    def _try_to_prepare(self, source: SourceImage) -> tuple[dict[str, Any] | None, SourceImage, PredictedImage]:
+    def _try_to_prepare(
+        self, given: GivenOptions, image: tuple[SourceImage, GivenBoxes | DataError | None]
+    ) -> tuple[dict[str, Any] | None, SourceImage, PredictedImage]:
+        source, boxes = image
         try:
+            if isinstance(boxes, DataError):
+                raise boxes
             record, image = self.prepare(source)
+            given.add_to(record, boxes, self.model, self.class_names)
         except EGTRError as error:
             return None, source, PredictedImage(error=error)
         return record, source, PredictedImage(image)

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .cpu.convolution import convolve
 from .norm_folding import fold_norm
 
 
@@ -40,7 +40,7 @@ class ConvNorm(nn.Module):
             x = self.norm(x.contiguous() if len(x) == 1 else x)
         else:
             weight, bias = self.folded()
-            x = F.conv2d(x, weight, bias, self.conv.stride, self.conv.padding)
+            x = convolve(x, weight, bias, self.conv.stride, self.conv.padding)
         return x if self.activation is None else self.activation(x)
 
     def folded(self) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from .cpu.linear import apply_linear
 from .deformable_sampling import sampling_function
 from .spatial_shapes import SpatialShapes, level_sizes
 
@@ -128,7 +129,7 @@ class MultiScaleDeformableAttention(nn.Module):
 
     def project_value(self, value: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Project what all queries read: (B, S, d) to (B, S, M, D), zero at padding, in float32 or float64."""
-        value = self.value_proj(value)
+        value = apply_linear(self.value_proj, value)
         if padding_mask is not None:
             value = value.masked_fill(padding_mask[..., None], 0.0)
         return value.view(*value.shape[:2], self.num_heads, -1).to(torch.promote_types(value.dtype, torch.float32))
@@ -139,7 +140,7 @@ class MultiScaleDeformableAttention(nn.Module):
         """Attend as :meth:`forward` does, given the result of :meth:`project_value`, which calls can share."""
         locations, weights = self.sampling_points(query, reference_points, spatial_shapes)
         out = multi_scale_deformable_attention(projected, spatial_shapes, locations, weights, self.implementation)
-        return self.output_proj(out)
+        return apply_linear(self.output_proj, out)
 
     def sampling_points(
         self, query: Tensor, reference_points: Tensor, spatial_shapes: SpatialShapes
@@ -154,8 +155,8 @@ class MultiScaleDeformableAttention(nn.Module):
             to 1 over levels and points. A level with fewer points than P has further ones of weight 0.
         """
         shape = (*query.shape[:2], self.num_heads, self.num_levels, self.num_points)
-        offsets = self.sampling_offsets(query).view(*shape[:3], -1, 2)
-        weights = self.attention_weights(query).view(*shape[:3], -1).softmax(-1)
+        offsets = apply_linear(self.sampling_offsets, query).view(*shape[:3], -1, 2)
+        weights = apply_linear(self.attention_weights, query).view(*shape[:3], -1).softmax(-1)
         num_points = self.num_points
         if min(self.points_per_level) < num_points:
             offsets, weights = self._fill_levels(offsets), self._fill_levels(weights)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from . import cpu
 from .cpu.feed_forward import chunked_feed_forward
+from .cpu.linear import is_plain_linear
 
 
 def feed_forward(x: Tensor, linear1: nn.Linear, linear2: nn.Linear) -> Tensor:
@@ -21,13 +22,8 @@ def feed_forward(x: Tensor, linear1: nn.Linear, linear2: nn.Linear) -> Tensor:
     """
     # Under autocast the hidden layer is half as large, and chunks no longer pay.
     is_fast = cpu.is_used(x.device) and not torch.is_autocast_enabled("cpu")
-    if is_fast and _is_plain(linear1) and _is_plain(linear2):
+    if is_fast and is_plain_linear(linear1) and is_plain_linear(linear2):
         return chunked_feed_forward(x, linear1, linear2)
     hidden = linear1(x)
     # In place on a view would cost copies in the backward pass.
     return linear2(F.relu(hidden, inplace=not hidden.requires_grad))
-
-
-def _is_plain(linear: nn.Module) -> bool:
-    # Hooks and adapters must be called, so only a weight and a bias may be read directly.
-    return type(linear) is nn.Linear and linear.bias is not None and not cpu.has_hooks(linear)

@@ -1,8 +1,10 @@
 """The perceptron of DETR's heads."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .cpu.linear import apply_linear
 from .feed_forward import feed_forward
 
 
@@ -18,7 +20,7 @@ class MLP(nn.Module):
         """Map (..., input_dim) to (..., output_dim)."""
         if len(self.layers) == 2:
             return feed_forward(x, *self.layers)
-        return self.after_first(self.layers[0](x))
+        return self.after_first(apply_linear(self.layers[0], x))
 
     def after_first(self, x: Tensor) -> Tensor:
         """Apply the rest of a perceptron of three or more layers to the first layer's output (..., hidden_dim).
@@ -28,5 +30,10 @@ class MLP(nn.Module):
         """
         *middle, first, second = self.layers[1:]
         for layer in middle:
-            x = layer(F.relu(x))
-        return feed_forward(F.relu(x), first, second)
+            x = apply_linear(layer, _relu(x))
+        return feed_forward(_relu(x), first, second)
+
+
+def _relu(x: Tensor) -> Tensor:
+    # In place: these are outputs of linear layers, whose negative numbers have no other use.
+    return F.relu(x, inplace=not torch.is_grad_enabled())

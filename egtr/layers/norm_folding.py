@@ -7,6 +7,8 @@ from timm.layers import BatchNormAct2d, FrozenBatchNormAct2d
 from torch import Tensor, fx, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from .cpu.convolution import convolve
+
 logger = logging.getLogger(__name__)
 
 _FROZEN = (FrozenBatchNorm2d, FrozenBatchNormAct2d)
@@ -95,7 +97,10 @@ class _Pair:
         conv, norm = self.conv, self.norm
         if not self.is_folded():
             return nn.Conv2d.forward(conv, x)
-        return conv._conv_forward(x, *fold_norm(conv, norm))
+        weight, bias = fold_norm(conv, norm)
+        if conv.padding_mode == "zeros" and not isinstance(conv.padding, str):
+            return convolve(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+        return conv._conv_forward(x, weight, bias)
 
     def normalize(self, x: Tensor) -> Tensor:
         norm = self.norm

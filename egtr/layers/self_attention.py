@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .cpu.linear import apply_linear
+
 
 class QueryKeySelfAttention(nn.Module):
     """Multi-head self-attention that also returns its projected queries and keys (paper, section 3.2).
@@ -40,6 +42,7 @@ class QueryKeySelfAttention(nn.Module):
             return t.view(batch, length, self.num_heads, -1).transpose(1, 2)
 
         located = x + position
-        queries, keys = self.q_proj(located), self.k_proj(located)
-        out = F.scaled_dot_product_attention(heads(queries), heads(keys), heads(self.v_proj(x)), attn_mask=mask)
-        return self.out_proj(out.transpose(1, 2).reshape(batch, length, dim)), queries, keys
+        queries, keys = apply_linear(self.q_proj, located), apply_linear(self.k_proj, located)
+        values = apply_linear(self.v_proj, x)
+        out = F.scaled_dot_product_attention(heads(queries), heads(keys), heads(values), attn_mask=mask)
+        return apply_linear(self.out_proj, out.transpose(1, 2).reshape(batch, length, dim)), queries, keys

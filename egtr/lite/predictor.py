@@ -1,10 +1,10 @@
-"""The model of an ``.onnx`` file, ready for images."""
+"""The model of an exported file, ready for images."""
 
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -23,21 +23,20 @@ from egtr.structures import (
 from egtr.structures.doubts import Doubter
 from egtr.structures.model_info import METADATA_KEY, ModelInfo
 from egtr.structures.prediction import all_pairs
+from egtr.structures.scene_graph import OBJECT_THRESHOLD
 
-if TYPE_CHECKING:
-    import onnxruntime
+from .session import open_session
 
 logger = logging.getLogger(__name__)
 
-# Names of the tensors of an exported network, see egtr/export/network.py.
-INPUT = "image"
-OUTPUTS = ("logits", "boxes", "connectivity", "relation")
-# Keys of the metadata that say how to rank.
-OBJECT_SCORE, TRIPLETS = "object_score", "triplets_per_image"
+# Arguments of egtr.predict about given boxes.
+GIVEN = ("boxes", "classes", "scores", "refine_boxes", "with_found")
+# Keys of the metadata that say how to rank, and which objects a drawing keeps without a relation.
+OBJECT_SCORE, TRIPLETS, THRESHOLD = "object_score", "triplets_per_image", "object_threshold"
 
 
 class LitePredictor:
-    """A model that :func:`egtr.export.export_onnx` wrote. Its graphs are those of the model in PyTorch.
+    """A model that :mod:`egtr.export` wrote. Its graphs are those of the model in PyTorch.
 
     ::
 
@@ -48,15 +47,22 @@ class LitePredictor:
     Args:
         path: the file.
         providers: execution providers of onnxruntime in order of preference, such as ("CUDAExecutionProvider",
-            "CPUExecutionProvider"); None: the CPU.
+            "CPUExecutionProvider"), or devices of OpenVINO, such as ("GPU", "CPU"); None: the CPU.
         threads: threads of one operation; 0: as many as there are cores.
+        runtime: "onnxruntime" or "openvino"; None: OpenVINO for an ``.xml`` file, and where only it is installed,
+            else onnxruntime.
+        precision: precision of OpenVINO's calculation: "float32", "bfloat16" or "float16". Parts that are int8 in the
+            file stay so.
         max_pixels: largest image, see :func:`egtr.data.image.load_image`.
 
     Attributes:
         info: the record of the model.
+        object_score: how logits become object scores, see :meth:`egtr.structures.Prediction.object_scores`.
+        triplets_per_image: number of triplets of a graph.
+        object_threshold: see :class:`egtr.structures.SceneGraph`.
 
     Raises:
-        ConfigurationError: onnxruntime is not installed, or lacks a provider.
+        ConfigurationError: the runtime is not installed, or lacks a provider or the precision.
         WeightsError: the file is missing, broken, or was not exported by this library.
     """
 
@@ -66,33 +72,38 @@ class LitePredictor:
         providers: Sequence[str] | None = None,
         *,
         threads: int = 0,
+        runtime: str | None = None,
+        precision: str = "float32",
         max_pixels: int | None = None,
     ):
         self.path, self.max_pixels = os.fspath(path), max_pixels
-        self._session = _open(self.path, providers, threads)
-        metadata = self._session.get_modelmeta().custom_metadata_map
+        self._session = open_session(self.path, providers, threads, runtime, precision)
+        metadata = self._session.metadata
         if METADATA_KEY not in metadata:
             raise WeightsError(
                 f"{self.path}: lacks the metadata {METADATA_KEY}, so its names and image sizes are unknown; export "
-                "the model with egtr export --format onnx"
+                "the model with egtr export"
             )
         self.info = ModelInfo.from_json(metadata[METADATA_KEY], f"{self.path}: metadata {METADATA_KEY}")
         self.class_names, self.predicate_names = self.info.class_names, self.info.predicate_names
         self._doubter = Doubter(self.info, logger)
-        self._object_score = metadata.get(OBJECT_SCORE, "auto")
-        self._calibration = Calibration.of(self.info, self._object_score)
-        self._top_k = int(metadata.get(TRIPLETS, 100))
+        self.object_score = metadata.get(OBJECT_SCORE, "auto")
+        self.triplets_per_image = int(metadata.get(TRIPLETS, 100))
+        self.object_threshold = float(metadata.get(THRESHOLD, OBJECT_THRESHOLD))
+        self._calibration = Calibration.of(self.info, self.object_score)
 
-    def __call__(self, source: Source, channel_order: str | None = None) -> SceneGraph:
+    def __call__(self, source: Source, channel_order: str | None = None, **given: Any) -> SceneGraph:
         """Predict the scene graph of one image.
 
         Args:
             source, channel_order: see :func:`egtr.data.image.load_image`.
+            given: refused, see :meth:`predict`.
 
         Raises:
             DataError: the image cannot be read.
+            ConfigurationError: boxes are given.
         """
-        (result,) = self.predict([source], channel_order)
+        (result,) = self.predict([source], channel_order, **given)
         if result.error is not None:
             raise result.error
         return result.graph
@@ -104,6 +115,7 @@ class LitePredictor:
         *,
         batch_size: int = 1,
         threads: int = 1,
+        **given: Any,
     ) -> Iterator[PredictedImage]:
         """Predict the scene graphs of many images, one by one and in order; errors do not stop the others.
 
@@ -111,11 +123,13 @@ class LitePredictor:
             source, channel_order: see :class:`egtr.data.sources.ImageStream`.
             batch_size: accepted as by :class:`~egtr.inference.EGTRPredictor`; images go through the model one by one.
             threads: number of threads that read and resize images.
+            given: ``boxes`` and the arguments that go with it, which an exported model does not take.
 
         Raises:
             DataError: immediately, for a source that can hold no image.
-            ConfigurationError: immediately, for a number below 1.
+            ConfigurationError: immediately, for a number below 1, or if boxes are given.
         """
+        _refuse_boxes(given)
         for name, value in (("batch_size", batch_size), ("threads", threads)):
             if value < 1:
                 raise ConfigurationError(f"{name} is {value}; it must be 1 or more")
@@ -134,9 +148,9 @@ class LitePredictor:
             image = source.read()
         except EGTRError as error:
             return source, None, None, error
-        return source, image, self._preprocess(image), None
+        return source, image, self.preprocess(image), None
 
-    def _preprocess(self, image: np.ndarray) -> np.ndarray:
+    def preprocess(self, image: np.ndarray) -> np.ndarray:
         """Resize an image (H, W, 3) as evaluation does: (1, 3, H', W') float32, 0..255."""
         preprocessing = self.info.preprocessing or {}
         height, width = image.shape[:2]
@@ -154,7 +168,7 @@ class LitePredictor:
         return np.ascontiguousarray(image.transpose(2, 0, 1)[None], dtype=np.float32)
 
     def _graph(self, source: SourceImage, image: np.ndarray, pixels: np.ndarray) -> SceneGraph:
-        logits, boxes, connectivity, relation = self._session.run(list(OUTPUTS), {INPUT: pixels})
+        logits, boxes, connectivity, relation = self._session.run(pixels)
         height, width = image.shape[:2]
         centre, half = boxes[:, :2], boxes[:, 2:] / 2
         corners = np.concatenate([centre - half, centre + half], axis=1) * np.array([width, height] * 2, np.float32)
@@ -167,9 +181,15 @@ class LitePredictor:
             image_size=(height, width),
         )
         graph = SceneGraph.from_prediction(
-            prediction, self.class_names, self.predicate_names, self._top_k, self._object_score
+            prediction, self.class_names, self.predicate_names, self.triplets_per_image, self.object_score
         )
-        graph = replace(graph, file_name=source.file_name, frame=source.frame, time=source.time)
+        graph = replace(
+            graph,
+            file_name=source.file_name,
+            frame=source.frame,
+            time=source.time,
+            object_threshold=self.object_threshold,
+        )
         if self._calibration is not None:
             graph = self._calibration.apply(graph)
         return self._doubter.doubt(graph)
@@ -182,14 +202,16 @@ def predict(
     *,
     threads: int = 1,
     on_error: Callable[[EGTRError], Any] | None = None,
+    **given: Any,
 ) -> Iterator[SceneGraph]:
     """Predict the scene graphs of any images with an exported model; compare :func:`egtr.predict`.
 
     Args:
-        model: an ``.onnx`` file, or a :class:`LitePredictor`.
+        model: an ``.onnx`` or ``.xml`` file, or a :class:`LitePredictor`.
         source, channel_order: see :class:`egtr.data.sources.ImageStream`.
         threads: number of threads that read and resize images.
         on_error: called with the error of each image that cannot be read; None: the error is raised.
+        given: refused, see :meth:`LitePredictor.predict`.
 
     Yields:
         Graphs in the order of the images, without the raw record.
@@ -199,7 +221,7 @@ def predict(
         DataError: as :func:`egtr.predict`.
     """
     predictor = model if isinstance(model, LitePredictor) else LitePredictor(model)
-    return _graphs(predictor.predict(source, channel_order, threads=threads), on_error)
+    return _graphs(predictor.predict(source, channel_order, threads=threads, **given), on_error)
 
 
 def _graphs(results: Iterator[PredictedImage], on_error: Callable[[EGTRError], Any] | None) -> Iterator[SceneGraph]:
@@ -212,27 +234,11 @@ def _graphs(results: Iterator[PredictedImage], on_error: Callable[[EGTRError], A
             on_error(result.error)
 
 
-def _open(path: str, providers: Sequence[str] | None, threads: int) -> "onnxruntime.InferenceSession":
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ConfigurationError(
-            "onnxruntime is missing, which runs exported models: pip install onnxruntime"
-        ) from error
-    wanted = list(providers or ["CPUExecutionProvider"])
-    unknown = [name for name in wanted if name not in onnxruntime.get_available_providers()]
+def _refuse_boxes(given: dict[str, Any]) -> None:
+    unknown = [name for name in given if name not in GIVEN]
     if unknown:
+        raise TypeError(f"predict() got an unexpected keyword argument {unknown[0]!r}")
+    if given:
         raise ConfigurationError(
-            f"provider {', '.join(unknown)}: this onnxruntime has only "
-            f"{', '.join(onnxruntime.get_available_providers())}. Install the onnxruntime package that has it"
+            f"{', '.join(given)}: an exported model takes no boxes; give them to egtr.predict with the model itself"
         )
-    if not os.path.isfile(path):
-        raise WeightsError(f"{path}: there is no such file")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    # Warnings about nodes that constant folding could not improve say nothing to users.
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=wanted)
-    except Exception as error:  # onnxruntime raises several kinds of its own, none of them public.
-        raise WeightsError(f"{path}: onnxruntime cannot open it ({error}). Export the model again") from error

@@ -7,6 +7,7 @@
 - ``outputs``          the dense output; ``postprocessing`` turns it into detections and records
 - ``target``           ground truth and matches; ``matcher`` finds the matches (Hungarian matching)
 - ``criterion``        all losses: ``detection_loss``, ``relation_loss``; ``loss_normalizer`` has their divisors
+- ``smoothing``        softer targets for relations between badly found objects
 - ``denoising``        noised true boxes as further queries in training
 - ``detector_cache``   the output of a frozen detector on disk
 - ``names``            names of the classes and predicates of a model
@@ -28,6 +29,7 @@ from .relation.build import (
 )
 from .relation.pair_features import PairFeatures
 from .relation.tasks import RelationTask
+from .smoothing import SMOOTHING_REGISTRY, Smoothing
 from .target import Target
 from .transformer.build import TRANSFORMER_REGISTRY
 from .transformer.deformable_transformer import DeformableTransformer
@@ -39,6 +41,7 @@ __all__ = [
     "PAIR_FUNCTION_REGISTRY",
     "RELATION_HEAD_REGISTRY",
     "RELATION_TASK_REGISTRY",
+    "SMOOTHING_REGISTRY",
     "DeformableTransformer",
     "EGTROutput",
     "HungarianMatcher",
@@ -47,6 +50,7 @@ __all__ = [
     "TRANSFORMER_REGISTRY",
     "DETRTransformer",
     "SetCriterion",
+    "Smoothing",
     "Target",
     "TimmBackbone",
     "build_timm_backbone",

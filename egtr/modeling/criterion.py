@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import torch
+from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 
 from egtr.structures import ConfigurationError
@@ -13,7 +14,8 @@ from .matcher import HungarianMatcher
 from .outputs import EGTROutput
 from .relation.tasks import RelationTask
 from .relation_loss import RelationLoss
-from .target import JoinedMatches, JoinedTargets, Target, join_matches, join_targets
+from .smoothing import CostSmoothing, Smoothing, build_smoothing
+from .target import JoinedMatches, JoinedTargets, Match, Target, join_matches, join_targets
 
 # Earlier decoder layers have these losses with suffix "_0", "_1", ..., encoder proposals and denoising queries with
 # the suffixes below; relations of denoising queries have that suffix, too.
@@ -31,7 +33,7 @@ class SetCriterion(nn.Module):
         class_loss: kind of loss_ce: "focal", or "varifocal", with which scores also tell how well the box fits.
         focal_alpha, focal_gamma: parameters of loss_ce and of loss_rel, where these are focal.
         varifocal_alpha, varifocal_gamma: parameters of loss_ce, if that is varifocal.
-        smoothing_alpha: uncertainty of a perfect match; 0 switches adaptive smoothing off.
+        smoothing: softens the targets of relations between badly found objects; None: the paper's rule.
         k_neg, k_non: number of negatives per true triplet among matched pairs, and among pairs with an unmatched
             query; -1 takes all.
         negatives_per: "triplet", or "image": k_neg and k_non are numbers for each image, with triplets or without.
@@ -51,7 +53,7 @@ class SetCriterion(nn.Module):
         weights: weight of every loss by its full name.
 
     Raises:
-        ConfigurationError: a sampling, loss or normaliser does not exist, or alpha lies outside 0..1.
+        ConfigurationError: a sampling, loss or normaliser does not exist.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class SetCriterion(nn.Module):
         focal_gamma: float = 2.0,
         varifocal_alpha: float = 0.75,
         varifocal_gamma: float = 2.0,
-        smoothing_alpha: float = 1e-14,
+        smoothing: Smoothing | None = None,
         k_neg: int = 80,
         k_non: int = 80,
         negatives_per: str = "triplet",
@@ -90,10 +92,9 @@ class SetCriterion(nn.Module):
             varifocal_gamma=varifocal_gamma,
         )
         self.relation_loss = RelationLoss(
-            min_cost=matcher.min_cost,
+            smoothing=smoothing or CostSmoothing(min_cost=matcher.min_cost),
             focal_alpha=focal_alpha,
             focal_gamma=focal_gamma,
-            smoothing_alpha=smoothing_alpha,
             k_neg=k_neg,
             k_non=k_non,
             negatives_per=negatives_per,
@@ -151,10 +152,13 @@ class SetCriterion(nn.Module):
         add_detection(["", *aux_suffixes], logits, boxes, matches, joined)
         matches = matches[: len(targets)]
         if output.relation_logits is not None:
+            joined_matches = join_matches(matches, joined.counts)
+            if self.training:
+                self.observe(joined_matches)
             relation_losses, relation_logged = self.relation_loss(
                 output.relation_logits,
                 output.connectivity_logits,
-                join_matches(matches, joined.counts),
+                joined_matches,
                 joined,
                 self.normalizer,
                 output.predicate_frequency,
@@ -177,9 +181,19 @@ class SetCriterion(nn.Module):
             add_detection([PROPOSALS], logits[None], boxes[None], self.matcher(logits, boxes, targets), joined)
         return losses, logged
 
-    def uncertainty(self, costs: Tensor) -> Tensor:
-        """Compute the uncertainty u of matched queries, see :meth:`RelationLoss.uncertainty`."""
-        return self.relation_loss.uncertainty(costs)
+    def uncertainty(self, match: Match) -> Tensor:
+        """Compute the uncertainty (M,) of the matched queries of an image, see :class:`~egtr.modeling.Smoothing`."""
+        return self.relation_loss.smoothing(match.costs, match.fits)
+
+    def observe(self, matches: JoinedMatches) -> None:
+        """Let smoothing see the matches of an iteration, and log the quantiles of their uncertainty."""
+        smoothing = self.relation_loss.smoothing
+        smoothing.observe(matches.costs, matches.fits)
+        if has_event_storage() and len(matches.costs):
+            levels = matches.costs.new_tensor([0.1, 0.5, 0.9])
+            values = smoothing(matches.costs, matches.fits).quantile(levels).tolist()
+            names = ("uncertainty_q10", "uncertainty_q50", "uncertainty_q90")
+            get_event_storage().put_scalars(**dict(zip(names, values, strict=True)))
 
     def weighted(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """Multiply losses by their weights."""
@@ -198,6 +212,7 @@ class SetCriterion(nn.Module):
             queries=positives.queries.repeat(layers),
             objects=positives.objects.repeat(layers),
             costs=positives.costs.repeat(layers),
+            fits=positives.fits.repeat(layers),
         )
         sums = self.detection_loss(logits, boxes, matches, joined, drawn.queries.valid)
         suffixes = [*(f"{DENOISING}_{layer}" for layer in range(layers - 1)), DENOISING]
@@ -209,12 +224,13 @@ class SetCriterion(nn.Module):
         if found.relation_logits is not None:
             count, slots = sum(joined.counts), drawn.num_slots
             queries = positives.queries[:count]
-            costs = self.matcher.cost_matrix(logits[-1, :, :slots], boxes[-1, :, :slots], targets)
+            costs, fits = self.matcher.costs_and_fits(logits[-1, :, :slots], boxes[-1, :, :slots], targets)
             matches = JoinedMatches(
                 images=positives.images[:count],
                 queries=queries,
                 objects=positives.objects[:count],
                 costs=costs.gather(1, queries[:, None])[:, 0],
+                fits=fits.gather(1, queries[:, None])[:, 0],
             )
             relation_losses, _ = self.relation_loss(
                 found.relation_logits,
@@ -248,10 +264,11 @@ def build_criterion(cfg, tasks: nn.ModuleDict | None) -> SetCriterion:
     """Build the losses that the configuration describes; ``tasks`` are those of the relation part, or None."""
     loss, cost = cfg.MODEL.EGTR.LOSS, cfg.MODEL.EGTR.MATCHER
     focal = {"focal_alpha": loss.FOCAL_ALPHA, "focal_gamma": loss.FOCAL_GAMMA}
+    matcher = HungarianMatcher(
+        cost_class=cost.COST_CLASS, cost_bbox=cost.COST_BBOX, cost_giou=cost.COST_GIOU, **focal
+    )
     return SetCriterion(
-        matcher=HungarianMatcher(
-            cost_class=cost.COST_CLASS, cost_bbox=cost.COST_BBOX, cost_giou=cost.COST_GIOU, **focal
-        ),
+        matcher=matcher,
         weights={
             "loss_ce": loss.CE_WEIGHT,
             "loss_bbox": loss.BBOX_WEIGHT,
@@ -262,7 +279,7 @@ def build_criterion(cfg, tasks: nn.ModuleDict | None) -> SetCriterion:
         class_loss=loss.CLASS_LOSS,
         varifocal_alpha=loss.VARIFOCAL_ALPHA,
         varifocal_gamma=loss.VARIFOCAL_GAMMA,
-        smoothing_alpha=loss.SMOOTHING_ALPHA,
+        smoothing=build_smoothing(cfg, matcher),
         k_neg=loss.K_NEG,
         k_non=loss.K_NON,
         negatives_per=loss.NEGATIVES_PER,

@@ -32,7 +32,7 @@ class DenoisingQueries:
         queries: the 2 * G * K queries; of each group first the positive ones.
         num_groups: K.
         num_slots: G.
-        positives: the object of each positive query; its costs are 0.
+        positives: the object of each positive query; costs and fits are 0.
     """
 
     queries: BoxQueries
@@ -111,7 +111,7 @@ class Denoising:
             ),
             num_groups=groups,
             num_slots=slots,
-            positives=JoinedMatches(images, queries, objects, boxes.new_zeros(len(images))),
+            positives=JoinedMatches(images, queries, objects, *boxes.new_zeros(2, len(images))),
         )
 
     def _noised_boxes(self, boxes: Tensor, is_negative: Tensor) -> Tensor:

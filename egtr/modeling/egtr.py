@@ -11,20 +11,27 @@ from detectron2.structures import ImageList
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 
-from egtr.structures import ConfigurationError, SceneGraph
-from egtr.structures.prediction import choose_object_score
+from egtr.structures import ConfigurationError, Prediction, SceneGraph
 
 from .backbone import build_backbone
 from .criterion import SetCriterion, build_criterion
-from .denoising import Denoising, DenoisingQueries, build_denoising
+from .denoising import Denoising, build_denoising
 from .detector_cache import DetectorCache
+from .given_boxes import build_given_graph, choose_box_queries, read_given
 from .names import get_names
 from .outputs import DenoisingOutput, EGTROutput
-from .postprocessing import build_instances, build_prediction, build_pruned_prediction, scale_boxes
+from .postprocessing import (
+    build_instances,
+    build_prediction,
+    build_pruned_prediction,
+    read_object_score,
+    scale_boxes,
+)
 from .relation.part import RelationPart, build_relation_part
 from .target import Target, read_targets
-from .transformer.build import TransformerOutput, build_transformer
-from .transformer.geometry import valid_pixels
+from .transformer.box_queries import BoxQueries
+from .transformer.build import EncodedImages, TransformerOutput, build_transformer
+from .transformer.geometry import refusing_single_cells, valid_pixels
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +46,7 @@ class EGTR(nn.Module):
     - height, width: size of the image that output boxes refer to; that of ``image`` if absent.
     - instances (training): Instances with gt_boxes (xyxy in pixels of ``image``) and gt_classes.
     - relations (training): (T, 3) int64 of subject, object, predicate; the first two index ``instances``.
+    - given (evaluation, optional): boxes whose relations are wanted, see :mod:`egtr.modeling.given_boxes`.
 
     In training mode the result is a dict of weighted losses. In evaluation mode it is one dict per image:
     "instances" (the best (query, class) by sigmoid, with ``query_index``) and, unless the relation part is disabled,
@@ -159,7 +167,7 @@ class EGTR(nn.Module):
             "triplets_per_image": cfg.TEST.SCENE_GRAPH.TRIPLETS_PER_IMAGE,
             "max_rank": max(cfg.TEST.SCENE_GRAPH.TOPK, default=100),
             "prune_pairs": egtr.RELATION.PRUNE_PAIRS,
-            "object_score": _object_score(cfg),
+            "object_score": read_object_score(cfg),
             "class_names": class_names,
             "predicate_names": predicate_names,
         }
@@ -172,6 +180,16 @@ class EGTR(nn.Module):
     def size_divisibility(self) -> int:
         """Number of which the sides of a padded batch are multiples; 0: any size will do."""
         return max(self.backbone.size_divisibility, getattr(self.transformer, "size_divisibility", 0))
+
+    @property
+    def takes_box_queries(self) -> bool:
+        """True if given boxes can be queries of the decoder: it was built so, and ``network`` is not overridden."""
+        return getattr(self.transformer, "label_embed", None) is not None and type(self).network is EGTR.network
+
+    @property
+    def prunes_pairs(self) -> bool:
+        """True if inference scores only pairs that rankings need."""
+        return self.prune_pairs and self.relation is not None and self.relation.scores_single_pairs
 
     def train(self, mode: bool = True):
         super().train(mode)
@@ -197,12 +215,12 @@ class EGTR(nn.Module):
             padded.tensor = padded.tensor.masked_fill(~valid[:, None], 0.0)
         return padded
 
-    def network(self, images: ImageList) -> EGTROutput:
+    def network(self, images: ImageList, box_queries: BoxQueries | None = None) -> EGTROutput:
         """Compute the dense output, with all pairs, for normalised, padded images.
 
-        Logit adjustment, if it is on, acts only in evaluation mode.
+        Logit adjustment, if it is on, acts only in evaluation mode. The output of ``box_queries`` becomes ``boxed``.
         """
-        output = self._network(images)
+        output = self._network(images, box_queries=box_queries)
         if not self.training and output.relation_logits is not None:
             output.relation_logits = self.relation.frequency_bias.adjust(output.relation_logits)
         return output
@@ -212,7 +230,8 @@ class EGTR(nn.Module):
         images: ImageList,
         with_tasks: bool = False,
         with_relations: bool = True,
-        drawn: DenoisingQueries | None = None,
+        box_queries: BoxQueries | None = None,
+        encoded: EncodedImages | None = None,
     ) -> EGTROutput:
         """Compute the output of :meth:`network` before logit adjustment, which no loss may contain.
 
@@ -220,20 +239,22 @@ class EGTR(nn.Module):
             images: normalised, padded images.
             with_tasks: run auxiliary tasks, too, which only losses need.
             with_relations: compute relation logits of all pairs; False if only chosen pairs are scored afterwards.
-            drawn: denoising queries, whose predictions become ``denoising`` of the output.
+            box_queries: further queries, whose output becomes ``boxed``.
+            encoded: what :meth:`encode` returned for these images, if they have been encoded already.
         """
         with torch.no_grad() if self.freeze_detector else nullcontext():
-            if self.detector_cache is not None:
+            if encoded is not None:
+                detected = self.transformer.decode(encoded, box_queries).float()
+            elif self.detector_cache is not None and box_queries is None:
                 detected = self.detector_cache(images, self._detect_one)
             elif self.amp and not self.training:
                 with torch.autocast(self.device.type, torch.bfloat16):
-                    detected = self._detect(images).float()
+                    detected = self._detect(images, box_queries).float()
             else:
-                detected = self._detect(images, drawn)
-        denoising = None
-        if drawn is not None:
-            denoised, detected = detected.split(len(drawn.queries))
-            denoising = self._denoised(drawn, denoised)
+                detected = self._detect(images, box_queries)
+        boxed = None
+        if box_queries is not None:
+            boxed, detected = detected.split(len(box_queries))
         pairs = relation_logits = connectivity_logits = gates = predicate_frequency = None
         tasks = {}
         if self.relation is not None:
@@ -265,33 +286,19 @@ class EGTR(nn.Module):
             proposal_classes=detected.proposal_classes,
             tasks=tasks,
             predicate_frequency=predicate_frequency,
-            denoising=denoising,
+            boxed=boxed,
         )
 
-    def _denoised(self, drawn: DenoisingQueries, denoised: TransformerOutput) -> DenoisingOutput:
-        output = DenoisingOutput(drawn, denoised.logits, denoised.pred_boxes)
-        if self.relation is not None and self.denoising.relations:
-            part, (positives, _) = self.relation, denoised.split(drawn.num_slots)
-            pairs = part.source(positives.queries, positives.keys, positives.hidden_states[-1])
-            output.relation_logits = part.relation_logits(pairs, positives.logits[-1])
-            if part.connectivity_head is not None:
-                output.connectivity_logits = part.connectivity_head(pairs)
-        return output
+    def encode(self, images: ImageList) -> EncodedImages:
+        """Run backbone and encoder on normalised, padded images; the transformer has to be an EncoderDecoder."""
+        use_amp = self.amp and not self.training
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=use_amp), refusing_single_cells(images):
+            return self.transformer.encode(self.backbone(images.tensor), valid_pixels(images))
 
-    def _detect(self, images: ImageList, drawn: DenoisingQueries | None = None) -> TransformerOutput:
-        queries = () if drawn is None else (drawn.queries,)
-        try:
+    def _detect(self, images: ImageList, box_queries: BoxQueries | None = None) -> TransformerOutput:
+        queries = () if box_queries is None else (box_queries,)
+        with refusing_single_cells(images):
             return self.transformer(self.backbone(images.tensor), valid_pixels(images), *queries)
-        except ValueError as error:
-            # Batch norms and group norms of PyTorch refuse a single value.
-            if "more than 1 value per channel" not in str(error):
-                raise
-            height, width = images.tensor.shape[-2:]
-            raise ConfigurationError(
-                f"An image of {height} x {width} pixels is too small: no norm can normalize a map of 1 x 1. "
-                "Enlarge INPUT.MIN_SIZE_TRAIN and INPUT.MIN_SIZE_TEST, or lower "
-                "MODEL.EGTR.TRANSFORMER.NUM_FEATURE_LEVELS"
-            ) from error
 
     def _detect_one(self, image: Tensor) -> TransformerOutput:
         return self._detect(ImageList.from_tensors([image], self.size_divisibility))
@@ -301,7 +308,11 @@ class EGTR(nn.Module):
         targets = self._targets(inputs)
         use_denoising = self.denoising is not None and self.training and not self.freeze_detector
         drawn = self.denoising(targets) if use_denoising else None
-        output = self._network(self.preprocess_image(inputs), with_tasks=True, drawn=drawn)
+        queries = None if drawn is None else drawn.queries
+        output = self._network(self.preprocess_image(inputs), with_tasks=True, box_queries=queries)
+        if drawn is not None:
+            part = self.relation if self.denoising.relations else None
+            output.denoising = DenoisingOutput.read(drawn, output.boxed, part)
         # Matching and losses are cheap, and logarithms of small probabilities need full precision.
         with torch.autocast(self.device.type, enabled=False):
             return self.criterion(output.float(), targets)
@@ -323,40 +334,42 @@ class EGTR(nn.Module):
     def inference(self, inputs: list[dict]) -> list[dict]:
         """Predict each image, boxes in its ``height`` and ``width``; see the class."""
         images = self.preprocess_image(inputs)
-        pruned = self.prune_pairs and self.relation is not None and self.relation.scores_single_pairs
-        output = self._network(images, with_relations=False) if pruned else self.network(images)
+        given = [read_given(x, size, self.device) for x, size in zip(inputs, images.image_sizes, strict=True)]
+        box_queries = choose_box_queries(self, given)
+        options = {} if box_queries is None else {"box_queries": box_queries}
+        if self.prunes_pairs:
+            output = self._network(images, with_relations=False, **options)
+        else:
+            output = self.network(images, **options)
         results = []
         for index, (record, image_size) in enumerate(zip(inputs, images.image_sizes, strict=True)):
             size = (int(record.get("height", image_size[0])), int(record.get("width", image_size[1])))
             boxes = scale_boxes(output.pred_boxes[index], *size)
             result = {"instances": build_instances(output.logits[index], boxes, size, self.detections_per_image)}
             if self.relation is not None:
-                if pruned:
-                    prediction = build_pruned_prediction(output, index, size, self.relation, self.max_rank)
+                if given[index] is not None:
+                    graph = build_given_graph(self, given[index], output, index, size)
                 else:
-                    prediction = build_prediction(output, index, size)
-                result["scene_graph"] = SceneGraph.from_prediction(
-                    prediction,
-                    self.class_names,
-                    self.predicate_names,
-                    top_k=self.triplets_per_image,
-                    object_score=self.object_score,
-                )
+                    graph = self.read_graph(output, index, size)
+                result["scene_graph"] = graph
             results.append(result)
         return results
 
+    def read_graph(self, output: EGTROutput, index: int, size: tuple[int, int]) -> SceneGraph:
+        """Make the graph of one image of a batch; ``size`` is the (height, width) that its boxes refer to."""
+        if self.prunes_pairs:
+            return self.make_graph(build_pruned_prediction(output, index, size, self.relation, self.max_rank))
+        return self.make_graph(build_prediction(output, index, size))
+
+    def make_graph(self, prediction: Prediction) -> SceneGraph:
+        """Rank the triplets of a record, and name its objects."""
+        return SceneGraph.from_prediction(
+            prediction,
+            self.class_names,
+            self.predicate_names,
+            top_k=self.triplets_per_image,
+            object_score=self.object_score,
+        )
+
     def _targets(self, inputs: list[dict]) -> list[Target]:
         return read_targets(inputs, self.device)
-
-
-def _object_score(cfg) -> str:
-    """Resolve TEST.SCENE_GRAPH.OBJECT_SCORE, and say what scores objects where the key leaves it open or misleads."""
-    key, num_classes = cfg.TEST.SCENE_GRAPH.OBJECT_SCORE, cfg.MODEL.EGTR.NUM_CLASSES
-    kind = choose_object_score(key, num_classes)
-    if key == "auto" and num_classes == 1:
-        logger.info("TEST.SCENE_GRAPH.OBJECT_SCORE auto: objects are scored by sigmoid, since there is one class")
-    elif kind == "softmax" and num_classes == 1:
-        logger.warning(
-            "TEST.SCENE_GRAPH.OBJECT_SCORE softmax gives every object score 1, since there is one class; take auto"
-        )
-    return kind

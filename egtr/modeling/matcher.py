@@ -7,7 +7,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from egtr.layers import box_cxcywh_to_xyxy, generalized_box_iou
+from egtr.layers import box_cxcywh_to_xyxy, box_iou, generalized_box_iou
 
 from .target import Match, Target
 
@@ -42,16 +42,21 @@ class HungarianMatcher(nn.Module):
         """Cost of a perfect match: probability 1, the same box."""
         return self.cost_class * (1 - self.focal_alpha) * math.log(EPS) - self.cost_giou
 
-    @torch.no_grad()
     def cost_matrix(self, logits: Tensor, boxes: Tensor, targets: list[Target]) -> Tensor:
-        """Compute the cost of each object of a batch with every query of its image.
+        """Compute the cost of each object of a batch with every query of its image; see :meth:`costs_and_fits`."""
+        return self.costs_and_fits(logits, boxes, targets)[0]
+
+    @torch.no_grad()
+    def costs_and_fits(self, logits: Tensor, boxes: Tensor, targets: list[Target]) -> tuple[Tensor, Tensor]:
+        """Compute how well each object of a batch goes with every query of its image.
 
         Args:
             logits: (B, N, C).
             boxes: (B, N, 4) cxcywh in 0..1.
-            targets: ground truth of the B images, with G objects in all.
+            targets: objects of the B images, G in all. A class of -1 is unknown, and costs 0.
 
         Returns:
+            The cost, and the fit in 0..1: the probability of the object's class times the IoU of the boxes. Both are
             (G, N) float32; the objects of the first image come first.
         """
         counts = [len(target.classes) for target in targets]
@@ -63,10 +68,13 @@ class HungarianMatcher(nn.Module):
         alpha, gamma = self.focal_alpha, self.focal_gamma
         yes = alpha * (1 - probability) ** gamma * -torch.log(probability + EPS)
         no = (1 - alpha) * probability**gamma * -torch.log(1 - probability + EPS)
+        class_cost = (yes - no).masked_fill((classes < 0)[:, None], 0.0)
         boxes = boxes[image].float()
         distance = (boxes - wanted).abs().sum(-1)
-        giou = generalized_box_iou(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(wanted))
-        return self.cost_class * (yes - no) + self.cost_bbox * distance - self.cost_giou * giou
+        corners, wanted_corners = box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(wanted)
+        giou = generalized_box_iou(corners, wanted_corners)
+        costs = self.cost_class * class_cost + self.cost_bbox * distance - self.cost_giou * giou
+        return costs, probability * box_iou(corners, wanted_corners)
 
     @torch.no_grad()
     def forward(self, logits: Tensor, boxes: Tensor, targets: list[Target]) -> list[Match]:
@@ -80,7 +88,7 @@ class HungarianMatcher(nn.Module):
         Returns:
             One match per image.
         """
-        costs = self.cost_matrix(logits, boxes, targets)
+        costs, fits = self.costs_and_fits(logits, boxes, targets)
         # NaN and infinity of a diverging model are matched last, and its losses show the problem. A process that
         # raised an error here would leave the others waiting for its gradients.
         finite = costs.nan_to_num(_NO_MATCH, _NO_MATCH, _NO_MATCH).cpu().numpy()
@@ -96,5 +104,5 @@ class HungarianMatcher(nn.Module):
             first = last
         found = np.stack([np.concatenate(part) for part in (queries, objects, rows)]).astype(np.int64)
         queries, objects, rows = torch.as_tensor(found).to(costs.device)
-        parts = (part.split(lengths) for part in (queries, objects, costs[rows, queries]))
+        parts = (part.split(lengths) for part in (queries, objects, costs[rows, queries], fits[rows, queries]))
         return [Match(*match) for match in zip(*parts, strict=True)]

@@ -10,6 +10,8 @@ from egtr import _deprecated
 if TYPE_CHECKING:  # only for the annotation of a field
     from .denoising import DenoisingQueries
     from .relation.pair_features import PairFeatures
+    from .relation.part import RelationPart
+    from .transformer.build import TransformerOutput
 
 __getattr__ = _deprecated.moved(__name__, {"Target": "egtr.modeling.target.Target"})
 
@@ -35,6 +37,20 @@ class DenoisingOutput:
     pred_boxes: list[Tensor]
     relation_logits: Tensor | None = None
     connectivity_logits: Tensor | None = None
+
+    @classmethod
+    def read(
+        cls, drawn: "DenoisingQueries", boxed: "TransformerOutput", part: "RelationPart | None"
+    ) -> "DenoisingOutput":
+        """Make the record of what a detector returned for the queries, with relations if there is a relation part."""
+        output = cls(drawn, boxed.logits, boxed.pred_boxes)
+        if part is not None:
+            positives, _ = boxed.split(drawn.num_slots)
+            pairs = part.source(positives.queries, positives.keys, positives.hidden_states[-1])
+            output.relation_logits = part.relation_logits(pairs, positives.logits[-1])
+            if part.connectivity_head is not None:
+                output.connectivity_logits = part.connectivity_head(pairs)
+        return output
 
     def float(self) -> "DenoisingOutput":
         """Convert all predictions to float32."""
@@ -71,6 +87,7 @@ class EGTROutput:
             relation part.
         pairs: the pair features that the heads read; None without the relation part.
         denoising: predictions of denoising queries, in training with MODEL.EGTR.DENOISING; else None.
+        boxed: what the detector returned for box queries, or None without them.
     """
 
     logits: Tensor
@@ -89,6 +106,7 @@ class EGTROutput:
     predicate_frequency: Tensor | None = None
     pairs: "PairFeatures | None" = None
     denoising: DenoisingOutput | None = None
+    boxed: "TransformerOutput | None" = None
 
     def float(self) -> "EGTROutput":
         """Convert everything that losses read to float32."""

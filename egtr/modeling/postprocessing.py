@@ -1,16 +1,20 @@
 """The last step of inference: from dense tensors to detections, and to the record from which graphs are ranked."""
 
+import logging
+
 import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 from egtr.layers import box_cxcywh_to_xyxy
 from egtr.structures import Prediction, all_pairs
-from egtr.structures.prediction import OBJECT_SCORES, object_scores
+from egtr.structures.prediction import OBJECT_SCORES, choose_object_score, object_scores
 
 from .outputs import EGTROutput
 from .relation.part import RelationPart
 from .relation.pruning import search_best_pairs
+
+logger = logging.getLogger(__name__)
 
 
 def scale_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
@@ -113,3 +117,16 @@ def _connectivity(output: EGTROutput, index: int) -> Tensor:
 
 def _host(tensor: Tensor) -> Tensor:
     return tensor.detach().float().cpu()
+
+
+def read_object_score(cfg) -> str:
+    """Resolve TEST.SCENE_GRAPH.OBJECT_SCORE, and say what scores objects where the key leaves it open or misleads."""
+    key, num_classes = cfg.TEST.SCENE_GRAPH.OBJECT_SCORE, cfg.MODEL.EGTR.NUM_CLASSES
+    kind = choose_object_score(key, num_classes)
+    if key == "auto" and num_classes == 1:
+        logger.info("TEST.SCENE_GRAPH.OBJECT_SCORE auto: objects are scored by sigmoid, since there is one class")
+    elif kind == "softmax" and num_classes == 1:
+        logger.warning(
+            "TEST.SCENE_GRAPH.OBJECT_SCORE softmax gives every object score 1, since there is one class; take auto"
+        )
+    return kind

@@ -1,4 +1,4 @@
-"""Losses of relations: adaptive smoothing, connectivity and sampling (paper, section 3.3)."""
+"""Losses of relations: smoothed targets, connectivity and sampling (paper, section 3.3)."""
 
 import math
 
@@ -10,6 +10,7 @@ from egtr.structures import ConfigurationError
 
 from .detection_loss import sigmoid_focal_loss
 from .loss_normalizer import loss_normalizer
+from .smoothing import Smoothing
 from .target import JoinedMatches, JoinedTargets
 
 SAMPLINGS = ("hard", "random", "none")
@@ -21,22 +22,21 @@ class RelationLoss(nn.Module):
     """loss_rel and loss_connectivity.
 
     Args:
-        min_cost: matching cost of a perfect match.
+        smoothing: softens the targets of relations between badly found objects.
         focal_alpha, focal_gamma: parameters of loss_rel, if that is focal.
-        smoothing_alpha, k_neg, k_non, negatives_per, neg_sampling, non_sampling, rel_loss, rel_loss_tau: see
+        k_neg, k_non, negatives_per, neg_sampling, non_sampling, rel_loss, rel_loss_tau: see
             :class:`~egtr.modeling.SetCriterion`.
 
     Raises:
-        ConfigurationError: a sampling or loss does not exist, or alpha lies outside 0..1.
+        ConfigurationError: a sampling or loss does not exist.
     """
 
     def __init__(
         self,
         *,
-        min_cost: float,
+        smoothing: Smoothing,
         focal_alpha: float = 0.25,
         focal_gamma: float = 2.0,
-        smoothing_alpha: float = 1e-14,
         k_neg: int = 80,
         k_non: int = 80,
         negatives_per: str = "triplet",
@@ -54,23 +54,12 @@ class RelationLoss(nn.Module):
         ):
             if value not in known:
                 raise ConfigurationError(f"MODEL.EGTR.LOSS.{key} is {value!r}, choose one of {', '.join(known)}")
-        if not 0 <= smoothing_alpha < 1:
-            raise ConfigurationError(
-                f"MODEL.EGTR.LOSS.SMOOTHING_ALPHA is {smoothing_alpha}, it must be at least 0, below 1"
-            )
-        self.min_cost = min_cost
+        self.smoothing = smoothing
         self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
-        self.smoothing_alpha = smoothing_alpha
         self.k_neg, self.k_non = k_neg, k_non
         self.negatives_per = negatives_per
         self.neg_sampling, self.non_sampling = neg_sampling, non_sampling
         self.rel_loss, self.rel_loss_tau = rel_loss, rel_loss_tau
-
-    def uncertainty(self, costs: Tensor) -> Tensor:
-        """Compute u of matched queries (M,), in 0..1: sigmoid(cost - least possible cost - log(1 / alpha - 1))."""
-        if self.smoothing_alpha == 0:
-            return torch.zeros_like(costs)
-        return (costs - self.min_cost - math.log(1 / self.smoothing_alpha - 1)).sigmoid()
 
     def forward(
         self,
@@ -93,9 +82,13 @@ class RelationLoss(nn.Module):
             valid: (B, N) bool, False at queries that stand for nothing, whose pairs count nowhere; None: all count.
 
         Returns:
-            losses: "loss_rel" and, with connectivity, "loss_connectivity". logged: "uncertainty".
+            losses: "loss_rel" and, with connectivity, "loss_connectivity". logged: "uncertainty", the mean of
+            u_subject * u_object over true triplets.
         """
-        true, smoothed, pair_uncertainty = self._true_entries(relation_logits.shape, matches, targets)
+        uncertainty = self.smoothing(matches.costs, matches.fits)
+        true, smoothed, pair_uncertainty, weights = self._true_entries(
+            relation_logits.shape, matches, targets, uncertainty
+        )
         if valid is not None:
             valid = valid[:, :, None] & valid[:, None, :]
         if self.training:
@@ -112,6 +105,8 @@ class RelationLoss(nn.Module):
         else:
             entries = F.binary_cross_entropy_with_logits(learned, smoothed, reduction="none")
             count = chosen.sum()
+        if weights is not None:
+            entries = entries * weights
         total = entries.masked_fill(~chosen, 0.0).sum()
         losses = {"loss_rel": total / loss_normalizer(count, total.device, normalizer)}
         if connectivity_logits is not None:
@@ -124,13 +119,13 @@ class RelationLoss(nn.Module):
         return losses, {"uncertainty": pair_uncertainty.sum() / true.sum().clamp(min=1)}
 
     def _true_entries(
-        self, shape: torch.Size, matches: JoinedMatches, targets: JoinedTargets
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, shape: torch.Size, matches: JoinedMatches, targets: JoinedTargets, uncertainty: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Mark the triplets whose objects are both matched.
 
         Returns:
-            Three tensors of ``shape`` (B, N, N, R): true (bool), the smoothed target (1 - u_subject) *
-            (1 - u_object), and u_subject * u_object; the last two are 0 where ``true`` is False.
+            Tensors of ``shape`` (B, N, N, R): true (bool), the smoothed target, u_subject * u_object, and the weight
+            in the loss. Where ``true`` is False, the next two are 0 and the weight is 1. No weights: None.
         """
         _, num_queries, _, num_predicates = shape
         device = matches.queries.device
@@ -145,14 +140,16 @@ class RelationLoss(nn.Module):
         # triplet that is annotated twice is written twice to the same place.
         size = shape.numel()
         place = torch.where(both, place, size)
-        uncertainty = self.uncertainty(matches.costs)
         u_subject, u_object = uncertainty[subjects], uncertainty[objects]
-        results = []
-        for value in (torch.ones_like(both), (1 - u_subject) * (1 - u_object), u_subject * u_object):
-            dense = torch.zeros(size + 1, dtype=value.dtype, device=device)
+        smoothed, weights = self.smoothing.targets(u_subject, u_object, both)
+
+        def spread(value: Tensor, elsewhere: float = 0) -> Tensor:
+            dense = torch.full((size + 1,), elsewhere, dtype=value.dtype, device=device)
             dense[place] = value
-            results.append(dense[:size].view(shape))
-        return results[0], results[1], results[2]
+            return dense[:size].view(shape)
+
+        true, product = spread(torch.ones_like(both)), spread(u_subject * u_object)
+        return true, spread(smoothed), product, None if weights is None else spread(weights, 1)
 
     @torch.no_grad()
     def _negatives(

@@ -52,11 +52,13 @@ class Match(NamedTuple):
         queries: (M,) int64 query indices.
         objects: (M,) int64 indices of ground-truth objects.
         costs: (M,) float32 matching costs, without gradient.
+        fits: (M,) float32 in 0..1, probability of the object's class times IoU of the boxes, without gradient.
     """
 
     queries: Tensor
     objects: Tensor
     costs: Tensor
+    fits: Tensor
 
 
 class JoinedTargets(NamedTuple):
@@ -86,13 +88,14 @@ class JoinedMatches(NamedTuple):
         images: (M,) int64.
         queries: (M,) int64, index the queries of that image.
         objects: (M,) int64, index the objects of :class:`JoinedTargets`.
-        costs: (M,) float32 matching costs, without gradient.
+        costs, fits: (M,) float32, see :class:`Match`.
     """
 
     images: Tensor
     queries: Tensor
     objects: Tensor
     costs: Tensor
+    fits: Tensor
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:
@@ -135,6 +138,6 @@ def join_matches(matches: list[Match], counts: list[int]) -> JoinedMatches:
     lengths = [len(match.queries) for match in matches]
     images = np.repeat(np.arange(len(matches)), lengths)
     starts = object_starts(counts)[images % len(counts)]
-    queries, objects, costs = (torch.cat(parts) for parts in zip(*matches, strict=True))
+    queries, objects, costs, fits = (torch.cat(parts) for parts in zip(*matches, strict=True))
     host = to_device(np.stack([images, starts]), queries.device)
-    return JoinedMatches(images=host[0], queries=queries, objects=objects + host[1], costs=costs)
+    return JoinedMatches(images=host[0], queries=queries, objects=objects + host[1], costs=costs, fits=fits)

@@ -1,5 +1,6 @@
 """Answers of the API about an image, computed in the worker's thread."""
 
+import inspect
 import io
 import json
 from dataclasses import replace
@@ -8,27 +9,77 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from egtr.structures import Predictor, SceneGraph
+from egtr.data.given_boxes import read_boxes
+from egtr.structures import EGTRError, Predictor, SceneGraph
 from egtr.visualization import draw_scene_graph
 from egtr.visualization.report.image import MAX_POINTS, encode_image
 
+from .errors import RefusedError
 from .schema import GraphSelection, Selection
 
+# Arguments of a predictor about given boxes.
+Arguments = dict[str, Any]
 # Resolution of a drawn graph in pixels per inch, as for the files of egtr.visualization.
 DPI = 160
 
 
-def predict(predictor: Predictor, image: np.ndarray, name: str | None, selection: Selection) -> SceneGraph:
-    """Predict the chosen part of the graph of an image, (H, W, 3) uint8, RGB."""
-    (result,) = predictor.predict(image, "RGB")
+def read_given(fields: dict[str, Any], selection: Selection, max_boxes: int) -> dict[str, Any]:
+    """Read given boxes: the arguments that a predictor gets for them; none if there are no boxes.
+
+    Args:
+        fields: the fields of the form, see :class:`egtr.serving.upload.Upload`.
+        selection: the parameters.
+        max_boxes: most boxes.
+
+    Raises:
+        RefusedError: 422, the boxes are wrong or too many, or there are none although other fields are about them.
+    """
+    others = [name for name in fields if name != "boxes"]
+    others += [name for name in ("refine_boxes", "with_found") if getattr(selection, name)]
+    if fields.get("boxes") is None:
+        if others:
+            raise RefusedError(422, f"{others[0]} says something of given boxes, but there are none; send boxes, too")
+        return {}
+    try:
+        # Here a list is always of one image.
+        boxes = read_boxes(fields["boxes"], fields.get("classes"), fields.get("scores"))
+    except EGTRError as error:
+        raise RefusedError(422, str(error)) from error
+    if len(boxes.boxes) > max_boxes:
+        raise RefusedError(422, f"boxes: there are {len(boxes.boxes)}; at most {max_boxes} are allowed")
+    return {"boxes": boxes, "refine_boxes": selection.refine_boxes, "with_found": selection.with_found}
+
+
+def predict(
+    predictor: Predictor,
+    image: np.ndarray,
+    name: str | None,
+    selection: Selection,
+    given: Arguments | None = None,
+) -> SceneGraph:
+    """Predict the chosen part of the graph of an image, (H, W, 3) uint8, RGB, for given boxes if there are any.
+
+    Raises:
+        RefusedError: 422, the given boxes do not fit the image or the model.
+    """
+    if given and "boxes" not in inspect.signature(predictor.predict).parameters:
+        raise RefusedError(422, "boxes: this model takes none; take another one, or send no boxes")
+    (result,) = predictor.predict(image, "RGB", **(given or {}))
     if result.error is not None:
-        raise result.error
+        # The image has been decoded already.
+        raise RefusedError(422, str(result.error)) if given else result.error
     return replace(selection.apply(result.graph), file_name=name)
 
 
-def scene_graph(predictor: Predictor, image: np.ndarray, name: str | None, selection: GraphSelection) -> bytes:
+def scene_graph(
+    predictor: Predictor,
+    image: np.ndarray,
+    name: str | None,
+    selection: GraphSelection,
+    given: Arguments | None = None,
+) -> bytes:
     """Write the graph in the requested format."""
-    graph = predict(predictor, image, name, selection)
+    graph = predict(predictor, image, name, selection, given)
     if selection.format == "png":
         file = io.BytesIO()
         draw_scene_graph(image, graph).savefig(file, format="png", dpi=DPI)
@@ -41,10 +92,14 @@ def scene_graph(predictor: Predictor, image: np.ndarray, name: str | None, selec
 
 
 def explained_graph(
-    predictor: Predictor, image: np.ndarray, name: str | None, selection: Selection
+    predictor: Predictor,
+    image: np.ndarray,
+    name: str | None,
+    selection: Selection,
+    given: Arguments | None = None,
 ) -> dict[str, Any]:
     """Answer the image, its graph and the explanations, as :class:`egtr.serving.schema.ExplainedGraph` says."""
-    graph = predict(predictor, image, name, selection)
+    graph = predict(predictor, image, name, selection, given)
     return {
         "name": name,
         "image": f"data:image/webp;base64,{encode_image(image)}",
@@ -54,9 +109,9 @@ def explained_graph(
 
 
 def _explain(predictor: Predictor, image: np.ndarray, graph: SceneGraph) -> list[dict[str, Any]] | None:
-    # Models that are not EGTR's own may have no explanations.
+    # Models that are not EGTR's own may have no explanations, and those of given boxes are not known.
     explain = getattr(predictor, "explain", None)
-    if explain is None:
+    if explain is None or graph.given is not None:
         return None
     explanations = explain(image, graph, channel_order="RGB") if len(graph) else []
     return [explanation.to_dict(MAX_POINTS) for explanation in explanations]

@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from egtr.structures import EGTRError
 from egtr.version import __version__
 from egtr.visualization.report import assemble_page
-from egtr.visualization.report.assets import VIEWER_SCRIPTS, VIEWER_STYLES, read_asset
+from egtr.visualization.report.assets import IMAGE_PAGE_SCRIPTS, IMAGE_PAGE_STYLES, read_asset
 
 from . import answers
 from .errors import RefusedError
@@ -86,10 +86,11 @@ def create_app(
 
     async def answer(request: Request, selection: Selection, compute: Callable[..., Any]) -> Any:
         with worker.place():
-            data, name = await read_upload(request, worker.limits)
+            upload = await read_upload(request, worker.limits)
+            given = answers.read_given(upload.given, selection, worker.limits.max_boxes)
             model = store.find(selection.model)
-            image = await asyncio.to_thread(open_image, data, worker.limits.max_pixels)
-            work = worker.run(lambda: compute(store.load(model), decode_image(image), name, selection))
+            image = await asyncio.to_thread(open_image, upload.data, worker.limits.max_pixels)
+            work = worker.run(lambda: compute(store.load(model), decode_image(image), upload.name, selection, given))
             return await while_connected(request, work)
 
     route = {"openapi_extra": {"requestBody": IMAGE_BODY}}
@@ -110,8 +111,8 @@ def create_app(
 
 def build_page() -> str:
     """Build the page, with everything that it needs inside."""
-    styles = [*map(read_asset, VIEWER_STYLES), read_asset("serve.css", __package__)]
-    scripts = [*map(read_asset, VIEWER_SCRIPTS), read_asset("serve.js", __package__)]
+    styles = [read_asset(name) for name in IMAGE_PAGE_STYLES]
+    scripts = [*map(read_asset, IMAGE_PAGE_SCRIPTS), read_asset("serve.js", __package__)]
     body = read_asset("serve.html", __package__)
     return "".join(assemble_page(body, "Scene graphs", styles, scripts, connect="'self'"))
 

@@ -18,6 +18,7 @@ class Limits:
             than twice ``PIL.Image.MAX_IMAGE_PIXELS`` (about 179 million pixels).
         max_requests: number of images that are uploaded, waiting or computed at the same time.
         timeout: seconds, for the upload and again for the answer.
+        max_boxes: most boxes that a request may give, since work and memory grow with the square of their number.
 
     Raises:
         ConfigurationError: one of them is not above 0.
@@ -27,6 +28,7 @@ class Limits:
     max_pixels: int = 40 * MEGAPIXEL
     max_requests: int = 8
     timeout: float = 60.0
+    max_boxes: int = 300
 
     def __post_init__(self):
         for name, value in vars(self).items():

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from egtr.config import DEFAULT_MODEL
+from egtr.inference.opening import open_predictor, runs_without_torch
 from egtr.structures import ConfigurationError, Predictor
 
 from .errors import RefusedError
@@ -17,33 +18,48 @@ class ModelStore:
     """Models by name, each loaded on first use, and kept.
 
     Args:
-        models: names of models, or YAML files; ``FILE=WEIGHTS`` takes other weights than the MODEL.WEIGHTS of
-            the file. Or a mapping from names to these, or to objects with a method ``predict()``. The first model is
-            the default.
-        opts: keys and values in turn, for all models that are loaded.
+        models: names of models, exported models (``.onnx``, ``.xml``), or YAML files; ``FILE=WEIGHTS`` takes other
+            weights than the MODEL.WEIGHTS of the file. Or a mapping from names to these, or to objects with a method
+            ``predict()``. The first model is the default.
+        opts: keys and values in turn, for all models in PyTorch that are loaded.
+        providers: execution providers of exported models, see :class:`egtr.lite.LitePredictor`.
 
     Attributes:
         names: the keys of the mapping. Without a mapping, shipped models keep their names; others are named after
             their weights or YAML file without its suffix, with a number if that name is taken.
 
     Raises:
-        ConfigurationError: there is no such file or key. Weights are looked for when a model is loaded.
+        ConfigurationError: there is no such file or key; or ``opts`` or ``providers`` concern no model. Weights are
+            looked for when a model is loaded.
     """
 
     def __init__(
         self,
         models: Sequence[str] | Mapping[str, str | Predictor] = (DEFAULT_MODEL,),
         opts: Sequence[str] = (),
+        providers: Sequence[str] = (),
     ):
-        self._configs: dict[str, CfgNode] = {}
+        self._providers = providers
+        # Exported models have no configuration; their names stand here.
+        self._configs: dict[str, CfgNode | str] = {}
         self._loaded: dict[str, Predictor] = {}
         self._failed: set[str] = set()
         named = models if isinstance(models, Mapping) else _name_models(models)
         for name, model in named.items():
             if isinstance(model, str):
-                self._configs[name] = _read_config(model, opts)
+                self._configs[name] = model if runs_without_torch(model) else _read_config(model, opts)
             else:
                 self._loaded[name] = model
+        exported = [name for name, config in self._configs.items() if isinstance(config, str)]
+        if opts and exported and len(exported) == len(self._configs):
+            raise ConfigurationError(
+                f"{opts[0]}: is a key for models in PyTorch, and exported models have no keys. Leave it out"
+            )
+        if providers and not exported:
+            raise ConfigurationError(
+                f"provider {', '.join(providers)}: is for exported models (.onnx, .xml), and none is served. "
+                "Leave it out"
+            )
         if not named:
             raise ConfigurationError("there is no model to serve; name at least one")
         self.names = tuple(named)
@@ -70,12 +86,11 @@ class ModelStore:
             EGTRError: it cannot be loaded; the next call tries again.
         """
         if name not in self._loaded:
-            # Here, because it imports torch.
-            from egtr.inference import EGTRPredictor
-
+            config = self._configs[name]
             self._failed.discard(name)
             try:
-                self._loaded[name] = EGTRPredictor(self._configs[name])
+                providers = self._providers if isinstance(config, str) else ()
+                self._loaded[name] = open_predictor(config, providers=providers)
             except Exception:
                 self._failed.add(name)
                 raise

@@ -16,12 +16,30 @@ ERRORS = {
     413: "The image has too many bytes or pixels.",
     415: "Not an image, or not in a format that is read.",
     421: "The server was called by a name that is not its own.",
-    422: "The image is damaged, or a parameter has a wrong value.",
+    422: "The image is damaged, or a parameter or a given box has a wrong value.",
     500: "The model could not be loaded or failed.",
     503: "Too many images are waiting; the header Retry-After says for how many seconds to stay away.",
     504: "The answer took too long.",
 }
 SCENE_GRAPH = {"$ref": "#/components/schemas/SceneGraph"}
+GIVEN_FIELDS = {
+    "boxes": {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "description": "JSON: boxes whose relations are wanted, [[x1, y1, x2, y2], ...] in pixels of the upright "
+        "image, COCO records with bbox, or a SceneGraph. They are the first objects of the graph, in their order.",
+    },
+    "classes": {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "description": "JSON: a name or id for each box, null where the model is to find the class.",
+    },
+    "scores": {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "description": "JSON: how sure the class of each box is, 0..1; by default 1.",
+    },
+}
 IMAGE_BODY = {
     "required": True,
     "content": {
@@ -29,7 +47,10 @@ IMAGE_BODY = {
             "schema": {
                 "type": "object",
                 "required": ["file"],
-                "properties": {"file": {"type": "string", "contentMediaType": "application/octet-stream"}},
+                "properties": {
+                    "file": {"type": "string", "contentMediaType": "application/octet-stream"},
+                    **GIVEN_FIELDS,
+                },
             }
         },
         "image/*": {"schema": {"type": "string", "contentMediaType": "image/*"}},
@@ -56,6 +77,9 @@ class Selection(BaseModel):
         True,
         description="Whether certain objects that no relation joins are kept (TEST.SCENE_GRAPH.OBJECT_THRESHOLD).",
     )
+
+    refine_boxes: bool = Field(False, description="Whether given boxes are returned as the model corrects them.")
+    with_found: bool = Field(False, description="Whether objects that the model finds itself follow the given ones.")
 
     def apply(self, graph: SceneGraph) -> SceneGraph:
         """Return the chosen part of a graph, see :meth:`egtr.structures.SceneGraph.for_display`."""
@@ -99,7 +123,7 @@ class ExplainedGraph(BaseModel):
     graph: dict[str, Any]
     explanations: list[dict[str, Any]] | None = Field(
         description="Where each relation of the graph comes from, as egtr.structures.EdgeExplanation says. null: the "
-        "model is not EGTR and explains nothing."
+        "model is not EGTR and explains nothing, or boxes were given."
     )
 
 

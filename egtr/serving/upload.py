@@ -2,9 +2,10 @@
 
 import asyncio
 import io
+import json
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from fastapi import Request
@@ -23,15 +24,32 @@ from .limits import MEGABYTE, MEGAPIXEL, Limits
 # Pillow reads many more, some of them by running other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
 MAX_NAME = 200
+# Fields of a form beside the image, see egtr.inference.EGTRPredictor.predict.
+GIVEN_FIELDS = ("boxes", "classes", "scores")
 
 
-async def read_upload(request: Request, limits: Limits) -> tuple[bytes, str | None]:
-    """Read the bytes of an image, and the name of its file if the client sends one.
+class Upload(NamedTuple):
+    """An uploaded image, not decoded yet.
+
+    Attributes:
+        data: its bytes.
+        name: the name of its file, if the client sends one.
+        given: the arguments ``boxes``, ``classes`` and ``scores`` of a predictor, as far as the form has them.
+    """
+
+    data: bytes
+    name: str | None
+    given: dict[str, Any]
+
+
+async def read_upload(request: Request, limits: Limits) -> Upload:
+    """Read the bytes of an image, and in a form also the name of its file and given boxes.
 
     The body is the image itself, or a form (multipart/form-data) with one file.
 
     Raises:
-        RefusedError: 400 no image in it or cut off, 408 too slow, 413 too large, 415 compressed.
+        RefusedError: 400 no image in it or cut off, 408 too slow, 413 too large, 415 compressed, 422 a field of the
+            form is unknown or no JSON.
     """
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
@@ -44,12 +62,12 @@ async def read_upload(request: Request, limits: Limits) -> tuple[bytes, str | No
         raise RefusedError(408, message) from error
     except ClientDisconnect as error:
         raise RefusedError(400, "the upload was broken off") from error
-    name = None
+    name, fields = None, []
     if body and request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        body, name = await _read_form(request, body)
+        body, name, fields = await _read_form(request, body)
     if not body:
         raise RefusedError(400, "there is no image: send one as the body of the request, or in a form as `file`")
-    return body, name
+    return Upload(body, name, _read_fields(fields))
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
@@ -84,7 +102,7 @@ async def _read_body(request: Request, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-async def _read_form(request: Request, body: bytes) -> tuple[bytes, str | None]:
+async def _read_form(request: Request, body: bytes) -> tuple[bytes, str | None, list[tuple[str, str]]]:
     # The parser accepts a form without an end.
     _, options = parse_options_header(request.headers["content-type"])
     start = b"--" + options.get(b"boundary", b"")
@@ -103,9 +121,23 @@ async def _read_form(request: Request, body: bytes) -> tuple[bytes, str | None]:
     except MultiPartException as error:
         raise RefusedError(400, f"the form cannot be read: {error.message}") from error
     files = [value for value in form.values() if isinstance(value, UploadFile)]
-    content = (await files[0].read(), _clean_name(files[0].filename)) if files else (b"", None)
+    content, name = (await files[0].read(), _clean_name(files[0].filename)) if files else (b"", None)
     await form.close()
-    return content
+    return content, name, [(key, value) for key, value in form.multi_items() if isinstance(value, str)]
+
+
+def _read_fields(fields: list[tuple[str, str]]) -> dict[str, Any]:
+    """Read the fields of a form as JSON."""
+    given: dict[str, Any] = {}
+    for name, text in fields:
+        if name not in GIVEN_FIELDS or name in given:
+            problem = "is there twice" if name in given else f"is unknown; a form has {', '.join(GIVEN_FIELDS)}"
+            raise RefusedError(422, f"the field {name!r} of the form {problem}")
+        try:
+            given[name] = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise RefusedError(422, f"the field {name!r} of the form is no JSON ({error})") from error
+    return given
 
 
 def _clean_name(name: str | None) -> str | None:

@@ -146,7 +146,12 @@ class Calibration:
         return asdict(self)
 
     def apply(self, graph: SceneGraph) -> SceneGraph:
-        """Return the graph with its probabilities; order and scores stay the same."""
+        """Return the graph with its probabilities; order and scores stay the same.
+
+        A graph of given boxes is returned as it is: the scores of such boxes are others than those of the fit.
+        """
+        if graph.given is not None:
+            return graph
         return replace(
             graph,
             triplet_probabilities=self.triplets(graph.triplet_scores),

@@ -7,12 +7,13 @@ from .model_info import ModelInfo
 from .scene_graph import SceneGraph
 
 
-def find_doubts(info: ModelInfo | None, best_score: float) -> dict[str, str]:
+def find_doubts(info: ModelInfo | None, best_score: float | None) -> dict[str, str]:
     """Say why the graph of an image may mean nothing.
 
     Args:
         info: the record of the model; None if there is none.
-        best_score: the highest score of a triplet of the image, 0..1; 0 if there is no triplet.
+        best_score: the highest score of a triplet of the image, 0..1; 0 if there is no triplet. None: it says nothing
+            of the image, as where boxes were given.
 
     Returns:
         Sentences, as far as they apply. "domain": the model was trained on drawings. "score": its best score is far
@@ -25,7 +26,7 @@ def find_doubts(info: ModelInfo | None, best_score: float) -> dict[str, str]:
     if info.domain == "drawings":
         doubts["domain"] = f"{name} was trained on drawings; its graphs of photographs mean little"
     threshold = info.photograph_threshold
-    if threshold is not None and best_score < threshold:
+    if threshold is not None and best_score is not None and best_score < threshold:
         doubts["score"] = (
             f"{name} probably does not know images of this sort: its best relation scores {best_score:.3f} here, "
             f"but more than {threshold:.3f} on nearly all images that it knows"
@@ -47,7 +48,8 @@ class Doubter:
 
     def doubt(self, graph: SceneGraph) -> SceneGraph:
         """Return the graph with its ``warnings``."""
-        doubts = find_doubts(self._info, float(graph.triplet_scores.max(initial=0.0)))
+        best_score = float(graph.triplet_scores.max(initial=0.0)) if graph.given is None else None
+        doubts = find_doubts(self._info, best_score)
         for kind, text in doubts.items():
             if kind not in self._logged:
                 # The domain is the same for all images.

@@ -33,6 +33,9 @@ def to_dict(graph: Any) -> dict[str, Any]:
     probabilities, precisions = (
         _numbers(values, len(graph.triplets)) for values in (graph.triplet_probabilities, graph.triplet_precisions)
     )
+    # Only graphs of given boxes have these fields.
+    given_by = {} if graph.given is None else {"given_by": graph.given_by}
+    given = [{}] * len(graph.boxes) if graph.given is None else [{"given": bool(flag)} for flag in graph.given]
     return {
         "version": FORMAT_VERSION,
         "source": {
@@ -41,6 +44,7 @@ def to_dict(graph: Any) -> dict[str, Any]:
             "time": None if graph.time is None else round(graph.time, 3),
         },
         "warnings": list(graph.warnings),
+        **given_by,
         "image_size": {"height": int(height), "width": int(width)},
         "objects": [
             {
@@ -52,6 +56,7 @@ def to_dict(graph: Any) -> dict[str, Any]:
                 "probability": found[i],
                 "box": [round(float(v), 2) for v in graph.boxes[i]],
                 "query": int(graph.query_index[i]),
+                **given[i],
             }
             for i in range(len(graph.boxes))
         ],
@@ -125,6 +130,9 @@ def from_dict(record: dict[str, Any]) -> dict[str, Any]:
     ):
         numbers = [entry.get(key) for entry in entries]
         fields[field] = None if None in numbers else numbers
+    if "given_by" in record:
+        fields["given_by"] = record["given_by"]
+        fields["given"] = [entry.get("given", False) for entry in objects]
     if all("queries" in relation for relation in relations):
         fields["triplet_queries"] = [relation["queries"] for relation in relations]
     return fields

@@ -64,7 +64,11 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 def _sync_folder(folder: str) -> None:
     # Otherwise a power cut may lose the new name although the content of the file is on the disk.
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        # Windows opens no folders, and keeps names safe by itself.
+        return
     try:
         os.fsync(descriptor)
     finally:

@@ -6,7 +6,9 @@ from .boxes import pairwise_iou
 from .errors import ConfigurationError
 
 
-def find_representatives(boxes: np.ndarray, classes: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
+def find_representatives(
+    boxes: np.ndarray, classes: np.ndarray, scores: np.ndarray, iou: float, kept: np.ndarray | None = None
+) -> np.ndarray:
     """Find the duplicate that is kept in place of each object, as ``SceneGraph.merge_duplicates`` does.
 
     Args:
@@ -14,6 +16,7 @@ def find_representatives(boxes: np.ndarray, classes: np.ndarray, scores: np.ndar
         classes: (N,) integers.
         scores: (N,) float.
         iou: threshold in 0..1 of intersection over union, compared with ``>``.
+        kept: (N,) bool, objects that represent themselves, and come before all others; None: none.
 
     Returns:
         (N,) int64 indices; a representative has its own index.
@@ -25,8 +28,10 @@ def find_representatives(boxes: np.ndarray, classes: np.ndarray, scores: np.ndar
         raise ConfigurationError(f"merging of duplicates: iou is {iou}; it must lie in 0..1")
     alike = (pairwise_iou(boxes, boxes) > iou) & (classes[:, None] == classes)
     representative = np.arange(len(boxes))
-    chosen = np.zeros(0, dtype=np.int64)
-    for i in np.argsort(-scores, kind="stable"):
+    by_score = np.argsort(-scores, kind="stable")
+    kept = np.zeros(len(boxes), dtype=bool) if kept is None else kept
+    chosen = by_score[kept[by_score]]
+    for i in by_score[~kept[by_score]]:
         matches = chosen[alike[chosen, i]]
         if len(matches):
             representative[i] = matches[0]

@@ -28,7 +28,8 @@ class PredictedImage:
 class Predictor(Protocol):
     """Anything that predicts: :class:`egtr.inference.EGTRPredictor`, or an object of your own with this method.
 
-    If it also has the method ``explain`` of EGTRPredictor, reports explain its edges.
+    If it also has the method ``explain`` of EGTRPredictor, reports explain its edges. If its ``predict`` has the
+    arguments ``boxes``, ``refine_boxes`` and ``with_found`` of EGTRPredictor's, servers pass boxes on to it.
     """
 
     def predict(

@@ -63,6 +63,8 @@ class SceneGraph:
         triplet_precisions: (K,) float32, the expected share of annotated triplets among all, of any image, that score
             at least as high, and
         object_probabilities: (N,) float32, the probability that an object of this class is annotated there.
+        given: (N,) bool, the objects whose boxes were given to the model; None: it found all objects itself.
+        given_by: how the model learned of given boxes, "box_queries" or "assignment" (docs/given_boxes.md), or None.
 
     Raises:
         PredictionError: a field has another shape, or a triplet names an object that is not there.
@@ -88,6 +90,8 @@ class SceneGraph:
     triplet_probabilities: np.ndarray | None = None
     triplet_precisions: np.ndarray | None = None
     object_probabilities: np.ndarray | None = None
+    given: np.ndarray | None = None
+    given_by: str | None = None
 
     def __post_init__(self):
         n, k = len(self.boxes), len(self.triplets)
@@ -97,9 +101,9 @@ class SceneGraph:
         self._convert("classes", np.int64, (n,))
         self._convert("scores", np.float32, (n,))
         self._convert("query_index", np.int64, (n,))
-        for field, number in OPTIONAL_FIELDS.items():
+        for field, (number, dtype) in OPTIONAL_FIELDS.items():
             if getattr(self, field) is not None:
-                self._convert(field, np.float32, (n if number == "objects" else k,))
+                self._convert(field, dtype, (n if number == "objects" else k,))
         self._convert("triplets", np.int64, (k, 3))
         self._convert("triplet_scores", np.float32, (k,))
         ends = self.triplets[:, :2]
@@ -216,7 +220,7 @@ class SceneGraph:
         1. Objects are visited by descending score (ties: lower index first). Each joins the highest-scoring
            representative of its own class whose IoU with it exceeds ``iou``; if there is none, it becomes a
            representative itself. A representative keeps its own box, score and query_index; its presence is the
-           highest among its duplicates.
+           highest among its duplicates. Objects whose boxes were given are visited first, and are never merged.
         2. Every triplet moves to the representatives of its subject and object. A triplet that would then join a
            representative with itself is dropped. Among triplets with the same subject, object and predicate, the best
            one is kept, and its ``triplet_queries`` tell which queries it came from. Different predicates between the
@@ -236,9 +240,12 @@ class SceneGraph:
         return merge(self, iou)
 
     def holds_all_queries(self) -> bool:
-        """Tell whether the graph is as a model returned it, with queries that show no object."""
-        is_complete = np.array_equal(self.query_index, np.arange(len(self.boxes)))
-        return is_complete and self.presence is not None and bool((self.presence < self.object_threshold).any())
+        """Tell whether the graph is as a model returned it, with queries or relations that show nothing."""
+        if self.presence is None or not np.array_equal(self.query_index, np.arange(len(self.boxes))):
+            return False
+        # Every given box is an object, so of such graphs only the relations tell.
+        is_unsure = self.given is not None and bool((self.triplet_scores < LEAST_SCORE).any())
+        return is_unsure or bool((self.presence < self.object_threshold).any())
 
     def for_display(
         self,

@@ -12,12 +12,13 @@ from .errors import PredictionError
 from .merging import find_representatives, merge_triplets
 from .relations import remap_relations
 
-# Fields of a SceneGraph that may be None, with one number for each object or triplet.
+# Fields of a SceneGraph that may be None, with one entry for each object or triplet.
 OPTIONAL_FIELDS = {
-    "presence": "objects",
-    "object_probabilities": "objects",
-    "triplet_probabilities": "triplets",
-    "triplet_precisions": "triplets",
+    "presence": ("objects", np.float32),
+    "given": ("objects", np.bool_),
+    "object_probabilities": ("objects", np.float32),
+    "triplet_probabilities": ("triplets", np.float32),
+    "triplet_precisions": ("triplets", np.float32),
 }
 
 
@@ -89,7 +90,7 @@ def take(graph: Any, stays: np.ndarray, triplets: np.ndarray, rows: np.ndarray) 
         query_index=graph.query_index[stays],
         **{
             field: values[stays if kind == "objects" else rows]
-            for field, kind in OPTIONAL_FIELDS.items()
+            for field, (kind, _) in OPTIONAL_FIELDS.items()
             if (values := getattr(graph, field)) is not None
         },
         triplets=remap_relations(triplets[rows], stays),
@@ -101,7 +102,7 @@ def take(graph: Any, stays: np.ndarray, triplets: np.ndarray, rows: np.ndarray) 
 
 def merge(graph: Any, iou: float) -> Any:
     """Merge duplicates as :meth:`~egtr.structures.SceneGraph.merge_duplicates` describes."""
-    representative = find_representatives(graph.boxes, graph.classes, graph.scores, iou)
+    representative = find_representatives(graph.boxes, graph.classes, graph.scores, iou, graph.given)
     triplets, rows = merge_triplets(representative, graph.triplets, graph.triplet_scores)
     stays = representative == np.arange(len(representative))
     merged = take(graph, stays, triplets, rows)

@@ -1,9 +1,9 @@
 """The half of a sheet with the image: objects boxed, with labels that do not overlap."""
 
-import cv2
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from PIL import Image
 
 from egtr.structures import SceneGraph
 
@@ -22,7 +22,7 @@ def draw_image(axes: Axes, sheet: Sheet, image: np.ndarray) -> None:
     width, height = (max(1, round(side * 300 / 72)) for side in (x2 - x1, y2 - y1))
     if image.shape[0] > height or image.shape[1] > width:
         size = (min(width, image.shape[1]), min(height, image.shape[0]))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
     axes.imshow(image, extent=(x1, x2, y2, y1), aspect="auto", interpolation="bicubic")
 
 

@@ -14,6 +14,8 @@ EDGE_GAP = 3.0
 
 _NUM_STARTS = 4
 _NUM_ROTATIONS = 12
+# Steps of the springs; they rest when no node moves by more than this part of an edge.
+_SPRING_STEPS, _AT_REST = 300, 1e-4
 # Moves that improve a layout: of each node, and at most.
 _MOVES_PER_NODE, _MOST_MOVES = 60, 1200
 _SAMPLES = 80
@@ -46,10 +48,10 @@ def layout_graph(
 ) -> GraphLayout:
     """Lay out a directed graph.
 
-    Layouts by Kamada and Kawai (networkx), from several starts and in several rotations, are rated by what spoils a
-    drawing: crossings, edges that run under nodes, edges too short for their labels, nodes too close together. Small
-    random moves then improve the best one. The same input always gives the same drawing. Nodes without edges are
-    placed in rows below the others.
+    Layouts by the springs of Kamada and Kawai, from several starts and in several rotations, are rated by what spoils
+    a drawing: crossings, edges that run under nodes, edges too short for their labels, nodes too close together.
+    Small random moves then improve the best one. The same input always gives the same drawing. Nodes without edges
+    are placed in rows below the others.
 
     Args:
         node_sizes: (N, 2) widths and heights.
@@ -178,18 +180,39 @@ def _kamada_kawai(num_nodes: int, edges: np.ndarray, random: np.random.RandomSta
     graph = nx.Graph()
     graph.add_nodes_from(range(num_nodes))
     graph.add_edges_from((int(s), int(o)) for s, o in edges if s != o)
-    distances = {i: dict(lengths) for i, lengths in nx.all_pairs_shortest_path_length(graph)}
-    # The springs of Kamada and Kawai need a distance between any two nodes, even if no path joins them.
-    apart = max(max(lengths.values()) for lengths in distances.values()) / 2 + 1.5
-    distances = {i: {j: distances[i].get(j, apart) for j in range(num_nodes)} for i in range(num_nodes)}
-    shapes = []
-    for _ in range(_NUM_STARTS):
-        order = random.permutation(num_nodes)
-        angles = 2 * np.pi * np.arange(num_nodes) / num_nodes
-        circle = {int(i): (np.cos(a), np.sin(a)) for i, a in zip(order, angles, strict=True)}
-        positions = nx.kamada_kawai_layout(graph, dist=distances, pos=circle)
-        shapes.append(np.array([positions[i] for i in range(num_nodes)]))
-    return shapes
+    lengths = {i: dict(found) for i, found in nx.all_pairs_shortest_path_length(graph)}
+    # The springs need a distance between any two nodes, even if no path joins them.
+    apart = max(max(found.values()) for found in lengths.values()) / 2 + 1.5
+    distances = np.array(
+        [[lengths[i].get(j, apart) for j in range(num_nodes)] for i in range(num_nodes)], dtype=float
+    )
+    angles = 2 * np.pi * np.arange(num_nodes) / num_nodes
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return [_relax(circle[random.permutation(num_nodes)], distances) for _ in range(_NUM_STARTS)]
+
+
+def _relax(positions: np.ndarray, distances: np.ndarray) -> np.ndarray:
+    """Move nodes until springs of the given lengths between all of them rest.
+
+    The energy is that of Kamada and Kawai (1989), the sum of (length / distance - 1)^2. Each step minimizes an upper
+    bound of it (stress majorization; Gansner, Koren and North, 2004), which needs no optimizer of another library.
+
+    Args:
+        positions: (N, 2) where the nodes begin.
+        distances: (N, N) symmetric, positive off the diagonal.
+    """
+    others = ~np.eye(len(distances), dtype=bool)
+    stiffness = np.divide(1, distances**2, out=np.zeros_like(distances), where=others)
+    solve = np.linalg.pinv(np.diag(stiffness.sum(axis=1)) - stiffness)
+    for _ in range(_SPRING_STEPS):
+        apart = np.linalg.norm(positions[:, None] - positions, axis=-1)
+        pull = np.divide(stiffness * distances, apart, out=np.zeros_like(apart), where=others & (apart > 1e-9))
+        moved = solve @ ((pull.sum(axis=1)[:, None] * positions) - pull @ positions)
+        change = np.abs(moved - positions).max()
+        positions = moved
+        if change < _AT_REST:
+            break
+    return positions
 
 
 def _fit(shape: np.ndarray, sizes: np.ndarray, edges: np.ndarray, area: np.ndarray) -> np.ndarray:

@@ -216,6 +216,22 @@ def test_shown_objects(run, tiny_dataset, tmp_path):
     assert [row[0] for row in rows[2:]] == list(report["shown"])
 
 
+def test_given_boxes(run, tiny_dataset, tmp_path):
+    weights = tmp_path / "weights.pth"
+    torch.save(build_model(load_tiny()).state_dict(), weights)
+    arguments = ["--images", "3", "MODEL.WEIGHTS", str(weights), "DATASETS.TEST", f"['{tiny_dataset.test}']"]
+    config = get_config_file("vg150_egtr.yaml")
+    report, rows = run("given_boxes", "--config-file", config, *arguments, *TINY, "DATALOADER.NUM_WORKERS", "0")
+    assert report["images"] == 3 and report["given_by"] == "assignment"
+    assert list(report["recall"]) == ["sgdet", "sgcls", "predcls", "moved"]
+    assert [row[1:] for row in rows[2:]] == [[f"{v:.3f}" for v in r.values()] for r in report["recall"].values()]
+    # Without training no class is right, unless it is given; then all pairs are among the first 50.
+    assert report["recall"]["sgdet"]["R@50"] <= report["recall"]["predcls"]["R@50"]
+    assert 0 <= report["right"] <= 1
+    # The model's own objects are assigned to its own queries.
+    assert report["jaccard"] == 1
+
+
 def test_photographs(run, tiny_dataset, tmp_path, monkeypatch):
     """With one photograph; the threshold lies at 5% of the best scores of the other images."""
     monkeypatch.setattr(photographs, "PHOTOGRAPHS", {"matplotlib": photographs.PHOTOGRAPHS["matplotlib"]})
@@ -338,3 +354,35 @@ def test_slope_of_a_power_law():
     # y = 5 x^2 where only the last two of four values count: the first two are far off.
     assert growth.slope([1, 2, 4, 8], [99.0, 99.0, 80.0, 320.0]) == pytest.approx(2)
     assert math.isnan(growth.slope([1, 2], [math.nan, math.nan]))
+
+
+def test_equal_graphs_by_hand():
+    """Logits differ by 0.5; a box by 2 of 100 pixels in height, 1 of 50 in width; one of two triplets is the same."""
+    from types import SimpleNamespace
+
+    from benchmarks.equality import compare_graphs
+
+    def graph(logit, box, triplets):
+        rows = np.array(triplets)
+        prediction = SimpleNamespace(logits=np.array([[1.0, logit]]), boxes=np.array([box]))
+        return SimpleNamespace(
+            image_size=(100, 50), prediction=prediction, triplet_queries=rows[:, :2], triplets=rows
+        )
+
+    ours = graph(2.0, [0, 10, 20, 30], [[0, 1, 3], [1, 0, 3]])
+    theirs = graph(2.5, [1, 12, 20, 30], [[1, 0, 3], [1, 0, 2]])
+    assert compare_graphs(ours, theirs) == (0.5, 0.02, 0.5)
+    assert compare_graphs(ours, ours) == (0, 0, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_runtimes(run, monkeypatch):
+    from benchmarks import runtimes
+
+    monkeypatch.setattr(runtimes, "MODELS", dict.fromkeys(runtimes.MODELS, ("Base-EGTR.yaml", TINY, (96, 128))))
+    report, table = run("runtimes", "--cases", "scenes", "--runs", "1")
+    labels = ["PyTorch float32", "PyTorch bfloat16", "onnxruntime float32", "OpenVINO float32", "OpenVINO bfloat16"]
+    assert [row[0] for row in table[2:]] == [f"scenes, {label}" for label in labels]
+    assert report["scenes, PyTorch float32"]["share"] == 1
+    assert all(report[f"scenes, {label}"]["seconds"] > 0 for label in labels)

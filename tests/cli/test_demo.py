@@ -16,6 +16,7 @@ from egtr.cli import main
 from egtr.config import load_config
 from egtr.structures import SceneGraph
 from tests.inference.videos import read_video, write_video
+from tests.lite.known_model import write_model
 
 CONFIG = """
 MODEL:
@@ -238,3 +239,89 @@ def test_usage(arguments, message, capsys):
     assert end.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("egtr demo: error: ") and message in last
+
+
+def coco_boxes(path, **fields):
+    content = {
+        "images": [{"id": 1, "file_name": "colour.png"}, {"id": 2, "file_name": "gray.png"}],
+        "annotations": [
+            {"image_id": 1, "bbox": [4, 5, 26, 30], "category_id": 11},
+            {"image_id": 1, "bbox": [20, 2, 30, 36], "category_id": 12, "score": 0.5},
+            {"image_id": 2, "bbox": [2, 3, 20, 30], "category_id": 12},
+        ],
+        "categories": [{"id": 11, "name": "thing1"}, {"id": 12, "name": "thing3"}],
+    } | fields
+    path.write_text(json.dumps(content))
+    return path
+
+
+def read_graphs(output):
+    return {path.stem: SceneGraph.from_dict(json.loads(path.read_text())) for path in output.glob("*.json")}
+
+
+def test_given_boxes(config, images, tmp_path, capfd):
+    boxes, output = coco_boxes(tmp_path / "boxes.json"), tmp_path / "out"
+    assert run(images, "--boxes", boxes, "--config-file", config, "--output", output) == 0
+    graphs = read_graphs(output)
+    assert graphs["colour"].boxes.tolist() == [[4, 5, 30, 35], [20, 2, 50, 38]]
+    assert graphs["colour"].classes.tolist() == [1, 3] and graphs["colour"].scores.tolist() == [1.0, 0.5]
+    assert graphs["gray"].boxes.tolist() == [[2, 3, 22, 33]] and graphs["gray"].given_by == "assignment"
+    # a graph that was written is read again, with other options
+    more = tmp_path / "more"
+    words = ["--with-found", "--keep-duplicates", "--config-file", config, "--output", more]
+    assert run(images / "colour.png", "--boxes", output / "colour.json", *words) == 0
+    (graph,) = read_graphs(more).values()
+    assert graph.given[:2].all() and graph.boxes[:2].tolist() == graphs["colour"].boxes.tolist()
+    # results without names take them from annotations
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps(json.loads(boxes.read_text())["annotations"]))
+    words = ["--boxes-annotations", boxes, "--refine-boxes", "--config-file", config, "--output", tmp_path / "last"]
+    assert run(images, "--boxes", results, *words) == 0
+    refined = read_graphs(tmp_path / "last")["colour"]
+    assert refined.classes.tolist() == [1, 3] and refined.boxes.tolist() != graphs["colour"].boxes.tolist()
+
+
+def test_an_image_without_boxes_fails_and_the_others_are_drawn(config, images, tmp_path, capfd):
+    boxes = coco_boxes(tmp_path / "boxes.json", images=[{"id": 1, "file_name": "colour.png"}])
+    content = json.loads(boxes.read_text())
+    content["annotations"].pop()
+    boxes.write_text(json.dumps(content))
+    assert run(images, "--boxes", boxes, "--config-file", config, "--output", tmp_path / "out") == 1
+    assert sorted(read_graphs(tmp_path / "out")) == ["colour"]
+    assert f"{boxes}: has no boxes of {images / 'gray.png'}" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--with-found"], "--with-found goes with --boxes FILE"),
+    (["--refine-boxes"], "--refine-boxes goes with --boxes FILE"),
+    (["--boxes-annotations", "a.json"], "--boxes-annotations goes with --boxes FILE"),
+    (["--boxes", "boxes.json", "--webcam"], "--boxes: the frames of a video have no boxes of their own"),
+])  # fmt: skip
+def test_options_that_do_not_go_together(config, images, tmp_path, monkeypatch, capfd, words, message):
+    monkeypatch.chdir(tmp_path)
+    coco_boxes(tmp_path / "boxes.json")
+    inputs = [] if "--webcam" in words else [images]
+    with pytest.raises(SystemExit):
+        run(*inputs, *words, "--config-file", config, "--output", "out")
+    assert message in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (None, "boxes.json"),
+    ("hello", "boxes.json: is not a JSON file"),
+    ('{"a": 1}', "boxes.json: holds neither COCO annotations"),
+    ('[{"image_id": 1, "bbox": [1, 2, -3, 4]}]', "boxes.json of image id 1: box 0 is [1.0, 2.0, -2.0, 6.0]"),
+])  # fmt: skip
+def test_files_without_boxes(config, images, tmp_path, capfd, content, message):
+    if content is not None:
+        (tmp_path / "boxes.json").write_text(content)
+    words = ["--boxes", tmp_path / "boxes.json", "--config-file", config, "--output", tmp_path / "out"]
+    assert run(images, *words) != 0
+    assert message in capfd.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_exported_models_take_no_boxes(images, tmp_path, capfd):
+    model, boxes = write_model(tmp_path / "tiny.onnx"), coco_boxes(tmp_path / "boxes.json")
+    with pytest.raises(SystemExit):
+        run(images, "--model", model, "--boxes", boxes, "--format", "json")
+    assert "tiny.onnx is an exported model, which takes no boxes" in capfd.readouterr().err

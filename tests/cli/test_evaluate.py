@@ -44,6 +44,28 @@ def test_latency_of_several_processes_and_sizes_of_nothing_are_refused(words, ca
     assert words.split()[0] in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_a_task_for_each_name(scenes, tmp_path, capsys):
+    words = "evaluate --model scenes --output run --task predcls,sgdet DATASETS.TEST scenes_test"
+    assert main([*words.split(), "TEST.SCENE_GRAPH.SAVE_PREDICTIONS", "True", "DATALOADER.NUM_WORKERS", "0"]) == 0
+    found = {
+        task: json.loads((tmp_path / f"run/scene_graph{task}_scenes_test.json").read_text())["protocols"]["reference"]
+        for task in ("_predcls", "")
+    }
+    assert found["_predcls"]["metrics"]["A@50"] > 50 and "A@50" not in found[""]["metrics"]
+    assert "AP" in found[""]["metrics"] and "AP" not in found["_predcls"]["metrics"]
+    assert not (tmp_path / "run/scene_graph_sgcls_scenes_test.json").exists()
+    capsys.readouterr()
+    assert main(["score", "run/predictions_predcls_scenes_test"]) == 0
+    assert f"{found['_predcls']['metrics']['A@50']:.2f}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", ["--task phrdet", "--task predcls,", "--latency --task predcls,sgdet"])
+def test_unknown_tasks_and_several_to_time_are_refused(words, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", "--model", "scenes", *words.split()])
+    assert words.split()[0] in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_sizes_come_before_keys_that_say_otherwise(monkeypatch):
     seen = []
     monkeypatch.setattr("egtr.cli.train.run", lambda args: seen.append(args.opts) or 0)

@@ -58,8 +58,7 @@ def test_errors_are_one_line(checkpoint, capsys):
     [
         (["--format", "onnx"], "give --output FILE.onnx"),
         (["--format", "onnx", "--output", "a.pth"], "give --output FILE.onnx"),
-        (["--output", "a.onnx", "--half"], "no checkpoint, no --half"),
-        (["model_final.pth", "--output", "a.onnx"], "no checkpoint, no --half"),
+        (["model_final.pth", "--output", "a.onnx"], "with MODEL.WEIGHTS, no checkpoint"),
         (["model_final.pth", "--output", "a.pth", "--size", "3x4"], "belong to --format onnx"),
         (["--output", "a.onnx", "--size", "3x0"], "'3x0': give dynamic, or height and width such as 480x640"),
     ],

@@ -13,6 +13,7 @@ from egtr.data.convert import SOURCES, WRITERS
 from egtr.data.datasets import FORMATS
 from egtr.data.sources import MEDIA_SUFFIXES
 from egtr.evaluation import PROTOCOLS
+from egtr.evaluation.conventions import TASKS
 from egtr.evaluation.foreign_dumps import DUMPS
 from egtr.inference.export import GRAPH_SUFFIXES, IMAGE_SUFFIXES
 from egtr.inference.video import CODECS
@@ -28,6 +29,7 @@ def test_choices_are_those_of_the_library(tmp_path):
     assert list(choices.DATASET_FORMATS) == sorted(FORMATS)
     assert set(choices.CONVERT_SOURCES) == set(SOURCES) and set(choices.CONVERT_TARGETS) == set(WRITERS)
     assert choices.PROTOCOLS == tuple(PROTOCOLS)
+    assert choices.TASKS == TASKS
     assert choices.DUMPS == DUMPS
     for name in choices.WEIGHTS_FORMATS:
         assert export_weights({}, tmp_path / f"a.{name}") > 0

@@ -183,7 +183,11 @@ def test_a_large_file_without_its_frame_is_not_printed(tmp_path):
 
 def test_a_file_that_is_something_else(tmp_path):
     path = tmp_path / "own.json"
-    for content, words in ((json.dumps([1]), '"images" is missing'), ("[" * 10**5, "not a JSON"), ("", "not a JSON")):
+    for content, words in (
+        (json.dumps([1]), '"images" is missing'),
+        ("[" * 10**5, "not a JSON"),
+        ("", "an empty file"),
+    ):
         path.write_text(content)
         with pytest.raises(EGTRError, match=f"own.json.*{words}"):
             read_coco_sg(str(path), "images")

@@ -165,6 +165,31 @@ def test_test_time_leaves_annotations_and_duplicates_alone(tmp_path):
     assert record["annotations"][0]["bbox"][0] == 2
 
 
+@pytest.mark.parametrize("task", ["predcls", "sgcls"])
+def test_annotated_objects_are_given_in_pixels_of_the_file(tmp_path, task):
+    crowd = {"bbox": [0, 0, 30, 20], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0, "iscrowd": 1}
+    record = _record(tmp_path)
+    # A crowd is no object; a repeated object and one without relations are.
+    record["annotations"] = [crowd, *record["annotations"], record["annotations"][0]]
+    record["relations"] = []
+    given = SceneGraphMapper(False, augmentations=[T.ResizeTransform(20, 30, 40, 60)], task=task)(record)["given"]
+    assert given.image_size == (20, 30)
+    assert given.pred_boxes.tensor.tolist() == [[2, 4, 12, 12], [20, 5, 28, 15], [2, 4, 12, 12]]
+    assert given.pred_classes.tolist() == ([3, 1, 3] if task == "predcls" else [-1, -1, -1])
+    assert given.pred_classes.dtype == torch.int64
+    nothing = SceneGraphMapper(False, augmentations=[], task=task)(_record(tmp_path, annotations=[], relations=[]))
+    assert nothing["given"].pred_boxes.tensor.shape == (0, 4) and len(nothing["given"].pred_classes) == 0
+
+
+def test_nothing_is_given_in_training_and_in_sgdet(tmp_path):
+    assert "given" not in SceneGraphMapper(True, augmentations=[], task="predcls")(_record(tmp_path))
+    assert "given" not in SceneGraphMapper(False, augmentations=[])(_record(tmp_path))
+    record = _record(tmp_path)
+    del record["annotations"]
+    with pytest.raises(EGTRError, match="field annotations is missing"):
+        SceneGraphMapper(False, augmentations=[], task="sgcls")(record)
+
+
 def test_image_without_annotations(tmp_path):
     mapped = SceneGraphMapper(True, augmentations=[])(_record(tmp_path, annotations=[], relations=[]))
     assert len(mapped["instances"]) == 0 and mapped["instances"].gt_boxes.tensor.shape == (0, 4)
@@ -340,3 +365,6 @@ def test_from_config(tiny_dataset):
     assert len(mapped["instances"]) == len(record["annotations"])
     assert mapped["relations"].tolist() == record["relations"]
     assert SceneGraphMapper(cfg, is_train=False)(record)["image"].shape == (3, 36, 48)
+    cfg.TEST.SCENE_GRAPH.TASKS = ["predcls", "sgdet"]
+    given = SceneGraphMapper(cfg, is_train=False)(record)["given"]
+    assert given.pred_classes.tolist() == [annotation["category_id"] for annotation in record["annotations"]]

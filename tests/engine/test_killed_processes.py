@@ -1,6 +1,7 @@
 """Training in processes of their own, killed or asked to stop from outside."""
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -76,7 +77,10 @@ def test_a_worker_that_is_killed_ends_the_run_with_one_error(make_run):
         os.kill(worker, signal.SIGKILL)
         assert process.wait(30) == 1
     last_line = run.printed.read_text().rstrip().rpartition("\n")[2]
-    assert last_line.startswith(f"soak: DataLoader worker (pid {worker}) is killed by signal: Killed")
+    # PyTorch says it in two ways: its signal handler was called, or the loader waited in vain.
+    assert re.match(
+        rf"soak: DataLoader worker \(pid(\(s\))? {worker}\) (is killed by|exited unexpectedly)", last_line
+    )
     assert "memory" in last_line and "Lower DATALOADER.NUM_WORKERS" in last_line and "--resume" in last_line
     kept = int((run.folder / "last_checkpoint").read_text()[len("model_") :][:7])
     before = len(run.losses)

@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 from detectron2.engine import HookBase
+from detectron2.evaluation import DatasetEvaluator
 from detectron2.modeling import build_model
 from detectron2.utils.env import seed_all_rng
 
@@ -18,6 +19,7 @@ from egtr.config import egtr_argument_parser
 from egtr.data import build_triplet_counts
 from egtr.engine import EGTRTrainer, train_or_evaluate
 from egtr.engine.best_weights import best_metric
+from egtr.evaluation import read_meta
 from egtr.modeling.relation import FrequencyBias
 from egtr.structures import EGTRError
 from tests.engine.stub import STUB
@@ -261,6 +263,25 @@ def test_best_metric_that_is_not_there_is_reported(make_cfg, caplog):
             DETECTOR | {"TEST.BEST_METRIC": "sgdet/R@50"},
             "RELATION.ENABLED False.*Set TEST.BEST_METRIC auto",
         ),
+        (
+            {"TEST.SCENE_GRAPH.TASKS": "predcls,phrdet"},
+            r"TASKS is .*'phrdet'\]; give .*sgdet, sgcls, predcls",
+        ),
+        ({"TEST.SCENE_GRAPH.TASKS": "sgcls,sgcls"}, "TASKS is .*each once"),
+        ({"TEST.SCENE_GRAPH.TASKS": []}, r"TASKS is \[\]"),
+        (DETECTOR | {"TEST.SCENE_GRAPH.TASKS": ["predcls"]}, "TASKS is .*RELATION.ENABLED False.*Set it to sgdet"),
+        (
+            {"TEST.BEST_METRIC": "predcls/R@50"},
+            r"'predcls/R@50', but TEST.SCENE_GRAPH.TASKS is \['sgdet'\].*add predcls",
+        ),
+        (
+            {"TEST.SCENE_GRAPH.TASKS": ["sgcls"], "TEST.BEST_METRIC": "bbox/AP50"},
+            r"'bbox/AP50', but TEST.SCENE_GRAPH.TASKS is \['sgcls'\].*add sgdet",
+        ),
+        (
+            {"TEST.SCENE_GRAPH.TASKS": ["sgcls"], "TEST.BEST_METRIC": "sgcls_strict/R@50"},
+            "called sgcls/..., those of the others sgcls_<protocol>",
+        ),
         ({"DATASETS.TRAIN": ()}, "DATASETS.TRAIN is empty"),
     ],
 )
@@ -331,6 +352,53 @@ def test_command_line_trains_and_evaluates_the_same_model(tiny_options, tmp_path
     assert evaluated["bbox"] == pytest.approx(trained["bbox"], nan_ok=True)
 
 
+@pytest.mark.parametrize("datasets", [1, 2])
+def test_one_pass_for_each_task_also_in_training(tiny_options, tiny_dataset, tmp_path, datasets):
+    names = (tiny_dataset.val, tiny_dataset.test)[:datasets]
+    options = tiny_options | {"OUTPUT_DIR": str(tmp_path), "SOLVER.MAX_ITER": 1, "TEST.EVAL_PERIOD": 1}
+    options |= {"DATASETS.TEST": names, "TEST.VALIDATION_LOSS": True, "TEST.SCENE_GRAPH.SAVE_PREDICTIONS": True}
+    options |= {"TEST.SCENE_GRAPH.PROTOCOLS": "reference,strict"}
+    trained = train_or_evaluate(
+        egtr_argument_parser().parse_args(words(options | {"TEST.SCENE_GRAPH.TASKS": "predcls,sgcls,sgdet"}))
+    )
+    results = {names[0]: trained} if datasets == 1 else trained
+    assert list(results) == list(names)
+    for name in names:
+        blocks = ["predcls", "predcls_strict", "predcls_open_images", "sgcls", "sgcls_strict", "sgcls_open_images"]
+        assert list(results[name]) == [*blocks, "sgdet", "sgdet_strict", "open_images", "bbox", "validation"]
+        assert {"R@20", "A@20"} <= set(results[name]["predcls"]) and "A@20" not in results[name]["sgdet"]
+        # All boxes are given, so that every pair is among the first 50.
+        assert results[name]["predcls"]["ng-R@50"] > 0
+        for task in ("predcls_", "sgcls_", ""):
+            assert (tmp_path / f"scene_graph_{task}{name}.json").exists()
+            assert read_meta(tmp_path / f"predictions_{task}{name}").task == (task.rstrip("_") or "sgdet")
+    kept = load_checkpoint_file(str(tmp_path / "model_best.pth"))
+    assert kept["metric"] == "predcls/R@50"
+
+    options |= {"MODEL.WEIGHTS": str(tmp_path / "model_final.pth"), "OUTPUT_DIR": str(tmp_path / "sgdet")}
+    evaluated = evaluate(options)
+    separate = {names[0]: evaluated} if datasets == 1 else evaluated
+    for name in names:
+        assert separate[name]["sgdet"] == pytest.approx(results[name]["sgdet"], nan_ok=True)
+        assert separate[name]["bbox"] == pytest.approx(results[name]["bbox"], nan_ok=True)
+
+
+def test_evaluators_of_ones_own_run_once(make_cfg):
+    class Counter(DatasetEvaluator):
+        def reset(self):
+            self.given = []
+
+        def process(self, inputs, outputs):
+            self.given += ["given" in record for record in inputs]
+
+        def evaluate(self):
+            return {"own": {"given": float(sum(self.given))}}
+
+    cfg = make_cfg({"TEST.SCENE_GRAPH.TASKS": "sgcls,sgdet"})
+    results = EGTRTrainer.test(cfg, build_model(cfg), [Counter()])
+    assert results == {"own": {"given": 6.0}}
+
+
 def evaluate(options: dict) -> dict:
     return train_or_evaluate(egtr_argument_parser().parse_args(["--eval-only", *words(options)]))
 
@@ -373,6 +441,7 @@ def test_backbone_weights_are_fetched_only_for_a_new_run(tiny_options, tmp_path,
         (DETECTOR, "bbox/AP50"),
         ({"TEST.SCENE_GRAPH.TOPK": [5, 100, 10]}, "sgdet/R@10"),
         ({"TEST.BEST_METRIC": "sgdet/mR@20"}, "sgdet/mR@20"),
+        ({"TEST.SCENE_GRAPH.TASKS": ["predcls", "sgdet"]}, "predcls/R@50"),
         ({"TEST.BEST_METRIC": ""}, ""),
     ],
 )

@@ -26,7 +26,8 @@ def counted_scenes(predictions, ground_truth, protocol, skip):
     for prediction, truth in zip(predictions, ground_truth, strict=True):
         triplets = [tuple(t) for t in truth.triplets.tolist()]
         if protocol.deduplicate_ground_truth:
-            triplets = sorted(set(triplets))
+            # In the order of the annotation: of equal overlaps, the first triplet is claimed.
+            triplets = list(dict.fromkeys(triplets))
         if any(i != j for i, j in prediction.pairs.tolist()) or not skip:
             scenes.append((prediction, truth, triplets))
     return scenes

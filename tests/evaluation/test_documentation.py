@@ -37,9 +37,9 @@ def test_the_table_of_protocols_is_the_code():
 def test_every_metric_has_its_formula():
     rng = np.random.RandomState(0)
     prediction, truth = random_scene(rng, 10, 6, 5, 4, 6)
-    # One object a query, as PredCls has it: only it has every metric.
+    # One object a query, as SGCls has it: only it has every metric.
     truth = GroundTruth(prediction.boxes, prediction.object_scores()[1], truth.triplets)
-    scorer = Scorer(("reference", "sgbench"), (20,), training=random_training_counts(rng, 6, 5, 30), task="predcls")
+    scorer = Scorer(("reference", "sgbench"), (20,), training=random_training_counts(rng, 6, 5, 30), task="sgcls")
     results = scorer.summarize([scorer.score(prediction, truth)])
     # PRank needs predictions that stand for one object each.
     metrics = results["reference"] | results["sgbench"]

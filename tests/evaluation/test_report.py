@@ -81,6 +81,12 @@ def test_results_by_task_for_detectron2():
     assert results_by_task({}, {"AP": 0.2}) == {"bbox": {"AP": 20}}
 
 
+def test_results_of_other_tasks_have_no_objects():
+    tasks = results_by_task({"motifs": METRICS, "own": {"R@20": 0.3, "A@20": 0.4}}, {}, "predcls")
+    assert list(tasks) == ["predcls", "predcls_own", "predcls_open_images"]
+    assert tasks["predcls"]["mR@20"] == 12.5 and tasks["predcls_own"] == {"R@20": 30, "A@20": 40}
+
+
 def test_summary_table_has_a_row_for_all_k_and_a_column_for_each_protocol():
     # A protocol of one's own need not have every metric.
     second = {"R@20": 0.3, "R@50": 0.6, "num_images": 4}

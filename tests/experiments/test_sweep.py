@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from egtr.experiments.sweep.definition import load_sweep
+from egtr.experiments.sweep.learning import learning_table, measure_learning
 from egtr.experiments.sweep.report import compare_settings, sweep_table, write_sweep_report
 from egtr.experiments.sweep.runner import _Process, run_sweep
 from egtr.structures import EGTRError
@@ -307,3 +308,36 @@ def test_a_report_without_the_baseline(finished):
     comparisons = compare_settings(finished)
     assert {c.setting for c in comparisons} == {"bold", "weak"} and all(c.pairs == 0 for c in comparisons)
     assert len(write_sweep_report(finished, comparisons)) == 3
+
+
+def test_iterations_until_a_metric_reaches_a_value(make_sweep):
+    sweep = make_sweep(REACH={"sgdet/R@50": 60.0}, SEEDS=[1, 2, 3])
+    curves = {
+        ("base", 1): [50, 61, 70], ("base", 2): [60, 61, 70], ("base", 3): [10, 20, 30],
+        ("bold", 1): [50, 59, 60], ("bold", 2): [50, 60, 55], ("bold", 3): [50, 60, 55],
+    }  # fmt: skip
+    for run in sweep.runs():
+        write_result(run, **{"R@50": 1.0, "mR@50": 1.0})
+        spread = 0.25 if run.seed == 1 else 0.5
+        lines = [
+            {
+                "iteration": 100 * k + 99,
+                "sgdet/R@50": value,
+                "uncertainty_q10": 0.1,
+                "uncertainty_q90": 0.1 + spread / k,
+            }
+            for k, value in enumerate(curves[run.setting, run.seed], start=1)
+        ]
+        (run.folder / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    base, bold = measure_learning(sweep)
+    assert base.iterations == {1: 300, 2: 200, 3: None} and bold.iterations == {1: 400, 2: 300, 3: 300}
+    # Seed 3 of the baseline is censored: differences 100 and 100.
+    assert (bold.pairs, bold.difference, bold.low, bold.high) == (2, 100, 100, 100)
+    assert base.pairs == 0 and base.spread == pytest.approx(0.25)
+    table = learning_table(sweep, [base, bold]).splitlines()
+    assert [cell.strip() for cell in table[2].split("|")[1:-1]] == [
+        "base (baseline)", "R@50 60", "300, 200, >400", "1", "", "0.25",
+    ]  # fmt: skip
+    assert [cell.strip() for cell in table[3].split("|")[1:-1]] == [
+        "bold", "R@50 60", "400, 300, 300", "0", "+100 (+100 to +100), 2 pairs", "0.25",
+    ]  # fmt: skip

@@ -6,9 +6,10 @@ import onnxruntime
 import pytest
 import torch
 
-import egtr.export.onnx as export
+import egtr.export.network as export
 from egtr.export import export_onnx
-from egtr.lite.predictor import INPUT, OBJECT_SCORE, OUTPUTS, TRIPLETS
+from egtr.lite.predictor import OBJECT_SCORE, TRIPLETS
+from egtr.lite.session import INPUT, OUTPUTS
 from egtr.structures import ConfigurationError, WriteError
 from egtr.structures.model_info import METADATA_KEY, ModelInfo
 from tests.modeling.models import small_model
@@ -95,3 +96,27 @@ def test_what_cannot_be_exported(tmp_path):
     with pytest.raises(ConfigurationError, match="lacks preprocessing.min_size"):
         export_onnx(small_model(), ModelInfo(), file)
     assert not file.exists()
+
+
+def test_half_rounds_the_large_weights_of_the_file_only(tmp_path):
+    """The file computes what the model with rounded weights computes; the model itself stays as it was."""
+    torch.manual_seed(0)
+    model, file = small_model().eval(), tmp_path / "model.onnx"
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    export_onnx(model, INFO, file, size=(64, 96), half=True)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    stored = [tensor for tensor in onnx.load(file).graph.initializer if np.prod(tensor.dims) >= 1024]
+    half = [tensor for tensor in stored if tensor.data_type == onnx.TensorProto.FLOAT16]
+    large = [tensor for tensor in before.values() if tensor.ndim in (2, 4) and tensor.numel() >= 1024]
+    # Folded weights, such as those of convolutions with a frozen norm, are no longer the rounded ones.
+    assert len(half) > len(large) / 2 > 0
+
+    pixels = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1)) * 255
+    found = onnxruntime.InferenceSession(str(file)).run(list(OUTPUTS), {INPUT: pixels.numpy()})
+    exact = scores_by_hand(model, pixels)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            tensor.copy_(before[name].half().float() if tensor.ndim in (2, 4) else before[name])
+    for name, ours, theirs in zip(OUTPUTS, scores_by_hand(model, pixels), found, strict=True):
+        np.testing.assert_allclose(theirs, ours, atol=1e-4, err_msg=name)
+    assert np.abs(exact[0] - found[0]).max() > 1e-6

@@ -12,7 +12,7 @@ from PIL import Image
 
 from egtr.inference import export_scene_graphs, save_graph
 from egtr.inference.export import unique_stems
-from egtr.structures import EGTRError, SceneGraph, WriteError
+from egtr.structures import ConfigurationError, EGTRError, SceneGraph, WriteError
 from egtr.visualization import save_scene_graph
 from tests.inference.predictors import FakePredictor
 from tests.inference.videos import write_video
@@ -40,7 +40,7 @@ predictor = FakePredictor(predict)
 @pytest.fixture
 def coarse(monkeypatch):
     """A quarter of the pixels a side, which is all that these tests look at."""
-    monkeypatch.setattr("egtr.inference.export.save_scene_graph", partial(save_scene_graph, dpi=40))
+    monkeypatch.setattr("egtr.visualization.draw.save_scene_graph", partial(save_scene_graph, dpi=40))
 
 
 @pytest.fixture
@@ -103,6 +103,19 @@ def test_formats(images, tmp_path, capfd):
     assert [label for _, label in graph.nodes(data="label")] == ["dog", "dog", "tree"]
     assert [edge for *edge, _ in graph.edges(data="label")] == [["0", "2"], ["1", "2"]]
     assert capfd.readouterr().err == ""
+
+
+def test_graphs_without_drawings(images, tmp_path):
+    """A suffix of graphs in place of one of images: nothing is drawn, and a single file may have any name."""
+    options = {"suffix": ".json", "progress": False}
+    written, errors = export_scene_graphs(predictor, [str(images)], tmp_path / "new/out", **options)
+    assert written == [tmp_path / "new/out" / name for name in ("a.json", "c.json")] and len(errors) == 1
+    assert sorted(path.name for path in written[0].parent.iterdir()) == ["a.json", "c.json"]
+    one = tmp_path / "one.json"
+    assert export_scene_graphs(predictor, [str(images / "a.png")], one, **options) == ([one], [])
+    assert read(one).to_dict() == read(written[0]).to_dict()
+    with pytest.raises(ConfigurationError, match=r"suffix '\.graphml' is none"):
+        export_scene_graphs(predictor, [str(images)], tmp_path, suffix=".graphml")
 
 
 def test_names_of_files_that_are_no_utf8(tmp_path):

@@ -5,55 +5,12 @@ import sys
 from dataclasses import replace
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
 import egtr.lite
 from egtr.lite import LitePredictor
-from egtr.structures import ConfigurationError, DataError, WeightsError
-from egtr.structures.model_info import METADATA_KEY, ModelInfo
-
-INFO = ModelInfo(
-    class_names=("cat", "mat"), predicate_names=("on", "under"), preprocessing={"min_size": 32, "max_size": 64}
-)
-
-
-def write_model(path, info=INFO, **metadata):
-    """A network whose answer is known: two objects, (0.25, 0.5) and (0.75, 0.5), the first "on" the second.
-
-    The brightest value of the image is added to the first logit, so that the answer depends on the pixels.
-    """
-
-    def constant(name, values):
-        values = np.asarray(values, np.float32)
-        return helper.make_tensor(name, TensorProto.FLOAT, values.shape, values.flatten())
-
-    tensors = [
-        constant("fixed", [[0, -5], [-5, 4]]),
-        constant("boxes_", [[0.25, 0.5, 0.2, 0.4], [0.75, 0.5, 0.2, 0.4]]),
-        constant("connectivity_", [[0.1, 0.9], [0.2, 0.1]]),
-        constant("relation_", [[[0, 0], [0.8, 0.1]], [[0.1, 0.5], [0, 0]]]),
-        constant("scale", [[1 / 255, 0], [0, 0]]),
-    ]
-    nodes = [
-        helper.make_node("ReduceMax", ["image"], ["most"], keepdims=0),
-        helper.make_node("Mul", ["most", "scale"], ["bright"]),
-        helper.make_node("Add", ["fixed", "bright"], ["logits"]),
-        *(helper.make_node("Identity", [f"{name}_"], [name]) for name in ("boxes", "connectivity", "relation")),
-    ]
-    outputs = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-        for name, shape in (("logits", [2, 2]), ("boxes", [2, 4]), ("connectivity", [2, 2]), ("relation", [2, 2, 2]))
-    ]
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, "H", "W"])
-    graph = helper.make_graph(nodes, "test", [image], outputs, tensors)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    if info is not None:
-        metadata[METADATA_KEY] = info.to_json()
-    helper.set_model_props(model, metadata)
-    onnx.save(model, path)
-    return path
+from egtr.structures import ConfigurationError, DataError, ModelInfo, WeightsError
+from tests.lite.known_model import INFO, write_model
 
 
 def test_a_model_of_drawings_warns_once(tmp_path, caplog):
@@ -78,9 +35,9 @@ def test_a_graph_by_hand(tmp_path):
 
 
 def test_the_metadata_decides_how_to_rank(tmp_path):
-    file = write_model(tmp_path / "m.onnx", object_score="sigmoid", triplets_per_image="1")
+    file = write_model(tmp_path / "m.onnx", object_score="sigmoid", triplets_per_image="1", object_threshold="0.25")
     graph = LitePredictor(file)(np.full((50, 100, 3), 255, np.uint8), "RGB")
-    assert len(graph) == 1
+    assert len(graph) == 1 and graph.object_threshold == 0.25
     assert graph.triplet_scores[0] == pytest.approx(0.9 * 0.8 / (1 + np.exp(-1)) / (1 + np.exp(-4)), rel=1e-5)
 
 
@@ -95,7 +52,7 @@ def test_the_metadata_decides_how_to_rank(tmp_path):
 )
 def test_images_are_resized_as_the_record_says(preprocessing, size, tmp_path):
     model = LitePredictor(write_model(tmp_path / "m.onnx", ModelInfo(preprocessing=preprocessing)))
-    pixels = model._preprocess(np.zeros((50, 100, 3), np.uint8))
+    pixels = model.preprocess(np.zeros((50, 100, 3), np.uint8))
     assert pixels.shape == (1, 3, *size) and pixels.dtype == np.float32
 
 
@@ -104,7 +61,7 @@ def test_channels_of_a_bgr_model(tmp_path):
     image[..., 0] = 200
     for form, wanted in (("RGB", [200, 0, 0]), ("BGR", [0, 0, 200])):
         model = LitePredictor(write_model(tmp_path / f"{form}.onnx", ModelInfo(preprocessing={"format": form})))
-        assert model._preprocess(image)[0, :, 1, 1].tolist() == wanted
+        assert model.preprocess(image)[0, :, 1, 1].tolist() == wanted
 
 
 def test_many_images_and_a_broken_one(tmp_path):
@@ -157,3 +114,13 @@ def test_the_server_takes_it(tmp_path):
     model = LitePredictor(write_model(tmp_path / "m.onnx"))
     store = ModelStore({"mine": model})
     assert store.load("mine") is model and store.state("mine") == "ready"
+
+
+def test_exported_models_take_no_boxes(tmp_path):
+    path = write_model(tmp_path / "tiny.onnx")
+    model, image = LitePredictor(path), np.zeros((40, 60, 3), np.uint8)
+    for call in (model, model.predict, lambda *args, **given: egtr.lite.predict(path, *args, **given)):
+        with pytest.raises(ConfigurationError, match="boxes, classes: an exported model takes no boxes"):
+            call(image, "RGB", boxes=[[1, 2, 3, 4]], classes=[0])
+        with pytest.raises(TypeError, match="unexpected keyword argument 'box'"):
+            call(image, "RGB", box=[])

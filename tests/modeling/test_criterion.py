@@ -10,14 +10,17 @@ from hypothesis import strategies as st
 
 from egtr.modeling import EGTROutput, HungarianMatcher, SetCriterion, Target
 from egtr.modeling.detection_loss import sigmoid_focal_loss
+from egtr.modeling.smoothing import CostSmoothing
 from egtr.modeling.target import JoinedMatches
 from egtr.structures import ConfigurationError
 
 WEIGHTS = {"loss_ce": 2.0, "loss_bbox": 5.0, "loss_giou": 2.0, "loss_rel": 15.0, "loss_connectivity": 30.0}
 
 
-def make_criterion(**options):
-    return SetCriterion(matcher=HungarianMatcher(), weights=WEIGHTS, **options)
+def make_criterion(smoothing_alpha=1e-14, **options):
+    matcher = HungarianMatcher()
+    smoothing = CostSmoothing(min_cost=matcher.min_cost, alpha=smoothing_alpha)
+    return SetCriterion(matcher=matcher, weights=WEIGHTS, smoothing=smoothing, **options)
 
 
 def make_output(logits, boxes, relation=None, connectivity=None):
@@ -48,9 +51,10 @@ def test_perfect_match_costs_the_minimum_and_is_alpha_uncertain():
     assert float(cost) == pytest.approx(2 * 0.75 * math.log(1e-8) - 2, abs=1e-4)
     assert matcher.min_cost == pytest.approx(2 * 0.75 * math.log(1e-8) - 2)
     for alpha in (1e-14, 0.2):
-        criterion = make_criterion(smoothing_alpha=alpha)
-        assert float(criterion.uncertainty(torch.tensor([matcher.min_cost]))) == pytest.approx(alpha, rel=1e-3)
-    assert float(make_criterion(smoothing_alpha=0.0).uncertainty(cost.flatten())) == 0
+        smoothing = CostSmoothing(min_cost=matcher.min_cost, alpha=alpha)
+        uncertainty = smoothing(torch.tensor([matcher.min_cost]), torch.ones(1))
+        assert float(uncertainty) == pytest.approx(alpha, rel=1e-3)
+    assert float(CostSmoothing(min_cost=matcher.min_cost, alpha=0.0)(cost.flatten(), torch.ones(1))) == 0
 
 
 def test_matching_is_the_best_assignment_even_with_more_objects_than_queries():
@@ -251,7 +255,7 @@ def test_sampled_negatives_are_the_hardest_and_never_true(num_queries, num_tripl
     is_true = torch.zeros(1, num_queries, num_queries, 3, dtype=torch.bool)
     is_true[0, entries[:, 0], entries[:, 1], entries[:, 2]] = True
     zeros = torch.zeros_like(matched)
-    matches = JoinedMatches(zeros, matched, zeros, zeros.float())
+    matches = JoinedMatches(zeros, matched, zeros, zeros.float(), zeros.float())
 
     def negatives(**options):
         return make_criterion(**options).relation_loss._negatives(scores[None], is_true, matches, len(true))

@@ -25,6 +25,9 @@ SMALL = {
     "num_queries": 20,
     "num_labels": 5,
 }
+# Least difference between the scores of the last selected cell and the next one. Rounding changes a score by about
+# 2e-6, and where two scores are closer than that, the processor decides which cell is selected.
+MARGIN = 2e-5
 VARIANTS = {
     "r18": (R18, {"hidden_expansion": 0.5}),
     "r18_trained_norms": (R18, {"freeze_backbone_batch_norms": False, "num_denoising": 0}),
@@ -82,19 +85,31 @@ def models(request, tmp_path_factory):
     return their, our.eval()
 
 
+def selection_margin(output) -> float:
+    """Compute how far the last selected cell is above the next one, the least over the images."""
+    scores = output.enc_outputs_class.amax(-1).sort(descending=True).values
+    selected = output.enc_topk_logits.shape[1]
+    return float((scores[:, selected - 1] - scores[:, selected]).min())
+
+
 @pytest.mark.parametrize("sizes", CANVASES.values(), ids=CANVASES)
 @torch.no_grad()
 def test_outputs(models, sizes):
     their, our = models
-    generator = torch.Generator().manual_seed(8)
-    inputs = [{"image": torch.randint(0, 256, (3, *size), generator=generator)} for size in sizes]
-    images = our.preprocess_image(inputs)
-    height, width = images.tensor.shape[-2:]
+    # Images of noise: the first ones for which their selection does not depend on rounding.
+    for seed in range(8, 108):
+        generator = torch.Generator().manual_seed(seed)
+        inputs = [{"image": torch.randint(0, 256, (3, *size), generator=generator)} for size in sizes]
+        images = our.preprocess_image(inputs)
+        height, width = images.tensor.shape[-2:]
+        mask = torch.zeros(len(sizes), height, width, dtype=torch.int64)
+        for index, (rows, columns) in enumerate(sizes):
+            mask[index, :rows, :columns] = 1
+        expected = their(pixel_values=images.tensor, pixel_mask=mask)
+        if selection_margin(expected) > MARGIN:
+            break
+    assert selection_margin(expected) > MARGIN
     assert (height % 32, width % 32) == (0, 0)
-    mask = torch.zeros(len(sizes), height, width, dtype=torch.int64)
-    for index, (rows, columns) in enumerate(sizes):
-        mask[index, :rows, :columns] = 1
-    expected = their(pixel_values=images.tensor, pixel_mask=mask)
     output = our.network(images)
     # They have boxes in 0..1 of the padded image.
     share = torch.tensor([[columns / width, rows / height] * 2 for rows, columns in sizes])[:, None]

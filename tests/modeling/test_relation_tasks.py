@@ -28,7 +28,7 @@ def test_related_pairs_are_those_of_matched_objects_each_once():
     # Object 2 is not matched; two predicates join (0, 1); (1, 1) joins an object to itself.
     relations = torch.tensor([[0, 1, 3], [0, 1, 0], [1, 2, 0], [1, 1, 0], [1, 0, 2]])
     target = Target(torch.zeros(3, dtype=torch.int64), torch.rand(3, 4), relations)
-    match = Match(torch.tensor([5, 7]), torch.tensor([1, 0]), torch.zeros(2))
+    match = Match(torch.tensor([5, 7]), torch.tensor([1, 0]), *torch.zeros(2, 2))
     queries, objects = related_pairs(target, match)
     assert objects.tolist() == [[0, 1], [1, 0]]
     assert queries.tolist() == [[7, 5], [5, 7]]
@@ -38,7 +38,7 @@ def test_loss_by_hand():
     """One related pair: the prediction is 0, the offsets are (1, -0.5, ln 2, -ln 2), none larger than 1."""
     boxes = torch.tensor([[0.4, 0.5, 0.2, 0.4], [0.6, 0.3, 0.4, 0.2]])
     target = Target(torch.zeros(2, dtype=torch.int64), boxes, torch.tensor([[0, 1, 0]]))
-    match = Match(torch.tensor([0, 1]), torch.tensor([0, 1]), torch.zeros(2))
+    match = Match(torch.tensor([0, 1]), torch.tensor([0, 1]), *torch.zeros(2, 2))
     loss = BoxOffsetTask.loss(BoxOffsetTask, torch.zeros(1, 2, 2, 4), [target], [match])
     assert float(loss) == pytest.approx((0.5 * 1 + 0.5 * 0.25 + 2 * 0.5 * math.log(2) ** 2) / 4)
 

@@ -144,7 +144,7 @@ def test_denoising_queries_change_nothing_in_what_the_detector_finds():
     targets = model._targets([image(40, 64)])
     drawn = model.denoising(targets)
     images = model.preprocess_image([image(40, 64)])
-    with_boxes = model._detect(images, drawn).split(len(drawn.queries))[1]
+    with_boxes = model._detect(images, drawn.queries).split(len(drawn.queries))[1]
     torch.testing.assert_close(with_boxes.logits[-1], model._detect(images).logits[-1], rtol=0, atol=1e-5)
 
 

@@ -1,6 +1,7 @@
 """Answers and messages of a server when something is slow, broken or missing."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -133,7 +134,7 @@ def test_health_before_and_after_loading(tmp_path):
 
 
 def test_names_of_models():
-    assert ModelStore(["scenes", "scenes", "scenes/egtr_demo.yaml"]).names == ("scenes", "scenes 2", "egtr_demo")
+    assert ModelStore(["scenes", "scenes", "scenes/rtdetr_demo.yaml"]).names == ("scenes", "scenes 2", "rtdetr_demo")
     with pytest.raises(EGTRError, match="name at least one"):
         ModelStore([])
     with pytest.raises(EGTRError, match="nowhere.yaml"):
@@ -182,12 +183,15 @@ def examples(language):
 
 def test_examples_of_the_document(server, tmp_path):
     """They run as they stand there, but on the port of this server."""
-    (tmp_path / "photo.jpg").write_bytes(encode(noise(40, 60), "JPEG"))
+    (tmp_path / "photo.jpg").write_bytes(encode(noise(320, 240), "JPEG"))
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     (shell,), (code,) = examples("bash"), examples("python")
     for command, text in ((["bash", "-euc"], shell), ([sys.executable, "-c"], code)):
         assert "http://127.0.0.1:8000/" in text
         text = text.replace("http://127.0.0.1:8000/", server.address)
         subprocess.run([*command, text], cwd=tmp_path, env=environment, check=True, capture_output=True)
-    assert '"relations"' in (tmp_path / "graph.json").read_text("utf-8")
+    # The last example that writes it gives two boxes.
+    assert [entry["given"] for entry in json.loads((tmp_path / "graph.json").read_text("utf-8"))["objects"]] == [
+        True
+    ] * 2
     assert (tmp_path / "graph.png").read_bytes().startswith(b"\x89PNG")

@@ -219,7 +219,8 @@ def test_openapi_document(client, scene):
         jsonschema.Draft202012Validator.check_schema(schema)
     post = document["paths"][f"/{GRAPH}"]["post"]
     names = {parameter["name"] for parameter in post["parameters"]}
-    assert names == {"model", "min_score", "top_k", "merge", "single_objects", "format"}
+    selection = {"model", "min_score", "top_k", "merge", "single_objects", "refine_boxes", "with_found"}
+    assert names == selection | {"format"}
     # The routes answer as the document promises.
     for path, method in (
         ("health", "get"),

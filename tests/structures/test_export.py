@@ -69,6 +69,20 @@ def test_dict_by_hand():
     }  # fmt: skip
 
 
+def test_given_boxes_by_hand():
+    record = make_graph(given=[True, False, True], given_by="box_queries").to_dict()
+    VALIDATOR.validate(record)
+    assert record["given_by"] == "box_queries"
+    assert [entry["given"] for entry in record["objects"]] == [True, False, True]
+    again = SceneGraph.from_dict(record)
+    assert again.given_by == "box_queries" and again.given.tolist() == [True, False, True]
+    kept = again.select(np.array([True, False, True]), [])
+    assert kept.given.tolist() == [True, True]
+    # graphs without given boxes say nothing of them
+    plain = SceneGraph.from_dict(make_graph().to_dict())
+    assert plain.given is None and plain.given_by is None
+
+
 @st.composite
 def graphs(draw):
     n, c, r, seed = (draw(st.integers(*span)) for span in ((0, 6), (1, 4), (1, 3), (0, 10**6)))

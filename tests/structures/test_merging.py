@@ -25,6 +25,19 @@ CLASSES = [0, 0, 1, 0]
 SCORES = [0.6, 0.9, 0.5, 0.4]
 
 
+def test_given_objects_are_never_merged():
+    """Two given dogs at one place stay two; the dog that the model found there joins the first of equal ones."""
+    boxes = [[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 10], [50, 50, 60, 60]]
+    graph = make_graph(boxes, [0, 0, 0, 0], [0.3, 0.3, 0.9, 0.4], [[2, 3, 1], [1, 3, 2]], [0.8, 0.7])
+    assert len(graph.merge_duplicates().boxes) == 2
+    graph.given = np.array([True, True, False, False])
+    merged = graph.merge_duplicates()
+    assert merged.given.tolist() == [True, True, False]
+    assert merged.scores.tolist() == pytest.approx([0.3, 0.3, 0.4])
+    # the found dog's relation moves to the first given one
+    assert merged.triplets.tolist() == [[0, 2, 1], [1, 2, 2]]
+
+
 def test_by_hand():
     graph = make_graph(
         BOXES, CLASSES, SCORES,

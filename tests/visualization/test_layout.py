@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egtr.visualization.layout import EDGE_GAP, _curves, layout_graph
+from egtr.visualization.layout import EDGE_GAP, _curves, _relax, layout_graph
 from egtr.visualization.placement import overlap_area
 
 AREA = np.array([500.0, 20.0, 940.0, 480.0])
@@ -119,3 +119,30 @@ def test_bent_edges_avoid_the_node_beside_them(height):
     # The two stay as far apart as without the node.
     middles = [curve[np.abs(curve[:, 0] - 150.0).argmin(), 1] for curve in curves]
     assert abs(middles[0] - middles[1]) == pytest.approx(22.0, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    "distances",
+    [
+        [[0, 2], [2, 0]],
+        # A path lies straight; a triangle has equal sides.
+        [[0, 1, 2], [1, 0, 1], [2, 1, 0]],
+        [[0, 1, 1], [1, 0, 1], [1, 1, 0]],
+    ],
+)
+def test_springs_that_can_all_rest_do_rest(distances):
+    start = np.random.RandomState(0).normal(size=(len(distances), 2))
+    found = _relax(start, np.array(distances, dtype=float))
+    lengths = np.linalg.norm(found[:, None] - found, axis=-1)
+    np.testing.assert_allclose(lengths, distances, atol=0.02)
+
+
+def test_springs_in_conflict_share_it():
+    """Four nodes that should all be 1 apart become a square of sides a; its diagonals are too long, its sides short.
+
+    The energy 4 (a - 1)^2 + 2 (sqrt(2) a - 1)^2 is least for a = (4 + 2 sqrt(2)) / 8.
+    """
+    distances = 1 - np.eye(4)
+    found = _relax(np.array([[1.0, 0], [0, 1], [-1, 0], [0, -1]]), distances)
+    sides = np.linalg.norm(found - np.roll(found, 1, axis=0), axis=1)
+    np.testing.assert_allclose(sides, (4 + 2 * np.sqrt(2)) / 8, atol=1e-2)

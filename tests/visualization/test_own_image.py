@@ -106,6 +106,15 @@ def test_what_a_model_returns_is_drawn_as_for_display(red):
     assert len(first) == 2
 
 
+def test_a_graph_of_given_boxes_is_drawn_like_one_of_all_queries():
+    boxes, names = [[0, 0, 20, 20], [30, 10, 50, 30]], {"class_names": ("a", "b"), "predicate_names": ("has",)}
+    triplets = [[0, 1, 0], [1, 0, 0]]
+    graph = SceneGraph(boxes, [0, 1], [1, 1], triplets, [0.5, 1e-5], (40, 60), **names, presence=[1, 1])
+    assert not graph.holds_all_queries()
+    graph.given = np.array([True, True])
+    assert graph.holds_all_queries() and not graph.for_display().holds_all_queries()
+
+
 def test_the_suffix_decides_what_is_saved(red, tmp_path):
     graph = make_graph(file_name=red)
     for name in ("a.json", "b.graphml", "c.png", "d.svg"):

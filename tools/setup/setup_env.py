@@ -96,7 +96,7 @@ def fingerprint(venv):
 def read_stamp(stamp):
     """Read the notes of the last complete run; an empty dict if there are none."""
     try:
-        return json.loads(stamp.read_text())
+        return json.loads(stamp.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
 
@@ -107,7 +107,7 @@ def pip_install(python, *arguments):
 
 def opencv_pin(package):
     """Give ``package`` the version of OpenCV in requirements.txt: the line ``package==version``."""
-    for line in PINS.read_text().splitlines():
+    for line in PINS.read_text("utf-8").splitlines():
         name, _, version = line.partition("#")[0].strip().partition("==")
         if name == OPENCV and version:
             return f"{package}=={version}"
@@ -117,10 +117,10 @@ def opencv_pin(package):
 def install(python, opencv):
     """Install pins, Detectron2 and EGTR."""
     say("installing the versions pinned in requirements.txt (some minutes, the first time)")
-    pins = PINS.read_text().replace(opencv_pin(OPENCV), opencv_pin(opencv))
+    pins = PINS.read_text("utf-8").replace(opencv_pin(OPENCV), opencv_pin(opencv))
     with tempfile.TemporaryDirectory() as scratch:
         chosen = Path(scratch, "requirements.txt")
-        chosen.write_text(pins)
+        chosen.write_text(pins, "utf-8")
         pip_install(python, "-r", chosen)
     run(python, ROOT / "tools/setup/install_detectron2.py")
     say("installing EGTR itself (editable)")

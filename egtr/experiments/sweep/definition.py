@@ -14,6 +14,7 @@ A sweep file looks like this (only CONFIG and OUTPUT_DIR are required)::
     SEEDS: [1, 2, 3]
     BASELINE: base, K_NEG=80                 # the setting to compare with; by default the first one
     METRICS: [sgdet/R@50, sgdet/mR@50]       # names in metrics.json, in percent
+    REACH: {sgdet/R@50: 60}                  # also report after how many iterations a metric reaches a value
     SLOTS: 2                                 # runs at a time
     THREADS: 1                               # of each run (OMP_NUM_THREADS)
 
@@ -57,6 +58,7 @@ class SweepFile:
     SEEDS: list[int] = field(default_factory=lambda: [1])
     BASELINE: str = ""
     METRICS: list[str] = field(default_factory=lambda: ["sgdet/R@50", "sgdet/mR@50"])
+    REACH: dict[str, float] = field(default_factory=dict)
     SLOTS: int = 1
     THREADS: int = 1
 
@@ -96,6 +98,7 @@ class Sweep:
     seeds: tuple[int, ...]
     baseline: str
     metrics: tuple[str, ...]
+    reach: Mapping[str, float]
     slots: int
     threads: int
     max_minutes: float | None
@@ -149,6 +152,7 @@ def load_sweep(path: str | Path) -> Sweep:
         seeds=tuple(file.SEEDS),
         baseline=baseline,
         metrics=tuple(file.METRICS),
+        reach=file.REACH,
         slots=file.SLOTS,
         threads=file.THREADS,
         max_minutes=file.MAX_MINUTES or None,

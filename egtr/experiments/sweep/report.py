@@ -70,7 +70,9 @@ def compare_settings(sweep: Sweep) -> list[Comparison]:
             if setting == sweep.baseline:
                 paired = []
             comparisons.append(
-                Comparison(setting, metric, len(values), *_mean_and_std(values), len(paired), *_interval(paired))
+                Comparison(
+                    setting, metric, len(values), *_mean_and_std(values), len(paired), *paired_interval(paired)
+                )
             )
     return comparisons
 
@@ -79,7 +81,8 @@ def _mean_and_std(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
-def _interval(differences: Sequence[float]) -> tuple[float, float, float]:
+def paired_interval(differences: Sequence[float]) -> tuple[float, float, float]:
+    """Compute the mean of paired differences, and the ends of its 95% interval; NaN where there are too few."""
     if not differences:
         return math.nan, math.nan, math.nan
     mean, std = _mean_and_std(differences)

@@ -4,6 +4,8 @@ Everything here computes what plain PyTorch computes elsewhere in the library, e
 
 - :mod:`row_sampling` and :mod:`bilinear_rows`: deformable attention without ``grid_sample``
 - :mod:`feed_forward`: two linear layers in chunks of rows
+- :mod:`linear`: linear layers in inference by the faster of two libraries
+- :mod:`convolution`: convolutions of one thread in inference
 - :mod:`dropout`: dropout from random bytes (its random numbers differ from those of PyTorch's dropout)
 - :mod:`chunks`: the encoder in parts; also channels-last convolutions in the backbone
 
@@ -33,6 +35,16 @@ enabled = True
 def is_used(device: torch.device) -> bool:
     """Tell whether tensors on this device take the fast way."""
     return enabled and device.type == "cpu"
+
+
+def is_plain_inference(x: torch.Tensor) -> bool:
+    """Tell whether a tensor takes the fast way, no gradient is wanted, and nothing rewrites or records operations.
+
+    Operations without a gradient, or that autocast and exporters do not know, may then be called directly.
+    """
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    return is_used(x.device) and not torch.is_autocast_enabled("cpu")
 
 
 @contextmanager

@@ -1,13 +1,19 @@
 """The registry of detectors after the backbone, and the record that they return."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
 from torch import Tensor, nn
 
+from egtr.layers.spatial_shapes import SpatialShapes
 from egtr.structures import ConfigurationError
+
+from .box_queries import BoxQueries
+from .geometry import MapGeometry
 
 TRANSFORMER_REGISTRY = Registry("TRANSFORMER")
 TRANSFORMER_REGISTRY.__doc__ = """
@@ -17,8 +23,9 @@ An entry is an ``nn.Module`` class that is called as ``transformer(cfg, input_sh
 ``{name: ShapeSpec}``, finest map first. Its forward takes the maps and ``valid`` and returns
 :class:`TransformerOutput`. ``valid`` is (B, H, W) bool, True inside the images of the padded batch, or None if there
 is no padding. With MODEL.EGTR.DENOISING forward also gets ``box_queries``, see
-:mod:`egtr.modeling.transformer.box_queries`. An attribute ``size_divisibility`` says of what number the sides of
-the padded batch must be multiples.
+:mod:`egtr.modeling.transformer.box_queries`, and ``label_embed``, an ``nn.Embedding``, is their table of labels. An
+attribute ``size_divisibility`` says of what number the sides of the padded batch must be multiples. A subclass of
+:class:`EncoderDecoder` can decode an image again, for other boxes, without encoding it again.
 
 Relations are read from five fields of the output: ``queries`` and ``keys`` of the decoder's self-attention, the last
 of ``hidden_states``, and the last of ``logits`` and ``pred_boxes``. The self-attention must be an ordinary one among
@@ -72,6 +79,64 @@ class TransformerOutput:
             return value.float() if isinstance(value, Tensor) else value
 
         return TransformerOutput(**{name: single(value) for name, value in vars(self).items()})
+
+
+@dataclass
+class EncodedImages:
+    """The input of the decoder for a batch of B images.
+
+    Attributes:
+        memory: (B, S, d) encoder output.
+        spatial_shapes: (height, width) of the L levels.
+        valid: (B, H, W) bool over the padded batch, True inside images; None if there is no padding.
+        geometry: positions of the S cells, if the encoder has computed them.
+        start: what the decoder's own queries start from, if the decoder has chosen it among the cells before.
+    """
+
+    memory: Tensor
+    spatial_shapes: SpatialShapes
+    valid: Tensor | None
+    geometry: MapGeometry | None = None
+    start: tuple[Tensor, ...] | None = None
+
+
+class EncoderDecoder(nn.Module, ABC):
+    """A transformer in two steps. Its decoder can look at encoded images as often as there are other box queries."""
+
+    def forward(
+        self, features: dict[str, Tensor], valid: Tensor | None, box_queries: BoxQueries | None = None
+    ) -> TransformerOutput:
+        """Detect objects.
+
+        Args:
+            features: the backbone's maps, finest first.
+            valid: (B, H, W) bool over the padded batch, True inside images; None if there is no padding.
+            box_queries: further queries; in all results they come before the N queries of the detector.
+        """
+        return self.decode(self.encode(features, valid), box_queries)
+
+    def encode(self, features: dict[str, Tensor], valid: Tensor | None) -> EncodedImages:
+        """Run the encoder; arguments are those of :meth:`forward`."""
+        encoded = self._encode(features, valid)
+        if not self.training:
+            encoded.memory = encoded.memory.to(torch.promote_types(encoded.memory.dtype, torch.float32))
+        return encoded
+
+    def decode(self, encoded: EncodedImages, box_queries: BoxQueries | None = None) -> TransformerOutput:
+        """Run the decoder; in evaluation mode in float32 or higher precision.
+
+        It costs little and decides the scores: in bfloat16 it would change the order of the best triplets.
+        """
+        if self.training:
+            return self._decode(encoded, box_queries)
+        with torch.autocast(encoded.memory.device.type, enabled=False):
+            return self._decode(encoded, box_queries)
+
+    @abstractmethod
+    def _encode(self, features: dict[str, Tensor], valid: Tensor | None) -> EncodedImages: ...
+
+    @abstractmethod
+    def _decode(self, encoded: EncodedImages, box_queries: BoxQueries | None) -> TransformerOutput: ...
 
 
 def shared_arguments(cfg, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from egtr.layers import MLP, MultiScaleDeformableAttention, sine_box_embedding
-from egtr.layers.spatial_shapes import SpatialShapes, map_size
+from egtr.layers.spatial_shapes import map_size
 from egtr.structures import ConfigurationError
 
 from .box_queries import BoxQueries
-from .build import TRANSFORMER_REGISTRY, TransformerOutput, shared_arguments
+from .build import TRANSFORMER_REGISTRY, EncodedImages, EncoderDecoder, TransformerOutput, shared_arguments
 from .decoder import Decoder
 from .encoder import Encoder
 from .geometry import map_geometry
@@ -21,7 +21,7 @@ from .two_stage import TwoStage
 
 
 @TRANSFORMER_REGISTRY.register()
-class DeformableTransformer(nn.Module):
+class DeformableTransformer(EncoderDecoder):
     """Deformable DETR (Zhu et al., ICLR 2021) without its backbone.
 
     Args:
@@ -160,16 +160,7 @@ class DeformableTransformer(nn.Module):
             if index == 0 and self.two_stage is None and self.reference_points.out_features == 2:
                 nn.init.constant_(head.layers[-1].bias[2:], -2.0)
 
-    def forward(
-        self, features: dict[str, Tensor], valid: Tensor | None, box_queries: BoxQueries | None = None
-    ) -> TransformerOutput:
-        """Detect objects.
-
-        Args:
-            features: the backbone's maps, finest first.
-            valid: (B, H, W) bool over the padded batch, True inside images; None if there is no padding.
-            box_queries: further queries; in all results they come before the N queries of the detector.
-        """
+    def _encode(self, features: dict[str, Tensor], valid: Tensor | None) -> EncodedImages:
         cells, spatial_shapes = [], []
         maps = list(features.values())
         projected = maps[-1]
@@ -186,33 +177,23 @@ class DeformableTransformer(nn.Module):
         if not self.training:
             # Under autocast, every sum of the residual connections would be rounded otherwise.
             x = x.to(torch.promote_types(x.dtype, torch.float32))
-        positions, reference_points, valid_ratios, padding_mask = map_geometry(
-            valid, spatial_shapes, self.hidden_dim, x.device
-        )
+        geometry = map_geometry(valid, spatial_shapes, self.hidden_dim, x.device)
         position = torch.cat(
-            [p.to(x.dtype) + level for p, level in zip(positions, self.level_embed, strict=True)], dim=1
+            [p.to(x.dtype) + level for p, level in zip(geometry.positions, self.level_embed, strict=True)], dim=1
         )
+        memory = self.encoder(x, position, geometry.reference_points, spatial_shapes, geometry.padding_mask)
+        return EncodedImages(memory, spatial_shapes, valid, geometry)
 
-        memory = self.encoder(x, position, reference_points, spatial_shapes, padding_mask)
-        if self.training:
-            return self._decode(memory, spatial_shapes, valid_ratios, padding_mask, box_queries)
-        # The decoder costs little and decides the scores: in bfloat16 it would change the order of the best triplets.
-        with torch.autocast(memory.device.type, enabled=False):
-            return self._decode(memory, spatial_shapes, valid_ratios, padding_mask, box_queries)
-
-    def _decode(
-        self,
-        memory: Tensor,
-        spatial_shapes: SpatialShapes,
-        valid_ratios: Tensor,
-        padding_mask: Tensor | None,
-        box_queries: BoxQueries | None,
-    ) -> TransformerOutput:
+    def _decode(self, encoded: EncodedImages, box_queries: BoxQueries | None) -> TransformerOutput:
+        memory, spatial_shapes = encoded.memory, encoded.spatial_shapes
+        valid_ratios, padding_mask = encoded.geometry.valid_ratios, encoded.geometry.padding_mask
         proposal_logits = proposal_boxes = None
         if self.two_stage is not None:
-            content, query_position, reference, proposal_logits, proposal_boxes = self.two_stage(
-                memory, spatial_shapes, padding_mask, self.class_heads[-1], self.box_heads[-1]
-            )
+            if encoded.start is None:
+                encoded.start = self.two_stage(
+                    memory, spatial_shapes, padding_mask, self.class_heads[-1], self.box_heads[-1]
+                )
+            content, query_position, reference, proposal_logits, proposal_boxes = encoded.start
         else:
             query_position, content = self.query_embed.weight[None].expand(len(memory), -1, -1).chunk(2, dim=-1)
             reference = self.reference_points(query_position).float().sigmoid()

@@ -1,5 +1,7 @@
 """Positions of the cells of feature maps in the image."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -10,6 +12,7 @@ from torch import Tensor
 
 from egtr.layers import sine_position_embedding
 from egtr.layers.spatial_shapes import SpatialShapes
+from egtr.structures import ConfigurationError
 
 from .encoder import encoder_reference_points
 
@@ -45,6 +48,22 @@ def valid_pixels(images: ImageList) -> Tensor | None:
     for index, (height, width) in enumerate(sizes):
         valid[index, :height, :width] = True
     return valid
+
+
+@contextmanager
+def refusing_single_cells(images: ImageList) -> Iterator[None]:
+    """Raise ConfigurationError where PyTorch's norms refuse a map of a single cell: the image is too small."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        height, width = images.tensor.shape[-2:]
+        raise ConfigurationError(
+            f"An image of {height} x {width} pixels is too small: no norm can normalize a map of 1 x 1. "
+            "Enlarge INPUT.MIN_SIZE_TRAIN and INPUT.MIN_SIZE_TEST, or lower "
+            "MODEL.EGTR.TRANSFORMER.NUM_FEATURE_LEVELS"
+        ) from error
 
 
 def map_geometry(

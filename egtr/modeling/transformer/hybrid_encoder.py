@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from egtr.layers import ConvNorm, grid_position_table
+from egtr.layers.cpu.convolution import convolve
+from egtr.layers.cpu.linear import apply_linear
 from egtr.layers.spatial_shapes import map_size
 from egtr.structures import ConfigurationError
 
@@ -13,12 +15,17 @@ from .detr_transformer import DETREncoderLayer
 POSITION_ORDERS = ("row_major", "column_major")
 
 
+def silu(x: Tensor) -> Tensor:
+    """Compute x * sigmoid(x) of a convolution's output, in its place where no gradient needs the output."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
 class HybridEncoderLayer(DETREncoderLayer):
     """DETR's encoder layer with GELU in the feed-forward network."""
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """Apply the feed-forward network with residual connection and norm, (B, S, d) to (B, S, d)."""
-        return self.add(x, self.linear2(F.gelu(self.linear1(x))), self.ffn_norm)
+        return self.add(x, apply_linear(self.linear2, F.gelu(apply_linear(self.linear1, x))), self.ffn_norm)
 
 
 class RepVGGBlock(nn.Module):
@@ -35,9 +42,9 @@ class RepVGGBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, dim, H, W) to the same shape."""
         if self.training:
-            return F.silu(self.conv3x3(x) + self.conv1x1(x))
+            return silu(self.conv3x3(x) + self.conv1x1(x))
         weight, bias = self.folded()
-        return F.silu(F.conv2d(x, weight, bias, padding=1))
+        return silu(convolve(x, weight, bias, (1, 1), (1, 1)))
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Compute weight and bias of the 3x3 convolution that equals both branches in evaluation mode."""
@@ -57,10 +64,10 @@ class CSPBlock(nn.Module):
     def __init__(self, dim: int, expansion: float, num_blocks: int):
         super().__init__()
         hidden = int(dim * expansion)
-        self.conv1 = ConvNorm(2 * dim, hidden, 1, activation=F.silu)
-        self.conv2 = ConvNorm(2 * dim, hidden, 1, activation=F.silu)
+        self.conv1 = ConvNorm(2 * dim, hidden, 1, activation=silu)
+        self.conv2 = ConvNorm(2 * dim, hidden, 1, activation=silu)
         self.blocks = nn.Sequential(*(RepVGGBlock(hidden) for _ in range(num_blocks)))
-        self.conv3 = ConvNorm(hidden, dim, 1, activation=F.silu) if hidden != dim else nn.Identity()
+        self.conv3 = ConvNorm(hidden, dim, 1, activation=silu) if hidden != dim else nn.Identity()
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Join two maps (B, d, H, W) to one."""
@@ -119,9 +126,9 @@ class HybridEncoder(nn.Module):
         def blocks():
             return nn.ModuleList(CSPBlock(dim, expansion, round(3 * depth_mult)) for _ in channels[1:])
 
-        self.lateral_convs = nn.ModuleList(ConvNorm(dim, dim, 1, activation=F.silu) for _ in channels[1:])
+        self.lateral_convs = nn.ModuleList(ConvNorm(dim, dim, 1, activation=silu) for _ in channels[1:])
         self.top_down_blocks = blocks()
-        self.downsample_convs = nn.ModuleList(ConvNorm(dim, dim, 3, 2, F.silu) for _ in channels[1:])
+        self.downsample_convs = nn.ModuleList(ConvNorm(dim, dim, 3, 2, silu) for _ in channels[1:])
         self.bottom_up_blocks = blocks()
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:

@@ -14,14 +14,14 @@ from egtr.layers.spatial_shapes import SpatialShapes, map_size
 from egtr.structures import ConfigurationError
 
 from .box_queries import BoxQueries
-from .build import TRANSFORMER_REGISTRY, TransformerOutput, shared_arguments
+from .build import TRANSFORMER_REGISTRY, EncodedImages, EncoderDecoder, TransformerOutput, shared_arguments
 from .decoder import DecoderLayer, apply_box_delta
 from .hybrid_encoder import HybridEncoder
 from .two_stage import best_proposals, grid_proposals
 
 
 @TRANSFORMER_REGISTRY.register()
-class RTDETRTransformer(nn.Module):
+class RTDETRTransformer(EncoderDecoder):
     """RT-DETR and RT-DETRv2 without their backbone.
 
     No map is masked: the detector also sees padding, and finds boxes in 0..1 of the padded image. They are returned
@@ -147,26 +147,11 @@ class RTDETRTransformer(nn.Module):
             nn.init.zeros_(head.layers[-1].weight)
             nn.init.zeros_(head.layers[-1].bias)
 
-    def forward(
-        self, features: dict[str, Tensor], valid: Tensor | None, box_queries: BoxQueries | None = None
-    ) -> TransformerOutput:
-        """Detect objects.
-
-        Args:
-            features: the backbone's maps, finest first.
-            valid: (B, H, W) bool over the padded batch, True inside images; None if there is no padding.
-            box_queries: further queries; in all results they come before the N queries of the detector.
-        """
+    def _encode(self, features: dict[str, Tensor], valid: Tensor | None) -> EncodedImages:
         maps = self.encoder(list(features.values()))
         maps = [project(x) for project, x in zip(self.input_proj, maps, strict=True)]
-        spatial_shapes = [map_size(x) for x in maps]
         memory = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)
-        if self.training:
-            return self._decode(memory, spatial_shapes, valid, box_queries)
-        # The decoder costs little and decides the scores: in bfloat16 it would change the order of the best triplets.
-        with torch.autocast(memory.device.type, enabled=False):
-            memory = memory.to(torch.promote_types(memory.dtype, torch.float32))
-            return self._decode(memory, spatial_shapes, valid, box_queries)
+        return EncodedImages(memory, [map_size(x) for x in maps], valid)
 
     def _select(self, memory: Tensor, spatial_shapes: SpatialShapes) -> tuple[Tensor, Tensor, Tensor]:
         """Choose the N cells that become queries.
@@ -190,12 +175,13 @@ class RTDETRTransformer(nn.Module):
         boxes = (self.proposal_box_head(content).float() + anchors).sigmoid()
         return content, logits, boxes
 
-    def _decode(
-        self, memory: Tensor, spatial_shapes: SpatialShapes, valid: Tensor | None, box_queries: BoxQueries | None
-    ) -> TransformerOutput:
+    def _decode(self, encoded: EncodedImages, box_queries: BoxQueries | None) -> TransformerOutput:
+        memory, spatial_shapes = encoded.memory, encoded.spatial_shapes
         # Share of the padded image's width and height that each image fills.
-        filled = 1.0 if valid is None else valid_share(valid)
-        content, proposal_logits, proposal_boxes = self._select(memory, spatial_shapes)
+        filled = 1.0 if encoded.valid is None else valid_share(encoded.valid)
+        if encoded.start is None:
+            encoded.start = self._select(memory, spatial_shapes)
+        content, proposal_logits, proposal_boxes = encoded.start
         x, reference, query_mask = content.detach(), proposal_boxes.detach(), None
         if box_queries is not None:
             query_mask = box_queries.attention_mask(x.shape[1])

@@ -47,7 +47,7 @@ async function look() {
     const response = await post("explanations", asked, readSelection(), present.signal);
     record = { ...(await response.json()), name: asked.name, comparison: null };
     file = asked;
-    show();
+    showRecord(viewer, record);
     await readModels();
   } catch (error) {
     if (present !== request) return;
@@ -57,14 +57,6 @@ async function look() {
   } finally {
     if (present === request) finish();
   }
-}
-
-function show() {
-  byId("drop").hidden = true;
-  byId("result").hidden = false;
-  const { width, height } = record.graph.image_size;
-  byId("name").textContent = `${record.name} · ${width} × ${height}`;
-  viewer.show(record);
 }
 
 async function post(route, image, parameters, signal) {
@@ -84,10 +76,7 @@ async function download(format) {
   if (minScore > 0 && record.graph.relations.some(({ score }) => score < minScore)) parameters.min_score = minScore;
   say(`Writing ${format} …`);
   try {
-    const blob = await (await post("scene-graph", file, parameters)).blob();
-    const address = URL.createObjectURL(blob);
-    element("a", { href: address, download: `${file.name.replace(/\.[^.]*$/, "") || "image"}_graph.${format}` }).click();
-    setTimeout(() => URL.revokeObjectURL(address), 60_000);
+    saveFile(await (await post("scene-graph", file, parameters)).blob(), graphFileName(file.name, format));
   } catch (error) {
     complain(error);
   } finally {
@@ -95,85 +84,9 @@ async function download(format) {
   }
 }
 
-function say(text) {
-  byId("problem").textContent = "";
-  byId("status").textContent = text;
-  document.body.classList.add("busy");
-}
-
 function complain(error) {
   const lost = error instanceof TypeError;
-  byId("problem").textContent = lost ? "The server does not answer; is it still running?" : `Not possible: ${error.message}`;
-  byId("problem").scrollIntoView({ block: "center" });
-}
-
-function finish() {
-  byId("status").textContent = "";
-  document.body.classList.remove("busy");
-}
-
-// Scores of triplets are products and mostly small, so the slider is finer there.
-function readFilter() {
-  return { minScore: (byId("score").value / 100) ** 2, className: "", predicate: "" };
-}
-
-function applyFilter() {
-  const filter = readFilter();
-  byId("score-value").textContent = filter.minScore.toFixed(filter.minScore < 0.1 ? 3 : 2);
-  viewer.setFilter(filter);
-}
-
-function openTransferred(event, transfer) {
-  const image = [...(transfer?.files ?? [])][0];
-  if (!image) return;
-  event.preventDefault();
-  open(image);
-}
-
-async function openCamera() {
-  try {
-    byId("video").srcObject = await navigator.mediaDevices.getUserMedia({ video: true });
-    byId("camera").showModal();
-  } catch (error) {
-    // Browsers have no mediaDevices where the page came unprotected from another machine.
-    const reason = navigator.mediaDevices ? error.message : "browsers allow it only on this machine or over HTTPS";
-    complain(new Error(`no camera (${reason})`));
-  }
-}
-
-function shoot() {
-  const video = byId("video");
-  const canvas = element("canvas", { width: video.videoWidth, height: video.videoHeight });
-  canvas.getContext("2d").drawImage(video, 0, 0);
-  canvas.toBlob((blob) => blob && open(new File([blob], "camera.jpg", { type: blob.type })), "image/jpeg", 0.92);
-  byId("camera").close();
-}
-
-function releaseCamera() {
-  const video = byId("video");
-  for (const track of video.srcObject?.getTracks() ?? []) track.stop();
-  video.srcObject = null;
-}
-
-function toggleTheme() {
-  const root = document.documentElement;
-  const isDark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  root.dataset.theme = isDark ? "light" : "dark";
-  viewer.repaint();
-}
-
-const KEYS = {
-  ArrowRight: () => record && viewer.step(1),
-  ArrowLeft: () => record && viewer.step(-1),
-  Escape: () => viewer.clear(),
-  d: toggleTheme,
-};
-
-function onKey(event) {
-  const isTyping = /^(INPUT|SELECT)$/.test(event.target.tagName) || byId("camera").open;
-  if (event.ctrlKey || event.metaKey || event.altKey || isTyping || !KEYS[event.key]) return;
-  event.preventDefault();
-  KEYS[event.key]();
+  showProblem(lost ? "The server does not answer; is it still running?" : `Not possible: ${error.message}`);
 }
 
 // A model's names are known once it is loaded.
@@ -203,39 +116,13 @@ async function listModels() {
 }
 
 async function start() {
-  const picker = byId("file");
-  for (const id of ["choose", "drop"]) byId(id).addEventListener("click", () => picker.click());
-  picker.addEventListener("change", () => {
-    open(picker.files[0]);
-    // Or choosing the same file again would be no change.
-    picker.value = "";
-  });
-  document.addEventListener("paste", (event) => openTransferred(event, event.clipboardData));
-  document.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    document.body.classList.add("dragging");
-  });
-  document.addEventListener("dragleave", (event) => event.relatedTarget || document.body.classList.remove("dragging"));
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    document.body.classList.remove("dragging");
-    openTransferred(event, event.dataTransfer);
-  });
+  startImagePage({ viewer, open, complain });
   byId("example").addEventListener("click", openExample);
   byId("model").addEventListener("change", showVocabulary);
-  byId("use-camera").addEventListener("click", openCamera);
-  byId("shoot").addEventListener("click", shoot);
-  byId("close-camera").addEventListener("click", () => byId("camera").close());
-  byId("camera").addEventListener("close", releaseCamera);
   for (const id of ["model", "top-k", "merge", "single-objects"]) byId(id).addEventListener("change", look);
-  byId("score").addEventListener("input", applyFilter);
   for (const button of document.querySelectorAll("[data-format]")) {
     button.addEventListener("click", () => download(button.dataset.format));
   }
-  byId("theme").addEventListener("click", toggleTheme);
-  document.addEventListener("keydown", onKey);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => viewer.repaint());
-  applyFilter();
   await listModels();
 }
 

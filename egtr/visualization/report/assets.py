@@ -20,6 +20,9 @@ VIEWER_SCRIPTS = (
     "viewer.js",
 )
 VIEWER_STYLES = ("theme.css", "viewer.css")
+# The same for a page that takes one image after the other from a person.
+IMAGE_PAGE_SCRIPTS = (*VIEWER_SCRIPTS, "image_page.js")
+IMAGE_PAGE_STYLES = (*VIEWER_STYLES, "image_page.css")
 
 # Colours before they repeat, see object_colors.
 NUM_COLORS = 21
@@ -56,6 +59,7 @@ def assemble_page(
     scripts: Sequence[str],
     *,
     connect: str = "'none'",
+    run: str = "",
 ) -> tuple[str, str]:
     """Assemble one HTML document with everything inside, in two parts: elements with data may stand between them.
 
@@ -67,10 +71,12 @@ def assemble_page(
             :func:`page_config` as ``readConfig()``.
         connect: addresses that scripts may request, as a source list of a content security policy: none, or
             ``'self'`` for the page of a server.
+        run: sources of further scripts that the page may run, as in a content security policy.
     """
+    code_sources = f"'unsafe-inline' {run}".rstrip()
     policy = (
         "default-src 'none'; img-src data: blob:; media-src blob:; style-src 'unsafe-inline'; "
-        f"script-src 'unsafe-inline'; connect-src {connect}; base-uri 'none'; form-action 'none'"
+        f"script-src {code_sources}; connect-src {connect}; base-uri 'none'; form-action 'none'"
     )
     code = "\n".join(["'use strict';", *scripts])
     upper, _, lower = read_asset("page.html").partition("{{data}}")

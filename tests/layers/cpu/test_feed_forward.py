@@ -51,7 +51,7 @@ def test_gradients_are_right():
     x = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
 
     def apply(x, *weights):
-        return module._FeedForward.apply(x, *weights)
+        return module._FeedForward.apply(x, *weights, False)
 
     torch.autograd.gradcheck(apply, (x, *first.parameters(), *second.parameters()))
 

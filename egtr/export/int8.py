@@ -1,0 +1,71 @@
+"""Quantisation to int8 by NNCF, for OpenVINO."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from egtr.structures import ConfigurationError
+
+if TYPE_CHECKING:
+    import openvino
+
+
+def quantize(model: "openvino.Model", images: Sequence[np.ndarray]) -> "openvino.Model":
+    """Convert the weights and activations of an exported network to int8.
+
+    The relation part stays in float: it is small, its frequency bias has large values where a predicate was never
+    seen, and its scores decide about the order of triplets.
+
+    Args:
+        model: the network, see :class:`egtr.export.network.ExportedNetwork`; it is changed.
+        images: images for the network, (1, 3, H, W) float32 each, that show which values occur.
+
+    Raises:
+        ConfigurationError: nncf is missing; there is no image.
+    """
+    if not images:
+        raise ConfigurationError("int8 needs images to calibrate with, and there is none")
+    with _without_statistics():
+        try:
+            import nncf
+        except ImportError as error:
+            raise ConfigurationError(f"{error.name} is missing: pip install nncf") from error
+    nncf.set_log_level("ERROR")
+    return nncf.quantize(
+        model,
+        nncf.Dataset(images),
+        subset_size=len(images),
+        model_type=nncf.ModelType.TRANSFORMER,
+        preset=nncf.QuantizationPreset.MIXED,
+        ignored_scope=nncf.IgnoredScope(names=relation_part(model), validate=False),
+    )
+
+
+def relation_part(model: "openvino.Model") -> list[str]:
+    """List the names of all operations that neither logits nor boxes depend on."""
+    todo = [result for result in model.get_results() if {"logits", "boxes"} & result.input_value(0).get_names()]
+    detector = set()
+    while todo:
+        node = todo.pop()
+        name = node.get_friendly_name()
+        if name not in detector:
+            detector.add(name)
+            todo += [value.get_node() for value in node.input_values()]
+    return [node.get_friendly_name() for node in model.get_ops() if node.get_friendly_name() not in detector]
+
+
+@contextmanager
+def _without_statistics() -> Iterator[None]:
+    """Let NNCF, imported while this is open, send no statistics to its makers; the variable is their own switch."""
+    before = os.environ.get("NNCF_CI")
+    os.environ["NNCF_CI"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["NNCF_CI"]
+        else:
+            os.environ["NNCF_CI"] = before

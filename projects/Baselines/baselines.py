@@ -1,0 +1,362 @@
+"""Two other families of scene graph models on EGTR's detectors, as baselines: written from the papers.
+
+    egtr train --config-file projects/Baselines/configs/scenes_relationformer.yaml \
+        --extension projects/Baselines/baselines.py
+
+README.md says how they differ from the published models.
+"""
+
+import math
+
+import torch
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import ImageList
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+from egtr.layers import MLP
+from egtr.modeling import EGTR, EGTROutput, HungarianMatcher, Target
+from egtr.modeling.detection_loss import DetectionLoss, sigmoid_focal_loss
+from egtr.modeling.loss_normalizer import loss_normalizer
+from egtr.modeling.postprocessing import build_instances, scale_boxes
+from egtr.modeling.smoothing import Smoothing
+from egtr.modeling.target import JoinedMatches, Match, join_matches, join_targets
+from egtr.modeling.transformer.geometry import map_geometry, valid_pixels
+from egtr.structures import Prediction, SceneGraph, all_pairs
+
+
+class Baseline(EGTR):
+    """EGTR's detector without its relation part; subclasses find the relations.
+
+    Inputs, results and losses of the detector are those of :class:`~egtr.modeling.EGTR`.
+    """
+
+    def __init__(self, cfg):
+        super().__init__(cfg)
+        egtr = cfg.MODEL.EGTR
+        self.num_classes, self.num_predicates = egtr.NUM_CLASSES, egtr.NUM_PREDICATES
+        self.dim, self.num_heads = egtr.TRANSFORMER.HIDDEN_DIM, egtr.TRANSFORMER.NHEADS
+        self.ffn_dim = egtr.TRANSFORMER.DEC_FFN_DIM
+
+    @property
+    def smoothing(self) -> Smoothing:
+        """The rule of MODEL.EGTR.LOSS.SMOOTHING, which the criterion holds for EGTR's own relation part."""
+        return self.criterion.relation_loss.smoothing
+
+    @classmethod
+    def from_config(cls, cfg):
+        """Build the parts of a detector; RELATION.ENABLED stays True for the mapper and the evaluator."""
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.EGTR.RELATION.ENABLED = False
+        return EGTR.from_config(cfg)
+
+    def relations(self, output: EGTROutput, images: ImageList) -> dict[str, Tensor]:
+        """Compute what the losses of relations and :meth:`predictions` read, from the output of the detector."""
+        raise NotImplementedError
+
+    def relation_losses(
+        self, output: EGTROutput, found: dict[str, Tensor], targets: list[Target]
+    ) -> dict[str, Tensor]:
+        """Compute the losses of relations, not weighted."""
+        raise NotImplementedError
+
+    def prediction(
+        self, output: EGTROutput, found: dict[str, Tensor], index: int, size: tuple[int, int]
+    ) -> Prediction:
+        """Make the record of one image, with boxes in the pixels of ``size``."""
+        raise NotImplementedError
+
+    def losses(self, inputs: list[dict]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Compute unweighted losses and logged quantities of detector and relations."""
+        targets, images = self._targets(inputs), self.preprocess_image(inputs)
+        drawn = self.denoising(targets) if self.denoising is not None and self.training else None
+        output = self._network(images, drawn=drawn)
+        found = self.relations(output, images)
+        with torch.autocast(self.device.type, enabled=False):
+            output, found = output.float(), {name: value.float() for name, value in found.items()}
+            losses, logged = self.criterion(output, targets)
+            return losses | self.relation_losses(output, found, targets), logged
+
+    @torch.no_grad()
+    def inference(self, inputs: list[dict]) -> list[dict]:
+        """Predict each image; the results are those of :class:`~egtr.modeling.EGTR`."""
+        images = self.preprocess_image(inputs)
+        output = self._network(images)
+        found = self.relations(output, images)
+        results = []
+        for index, (record, image_size) in enumerate(zip(inputs, images.image_sizes, strict=True)):
+            size = (int(record.get("height", image_size[0])), int(record.get("width", image_size[1])))
+            boxes = scale_boxes(output.pred_boxes[index], *size)
+            graph = SceneGraph.from_prediction(
+                self.prediction(output, found, index, size),
+                self.class_names,
+                self.predicate_names,
+                top_k=self.triplets_per_image,
+                object_score=self.object_score,
+            )
+            instances = build_instances(output.logits[index], boxes, size, self.detections_per_image)
+            results.append({"instances": instances, "scene_graph": graph})
+        return results
+
+
+@META_ARCH_REGISTRY.register()
+class Relationformer(Baseline):
+    """Object tokens and one relation token; a softmax over predicates and "no relation" for each pair.
+
+    After Shit et al., "Relationformer" (ECCV 2022). The hidden states of the detector are the object tokens. A
+    relation token, which is learned, joins them in one more decoder layer; it stands for the whole image. A
+    perceptron reads subject token, object token and relation token.
+    """
+
+    def __init__(self, cfg):
+        super().__init__(cfg)
+        self.token = nn.Parameter(torch.randn(1, 1, self.dim))
+        self.layer = nn.TransformerDecoderLayer(self.dim, self.num_heads, self.ffn_dim, 0.0, batch_first=True)
+        self.subject, self.object = nn.Linear(self.dim, self.dim), nn.Linear(self.dim, self.dim, bias=False)
+        self.context = nn.Linear(self.dim, self.dim, bias=False)
+        self.classify = MLP(self.dim, self.dim, self.num_predicates + 1, num_layers=2)
+
+    def relations(self, output: EGTROutput, images: ImageList) -> dict[str, Tensor]:
+        """Compute "pairs", the logits (B, N, N, R + 1), subject first; the last one is "no relation"."""
+        states = output.hidden_states[-1]
+        tokens = self.layer(torch.cat([states, self.token.expand(len(states), -1, -1)], dim=1), output.memory)
+        objects, whole = tokens[:, :-1], tokens[:, -1:]
+        # The first linear map of the perceptron on the three tokens, side by side.
+        hidden = self.subject(objects)[:, :, None] + (self.object(objects) + self.context(whole))[:, None]
+        return {"pairs": self.classify(hidden.relu())}
+
+    def relation_losses(
+        self, output: EGTROutput, found: dict[str, Tensor], targets: list[Target]
+    ) -> dict[str, Tensor]:
+        """Compute "loss_rel", the cross-entropy of ordered pairs of two matched queries, mean over pairs."""
+        joined = join_targets(targets)
+        matches = join_matches(self.criterion.matcher(output.logits, output.pred_boxes, targets), joined.counts)
+        if self.training:
+            self.criterion.observe(matches)
+        wanted, weights = self.pair_targets(matches, joined.relations, len(joined.classes), found["pairs"])
+        known = torch.zeros(output.logits.shape[:2], dtype=torch.bool, device=self.device)
+        known[matches.images, matches.queries] = True
+        pairs = known[:, :, None] & known[:, None] & ~torch.eye(known.shape[1], dtype=torch.bool, device=self.device)
+        entries = -(wanted * found["pairs"].log_softmax(-1)).sum(-1) * weights
+        count = loss_normalizer(pairs.sum(), self.device, self.criterion.normalizer)
+        return {"loss_rel": (entries * pairs).sum() / count}
+
+    def pair_targets(
+        self, matches: JoinedMatches, relations: Tensor, num_objects: int, logits: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the distribution that each pair should have, and its weight.
+
+        A pair with K predicates has 1/K of the smoothed target of each; the rest is "no relation".
+
+        Args:
+            matches: of the batch.
+            relations: (T, 3); subject and object index the objects of the batch.
+            num_objects: number of objects of the batch.
+            logits: (B, N, N, R + 1).
+
+        Returns:
+            (B, N, N, R + 1) and (B, N, N).
+        """
+        row = torch.full((num_objects,), -1, dtype=torch.int64, device=logits.device)
+        row[matches.objects] = torch.arange(len(matches.objects), device=logits.device)
+        ends = row[relations[:, :2]]
+        both = (ends >= 0).all(1)
+        (subjects, objects), predicates = ends[both].T, relations[both, 2]
+        uncertainty = self.smoothing(matches.costs, matches.fits)
+        smoothed, triplet_weights = self.smoothing.targets(uncertainty[subjects], uncertainty[objects], both[both])
+        pair = matches.images[subjects], matches.queries[subjects], matches.queries[objects]
+        wanted, weights = torch.zeros_like(logits), torch.ones_like(logits[..., 0])
+        wanted[(*pair, predicates)] = 1.0
+        count = wanted.sum(-1, keepdim=True).clamp(min=1)
+        wanted[(*pair, predicates)] = smoothed
+        wanted = wanted / count
+        wanted[..., -1] = 1 - wanted.sum(-1)
+        if triplet_weights is not None:
+            weights[pair] = triplet_weights
+        return wanted, weights
+
+    def prediction(
+        self, output: EGTROutput, found: dict[str, Tensor], index: int, size: tuple[int, int]
+    ) -> Prediction:
+        """Make the record of one image with every pair of queries."""
+        relation = found["pairs"][index].float().softmax(-1)[..., :-1].flatten(0, 1).cpu().numpy()
+        logits, boxes = output.logits[index], scale_boxes(output.pred_boxes[index], *size)
+        pairs = all_pairs(len(logits))
+        ones = torch.ones(len(pairs)).numpy()
+        return Prediction(logits.float().cpu().numpy(), boxes.cpu().numpy(), pairs, ones, relation, size)
+
+
+class TripletBranch(nn.Module):
+    """Subject or object half of a layer: attention to the image, attention to detected objects, feed-forward."""
+
+    def __init__(self, dim: int, num_heads: int, ffn_dim: int):
+        super().__init__()
+        self.image = nn.MultiheadAttention(dim, num_heads, batch_first=True)
+        self.entities = nn.MultiheadAttention(dim, num_heads, batch_first=True)
+        self.feed_forward = nn.Sequential(nn.Linear(dim, ffn_dim), nn.ReLU(), nn.Linear(ffn_dim, dim))
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(3))
+
+    def forward(
+        self, x: Tensor, position: Tensor, memory: tuple[Tensor, ...], entities: tuple[Tensor, ...]
+    ) -> Tensor:
+        """Update x (B, T, d); memory is (values, positions, padding mask or None), entities (values, positions)."""
+        cells, places, padding = memory
+        x = self.norms[0](x + self.image(x + position, cells + places, cells, padding, need_weights=False)[0])
+        states, where = entities
+        x = self.norms[1](x + self.entities(x + position, states + where, states, need_weights=False)[0])
+        return self.norms[2](x + self.feed_forward(x))
+
+
+class TripletLayer(nn.Module):
+    """Attention among all subject and object queries, then a branch for each half."""
+
+    def __init__(self, dim: int, num_heads: int, ffn_dim: int):
+        super().__init__()
+        self.coupled = nn.MultiheadAttention(dim, num_heads, batch_first=True)
+        self.norm = nn.LayerNorm(dim)
+        self.branches = nn.ModuleList(TripletBranch(dim, num_heads, ffn_dim) for _ in range(2))
+
+    def forward(
+        self, x: Tensor, position: Tensor, memory: tuple[Tensor, ...], entities: tuple[Tensor, ...]
+    ) -> Tensor:
+        """Update x (B, 2 * T, d), subjects first; ``position`` (B, 2 * T, d) is the same for both halves."""
+        placed = x + position
+        x = self.norm(x + self.coupled(placed, placed, x, need_weights=False)[0])
+        halves = zip(self.branches, x.chunk(2, 1), position.chunk(2, 1), strict=True)
+        return torch.cat([branch(half, place, memory, entities) for branch, half, place in halves], dim=1)
+
+
+@META_ARCH_REGISTRY.register()
+class RelTR(Baseline):
+    """Coupled subject and object queries, each couple one triplet; triplets are matched as a whole.
+
+    After Cong et al., "RelTR" (TPAMI 2023). The detector gives the entities. There are two triplet queries for each
+    object query of the detector, and as many layers as its decoder has. Needs maps whose sides are those of the
+    padded image divided by their strides, such as those of RTDETRTransformer.
+    """
+
+    def __init__(self, cfg):
+        super().__init__(cfg)
+        dim, count = self.dim, 2 * cfg.MODEL.EGTR.NUM_QUERIES
+        # Subject and object of a couple have contents of their own and share the position, which couples them.
+        self.subjects, self.objects, self.couples = (nn.Parameter(torch.randn(1, count, dim)) for _ in range(3))
+        self.place = MLP(4, dim, dim, num_layers=2)
+        layers = cfg.MODEL.EGTR.TRANSFORMER.DEC_LAYERS
+        self.layers = nn.ModuleList(TripletLayer(dim, self.num_heads, self.ffn_dim) for _ in range(layers))
+        self.class_heads = nn.ModuleList(nn.Linear(dim, self.num_classes) for _ in range(2))
+        self.box_heads = nn.ModuleList(MLP(dim, dim, 4) for _ in range(2))
+        self.predicate_head = MLP(2 * dim, dim, self.num_predicates)
+        for last in (*self.class_heads, self.predicate_head.layers[-1]):
+            # As focal loss asks, everything starts at probability 0.01.
+            nn.init.constant_(last.bias, -math.log(99))
+        matcher, loss = self.criterion.matcher, cfg.MODEL.EGTR.LOSS
+        focal = {"focal_alpha": loss.FOCAL_ALPHA, "focal_gamma": loss.FOCAL_GAMMA}
+        self.predicate_matcher = HungarianMatcher(
+            cost_class=matcher.cost_class, cost_bbox=0.0, cost_giou=0.0, **focal
+        )
+        self.end_loss, self.focal = DetectionLoss(class_loss="focal", **focal), (loss.FOCAL_ALPHA, loss.FOCAL_GAMMA)
+        weights = self.criterion.weights
+        for end in ("subject", "object"):
+            weights |= {f"loss_{end}_{name}": weights[f"loss_{name}"] for name in ("ce", "bbox", "giou")}
+
+    def relations(self, output: EGTROutput, images: ImageList) -> dict[str, Tensor]:
+        """Compute logits (B, T, C) and boxes (B, T, 4) of both ends, and "predicates", logits (B, T, R)."""
+        valid, sides = valid_pixels(images), images.tensor.shape[-2:]
+        strides = [shape.stride for shape in self.backbone.output_shape().values()]
+        shapes = [tuple(-(-side // stride) for side in sides) for stride in strides]
+        geometry = map_geometry(valid, shapes, self.dim, self.device)
+        memory = output.memory, torch.cat(geometry.positions, dim=1), geometry.padding_mask
+        entities = output.hidden_states[-1], self.place(output.pred_boxes.detach())
+        size = (len(output.memory), -1, -1)
+        x, position = torch.cat([self.subjects, self.objects], dim=1), torch.cat([self.couples, self.couples], dim=1)
+        x, position = x.expand(size), position.expand(size)
+        for layer in self.layers:
+            x = layer(x, position, memory, entities)
+        found = {"predicates": self.predicate_head(torch.cat(x.chunk(2, 1), dim=-1))}
+        for index, (end, states) in enumerate(zip(("subject", "object"), x.chunk(2, 1), strict=True)):
+            found[f"{end}_logits"] = self.class_heads[index](states)
+            found[f"{end}_boxes"] = self.box_heads[index](states).sigmoid()
+        return found
+
+    @torch.no_grad()
+    def match(self, found: dict[str, Tensor], targets: list[Target]) -> tuple[list[Match], list[Match]]:
+        """Match triplet queries to annotated triplets, by the sum of the costs of subject, object and predicate.
+
+        Returns:
+            The matches with the cost and fit of the subject, and the same ones with those of the object; ``objects``
+            index the triplets of the image.
+        """
+        ends = [ends_of(targets, column) for column in (0, 1)]
+        parts = [
+            self.criterion.matcher.costs_and_fits(found[f"{name}_logits"], found[f"{name}_boxes"], end)
+            for name, end in zip(("subject", "object"), ends, strict=True)
+        ]
+        predicates = [
+            Target(target.relations[:, 2], end.boxes, end.relations)
+            for target, end in zip(targets, ends[0], strict=True)
+        ]
+        predicate_costs = self.predicate_matcher.cost_matrix(found["predicates"], found["subject_boxes"], predicates)
+        total = parts[0][0] + parts[1][0] + predicate_costs
+        total, first = total.nan_to_num(1e9, 1e9, 1e9).cpu().numpy(), 0
+        matches: tuple[list[Match], list[Match]] = ([], [])
+        for target in targets:
+            last = first + len(target.relations)
+            queries, rows = (
+                torch.as_tensor(x, device=self.device) for x in linear_sum_assignment(total[first:last].T)
+            )
+            for result, (costs, fits) in zip(matches, parts, strict=True):
+                result.append(Match(queries, rows, costs[rows + first, queries], fits[rows + first, queries]))
+            first = last
+        return matches
+
+    def relation_losses(
+        self, output: EGTROutput, found: dict[str, Tensor], targets: list[Target]
+    ) -> dict[str, Tensor]:
+        """Compute "loss_rel", focal, and "ce", "bbox" and "giou" of both ends, divided by the number of triplets.
+
+        The uncertainty of a triplet comes from its subject and its object, never from its predicate.
+        """
+        counts = [len(target.relations) for target in targets]
+        count = loss_normalizer(sum(counts), self.device, self.criterion.normalizer)
+        losses, uncertainty = {}, []
+        both = [join_matches(matches, counts) for matches in self.match(found, targets)]
+        if self.training:
+            self.criterion.observe(JoinedMatches(*map(torch.cat, zip(*both, strict=True))))
+        for column, (name, matches) in enumerate(zip(("subject", "object"), both, strict=True)):
+            logits, boxes = found[f"{name}_logits"][None], found[f"{name}_boxes"][None]
+            sums = self.end_loss(logits, boxes, matches, join_targets(ends_of(targets, column)))
+            losses |= {f"loss_{name}_{loss.removeprefix('loss_')}": value[0] / count for loss, value in sums.items()}
+            uncertainty.append(self.smoothing(matches.costs, matches.fits))
+        matches, logits = both[0], found["predicates"]
+        everything = torch.ones_like(matches.objects, dtype=torch.bool)
+        smoothed, triplet_weights = self.smoothing.targets(*uncertainty, everything)
+        wanted, weights = torch.zeros_like(logits), torch.ones_like(logits)
+        predicates = torch.cat([target.relations[:, 2] for target in targets])[matches.objects]
+        at = matches.images, matches.queries, predicates
+        wanted[at] = smoothed
+        if triplet_weights is not None:
+            weights[at] = triplet_weights
+        losses["loss_rel"] = (sigmoid_focal_loss(logits, wanted, *self.focal) * weights).sum() / count
+        return losses
+
+    def prediction(
+        self, output: EGTROutput, found: dict[str, Tensor], index: int, size: tuple[int, int]
+    ) -> Prediction:
+        """Make the record of one image: 2 * T objects, subjects first, and a pair for each triplet query."""
+        logits = torch.cat([found["subject_logits"][index], found["object_logits"][index]]).float().cpu().numpy()
+        boxes = torch.cat([found["subject_boxes"][index], found["object_boxes"][index]])
+        relation = found["predicates"][index].float().sigmoid().cpu().numpy()
+        subjects = torch.arange(len(relation))
+        pairs = torch.stack([subjects, subjects + len(relation)], dim=1).numpy()
+        ones = torch.ones(len(pairs)).numpy()
+        return Prediction(logits, scale_boxes(boxes, *size).cpu().numpy(), pairs, ones, relation, size)
+
+
+def ends_of(targets: list[Target], column: int) -> list[Target]:
+    """Make targets whose objects are the subjects (column 0) or the objects (column 1) of the triplets, in order."""
+    return [
+        Target(target.classes[ends], target.boxes[ends], target.relations[:0])
+        for target in targets
+        for ends in [target.relations[:, column]]
+    ]

@@ -1,0 +1,151 @@
+"""Boxes of one image in every form, and one error for each kind of wrong box."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+
+from egtr.data.given_boxes import GivenBoxes, read_boxes
+from egtr.structures import DataError, SceneGraph
+
+BOXES = [[1.0, 2, 11, 22], [5, 5, 30, 20.5]]
+NAMES = ("person", "house", "horse")
+
+
+def read(*args, **options):
+    given = read_boxes(*args, **options)
+    assert given.boxes.dtype == np.float64
+    return given.boxes.tolist(), given.classes, given.scores.tolist()
+
+
+def instances(**fields):
+    found = Instances((40, 50))
+    found.pred_boxes = Boxes(torch.tensor(BOXES))
+    for name, values in fields.items():
+        found.set(name, torch.tensor(values))
+    return found
+
+
+@pytest.mark.parametrize("boxes", [
+    instances(), torch.tensor(BOXES, dtype=torch.bfloat16),
+    BOXES, tuple(map(tuple, BOXES)), np.array(BOXES), np.array(BOXES, np.float32), torch.tensor(BOXES),
+    torch.tensor(BOXES, requires_grad=True),
+    [{"bbox": [1, 2, 10, 20]}, {"bbox": [5, 5, 25, 15.5]}],
+    {"boxes": torch.tensor(BOXES)},
+    SimpleNamespace(xyxy=np.array(BOXES), class_id=None, confidence=None),
+])  # fmt: skip
+def test_forms_without_classes(boxes):
+    assert read(boxes) == (BOXES, [None, None], [1.0, 1.0])
+    assert read(boxes, ["house", 2], [0.5, 0.25]) == (BOXES, ["house", 2], [0.5, 0.25])
+
+
+@pytest.mark.parametrize("boxes", [
+    {"boxes": torch.tensor(BOXES), "labels": torch.tensor([1, 0]), "scores": torch.tensor([0.5, 0.25])},
+    SimpleNamespace(xyxy=np.array(BOXES), class_id=np.array([1, 0]), confidence=np.array([0.5, 0.25]), data={}),
+    [
+        {"bbox": [1, 2, 10, 20], "category_id": 1, "score": 0.5, "image_id": 7},
+        {"bbox": [5, 5, 25, 15.5], "category_id": 0, "score": 0.25, "image_id": 7},
+    ],
+    SceneGraph(BOXES, [1, 0], [0.5, 0.25], [], [], (40, 50)),
+    instances(pred_classes=[1, 0], scores=[0.5, 0.25]),
+])  # fmt: skip
+def test_forms_with_classes(boxes):
+    assert read(boxes) == (BOXES, [1, 0], [0.5, 0.25])
+    # arguments come before what the boxes say, and a mapping translates it
+    assert read(boxes, ["person", None], [1, 0]) == (BOXES, ["person", None], [1.0, 0.0])
+    assert read(boxes, {1: "horse", 0: None}) == (BOXES, ["horse", None], [0.5, 0.25])
+    with pytest.raises(DataError, match="mapping of classes has no entry for 0; add it"):
+        read(boxes, {1: "horse"})
+
+
+def test_names_come_before_the_detectors_own_ids():
+    detections = SimpleNamespace(
+        xyxy=np.array(BOXES), class_id=np.array([17, 0]), confidence=np.array([0.5, 0.25]),
+        data={"class_name": np.array(["horse", "person"])},
+    )  # fmt: skip
+    assert read(detections)[1] == ["horse", "person"]
+
+
+def test_a_graph_and_its_json():
+    graph = SceneGraph(BOXES, [1, 0], [0.5, 0.25], [[0, 1, 0]], [0.1], (40, 50), NAMES, ("on",))
+    for form in (graph, graph.to_dict()):
+        assert read(form) == (BOXES, ["house", "person"], [0.5, 0.25])
+        read_boxes(form).check_image(40, 50)
+        with pytest.raises(DataError, match="of an image of 50 x 40 pixels, but this .* upright, has 40 x 50"):
+            read_boxes(form).check_image(50, 40)
+
+
+@pytest.mark.parametrize("boxes", [[], (), np.zeros((0, 4)), torch.zeros(0, 4), {"boxes": []}])
+def test_no_boxes(boxes):
+    assert read(boxes) == ([], [], [])
+
+
+@pytest.mark.parametrize(("boxes", "message"), [
+    ([[1, 2, float("nan"), 4]], r"box 0 is \[1.0, 2.0, nan, 4.0\]; its numbers must be finite"),
+    ([[1, 2, 3, 4], [1, 2, 3, float("inf")]], "box 1 is .* must be finite"),
+    ([[3, 2, 1, 4]], r"box 0 is \[3.0, 2.0, 1.0, 4.0\]; a box is x1, y1, x2, y2 with x1 < x2 and y1 < y2"),
+    ([[1, 4, 3, 4]], "box 0 is .* y1 < y2"),
+    ([[1, 2, 3]], r"the shape is \(1, 3\); it must be \(n, 4\)"),
+    ([1, 2, 3, 4], r"the shape is \(4,\)"),
+    (np.zeros((1, 2, 4)), r"the shape is \(1, 2, 4\)"),
+    (3, r"the shape is \(\)"),
+    ([[1, 2, 3], [1, 2, 3, 4]], "are no numbers, as many in each row"),
+    ([["1", "2", "3", "4"]], "are no numbers"),
+    ([[True, True, False, False]], "are no numbers"),
+    ("boxes", "are no numbers"),
+    (None, "are no numbers"),
+    ({"labels": [1]}, "the field boxes is missing; there is labels"),
+    ([{"bbox": [1, 2, 3]}], r"record 0 has the bbox \[1, 2, 3\]; it must be x, y, width, height"),
+    ([{"bbox": [1, 2, 3, 4]}, {"box": 1}], "record 1 has the bbox None"),
+    ([{"bbox": [1, 2, 3, 4]}, [1, 2, 3, 4]], "record 1 has the bbox None"),
+    ([{"bbox": [1, 2, 0, 4]}], "box 0 is .* x1 < x2"),
+    ([{"bbox": "1234"}], "bbox of record 0: '1234' are no numbers"),
+])  # fmt: skip
+def test_wrong_boxes(boxes, message):
+    with pytest.raises(DataError, match=f"^here: .*{message}"):
+        read_boxes(boxes, where="here")
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"classes": ["person"]}, "there are 2 boxes but 1 classes; give one for each box"),
+    ({"scores": [1, 1, 1]}, "there are 2 boxes but 3 scores"),
+    ({"scores": [0.5, 1.01]}, "the score of box 1 is 1.01; it must lie in 0..1"),
+    ({"scores": [-0.1, 1]}, "the score of box 0 is -0.1"),
+    ({"scores": [float("nan"), 1]}, "the score of box 0 is nan"),
+    ({"scores": ["a", "b"]}, "scores: .* are no numbers"),
+    ({"classes": "ab"}, "classes is 'ab'; give a list with one for each box"),
+    ({"classes": 3}, "classes is 3; give a list"),
+    ({"classes": [0.5, 1]}, "the class of box 0 is 0.5; give a name, an id, or None"),
+    ({"classes": [1, True]}, "the class of box 1 is True"),
+    ({"classes": [[1], 1]}, r"the class of box 0 is \[1\]"),
+])  # fmt: skip
+def test_wrong_classes_and_scores(options, message):
+    with pytest.raises(DataError, match=f"boxes: {message}"):
+        read_boxes(BOXES, **options)
+
+
+def make(boxes=BOXES, classes=(None, None)):
+    return GivenBoxes(boxes, classes, np.ones(len(boxes)))
+
+
+def test_classes_of_a_model():
+    assert make(classes=["horse", None]).class_ids(NAMES, 3).tolist() == [2, -1]
+    assert make(classes=[np.int64(1), 2.0]).class_ids(None, 3).tolist() == [1, 2]
+    for label, names, message in (
+        ("hose", NAMES, r"no class 'hose' \(box 0\); did you mean house or horse\? None lets"),
+        ("zebra", NAMES, r"no class 'zebra' \(box 0\); it knows person, house, horse. None lets"),
+        ("horse", None, "it has no names, only ids"),
+        (3, NAMES, r"no class 3 \(box 0\); its ids are 0..2"),
+        (-1, NAMES, "no class -1"),
+    ):
+        with pytest.raises(DataError, match=message):
+            make(classes=[label, None]).class_ids(names, 3)
+
+
+def test_boxes_may_reach_beyond_the_image_but_not_lie_outside():
+    make([[-10, -4, 30, 15], [0, 0, 100, 40]]).check_image(20, 50)
+    for box in ([-10, 0, 9, 10], [0, -10, 10, 9], [45, 0, 56, 10], [0, 15, 10, 26], [500, 500, 600, 600]):
+        with pytest.raises(DataError, match="the centre of box 1, .*, lies outside the image of 50 x 20 pixels"):
+            make([[0, 0, 10, 10], box]).check_image(20, 50)
