@@ -13,6 +13,7 @@ from egtr.version import __version__
 from . import (
     analyze_model,
     analyze_relations,
+    calibrate,
     compare,
     convert,
     data_check,
@@ -75,6 +76,7 @@ COMMANDS: dict[str, ModuleType] = {
     "data prepare-scenes": data_prepare_scenes,
     "score": score,
     "compare": compare,
+    "calibrate": calibrate,
     "convert": convert,
     "export": export,
     "analyze relations": analyze_relations,

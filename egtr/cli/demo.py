@@ -88,7 +88,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep-duplicates", action="store_true", help="do not merge queries that found the same object"
     )
     add_no_single_objects(parser)
-    parser.add_argument("--show-scores", action="store_true", help="write scores into the image")
+    parser.add_argument(
+        "--show-scores",
+        action="store_true",
+        help="write probabilities into the image; scores, for a model without calibration",
+    )
     parser.add_argument(
         "--format",
         choices=(*IMAGE_FORMATS, DATA_FORMAT),

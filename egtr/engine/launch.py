@@ -16,13 +16,15 @@ from detectron2.engine import launch as launch_processes
 from detectron2.engine.launch import DEFAULT_TIMEOUT
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
 from torch import nn
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from egtr.checkpoint.checkpointer import EGTRCheckpointer
 from egtr.config.loading import without_pretrained
 from egtr.data import check_dataset_matches_config
-from egtr.structures import ConfigurationError, EGTRError
+from egtr.evaluation import SceneGraphEvaluator
+from egtr.structures import Calibration, ConfigurationError, EGTRError, ModelInfo
 from egtr.structures.errors import library_kind
 
 from .checks import check_scoring
@@ -68,10 +70,26 @@ def _evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
     check_dataset_matches_config(cfg, train=False)
     model = load_trained_model(cfg, resume)
     with explaining_worker_errors(cfg.DATALOADER.NUM_WORKERS, "then evaluate again"):
-        results = EGTRTrainer.test(cfg, model)
+        results = _evaluation(cfg, resume).test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)
     return results
+
+
+def _evaluation(cfg: CfgNode, resume: bool) -> type[EGTRTrainer]:
+    """Make a trainer whose evaluators also measure the reliability of scores and of the model's calibration."""
+    # A record describes MODEL.WEIGHTS, not a checkpoint of a run that began with them.
+    info = None if resume else ModelInfo.find(PathManager.get_local_path(cfg.MODEL.WEIGHTS))
+    calibration = Calibration.of(info)
+
+    class Evaluation(EGTRTrainer):
+        @classmethod
+        def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> SceneGraphEvaluator:
+            evaluator = super().build_evaluator(cfg, dataset_name)
+            evaluator.measure_reliability(calibration)
+            return evaluator
+
+    return Evaluation
 
 
 def load_trained_model(cfg: CfgNode, resume: bool) -> nn.Module:

@@ -15,6 +15,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from egtr.structures import (
+    Calibration,
     ConfigurationError,
     DataError,
     GroundTruth,
@@ -24,6 +25,8 @@ from egtr.structures import (
 )
 
 from .bootstrap import check_bootstrap
+from .calibration import sample_image
+from .calibration_report import ReliabilityReport
 from .detection import NO_DETECTIONS, OBJECT_AP, Detections, detection_ap
 from .missing import nothing_found
 from .packing import ScoredImage, pack, unpack
@@ -57,6 +60,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
     - ``scene_graph_*.json``: all metrics, also of each predicate, with their conventions
     - ``scene_graph_*.csv``, ``scene_graph_*_predicates.csv``: the same for a spreadsheet
     - ``scene_graph_*_predicates.png``: predicate recall against training frequency, if ``training`` is known
+    - ``reliability_*.json`` and ``.png``: after :meth:`measure_reliability`, how scores agree with annotations
     - ``predictions_*/``: with ``save_predictions``, see :class:`~egtr.evaluation.PredictionWriter`
 
     Tasks other than "sgdet" stand before the dataset: ``scene_graph_predcls_*.json``.
@@ -121,6 +125,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
         self._save_predictions = save_predictions
         self._count_missing = count_missing
         self._distributed = distributed
+        self._reliability: ReliabilityReport | None = None
         metadata = None if dataset_name is None else MetadataCatalog.get(dataset_name)
         self._ground_truth = read_ground_truth(dataset_name) if ground_truth is None else ground_truth
         self._exhaustive = metadata is not None and metadata.get("exhaustive", False) is True
@@ -154,6 +159,11 @@ class SceneGraphEvaluator(DatasetEvaluator):
             count_missing=cfg.DATALOADER.SKIP_BROKEN,
             distributed=distributed,
         )
+
+    def measure_reliability(self, calibration: Calibration | None) -> None:
+        """Also measure, in task "sgdet", how scores and probabilities of a calibration agree with annotations."""
+        if self._task == "sgdet":
+            self._reliability = ReliabilityReport(calibration, self._exhaustive)
 
     def reset(self) -> None:
         self._images: dict[Any, ScoredImage] = {}
@@ -206,12 +216,14 @@ class SceneGraphEvaluator(DatasetEvaluator):
             self._score(image_id, found, prediction)
 
     def _score(self, image_id: Any, detections: Detections, prediction: Prediction | None) -> None:
-        truth, scores = self._ground_truth[image_id], None
+        truth, scores, displayed = self._ground_truth[image_id], None, None
         if prediction is not None:
             scores = self._scorer.score(prediction, truth)
             if self._save_predictions:
                 self._open_writer().write(image_id, prediction, truth)
-        self._images[image_id] = ScoredImage(detections, scores)
+            if self._reliability is not None:
+                displayed = sample_image(prediction, truth).without_labels()
+        self._images[image_id] = ScoredImage(detections, scores, displayed)
 
     def _score_missing(self) -> None:
         """Score the images that no process has seen, in the first process."""
@@ -293,6 +305,9 @@ class SceneGraphEvaluator(DatasetEvaluator):
                 if protocol.object_ap == "class":
                     summary[protocol.name] |= objects
         self._report(summary or {"objects": objects}, len(image_ids))
+        displayed = [images[i].displayed for i in image_ids if images[i].displayed is not None]
+        if displayed and self._reliability is not None:
+            self._reliability.report(displayed, self._output_dir, self._stem("reliability"))
         return results_by_task(summary, objects, self._task)
 
     def _gather(self) -> dict[Any, ScoredImage]:

@@ -34,6 +34,7 @@ from egtr.hub.model_zoo import list_models
 from egtr.modeling import EGTR
 from egtr.modeling.names import get_names
 from egtr.structures import (
+    Calibration,
     ConfigurationError,
     DataError,
     EdgeExplanation,
@@ -69,7 +70,7 @@ class EGTRPredictor(Sharing):
         cfg, model: the configuration and the model in use.
         class_names, predicate_names: tuples, or None if no names that fit the model are known.
         info: the record of the loaded weights, or None. It decides about the ``warnings`` of graphs, of which the log
-            has the first of each kind.
+            has the first of each kind, and its calibration about their probabilities.
         weights: MODEL.WEIGHTS if they were loaded, "" for a built model.
         cfg_is_complete: whether the model can be built from ``cfg``. That of a built model lacks its architecture.
 
@@ -96,6 +97,7 @@ class EGTRPredictor(Sharing):
             model = _load_model(cfg).eval()
             self.info = ModelInfo.find(PathManager.get_local_path(cfg.MODEL.WEIGHTS))
         self._doubter = Doubter(self.info, logger)
+        self._calibration = Calibration.of(self.info, cfg.TEST.SCENE_GRAPH.OBJECT_SCORE)
         self.model = model
         self.cfg_is_complete = True
         self.augmentations = T.AugmentationList(build_augmentation(cfg, is_train=False))
@@ -328,6 +330,8 @@ class EGTRPredictor(Sharing):
             )
             for result, source in zip(results, sources, strict=True)
         ]
+        if self._calibration is not None:
+            graphs = [self._calibration.apply(graph) for graph in graphs]
         return [self._doubter.doubt(graph) for graph in graphs]
 
 

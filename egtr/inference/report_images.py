@@ -80,7 +80,7 @@ def images_of_dataset(
         DataError: there is no such dataset, or it has other classes than the model; or see ``on_error``.
     """
     metadata, records = _load_dataset(dataset_name)
-    _check_names(predictor, metadata, dataset_name)
+    check_names(predictor, metadata, dataset_name)
     explain_edges = _find_explain(predictor, explain)
     shown = {"top_k": top_k, "single_objects": single_objects}
     results = predictor.predict([record["file_name"] for record in records])
@@ -187,7 +187,8 @@ def _load_dataset(name: str) -> tuple[Any, list[dict[str, Any]]]:
     return get_metadata(name), DatasetCatalog.get(name)
 
 
-def _check_names(predictor: Predictor, metadata: Any, dataset_name: str) -> None:
+def check_names(predictor: Predictor, metadata: Any, dataset_name: str) -> None:
+    """Raise DataError if the names of a model and of a dataset are known and differ."""
     for attribute, others, kind in (
         ("class_names", metadata.thing_classes, "classes"),
         ("predicate_names", metadata.predicate_classes, "predicates"),

@@ -11,7 +11,15 @@ from PIL import Image
 
 from egtr.data.resizing import detr_resize_shape
 from egtr.data.sources import ImageStream, Source, SourceImage, read_ahead
-from egtr.structures import ConfigurationError, EGTRError, PredictedImage, Prediction, SceneGraph, WeightsError
+from egtr.structures import (
+    Calibration,
+    ConfigurationError,
+    EGTRError,
+    PredictedImage,
+    Prediction,
+    SceneGraph,
+    WeightsError,
+)
 from egtr.structures.doubts import Doubter
 from egtr.structures.model_info import METADATA_KEY, ModelInfo
 from egtr.structures.prediction import all_pairs
@@ -82,6 +90,7 @@ class LitePredictor:
         self.object_score = metadata.get(OBJECT_SCORE, "auto")
         self.triplets_per_image = int(metadata.get(TRIPLETS, 100))
         self.object_threshold = float(metadata.get(THRESHOLD, OBJECT_THRESHOLD))
+        self._calibration = Calibration.of(self.info, self.object_score)
 
     def __call__(self, source: Source, channel_order: str | None = None, **given: Any) -> SceneGraph:
         """Predict the scene graph of one image.
@@ -181,6 +190,8 @@ class LitePredictor:
             time=source.time,
             object_threshold=self.object_threshold,
         )
+        if self._calibration is not None:
+            graph = self._calibration.apply(graph)
         return self._doubter.doubt(graph)
 
 

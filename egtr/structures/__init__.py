@@ -6,6 +6,7 @@ Plain numpy: this room needs neither torch nor Detectron2.
 - ``scene_graph``      objects with names and ranked triplets; ``export`` and ``text`` give it other forms
 - ``ranking``          the order of triplets, for evaluators and graphs; ``merging`` duplicates of one object
 - ``predicted_image``  an image with its graph, and the interface of a predictor
+- ``calibration``      scores that become probabilities
 - ``doubts``           reasons not to trust a graph
 - ``explanation``      why an edge is there, in numbers
 - ``model_info``       the record that goes with a model: its names, its domain, its metrics
@@ -14,6 +15,7 @@ Plain numpy: this room needs neither torch nor Detectron2.
 """
 
 from .boxes import paired_iou, pairwise_iou
+from .calibration import Calibration
 from .errors import (
     ConfigurationError,
     DataError,
@@ -44,6 +46,7 @@ from .scene_graph import SceneGraph
 from .triplet_counts import TripletCounts
 
 __all__ = [
+    "Calibration",
     "CandidatePairs",
     "ConfigurationError",
     "DataError",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Increased if a reader of the previous version would misread a file, but not if fields are only added.
 FORMAT_VERSION = 1
 # Fields that files of the first release lack.
-_NEW_FIELDS = ("source", "query", "queries", "presence", "warnings")
+_NEW_FIELDS = ("source", "query", "queries", "presence", "warnings", "probability", "precision")
 # Control characters, and the surrogates that stand for file names that are not valid UTF-8.
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -29,7 +29,10 @@ def read_schema() -> dict[str, Any]:
 def to_dict(graph: Any) -> dict[str, Any]:
     """Return the record that :meth:`egtr.structures.SceneGraph.to_dict` describes."""
     height, width = graph.image_size
-    presence = [None] * len(graph.boxes) if graph.presence is None else [round(float(p), 6) for p in graph.presence]
+    presence, found = (_numbers(values, len(graph.boxes)) for values in (graph.presence, graph.object_probabilities))
+    probabilities, precisions = (
+        _numbers(values, len(graph.triplets)) for values in (graph.triplet_probabilities, graph.triplet_precisions)
+    )
     # Only graphs of given boxes have these fields.
     given_by = {} if graph.given is None else {"given_by": graph.given_by}
     given = [{}] * len(graph.boxes) if graph.given is None else [{"given": bool(flag)} for flag in graph.given]
@@ -50,6 +53,7 @@ def to_dict(graph: Any) -> dict[str, Any]:
                 "class_id": int(graph.classes[i]),
                 "score": round(float(graph.scores[i]), 6),
                 "presence": presence[i],
+                "probability": found[i],
                 "box": [round(float(v), 2) for v in graph.boxes[i]],
                 "query": int(graph.query_index[i]),
                 **given[i],
@@ -63,6 +67,8 @@ def to_dict(graph: Any) -> dict[str, Any]:
                 "predicate": graph.predicate_name(p),
                 "predicate_id": p,
                 "score": round(float(graph.triplet_scores[row]), 6),
+                "probability": probabilities[row],
+                "precision": precisions[row],
                 "queries": graph.triplet_queries[row].tolist(),
             }
             for row, (s, o, p) in enumerate(graph.triplets.tolist())
@@ -70,6 +76,10 @@ def to_dict(graph: Any) -> dict[str, Any]:
         "class_names": list(graph.class_names) if graph.class_names else None,
         "predicate_names": list(graph.predicate_names) if graph.predicate_names else None,
     }
+
+
+def _numbers(values: Any, count: int) -> list[float | None]:
+    return [None] * count if values is None else [round(float(value), 6) for value in values]
 
 
 def from_dict(record: dict[str, Any]) -> dict[str, Any]:
@@ -112,8 +122,14 @@ def from_dict(record: dict[str, Any]) -> dict[str, Any]:
     }
     if all("query" in entry for entry in objects):
         fields["query_index"] = [entry["query"] for entry in objects]
-    presence = [entry.get("presence") for entry in objects]
-    fields["presence"] = None if None in presence else presence
+    for field, entries, key in (
+        ("presence", objects, "presence"),
+        ("object_probabilities", objects, "probability"),
+        ("triplet_probabilities", relations, "probability"),
+        ("triplet_precisions", relations, "precision"),
+    ):
+        numbers = [entry.get(key) for entry in entries]
+        fields[field] = None if None in numbers else numbers
     if "given_by" in record:
         fields["given_by"] = record["given_by"]
         fields["given"] = [entry.get("given", False) for entry in objects]
@@ -139,6 +155,7 @@ def to_networkx(record: Mapping[str, Any]) -> "networkx.MultiDiGraph":
     Nodes are 0..N-1 with ``label`` (the class), ``class_id``, ``score``, ``query_index`` and the box as ``x1``,
     ``y1``, ``x2``, ``y2``. Edges lead from subject to object; their key is the row of ``triplets`` (0 is the best).
     They have ``label`` (the predicate), ``predicate_id``, ``score``, ``subject_query`` and ``object_query``.
+    Nodes have ``probability``, and edges ``probability`` and ``precision``, if the model is calibrated.
     The graph has ``width`` and ``height`` and, if they are known, ``file_name``, ``frame`` and ``time``. All values
     are plain numbers and strings, because most formats support nothing else.
     """
@@ -154,6 +171,7 @@ def to_networkx(record: Mapping[str, Any]) -> "networkx.MultiDiGraph":
             class_id=node["class_id"],
             score=node["score"],
             query_index=node["query"],
+            **({} if node.get("probability") is None else {"probability": node["probability"]}),
             **dict(zip(("x1", "y1", "x2", "y2"), node["box"], strict=True)),
         )
     for row, relation in enumerate(record["relations"]):
@@ -167,6 +185,7 @@ def to_networkx(record: Mapping[str, Any]) -> "networkx.MultiDiGraph":
             score=relation["score"],
             subject_query=subject_query,
             object_query=object_query,
+            **{key: relation[key] for key in ("probability", "precision") if relation.get(key) is not None},
         )
     return result
 

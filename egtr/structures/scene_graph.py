@@ -1,7 +1,7 @@
 """The graph that people read: objects with names, and ranked triplets between them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,9 @@ import egtr
 
 from .errors import PredictionError
 from .export import from_dict, read_schema, to_dict, to_networkx
-from .merging import find_representatives, merge_triplets
 from .prediction import Prediction
 from .ranking import rank_triplets
-from .relations import remap_relations
-from .selection import choose
+from .selection import OPTIONAL_FIELDS, choose, merge, take
 from .text import summarize, to_text
 
 if TYPE_CHECKING:
@@ -60,6 +58,11 @@ class SceneGraph:
         object_threshold: least presence of an object that :meth:`for_display` keeps without a relation
             (TEST.SCENE_GRAPH.OBJECT_THRESHOLD).
         warnings: reasons to doubt the graph, as sentences.
+        triplet_probabilities: (K,) float32, the probability that each triplet is annotated, or None without a
+            :class:`~egtr.structures.Calibration`; likewise
+        triplet_precisions: (K,) float32, the expected share of annotated triplets among all, of any image, that score
+            at least as high, and
+        object_probabilities: (N,) float32, the probability that an object of this class is annotated there.
         given: (N,) bool, the objects whose boxes were given to the model; None: it found all objects itself.
         given_by: how the model learned of given boxes, "box_queries" or "assignment" (docs/given_boxes.md), or None.
 
@@ -84,6 +87,9 @@ class SceneGraph:
     presence: np.ndarray | None = None
     object_threshold: float = OBJECT_THRESHOLD
     warnings: tuple[str, ...] = ()
+    triplet_probabilities: np.ndarray | None = None
+    triplet_precisions: np.ndarray | None = None
+    object_probabilities: np.ndarray | None = None
     given: np.ndarray | None = None
     given_by: str | None = None
 
@@ -95,9 +101,9 @@ class SceneGraph:
         self._convert("classes", np.int64, (n,))
         self._convert("scores", np.float32, (n,))
         self._convert("query_index", np.int64, (n,))
-        for field, dtype in (("presence", np.float32), ("given", np.bool_)):
+        for field, (number, dtype) in OPTIONAL_FIELDS.items():
             if getattr(self, field) is not None:
-                self._convert(field, dtype, (n,))
+                self._convert(field, dtype, (n if number == "objects" else k,))
         self._convert("triplets", np.int64, (k, 3))
         self._convert("triplet_scores", np.float32, (k,))
         ends = self.triplets[:, :2]
@@ -163,6 +169,7 @@ class SceneGraph:
         predicates: str | int | Iterable[str | int] | None = None,
         merge_iou: float | None = None,
         min_presence: float | None = None,
+        precision: float | None = None,
     ) -> "SceneGraph":
         """Keep the triplets that meet all conditions, and the objects that they join.
 
@@ -176,25 +183,33 @@ class SceneGraph:
             predicates: names or ids of the predicates to keep.
             merge_iou: if given, duplicates are merged first, see :meth:`merge_duplicates`.
             min_presence: if given, objects of at least this presence are kept even if no triplet uses them.
+            precision: if given, the triplets of highest score are kept, down to the score at which the expected share
+                of annotated triplets, over images like those of the calibration, is at least this number; none if no
+                score is high enough for it.
 
         Returns:
             A new graph with ``prediction`` None. Objects and triplets keep their order.
 
         Raises:
-            PredictionError: there is no such class or predicate, ``top_k`` is negative, or ``merge_iou`` is outside
-                0..1.
+            PredictionError: there is no such class or predicate, ``top_k`` is negative, ``merge_iou`` or
+                ``precision`` is outside 0..1, or there is no calibration for ``precision``.
         """
         if top_k is not None and top_k < 0:
             raise PredictionError(f"filter: top_k is {top_k}; give a number of triplets, 0 or more")
         if merge_iou is not None:
-            rest = {"classes": classes, "predicates": predicates, "min_presence": min_presence}
+            rest = {
+                "classes": classes,
+                "predicates": predicates,
+                "min_presence": min_presence,
+                "precision": precision,
+            }
             return self.merge_duplicates(merge_iou).filter(min_score, top_k, min_object_score, **rest)
-        found = choose(self, min_score, top_k, min_object_score, min_presence, classes, predicates)
+        found = choose(self, min_score, top_k, min_object_score, min_presence, classes, predicates, precision)
         return self.select(*found)
 
     def select(self, objects: np.ndarray, relations: np.ndarray) -> "SceneGraph":
         """Keep the objects of a mask, (N,) bool, and these rows of ``triplets``, which join only such objects."""
-        return self._select(objects, self.triplets, relations)
+        return take(self, objects, self.triplets, relations)
 
     def merge_duplicates(self, iou: float = 0.7) -> "SceneGraph":
         """Merge objects of one class whose boxes nearly coincide, so that a graph has one node per object.
@@ -222,15 +237,7 @@ class SceneGraph:
         Raises:
             PredictionError: ``iou`` lies outside 0..1.
         """
-        representative = find_representatives(self.boxes, self.classes, self.scores, iou, self.given)
-        triplets, rows = merge_triplets(representative, self.triplets, self.triplet_scores)
-        stays = representative == np.arange(len(representative))
-        merged = self._select(stays, triplets, rows)
-        if self.presence is not None:
-            presence = self.presence.copy()
-            np.maximum.at(presence, representative, self.presence)
-            merged.presence = presence[stays]
-        return merged
+        return merge(self, iou)
 
     def holds_all_queries(self) -> bool:
         """Tell whether the graph is as a model returned it, with queries or relations that show nothing."""
@@ -267,22 +274,6 @@ class SceneGraph:
             min_score = max(LEAST_SCORE, SHARE_OF_BEST * float(self.triplet_scores.max(initial=0.0)))
         min_presence = self.object_threshold if single_objects else None
         return self.filter(min_score, top_k, min_object_score, merge_iou=merge_iou, min_presence=min_presence)
-
-    def _select(self, stays: np.ndarray, triplets: np.ndarray, rows: np.ndarray) -> "SceneGraph":
-        # ``triplets[rows]`` join objects that stay, by their former indices.
-        return replace(
-            self,
-            boxes=self.boxes[stays],
-            classes=self.classes[stays],
-            scores=self.scores[stays],
-            query_index=self.query_index[stays],
-            presence=None if self.presence is None else self.presence[stays],
-            given=None if self.given is None else self.given[stays],
-            triplets=remap_relations(triplets[rows], stays),
-            triplet_scores=self.triplet_scores[rows],
-            triplet_queries=self.triplet_queries[rows],
-            prediction=None,
-        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the graph as plain Python values, ready for ``json.dump``; docs/scene_graph_json.md describes it."""

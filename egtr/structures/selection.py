@@ -2,12 +2,24 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from .errors import PredictionError
+from .merging import find_representatives, merge_triplets
+from .relations import remap_relations
+
+# Fields of a SceneGraph that may be None, with one entry for each object or triplet.
+OPTIONAL_FIELDS = {
+    "presence": ("objects", np.float32),
+    "given": ("objects", np.bool_),
+    "object_probabilities": ("objects", np.float32),
+    "triplet_probabilities": ("triplets", np.float32),
+    "triplet_precisions": ("triplets", np.float32),
+}
 
 
 def choose(
@@ -18,6 +30,7 @@ def choose(
     min_presence: float | None,
     classes: str | int | Iterable[str | int] | None,
     predicates: str | int | Iterable[str | int] | None,
+    precision: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose objects and triplets.
 
@@ -28,10 +41,21 @@ def choose(
         A mask of the objects, (N,) bool, and the rows of the triplets.
 
     Raises:
-        PredictionError: there is no such class or predicate.
+        PredictionError: there is no such class or predicate, ``precision`` is outside 0..1, or there is no
+            calibration for it.
     """
     subjects, objects, predicate_ids = graph.triplets.T
     keep = graph.triplet_scores >= min_score
+    if precision is not None:
+        if not 0 <= precision <= 1:
+            raise PredictionError(f"filter: precision is {precision}; it must lie in 0..1")
+        if graph.triplet_precisions is None:
+            raise PredictionError(
+                "filter: precision is not known, because the model has no calibration; fit one with egtr calibrate, "
+                "or filter by min_score"
+            )
+        # The last digit of a float32 must not decide.
+        keep &= graph.triplet_precisions >= precision - 1e-6
     stays = np.zeros(len(graph.boxes), dtype=bool)
     if min_object_score is not None:
         stays = graph.scores >= min_object_score
@@ -47,6 +71,49 @@ def choose(
     rows = np.flatnonzero(keep)[:top_k]
     stays[graph.triplets[rows, :2].reshape(-1)] = True
     return stays, rows
+
+
+def take(graph: Any, stays: np.ndarray, triplets: np.ndarray, rows: np.ndarray) -> Any:
+    """Make a graph of some objects and triplets of another one.
+
+    Args:
+        graph: a :class:`~egtr.structures.SceneGraph`.
+        stays: mask of the objects, (N,) bool.
+        triplets: (K, 3); ``triplets[rows]`` join objects that stay, by their former indices.
+        rows: the triplets, as rows of ``triplets`` and of the graph's other fields.
+    """
+    return replace(
+        graph,
+        boxes=graph.boxes[stays],
+        classes=graph.classes[stays],
+        scores=graph.scores[stays],
+        query_index=graph.query_index[stays],
+        **{
+            field: values[stays if kind == "objects" else rows]
+            for field, (kind, _) in OPTIONAL_FIELDS.items()
+            if (values := getattr(graph, field)) is not None
+        },
+        triplets=remap_relations(triplets[rows], stays),
+        triplet_scores=graph.triplet_scores[rows],
+        triplet_queries=graph.triplet_queries[rows],
+        prediction=None,
+    )
+
+
+def merge(graph: Any, iou: float) -> Any:
+    """Merge duplicates as :meth:`~egtr.structures.SceneGraph.merge_duplicates` describes."""
+    representative = find_representatives(graph.boxes, graph.classes, graph.scores, iou, graph.given)
+    triplets, rows = merge_triplets(representative, graph.triplets, graph.triplet_scores)
+    stays = representative == np.arange(len(representative))
+    merged = take(graph, stays, triplets, rows)
+    # The probability ascends with the presence, so both are those of the same duplicate.
+    for field in ("presence", "object_probabilities"):
+        values = getattr(graph, field)
+        if values is not None:
+            best = values.copy()
+            np.maximum.at(best, representative, values)
+            setattr(merged, field, best[stays])
+    return merged
 
 
 def _find_ids(chosen: str | int | Iterable[str | int], names: Sequence[str] | None, kind: str) -> list[int]:

@@ -21,16 +21,23 @@ def summarize(record: Mapping[str, Any]) -> str:
 
 
 def to_text(record: Mapping[str, Any]) -> str:
-    """Return the summary, and the best triplets as a table; (3) is the index of an object in the graph."""
+    """Return the summary, and the best triplets as a table; (3) is the index of an object in the graph.
+
+    Triplets have their probability, too, if the model is calibrated.
+    """
     objects, relations = record["objects"], record["relations"]
     # An ordinary row, because tabulate pads headers by two more spaces.
-    rows = [["", "score", "subject", "predicate", "object"]]
+    rows = [["", "score", "probability", "subject", "predicate", "object"]]
+    is_calibrated = any(relation.get("probability") is not None for relation in relations)
     for relation in relations[:NUM_PRINTED]:
         subject, object = (f"{objects[relation[end]]['class']} ({relation[end]})" for end in ("subject", "object"))
-        rows.append([f"{len(rows)}", f"{relation['score']:.3f}", subject, relation["predicate"], object])
+        probability = f"{relation['probability']:.2f}" if is_calibrated else ""
+        rows.append([f"{len(rows)}", f"{relation['score']:.3f}", probability, subject, relation["predicate"], object])
+    if not is_calibrated:
+        rows = [[*row[:2], *row[3:]] for row in rows]
     lines = [summarize(record)]
     if relations:
-        align = ("right", *["left"] * 4)
+        align = ("right", *["left"] * (len(rows[0]) - 1))
         table = tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=align)
         lines += [f"  {line}".rstrip() for line in table.splitlines()]
     if len(relations) > NUM_PRINTED:

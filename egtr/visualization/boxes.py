@@ -43,7 +43,8 @@ def draw_boxes(
             style = {"fill": False, "ec": color, "lw": line_width, "joinstyle": "round"}
             axes.add_artist(Rectangle((x1, y1), x2 - x1, y2 - y1, **style))
 
-    texts = [f"{n} {s:.2f}" if show_scores else n for n, s in zip(names, graph.scores, strict=True)]
+    numbers = graph.scores if graph.object_probabilities is None else graph.object_probabilities
+    texts = [f"{name} {number:.2f}" if show_scores else name for name, number in zip(names, numbers, strict=True)]
     placed = _place_box_labels(sheet, boxes, areas, texts)
     if placed is None:
         return

@@ -41,7 +41,8 @@ def draw_scene_graph(
         image: (H, W, 3) uint8, RGB, of any size.
         graph: boxes are in pixels of ``graph.image_size``; ``image`` may be a scaled copy of that image.
         title: a line above both.
-        show_scores: add scores, two digits, to the labels of boxes and edges.
+        show_scores: add probabilities, two digits, to the labels of boxes and edges; scores, if the graph has no
+            probabilities.
 
     Returns:
         A matplotlib figure that is unknown to pyplot: there is nothing to close.

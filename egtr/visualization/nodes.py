@@ -36,7 +36,8 @@ def draw_graph(
     """
     texts = [shorten(graph.predicate_name(int(p))) for p in graph.triplets[:, 2]]
     if show_scores:
-        texts = [f"{t} {s:.2f}" for t, s in zip(texts, graph.triplet_scores, strict=True)]
+        numbers = graph.triplet_scores if graph.triplet_probabilities is None else graph.triplet_probabilities
+        texts = [f"{text} {number:.2f}" for text, number in zip(texts, numbers, strict=True)]
     layout, node_sizes, label_sizes, shrink = _layout(sheet, graph, names, texts, start)
     if not texts:
         x, y = (sheet.graph[:2] + sheet.graph[2:]) / 2

@@ -46,21 +46,23 @@ def test_dict_by_hand():
         "image_size": {"height": 100, "width": 80},
         "objects": [
             {
-                "id": 0, "class": "person", "class_id": 1, "score": 0.9, "presence": 0.75,
+                "id": 0, "class": "person", "class_id": 1, "score": 0.9, "presence": 0.75, "probability": None,
                 "box": [10, 20, 30.25, 40.5], "query": 4,
             },
             {
-                "id": 1, "class": "horse", "class_id": 0, "score": 0.8, "presence": 1.0,
+                "id": 1, "class": "horse", "class_id": 0, "score": 0.8, "presence": 1.0, "probability": None,
                 "box": [5, 30, 60, 90], "query": 0,
             },
             {
                 "id": 2, "class": "Wiese <ä & é>", "class_id": 2, "score": 0.123457, "presence": 0.012346,
-                "box": [-1.5, 0, 80, 101], "query": 2,
+                "probability": None, "box": [-1.5, 0, 80, 101], "query": 2,
             },
         ],
         "relations": [
-            {"subject": 0, "object": 1, "predicate": "riding", "predicate_id": 1, "score": 0.5, "queries": [3, 0]},
-            {"subject": 1, "object": 2, "predicate": "on", "predicate_id": 0, "score": 0.25, "queries": [0, 2]},
+            {"subject": 0, "object": 1, "predicate": "riding", "predicate_id": 1, "score": 0.5,
+             "probability": None, "precision": None, "queries": [3, 0]},
+            {"subject": 1, "object": 2, "predicate": "on", "predicate_id": 0, "score": 0.25,
+             "probability": None, "precision": None, "queries": [0, 2]},
         ],
         "class_names": ["horse", "person", "Wiese <ä & é>"],
         "predicate_names": ["on", "riding"],
@@ -98,6 +100,9 @@ def graphs(draw):
         predicate_names=tuple(f"p{i}" for i in range(r)) if named else None,
         query_index=rng.permutation(n),
         presence=rng.uniform(0, 1, n) if named else None,
+        object_probabilities=rng.uniform(0, 1, n) if named else None,
+        triplet_probabilities=rng.uniform(0, 1, k) if named else None,
+        triplet_precisions=rng.uniform(0, 1, k) if named else None,
         file_name=draw(st.none() | st.text(max_size=5)),
         frame=draw(st.none() | st.integers(0, 10**6)),
         time=draw(st.none() | st.floats(0, 10**5)),

@@ -224,6 +224,13 @@ def test_scores_and_width_by_score():
     assert len(arrows) == 2 and arrows[0].get_linewidth() > 1.5 * arrows[1].get_linewidth()
 
 
+def test_probabilities_stand_in_place_of_scores():
+    graph = make_graph(2, 1)
+    graph.triplet_probabilities, graph.object_probabilities = np.float32([0.77]), np.float32([0.66, 0.55])
+    shown = texts(draw_scene_graph(np.zeros((90, 120, 3), np.uint8), graph, show_scores=True))
+    assert {text[-4:] for text in shown if text[-4:-2] == "0."} == {"0.77", "0.66", "0.55"}
+
+
 def test_odd_names():
     """Dollars start no formula, long names are cut, absent names become numbers."""
     graph = make_graph(2, 1, class_names=("$x_1$ ^", "a very long name " * 9, "c", "d", "e"))

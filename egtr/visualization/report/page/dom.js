@@ -45,6 +45,11 @@ function formatScore(score) {
   return score >= 0.995 ? "1.00" : score.toFixed(score < 0.1 ? 3 : 2);
 }
 
+// The calibrated probability of a relation; its score, if the model has no calibration.
+function formatCertainty({ score, probability }) {
+  return typeof probability === "number" ? `${Math.round(100 * probability)} %` : formatScore(score);
+}
+
 function formatSigned(value) {
   return (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2);
 }

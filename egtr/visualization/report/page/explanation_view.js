@@ -1,12 +1,16 @@
 // Why an edge is there: EdgeExplanation's to_dict as bars and heat maps.
 
-// explanation may be null: the reason is said instead.
-function explanationView(title, explanation) {
+// explanation may be null: the reason is said instead. probability may be null or missing.
+function explanationView(title, explanation, probability) {
+  const heading = [element("h3", {}, title)];
+  if (typeof probability === "number") {
+    heading.push(element("p", {}, `Probability of being annotated: ${Math.round(100 * probability)} %`));
+  }
   if (!explanation) {
-    return [element("h3", {}, title), element("p", { class: "note" }, "No explanation: the model gives none, or explanations were not requested.")];
+    return [...heading, element("p", { class: "note" }, "No explanation: the model gives none, or explanations were not requested.")];
   }
   return [
-    element("h3", {}, title),
+    ...heading,
     ...scorePart(explanation),
     ...sourcesPart(explanation),
     ...logitPart(explanation),

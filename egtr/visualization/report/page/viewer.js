@@ -201,7 +201,9 @@ class Viewer {
     if (!lit) return [element("p", { class: "note" }, "Point at an edge, or tap it, to see why it is there.")];
     const { graph, names } = this.panels[lit.kind].model;
     const title = tripletText(graph, names, lit.row);
-    if (lit.kind === "prediction") return explanationView(title, this.record.explanations?.[lit.row]);
+    if (lit.kind === "prediction") {
+      return explanationView(title, this.record.explanations?.[lit.row], graph.relations[lit.row].probability);
+    }
     const rank = this.record.comparison.ranks[lit.row];
     const verdict = rank === null ? "Missed: not among the first 100 triplets." : `Found at rank ${rank}.`;
     return [element("h3", {}, title), element("p", {}, verdict)];
@@ -210,7 +212,7 @@ class Viewer {
 
 function predictedModel(record, colors) {
   const { graph, comparison } = record;
-  const notes = graph.relations.map(({ score }, row) => (comparison?.hits[row].length ? "✓ " : "") + formatScore(score));
+  const notes = graph.relations.map((relation, row) => (comparison?.hits[row].length ? "✓ " : "") + formatCertainty(relation));
   return { graph, names: objectNames(graph.objects), colors, verdicts: predictedVerdicts(record), notes };
 }
 
