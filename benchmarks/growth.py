@@ -47,7 +47,7 @@ def measure_growth(case: Case, axis: str, values: Sequence[int], runs: int) -> d
 
     for value in values:
         here = _at(case, axis, value)
-        whole, part = partial(build_one_inference, here, "egtr"), partial(build_one_relation, here, "egtr", False)
+        whole, part = partial(build_one_inference, here, "egtr", 0), partial(build_one_relation, here, "egtr", False)
         build = whole if axis == "side" else part
         contestants = {"egtr": build()}
         if axis == "queries":

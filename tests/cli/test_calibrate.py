@@ -41,7 +41,7 @@ def model(tmp_path):
     record.pop("calibration")
     ModelInfo.from_dict(record).save(tmp_path / "model.model_info.json")
     config = tmp_path / "config.yaml"
-    base = str(ROOT / "configs/scenes/egtr_train.yaml")
+    base = str(ROOT / "configs/scenes/rtdetr.yaml")
     config.write_text(yaml.safe_dump({"_BASE_": base, "MODEL": {"WEIGHTS": str(weights)}}))
     return config
 

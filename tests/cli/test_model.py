@@ -10,8 +10,8 @@ from egtr.hub.model_zoo import get_config_file
 from egtr.structures import ConfigurationError
 from tests.cli.running import parse
 
-SHIPPED = get_config_file("scenes/egtr.yaml")
-WEIGHTS = "egtr://weights/scenes_egtr.pth"
+SHIPPED = get_config_file("scenes/rtdetr.yaml")
+WEIGHTS = "egtr://weights/scenes_rtdetr.pth"
 COMMANDS = ["demo", "explain --output o", "report --output o", "analyze model", "analyze relations --output o"]
 
 
@@ -53,7 +53,7 @@ def test_rule(command, words, config_file, opts):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--model nosuch", "nosuch: is neither a file nor the name of a model. Models are: scenes, vg150"),
+        ("--model nosuch", "nosuch: is neither a file nor the name of a model. Models are: scenes, scenes_deformable, vg150"),
         ("--model scene", "scene: .* Did you mean scenes[?]"),
         ("--config-file mine.yml", "mine.yml: is neither a file nor"),
         ("--config-file mine.yml --model scenes", "mine.yml: is neither a file nor"),

@@ -45,11 +45,11 @@ def test_usage(words, message, tmp_path, monkeypatch, capsys):
 
 
 def test_trains_from_the_weights_of_a_model(scenes, tmp_path, capsys):
-    words = ["--model", "scenes", "--output", "run", "--opts", "SOLVER.MAX_ITER", "1", "SOLVER.BASE_LR", "0.0"]
+    words = ["--model", "scenes", "--output", "run", "--opts", "SOLVER.MAX_ITER", "1", "SOLVER.BASE_LR", "1e-12"]
     words += ["SOLVER.IMS_PER_BATCH", "1", "DATALOADER.NUM_WORKERS", "0", "DATASETS.TEST", "()"]
     words += ["INPUT.MIN_SIZE_TRAIN", "64,", "MODEL.EGTR.FREEZE_DETECTOR", "True"]
     assert main(["train", *words]) == 0
     trained = load_checkpoint_file(str(tmp_path / "run/model_final.pth"))["model"]
-    begun = load_checkpoint_file(get_weights_file("scenes_egtr.pth"))["model"]
+    begun = load_checkpoint_file(get_weights_file("scenes_rtdetr.pth"))["model"]
     name = next(name for name in begun if name.startswith("backbone.") and name.endswith("weight"))
     assert (trained[name] == begun[name].float()).all()

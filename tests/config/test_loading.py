@@ -65,6 +65,6 @@ def test_a_file_a_name_or_an_address(tmp_path):
     path.touch()
     assert find_config(str(path)) == str(path)
     assert find_config("egtr://configs/scenes/egtr.yaml") == "egtr://configs/scenes/egtr.yaml"
-    assert find_config("scenes") == get_config_file("scenes/egtr.yaml")
+    assert find_config("scenes") == get_config_file("scenes/rtdetr.yaml")
     with pytest.raises(EGTRError, match="nowhere: is neither a file nor the name of a model"):
         find_config("nowhere")

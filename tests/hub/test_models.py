@@ -274,7 +274,16 @@ def test_the_catalogue_says_what_it_must_of_every_model():
             info.name == name and info.domain and info.dataset and info.licence and info.origin and info.description
         )
         assert all(file.sha256_by for file in entry.files if file.sha256)
-    names = ["scenes", "vg150", "vg150_detector", "oiv6", "oiv6_detector", "rtdetr_vg150", "rtdetr_3rscan"]
+    names = [
+        "scenes",
+        "scenes_deformable",
+        "vg150",
+        "vg150_detector",
+        "oiv6",
+        "oiv6_detector",
+        "rtdetr_vg150",
+        "rtdetr_3rscan",
+    ]
     assert list(read_catalogue()) == names + [f"rtdetrv2_{size}_coco" for size in ("r18", "r34", "r50m", "r50")]
 
 

@@ -106,7 +106,7 @@ def test_so_do_files_before_several_processes_start(home, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["vg15", "VG150", "nothing", "../vg150", "", ".", "vg150/..", "a\0b"])
 def test_other_names_are_one_error_that_lists_the_models(home, name):
     for find in (find_model_config, get_model, read_info):
-        with pytest.raises(ConfigurationError, match="scenes, vg150"):
+        with pytest.raises(ConfigurationError, match="scenes, scenes_deformable, vg150"):
             find(name)
     with pytest.raises(ConfigurationError, match="nothing of it is here"):
         remove_model(name)

@@ -113,7 +113,7 @@ def test_a_model_in_training_stays_so_between_graphs(make_cfg, folder):
 
 
 def test_the_shipped_model_has_a_name():
-    assert egtr.hub.model_zoo.list_models() == ["scenes"]
+    assert egtr.hub.model_zoo.list_models() == ["scenes", "scenes_deformable"]
     file = io.BytesIO()
     Image.fromarray(draw_scene(0, "test", 0)[0]).save(file, "PNG")
     (graph,) = egtr.predict("scenes", file.getvalue())
