@@ -57,7 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-boxes", type=int, default=300, metavar="N", help="limit of boxes that a request gives (%(default)s)"
     )
     parser.add_argument(
-        "--max-remembered", type=int, default=8, metavar="N", help="images kept in memory for corrections (%(default)s)"
+        "--max-remembered",
+        type=int,
+        default=8,
+        metavar="N",
+        help="images kept in memory for corrections (%(default)s)",
     )
     parser.add_argument(
         "--timeout", type=float, default=60, metavar="SECONDS", help="time limit of an answer (%(default)s)"

@@ -268,7 +268,10 @@ class EGTRPredictor(Sharing):
             DataError: the image cannot be read.
             ConfigurationError: the model is no EGTR with a relation part, or has a ``network`` of its own.
         """
-        return RememberedImage(self, self._open(source, channel_order))
+        image = self._open(source, channel_order)
+        record, _ = self.prepare(image)
+        complete = partial(self.complete, source=image)
+        return RememberedImage(self.model, record, self.class_names, self.evaluating, complete)
 
     def _open(self, source: ImageSource, channel_order: str | None) -> SourceImage:
         read = partial(load_image, source, channel_order, self.cfg.INPUT.MAX_PIXELS)

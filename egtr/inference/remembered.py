@@ -1,49 +1,58 @@
 """An image that a predictor has read and encoded once, to be asked for the relations of corrected boxes."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
+import torch
 
 from egtr.data.given_boxes import read_boxes
-from egtr.data.sources import SourceImage
 from egtr.modeling import EGTR
 from egtr.modeling.image_memory import ImageMemory
 from egtr.structures import ConfigurationError, SceneGraph
 
 from .given import GivenOptions
 
-if TYPE_CHECKING:
-    from .predictor import EGTRPredictor
-
 
 class RememberedImage:
     """An image in the memory of a model, see :class:`egtr.modeling.image_memory.ImageMemory`.
 
     Args:
-        predictor: its model's weights must not change as long as this is used.
-        source: the image.
+        model: an EGTR, whose weights must not change as long as this is used.
+        record: the input record of the image, of :meth:`EGTRPredictor.prepare`.
+        class_names: the model's class names, or None.
+        evaluating: makes the context in which the model computes.
+        complete: adds to a graph of the model what only the predictor knows.
 
     Attributes:
         graph: what the model finds itself, as :meth:`EGTRPredictor.predict` returns it.
 
     Raises:
         ConfigurationError: the model is no EGTR with a relation part, or has a ``network`` of its own.
-        DataError: the image cannot be read.
     """
 
-    def __init__(self, predictor: "EGTRPredictor", source: SourceImage):
-        if not isinstance(predictor.model, EGTR):
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        record: dict[str, Any],
+        class_names: Sequence[str] | None,
+        evaluating: Callable[[], AbstractContextManager],
+        complete: Callable[[SceneGraph], SceneGraph],
+    ):
+        if not isinstance(model, EGTR):
             raise ConfigurationError(
-                f"model: {type(predictor.model).__name__} cannot remember an image; only an EGTR can. Take one, or "
+                f"model: {type(model).__name__} cannot remember an image; only an EGTR can. Take one, or "
                 "predict the image again for each correction"
             )
-        self._predictor = predictor
-        self._source = source
-        record, _ = predictor.prepare(source)
+        self._model = model
+        self._class_names = class_names
+        self._evaluating = evaluating
+        self._complete = complete
         self._frame = {key: record[key] for key in ("height", "width")}
-        with predictor.evaluating():
-            self._memory = ImageMemory(predictor.model, record)
-        self.graph = predictor.complete(self._memory.graph, source)
+        with evaluating():
+            self._memory = ImageMemory(model, record)
+        self.graph = complete(self._memory.graph)
 
     def relate(
         self,
@@ -65,10 +74,9 @@ class RememberedImage:
         Raises:
             DataError: the boxes are wrong, or the model lacks a class.
         """
-        predictor = self._predictor
         given = dict(self._frame)
         options = GivenOptions(None, refine_boxes, with_found)
-        options.add_to(given, read_boxes(boxes, classes, scores), predictor.model, predictor.class_names)
-        with predictor.evaluating():
+        options.add_to(given, read_boxes(boxes, classes, scores), self._model, self._class_names)
+        with self._evaluating():
             graph = self._memory.relate(given)
-        return predictor.complete(graph, self._source)
+        return self._complete(graph)

@@ -162,9 +162,7 @@ class ExplainedGraph(BaseModel):
 
 CORRECTION_BODY = {"required": True, "content": {"application/json": {"schema": Correction.model_json_schema()}}}
 IMAGE_PROBLEMS = {status: {"model": Problem, "description": text} for status, text in ERRORS.items()}
-_CORRECTION_ERRORS = {
-    status: ERRORS[status] for status in (400, 403, 408, 413, 415, 421, 422, 500, 503, 504)
-} | {
+_CORRECTION_ERRORS = {status: ERRORS[status] for status in (400, 403, 408, 413, 415, 421, 422, 500, 503, 504)} | {
     410: "The server does not remember the image any more; send it again.",
     413: "The body has too many bytes.",
     415: "The body is compressed.",
