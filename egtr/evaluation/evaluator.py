@@ -161,7 +161,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
         )
 
     def measure_reliability(self, calibration: Calibration | None) -> None:
-        """Also measure, in task "sgdet", how scores and probabilities of a calibration agree with annotations."""
+        """Measure also, in task "sgdet", how scores and probabilities of a calibration agree with annotations."""
         if self._task == "sgdet":
             self._reliability = ReliabilityReport(calibration, self._exhaustive)
 

@@ -36,8 +36,8 @@ def write_predictions(path, num_images, annotated=True, exhaustive=True):
 def model(tmp_path):
     """Copy the shipped model, without its calibration."""
     weights = tmp_path / "model.pth"
-    shutil.copy(WEIGHTS / "scenes_egtr.pth", weights)
-    record = ModelInfo.load(WEIGHTS / "scenes_egtr.model_info.json").to_dict()
+    shutil.copy(WEIGHTS / "scenes_rtdetr.pth", weights)
+    record = ModelInfo.load(WEIGHTS / "scenes_rtdetr.model_info.json").to_dict()
     record.pop("calibration")
     ModelInfo.from_dict(record).save(tmp_path / "model.model_info.json")
     config = tmp_path / "config.yaml"
@@ -47,7 +47,7 @@ def model(tmp_path):
 
 
 def test_shipped_model_is_calibrated():
-    calibration = Calibration.of(ModelInfo.load(WEIGHTS / "scenes_egtr.model_info.json"))
+    calibration = Calibration.of(ModelInfo.load(WEIGHTS / "scenes_rtdetr.model_info.json"))
     assert (calibration.dataset, calibration.num_images, calibration.exhaustive) == ("scenes_val", 400, True)
 
 
