@@ -16,7 +16,7 @@ from egtr.visualization.report.image import MAX_POINTS, encode_image
 
 from .errors import RefusedError
 from .remembered import Remembered, RememberedImages
-from .schema import Correction, ExplainedSelection, GraphSelection, Part, Selection
+from .schema import Correction, GraphSelection, Part, Selection
 
 # Arguments of a predictor about given boxes.
 Arguments = dict[str, Any]
@@ -96,17 +96,21 @@ def explained_graph(
     predictor: Predictor,
     image: np.ndarray,
     name: str | None,
-    selection: ExplainedSelection,
-    given: Arguments | None,
-    images: RememberedImages,
+    selection: Selection,
+    given: Arguments | None = None,
+    images: RememberedImages | None = None,
 ) -> dict[str, Any]:
     """Answer the image, its graph and the explanations, as :class:`egtr.serving.schema.ExplainedGraph` says.
+
+    Args:
+        predictor, image, name, selection, given: see :func:`predict`.
+        images: where the image is to be remembered; None: it is not.
 
     Raises:
         RefusedError: 422, the given boxes do not fit the image or the model, or the model cannot remember images.
     """
     key = None
-    if selection.remember:
+    if images is not None:
         remembered = Remembered(_remember(predictor, image), name)
         graph = _relate(remembered, given, selection) if given else selection.apply(remembered.memory.graph)
         graph = replace(graph, file_name=name)

@@ -122,7 +122,7 @@ def create_app(
     @app.post("/api/v1/explanations", response_model=ExplainedGraph, responses=IMAGE_PROBLEMS, **route)
     async def explanations(request: Request, selection: Annotated[ExplainedSelection, Query()]) -> Response:
         """Predict the scene graph of an image, and explain where each of its relations comes from."""
-        compute = partial(answers.explained_graph, images=remembered)
+        compute = partial(answers.explained_graph, images=remembered if selection.remember else None)
         return JSONResponse(await answer(request, selection, compute))
 
     related = {200: {"description": "The scene graph.", "content": {FORMATS["json"]: {"schema": SCENE_GRAPH}}}}

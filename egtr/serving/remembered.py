@@ -31,7 +31,7 @@ class RememberedImages:
         self._images: OrderedDict[str, Remembered] = OrderedDict()
 
     def keep(self, image: Remembered) -> str:
-        """Keep an image, and return its id, which nobody can guess."""
+        """Keep an image, and return its id, which cannot be guessed."""
         key = secrets.token_urlsafe()
         self._images[key] = image
         while len(self._images) > self._most:
