@@ -161,6 +161,34 @@ def test_drawing_and_labels(page, predictor):
     assert page.evaluate("record.graph.objects.length") >= 1
 
 
+def test_many_changes_are_one_question(page):
+    asked = []
+    page.on("request", lambda request: "relations" in request.url and asked.append(json.loads(request.post_data)))
+    page.evaluate("""() => {
+        for (let right = 100; right < 110; right++) {
+            corrector.change((objects) => (objects[0].box = [40, 50, right, 120]), 0);
+        }
+    }""")
+    settle(page)
+    assert [one["boxes"][0] for one in asked] == [[40, 50, 109, 120]]
+    assert_related(page)
+
+
+def test_after_a_failure_the_download_asks_again(page):
+    page.evaluate("() => { window.kept = fetch; window.fetch = () => Promise.reject(new TypeError('lost')); }")
+    page.locator(BOXES).last.focus()
+    page.keyboard.press("Shift+ArrowUp")
+    expect(page.locator("#problem")).to_contain_text("does not answer")
+    expect(page.locator(NOTE)).to_have_text("These boxes have no relations yet.")
+    page.evaluate("() => { window.fetch = window.kept; }")
+    with page.expect_download() as download:
+        page.click("#save-corrected")
+    corrected = json.loads(download.value.path().read_text("utf-8"))
+    for entry, box in zip(corrected["objects"], boxes(page), strict=True):
+        assert entry["box"] == pytest.approx(box, abs=0.01)
+    expect(page.locator("#problem")).to_have_text("")
+
+
 def test_downloads(page, predictor, tmp_path):
     page.locator(f'{BOXES}[data-box="{smallest(page)}"]').focus()
     page.keyboard.press("ArrowDown")

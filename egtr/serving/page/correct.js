@@ -184,6 +184,7 @@ class Corrector {
       for (const [index, object] of objects.entries()) object.found = graph.objects[index].class;
       this.graph = graph;
       this.related = objects;
+      byId("problem").textContent = "";
       this.page.show({ ...this.original, graph, explanations: null });
       // A hand that holds a box is not disturbed.
       if (!this.editor.drag) this.draw();
