@@ -57,6 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-boxes", type=int, default=300, metavar="N", help="limit of boxes that a request gives (%(default)s)"
     )
     parser.add_argument(
+        "--max-remembered",
+        type=int,
+        default=8,
+        metavar="N",
+        help="images kept in memory for corrections (%(default)s)",
+    )
+    parser.add_argument(
         "--timeout", type=float, default=60, metavar="SECONDS", help="time limit of an answer (%(default)s)"
     )
     add_provider(parser)
@@ -76,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
         args.max_requests,
         args.timeout,
         args.max_boxes,
+        args.max_remembered,
     )
     serve(ModelStore(models, args.opts, args.provider), args.host, args.port, limits, args.public_name)
     return 0

@@ -1,6 +1,7 @@
 """Images in, graphs out.
 
 - ``predictor``      a trained model, ready for images in any form
+- ``remembered``     an image that is encoded once, for boxes that a person corrects
 - ``explanation``    why an edge of a graph is there
 - ``calls``          both as single calls: ``predict``, ``explain``, ``explain_graph``
 - ``opening``        opens any model, exported ones too, for the commands and the server

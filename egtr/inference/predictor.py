@@ -4,7 +4,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -48,6 +48,7 @@ from egtr.structures.doubts import Doubter
 
 from .explanation import explain_edges
 from .given import GivenOptions, read_given
+from .remembered import RememberedImage
 from .sharing import Sharing
 
 logger = logging.getLogger(__name__)
@@ -255,6 +256,23 @@ class EGTRPredictor(Sharing):
         record, _ = self.prepare(self._open(image, channel_order))
         return explain_edges(self.model, record, graph, edges, self.class_names, self.predicate_names)
 
+    def remember(self, source: ImageSource, channel_order: str | None = None) -> RememberedImage:
+        """Encode an image once, to ask for the relations of other boxes as often as wanted.
+
+        ``predictor.remember("photo.jpg").relate(boxes)`` is the graph of ``predict("photo.jpg", boxes=boxes)``.
+
+        Args:
+            source, channel_order: see :func:`egtr.data.image.load_image`.
+
+        Raises:
+            DataError: the image cannot be read.
+            ConfigurationError: the model is no EGTR with a relation part, or has a ``network`` of its own.
+        """
+        image = self._open(source, channel_order)
+        record, _ = self.prepare(image)
+        complete = partial(self.complete, source=image)
+        return RememberedImage(self.model, record, self.class_names, self.evaluating, complete)
+
     def _open(self, source: ImageSource, channel_order: str | None) -> SourceImage:
         read = partial(load_image, source, channel_order, self.cfg.INPUT.MAX_PIXELS)
         return SourceImage(read, get_file_name(source))
@@ -307,9 +325,7 @@ class EGTRPredictor(Sharing):
         for index, record in enumerate(records):
             by_size.setdefault(record["image"].shape, []).append(index)
         results: list[dict[str, Any]] = [{}] * len(records)
-        # Switching the mode of every module, as the context does, takes as long as a tenth of a small model.
-        is_training = any(module.training for module in self.model.modules())
-        with inference_context(self.model) if is_training else nullcontext():
+        with self.evaluating():
             for indices in by_size.values():
                 for index, result in zip(indices, self.model([records[i] for i in indices]), strict=True):
                     results[index] = result
@@ -318,21 +334,26 @@ class EGTRPredictor(Sharing):
                 "MODEL.EGTR.RELATION.ENABLED is False: the model detects objects but finds no relations; "
                 "take a model with a relation part"
             )
-        graphs = [
-            replace(
-                result["scene_graph"],
-                class_names=result["scene_graph"].class_names or self.class_names,
-                predicate_names=result["scene_graph"].predicate_names or self.predicate_names,
-                file_name=source.file_name,
-                frame=source.frame,
-                time=source.time,
-                object_threshold=self.cfg.TEST.SCENE_GRAPH.OBJECT_THRESHOLD,
-            )
-            for result, source in zip(results, sources, strict=True)
-        ]
-        if self._calibration is not None:
-            graphs = [self._calibration.apply(graph) for graph in graphs]
-        return [self._doubter.doubt(graph) for graph in graphs]
+        return [self.complete(result["scene_graph"], source) for result, source in zip(results, sources, strict=True)]
+
+    def evaluating(self) -> AbstractContextManager:
+        """Return a context in which the model is in evaluation mode; afterwards it has its former mode again."""
+        # Switching the mode of every module, as the context does, takes as long as a tenth of a small model.
+        is_training = any(module.training for module in self.model.modules())
+        return inference_context(self.model) if is_training else nullcontext()
+
+    def complete(self, graph: SceneGraph, source: SourceImage) -> SceneGraph:
+        """Add to a graph of the model what only the predictor knows: names, source, probabilities, doubts."""
+        graph = replace(
+            graph,
+            class_names=graph.class_names or self.class_names,
+            predicate_names=graph.predicate_names or self.predicate_names,
+            file_name=source.file_name,
+            frame=source.frame,
+            time=source.time,
+            object_threshold=self.cfg.TEST.SCENE_GRAPH.OBJECT_THRESHOLD,
+        )
+        return self._doubter.doubt(graph if self._calibration is None else self._calibration.apply(graph))
 
 
 def _load_model(cfg: CfgNode) -> torch.nn.Module:

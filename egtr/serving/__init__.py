@@ -4,6 +4,7 @@
 - ``errors``    the error of a refused request, with its HTTP status
 - ``upload``    reads an image from the body of a request
 - ``models``    the models to choose from: checkpoints, loaded on first use, or any predictors
+- ``remembered``  the images that models remember for corrections
 - ``worker``    the thread in which models compute
 - ``security``  decides which pages may send requests, and sets headers that restrict a browser
 - ``protocol``  HEAD, and answers sent before the upload has ended

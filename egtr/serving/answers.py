@@ -10,12 +10,13 @@ import networkx as nx
 import numpy as np
 
 from egtr.data.given_boxes import read_boxes
-from egtr.structures import EGTRError, Predictor, SceneGraph
+from egtr.structures import ConfigurationError, DataError, EGTRError, Predictor, SceneGraph
 from egtr.visualization import draw_scene_graph
 from egtr.visualization.report.image import MAX_POINTS, encode_image
 
 from .errors import RefusedError
-from .schema import GraphSelection, Selection
+from .remembered import Remembered, RememberedImages
+from .schema import Correction, GraphSelection, Part, Selection
 
 # Arguments of a predictor about given boxes.
 Arguments = dict[str, Any]
@@ -23,7 +24,7 @@ Arguments = dict[str, Any]
 DPI = 160
 
 
-def read_given(fields: dict[str, Any], selection: Selection, max_boxes: int) -> dict[str, Any]:
+def read_given(fields: dict[str, Any], selection: Part, max_boxes: int) -> dict[str, Any]:
     """Read given boxes: the arguments that a predictor gets for them; none if there are no boxes.
 
     Args:
@@ -97,15 +98,60 @@ def explained_graph(
     name: str | None,
     selection: Selection,
     given: Arguments | None = None,
+    images: RememberedImages | None = None,
 ) -> dict[str, Any]:
-    """Answer the image, its graph and the explanations, as :class:`egtr.serving.schema.ExplainedGraph` says."""
-    graph = predict(predictor, image, name, selection, given)
+    """Answer the image, its graph and the explanations, as :class:`egtr.serving.schema.ExplainedGraph` says.
+
+    Args:
+        predictor, image, name, selection, given: see :func:`predict`.
+        images: where the image is to be remembered; None: it is not.
+
+    Raises:
+        RefusedError: 422, the given boxes do not fit the image or the model, or the model cannot remember images.
+    """
+    key = None
+    if images is not None:
+        remembered = Remembered(_remember(predictor, image), name)
+        graph = _relate(remembered, given, selection) if given else selection.apply(remembered.memory.graph)
+        graph = replace(graph, file_name=name)
+        key = images.keep(remembered)
+    else:
+        graph = predict(predictor, image, name, selection, given)
     return {
         "name": name,
+        "remembered": key,
         "image": f"data:image/webp;base64,{encode_image(image)}",
         "graph": graph.to_dict(),
         "explanations": _explain(predictor, image, graph),
     }
+
+
+def corrected_graph(
+    images: RememberedImages, correction: Correction, selection: Part, given: Arguments
+) -> dict[str, Any]:
+    """Answer the graph of the boxes of a remembered image.
+
+    Raises:
+        RefusedError: 410, the image has been forgotten; 422, the boxes do not fit the image or the model.
+    """
+    return _relate(images.find(correction.image), given, selection).to_dict()
+
+
+def _remember(predictor: Predictor, image: np.ndarray) -> Any:
+    if not hasattr(predictor, "remember"):
+        raise RefusedError(422, "remember: this model cannot remember images; take another one, or do not ask for it")
+    try:
+        return predictor.remember(image, "RGB")
+    except ConfigurationError as error:
+        raise RefusedError(422, f"remember: {error}") from error
+
+
+def _relate(image: Remembered, given: Arguments, selection: Part) -> SceneGraph:
+    try:
+        graph = image.memory.relate(**given)
+    except DataError as error:
+        raise RefusedError(422, str(error)) from error
+    return replace(selection.apply(graph), file_name=image.name)
 
 
 def _explain(predictor: Predictor, image: np.ndarray, graph: SceneGraph) -> list[dict[str, Any]] | None:

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.resources import files
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
+from pydantic import ValidationError
 
 from egtr.structures import EGTRError
 from egtr.version import __version__
@@ -18,20 +20,27 @@ from . import answers
 from .errors import RefusedError
 from .models import ModelStore
 from .protocol import AnswerHead, DropUpload
+from .remembered import RememberedImages
 from .schema import (
+    CORRECTION_BODY,
+    CORRECTION_PROBLEMS,
     FORMATS,
     IMAGE_BODY,
     IMAGE_PROBLEMS,
+    SCENE_GRAPH,
     SCENE_GRAPH_ANSWER,
+    Correction,
     ExplainedGraph,
+    ExplainedSelection,
     GraphSelection,
     Health,
     Models,
+    Part,
     Selection,
     add_scene_graph_schema,
 )
 from .security import SameOrigin, read_public_names
-from .upload import decode_image, open_image, read_upload, while_connected
+from .upload import decode_image, open_image, read_body, read_upload, while_connected
 from .worker import Worker
 
 
@@ -59,6 +68,7 @@ def create_app(
     _add_error_handlers(app)
     add_scene_graph_schema(app)
     page = build_page()
+    remembered = RememberedImages(worker.limits.max_remembered)
     example = files(__package__).joinpath("page", "example.png").read_bytes()
 
     @app.get("/", include_in_schema=False)
@@ -81,7 +91,15 @@ def create_app(
         """List the models to choose from."""
         return Models(
             default=store.default,
-            models=[{"name": name, "state": store.state(name), **store.vocabulary(name)} for name in store.names],
+            models=[
+                {
+                    "name": name,
+                    "state": store.state(name),
+                    "remembers": store.remembers(name),
+                    **store.vocabulary(name),
+                }
+                for name in store.names
+            ],
         )
 
     async def answer(request: Request, selection: Selection, compute: Callable[..., Any]) -> Any:
@@ -102,17 +120,43 @@ def create_app(
         return Response(content, media_type=FORMATS[selection.format])
 
     @app.post("/api/v1/explanations", response_model=ExplainedGraph, responses=IMAGE_PROBLEMS, **route)
-    async def explanations(request: Request, selection: Annotated[Selection, Query()]) -> Response:
+    async def explanations(request: Request, selection: Annotated[ExplainedSelection, Query()]) -> Response:
         """Predict the scene graph of an image, and explain where each of its relations comes from."""
-        return JSONResponse(await answer(request, selection, answers.explained_graph))
+        compute = partial(answers.explained_graph, images=remembered if selection.remember else None)
+        return JSONResponse(await answer(request, selection, compute))
+
+    related = {200: {"description": "The scene graph.", "content": {FORMATS["json"]: {"schema": SCENE_GRAPH}}}}
+
+    @app.post(
+        "/api/v1/relations",
+        responses={**related, **CORRECTION_PROBLEMS},
+        openapi_extra={"requestBody": CORRECTION_BODY},
+    )
+    async def relations(request: Request, selection: Annotated[Part, Query()]) -> Response:
+        """Predict the relations between boxes of an image that the server remembers, without its upload."""
+        with worker.place():
+            correction = _read_correction(await read_body(request, worker.limits))
+            fields = correction.model_dump(exclude={"image"}, exclude_unset=True)
+            given = answers.read_given(fields, selection, worker.limits.max_boxes)
+            work = worker.run(answers.corrected_graph, remembered, correction, selection, given)
+            return JSONResponse(await while_connected(request, work))
 
     return app
 
 
+def _read_correction(body: bytes) -> Correction:
+    # By hand, because FastAPI itself reads bodies of any length.
+    try:
+        return Correction.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from error
+
+
 def build_page() -> str:
     """Build the page, with everything that it needs inside."""
-    styles = [read_asset(name) for name in IMAGE_PAGE_STYLES]
-    scripts = [*map(read_asset, IMAGE_PAGE_SCRIPTS), read_asset("serve.js", __package__)]
+    styles = [*map(read_asset, IMAGE_PAGE_STYLES), read_asset("correct.css", __package__)]
+    own = [read_asset(name, __package__) for name in ("coco_sg.js", "box_editor.js", "correct.js", "serve.js")]
+    scripts = [*map(read_asset, IMAGE_PAGE_SCRIPTS), *own]
     body = read_asset("serve.html", __package__)
     return "".join(assemble_page(body, "Scene graphs", styles, scripts, connect="'self'"))
 
@@ -126,7 +170,7 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def wrong_parameters(request: Request, error: RequestValidationError) -> JSONResponse:
-        texts = [f"{'.'.join(map(str, entry['loc'][1:]))}: {entry['msg']}" for entry in error.errors()]
+        texts = [f"{'.'.join(map(str, entry['loc'][1:])) or 'body'}: {entry['msg']}" for entry in error.errors()]
         return JSONResponse({"detail": "; ".join(texts)}, 422)
 
     @app.exception_handler(EGTRError)

@@ -19,6 +19,7 @@ class Limits:
         max_requests: number of images that are uploaded, waiting or computed at the same time.
         timeout: seconds, for the upload and again for the answer.
         max_boxes: most boxes that a request may give, since work and memory grow with the square of their number.
+        max_remembered: number of images that are kept in memory for corrections; older ones are forgotten.
 
     Raises:
         ConfigurationError: one of them is not above 0.
@@ -29,6 +30,7 @@ class Limits:
     max_requests: int = 8
     timeout: float = 60.0
     max_boxes: int = 300
+    max_remembered: int = 8
 
     def __post_init__(self):
         for name, value in vars(self).items():

@@ -104,6 +104,10 @@ class ModelStore:
             "predicates": getattr(model, "predicate_names", None),
         }
 
+    def remembers(self, name: str) -> bool | None:
+        """Return whether a model can remember images (``remember()``); None before it is loaded."""
+        return hasattr(self._loaded[name], "remember") if name in self._loaded else None
+
     def state(self, name: str) -> str:
         """Return "ready", "failed" (the last time), or "not loaded"."""
         if name in self._loaded:

@@ -58,13 +58,12 @@ IMAGE_BODY = {
 }
 
 
-class Selection(BaseModel):
-    """The model to use, and the part of its graph to return."""
+class Part(BaseModel):
+    """The part of a graph to return."""
 
     # A misspelt parameter would otherwise be ignored silently.
     model_config = ConfigDict(extra="forbid")
 
-    model: str | None = Field(None, description="A name of /api/v1/models; by default the first.")
     min_score: float | None = Field(
         None,
         ge=0,
@@ -87,6 +86,34 @@ class Selection(BaseModel):
         return graph.for_display(self.min_score, self.top_k, merge_iou, single_objects=self.single_objects)
 
 
+class Selection(Part):
+    """The model to use, and the part of its graph to return."""
+
+    model: str | None = Field(None, description="A name of /api/v1/models; by default the first.")
+
+
+class ExplainedSelection(Selection):
+    remember: bool = Field(
+        False, description="Whether the server remembers the image for a while, so that its boxes can be corrected."
+    )
+
+
+class Correction(BaseModel):
+    """Boxes of a remembered image."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: str = Field(description="The id of a remembered image: `remembered` of /api/v1/explanations.")
+    boxes: list[Any] | dict[str, Any] = Field(
+        description="Boxes whose relations are wanted, [[x1, y1, x2, y2], ...] in pixels of the upright image, COCO "
+        "records with bbox, or a SceneGraph. They are the first objects of the graph, in their order."
+    )
+    classes: list[str | int | None] | None = Field(
+        None, description="A name or id for each box, null where the model is to find the class."
+    )
+    scores: list[float] | None = Field(None, description="How sure the class of each box is, 0..1; by default 1.")
+
+
 class GraphSelection(Selection):
     format: Literal["json", "graphml", "png"] = Field(
         "json", description="json: SceneGraph; graphml: for graph programs; png: the image with its graph, drawn."
@@ -105,6 +132,9 @@ class Model(BaseModel):
     name: str
     state: Literal["ready", "not loaded", "failed"] = Field(
         description="Models are loaded by the first request for them."
+    )
+    remembers: bool | None = Field(
+        description="Whether it can remember images for corrections; null before it is loaded."
     )
     classes: list[str] | None = Field(description="What objects it knows; null before it is loaded.")
     predicates: list[str] | None = Field(description="What relations it knows; null before it is loaded.")
@@ -125,9 +155,22 @@ class ExplainedGraph(BaseModel):
         description="Where each relation of the graph comes from, as egtr.structures.EdgeExplanation says. null: the "
         "model is not EGTR and explains nothing, or boxes were given."
     )
+    remembered: str | None = Field(
+        description="The id of the remembered image for /api/v1/relations; null if `remember` was not asked for."
+    )
 
 
+CORRECTION_BODY = {"required": True, "content": {"application/json": {"schema": Correction.model_json_schema()}}}
 IMAGE_PROBLEMS = {status: {"model": Problem, "description": text} for status, text in ERRORS.items()}
+_CORRECTION_ERRORS = {status: ERRORS[status] for status in (400, 403, 408, 413, 415, 421, 422, 500, 503, 504)} | {
+    410: "The server does not remember the image any more; send it again.",
+    413: "The body has too many bytes.",
+    415: "The body is compressed.",
+    422: "A parameter, a field or a given box has a wrong value.",
+}
+CORRECTION_PROBLEMS = {
+    status: {"model": Problem, "description": text} for status, text in sorted(_CORRECTION_ERRORS.items())
+}
 SCENE_GRAPH_ANSWER = {
     200: {
         "description": "The scene graph.",

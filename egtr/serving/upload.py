@@ -51,23 +51,32 @@ async def read_upload(request: Request, limits: Limits) -> Upload:
         RefusedError: 400 no image in it or cut off, 408 too slow, 413 too large, 415 compressed, 422 a field of the
             form is unknown or no JSON.
     """
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding.lower() != "identity":
-        raise RefusedError(415, f"the body is compressed (Content-Encoding: {encoding}); send the image as it is")
-    try:
-        async with asyncio.timeout(limits.timeout):
-            body = await _read_body(request, limits.max_bytes)
-    except TimeoutError as error:
-        message = f"the upload took longer than {limits.timeout:g} s; send a smaller image"
-        raise RefusedError(408, message) from error
-    except ClientDisconnect as error:
-        raise RefusedError(400, "the upload was broken off") from error
+    body = await read_body(request, limits)
     name, fields = None, []
     if body and request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         body, name, fields = await _read_form(request, body)
     if not body:
         raise RefusedError(400, "there is no image: send one as the body of the request, or in a form as `file`")
     return Upload(body, name, _read_fields(fields))
+
+
+async def read_body(request: Request, limits: Limits) -> bytes:
+    """Read the body of a request.
+
+    Raises:
+        RefusedError: 400 cut off, 408 too slow, 413 too large, 415 compressed.
+    """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise RefusedError(415, f"the body is compressed (Content-Encoding: {encoding}); send the image as it is")
+    try:
+        async with asyncio.timeout(limits.timeout):
+            return await _read_body(request, limits.max_bytes)
+    except TimeoutError as error:
+        message = f"the upload took longer than {limits.timeout:g} s; send a smaller image"
+        raise RefusedError(408, message) from error
+    except ClientDisconnect as error:
+        raise RefusedError(400, "the upload was broken off") from error
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Any]) -> Any:

@@ -128,6 +128,7 @@ def test_health_before_and_after_loading(tmp_path):
     assert models.json()["models"][1] == {
         "name": "gone",
         "state": "failed",
+        "remembers": None,
         "classes": None,
         "predicates": None,
     }

@@ -201,7 +201,8 @@ def test_the_page_may_ask_and_others_may_not_show_it(client):
 def test_openapi_document(client, scene):
     document = client.get("openapi.json").json()
     OpenAPI.model_validate(document)
-    assert set(document["paths"]) == {"/health", "/api/v1/models", f"/{GRAPH}", "/api/v1/explanations"}
+    routes = {"/health", "/api/v1/models", f"/{GRAPH}", "/api/v1/explanations", "/api/v1/relations"}
+    assert set(document["paths"]) == routes
 
     def look(value):
         if isinstance(value, dict):

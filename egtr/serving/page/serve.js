@@ -8,6 +8,18 @@ let record = null;
 let request = null;
 // What /api/v1/models says of each model, by name.
 let models = new Map();
+// The model of what is shown.
+let shownModel = null;
+const corrector = new Corrector(viewer, {
+  file: () => file,
+  record: () => record,
+  model: () => models.get(shownModel) ?? {},
+  remember: rememberImage,
+  relate: relateBoxes,
+  look,
+  show: (shown) => showRecord(viewer, shown),
+  complain,
+});
 
 async function open(chosen) {
   if (!chosen) return;
@@ -44,7 +56,10 @@ async function look() {
   const present = (request = new AbortController());
   say(`Looking at ${asked.name} …`);
   try {
-    const response = await post("explanations", asked, readSelection(), present.signal);
+    const selection = readSelection();
+    const response = await post("explanations", asked, selection, present.signal);
+    corrector.end();
+    shownModel = selection.model;
     record = { ...(await response.json()), name: asked.name, comparison: null };
     file = asked;
     showRecord(viewer, record);
@@ -59,14 +74,30 @@ async function look() {
   }
 }
 
-async function post(route, image, parameters, signal) {
+function post(route, image, parameters, signal) {
   const form = new FormData();
   form.append("file", image, image.name);
+  return send(route, form, parameters, signal);
+}
+
+async function send(route, body, parameters, signal) {
   const address = `api/v1/${route}?${new URLSearchParams(parameters)}`;
-  const response = await fetch(address, { method: "POST", body: form, signal });
+  const response = await fetch(address, { method: "POST", body, signal });
   if (response.ok) return response;
   const { detail } = await response.json().catch(() => ({ detail: `the server answered ${response.status}` }));
-  throw new Error(detail);
+  throw Object.assign(new Error(detail), { status: response.status });
+}
+
+// The id of the image that is shown, in the memory of its model.
+async function rememberImage(signal) {
+  const parameters = { model: shownModel, top_k: 0, single_objects: false, remember: true };
+  return (await (await post("explanations", file, parameters, signal)).json()).remembered;
+}
+
+async function relateBoxes(image, boxes, classes, signal) {
+  const parameters = { top_k: byId("top-k").value };
+  const response = await send("relations", JSON.stringify({ image, boxes, classes }), parameters, signal);
+  return response.json();
 }
 
 // What is shown, drawn and written by the server.
@@ -97,6 +128,7 @@ async function readModels() {
 }
 
 function showVocabulary() {
+  byId("correct").hidden = !models.get(shownModel)?.remembers;
   const { state, classes, predicates } = models.get(byId("model").value) ?? {};
   const unknown = state === "ready" ? "its names are not known" : "its names are shown here once it has answered";
   const known = classes && predicates && `${classes.length} classes and ${predicates.length} predicates`;
@@ -119,7 +151,10 @@ async function start() {
   startImagePage({ viewer, open, complain });
   byId("example").addEventListener("click", openExample);
   byId("model").addEventListener("change", showVocabulary);
-  for (const id of ["model", "top-k", "merge", "single-objects"]) byId(id).addEventListener("change", look);
+  byId("model").addEventListener("change", look);
+  // None of these ends the work of a person.
+  const select = () => (corrector.active ? corrector.reselect() : look());
+  for (const id of ["top-k", "merge", "single-objects"]) byId(id).addEventListener("change", select);
   for (const button of document.querySelectorAll("[data-format]")) {
     button.addEventListener("click", () => download(button.dataset.format));
   }
