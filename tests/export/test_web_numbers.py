@@ -55,7 +55,7 @@ def test_the_input_of_the_network_is_the_same_to_the_bit(preprocessing, scripts,
     for height, width in [(32, 32), (33, 64), (100, 31), (7, 40), (213, 160), (1, 90), (50, 5), (301, 299)]:
         pixels = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
         ours = read_input(scripts, encode(pixels), preprocessing)
-        np.testing.assert_array_equal(ours, lite._preprocess(pixels), err_msg=f"{height} x {width}")
+        np.testing.assert_array_equal(ours, lite.preprocess(pixels), err_msg=f"{height} x {width}")
 
 
 def test_images_are_decoded_as_by_pillow(scripts):

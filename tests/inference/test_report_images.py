@@ -153,9 +153,9 @@ def test_tool_of_predictions(predictions, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(("limit", "total"), [(None, 3), (1, 1), (9, 3)])
 def test_the_bar_has_a_total(folder, predictions, tiny_dataset, monkeypatch, limit, total):
-    monkeypatch.setattr("egtr.inference.EGTRPredictor.from_config_file", lambda name, opts: None)
+    monkeypatch.setattr("egtr.inference.open_predictor", lambda name, opts, providers: None)
     args = Namespace(predictions=None, dataset=None, top_k=1, no_explanations=True, config_file="", opts=[])
-    args.single_objects = True
+    args.single_objects, args.provider = True, []
     args.limit, args.input, args.inputs = limit, [], [str(folder)]
     assert report.open_images(args, [str(folder)], print)[1] == total
     args.dataset = tiny_dataset.val
