@@ -96,7 +96,7 @@ ALL = [
         "docs/tour.md",
         "egtr demo clip.mp4 --output output/tour/clip.mp4",
         "output/tour/clip.mp4",
-        800,
+        780,
         "output/tour/clip.jsonl",
     ),
     Shown(
@@ -113,6 +113,14 @@ ALL = [
         'egtr report --dataset scenes_val --output output/report.html --title "Scenes, validation"',
         "output/report.html",
         graph="output/report.json",
+    ),
+    Shown(
+        IMAGES / "reliability.png",
+        "docs/probabilities.md",
+        "egtr calibrate --model scenes --dataset scenes_val --test scenes_test --output output/calibration --dry-run",
+        "output/calibration/calibration.png",
+        1600,
+        measured=True,
     ),
     growth("queries"),
     growth("predicates"),

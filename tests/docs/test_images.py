@@ -111,7 +111,7 @@ def test_the_triplets_of_the_report_are_what_the_command_gives(predictor):
     classes = [found["class"] for found in graph.to_dict()["objects"]]
     assert len(stored) == len(relations)
     for text, relation in zip(stored, relations, strict=True):
-        words, score = re.fullmatch(r"(.*?)\s+(?:✓ )?([\d.]+)", text).groups()
+        words, score = re.fullmatch(r"(.*?)\s+(?:✓ )?([\d.]+) %", text).groups()
         subject, obj = classes[relation["subject"]], classes[relation["object"]]
         assert re.sub(r" \d+", "", words) == f"{subject} {relation['predicate']} {obj}"
-        assert float(score) == pytest.approx(relation["score"], abs=0.006)
+        assert float(score) == pytest.approx(100 * relation["probability"], abs=0.6)
