@@ -16,8 +16,9 @@ from egtr.evaluation import SceneGraphEvaluator
 from egtr.inference.predictor import EGTRPredictor
 from egtr.lite import LitePredictor
 from egtr.structures import SceneGraph
+from egtr.structures.agreement import share_of_triplets
 
-from .agreement import TOP_K, best_triplets
+from .agreement import TOP_K
 
 
 def measure_equality(cfg: CfgNode, files: Sequence[str], images: int | None = None) -> dict[str, Any]:
@@ -75,5 +76,4 @@ def compare_graphs(ours: SceneGraph, theirs: SceneGraph) -> tuple[float, float, 
     a, b = ours.prediction, theirs.prediction
     logits = np.abs(a.logits - b.logits).max()
     boxes = (np.abs(a.boxes - b.boxes) / [width, height, width, height]).max()
-    wanted = best_triplets(ours)
-    return float(logits), float(boxes), len(wanted & best_triplets(theirs)) / max(len(wanted), 1)
+    return float(logits), float(boxes), share_of_triplets(ours, theirs, TOP_K)

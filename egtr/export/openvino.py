@@ -12,7 +12,8 @@ from egtr.data.sources import ImageStream, Source
 from egtr.lite.predictor import LitePredictor
 from egtr.lite.session import open_session
 from egtr.modeling import EGTR
-from egtr.structures import SceneGraph, WriteError
+from egtr.structures import WriteError
+from egtr.structures.agreement import share_of_triplets
 from egtr.structures.files import replacing, writing
 from egtr.structures.model_info import ModelInfo
 from egtr.structures.scene_graph import OBJECT_THRESHOLD
@@ -88,16 +89,7 @@ def convert(traced: Path, file: Path, calibration: Sequence[np.ndarray] | None =
 
 def share_kept(exact: LitePredictor, rounded: LitePredictor, images: Sequence[np.ndarray]) -> float:
     """Compute the share of the best triplets that a second model keeps, mean over images."""
-    kept = []
-    for image in images:
-        best, found = (_best(model(image, "RGB")) for model in (exact, rounded))
-        kept.append(len(best & found) / max(len(best), 1))
-    return statistics.mean(kept)
-
-
-def _best(graph: SceneGraph) -> set[tuple[int, ...]]:
-    rows = np.concatenate([graph.triplet_queries, graph.triplets[:, 2:]], axis=1)
-    return {tuple(row) for row in rows[:TOP_K].tolist()}
+    return statistics.mean(share_of_triplets(exact(image, "RGB"), rounded(image, "RGB"), TOP_K) for image in images)
 
 
 def write_files(file: Path, output: str | os.PathLike[str]) -> None:

@@ -34,7 +34,7 @@ def test_it_equals_the_shipped_weights(index, models):
         np.testing.assert_allclose(ours / scale, theirs / scale, atol=tolerance, rtol=0, err_msg=f"{name}: {REMEDY}")
     shown = [graph.for_display(top_k=20).to_dict() for graph in (lite, torch)]
     triplets = [[(row["subject"], row["predicate"], row["object"]) for row in found["relations"]] for found in shown]
-    assert triplets[0] == triplets[1] and len(triplets[0]) > 3
+    assert triplets[0] == triplets[1] and len(triplets[0]) > 2
     assert lite.object_threshold == torch.object_threshold and lite.warnings == torch.warnings
 
 
