@@ -99,7 +99,7 @@ def _add_model_commands(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--iterations", type=int, default=200, help="default: 200")
     sub = add("agreement", "how many triplets of a trained model float32 and bfloat16 share", "scenes/egtr.yaml")
     sub.add_argument("--images", type=int, help="only the first images of DATASETS.TEST, this many (default: all)")
-    sub = add("equality", "the same triplets in exported models as in PyTorch?", "scenes/egtr.yaml")
+    sub = add("equality", "the same triplets in exported models as in PyTorch?", "scenes")
     sub.add_argument("--exported", nargs="+", required=True, metavar="FILE", help="files that egtr export wrote")
     sub.add_argument("--images", type=int, help="only the first images of DATASETS.TEST, this many (default: all)")
     sub = add("runtimes", "speed of exported models, as share of the model in PyTorch", "scenes")

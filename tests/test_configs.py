@@ -25,8 +25,6 @@ SAME_MODEL = {
     "oiv6_rtdetr_finetune.yaml": "oiv6_rtdetr_egtr.yaml",
     "scenes/Base-Scenes.yaml": "scenes/egtr.yaml",
     "scenes/rtdetr.yaml": "scenes/rtdetr_train.yaml",
-    "scenes/rtdetr_demo.yaml": "scenes/rtdetr_train.yaml",
-    "scenes/rtdetr_finetune.yaml": "scenes/rtdetr_train.yaml",
     "scenes_ablation.yaml": "scenes/egtr_train.yaml",
     "vg150_detector_finetune.yaml": "vg150_detector.yaml",
     "vg150_egtr_finetune.yaml": "vg150_egtr.yaml",

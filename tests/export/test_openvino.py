@@ -55,6 +55,7 @@ def test_the_files_compute_what_the_model_computes(options, tmp_path):
             np.testing.assert_allclose(theirs, ours, atol=1e-4, err_msg=f"{name} at {size}")
 
 
+@pytest.mark.slow
 def test_weights_stay_float32(tmp_path):
     import openvino
 
@@ -65,6 +66,7 @@ def test_weights_stay_float32(tmp_path):
     assert file.with_suffix(".bin").stat().st_size > 4 * sum(p.numel() for p in model.relation.parameters())
 
 
+@pytest.mark.slow
 def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
     model, file = small_model(), tmp_path / "model.xml"
     monkeypatch.setattr(network, "TOLERANCES", dict.fromkeys(OUTPUTS, 1e-12))
@@ -85,6 +87,7 @@ os.environ.pop("CI", None)
 """
 
 
+@pytest.mark.slow
 def test_no_connection_is_opened(tmp_path):
     """In a process of its own, since the makers' packages are quiet under pytest and in CI; in int8, too."""
     file = str(tmp_path / "m.xml")

@@ -98,7 +98,14 @@ def test_the_graphs_are_those_of_python(browser, runtime, tmp_path):
             ours, theirs = page.evaluate("() => shown.graph"), graph.to_dict()
             assert rows(ours)[:10] == rows(theirs)[:10], name
             assert ours["image_size"] == theirs["image_size"] and ours["warnings"] == theirs["warnings"]
-            for kind, field in (("relations", "score"), ("objects", "score"), ("objects", "presence")):
+            for kind, field in (
+                ("relations", "score"),
+                ("relations", "probability"),
+                ("relations", "precision"),
+                ("objects", "score"),
+                ("objects", "presence"),
+                ("objects", "probability"),
+            ):
                 values = [[row[field] for row in record[kind]] for record in (ours, theirs)]
                 np.testing.assert_allclose(*values, atol=1e-4, err_msg=name)
             boxes = [[row["box"] for row in record["objects"]] for record in (ours, theirs)]

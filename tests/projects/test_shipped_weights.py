@@ -48,10 +48,14 @@ def test_files_are_those_of_the_configurations_and_small():
 @pytest.mark.parametrize("name", CONFIG_OF)
 def test_a_file_fills_its_model(name):
     _, model, checkpointer = load(name)
-    assert find_new_parameters(model, checkpointer.incompatible) == []
     assert checkpointer.incompatible.unexpected_keys == []
     # Buffers too: without norm statistics or frequency table it is another model.
-    assert checkpointer.incompatible.missing_keys == []
+    missing = [*find_new_parameters(model, checkpointer.incompatible), *checkpointer.incompatible.missing_keys]
+    if name == "scenes_rtdetr_detector.pth":
+        # Its configuration trains a new relation part on it.
+        assert missing and {key.partition(".")[0] for key in missing} == {"relation"}
+    else:
+        assert missing == []
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
 
 

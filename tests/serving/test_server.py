@@ -89,8 +89,8 @@ def test_forms_and_formats(client, scene):
     png = ask(format="png")
     assert png.headers["content-type"] == "image/png"
     with Image.open(io.BytesIO(png.content)) as image:
-        # 13.3 inches at 160 pixels
-        assert image.format == "PNG" and image.width == pytest.approx(13.3 * 160, abs=10)
+        # 13 to 15 inches at 160 pixels, as the graph needs it.
+        assert image.format == "PNG" and 13 * 160 < image.width < 15 * 160
 
 
 def test_explanations_go_with_the_graph(client, scene):
@@ -241,7 +241,7 @@ def test_the_second_model_is_loaded_when_it_is_asked_for(predictor, scene):
         assert answer["default"] == "mine"
         return {model["name"]: model["state"] for model in answer["models"]}
 
-    store = ModelStore({"mine": predictor, "other": "scenes=egtr://weights/scenes_egtr.pth"})
+    store = ModelStore({"mine": predictor, "other": "scenes=egtr://weights/scenes_rtdetr.pth"})
     with running(store, Limits()) as server, server.client() as client:
         assert states() == {"mine": "ready", "other": "not loaded"}
         first, second = (client.post(GRAPH, content=scene, params={"model": name}).json() for name in states())

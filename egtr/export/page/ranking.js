@@ -7,6 +7,7 @@ function makeGraph({ logits, boxes, connectivity, relation }, imageSize, record,
   const { scores, presence, classes } = scoreObjects(logits, record.object_score);
   const ranked = rankTriplets(connectivity.data, relation, scores, record.triplets_per_image);
   const { class_names = null, predicate_names = null } = record.info;
+  const { calibration } = record;
   return {
     version: 1,
     source: { file_name: fileName, frame: null, time: null },
@@ -18,6 +19,7 @@ function makeGraph({ logits, boxes, connectivity, relation }, imageSize, record,
       class_id: label,
       score: scores[id],
       presence: presence[id],
+      probability: calibrate(calibration?.objects, presence[id]),
       box: boxInPixels(boxes.data.subarray(4 * id, 4 * id + 4), imageSize),
       query: id,
     })),
@@ -27,6 +29,8 @@ function makeGraph({ logits, boxes, connectivity, relation }, imageSize, record,
       predicate: predicate_names?.[predicate] ?? `predicate ${predicate}`,
       predicate_id: predicate,
       score,
+      probability: calibrate(calibration?.triplets, score),
+      precision: calibrate(calibration?.precision, score),
       queries: [subject, object],
     })),
     class_names,
@@ -119,14 +123,28 @@ function selectForDisplay(graph, { topK, merge, singleObjects, minScore }, limit
   };
 }
 
+// The probability that a curve of egtr/structures/calibration.py gives a score; null without a calibration.
+function calibrate(curve, score) {
+  if (!curve) return null;
+  const { scores, probabilities } = curve;
+  const next = scores.findIndex((other) => other > score);
+  if (next === 0) return probabilities[0];
+  if (next === -1) return probabilities.at(-1);
+  const share = (score - scores[next - 1]) / (scores[next] - scores[next - 1]);
+  return probabilities[next - 1] + share * (probabilities[next] - probabilities[next - 1]);
+}
+
 // Objects of one class whose boxes nearly coincide become one, see SceneGraph.merge_duplicates. Objects keep their ids.
 function mergeDuplicates({ objects, relations }, iou) {
   const chosen = [];
   const representative = new Map();
   for (const object of [...objects].sort((a, b) => b.score - a.score)) {
     const same = chosen.find((other) => other.class_id === object.class_id && overlap(other.box, object.box) > iou);
-    if (same) same.presence = Math.max(same.presence, object.presence);
-    else chosen.push({ ...object });
+    if (same) {
+      same.presence = Math.max(same.presence, object.presence);
+      // A curve never descends, so the more probable one is that of the larger presence.
+      if (same.probability !== null) same.probability = Math.max(same.probability, object.probability);
+    } else chosen.push({ ...object });
     representative.set(object.id, (same ?? object).id);
   }
   const seen = new Set();
@@ -151,15 +169,21 @@ function overlap(a, b) {
 
 // Numbers rounded as to_dict rounds them.
 function roundGraph(graph) {
-  const round = (value, digits) => Number(value.toFixed(digits));
+  const round = (value, digits) => value === null ? null : Number(value.toFixed(digits));
   return {
     ...graph,
     objects: graph.objects.map((object) => ({
       ...object,
       score: round(object.score, 6),
       presence: round(object.presence, 6),
+      probability: round(object.probability, 6),
       box: object.box.map((value) => round(value, 2)),
     })),
-    relations: graph.relations.map((row) => ({ ...row, score: round(row.score, 6) })),
+    relations: graph.relations.map((row) => ({
+      ...row,
+      score: round(row.score, 6),
+      probability: round(row.probability, 6),
+      precision: round(row.precision, 6),
+    })),
   };
 }
