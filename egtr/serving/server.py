@@ -82,7 +82,7 @@ def create_server(
         ws="none",
         lifespan="off",
         log_level="warning",
-        # uvicorn's own configuration closes the handlers of all libraries; absl's would close sys.stderr with its own.
+        # uvicorn's own configuration closes the handlers of all libraries, and absl's then closes sys.stderr.
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=int(2 * worker.limits.timeout) + 1,
