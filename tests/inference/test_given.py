@@ -195,7 +195,7 @@ def shipped(request):
 
 
 def test_own_detections_give_nearly_the_same_graph(shipped):
-    """Of four drawn scenes, 70 % of the best relations at least come back, between the same two objects."""
+    """At least 70 % of the best relations of four drawn scenes come back, between the same two objects."""
     predictor, given_by = shipped
     kept, known = [], []
     for index in range(4):
