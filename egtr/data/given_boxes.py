@@ -7,8 +7,8 @@ Boxes of one image can be
 - Instances of Detectron2, with ``pred_boxes``, and ``pred_classes`` and ``scores`` if they are known;
 - an object with ``xyxy``, ``class_id`` and ``confidence``, such as supervision's Detections. If its ``data`` has
   "class_name", the names count and not the ids;
-- an object with ``xyxy``, ``cls`` and ``conf``, such as Boxes of ultralytics, or with such ``boxes`` and ``names``, as
-  its Results are; then the names count;
+- an object with ``xyxy``, ``cls`` and ``conf``, such as Boxes of ultralytics, or with such ``boxes`` and ``names``,
+  such as its Results, whose names count;
 - a list of COCO records: dicts with "bbox" (x, y, width, height) and, if wanted, "category_id" and "score";
 - a :class:`~egtr.structures.SceneGraph`, or what its ``to_dict`` returned.
 
