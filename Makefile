@@ -5,14 +5,20 @@
 #   make setup HEADLESS=1             opencv-python-headless in place of opencv-python (no libGL, no glib)
 #   make images IMAGES=demo.png       some of the images only
 #   make test PYTEST="-k matcher -x"  further arguments of pytest; likewise DEMO="--help" for make demo
+#   make test WORKERS=8               processes that share the tests, at most 3 GB of memory each; 0 for --pdb
 
 PYTHON ?= python3
 VENV ?= .venv
 HEADLESS ?=
+WORKERS ?= 2
 PYTEST ?=
 DEMO ?=
 
 BIN := $(VENV)/bin
+
+# Neighbours share fixtures, so that each process takes a row of tests, and one that is done takes some of another's. A
+# process that crashes is replaced, and the test that it ran has failed. The tensors of tests are too small for threads.
+RUN_TESTS = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 "$(BIN)/python" -m pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: help setup demo test test-slow test-all lint format docs images audit clean
 
@@ -26,13 +32,13 @@ demo: setup  ## train, evaluate and draw on the embedded dataset (at most 15 min
 	"$(BIN)/python" tools/quickstart.py $(DEMO)
 
 test: setup  ## every test that is not slow
-	"$(BIN)/python" -m pytest -m "not slow" $(PYTEST)
+	$(RUN_TESTS) -m "not slow" $(PYTEST)
 
 test-slow: setup  ## only the slow tests
-	"$(BIN)/python" -m pytest -m slow $(PYTEST)
+	$(RUN_TESTS) -m slow $(PYTEST)
 
 test-all: setup  ## every test
-	"$(BIN)/python" -m pytest $(PYTEST)
+	$(RUN_TESTS) $(PYTEST)
 
 lint: setup  ## ruff, the contract of imports, and plain English
 	"$(BIN)/python" -m ruff check .
