@@ -24,6 +24,7 @@ from egtr.structures.model_info import METADATA_KEY
 from .files import check_finite, list_checkpoints, replacing, verify_checkpoint, write_checkpoint
 from .foreign import is_safetensors, is_zip, refuse_foreign
 from .pickles import load_arrays, load_torch_file
+from .references import points_to_boxes
 from .wrappers import clean_names, find_weights, strip_wrapper
 
 logger = logging.getLogger(__name__)
@@ -187,7 +188,9 @@ class EGTRCheckpointer(DetectionCheckpointer):
         return load_checkpoint_file(filename)
 
     def _load_model(self, checkpoint: dict[str, Any]):
-        checkpoint["model"] = strip_wrapper(checkpoint["model"], self.model.state_dict().keys())
+        own = self.model.state_dict()
+        weights = strip_wrapper(checkpoint["model"], own.keys())
+        checkpoint["model"] = points_to_boxes(weights, {name: value.shape for name, value in own.items()})
         number = len(checkpoint["model"])
         self.incompatible = incompatible = super()._load_model(checkpoint)
         refused = len(incompatible.unexpected_keys) + len(incompatible.incorrect_shapes)

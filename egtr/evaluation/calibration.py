@@ -1,4 +1,4 @@
-"""Fits probabilities to scores on a validation split, and measures how well they agree with annotations.
+"""Fits probabilities to scores on a validation split; ``reliability`` measures how well they agree with annotations.
 
 "Right" is always with respect to annotations: a triplet is right if it hits an annotated triplet (same predicate,
 both objects matched), an object if it matches an annotated object of its class. Where annotators leave relations
@@ -6,7 +6,6 @@ out, a triplet that is true but not annotated counts as wrong.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -113,7 +112,7 @@ def fit(samples: Iterable[Sample], dataset: str, exhaustive: bool) -> Calibratio
         ConfigurationError: there are too few displayed triplets, objects or annotated ones to fit to.
     """
     samples = list(samples)
-    scores, right, presence, found = (_join(samples, name) for name in ("scores", "right", "presence", "found"))
+    scores, right, presence, found = (join(samples, name) for name in ("scores", "right", "presence", "found"))
     for name, number in (("displayed triplets", len(scores)), ("displayed objects", len(presence))):
         if number < BINS:
             raise ConfigurationError(
@@ -191,41 +190,6 @@ def equal_mass(scores: np.ndarray, bins: int) -> Iterator[np.ndarray]:
     yield from (rows for rows in np.split(order, cuts) if len(rows))
 
 
-def calibration_error(probabilities: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
-    """Compute the expected calibration error (ECE) with bins of equal mass.
-
-    Args:
-        probabilities: (S,) in 0..1.
-        right: (S,) bool.
-        bins: number of bins.
-
-    Returns:
-        The mean over all S of the distance between the mean probability and the share of right ones in their bin;
-        NaN for S = 0.
-    """
-    if len(probabilities) == 0:
-        return float("nan")
-    groups = list(equal_mass(probabilities, bins))
-    distances = [abs(probabilities[rows].mean(dtype=np.float64) - right[rows].mean()) * len(rows) for rows in groups]
-    return float(np.sum(distances) / len(probabilities))
-
-
-def drawn_error(probabilities: np.ndarray, bins: int = 10, draws: int = 200, seed: int = 0) -> float:
-    """Compute the mean ECE of labels that are drawn from the probabilities: what chance makes of perfect ones.
-
-    Args:
-        probabilities: (S,) in 0..1.
-        bins: see :func:`calibration_error`.
-        draws: number of draws to average.
-        seed: of the draws.
-    """
-    rng = np.random.default_rng(seed)
-    errors = [
-        calibration_error(probabilities, rng.random(len(probabilities)) < probabilities, bins) for _ in range(draws)
-    ]
-    return float(np.mean(errors))
-
-
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Find the temperature that makes labels most likely: the softmax of logits / temperature.
 
@@ -264,7 +228,7 @@ def conformal_thresholds(scores: np.ndarray, coverages: Sequence[float] = COVERA
 
 
 def _fit_labels(samples: Sequence[Sample], logits_field: str, labels_field: str, dataset: str) -> Labels:
-    logits, labels = _join(samples, logits_field), _join(samples, labels_field)
+    logits, labels = join(samples, logits_field), join(samples, labels_field)
     if len(labels) == 0:
         raise ConfigurationError(
             f"calibration on {dataset}: no displayed {'object' if labels_field == 'classes' else 'pair'} of "
@@ -277,64 +241,7 @@ def _fit_labels(samples: Sequence[Sample], logits_field: str, labels_field: str,
     return Labels(temperature, COVERAGES, tuple((np.ceil(thresholds * 1e6) / 1e6).tolist()))
 
 
-def label_coverage(samples: Sequence[Sample], calibration: Calibration, coverage: float = 0.9) -> dict[str, float]:
-    """Measure the share of sets that hold the right label, and the mean number of labels in a set.
-
-    Args:
-        samples: images that the calibration was not fitted to.
-        calibration: to be measured.
-        coverage: asked share.
-
-    Returns:
-        "classes", "predicates": shares in 0..1, NaN without any annotated one; "classes_size", "predicates_size".
-    """
-    result = {}
-    for name, labels, logits_field in (
-        ("classes", calibration.classes, "class_logits"),
-        ("predicates", calibration.predicates, "predicate_logits"),
-    ):
-        logits, right = _join(samples, logits_field), _join(samples, name)
-        sets = labels.sets(logits, coverage) if len(right) else np.zeros((0, 1), dtype=bool)
-        result[name] = float(sets[np.arange(len(right)), right].mean()) if len(right) else float("nan")
-        result[f"{name}_size"] = float(sets.sum(axis=1).mean()) if len(right) else float("nan")
-    return result
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How probabilities of one kind agree with annotations.
-
-    Attributes:
-        probabilities: (S,) in 0..1.
-        right: (S,) bool.
-        images: (S,) int, the image of each.
-    """
-
-    probabilities: np.ndarray
-    right: np.ndarray
-    images: np.ndarray
-
-    @classmethod
-    def of_triplets(cls, samples: Sequence[Sample], calibration: Calibration | None) -> "Agreement":
-        """Collect displayed triplets; without a calibration their scores stand for probabilities."""
-        return cls._of(samples, "scores", "right", calibration and calibration.triplets)
-
-    @classmethod
-    def of_objects(cls, samples: Sequence[Sample], calibration: Calibration | None) -> "Agreement":
-        """Collect displayed objects; without a calibration their presence stands for probabilities."""
-        return cls._of(samples, "presence", "found", calibration and calibration.objects)
-
-    @classmethod
-    def _of(cls, samples: Sequence[Sample], field: str, right: str, curve: Curve | None) -> "Agreement":
-        values = _join(samples, field)
-        images = np.repeat(np.arange(len(samples)), [len(getattr(sample, field)) for sample in samples])
-        return cls(values if curve is None else curve(values), _join(samples, right), images)
-
-    def errors(self) -> tuple[float, float]:
-        """Compute the ECE in 10 bins of equal mass, and that of labels drawn from the probabilities."""
-        return calibration_error(self.probabilities, self.right), drawn_error(self.probabilities)
-
-
-def _join(samples: Sequence[Sample], field: str) -> np.ndarray:
+def join(samples: Sequence[Sample], field: str) -> np.ndarray:
+    """Concatenate a field of all images."""
     # The first part of each field has its number of columns, also where no image has a row.
     return np.concatenate([getattr(sample, field) for sample in samples]) if samples else np.zeros(0)

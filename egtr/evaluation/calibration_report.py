@@ -11,7 +11,8 @@ from tabulate import tabulate
 
 from egtr.structures import Calibration
 
-from .calibration import Agreement, Sample, calibration_error, label_coverage
+from .calibration import Sample
+from .reliability import Agreement, calibration_error, label_coverage
 from .report import write_json
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,8 @@ def measure(samples: Sequence[Sample], calibration: Calibration | None, num_boot
 
     Returns:
         "relations" and "objects", each with "score" and (with a calibration) "probability": "ECE" in 10 bins of equal
-        mass, "ECE of drawn labels", that of labels drawn from the stated numbers, and "ECE interval". With a
+        mass, "ECE of drawn labels", that of labels drawn from the stated numbers, "ECE interval", and "bins", see
+        :meth:`~egtr.evaluation.reliability.Agreement.bins`. With a
         calibration also "precision": asked share to the share that :meth:`~egtr.structures.SceneGraph.filter` gives,
         "kept" and "interval"; and "coverage" of sets with asked coverage 0.9. Numbers are NaN or null if there is
         nothing to measure.
@@ -66,7 +68,7 @@ def measure(samples: Sequence[Sample], calibration: Calibration | None, num_boot
 
 def _errors(agreement: Agreement, num_bootstrap: int) -> dict[str, Any]:
     error, drawn = agreement.errors()
-    entry: dict[str, Any] = {"ECE": error, "ECE of drawn labels": drawn}
+    entry: dict[str, Any] = {"ECE": error, "ECE of drawn labels": drawn, "bins": agreement.bins()}
     if num_bootstrap and len(agreement.right):
         rows = np.column_stack([agreement.probabilities, agreement.right]).astype(np.float64)
         interval = bootstrap(rows, agreement.images, lambda rows: calibration_error(*rows.T), num_bootstrap)
@@ -116,6 +118,14 @@ def to_text(measured: dict[str, Any], exhaustive: bool) -> str:
         found = measured["coverage"]
         rows = [[kind, 100 * found[kind], found[f"{kind}_size"]] for kind in ("classes", "predicates")]
         headers = [f"sets of coverage {COVERAGE:g}", "hold the right label, percent", "labels in a set"]
+        parts.append(tabulate(rows, headers, "pipe", floatfmt=".2f"))
+    if "splits" in measured:
+        number, found = measured["splits"]["number"], measured["splits"]
+        rows = [
+            [kind, *(100 * value for value in found[kind]), found[f"{kind}_size"][0]]
+            for kind in ("classes", "predicates")
+        ]
+        headers = [f"{number} random halves", "hold the right label, percent", "standard deviation", "labels in a set"]
         parts.append(tabulate(rows, headers, "pipe", floatfmt=".2f"))
     return "\n\n".join([*parts, *([] if exhaustive else [SPARSE_NOTE])])
 
