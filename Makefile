@@ -5,7 +5,7 @@
 #   make setup HEADLESS=1             opencv-python-headless in place of opencv-python (no libGL, no glib)
 #   make images IMAGES=demo.png       some of the images only
 #   make test PYTEST="-k matcher -x"  further arguments of pytest; likewise DEMO="--help" for make demo
-#   make test WORKERS=8               processes that share the tests, at most 3 GB of memory each; 0 for --pdb
+#   make test WORKERS=8               processes that share the fast tests, at most 3 GB of memory each; 0 for --pdb
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,10 +15,6 @@ PYTEST ?=
 DEMO ?=
 
 BIN := $(VENV)/bin
-
-# Neighbours share fixtures, so that each process takes a row of tests, and one that is done takes some of another's. A
-# process that crashes is replaced, and the test that it ran has failed. The tensors of tests are too small for threads.
-RUN_TESTS = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 "$(BIN)/python" -m pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: help setup demo test test-slow test-all lint format docs images audit clean
 
@@ -31,14 +27,16 @@ setup:  ## environment in .venv: pinned packages, Detectron2, EGTR
 demo: setup  ## train, evaluate and draw on the embedded dataset (at most 15 minutes on 2 cores)
 	"$(BIN)/python" tools/quickstart.py $(DEMO)
 
+# worksteal: neighbours share fixtures, so that each process takes a row of tests, and one that is done takes some of
+# another's. One thread each, since the tensors are small; those of slow tests are large, and gain from threads instead.
 test: setup  ## every test that is not slow
-	$(RUN_TESTS) -m "not slow" $(PYTEST)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 "$(BIN)/python" -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(PYTEST)
 
 test-slow: setup  ## only the slow tests
-	$(RUN_TESTS) -m slow $(PYTEST)
+	"$(BIN)/python" -m pytest -m slow $(PYTEST)
 
 test-all: setup  ## every test
-	$(RUN_TESTS) $(PYTEST)
+	"$(BIN)/python" -m pytest $(PYTEST)
 
 lint: setup  ## ruff, the contract of imports, and plain English
 	"$(BIN)/python" -m ruff check .
