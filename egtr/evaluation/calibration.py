@@ -58,7 +58,7 @@ class Sample(NamedTuple):
 
 
 def sample_image(prediction: Prediction, truth: GroundTruth) -> Sample:
-    """Compare the graph that people see of one image with its annotations.
+    """Compare the relations and objects that ``for_display`` chooses by rank with an image's annotations.
 
     Args:
         prediction: N queries.

@@ -1,5 +1,7 @@
 """Probabilities fitted to scores: hand-computed, properties, and what the shipped record promises."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -177,7 +179,9 @@ def test_a_fit_agrees_with_its_own_images(samples):
 def test_rankings_are_the_same_with_probabilities(samples):
     fitted = fit(samples, "drawn", True)
     graph = SceneGraph.from_prediction(make_image(99)[0])
-    plain, shown = graph.for_display(), fitted.apply(graph).for_display()
+    shown = fitted.apply(graph)
+    assert shown.least_probability == 0.3
+    plain, shown = graph.for_display(), replace(shown, least_probability=None).for_display()
     for field in ("triplets", "triplet_scores", "scores", "presence", "query_index", "triplet_queries"):
         np.testing.assert_array_equal(getattr(shown, field), getattr(plain, field))
     assert (np.diff(shown.triplet_probabilities) <= 0).all()
