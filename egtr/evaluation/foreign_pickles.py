@@ -7,6 +7,7 @@ asks: they take its word for types and addresses, so that a made-up file could r
 
 import collections
 import io
+import math
 import pickle
 import zipfile
 from pathlib import Path
@@ -91,7 +92,7 @@ class _Kind(NamedTuple):
     dtype: np.dtype
 
 
-# What a file may name, and what stands for it. Classes of results may lie in any package: forks rename it.
+# The names that a file may use, and what stands for them. Classes of results may lie in any package: forks rename it.
 _RECORDS = {
     "structures.bounding_box.BoxList": type("BoxList", (Record,), {"kind": "BoxList"}),
     "models.relation_heads.approaches.relation_util.Result": type("Result", (Record,), {"kind": "Result"}),
@@ -135,10 +136,16 @@ def _read_zip(path: str | Path) -> Any:
             raise PredictionError("is a zip archive, but no file of torch.save")
         folder = main.rpartition("/")[0]
 
-        def storage(key: str, dtype: np.dtype, size: int) -> np.ndarray:
-            return np.frombuffer(archive.read(f"{folder}/data/{key}"), dtype, size)
+        def read(name: str) -> bytes:
+            if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+                # A small file could fill the memory.
+                raise PredictionError("is compressed, as torch.save writes no file; save it again")
+            return archive.read(name)
 
-        return _Unpickler(io.BytesIO(archive.read(main)), storage).load()
+        def storage(key: str, dtype: np.dtype, size: int) -> np.ndarray:
+            return np.frombuffer(read(f"{folder}/data/{key}"), dtype, size)
+
+        return _Unpickler(io.BytesIO(read(main)), storage).load()
 
 
 def _read_stream(content: bytes) -> Any:
@@ -207,7 +214,8 @@ def _rebuild_tensor(storage: np.ndarray, offset: int, size: tuple, stride: tuple
     if len(size) and (min(size) < 0 or min(stride) < 0):
         raise PredictionError("a tensor has a negative size; copy the file again")
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if all(size) else offset
-    if offset < 0 or last > len(storage) or (all(size) and last >= len(storage)):
+    # A stride of 0 would make many values of one.
+    if offset < 0 or last > len(storage) or (all(size) and last >= len(storage)) or math.prod(size) > len(storage):
         raise PredictionError("a tensor reaches beyond its numbers; copy the file again")
     steps = tuple(step * storage.itemsize for step in stride)
     return np.lib.stride_tricks.as_strided(storage[offset:], tuple(size), steps)

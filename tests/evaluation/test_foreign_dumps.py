@@ -4,6 +4,7 @@ import json
 import pickle
 import sys
 import types
+import zipfile
 
 import numpy as np
 import pytest
@@ -234,17 +235,37 @@ def made_up_array(dtype, content, shape=(1,)):
         # A view that is longer than its memory, as the numbers of another.
         Called(TENSOR, Called(TENSOR, np.zeros(1), 0, (10**7,), (0,)), 0, (10**7,), (1,)),
         Called(TENSOR, made_up_array(Called(DTYPE, "f4"), b"AAAA"), 0, (2,), (1,)),
+        # A billion values of one.
+        Called(
+            TENSOR,
+            Called("numpy.core.numeric._frombuffer", b"AAAA", Called(DTYPE, "f4"), (1,), "C"),
+            0,
+            (10**9,),
+            (0,),
+        ),
         # More values than bytes.
         made_up_array(Called(DTYPE, "f4"), b"AAAA", (1000,)),
         # State for a class, not for an object of it.
         Called("pysgg.structures.bounding_box.BoxList", state={"kind": "changed"}),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_made_up_pickles_are_refused(tmp_path, value):
     path = make_pickle(tmp_path / "made_up.pkl", {"predictions": [value]})
     with pytest.raises(EGTRError, match="made_up.pkl: "):
         foreign_pickles.read_pickled(path)
+
+
+def test_compressed_archives_are_refused(eval_results, tmp_path):
+    path = eval_results(tmp_path / "eval_results.pytorch")
+    with (
+        zipfile.ZipFile(path) as stored,
+        zipfile.ZipFile(tmp_path / "small.pytorch", "w", zipfile.ZIP_DEFLATED) as out,
+    ):
+        for name in stored.namelist():
+            out.writestr(name, stored.read(name))
+    with pytest.raises(EGTRError, match="small.pytorch: is compressed"):
+        foreign_pickles.read_pickled(tmp_path / "small.pytorch")
 
 
 def test_made_up_pickles_change_nothing_for_later_ones(tmp_path):
