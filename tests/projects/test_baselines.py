@@ -21,7 +21,7 @@ KINDS = ("Relationformer", "RelTR")
 
 
 def make(kind, *options):
-    import_extensions([str(ROOT / "projects/Baselines/baselines.py")])
+    import_extensions([str(ROOT / "projects/Baselines/baselines/__init__.py")])
     return small_model(*RTDETR, "MODEL.META_ARCHITECTURE", kind, *options)
 
 
@@ -140,7 +140,7 @@ def test_configurations(name):
 
 @pytest.mark.parametrize("name", ["relationformer", "reltr"])
 def test_trainer_and_evaluator_take_them(name, make_tiny_dataset, tmp_path, without_plot):
-    import_extensions([str(ROOT / "projects/Baselines/baselines.py")])
+    import_extensions([str(ROOT / "projects/Baselines/baselines/__init__.py")])
     cfg = load_config(str(ROOT / f"projects/Baselines/configs/scenes_{name}.yaml"))
     data = make_tiny_dataset(num_images=2, num_classes=18, num_predicates=15)
     cfg.merge_from_list([
