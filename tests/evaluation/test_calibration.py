@@ -9,21 +9,20 @@ from hypothesis import strategies as st
 
 from egtr.evaluation import calibration_report
 from egtr.evaluation.calibration import (
-    Sample,
     conformal_thresholds,
-    equal_mass,
     fit,
     fit_curve,
     fit_precision,
     fit_temperature,
-    sample_image,
+    split_coverage,
 )
+from egtr.evaluation.displayed import Sample, sample_image
 from egtr.evaluation.reliability import (
     Agreement,
     calibration_error,
     drawn_error,
+    equal_mass,
     label_coverage,
-    split_coverage,
 )
 from egtr.structures import Calibration, ConfigurationError, GroundTruth, Prediction, SceneGraph, all_pairs
 from egtr.structures.calibration import Curve
