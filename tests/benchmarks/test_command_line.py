@@ -419,15 +419,21 @@ def test_slope_of_a_power_law():
 
 def test_equal_graphs_by_hand():
     """Logits differ by 0.5; a box by 2 of 100 pixels in height, 1 of 50 in width; one of two triplets is the same."""
-    from types import SimpleNamespace
-
     from benchmarks.equality import compare_graphs
 
     def graph(logit, box, triplets):
-        rows = np.array(triplets)
-        prediction = SimpleNamespace(logits=np.array([[1.0, logit]]), boxes=np.array([box]))
-        return SimpleNamespace(
-            image_size=(100, 50), prediction=prediction, triplet_queries=rows[:, :2], triplets=rows
+        # Class 1 first, then class 0, in both graphs; the boxes do not overlap.
+        prediction = Prediction(
+            logits=np.float32([[1, logit], [1, 0]]),
+            boxes=np.float32([box, [30, 60, 40, 90]]),
+            pairs=np.array([[0, 1], [1, 0]]),
+            connectivity=np.ones(2),
+            relation=np.ones((2, 4)),
+            image_size=(100, 50),
+        )
+        scores, classes = prediction.object_scores()
+        return SceneGraph(
+            prediction.boxes, classes, scores, triplets, [0.9, 0.8], prediction.image_size, prediction=prediction
         )
 
     ours = graph(2.0, [0, 10, 20, 30], [[0, 1, 3], [1, 0, 3]])
