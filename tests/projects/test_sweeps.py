@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from detectron2.modeling import build_model
 
+from egtr.checkpoint import EGTRCheckpointer, find_new_parameters
 from egtr.config import import_extensions, load_config
 from egtr.experiments.sweep.definition import load_sweep, to_options
 
@@ -14,6 +15,8 @@ FILES = [
     *(ROOT / f"projects/EGTR/sweeps/{name}.yaml" for name in NAMES),
     ROOT / "projects/Baselines/sweeps/families.yaml",
 ]
+# Their runs share nothing with the others.
+DETECTORS = ROOT / "projects/EGTR/sweeps/detectors.yaml"
 EXTENSIONS = (
     *(f"EGTR/{name}.py" for name in ("smoothing_controls", "detached", "auxiliary_tasks")),
     "Baselines/baselines/__init__.py",
@@ -47,7 +50,24 @@ def test_families_are_compared_at_equal_parameters(load):
     assert sizes["RelTR"] == pytest.approx(sizes["EGTR, wide heads"], rel=0.03)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_detectors_start_from_all_that_ships_of_them(load):
+    """Only relations and the parts that denoising adds are new."""
+    sweep = load(DETECTORS)
+    assert len(sweep.runs()) == 6 and sweep.baseline == "Deformable"
+    new_parts = {}
+    for name, overrides in sweep.settings.items():
+        cfg = load_config(sweep.config, to_options(overrides))
+        checkpointer = EGTRCheckpointer(build_model(cfg))
+        checkpointer.load(cfg.MODEL.WEIGHTS)
+        new = find_new_parameters(checkpointer.model, checkpointer.incompatible)
+        new_parts[name] = {"relation" if n.startswith("relation.") else n.rpartition(".")[0] for n in new}
+    assert new_parts == {
+        "Deformable": {"relation", "transformer.label_embed", "transformer.box_position"},
+        "RT-DETR": {"relation"},
+    }
+
+
+@pytest.mark.parametrize("path", [*FILES, DETECTORS], ids=lambda path: path.stem)
 def test_every_setting_is_a_model(load, path):
     sweep = load(path)
     for overrides in sweep.settings.values():
