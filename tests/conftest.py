@@ -166,7 +166,7 @@ def browser() -> Iterator["Browser"]:
     # Here, since only tests of pages need it.
     from playwright.sync_api import sync_playwright
 
-    from tests.browsing import FLAGS, find_browser
+    from benchmarks.browser import FLAGS, find_browser
 
     program = find_browser()
     if program is None:

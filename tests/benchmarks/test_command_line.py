@@ -281,8 +281,11 @@ def test_given_boxes(run, tiny_dataset, tmp_path):
     config = get_config_file("vg150_egtr.yaml")
     report, rows = run("given_boxes", "--config-file", config, *arguments, *TINY, "DATALOADER.NUM_WORKERS", "0")
     assert report["images"] == 3 and report["given_by"] == "assignment"
-    assert list(report["recall"]) == ["sgdet", "sgcls", "predcls", "moved"]
-    assert [row[1:] for row in rows[2:]] == [[f"{v:.3f}" for v in r.values()] for r in report["recall"].values()]
+    assert list(report["recall"]) == ["sgdet", "sgcls", "predcls", "moved", "right", "first"]
+    assert [row[1:] for row in rows[2:8]] == [[f"{v:.3f}" for v in r.values()] for r in report["recall"].values()]
+    assert [row[:2] for row in rows[10:]] == [list(map(str, row[:2])) for row in report["wrong"]]
+    assert all(0 < count <= annotated for *_, count, annotated in report["wrong"])
+    assert report["recall"]["predcls"]["R@50"] <= report["recall"]["right"]["R@50"] == 100
     # Without training no class is right, unless it is given; then all pairs are among the first 50.
     assert report["recall"]["sgdet"]["R@50"] <= report["recall"]["predcls"]["R@50"]
     assert 0 <= report["right"] <= 1
