@@ -415,6 +415,7 @@ def test_equal_graphs_by_hand():
 
 
 @pytest.mark.slow
+@pytest.mark.own_process
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_runtimes(run, monkeypatch):
     from benchmarks import runtimes

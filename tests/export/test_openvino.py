@@ -16,7 +16,10 @@ from tests.export.test_onnx import INFO, scores_by_hand
 from tests.modeling.models import small_model
 
 # PyTorch's exporter and onnxscript use what newer versions of themselves will drop.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+pytestmark = [
+    pytest.mark.own_process,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
+]
 
 
 @pytest.mark.parametrize(
