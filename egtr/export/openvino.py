@@ -10,7 +10,7 @@ import numpy as np
 
 from egtr.data.sources import ImageStream, Source
 from egtr.lite.predictor import LitePredictor
-from egtr.lite.session import open_session
+from egtr.lite.session import open_session, openvino_core
 from egtr.modeling import EGTR
 from egtr.structures import WriteError
 from egtr.structures.agreement import share_of_triplets
@@ -80,7 +80,7 @@ def convert(traced: Path, file: Path, calibration: Sequence[np.ndarray] | None =
     import openvino
 
     # Not convert_model, which sends statistics to its makers.
-    model = openvino.Core().read_model(traced)
+    model = openvino_core().read_model(traced)
     if calibration is not None:
         model = quantize(model, calibration)
     # No weight is rounded in silence.

@@ -4,12 +4,16 @@ import importlib.util
 import os
 import threading
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from egtr.structures import ConfigurationError, WeightsError
+
+if TYPE_CHECKING:
+    import openvino
 
 # Names of the tensors of an exported network, see egtr/export/network.py.
 INPUT = "image"
@@ -105,15 +109,31 @@ class OnnxSession:
         return tuple(self._session.run(list(OUTPUTS), {INPUT: image}))
 
 
+@cache
+def openvino_core() -> "openvino.Core":
+    """Return OpenVINO's core; all of a process use one, which is kept until the process ends.
+
+    On Linux each core of OpenVINO 2026.4 gives its thread a stack for signal handlers. Where several cores end in the
+    order in which they were made, the thread is left with the stack of the first, which is freed by then, and the next
+    signal, such as that of a worker of a data loader that has ended, kills the process without a word.
+
+    Raises:
+        ImportError: OpenVINO is not installed.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 class OpenVINOSession:
     """An ``.xml`` file with its ``.bin``, or an ``.onnx`` file, in OpenVINO; arguments as of :func:`open_session`."""
 
     def __init__(self, path: str, devices: Sequence[str] | None = None, threads: int = 0, precision: str = "float32"):
         try:
-            import openvino
+            core = openvino_core()
         except ImportError as error:
             raise ConfigurationError("openvino is missing, which runs .xml models: pip install openvino") from error
-        core, wanted = openvino.Core(), list(devices or ["CPU"])
+        wanted = list(devices or ["CPU"])
         unknown = [name for name in wanted if name not in core.available_devices]
         if unknown:
             raise ConfigurationError(

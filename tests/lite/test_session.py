@@ -1,12 +1,14 @@
 """The runtime that is chosen, and what each of them refuses."""
 
+import gc
 import importlib.util
+import signal
 import sys
 
 import numpy as np
 import pytest
 
-from egtr.lite.session import OnnxSession, OpenVINOSession, open_session
+from egtr.lite.session import OnnxSession, OpenVINOSession, open_session, openvino_core
 from egtr.structures import ConfigurationError, WeightsError
 from tests.lite.known_model import write_model
 
@@ -52,6 +54,20 @@ def test_float32_is_float32(files):
     assert session._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
 
 
+def test_signals_arrive_after_models_are_closed(files):
+    """With a core for each of them, this kills the process; see openvino_core."""
+    arrived = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: arrived.append(number))
+    first, second = open_session(files[1]), open_session(files[1])
+    del first
+    gc.collect()
+    del second
+    gc.collect()
+    signal.raise_signal(signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+    assert arrived == [signal.SIGINT]
+
+
 def test_what_is_refused(files, tmp_path, monkeypatch):
     onnx, xml = files
     for options, message in (
@@ -72,5 +88,6 @@ def test_what_is_refused(files, tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match=r"m.bin: there is no such file"):
         open_session(xml)
     monkeypatch.setitem(sys.modules, "openvino", None)
+    openvino_core.cache_clear()
     with pytest.raises(ConfigurationError, match="openvino is missing, which runs .xml models: pip install openvino"):
         open_session(xml)
