@@ -114,8 +114,8 @@ def openvino_core() -> "openvino.Core":
     """Return OpenVINO's core; all of a process use one, which is kept until the process ends.
 
     On Linux each core of OpenVINO 2026.4 gives its thread a stack for signal handlers. Where several cores end in the
-    order in which they were made, the thread is left with the stack of the first, which is freed by then, and the next
-    signal, such as that of a worker of a data loader that has ended, kills the process without a word.
+    order in which they were made, the thread is left with the stack of the first one, which is freed by then, and the
+    next signal, such as that of an ended worker of a data loader, kills the process without a word.
 
     Raises:
         ImportError: OpenVINO is not installed.
