@@ -176,12 +176,23 @@ def agreement(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def shown(args: argparse.Namespace) -> dict[str, Any]:
-    """Show how many annotated objects drawings show, and how many boxes without an annotated object."""
+    """Show how many annotated objects and relations drawings show, and how many that are not annotated."""
     report = measure_shown_objects(args.cfg, args.images)
     name = args.cfg.DATASETS.TEST[0]
     print(f"Objects in the drawings of {report['images']} images of {name}, {report['annotated']} annotated:\n")
     rows = [(selection, found["found"], found["false"]) for selection, found in report["shown"].items()]
     print_table(["drawn", "annotated objects found", "boxes without one"], rows)
+    print()
+    rows = [
+        (
+            rule,
+            found["shown"],
+            found["annotated"],
+            f"{found['annotated'] / found['shown']:.1%}" if found["shown"] else "",
+        )
+        for rule, found in report["relations"].items()
+    ]
+    print_table(["relations chosen", "drawn", "of them annotated", "share"], rows)
     return report
 
 

@@ -24,11 +24,16 @@ KEPT_OUT = ("openvino", "nncf")
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     if _REPORTS is not None or item.get_closest_marker("own_process") is None:
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    for report in run_in_own_process(item):
+    reports = run_in_own_process(item)
+    # Fixtures of folders that were kept for this test may end now; there is no public way to say so.
+    call = pytest.CallInfo.from_call(lambda: item.session._setupstate.teardown_exact(nextitem), "teardown")
+    if call.excinfo:
+        reports.append(pytest.TestReport.from_item_and_call(item, call))
+    for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True

@@ -102,7 +102,7 @@ ALL = [
     Shown(
         IMAGES / "tour_photo.jpg",
         "docs/tour.md",
-        f"egtr demo --output output/tour --input {PHOTO}",
+        f"egtr demo --output output/tour --confidence-threshold 0.001 --input {PHOTO}",
         "output/tour/grace_hopper.png",
         900,
         "output/tour/grace_hopper.json",

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import pickle
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.utils.file_io import PathManager
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tabulate import tabulate
@@ -25,22 +23,11 @@ from egtr.structures.model_info import METADATA_KEY
 
 from .files import check_finite, list_checkpoints, replacing, verify_checkpoint, write_checkpoint
 from .foreign import is_safetensors, is_zip, refuse_foreign
-from .pickles import load_torch_file
+from .pickles import load_arrays, load_torch_file
+from .references import points_to_boxes
 from .wrappers import clean_names, find_weights, strip_wrapper
 
 logger = logging.getLogger(__name__)
-
-# The parts of a pickle of arrays. Anything else in a .pkl could run code while it is read.
-_ARRAY_GLOBALS = {
-    ("collections", "OrderedDict"),
-    ("_codecs", "encode"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-}
 
 
 class EGTRCheckpointer(DetectionCheckpointer):
@@ -180,7 +167,7 @@ class EGTRCheckpointer(DetectionCheckpointer):
         if filename.endswith(".pkl"):
             if is_zip(filename):
                 return load_checkpoint_file(filename)
-            data = _load_arrays(filename)
+            data = load_arrays(filename)
             # A backbone of Caffe2, as in the model zoo of Detectron2: its names are translated on loading.
             blobs = data.get("blobs", data)
             weights = {name: value for name, value in blobs.items() if not name.endswith("_momentum")}
@@ -201,7 +188,9 @@ class EGTRCheckpointer(DetectionCheckpointer):
         return load_checkpoint_file(filename)
 
     def _load_model(self, checkpoint: dict[str, Any]):
-        checkpoint["model"] = strip_wrapper(checkpoint["model"], self.model.state_dict().keys())
+        own = self.model.state_dict()
+        weights = strip_wrapper(checkpoint["model"], own.keys())
+        checkpoint["model"] = points_to_boxes(weights, {name: value.shape for name, value in own.items()})
         number = len(checkpoint["model"])
         self.incompatible = incompatible = super()._load_model(checkpoint)
         refused = len(incompatible.unexpected_keys) + len(incompatible.incorrect_shapes)
@@ -346,23 +335,3 @@ def export_weights(
     else:
         torch.save({"model": tensors}, path)
     return path.stat().st_size
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ARRAY_GLOBALS:
-            raise pickle.UnpicklingError(f"{module}.{name} is not an array")
-        return super().find_class(module, name)
-
-
-def _load_arrays(filename: str) -> dict[str, Any]:
-    with PathManager.open(filename, "rb") as f:
-        try:
-            data = _ArrayUnpickler(f, encoding="latin1").load()
-        except (pickle.UnpicklingError, EOFError, UnicodeDecodeError) as error:
-            raise WeightsError(
-                f"{filename}: not a pickle of arrays ({error}). Save it as .pth or .safetensors"
-            ) from error
-    if not isinstance(data, dict):
-        raise WeightsError(f"{filename}: holds a {type(data).__name__}, expected a dict of arrays")
-    return data

@@ -155,6 +155,7 @@ def build_page(predictor: LitePredictor) -> str:
         "limits": {
             "least_score": LEAST_SCORE,
             "share_of_best": SHARE_OF_BEST,
+            "least_probability": calibration and calibration.least_probability,
             "object_threshold": predictor.object_threshold,
             "merge_iou": MERGE_IOU,
         },

@@ -91,7 +91,7 @@ class LitePredictor:
         self.object_score = metadata.get(OBJECT_SCORE, "auto")
         self.triplets_per_image = int(metadata.get(TRIPLETS, 100))
         self.object_threshold = float(metadata.get(THRESHOLD, OBJECT_THRESHOLD))
-        self._calibration = Calibration.of(self.info, self.object_score)
+        self.calibration = Calibration.of(self.info, self.object_score)
 
     def __call__(self, source: Source, channel_order: str | None = None, **given: Any) -> SceneGraph:
         """Predict the scene graph of one image.
@@ -191,8 +191,8 @@ class LitePredictor:
             time=source.time,
             object_threshold=self.object_threshold,
         )
-        if self._calibration is not None:
-            graph = self._calibration.apply(graph)
+        if self.calibration is not None:
+            graph = self.calibration.apply(graph)
         return self._doubter.doubt(graph)
 
 

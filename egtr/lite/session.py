@@ -1,10 +1,10 @@
 """The runtimes that compute an exported network: one file in, arrays out."""
 
+import functools
 import importlib.util
 import os
 import threading
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -109,31 +109,11 @@ class OnnxSession:
         return tuple(self._session.run(list(OUTPUTS), {INPUT: image}))
 
 
-@cache
-def openvino_core() -> "openvino.Core":
-    """Return OpenVINO's core; all of a process use one, which is kept until the process ends.
-
-    On Linux each core of OpenVINO 2026.4 gives its thread a stack for signal handlers. Where several cores end in the
-    order in which they were made, the thread is left with the stack of the first one, which is freed by then, and the
-    next signal, such as that of an ended worker of a data loader, kills the process without a word.
-
-    Raises:
-        ImportError: OpenVINO is not installed.
-    """
-    import openvino
-
-    return openvino.Core()
-
-
 class OpenVINOSession:
     """An ``.xml`` file with its ``.bin``, or an ``.onnx`` file, in OpenVINO; arguments as of :func:`open_session`."""
 
     def __init__(self, path: str, devices: Sequence[str] | None = None, threads: int = 0, precision: str = "float32"):
-        try:
-            core = openvino_core()
-        except ImportError as error:
-            raise ConfigurationError("openvino is missing, which runs .xml models: pip install openvino") from error
-        wanted = list(devices or ["CPU"])
+        core, wanted = openvino_core(), list(devices or ["CPU"])
         unknown = [name for name in wanted if name not in core.available_devices]
         if unknown:
             raise ConfigurationError(
@@ -165,3 +145,21 @@ class OpenVINOSession:
         with self._lock:
             found = self._compiled({INPUT: image})
             return tuple(found[name] for name in OUTPUTS)
+
+
+@functools.cache
+def openvino_core() -> "openvino.Core":
+    """Return OpenVINO's core, the only one of this process.
+
+    Each core sets the stack on which the calling thread handles signals, and puts back the one before when it is
+    destroyed. Two cores could leave a thread with a stack that is freed already; the next signal, such as Ctrl-C or
+    the end of a child process, would then kill the process without a word.
+
+    Raises:
+        ConfigurationError: OpenVINO is not installed.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise ConfigurationError("openvino is missing, which runs .xml models: pip install openvino") from error
+    return openvino.Core()

@@ -34,6 +34,13 @@ SCENES_PREDICATES = (
 GENERATOR_VERSION = 1
 STAMP_FILE = "scenes.stamp.json"
 _JSON_FILES = (*(f"{split}.json" for split in SPLITS), "rel.json")
+# The predicates by kind, as Motifs (Zellers et al., CVPR 2018) divides those of Visual Genome: geometric, possessive,
+# semantic.
+SCENES_FAMILIES = {
+    "spatial": ("near", "on", "behind", "in front of", "above", "in", "beside", "under"),
+    "possessive": ("has", "wearing"),
+    "action": ("holding", "riding", "flying", "chasing", "kicking"),
+}
 # Image ids are unique over the splits, like Visual Genome's.
 _ID_STRIDE = 1_000_000
 _UNFINISHED = "drawing was interrupted\n"
