@@ -236,9 +236,15 @@ def runtimes(args: argparse.Namespace) -> dict[str, Any]:
             continue
         found = measure_runtimes(names, args.runs, threads, args.int8)
         base = next(iter(found))
-        print(f"Network, {threads} thread(s), median of {args.runs} turns, and of the ratios to {base} in each:\n")
-        rows = [(label, 1000 * timing["seconds"], timing["share"]) for label, timing in found.items()]
-        print_table(["", "ms", "share"], rows)
+        print(
+            f"Network, {threads} thread(s), median of {args.runs} turns, and of the ratios in each to {base}, and to "
+            "the fastest of the same model in PyTorch:\n"
+        )
+        rows = [
+            (label, 1000 * timing["seconds"], timing["share"], timing["of fastest"])
+            for label, timing in found.items()
+        ]
+        print_table(["", "ms", "share", "of fastest in PyTorch"], rows)
         print()
         report |= found
     return report

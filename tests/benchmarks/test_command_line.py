@@ -446,13 +446,16 @@ def test_equal_graphs_by_hand():
 
 
 @pytest.mark.slow
+@pytest.mark.own_process
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_runtimes(run, monkeypatch):
     from benchmarks import runtimes
 
     monkeypatch.setattr(runtimes, "MODELS", dict.fromkeys(runtimes.MODELS, ("Base-EGTR.yaml", TINY, (96, 128))))
     report, table = run("runtimes", "--cases", "scenes", "--runs", "1")
-    labels = ["PyTorch float32", "PyTorch bfloat16", "onnxruntime float32", "OpenVINO float32", "OpenVINO bfloat16"]
+    eager = ["PyTorch float32, F.linear", "PyTorch float32", "PyTorch bfloat16"]
+    labels = [*eager, "onnxruntime float32", "OpenVINO float32", "OpenVINO bfloat16"]
     assert [row[0] for row in table[2:]] == [f"scenes, {label}" for label in labels]
-    assert report["scenes, PyTorch float32"]["share"] == 1
+    assert report["scenes, PyTorch float32, F.linear"]["share"] == 1
+    assert min(report[f"scenes, {label}"]["of fastest"] for label in eager) == 1
     assert all(report[f"scenes, {label}"]["seconds"] > 0 for label in labels)
