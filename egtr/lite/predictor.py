@@ -22,6 +22,7 @@ from egtr.structures import (
 )
 from egtr.structures.doubts import Doubter
 from egtr.structures.model_info import METADATA_KEY, ModelInfo
+from egtr.structures.predicted_image import graphs_of
 from egtr.structures.prediction import all_pairs
 from egtr.structures.scene_graph import OBJECT_THRESHOLD
 
@@ -221,17 +222,7 @@ def predict(
         DataError: as :func:`egtr.predict`.
     """
     predictor = model if isinstance(model, LitePredictor) else LitePredictor(model)
-    return _graphs(predictor.predict(source, channel_order, threads=threads, **given), on_error)
-
-
-def _graphs(results: Iterator[PredictedImage], on_error: Callable[[EGTRError], Any] | None) -> Iterator[SceneGraph]:
-    for result in results:
-        if result.error is None:
-            yield replace(result.graph, prediction=None)
-        elif on_error is None:
-            raise result.error
-        else:
-            on_error(result.error)
+    return graphs_of(predictor.predict(source, channel_order, threads=threads, **given), on_error)
 
 
 def _refuse_boxes(given: dict[str, Any]) -> None:

@@ -281,8 +281,11 @@ def test_given_boxes(run, tiny_dataset, tmp_path):
     config = get_config_file("vg150_egtr.yaml")
     report, rows = run("given_boxes", "--config-file", config, *arguments, *TINY, "DATALOADER.NUM_WORKERS", "0")
     assert report["images"] == 3 and report["given_by"] == "assignment"
-    assert list(report["recall"]) == ["sgdet", "sgcls", "predcls", "moved"]
-    assert [row[1:] for row in rows[2:]] == [[f"{v:.3f}" for v in r.values()] for r in report["recall"].values()]
+    assert list(report["recall"]) == ["sgdet", "sgcls", "predcls", "moved", "right", "first"]
+    assert [row[1:] for row in rows[2:8]] == [[f"{v:.3f}" for v in r.values()] for r in report["recall"].values()]
+    assert [row[:2] for row in rows[10:]] == [list(map(str, row[:2])) for row in report["wrong"]]
+    assert all(0 < count <= annotated for *_, count, annotated in report["wrong"])
+    assert report["recall"]["predcls"]["R@50"] <= report["recall"]["right"]["R@50"] == 100
     # Without training no class is right, unless it is given; then all pairs are among the first 50.
     assert report["recall"]["sgdet"]["R@50"] <= report["recall"]["predcls"]["R@50"]
     assert 0 <= report["right"] <= 1
@@ -443,13 +446,16 @@ def test_equal_graphs_by_hand():
 
 
 @pytest.mark.slow
+@pytest.mark.own_process
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_runtimes(run, monkeypatch):
     from benchmarks import runtimes
 
     monkeypatch.setattr(runtimes, "MODELS", dict.fromkeys(runtimes.MODELS, ("Base-EGTR.yaml", TINY, (96, 128))))
     report, table = run("runtimes", "--cases", "scenes", "--runs", "1")
-    labels = ["PyTorch float32", "PyTorch bfloat16", "onnxruntime float32", "OpenVINO float32", "OpenVINO bfloat16"]
+    eager = ["PyTorch float32, F.linear", "PyTorch float32", "PyTorch bfloat16"]
+    labels = [*eager, "onnxruntime float32", "OpenVINO float32", "OpenVINO bfloat16"]
     assert [row[0] for row in table[2:]] == [f"scenes, {label}" for label in labels]
-    assert report["scenes, PyTorch float32"]["share"] == 1
+    assert report["scenes, PyTorch float32, F.linear"]["share"] == 1
+    assert min(report[f"scenes, {label}"]["of fastest"] for label in eager) == 1
     assert all(report[f"scenes, {label}"]["seconds"] > 0 for label in labels)

@@ -53,7 +53,8 @@ def box_list(cls, boxes, size, **fields):
 def eval_results(package):
     """Save two images as Scene-Graph-Benchmark does: ids from 1, the background's column first."""
 
-    def save(path, module="maskrcnn_benchmark.structures.bounding_box", **options):
+    def save(path, module="maskrcnn_benchmark.structures.bounding_box", more_predicates=0, **options):
+        more = [0.0] * more_predicates
         cls = package(module, type("BoxList", (), {}))
         # Image 1: objects A (person), B (dog, which late suppression chose), pairs A,B and B,A. Image 2: nothing.
         predictions = [
@@ -64,7 +65,7 @@ def eval_results(package):
                 pred_labels=[1, 2],
                 pred_scores=[0.9, 0.8],
                 rel_pair_idxs=[[0, 1], [1, 0]],
-                pred_rel_scores=[[0.1, 0.7, 0.2, 0.0], [0.5, 0.0, 0.1, 0.4]],
+                pred_rel_scores=[[0.1, 0.7, 0.2, 0.0, *more], [0.5, 0.0, 0.1, 0.4, *more]],
             ),
             box_list(
                 cls,
@@ -73,7 +74,7 @@ def eval_results(package):
                 pred_labels=torch.zeros(0, dtype=torch.int64),
                 pred_scores=torch.zeros(0),
                 rel_pair_idxs=torch.zeros(0, 2, dtype=torch.int64),
-                pred_rel_scores=torch.zeros(0, 4),
+                pred_rel_scores=torch.zeros(0, 4 + more_predicates),
             ),
         ]
         truths = [
@@ -113,6 +114,31 @@ def test_a_file_of_scene_graph_benchmark_from_the_command_line(eval_results, tmp
     assert f"{path}: 2 images" in printed and "R@1 / 2" in printed
     metrics = json.loads((tmp_path / "evaluation.json").read_text())["protocols"]["motifs"]["metrics"]
     assert [metrics["R@1"], metrics["ng-R@2"]] == [50.0, 50.0]
+
+
+def test_names_that_ship_for_a_file_without_any(eval_results, tmp_path, capsys):
+    path = str(eval_results(tmp_path / "eval_results.pytorch", more_predicates=47))
+    # As Scene-Graph-Benchmark has it, ids from 1: "airplane above animal" of these names, which is hit.
+    torch.save(torch.tensor([[1, 2, 1]]), tmp_path / "zeroshot_triplet.pytorch")
+    words = ["score", path, "--from", "sgb", "--protocol", "motifs", "--top-k", "1", "--output", str(tmp_path)]
+    more = ["--zero-shot", str(tmp_path / "zeroshot_triplet.pytorch"), "--groups", "bgnn", "--per-predicate"]
+    assert main([*words, "--names", "vg150", *more]) == 0
+    assert "| above" in capsys.readouterr().out
+    metrics = json.loads((tmp_path / "evaluation.json").read_text())["protocols"]["motifs"]["metrics"]
+    assert metrics["num_zero_shot_triplets"] == 1 and metrics["zR@1"] == 100.0
+    # "above" and "across" are annotated, and the first is hit: of BGNN's 12 body predicates one, of its head none.
+    assert metrics["body-mR@1"] == pytest.approx(100 / 12) and metrics["head-mR@1"] is None
+    assert main([*words, *more]) == 2
+    assert "--names vg150" in capsys.readouterr().err
+    for name, message in (
+        ("vg", "vg: no names of this dataset"),
+        ("coco", "--names coco: has no names of predicates"),
+    ):
+        assert main([*words, "--names", name]) in (1, 2)
+        assert message in capsys.readouterr().err
+    eval_results(path)
+    assert main([*words, "--names", "vg150"]) == 1
+    assert "has 3 predicates" in capsys.readouterr().err
 
 
 def annotations(**records):

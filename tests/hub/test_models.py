@@ -288,6 +288,31 @@ def test_a_file_that_is_no_archive_in_place_of_one(released, archives, home):
     assert list_fetched() == ["oiv6_detector"]
 
 
+def test_something_else_in_place_of_weights_does_not_bar_the_way(internet, home):
+    """An error of the server is not the file whose hash is remembered."""
+    (file,) = read_catalogue()["rtdetrv2_r18_coco"].files
+    internet.files[file.address] = Served(b'{"error": "rate limited"}')
+    for _ in range(2):
+        with pytest.raises(WeightsError, match=r"stays: .*48.1.pth \(`egtr models remove rtdetrv2_r18_coco` deletes"):
+            get_model("rtdetrv2_r18_coco", agreed=True)
+    assert remove_model("rtdetrv2_r18_coco") > 0
+    internet.files[file.address] = Served(b'{"error": "rate limited again"}')
+    with pytest.raises(WeightsError, match="What was fetched stays"):
+        get_model("rtdetrv2_r18_coco", agreed=True)
+
+
+def test_a_file_of_the_user_that_is_another_one_does_not_bar_the_way(home, archives, tmp_path):
+    wrong, right = tmp_path / "wrong.tar.gz", tmp_path / "right.tar.gz"
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/readme.txt").write_text("nothing")
+    make_tar(tmp_path / "folder", wrong)
+    right.write_bytes(archives["oiv6_detector"])
+    with pytest.raises(DownloadError, match=r"holds no released model.*What was fetched stays: \S*wrong.tar.gz$"):
+        get_model("oiv6_detector", local_files=[wrong])
+    get_model("oiv6_detector", local_files=[right])
+    assert list_fetched() == ["oiv6_detector"]
+
+
 def test_one_damaged_record_hides_no_other_model(fetched, home, capsys):
     weights = home / "models/vg150/model.safetensors"
     save_file({"weight": torch.zeros(1)}, weights, {METADATA_KEY: '{"version": 7}'})
