@@ -35,10 +35,13 @@ def given_boxes(args: argparse.Namespace) -> dict[str, Any]:
 def correcting(args: argparse.Namespace) -> dict[str, Any]:
     """Show the time of a correction on the page beside that of a whole prediction."""
     report = measure_correcting(make_cases(args.cfg, args.side, args.boxes), args.runs)
-    print(f"On the page, one thread, median of {args.runs} runs after a first one:\n")
-    rows = [
-        (name, found["boxes"], found["correction_ms"], found["prediction_ms"], found["share"])
-        for name, found in report.items()
-    ]
-    print_table(["model", "boxes", "correction, ms", "whole prediction, ms", "share"], rows, ".2f")
+    print(f"One thread, median of {args.runs} runs after a first one, ms; share of the correction in it:\n")
+    rows = []
+    for name, found in report.items():
+        ms, share = found["ms"], found["share"]
+        pairs = [f"{ms[kind]:.1f} ({share[kind]:.2f})" for kind in ("graph", "page")]
+        rows.append([f"{name}, {found['boxes']} boxes, on the page", ms["correction"], *pairs])
+        whole = f"{found['predict']:.1f} ({found['model_share']:.2f})"
+        rows.append([f"{name}, only the model", found["relate"], whole, None])
+    print_table(["", "correction", "whole graph", "new image on the page"], rows, ".1f")
     return {"cases": report}

@@ -18,27 +18,32 @@ from egtr.structures import EGTRError
 
 from .browser import FLAGS, find_browser, serving
 from .case import Case
+from .measure import time_once
 
 REAL_TIME = "vg150_rtdetr_egtr.yaml"
 # Milliseconds that the page may take for one step.
 PATIENCE = 120_000
-# The rival is what the page would do without remembered images: it sends the image for a whole graph, and shows it.
-SCRIPT = """async ([correct, boxes]) => {
+# What is timed: a correction, from the question to the graph drawn; the graph of the whole image, drawn; and what the
+# page does with a new image, which asks for explanations, too.
+KINDS = ("correction", "graph", "page")
+SCRIPT = """async ([kind, boxes]) => {
     if (boxes) corrector.objects = boxes.map((box) => ({ box, class: null }));
     const objects = structuredClone(corrector.objects);
     const [x1, y1, x2, y2] = objects[0].box;
     const step = x1 >= 4 ? -3 : 3;
     objects[0].box = [x1 + step, y1, x2 + step, y2];
     const start = performance.now();
-    if (correct) {
+    if (kind === "correction") {
         corrector.objects = objects;
         corrector.pending = Promise.withResolvers();
         const { promise } = corrector.pending;
         await corrector.ask();
         if (!(await promise)) throw new Error(byId("problem").textContent);
     } else {
-        const answer = await post("scene-graph", file, { top_k: byId("top-k").value });
-        corrector.page.show({ ...corrector.original, graph: await answer.json(), explanations: null });
+        const parameters = kind === "page" ? readSelection() : { top_k: byId("top-k").value };
+        const found = await (await post(kind === "page" ? "explanations" : "scene-graph", file, parameters)).json();
+        const { graph, explanations = null } = kind === "page" ? found : { graph: found };
+        corrector.page.show({ ...corrector.original, graph, explanations });
     }
     document.body.getBoundingClientRect();
     return performance.now() - start;
@@ -48,16 +53,17 @@ SCRIPT = """async ([correct, boxes]) => {
 def measure_correcting(cases: dict[str, tuple[Any, np.ndarray, int | None]], runs: int) -> dict[str, dict[str, Any]]:
     """Measure milliseconds of corrections and of whole predictions, in turn, on the page, with one thread.
 
-    A correction is timed from the question of the page to its answer, drawn. The pause before the question is not
-    counted, in which the page waits for further changes. The image has been seen before.
+    The image has been seen before. The pause in which the page waits for further changes, before it asks, is not
+    counted.
 
     Args:
         cases: name to model, image, (H, W, 3) uint8, RGB, and the number of boxes; None: the objects that are shown.
-        runs: number of corrections and of predictions; the first of each is not counted.
+        runs: number of each of KINDS; one more, the first, is not counted.
 
     Returns:
-        For each case "boxes", their number; "correction_ms" and "prediction_ms", medians; "share", the median of
-        the ratios of neighbours; "runs".
+        For each case "boxes", their number, and "runs"; "ms": the median of each of KINDS; "share": the median ratio
+        of a correction to each other kind after it; "predict" and "relate", the medians of these calls without a
+        server, in ms, and "model_share", their ratio.
 
     Raises:
         EGTRError: playwright or a browser is missing.
@@ -81,6 +87,8 @@ def measure_correcting(cases: dict[str, tuple[Any, np.ndarray, int | None]], run
                 page.goto(address)
                 found[name] = _measure_on_page(page, image, count, runs)
                 page.close()
+                model_only = worker.submit(_measure_model, model, image, found[name].pop("objects"), runs)
+                found[name] |= model_only.result()
         browser.close()
     return found
 
@@ -92,19 +100,35 @@ def _measure_on_page(page: Any, image: np.ndarray, count: int | None, runs: int)
     page.locator("#correct").wait_for()
     page.click("#correct")
     boxes = None if count is None else _boxes(count, *image.shape[:2])
-    corrections, predictions = [], []
-    for _ in tqdm(range(runs + 1), unit="run", disable=None, leave=False):
-        corrections.append(page.evaluate(SCRIPT, [True, boxes]))
-        predictions.append(page.evaluate(SCRIPT, [False, boxes]))
-    number = page.evaluate("corrector.graph.objects.length")
-    corrections, predictions = corrections[1:], predictions[1:]
+    times: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    rounds = [(turn, kind) for turn in range(runs + 1) for kind in KINDS]
+    for turn, kind in tqdm(rounds, unit="run", disable=None, leave=False):
+        milliseconds = page.evaluate(SCRIPT, [kind, boxes])
+        if turn:
+            times[kind].append(milliseconds)
+    objects = page.evaluate("corrector.objects")
     return {
-        "boxes": number,
-        "correction_ms": statistics.median(corrections),
-        "prediction_ms": statistics.median(predictions),
-        "share": statistics.median(c / p for c, p in zip(corrections, predictions, strict=True)),
+        "boxes": len(objects),
         "runs": runs,
+        "ms": {kind: statistics.median(found) for kind, found in times.items()},
+        "share": {kind: _median_ratio(times["correction"], times[kind]) for kind in KINDS[1:]},
+        "objects": objects,
     }
+
+
+def _measure_model(
+    model: EGTRPredictor, image: np.ndarray, objects: list[dict[str, Any]], runs: int
+) -> dict[str, Any]:
+    boxes, classes = [entry["box"] for entry in objects], [entry["class"] for entry in objects]
+    remembered = model.remember(image, "RGB")
+    calls = {"relate": lambda: remembered.relate(boxes, classes), "predict": lambda: model(image, "RGB")}
+    times = {name: [time_once(call) for _ in range(runs + 1)][1:] for name, call in calls.items()}
+    medians = {name: 1000 * statistics.median(found) for name, found in times.items()}
+    return {**medians, "model_share": medians["relate"] / medians["predict"]}
+
+
+def _median_ratio(these: list[float], others: list[float]) -> float:
+    return statistics.median(this / other for this, other in zip(these, others, strict=True))
 
 
 def _boxes(count: int, height: int, width: int) -> list[list[float]]:

@@ -241,6 +241,10 @@ def read_boxes_file(
     Raises:
         DataError: a file cannot be read, or holds something else.
     """
+    if str(path).lower().endswith((".txt", ".csv")):
+        raise DataError(
+            f"{path}: boxes are read from JSON, not from text; docs/given_boxes.md reads text files of YOLO in Python"
+        )
     content = read_json(path)
     if annotations is not None:
         tables = read_json(annotations)

@@ -206,26 +206,26 @@ def measure(train: Pairs, test: Pairs, seeds: Sequence[int]) -> dict:
 
 
 def probe_table(results: Mapping[str, Mapping]) -> str:
-    """Write a Markdown table: a row for each source, two columns for each model."""
-    rows = [{"source": "closeness of the boxes"}, {"source": "best attention head"}]
-    for name, result in results.items():
-        rows[0][name] = f"{result['closeness']:.3f}"
-        rows[1][name] = f"{np.max(result['attention']):.3f}"
-        rows[1][f"{name}, equal distance"] = f"{np.max(result['attention_at_equal_distance']):.3f}"
-    for source in next(iter(results.values()))["probes"]:
-        row = {"source": f"probe on {source}"}
-        for name, result in results.items():
-            row[name] = f"{np.mean(result['probes'][source]['auc']):.3f}"
-            row[f"{name}, equal distance"] = f"{np.mean(result['probes'][source]['at_equal_distance']):.3f}"
-        rows.append(row)
-    names = [column for name in results for column in (name, f"{name}, equal distance")]
-    cells = [[row["source"], *(row.get(name, "") for name in names)] for row in rows]
-    return tabulate(cells, headers=["AUC", *names], tablefmt="pipe", disable_numparse=True)
+    """Write a Markdown table: a row for each source, a column for each model, cells "all pairs / equal distance"."""
+
+    def cell(summary, overall, at_equal_distance) -> str:
+        return f"{summary(overall):.3f} / {summary(at_equal_distance):.3f}"
+
+    measured = results.values()
+    rows = [
+        ["closeness of the boxes", *(f"{r['closeness']:.3f}" for r in measured)],
+        ["best head", *(cell(np.max, r["attention"], r["attention_at_equal_distance"]) for r in measured)],
+    ]
+    for source in next(iter(measured))["probes"]:
+        probes = [result["probes"][source] for result in measured]
+        rows.append([f"probe on {source}", *(cell(np.mean, p["auc"], p["at_equal_distance"]) for p in probes)])
+    headers = ["AUC over all pairs / at equal distance", *results]
+    return tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True)
 
 
 def draw(results: Mapping[str, Mapping]):
     """Draw the AUC of each layer and head at equal distance (subject to object), a panel for each model."""
-    figure = new_figure(2.6 * len(results) + 1.4, 2.6)
+    figure = new_figure(2.6 * len(results) + 1.4, 2.9)
     panels = figure.subplots(1, len(results), sharey=True, squeeze=False)[0]
     for axes, (name, result) in zip(panels, results.items(), strict=True):
         values = np.array(result["attention_at_equal_distance"])[0]
@@ -236,7 +236,7 @@ def draw(results: Mapping[str, Mapping]):
         axes.set_xlabel("head")
     panels[0].set_ylabel("decoder layer")
     figure.colorbar(drawn, ax=panels, shrink=0.9, label="AUC")
-    title = "Attention of the subject to the object as a score for “this pair has a relation”, at equal distance"
+    title = "Attention of the subject to the object\nas a score for relations, at equal distance"
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     return figure
 

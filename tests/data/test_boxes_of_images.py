@@ -205,3 +205,10 @@ def test_files(tmp_path):
 def test_boxes_that_were_read_already_are_taken_as_they_are():
     found = BoxesOfImages({})
     assert read_boxes_of_images(found) is found
+
+
+@pytest.mark.parametrize("name", ["a.txt", "A.CSV"])
+def test_text_files_are_sent_to_the_page_that_reads_them(tmp_path, name):
+    (tmp_path / name).write_text("0 0.5 0.5 0.25 0.25\n")
+    with pytest.raises(DataError, match=rf"{name}: boxes are read from JSON, not from text; docs/given_boxes\.md"):
+        read_boxes_file(str(tmp_path / name))

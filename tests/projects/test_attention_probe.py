@@ -105,9 +105,11 @@ def test_command(script, model, tiny_dataset, tmp_path, capsys):
     rows = [
         [cell.strip() for cell in line.split("|")] for line in capsys.readouterr().out.splitlines() if "|" in line
     ]
-    assert rows[0][1:4] == ["AUC", "before", "before, equal distance"]
-    closeness = found["before"]["closeness"]
-    assert rows[2][1:4] == ["closeness of the boxes", f"{closeness:.3f}", ""]
+    assert rows[0][1:4] == ["AUC over all pairs / at equal distance", "before", "after"]
+    assert rows[2][1:3] == ["closeness of the boxes", f"{found['before']['closeness']:.3f}"]
+    probe = found["before"]["probes"]["boxes"]
+    means = [sum(probe[name]) / 2 for name in ("auc", "at_equal_distance")]
+    assert rows[4][1:3] == ["probe on boxes", f"{means[0]:.3f} / {means[1]:.3f}"]
 
 
 def test_errors_are_one_line(script, model, tiny_dataset, tmp_path):
