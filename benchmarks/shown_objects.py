@@ -22,10 +22,10 @@ SELECTIONS: dict[str, Callable[[SceneGraph], SceneGraph]] = {
     "only with relations": lambda graph: graph.for_display(single_objects=False),
     "with single objects": SceneGraph.for_display,
 }
-# The rules by which a drawing chooses relations; for models without a calibration they are the same.
+# How a drawing chooses relations; for models without a calibration both are the same.
 RULES: dict[str, Callable[[SceneGraph], SceneGraph]] = {
     "by default": SceneGraph.for_display,
-    "by rank": lambda graph: replace(graph, least_probability=None).for_display(),
+    "only by rank": lambda graph: replace(graph, least_probability=None).for_display(),
 }
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # By default, for_display leaves out triplets below this share of the image's best score, or below the least score.
 SHARE_OF_BEST = 0.05
 LEAST_SCORE = 0.001
-# Least probability of a triplet that for_display keeps, in place of both, where calibration tells probabilities.
+# Least probability of a triplet that for_display keeps of the others, where a calibration tells probabilities.
 LEAST_PROBABILITY = 0.3
 # Least presence of an object that is shown without a relation.
 OBJECT_THRESHOLD = 0.5
@@ -68,7 +68,7 @@ class SceneGraph:
         given: (N,) bool, the objects whose boxes were given to the model; None: it found all objects itself.
         given_by: how the model learned of given boxes, "box_queries" or "assignment" (docs/given_boxes.md), or None.
         least_probability: least probability of a triplet that :meth:`for_display` keeps, set by a calibration on
-            exhaustive annotations; None: it chooses by rank.
+            exhaustive annotations; None: any.
 
     Raises:
         PredictionError: a field has another shape, or a triplet names an object that is not there.
@@ -270,9 +270,9 @@ class SceneGraph:
         """Select the part of a graph that a person wants to see: no duplicates, the best triplets, objects found.
 
         The score of a triplet is a product of four probabilities, so the scores of good triplets differ from image to
-        image and from model to model (with 150 classes, few exceed 0.1). By default, graphs of calibrated models
-        therefore keep triplets that are right with a probability of at least ``least_probability``. Where that is
-        None, triplets are chosen by rank: without those below a twentieth of the best score or below 0.001.
+        image and from model to model (with 150 classes, few exceed 0.1). By default triplets are therefore chosen by
+        rank: the ``top_k`` best ones, without those below a twentieth of the best score or below 0.001. Of these,
+        graphs of calibrated models keep the ones whose probability is at least ``least_probability``.
 
         Args:
             min_score: least score of a triplet, in place of these limits.
@@ -283,9 +283,9 @@ class SceneGraph:
                 ``object_threshold``.
         """
         conditions = {"merge_iou": merge_iou, "min_presence": self.object_threshold if single_objects else None}
-        if min_score is None and self.least_probability is not None and self.triplet_probabilities is not None:
-            return self.filter(0.0, top_k, min_object_score, min_probability=self.least_probability, **conditions)
         if min_score is None:
+            if self.triplet_probabilities is not None:
+                conditions["min_probability"] = self.least_probability
             min_score = max(LEAST_SCORE, SHARE_OF_BEST * float(self.triplet_scores.max(initial=0.0)))
         return self.filter(min_score, top_k, min_object_score, **conditions)
 

@@ -79,8 +79,7 @@ def test_filter_by_probability(probability, kept):
     [
         # 0.12 has probability 0.3, by the line from 0 at 0 to 0.5 at 0.2.
         ((0.7, 0.1201, 0.1199), 2),
-        # By rank, 0.03 would be less than a twentieth of 0.7; here only its own probability counts.
-        ((0.7, 0.2, 0.03), 2),
+        ((0.7, 0.2, 0.05), 2),
         ((0.11, 0.1, 0.09), 0),
     ],
 )
@@ -89,6 +88,9 @@ def test_drawings_show_what_is_right_with_probability(scores, shown):
     assert graph.least_probability == 0.3
     assert len(graph.for_display()) == len(graph.for_display(merge_iou=None)) == shown
     assert len(graph.merge_duplicates().for_display()) == shown
+    # 0.04 is less than a twentieth of 0.9, which its probability 0.1 cannot help.
+    ranked = dataclasses.replace(CALIBRATION.apply(make_graph((0.9, 0.046, 0.04))), least_probability=0.05)
+    assert len(ranked.for_display()) == 2
     # Scores, where they are asked for, decide instead; and objects stay, however improbable their relations are.
     assert len(graph.for_display(min_score=0.0)) == 3
     assert len(graph.for_display(min_score=0.15)) == sum(score >= 0.15 for score in scores)
