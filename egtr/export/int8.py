@@ -81,7 +81,7 @@ def convolutions(model: "openvino.Model") -> list[str]:
     return [node.get_friendly_name() for node in model.get_ops() if node.get_type_name() == "Convolution"]
 
 
-# What stays in float beside the relation part, from the fastest file to the most exact one.
+# Parts that stay in float beside the relation part, from the fastest file to the most exact one.
 IN_FLOAT: tuple[Callable[["openvino.Model"], list[str]], ...] = (lambda model: [], first_convolutions, convolutions)
 
 
