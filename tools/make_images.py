@@ -117,8 +117,8 @@ ALL = [
     Shown(
         IMAGES / "reliability.png",
         "docs/probabilities.md",
-        "egtr calibrate --model scenes --dataset scenes_val --test scenes_test --splits 20 --output output/calibration "
-        "--dry-run",
+        "egtr calibrate --model scenes --dataset scenes_val --test scenes_test --splits 20 "
+        "--output output/calibration --dry-run",
         "output/calibration/calibration.png",
         1600,
         measured=True,
