@@ -29,7 +29,7 @@ examples:
 # Numbers that must not be smaller: option to its least value.
 LEAST = {
     "batch": 1, "runs": 1, "iterations": 1, "images": 1, "top_k": 1, "queries": 2, "predicates": 1, "classes": 1,
-    "side": SMALL,
+    "side": SMALL, "boxes": 1,
 }  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def _add_model_commands(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--int8", action="store_true", help="also int8, calibrated with noise: only its speed counts")
     sub = add("machine", "the speed of the processor, and the work that the model needs")
     _add_case(sub)
-    sub = add("shown", "annotated objects that drawings show, and boxes without one", "scenes")
+    sub = add("shown", "annotated objects and relations in drawings, and others", "scenes")
     sub.add_argument("--images", type=int, help="only the first images of DATASETS.TEST, this many (default: all)")
     sub = add(
         "photographs", "best scores on images of a model's kind and on photographs of Python packages", "scenes"
@@ -122,6 +122,10 @@ def _add_model_commands(commands: argparse._SubParsersAction) -> None:
     )
     sub = add("given_boxes", "recall of relations between given boxes, beside that of a model's own", "scenes")
     sub.add_argument("--images", type=int, help="only the first images of DATASETS.TEST, this many (default: all)")
+    sub = add("correcting", "a correction on the page of egtr serve, beside a whole prediction", "scenes")
+    sub.add_argument("--runs", type=int, default=15, help="runs after a first one; the median counts (default: 15)")
+    sub.add_argument("--boxes", type=int, default=20, help="boxes on the image for RT-DETR (default: 20)")
+    sub.add_argument("--side", type=int, default=640, help="side of the image for RT-DETR, pixels (default: 640)")
     for sub in commands.choices.values():
         sub.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys of the configuration and their values")
 

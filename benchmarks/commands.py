@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from egtr.evaluation.report import write_json
 from .agreement import measure_agreement
 from .case import Case
 from .choices import AXES
+from .commands_of_given import correcting, given_boxes
 from .contestants import (
     PARTS,
     build_inference,
@@ -27,12 +28,12 @@ from .contestants import (
     split_inference,
 )
 from .equality import measure_equality
-from .given_boxes import EDGES, MOVED_IOU, TOP_K, measure_given_boxes
 from .growth import judge_growth, measure_growth, plot_growth
 from .machine import count_work, measure_machine
 from .measure import describe_machine, measure_memory, measure_time
 from .photographs import QUANTILES, measure_photographs
 from .pipeline import measure_waiting
+from .printing import print_table
 from .pruning import measure_pair_share, measure_pruning
 from .runtimes import measure_runtimes
 from .sampling import measure_sampling
@@ -176,32 +177,23 @@ def agreement(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def shown(args: argparse.Namespace) -> dict[str, Any]:
-    """Show how many annotated objects drawings show, and how many boxes without an annotated object."""
+    """Show how many annotated objects and relations drawings show, and how many that are not annotated."""
     report = measure_shown_objects(args.cfg, args.images)
     name = args.cfg.DATASETS.TEST[0]
     print(f"Objects in the drawings of {report['images']} images of {name}, {report['annotated']} annotated:\n")
     rows = [(selection, found["found"], found["false"]) for selection, found in report["shown"].items()]
     print_table(["drawn", "annotated objects found", "boxes without one"], rows)
-    return report
-
-
-def given_boxes(args: argparse.Namespace) -> dict[str, Any]:
-    """Show the recall of relations between given boxes beside that of the model's own objects."""
-    report = measure_given_boxes(args.cfg, args.images)
-    name = args.cfg.DATASETS.TEST[0]
-    print(f"{report['images']} images of {name}, protocol {report['protocol']}; boxes by {report['given_by']}:\n")
-    rows = {
-        "sgdet": "only the image (SGDet)",
-        "sgcls": "boxes (SGCls)",
-        "predcls": "boxes and classes (PredCls)",
-        "moved": f"boxes moved to IoU {MOVED_IOU}, and classes",
-    }
-    recall = {row: report["recall"][row].values() for row in rows}
-    print_table(["given", *(f"R@{k}" for k in TOP_K)], [(text, *recall[row]) for row, text in rows.items()])
-    print(
-        f"\nOf {report['located']} annotated pairs that SGDet finds, the best predicate of {report['right']:.1%} is "
-        f"right. The model's own objects, given to it: Jaccard of the {EDGES} best edges {report['jaccard']:.3f}."
-    )
+    print()
+    rows = [
+        (
+            rule,
+            found["shown"],
+            found["annotated"],
+            f"{found['annotated'] / found['shown']:.1%}" if found["shown"] else "",
+        )
+        for rule, found in report["relations"].items()
+    ]
+    print_table(["relations chosen", "drawn", "of them annotated", "share"], rows)
     return report
 
 
@@ -244,9 +236,15 @@ def runtimes(args: argparse.Namespace) -> dict[str, Any]:
             continue
         found = measure_runtimes(names, args.runs, threads, args.int8)
         base = next(iter(found))
-        print(f"Network, {threads} thread(s), median of {args.runs} turns, and of the ratios to {base} in each:\n")
-        rows = [(label, 1000 * timing["seconds"], timing["share"]) for label, timing in found.items()]
-        print_table(["", "ms", "share"], rows)
+        print(
+            f"Network, {threads} thread(s), median of {args.runs} turns, and of the ratios in each to {base}, and to "
+            "the fastest of the same model in PyTorch:\n"
+        )
+        rows = [
+            (label, 1000 * timing["seconds"], timing["share"], timing["of fastest"])
+            for label, timing in found.items()
+        ]
+        print_table(["", "ms", "share", "of fastest in PyTorch"], rows)
         print()
         report |= found
     return report
@@ -317,11 +315,6 @@ def compare(title: str, timings: Mapping, memory: Mapping, batch: int) -> dict[s
     return {"contestants": report}
 
 
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], digits: str = ".3f") -> None:
-    """Print a Markdown table; None is shown as -."""
-    print(tabulate(rows, headers, tablefmt="pipe", floatfmt=digits, missingval="-"))
-
-
 COMMANDS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "inference": inference,
     "training": training,
@@ -338,4 +331,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "shown": shown,
     "photographs": photographs,
     "given_boxes": given_boxes,
+    "correcting": correcting,
 }

@@ -1,41 +1,16 @@
 """Pages in a real browser, whose requests and error messages are watched."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from playwright.sync_api import Browser, Page, expect
 
-# The first one that exists is used. EGTR_BROWSER names another.
-PROGRAMS = (
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-)
-# Without a sandbox, since containers run as root; without requests of the browser's own; with a camera that shows a
-# test image, and that pages may use without asking.
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-)
 # The background of our pages.
 LIGHT, DARK = "rgb(243, 245, 247)", "rgb(21, 24, 28)"
 # Milliseconds that a page may take for one step, however busy the machine is. The usual five seconds are too few
 # while a model is loaded.
 PATIENCE = 30_000
 expect.set_options(timeout=PATIENCE)
-
-
-def find_browser() -> str | None:
-    """Find the path of a Chromium or Chrome; None if there is none."""
-    return os.environ.get("EGTR_BROWSER") or next(filter(None, map(shutil.which, PROGRAMS)), None)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.making import TINY, TinyDataset, write_tiny_dataset
+from tests.own_process import keep_out, pytest_runtest_makereport, pytest_runtest_protocol  # noqa: F401
 from tests.running import Run, run_python, served
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def browser() -> Iterator["Browser"]:
     # Here, since only tests of pages need it.
     from playwright.sync_api import sync_playwright
 
-    from tests.browsing import FLAGS, find_browser
+    from benchmarks.browser import FLAGS, find_browser
 
     program = find_browser()
     if program is None:

@@ -4,24 +4,22 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tabulate import tabulate
 from torch import nn
 
 from egtr.config.keys import NO_WEIGHTS
 from egtr.config.loading import load_config
 from egtr.config.paths import fetch
-from egtr.structures import ConfigurationError, EGTRError, ModelInfo, WeightsError
-from egtr.structures.model_info import METADATA_KEY
+from egtr.structures import EGTRError, WeightsError
+from egtr.structures.files import replacing
 
-from .files import check_finite, list_checkpoints, replacing, verify_checkpoint, write_checkpoint
+from .files import check_finite, list_checkpoints, verify_checkpoint, write_checkpoint
 from .foreign import is_safetensors, is_zip, refuse_foreign
 from .pickles import load_arrays, load_torch_file
 from .references import points_to_boxes
@@ -247,8 +245,8 @@ def load_checkpoint_file(filename: str) -> dict[str, Any]:
     found = find_weights(content)
     if found is None:
         raise WeightsError(
-            f"{filename}: holds no weights, only {', '.join(map(str, content)) or 'an empty dict'}. Save it again as "
-            "{'model': model.state_dict()}"
+            f"{filename}: holds no single set of weights, only {', '.join(map(str, content)) or 'an empty dict'}. "
+            "Save it again as {'model': model.state_dict()}"
         )
     weights, keys = found
     if keys == ("model",):
@@ -290,48 +288,3 @@ def new_parameter_table(model: nn.Module, names: Iterable[str], incompatible: An
     parameters = dict(model.named_parameters())
     rows = [(name, tuple(parameters[name].shape), found.get(name, "-")) for name in names]
     return tabulate(rows, headers=["parameter", "shape", "in the checkpoint"])
-
-
-def export_weights(
-    model: nn.Module | Mapping[str, torch.Tensor],
-    path: str | Path,
-    half: bool = False,
-    info: ModelInfo | None = None,
-) -> int:
-    """Write a model-only file for sharing.
-
-    Args:
-        model: a model or its state dict.
-        path: ``.safetensors``, or ``.pth`` for a Detectron2 checkpoint, which ``DefaultPredictor`` reads too.
-        half: store the weights of linear, embedding and convolution layers (2-D and 4-D tensors) as float16.
-            Everything else (norm statistics, biases, the frequency table) is small and keeps its precision.
-        info: the record of the model, for the metadata of a ``.safetensors``.
-
-    Returns:
-        Size of the file in bytes.
-
-    Raises:
-        ConfigurationError: the path ends in something else.
-    """
-    path = Path(path)
-    if path.suffix not in (".safetensors", ".pth"):
-        raise ConfigurationError(f"{path}: weights are written as .safetensors or .pth; choose one of these endings")
-    state_dict = model.state_dict() if isinstance(model, nn.Module) else model
-    tensors: dict[str, torch.Tensor] = {}
-    written: set[tuple] = set()
-    for name, tensor in state_dict.items():
-        tensor = tensor.detach().cpu()
-        # Shared tensors are written once, under their first name: loading fills all their names.
-        storage = (tensor.data_ptr(), tensor.shape, tensor.stride())
-        if tensor.numel() and storage in written:
-            continue
-        written.add(storage)
-        if half and tensor.dtype == torch.float32 and tensor.ndim in (2, 4):
-            tensor = tensor.half()
-        tensors[name] = tensor.clone(memory_format=torch.contiguous_format)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".safetensors":
-        save_file(tensors, path, {METADATA_KEY: info.to_json()} if info else None)
-    else:
-        torch.save({"model": tensors}, path)
-    return path.stat().st_size

@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=whole_number(0),
         default=0,
         metavar="N",
-        help="with --test: also measure sets of labels on N random halves of both datasets together, each time fitted "
-        "to the other half (%(default)s)",
+        help="with --test: also measure sets of labels on N random halves of both datasets together, each time "
+        "fitted to the other half (%(default)s)",
     )
     parser.add_argument("--dry-run", action="store_true", help="do not write the record")
 
@@ -57,7 +57,6 @@ def run(args: argparse.Namespace) -> int:
     from egtr.checkpoint.model_info import update_model_info
     from egtr.config import import_extensions, read_config
     from egtr.evaluation import calibration, calibration_report
-    from egtr.evaluation.reliability import split_coverage
 
     import_extensions(args.extension)
     cfg = read_config(args.config_file, args.opts)
@@ -75,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
             test, exhaustive = predict_samples(cfg, args.test)
         measured = calibration_report.measure(test, fitted, args.bootstrap)
         if args.splits:
-            found = split_coverage([*samples, *test], calibration_report.COVERAGE, args.splits)
+            found = calibration.split_coverage([*samples, *test], calibration_report.COVERAGE, args.splits)
             measured["splits"] = {"number": args.splits, **found}
         print(f"\n{args.test}: {len(test)} images\n\n{calibration_report.to_text(measured, exhaustive)}\n")
         if args.output is not None:
@@ -96,7 +95,7 @@ def read_samples(path: str) -> tuple[list[Any], str, bool]:
     from tqdm.auto import tqdm
 
     from egtr.evaluation import list_images, read_meta, read_predictions
-    from egtr.evaluation.calibration import sample_image
+    from egtr.evaluation.displayed import sample_image
     from egtr.structures import PredictionError
 
     samples = []
@@ -118,14 +117,14 @@ def predict_samples(cfg: Any, dataset: str) -> tuple[list[Any], bool]:
     from egtr.data.catalog import get_metadata  # isort: skip - says how to install Detectron2 where it is missing
     from detectron2.data import DatasetCatalog
 
-    from egtr.evaluation.calibration import sample_image
+    from egtr.evaluation.displayed import sample_image
     from egtr.inference import EGTRPredictor
     from egtr.inference.report_images import check_names
     from egtr.structures import GroundTruth
 
     predictor = EGTRPredictor(cfg)
     metadata = get_metadata(dataset)
-    check_names(predictor, metadata, dataset)
+    check_names(predictor, metadata.thing_classes, metadata.predicate_classes, dataset)
     records = DatasetCatalog.get(dataset)
     results = predictor.predict([record["file_name"] for record in records])
     samples = []

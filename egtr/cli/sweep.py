@@ -1,8 +1,8 @@
 """Train every setting of a sweep file with every seed, and compare them.
 
 Runs that have finished are skipped, so the same command continues an interrupted sweep. In the sweep's OUTPUT_DIR
-each run has its own folder; sweep.md, sweep.csv and sweep.png compare the settings, and learning.md tells how soon
-they reach the values of REACH.
+each run has its own folder; sweep.md, sweep.csv and sweep.png compare the settings, evaluations.csv has the metrics
+of every evaluation, and learning.md tells how soon they reach the values of REACH.
 egtr/experiments/sweep/definition.py describes the sweep file.
 """
 
@@ -35,8 +35,9 @@ def run(args: argparse.Namespace) -> int:
     check_file(path)
 
     from egtr.config import import_extensions
+    from egtr.evaluation.report import write_csv
     from egtr.experiments.sweep.definition import load_sweep
-    from egtr.experiments.sweep.learning import learning_table, measure_learning
+    from egtr.experiments.sweep.learning import learning_table, list_evaluations, measure_learning
     from egtr.experiments.sweep.report import compare_settings, write_sweep_report
     from egtr.experiments.sweep.runner import run_sweep
     from egtr.structures.files import write_text
@@ -60,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
         signal.signal(number, handler)
     if any(run.result() for run in sweep.runs()):
         paths = write_sweep_report(sweep, compare_settings(sweep))
+        paths.append(sweep.output_dir / "evaluations.csv")
+        write_csv(paths[-1], list_evaluations(sweep))
         if sweep.reach:
             paths.append(sweep.output_dir / "learning.md")
             text = learning_table(sweep, measure_learning(sweep))

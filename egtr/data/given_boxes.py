@@ -7,7 +7,10 @@ Boxes of one image can be
 - Instances of Detectron2, with ``pred_boxes``, and ``pred_classes`` and ``scores`` if they are known;
 - an object with ``xyxy``, ``class_id`` and ``confidence``, such as supervision's Detections. If its ``data`` has
   "class_name", the names count and not the ids;
-- a list of COCO records: dicts with "bbox" (x, y, width, height) and, if wanted, "category_id" and "score";
+- an object with ``xyxy``, ``cls`` and ``conf``, such as Boxes of ultralytics, or with such ``boxes`` and ``names``,
+  such as its Results, whose names count;
+- a list of COCO records: dicts with "bbox" (x, y, width, height) and, if wanted, "category_id" and "score", and
+  "bbox_mode" and "rotation" as annotations have them;
 - a :class:`~egtr.structures.SceneGraph`, or what its ``to_dict`` returned.
 
 Boxes may reach beyond the image, as those of some detectors do, but their centres lie inside.
@@ -25,7 +28,9 @@ import numpy as np
 
 from egtr.structures import DataError, SceneGraph
 
+from .coco_fields import to_corners
 from .image import is_tensor
+from .problems import Problem, log_or_raise
 
 Label = str | int | None
 
@@ -72,12 +77,17 @@ class GivenBoxes:
             raise DataError(f"{self.where}: the score of box {index} is {self.scores[index]}; it must lie in 0..1")
 
     def check_image(self, height: int, width: int) -> None:
-        """Raise DataError if the boxes are of an image of another size, or the centre of a box lies outside."""
+        """Raise DataError if boxes are of another size of image, or no pixels, or the centre of one lies outside."""
         size = f"{width} x {height} pixels"
         if self.image_size not in (None, (height, width)):
             raise DataError(
                 f"{self.where}: the boxes are of an image of {self.image_size[1]} x {self.image_size[0]} pixels, but "
                 f"this one, turned upright, has {size}; scale or turn them"
+            )
+        if len(self.boxes) and self.boxes.max() <= 1 < max(height, width):
+            raise DataError(
+                f"{self.where}: no number is above 1, so these are shares of the image; boxes are in pixels: "
+                f"multiply x by {width} and y by {height}"
             )
         centres = (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
         for index in np.flatnonzero(((centres < 0) | (centres > (width, height))).any(axis=1)):
@@ -153,10 +163,8 @@ def read_boxes(boxes: Any, classes: Any = None, scores: Any = None, where: str =
     elif hasattr(boxes, "pred_boxes"):
         own_classes, own_scores = getattr(boxes, "pred_classes", None), getattr(boxes, "scores", None)
         boxes, size = boxes.pred_boxes.tensor, tuple(boxes.image_size)
-    elif hasattr(boxes, "xyxy"):
-        names = (getattr(boxes, "data", None) or {}).get("class_name")
-        own_classes = getattr(boxes, "class_id", None) if names is None else names
-        own_scores, boxes = getattr(boxes, "confidence", None), boxes.xyxy
+    elif hasattr(boxes, "xyxy") or hasattr(getattr(boxes, "boxes", None), "xyxy"):
+        boxes, own_classes, own_scores = _read_detections(boxes)
     elif _is_records(boxes):
         records, boxes = boxes, _read_coco_boxes(boxes, where)
         own_classes = [record.get("category_id") for record in records]
@@ -170,6 +178,21 @@ def read_boxes(boxes: Any, classes: Any = None, scores: Any = None, where: str =
     return GivenBoxes(boxes, _to_list(classes, where, "classes"), scores, size, where)
 
 
+def _read_detections(found: Any) -> tuple[Any, Any, Any]:
+    """Read boxes, classes and scores, or None, of an object of supervision or ultralytics."""
+    boxes = found if hasattr(found, "xyxy") else found.boxes
+    if not hasattr(boxes, "cls"):
+        # ultralytics' Boxes has a tensor as data.
+        names = (getattr(boxes, "data", None) or {}).get("class_name")
+        classes = getattr(boxes, "class_id", None) if names is None else names
+        return boxes.xyxy, classes, getattr(boxes, "confidence", None)
+    names = None if boxes is found else getattr(found, "names", None)
+    classes = _to_array(boxes.cls)
+    if names is not None:
+        classes = [names[int(label)] for label in classes]
+    return boxes.xyxy, classes, boxes.conf
+
+
 def _is_records(boxes: Any) -> bool:
     return isinstance(boxes, list | tuple) and len(boxes) > 0 and isinstance(boxes[0], Mapping)
 
@@ -178,12 +201,20 @@ def _read_coco_boxes(records: Sequence[Any], where: str) -> np.ndarray:
     rows = np.zeros((len(records), 4))
     for index, record in enumerate(records):
         box = record.get("bbox") if isinstance(record, Mapping) else None
+        if box is None and isinstance(record, Mapping) and "boxes" in record:
+            raise DataError(
+                f"{where}: entry {index} of the list has boxes of its own, so the list is of several images; give a "
+                "mapping from file names to its entries, or one entry for one image"
+            )
         numbers = None if box is None else _to_numbers(box, f"{where}: bbox of record {index}")
         if numbers is None or numbers.shape != (4,):
             raise DataError(
                 f"{where}: record {index} has the bbox {reprlib.repr(box)}; it must be x, y, width, height in pixels"
             )
-        rows[index] = [*numbers[:2], *(numbers[:2] + numbers[2:])]
+        rows[index] = numbers
+    problems: list[Problem] = []
+    to_corners(rows, records, where, problems)
+    log_or_raise(problems)
     return rows
 
 

@@ -9,8 +9,8 @@
 - ``detection``          average precision of objects
 - ``open_images``        the metrics of Open Images' relation challenge
 - ``bootstrap``          confidence intervals
-- ``calibration``        fits probabilities to scores; ``reliability`` measures them, ``calibration_report`` and
-                         ``reliability_plot`` show what was measured
+- ``calibration``        fits probabilities to what is ``displayed``; ``reliability`` measures them, and
+                         ``calibration_report`` and ``reliability_plot`` show what was measured
 - ``entries``            predictions that list a pair more than once; ``instances`` those that find an object
                          repeatedly
 - ``triplet_table``      the triplets of a dataset with their ranks; ``predicate_rank`` the places of right predicates

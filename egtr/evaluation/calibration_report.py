@@ -11,9 +11,9 @@ from tabulate import tabulate
 
 from egtr.structures import Calibration
 
-from .calibration import Sample
+from .displayed import Sample
 from .reliability import Agreement, calibration_error, label_coverage
-from .report import write_json
+from .report import plain, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +125,12 @@ def to_text(measured: dict[str, Any], exhaustive: bool) -> str:
             [kind, *(100 * value for value in found[kind]), found[f"{kind}_size"][0]]
             for kind in ("classes", "predicates")
         ]
-        headers = [f"{number} random halves", "hold the right label, percent", "standard deviation", "labels in a set"]
+        headers = [
+            f"{number} random halves",
+            "hold the right label, percent",
+            "standard deviation",
+            "labels in a set",
+        ]
         parts.append(tabulate(rows, headers, "pipe", floatfmt=".2f"))
     return "\n\n".join([*parts, *([] if exhaustive else [SPARSE_NOTE])])
 
@@ -134,6 +139,11 @@ def _interval(entry: dict[str, Any], prefix: str, factor: float = 1.0) -> str:
     interval = entry.get(f"{prefix}interval")
     digits = 1 if factor > 1 else 4
     return "" if interval is None else " to ".join(f"{factor * bound:.{digits}f}" for bound in interval)
+
+
+def record(measured: dict[str, Any], exhaustive: bool) -> dict[str, Any]:
+    """Make JSON of what :func:`measure` returns, with a note where annotations are not exhaustive; NaN is None."""
+    return plain({"exhaustive": exhaustive, **measured} | ({} if exhaustive else {"note": SPARSE_NOTE}))
 
 
 def write(
@@ -149,9 +159,8 @@ def write(
     from .reliability_plot import plot_reliability
 
     folder = Path(folder)
-    record = {"exhaustive": exhaustive, **measured} | ({} if exhaustive else {"note": SPARSE_NOTE})
     paths = [folder / f"{stem}.json", folder / f"{stem}.png"]
-    write_json(paths[0], record)
+    write_json(paths[0], record(measured, exhaustive))
     panels = {}
     for title, collect in (
         ("Displayed relations", Agreement.of_triplets),

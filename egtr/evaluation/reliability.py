@@ -1,6 +1,6 @@
 """Measures how well stated numbers agree with annotations, and how often sets of labels hold the right one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +8,28 @@ import numpy as np
 from egtr.structures import Calibration
 from egtr.structures.calibration import Curve
 
-from .calibration import Sample, equal_mass, fit, join
+from .displayed import Sample, join
 
 # Of equal mass, in the calibration error and in diagrams.
 BINS = 10
+
+
+def equal_mass(scores: np.ndarray, bins: int) -> Iterator[np.ndarray]:
+    """Cut scores into bins of nearly equal size, of which none is empty.
+
+    Args:
+        scores: (S,) float.
+        bins: the largest number of bins. Equal scores stay together, so there may be fewer.
+
+    Yields:
+        The indices of each bin, by ascending score.
+    """
+    order = np.argsort(scores, kind="stable")
+    ordered = scores[order]
+    cuts = (np.arange(1, bins) * len(scores)) // bins
+    # A cut inside a run of equal scores moves to its beginning.
+    cuts = np.unique(np.searchsorted(ordered, ordered[cuts], side="left")) if len(scores) else cuts[:0]
+    yield from (rows for rows in np.split(order, cuts) if len(rows))
 
 
 def calibration_error(probabilities: np.ndarray, right: np.ndarray, bins: int = BINS) -> float:
@@ -70,33 +88,6 @@ def label_coverage(samples: Sequence[Sample], calibration: Calibration, coverage
         result[name] = float(sets[np.arange(len(right)), right].mean()) if len(right) else float("nan")
         result[f"{name}_size"] = float(sets.sum(axis=1).mean()) if len(right) else float("nan")
     return result
-
-
-def split_coverage(
-    samples: Sequence[Sample], coverage: float = 0.9, splits: int = 20, seed: int = 0
-) -> dict[str, tuple[float, float]]:
-    """Fit to one random half of the images and measure :func:`label_coverage` on the other, again and again.
-
-    Args:
-        samples: images of all splits together.
-        coverage: asked share.
-        splits: number of random halves.
-        seed: of the halves.
-
-    Returns:
-        For each number of :func:`label_coverage`, its mean and its standard deviation over the splits.
-
-    Raises:
-        ConfigurationError: half of the images are too few to fit to.
-    """
-    rng = np.random.default_rng(seed)
-    half, found = len(samples) // 2, []
-    for _ in range(splits):
-        order = rng.permutation(len(samples))
-        fitted = fit([samples[i] for i in order[:half]], "half of the images", True)
-        found.append(label_coverage([samples[i] for i in order[half:]], fitted, coverage))
-    columns = {name: [one[name] for one in found] for name in found[0]}
-    return {name: (float(np.mean(values)), float(np.std(values))) for name, values in columns.items()}
 
 
 @dataclass(frozen=True)

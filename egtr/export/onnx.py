@@ -102,7 +102,7 @@ def trace(
         info = replace(info, preprocessing=(info.preprocessing or {}) | {"fixed_size": list(size)})
     dynamic = None if size is not None else {"image": {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}}
     rounding = rounded(model) if half else nullcontext()
-    with traceable(model), rounding:
+    with traceable(network), rounding:
         wanted = [network(image) for image in images]
         exported = torch.onnx.export(
             network,

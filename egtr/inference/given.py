@@ -70,23 +70,22 @@ def read_given(
     boxes: Any = None,
     classes: Any = None,
     scores: Any = None,
-    refine_boxes: bool = False,
-    with_found: bool = False,
+    **options: bool,
 ) -> GivenOptions:
     """Read the arguments of a call of a predictor.
 
     Args:
         model: the model, which has to be an EGTR with a relation part if there are boxes.
         total: the number of images, or None if it is not known.
-        boxes, classes, scores, refine_boxes, with_found: see :meth:`egtr.inference.EGTRPredictor.predict`.
+        boxes, classes, scores: see :meth:`egtr.inference.EGTRPredictor.predict`.
+        options: of :class:`GivenOptions`.
 
     Raises:
         DataError: the boxes cannot be read, or are of one image although there are several.
         ConfigurationError: there are other arguments but no boxes, or the model takes none.
     """
     if boxes is None:
-        others = {"classes": classes, "scores": scores, "refine_boxes": refine_boxes, "with_found": with_found}
-        for name, value in others.items():
+        for name, value in {"classes": classes, "scores": scores, **options}.items():
             if value is not None and value is not False:
                 raise ConfigurationError(f"{name} says something of given boxes, but there are none; give boxes, too")
         return GivenOptions(None)
@@ -102,4 +101,4 @@ def read_given(
             f"{found.where}: are the boxes of one image, but there are {total} images; give a mapping from file "
             "names to boxes"
         )
-    return GivenOptions(found, refine_boxes, with_found)
+    return GivenOptions(found, **options)

@@ -16,23 +16,19 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.evaluation.evaluator import inference_context
-from detectron2.modeling import build_model
-from detectron2.utils.file_io import PathManager
 
 import egtr
 from egtr._deprecated import REMOVED_IN
-from egtr.checkpoint.checkpointer import EGTRCheckpointer
 from egtr.config.arguments import DEFAULT_MODEL
 from egtr.config.defaults import get_egtr_cfg
 from egtr.config.loading import fall_back_to_cpu, read_config, without_pretrained
-from egtr.data import build_augmentation, get_metadata
+from egtr.data import build_augmentation
 from egtr.data.datasets import register_rows
 from egtr.data.given_boxes import GivenBoxes
 from egtr.data.image import ImageSource, load_image
 from egtr.data.sources import ImageStream, Source, SourceImage, get_file_name, read_ahead
 from egtr.hub.model_zoo import list_models
 from egtr.modeling import EGTR
-from egtr.modeling.names import get_names
 from egtr.structures import (
     Calibration,
     ConfigurationError,
@@ -42,12 +38,12 @@ from egtr.structures import (
     ModelInfo,
     PredictedImage,
     SceneGraph,
-    WeightsError,
 )
 from egtr.structures.doubts import Doubter
 
 from .explanation import explain_edges
 from .given import GivenOptions, read_given
+from .loading import load_model, read_names
 from .remembered import RememberedImage
 from .sharing import Sharing
 
@@ -71,7 +67,8 @@ class EGTRPredictor(Sharing):
         cfg, model: the configuration and the model in use.
         class_names, predicate_names: tuples, or None if no names that fit the model are known.
         info: the record of the loaded weights, or None. It decides about the ``warnings`` of graphs, of which the log
-            has the first of each kind, and its calibration about their probabilities.
+            has the first of each kind.
+        calibration: decides about the probabilities of graphs; None if the record has none for these scores.
         weights: MODEL.WEIGHTS if they were loaded, "" for a built model.
         cfg_is_complete: whether the model can be built from ``cfg``. That of a built model lacks its architecture.
 
@@ -89,16 +86,13 @@ class EGTRPredictor(Sharing):
         self.cfg = cfg = without_pretrained(cfg)
         if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
             raise ConfigurationError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}; set it to 'RGB' or 'BGR'")
-        if len(cfg.DATASETS.TEST) and not (cfg.MODEL.EGTR.CLASS_NAMES and cfg.MODEL.EGTR.PREDICATE_NAMES):
-            _read_names(cfg.DATASETS.TEST[0])
-        self.class_names, self.predicate_names = get_names(cfg)
+        self.class_names, self.predicate_names = read_names(cfg)
         self.info: ModelInfo | None = None
         self.weights = cfg.MODEL.WEIGHTS if model is None else ""
         if model is None:
-            model = _load_model(cfg).eval()
-            self.info = ModelInfo.find(PathManager.get_local_path(cfg.MODEL.WEIGHTS))
+            model, self.info = load_model(cfg)
         self._doubter = Doubter(self.info, logger)
-        self._calibration = Calibration.of(self.info, cfg.TEST.SCENE_GRAPH.OBJECT_SCORE)
+        self.calibration = Calibration.of(self.info, cfg.TEST.SCENE_GRAPH.OBJECT_SCORE)
         self.model = model
         self.cfg_is_complete = True
         self.augmentations = T.AugmentationList(build_augmentation(cfg, is_train=False))
@@ -220,7 +214,8 @@ class EGTRPredictor(Sharing):
         images = source if isinstance(source, ImageStream) else ImageStream(source, channel_order)
         images.max_pixels = images.max_pixels or self.cfg.INPUT.MAX_PIXELS
         total = None if boxes is None else images.total
-        given = read_given(self.model, total, boxes, classes, scores, refine_boxes, with_found)
+        options = {"refine_boxes": refine_boxes, "with_found": with_found}
+        given = read_given(self.model, total, boxes, classes, scores, **options)
         return self._stream(images, batch_size, threads, given)
 
     def stream(self, *args: Any, **kwargs: Any) -> Iterator[PredictedImage]:
@@ -270,8 +265,7 @@ class EGTRPredictor(Sharing):
         """
         image = self._open(source, channel_order)
         record, _ = self.prepare(image)
-        complete = partial(self.complete, source=image)
-        return RememberedImage(self.model, record, self.class_names, self.evaluating, complete)
+        return RememberedImage(self.model, record, image, self.class_names, self.evaluating, self.complete)
 
     def _open(self, source: ImageSource, channel_order: str | None) -> SourceImage:
         read = partial(load_image, source, channel_order, self.cfg.INPUT.MAX_PIXELS)
@@ -353,25 +347,4 @@ class EGTRPredictor(Sharing):
             time=source.time,
             object_threshold=self.cfg.TEST.SCENE_GRAPH.OBJECT_THRESHOLD,
         )
-        return self._doubter.doubt(graph if self._calibration is None else self._calibration.apply(graph))
-
-
-def _load_model(cfg: CfgNode) -> torch.nn.Module:
-    if not cfg.MODEL.WEIGHTS:
-        raise WeightsError(
-            "MODEL.WEIGHTS is empty, so there is no trained model to predict with. Set it in the configuration, or "
-            "add MODEL.WEIGHTS FILE to the options"
-        )
-    model = build_model(cfg)
-    checkpointer = EGTRCheckpointer(model)
-    checkpointer.load(cfg.MODEL.WEIGHTS)
-    checkpointer.check_complete(cfg.MODEL.WEIGHTS)
-    return model
-
-
-def _read_names(dataset_name: str) -> None:
-    # Prediction needs no dataset; without one, only names are missing.
-    try:
-        get_metadata(dataset_name)
-    except EGTRError as error:
-        logger.info("Names of classes and predicates may be missing: %s", error)
+        return self._doubter.doubt(graph if self.calibration is None else self.calibration.apply(graph))

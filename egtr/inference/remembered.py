@@ -7,12 +7,12 @@ from typing import Any
 from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
 import torch
 
-from egtr.data.given_boxes import read_boxes
+from egtr.data.sources import SourceImage
 from egtr.modeling import EGTR
 from egtr.modeling.image_memory import ImageMemory
-from egtr.structures import ConfigurationError, SceneGraph
+from egtr.structures import ConfigurationError, DataError, SceneGraph
 
-from .given import GivenOptions
+from .given import read_given
 
 
 class RememberedImage:
@@ -21,9 +21,10 @@ class RememberedImage:
     Args:
         model: an EGTR, whose weights must not change as long as this is used.
         record: the input record of the image, of :meth:`EGTRPredictor.prepare`.
+        source: the image; its name finds its boxes among others.
         class_names: the model's class names, or None.
         evaluating: makes the context in which the model computes.
-        complete: adds to a graph of the model what only the predictor knows.
+        complete: adds to a graph of the model what only the predictor knows about it and its image.
 
     Attributes:
         graph: what the model finds itself, as :meth:`EGTRPredictor.predict` returns it.
@@ -36,9 +37,10 @@ class RememberedImage:
         self,
         model: torch.nn.Module,
         record: dict[str, Any],
+        source: SourceImage,
         class_names: Sequence[str] | None,
         evaluating: Callable[[], AbstractContextManager],
-        complete: Callable[[SceneGraph], SceneGraph],
+        complete: Callable[[SceneGraph, SourceImage], SceneGraph],
     ):
         if not isinstance(model, EGTR):
             raise ConfigurationError(
@@ -46,13 +48,14 @@ class RememberedImage:
                 "predict the image again for each correction"
             )
         self._model = model
+        self._source = source
         self._class_names = class_names
         self._evaluating = evaluating
         self._complete = complete
         self._frame = {key: record[key] for key in ("height", "width")}
         with evaluating():
             self._memory = ImageMemory(model, record)
-        self.graph = complete(self._memory.graph)
+        self.graph = complete(self._memory.graph, source)
 
     def relate(
         self,
@@ -65,8 +68,7 @@ class RememberedImage:
         """Predict the relations between boxes, without encoding the image again.
 
         Args:
-            boxes: the boxes of this image, in any form of :mod:`egtr.data.given_boxes`.
-            classes, scores, refine_boxes, with_found: see :meth:`EGTRPredictor.predict`.
+            boxes, classes, scores, refine_boxes, with_found: see :meth:`EGTRPredictor.predict`; there must be boxes.
 
         Returns:
             The graph that :meth:`EGTRPredictor.predict` would return for these boxes.
@@ -74,9 +76,13 @@ class RememberedImage:
         Raises:
             DataError: the boxes are wrong, or the model lacks a class.
         """
-        given = dict(self._frame)
-        options = GivenOptions(None, refine_boxes, with_found)
-        options.add_to(given, read_boxes(boxes, classes, scores), self._model, self._class_names)
+        if boxes is None:
+            raise DataError("boxes: there are none; give them, or take the attribute graph")
+        options = {"refine_boxes": refine_boxes, "with_found": with_found}
+        given = read_given(self._model, 1, boxes, classes, scores, **options)
+        record = dict(self._frame)
+        found = given.boxes.find(self._source.file_name, self._source.frame)
+        given.add_to(record, found, self._model, self._class_names)
         with self._evaluating():
-            graph = self._memory.relate(given)
-        return self._complete(graph)
+            graph = self._memory.relate(record)
+        return self._complete(graph, self._source)

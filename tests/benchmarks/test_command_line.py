@@ -19,7 +19,7 @@ from benchmarks.contestants import PARTS, build_inference
 from benchmarks.measure import Memory, measure_here
 from benchmarks.pruning import build_pruning
 from benchmarks.real_time import build_real_time
-from benchmarks.shown_objects import count_found
+from benchmarks.shown_objects import count_annotated, count_found
 from egtr.config import load_config
 from egtr.hub.model_zoo import get_config_file
 from egtr.layers.cpu import linear
@@ -249,7 +249,29 @@ def test_shown_objects(run, tiny_dataset, tmp_path):
     assert report["images"] == 2 and report["annotated"] == sum(len(record["annotations"]) for record in records)
     # No untrained query is certain, so that only relations bring objects: at most six queries an image.
     assert report["shown"]["only with relations"] == report["shown"]["with single objects"]
-    assert [row[0] for row in rows[2:]] == list(report["shown"])
+    # The model has no calibration, so that its drawings choose relations by rank.
+    relations = report["relations"]
+    assert relations["by default"] == relations["by rank"] and relations["by rank"]["shown"] > 0
+    names = ["drawn", *report["shown"], "relations chosen", *relations]
+    assert [row[0] for row in rows if not row[0].startswith("-")] == names
+
+
+def test_annotated_relations_by_hand():
+    """Of three drawn relations one is annotated, one has another predicate, and one joins an object that is none."""
+    boxes = np.array([[0, 0, 10, 10], [20, 20, 30, 30], [0, 20, 10, 30]], dtype=np.float32)
+    prediction = Prediction(
+        logits=np.array([[9, -9], [-9, 9], [-9, 9]], dtype=np.float32),
+        boxes=boxes,
+        pairs=np.array([[0, 1], [1, 0], [0, 2]]),
+        connectivity=np.ones(3, dtype=np.float32),
+        relation=np.array([[0.9, 0.1], [0.1, 0.8], [0.7, 0.1]], dtype=np.float32),
+        image_size=(40, 40),
+    )
+    truth = GroundTruth(boxes[:2], np.array([0, 1]), np.array([[0, 1, 0], [1, 0, 0]]))
+    graph = SceneGraph.from_prediction(prediction)
+    assert len(graph.for_display()) == 3
+    assert count_annotated(graph.for_display(), prediction, truth) == 1
+    assert count_annotated(graph.for_display(top_k=0), prediction, truth) == 0
 
 
 def test_given_boxes(run, tiny_dataset, tmp_path):
@@ -259,8 +281,11 @@ def test_given_boxes(run, tiny_dataset, tmp_path):
     config = get_config_file("vg150_egtr.yaml")
     report, rows = run("given_boxes", "--config-file", config, *arguments, *TINY, "DATALOADER.NUM_WORKERS", "0")
     assert report["images"] == 3 and report["given_by"] == "assignment"
-    assert list(report["recall"]) == ["sgdet", "sgcls", "predcls", "moved"]
-    assert [row[1:] for row in rows[2:]] == [[f"{v:.3f}" for v in r.values()] for r in report["recall"].values()]
+    assert list(report["recall"]) == ["sgdet", "sgcls", "predcls", "moved", "right", "first"]
+    assert [row[1:] for row in rows[2:8]] == [[f"{v:.3f}" for v in r.values()] for r in report["recall"].values()]
+    assert [row[:2] for row in rows[10:]] == [list(map(str, row[:2])) for row in report["wrong"]]
+    assert all(0 < count <= annotated for *_, count, annotated in report["wrong"])
+    assert report["recall"]["predcls"]["R@50"] <= report["recall"]["right"]["R@50"] == 100
     # Without training no class is right, unless it is given; then all pairs are among the first 50.
     assert report["recall"]["sgdet"]["R@50"] <= report["recall"]["predcls"]["R@50"]
     assert 0 <= report["right"] <= 1
@@ -421,13 +446,16 @@ def test_equal_graphs_by_hand():
 
 
 @pytest.mark.slow
+@pytest.mark.own_process
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_runtimes(run, monkeypatch):
     from benchmarks import runtimes
 
     monkeypatch.setattr(runtimes, "MODELS", dict.fromkeys(runtimes.MODELS, ("Base-EGTR.yaml", TINY, (96, 128))))
     report, table = run("runtimes", "--cases", "scenes", "--runs", "1")
-    labels = ["PyTorch float32", "PyTorch bfloat16", "onnxruntime float32", "OpenVINO float32", "OpenVINO bfloat16"]
+    eager = ["PyTorch float32, F.linear", "PyTorch float32", "PyTorch bfloat16"]
+    labels = [*eager, "onnxruntime float32", "OpenVINO float32", "OpenVINO bfloat16"]
     assert [row[0] for row in table[2:]] == [f"scenes, {label}" for label in labels]
-    assert report["scenes, PyTorch float32"]["share"] == 1
+    assert report["scenes, PyTorch float32, F.linear"]["share"] == 1
+    assert min(report[f"scenes, {label}"]["of fastest"] for label in eager) == 1
     assert all(report[f"scenes, {label}"]["seconds"] > 0 for label in labels)

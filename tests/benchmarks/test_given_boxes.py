@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.given_boxes import count_right_pairs, jaccard, move_boxes
+from benchmarks.given_boxes import correct, count_right_pairs, count_wrong_predicates, jaccard, move_boxes
 from egtr.structures import GroundTruth, Prediction, all_pairs, paired_iou
 
 
@@ -61,6 +61,33 @@ def test_right_pairs_by_hand():
     assert count_right_pairs(prediction, GroundTruth(boxes, [0, 1, 2], [])) == (0, 0)
     nothing = Prediction(np.zeros((0, 3)), np.zeros((0, 4)), np.zeros((0, 2)), [], np.zeros((0, 2)), (50, 50))
     assert count_right_pairs(nothing, truth) == (0, 0)
+
+
+def test_right_predicates_by_hand():
+    boxes = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]], dtype=float)
+    relation = np.full((9, 3), 0.1)
+    relation[0 * 3 + 1] = (0.2, 0.9, 0.3)  # 0 and 2 are annotated
+    relation[1 * 3 + 2] = (0.4, 0.5, 0.6)  # 2 is annotated
+    relation[2 * 3 + 0] = (0.8, 0.7, 0.1)  # nothing is
+    connectivity = np.full(9, 0.25)
+    prediction = Prediction(np.eye(3), boxes, all_pairs(3), connectivity, relation, (50, 50))
+    truth = GroundTruth(boxes, [0, 1, 2], [[0, 1, 2], [0, 1, 0], [1, 2, 2], [1, 2, 2]])
+    assert count_wrong_predicates(prediction, truth) == {(0, 1): 1, (2, 1): 1}
+    corrected = correct(prediction, truth)
+    assert corrected.relation[1].tolist() == pytest.approx([0.9, 0.2, 0.3])
+    others = np.arange(9) != 1
+    np.testing.assert_array_equal(corrected.relation[others], prediction.relation[others])
+    np.testing.assert_array_equal(corrected.connectivity, prediction.connectivity)
+    first = correct(prediction, truth, annotated_first=True)
+    np.testing.assert_array_equal(first.relation, corrected.relation)
+    assert np.flatnonzero(first.connectivity == 1).tolist() == [1, 5] and first.connectivity.sum() == 2
+    assert (
+        prediction.relation[1].tolist() == pytest.approx([0.2, 0.9, 0.3]) and (prediction.connectivity == 0.25).all()
+    )
+    # Two objects of one query have no relation: their pair is not there.
+    some = Prediction(np.eye(3), boxes, all_pairs(3)[2:], connectivity[2:], relation[2:], (50, 50))
+    assert count_wrong_predicates(some, truth) == {}
+    np.testing.assert_array_equal(correct(some, truth).relation, some.relation)
 
 
 def test_jaccard_by_hand():

@@ -12,6 +12,10 @@ from egtr.structures import DataError, SceneGraph
 
 BOXES = [[1.0, 2, 11, 22], [5, 5, 30, 20.5]]
 NAMES = ("person", "house", "horse")
+# As its Boxes are: numbers as float32, and a tensor as data.
+ULTRALYTICS = SimpleNamespace(
+    xyxy=torch.tensor(BOXES), cls=torch.tensor([1.0, 0.0]), conf=torch.tensor([0.5, 0.25]), data=torch.zeros(2, 6)
+)
 
 
 def read(*args, **options):
@@ -35,6 +39,7 @@ def instances(**fields):
     [{"bbox": [1, 2, 10, 20]}, {"bbox": [5, 5, 25, 15.5]}],
     {"boxes": torch.tensor(BOXES)},
     SimpleNamespace(xyxy=np.array(BOXES), class_id=None, confidence=None),
+    SimpleNamespace(xyxy=np.array(BOXES)),
 ])  # fmt: skip
 def test_forms_without_classes(boxes):
     assert read(boxes) == (BOXES, [None, None], [1.0, 1.0])
@@ -44,6 +49,7 @@ def test_forms_without_classes(boxes):
 @pytest.mark.parametrize("boxes", [
     {"boxes": torch.tensor(BOXES), "labels": torch.tensor([1, 0]), "scores": torch.tensor([0.5, 0.25])},
     SimpleNamespace(xyxy=np.array(BOXES), class_id=np.array([1, 0]), confidence=np.array([0.5, 0.25]), data={}),
+    ULTRALYTICS,
     [
         {"bbox": [1, 2, 10, 20], "category_id": 1, "score": 0.5, "image_id": 7},
         {"bbox": [5, 5, 25, 15.5], "category_id": 0, "score": 0.25, "image_id": 7},
@@ -66,6 +72,25 @@ def test_names_come_before_the_detectors_own_ids():
         data={"class_name": np.array(["horse", "person"])},
     )  # fmt: skip
     assert read(detections)[1] == ["horse", "person"]
+    results = SimpleNamespace(boxes=ULTRALYTICS, names={0: "house", 1: "horse"})
+    assert read(results) == (BOXES, ["horse", "house"], [0.5, 0.25])
+    assert read(results, {"horse": 2, "house": None}) == (BOXES, [2, None], [0.5, 0.25])
+
+
+def test_what_a_detector_returns_for_several_images():
+    several = [{"boxes": torch.tensor(BOXES), "labels": torch.tensor([1, 0])}]
+    with pytest.raises(DataError, match="entry 0 of the list has boxes of its own.* or one entry for one image"):
+        read_boxes(several)
+    assert read(several[0]) == (BOXES, [1, 0], [1.0, 1.0])
+
+
+def test_shares_of_the_image_are_no_pixels():
+    for boxes in ([[0.1, 0.2, 0.5, 0.75]], [[0, 0, 1, 1]]):
+        with pytest.raises(DataError, match="no number is above 1.* multiply x by 50 and y by 40"):
+            read_boxes(boxes).check_image(40, 50)
+    read_boxes([[0, 0, 1, 1]]).check_image(1, 1)
+    read_boxes([[0, 0, 1.5, 1]]).check_image(40, 50)
+    read_boxes([]).check_image(40, 50)
 
 
 def test_a_graph_and_its_json():

@@ -1,5 +1,7 @@
 """Probabilities fitted to scores: hand-computed, properties, and what the shipped record promises."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,21 +9,20 @@ from hypothesis import strategies as st
 
 from egtr.evaluation import calibration_report
 from egtr.evaluation.calibration import (
-    Sample,
     conformal_thresholds,
-    equal_mass,
     fit,
     fit_curve,
     fit_precision,
     fit_temperature,
-    sample_image,
+    split_coverage,
 )
+from egtr.evaluation.displayed import Sample, sample_image
 from egtr.evaluation.reliability import (
     Agreement,
     calibration_error,
     drawn_error,
+    equal_mass,
     label_coverage,
-    split_coverage,
 )
 from egtr.structures import Calibration, ConfigurationError, GroundTruth, Prediction, SceneGraph, all_pairs
 from egtr.structures.calibration import Curve
@@ -177,7 +178,9 @@ def test_a_fit_agrees_with_its_own_images(samples):
 def test_rankings_are_the_same_with_probabilities(samples):
     fitted = fit(samples, "drawn", True)
     graph = SceneGraph.from_prediction(make_image(99)[0])
-    plain, shown = graph.for_display(), fitted.apply(graph).for_display()
+    shown = fitted.apply(graph)
+    assert shown.least_probability == 0.3
+    plain, shown = graph.for_display(), replace(shown, least_probability=None).for_display()
     for field in ("triplets", "triplet_scores", "scores", "presence", "query_index", "triplet_queries"):
         np.testing.assert_array_equal(getattr(shown, field), getattr(plain, field))
     assert (np.diff(shown.triplet_probabilities) <= 0).all()

@@ -61,10 +61,15 @@ def test_a_file_and_a_model_in_training_mode(make_cfg, tmp_path):
     assert graph.classes.tolist() == [2]
     (expected,) = predictor.predict(path, boxes=[[4, 5, 30, 35]], classes=["thing2"])
     np.testing.assert_allclose(graph.scores, expected.graph.scores, atol=1e-5)
+    # as predict, it finds the boxes of this image among others
+    several = {"b.png": [[1, 2, 3, 4]], "a.png": {"boxes": [[4, 5, 30, 35]], "labels": [2]}}
+    assert remembered.relate(several).to_dict() == graph.to_dict()
+    with pytest.raises(DataError, match=r"has no boxes of .*a\.png"):
+        remembered.relate({"b.png": [[1, 2, 3, 4]]})
 
 
 @pytest.mark.parametrize(("boxes", "classes", "message"), [
-    (None, None, "boxes"),
+    (None, None, "boxes: there are none; give them, or take the attribute graph"),
     ([[500, 500, 600, 600]], None, "lies outside the image of 243 x 220 pixels"),
     (BOXES, ["hose", None], "did you mean house or horse"),
     (BOXES, ["house"], "there are 2 boxes but 1 classes"),

@@ -11,12 +11,19 @@ from egtr.structures import ConfigurationError, WeightsError
 from tests.lite.known_model import write_model
 from tests.running import run_python
 
-# An environment of egtr.lite has only one of the two runtimes.
-openvino = pytest.importorskip("openvino")
+pytestmark = [
+    pytest.mark.own_process,
+    pytest.mark.skipif(
+        importlib.util.find_spec("openvino") is None,
+        reason="an environment of egtr.lite has only one of the runtimes",
+    ),
+]
 
 
 @pytest.fixture
 def files(tmp_path):
+    import openvino
+
     onnx = write_model(tmp_path / "m.onnx")
     openvino.save_model(openvino.Core().read_model(onnx), tmp_path / "m.xml", compress_to_fp16=False)
     return str(onnx), str(tmp_path / "m.xml")

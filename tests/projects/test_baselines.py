@@ -154,10 +154,3 @@ def test_trainer_and_evaluator_take_them(name, make_tiny_dataset, tmp_path, with
     results = trainer.train()
     assert 0 <= results["sgdet"]["R@50"] <= 100 and "AP50" in results["bbox"]
     assert math.isfinite(results["validation"]["loss_rel"])
-
-
-def test_sweep_names_what_exists():
-    from egtr.experiments.sweep.definition import load_sweep
-
-    sweep = load_sweep(ROOT / "projects/Baselines/sweeps/smoothing.yaml")
-    assert len(sweep.runs()) == 27 and sweep.baseline == "EGTR"

@@ -1,7 +1,5 @@
 """A server for all tests, in a thread of this process, and images to send."""
 
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.browser import serving
 from egtr.data.scenes import draw_scene
 from egtr.inference import EGTRPredictor
 from egtr.serving import Limits, ModelStore, Worker
-from egtr.serving.server import create_server
 from tests.serving.images import encode
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,17 +41,8 @@ class Server:
 @contextmanager
 def running(store: ModelStore, limits: Limits, **options) -> Iterator[Server]:
     """Serve ``store`` in a thread: another process would take seconds to import PyTorch."""
-    worker = Worker(limits)
-    server = create_server(store, worker, **options)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield Server(f"http://127.0.0.1:{listener.getsockname()[1]}/")
-        finally:
-            server.should_exit = True
-            thread.join(PATIENCE)
-            worker.close()
+    with serving(store, Worker(limits), **options) as address:
+        yield Server(address)
 
 
 @pytest.fixture(scope="session")

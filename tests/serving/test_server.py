@@ -21,6 +21,7 @@ from PIL import Image
 
 from egtr.cli import main
 from egtr.serving import Limits, ModelStore
+from egtr.serving.server import listen
 from egtr.structures import EGTRError, SceneGraph
 from tests.serving.conftest import MAX_REQUESTS, PATIENCE, Server, running
 from tests.serving.images import empty_png, encode, noise
@@ -374,3 +375,10 @@ def _accepts(server):
     except ConnectionRefusedError:
         return False
     return True
+
+
+def test_answers_do_not_wait_for_the_receipt_of_their_head():
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0

@@ -11,6 +11,8 @@ from ..training_curves import Curve, read_metrics
 from .definition import Run, Sweep
 from .report import paired_interval
 
+_QUANTILES = ("uncertainty_q10", "uncertainty_q50", "uncertainty_q90")
+
 
 @dataclass(frozen=True)
 class Learning:
@@ -79,12 +81,36 @@ def _first(curve: Curve | None, target: float) -> int | None:
 
 
 def _spread(by_name: Mapping[str, Curve]) -> float:
-    ends = [
-        dict(zip(*by_name[name], strict=True)) for name in ("uncertainty_q90", "uncertainty_q10") if name in by_name
-    ]
+    ends = [dict(zip(*by_name[name], strict=True)) for name in (_QUANTILES[2], _QUANTILES[0]) if name in by_name]
     if len(ends) < 2:
         return math.nan
     return float(max(high - ends[1][iteration] for iteration, high in ends[0].items() if iteration in ends[1]))
+
+
+def list_evaluations(sweep: Sweep) -> list[dict[str, str | float]]:
+    """List the evaluations of all finished runs, for a file that is small enough to keep with the results.
+
+    Returns:
+        Rows with "setting", "seed", "iteration" (number of iterations so far), the metrics of the sweep, and the
+        quantiles of uncertainty that were logged last before; NaN where a run has no such number.
+    """
+    rows: list[dict[str, str | float]] = []
+    for run in sweep.runs():
+        if run.result() is None:
+            continue
+        curves = _read(run)
+        evaluated = {int(iteration) for name in sweep.metrics if name in curves for iteration in curves[name][0]}
+        for iteration in sorted(evaluated):
+            row: dict[str, str | float] = {"setting": run.setting, "seed": run.seed, "iteration": iteration + 1}
+            row |= {name: _value(curves.get(name), iteration, exact=True) for name in sweep.metrics}
+            rows.append(row | {name: _value(curves.get(name), iteration, exact=False) for name in _QUANTILES})
+    return rows
+
+
+def _value(curve: Curve | None, iteration: int, exact: bool) -> float:
+    """Read a curve at an iteration, or else at the last one before."""
+    known = [] if curve is None else [(at, value) for at, value in zip(*curve, strict=True) if at <= iteration]
+    return float(known[-1][1]) if known and (known[-1][0] == iteration or not exact) else math.nan
 
 
 def learning_table(sweep: Sweep, learning: list[Learning]) -> str:
