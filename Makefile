@@ -5,10 +5,12 @@
 #   make setup HEADLESS=1             opencv-python-headless in place of opencv-python (no libGL, no glib)
 #   make images IMAGES=demo.png       some of the images only
 #   make test PYTEST="-k matcher -x"  further arguments of pytest; likewise DEMO="--help" for make demo
+#   make test WORKERS=8               processes that share the fast tests, about 4 GB of memory each; 0 for --pdb
 
 PYTHON ?= python3
 VENV ?= .venv
 HEADLESS ?=
+WORKERS ?= 2
 PYTEST ?=
 DEMO ?=
 
@@ -25,8 +27,10 @@ setup:  ## environment in .venv: pinned packages, Detectron2, EGTR
 demo: setup  ## train, evaluate and draw on the embedded dataset (at most 15 minutes on 2 cores)
 	"$(BIN)/python" tools/quickstart.py $(DEMO)
 
+# worksteal: neighbours share fixtures, so that each process takes a row of tests, and one that is done takes some of
+# another's. One thread each, since the tensors are small; those of slow tests are large, and gain from threads instead.
 test: setup  ## every test that is not slow
-	"$(BIN)/python" -m pytest -m "not slow" $(PYTEST)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 "$(BIN)/python" -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(PYTEST)
 
 test-slow: setup  ## only the slow tests
 	"$(BIN)/python" -m pytest -m slow $(PYTEST)

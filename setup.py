@@ -129,6 +129,7 @@ setup(
             "import-linter>=2.4",
             "playwright>=1.40",
             "pytest>=8.0",
+            "pytest-xdist>=3.6",
             "ruff>=0.6",
             "setuptools>=77,<82",
             "trustme>=1.2",

@@ -111,7 +111,7 @@ def _add_model_commands(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--int8", action="store_true", help="also int8, calibrated with noise: only its speed counts")
     sub = add("machine", "the speed of the processor, and the work that the model needs")
     _add_case(sub)
-    sub = add("shown", "annotated objects that drawings show, and boxes without one", "scenes")
+    sub = add("shown", "annotated objects and relations in drawings, and others", "scenes")
     sub.add_argument("--images", type=int, help="only the first images of DATASETS.TEST, this many (default: all)")
     sub = add(
         "photographs", "best scores on images of a model's kind and on photographs of Python packages", "scenes"

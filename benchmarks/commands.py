@@ -177,12 +177,23 @@ def agreement(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def shown(args: argparse.Namespace) -> dict[str, Any]:
-    """Show how many annotated objects drawings show, and how many boxes without an annotated object."""
+    """Show how many annotated objects and relations drawings show, and how many that are not annotated."""
     report = measure_shown_objects(args.cfg, args.images)
     name = args.cfg.DATASETS.TEST[0]
     print(f"Objects in the drawings of {report['images']} images of {name}, {report['annotated']} annotated:\n")
     rows = [(selection, found["found"], found["false"]) for selection, found in report["shown"].items()]
     print_table(["drawn", "annotated objects found", "boxes without one"], rows)
+    print()
+    rows = [
+        (
+            rule,
+            found["shown"],
+            found["annotated"],
+            f"{found['annotated'] / found['shown']:.1%}" if found["shown"] else "",
+        )
+        for rule, found in report["relations"].items()
+    ]
+    print_table(["relations chosen", "drawn", "of them annotated", "share"], rows)
     return report
 
 
@@ -225,9 +236,15 @@ def runtimes(args: argparse.Namespace) -> dict[str, Any]:
             continue
         found = measure_runtimes(names, args.runs, threads, args.int8)
         base = next(iter(found))
-        print(f"Network, {threads} thread(s), median of {args.runs} turns, and of the ratios to {base} in each:\n")
-        rows = [(label, 1000 * timing["seconds"], timing["share"]) for label, timing in found.items()]
-        print_table(["", "ms", "share"], rows)
+        print(
+            f"Network, {threads} thread(s), median of {args.runs} turns, and of the ratios in each to {base}, and to "
+            "the fastest of the same model in PyTorch:\n"
+        )
+        rows = [
+            (label, 1000 * timing["seconds"], timing["share"], timing["of fastest"])
+            for label, timing in found.items()
+        ]
+        print_table(["", "ms", "share", "of fastest in PyTorch"], rows)
         print()
         report |= found
     return report

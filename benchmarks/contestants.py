@@ -58,15 +58,17 @@ def _build_inference(case: Case, name: str, model: Callable[[], nn.Module]) -> C
             # With the heads that follow it, as in the literal model.
             "decoder": (step.transformer, "_decode"),
         }
-    called = _without_choice(step) if name == "egtr_plain" else step
+    called = without_choice(step) if name == "egtr_plain" else step
     return Contestant(called, case.images(), case.images(small=True), parts)
 
 
-def _without_choice(model: nn.Module) -> Callable:
-    def call(inputs: list[dict]) -> list[dict]:
+def without_choice(step: Callable) -> Callable:
+    """Return a function that does the same with F.linear for all linear layers, as plain PyTorch does."""
+
+    def call(*args: Any) -> Any:
         linear.enabled = False
         try:
-            return model(inputs)
+            return step(*args)
         finally:
             linear.enabled = True
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from egtr.data import build_test_loader
 from egtr.data.mapper import given_objects
-from egtr.evaluation import Scorer
+from egtr.evaluation import Scorer, get_protocols
 from egtr.evaluation.matching import match_objects, match_pairs
 from egtr.inference.predictor import EGTRPredictor
 from egtr.structures import ConfigurationError, GroundTruth, Prediction, SceneGraph, rank_triplets
@@ -59,7 +59,7 @@ def measure_given_boxes(cfg: CfgNode, images: int | None = None) -> dict[str, An
     model = predictor.model.eval()
     if model.relation is None:
         raise ConfigurationError("MODEL.EGTR.RELATION.ENABLED is False: boxes have no relations; set it to True")
-    (protocol, *_) = cfg.TEST.SCENE_GRAPH.PROTOCOLS
+    protocol, *_ = get_protocols(cfg.TEST.SCENE_GRAPH.PROTOCOLS)
     scorers = {name: Scorer(protocol, TOP_K, task=task) for name, task in TASKS.items()}
     scores: dict[str, list] = {name: [] for name in TASKS}
     pairs, shares, ways, wrong, annotated = [], [], set(), Counter(), Counter()
@@ -92,7 +92,7 @@ def measure_given_boxes(cfg: CfgNode, images: int | None = None) -> dict[str, An
     names = predictor.predicate_names or range(cfg.MODEL.EGTR.NUM_PREDICATES)
     return {
         "images": len(shares),
-        "protocol": protocol,
+        "protocol": protocol.name,
         "given_by": ", ".join(sorted(ways)),
         "recall": {n: {f"R@{k}": 100 * found[f"R@{k}"] for k in TOP_K} for n, found in metrics.items()},
         "located": located,

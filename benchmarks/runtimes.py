@@ -17,6 +17,7 @@ from egtr.lite.session import open_session
 from egtr.structures import ModelInfo
 
 from .case import Case
+from .contestants import without_choice
 from .measure import time_once
 
 # Configuration, further keys, height and width.
@@ -34,13 +35,14 @@ def measure_runtimes(names: list[str], runs: int, threads: int, int8: bool = Fal
     a slow moment of the machine meets both.
 
     Args:
-        names: models, of MODELS; the first one's float32 in PyTorch is the base.
+        names: models, of MODELS; the first one's float32 in PyTorch with F.linear is the base.
         runs: turns that count; a first one does not.
         threads: threads of each contestant.
         int8: also OpenVINO in int8, with bfloat16 for the rest. Noise calibrates it, so only its time is of use.
 
     Returns:
-        For each contestant the median of its "seconds", and of its time divided by the base's, "share".
+        For each contestant the median of its "seconds"; of its time divided by the base's, "share"; and of its time
+        divided by the fastest of its model in PyTorch, "of fastest".
     """
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
@@ -54,13 +56,19 @@ def measure_runtimes(names: list[str], runs: int, threads: int, int8: bool = Fal
                 if turn:
                     seconds[label].append(elapsed)
     base = next(iter(seconds.values()))
-    return {
-        label: {
-            "seconds": statistics.median(found),
-            "share": statistics.median(ours / plain for ours, plain in zip(found, base, strict=True)),
-        }
-        for label, found in seconds.items()
-    }
+    report = {}
+    for name in names:
+        own = {label: found for label, found in seconds.items() if label.startswith(f"{name}, ")}
+        eager = [found for label, found in own.items() if label.startswith(f"{name}, PyTorch")]
+        fastest = min(eager, key=statistics.median)
+        for label, found in own.items():
+            shares = {"share": _share(found, base), "of fastest": _share(found, fastest)}
+            report[label] = {"seconds": statistics.median(found)} | shares
+    return report
+
+
+def _share(ours: list[float], theirs: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def _contestants(name: str, folder: Path, threads: int, int8: bool) -> dict[str, Callable[[], Any]]:
@@ -71,11 +79,15 @@ def _contestants(name: str, folder: Path, threads: int, int8: bool) -> dict[str,
 
     pixels = image.numpy()
 
-    def eager(bfloat16: bool) -> None:
+    def eager(bfloat16: bool = False) -> None:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             network(image)
 
-    calls = {"PyTorch float32": lambda: eager(False), "PyTorch bfloat16": lambda: eager(True)}
+    calls = {
+        "PyTorch float32, F.linear": without_choice(eager),
+        "PyTorch float32": eager,
+        "PyTorch bfloat16": lambda: eager(bfloat16=True),
+    }
     files = {"onnxruntime float32": folder / f"{name}.onnx", "OpenVINO float32": folder / f"{name}.xml"}
     traced = files["onnxruntime float32"]
     trace(model, ModelInfo(), traced, size)

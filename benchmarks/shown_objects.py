@@ -1,6 +1,7 @@
-"""The objects that drawings show, compared with the annotations."""
+"""The objects and relations that drawings show, compared with the annotations."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -10,8 +11,9 @@ from detectron2.data import DatasetCatalog
 from tqdm import tqdm
 
 from egtr.data import get_metadata
+from egtr.evaluation import match_objects, match_triplets
 from egtr.inference import EGTRPredictor
-from egtr.structures import GroundTruth, SceneGraph, pairwise_iou
+from egtr.structures import GroundTruth, Prediction, RankedTriplets, SceneGraph, pairwise_iou
 
 # An object is found if its class is right and its box overlaps as much as COCO's AP50 asks for.
 IOU = 0.5
@@ -20,10 +22,15 @@ SELECTIONS: dict[str, Callable[[SceneGraph], SceneGraph]] = {
     "only with relations": lambda graph: graph.for_display(single_objects=False),
     "with single objects": SceneGraph.for_display,
 }
+# How a drawing chooses relations; for models without a calibration both are the same.
+RULES: dict[str, Callable[[SceneGraph], SceneGraph]] = {
+    "by default": SceneGraph.for_display,
+    "only by rank": lambda graph: replace(graph, least_probability=None).for_display(),
+}
 
 
 def measure_shown_objects(cfg: CfgNode, images: int | None = None) -> dict[str, Any]:
-    """Count annotated objects that drawings show, and boxes that they show without an annotated object.
+    """Count annotated objects and relations that drawings show, and boxes and relations that are not annotated.
 
     The weights are MODEL.WEIGHTS, and the images come from DATASETS.TEST[0].
 
@@ -31,7 +38,8 @@ def measure_shown_objects(cfg: CfgNode, images: int | None = None) -> dict[str, 
         images: use only this number of images, from the first; None: all.
 
     Returns:
-        "images" and "annotated", their numbers; "shown": for each of SELECTIONS the numbers "found" and "false".
+        "images" and "annotated", their numbers; "shown": for each of SELECTIONS the numbers "found" and "false";
+        "relations": for each of RULES the numbers "shown" and "annotated".
 
     Raises:
         WeightsError: the weights cannot be read.
@@ -43,6 +51,7 @@ def measure_shown_objects(cfg: CfgNode, images: int | None = None) -> dict[str, 
     records = list(islice(DatasetCatalog.get(name), images))
     results = predictor.predict([record["file_name"] for record in records])
     shown = {selection: {"found": 0, "false": 0} for selection in SELECTIONS}
+    relations = {rule: {"shown": 0, "annotated": 0} for rule in RULES}
     annotated = 0
     for record, result in zip(tqdm(records, unit="image", disable=None, leave=False), results, strict=True):
         if result.error is not None:
@@ -54,7 +63,11 @@ def measure_shown_objects(cfg: CfgNode, images: int | None = None) -> dict[str, 
             found = count_found(graph, truth)
             shown[selection]["found"] += found
             shown[selection]["false"] += len(graph.boxes) - found
-    return {"images": len(records), "annotated": annotated, "shown": shown}
+        for rule, select in RULES.items():
+            graph = select(result.graph)
+            relations[rule]["shown"] += len(graph)
+            relations[rule]["annotated"] += count_annotated(graph, result.graph.prediction, truth)
+    return {"images": len(records), "annotated": annotated, "shown": shown, "relations": relations}
 
 
 def count_found(graph: SceneGraph, truth: GroundTruth) -> int:
@@ -68,3 +81,11 @@ def count_found(graph: SceneGraph, truth: GroundTruth) -> int:
             iou[:, best] = 0
             found += 1
     return found
+
+
+def count_annotated(graph: SceneGraph, prediction: Prediction, truth: GroundTruth) -> int:
+    """Count the relations of a graph that hit an annotated one: same predicate, both objects matched."""
+    _, classes = prediction.object_scores()
+    matches = match_objects(prediction.boxes, classes, truth.boxes, truth.classes, IOU)
+    shown = RankedTriplets(*graph.triplet_queries.T, graph.triplets[:, 2], graph.triplet_scores)
+    return int(match_triplets(shown, matches, truth.triplets).any(axis=1).sum())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.making import TINY, TinyDataset, write_tiny_dataset
+from tests.own_process import keep_out, pytest_runtest_makereport, pytest_runtest_protocol  # noqa: F401
 from tests.running import Run, run_python, served
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -19,15 +19,21 @@ from pathlib import Path
 LONG = 300
 
 
-def run_python(*words: object, cwd: Path | None = None, search: Sequence[Path] = ()) -> subprocess.CompletedProcess:
+def run_python(
+    *words: object,
+    cwd: Path | None = None,
+    search: Sequence[Path] = (),
+    variables: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess:
     """Run this Python in a process of its own, for tests of imports and of exit statuses.
 
     Args:
         words: its arguments, such as ``"-c", code``.
         cwd: its working directory.
         search: folders in which it looks for modules first. Without them it gets this process's PYTHONPATH.
+        variables: changes to this process's environment.
     """
-    environment = dict(os.environ)
+    environment = os.environ | dict(variables or {})
     if search:
         environment["PYTHONPATH"] = os.pathsep.join(map(str, search))
     command = [sys.executable, *map(str, words)]

@@ -102,7 +102,7 @@ ALL = [
     Shown(
         IMAGES / "tour_photo.jpg",
         "docs/tour.md",
-        f"egtr demo --output output/tour --input {PHOTO}",
+        f"egtr demo --output output/tour --confidence-threshold 0.001 --input {PHOTO}",
         "output/tour/grace_hopper.png",
         900,
         "output/tour/grace_hopper.json",
@@ -117,7 +117,8 @@ ALL = [
     Shown(
         IMAGES / "reliability.png",
         "docs/probabilities.md",
-        "egtr calibrate --model scenes --dataset scenes_val --test scenes_test --output output/calibration --dry-run",
+        "egtr calibrate --model scenes --dataset scenes_val --test scenes_test --splits 20 "
+        "--output output/calibration --dry-run",
         "output/calibration/calibration.png",
         1600,
         measured=True,

@@ -10,8 +10,9 @@
 from egtr import _detectron2  # noqa: F401 - says how to install Detectron2 where it is missing
 
 from .artifact import Conversion, convert_artifact, load_reference, set_names
-from .checkpointer import EGTRCheckpointer, export_weights, find_new_parameters, load_checkpoint_file
+from .checkpointer import EGTRCheckpointer, find_new_parameters, load_checkpoint_file
 from .class_names import read_names
+from .files import export_weights
 from .model_info import describe_model
 from .reference import config_from_reference, convert_name, convert_state_dict
 

@@ -16,11 +16,13 @@ from torch import Tensor
 import egtr.modeling  # noqa: F401 - registers the architecture
 from egtr.data import get_metadata
 from egtr.structures import ConfigurationError, DataError, EGTRError, ModelInfo, WeightsError, WriteError
+from egtr.structures.files import write_text
 from egtr.structures.known_names import get_known_names
 from egtr.structures.model_info import FILE_NAME
 
-from .checkpointer import export_weights, load_checkpoint_file
+from .checkpointer import load_checkpoint_file
 from .class_names import read_names
+from .files import export_weights
 from .foreign import is_safetensors, refuse_foreign
 from .model_info import describe_model
 from .pickles import load_torch_file
@@ -143,7 +145,7 @@ def convert_artifact(
     # Absolute, so that the configuration can be used from any folder.
     cfg.MODEL.WEIGHTS = str(files[0].resolve())
     cfg.OUTPUT_DIR = f"output/{output_dir.resolve().name}"
-    files[2].write_text(cfg.dump(), encoding="utf-8")
+    write_text(files[2], cfg.dump())
     egtr = cfg.MODEL.EGTR
     return Conversion(source, *files, len(state_dict), egtr.CLASS_NAMES, egtr.PREDICATE_NAMES)
 

@@ -2,45 +2,30 @@
 
 import logging
 import os
-import pickle
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.utils.file_io import PathManager
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tabulate import tabulate
 from torch import nn
 
 from egtr.config.keys import NO_WEIGHTS
 from egtr.config.loading import load_config
 from egtr.config.paths import fetch
-from egtr.structures import ConfigurationError, EGTRError, ModelInfo, WeightsError
-from egtr.structures.model_info import METADATA_KEY
+from egtr.structures import EGTRError, WeightsError
+from egtr.structures.files import replacing
 
-from .files import check_finite, list_checkpoints, replacing, verify_checkpoint, write_checkpoint
+from .files import check_finite, list_checkpoints, verify_checkpoint, write_checkpoint
 from .foreign import is_safetensors, is_zip, refuse_foreign
-from .pickles import load_torch_file
+from .pickles import load_arrays, load_torch_file
+from .references import points_to_boxes
 from .wrappers import clean_names, find_weights, strip_wrapper
 
 logger = logging.getLogger(__name__)
-
-# The parts of a pickle of arrays. Anything else in a .pkl could run code while it is read.
-_ARRAY_GLOBALS = {
-    ("collections", "OrderedDict"),
-    ("_codecs", "encode"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-}
 
 
 class EGTRCheckpointer(DetectionCheckpointer):
@@ -180,7 +165,7 @@ class EGTRCheckpointer(DetectionCheckpointer):
         if filename.endswith(".pkl"):
             if is_zip(filename):
                 return load_checkpoint_file(filename)
-            data = _load_arrays(filename)
+            data = load_arrays(filename)
             # A backbone of Caffe2, as in the model zoo of Detectron2: its names are translated on loading.
             blobs = data.get("blobs", data)
             weights = {name: value for name, value in blobs.items() if not name.endswith("_momentum")}
@@ -201,7 +186,9 @@ class EGTRCheckpointer(DetectionCheckpointer):
         return load_checkpoint_file(filename)
 
     def _load_model(self, checkpoint: dict[str, Any]):
-        checkpoint["model"] = strip_wrapper(checkpoint["model"], self.model.state_dict().keys())
+        own = self.model.state_dict()
+        weights = strip_wrapper(checkpoint["model"], own.keys())
+        checkpoint["model"] = points_to_boxes(weights, {name: value.shape for name, value in own.items()})
         number = len(checkpoint["model"])
         self.incompatible = incompatible = super()._load_model(checkpoint)
         refused = len(incompatible.unexpected_keys) + len(incompatible.incorrect_shapes)
@@ -258,8 +245,8 @@ def load_checkpoint_file(filename: str) -> dict[str, Any]:
     found = find_weights(content)
     if found is None:
         raise WeightsError(
-            f"{filename}: holds no weights, only {', '.join(map(str, content)) or 'an empty dict'}. Save it again as "
-            "{'model': model.state_dict()}"
+            f"{filename}: holds no single set of weights, only {', '.join(map(str, content)) or 'an empty dict'}. "
+            "Save it again as {'model': model.state_dict()}"
         )
     weights, keys = found
     if keys == ("model",):
@@ -301,68 +288,3 @@ def new_parameter_table(model: nn.Module, names: Iterable[str], incompatible: An
     parameters = dict(model.named_parameters())
     rows = [(name, tuple(parameters[name].shape), found.get(name, "-")) for name in names]
     return tabulate(rows, headers=["parameter", "shape", "in the checkpoint"])
-
-
-def export_weights(
-    model: nn.Module | Mapping[str, torch.Tensor],
-    path: str | Path,
-    half: bool = False,
-    info: ModelInfo | None = None,
-) -> int:
-    """Write a model-only file for sharing.
-
-    Args:
-        model: a model or its state dict.
-        path: ``.safetensors``, or ``.pth`` for a Detectron2 checkpoint, which ``DefaultPredictor`` reads too.
-        half: store the weights of linear, embedding and convolution layers (2-D and 4-D tensors) as float16.
-            Everything else (norm statistics, biases, the frequency table) is small and keeps its precision.
-        info: the record of the model, for the metadata of a ``.safetensors``.
-
-    Returns:
-        Size of the file in bytes.
-
-    Raises:
-        ConfigurationError: the path ends in something else.
-    """
-    path = Path(path)
-    if path.suffix not in (".safetensors", ".pth"):
-        raise ConfigurationError(f"{path}: weights are written as .safetensors or .pth; choose one of these endings")
-    state_dict = model.state_dict() if isinstance(model, nn.Module) else model
-    tensors: dict[str, torch.Tensor] = {}
-    written: set[tuple] = set()
-    for name, tensor in state_dict.items():
-        tensor = tensor.detach().cpu()
-        # Shared tensors are written once, under their first name: loading fills all their names.
-        storage = (tensor.data_ptr(), tensor.shape, tensor.stride())
-        if tensor.numel() and storage in written:
-            continue
-        written.add(storage)
-        if half and tensor.dtype == torch.float32 and tensor.ndim in (2, 4):
-            tensor = tensor.half()
-        tensors[name] = tensor.clone(memory_format=torch.contiguous_format)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".safetensors":
-        save_file(tensors, path, {METADATA_KEY: info.to_json()} if info else None)
-    else:
-        torch.save({"model": tensors}, path)
-    return path.stat().st_size
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ARRAY_GLOBALS:
-            raise pickle.UnpicklingError(f"{module}.{name} is not an array")
-        return super().find_class(module, name)
-
-
-def _load_arrays(filename: str) -> dict[str, Any]:
-    with PathManager.open(filename, "rb") as f:
-        try:
-            data = _ArrayUnpickler(f, encoding="latin1").load()
-        except (pickle.UnpicklingError, EOFError, UnicodeDecodeError) as error:
-            raise WeightsError(
-                f"{filename}: not a pickle of arrays ({error}). Save it as .pth or .safetensors"
-            ) from error
-    if not isinstance(data, dict):
-        raise WeightsError(f"{filename}: holds a {type(data).__name__}, expected a dict of arrays")
-    return data

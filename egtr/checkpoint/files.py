@@ -6,14 +6,18 @@ import logging
 import re
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import nn
 
-from egtr.structures import WeightsError, WriteError
+from egtr.structures import ConfigurationError, ModelInfo, WeightsError, WriteError
 from egtr.structures.files import PART, replacing
+from egtr.structures.model_info import METADATA_KEY
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +43,59 @@ def write_checkpoint(path: str, content: dict[str, Any]) -> None:
             f"{path}: cannot be written ({describe_write_error(error)}). Earlier checkpoints are as they were. "
             "Make room or choose another OUTPUT_DIR, then go on with --resume"
         ) from error
+
+
+def export_weights(
+    model: nn.Module | Mapping[str, torch.Tensor],
+    path: str | Path,
+    half: bool = False,
+    info: ModelInfo | None = None,
+) -> int:
+    """Write a model-only file for sharing.
+
+    Args:
+        model: a model or its state dict.
+        path: ``.safetensors``, or ``.pth`` for a Detectron2 checkpoint, which ``DefaultPredictor`` reads too.
+        half: store the weights of linear, embedding and convolution layers (2-D and 4-D tensors) as float16.
+            Everything else (norm statistics, biases, the frequency table) is small and keeps its precision.
+        info: the record of the model, for the metadata of a ``.safetensors``.
+
+    Returns:
+        Size of the file in bytes.
+
+    Raises:
+        ConfigurationError: the path ends in something else.
+        WriteError: the file cannot be written; an older one stays as it was.
+    """
+    path = Path(path)
+    if path.suffix not in (".safetensors", ".pth"):
+        raise ConfigurationError(f"{path}: weights are written as .safetensors or .pth; choose one of these endings")
+    state_dict = model.state_dict() if isinstance(model, nn.Module) else model
+    tensors: dict[str, torch.Tensor] = {}
+    written: set[tuple] = set()
+    for name, tensor in state_dict.items():
+        tensor = tensor.detach().cpu()
+        # Shared tensors are written once, under their first name: loading fills all their names.
+        storage = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        if tensor.numel() and storage in written:
+            continue
+        written.add(storage)
+        if half and tensor.dtype == torch.float32 and tensor.ndim in (2, 4):
+            tensor = tensor.half()
+        tensors[name] = tensor.clone(memory_format=torch.contiguous_format)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with replacing(path) as file:
+            if path.suffix == ".safetensors":
+                save_file(tensors, file.name, {METADATA_KEY: info.to_json()} if info else None)
+            else:
+                torch.save({"model": tensors}, file)
+    # torch and safetensors wrap errors of writing into errors of their own.
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise WriteError(
+            f"{path}: cannot be written ({describe_write_error(error)}); name a place that has room and is open"
+        ) from error
+    return path.stat().st_size
 
 
 def check_finite(model: nn.Module, what: str) -> None:
@@ -67,11 +124,11 @@ def check_finite(model: nn.Module, what: str) -> None:
 
 
 def describe_write_error(error: BaseException) -> str:
-    """Describe a lack of space in the words of the operating system, even if torch has wrapped the error."""
+    """Describe an error of writing in the words of the operating system, even if torch has wrapped it."""
     cause: BaseException | None = error
     while cause is not None:
-        if is_full_disk(cause):
-            return str(cause.args[1])
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
         cause = cause.__cause__ or cause.__context__
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 

@@ -1,4 +1,4 @@
-"""Reading files of torch.save without running code from them."""
+"""Reading pickles, of torch.save and of numpy arrays, without running code from them."""
 
 import argparse
 import pathlib
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from detectron2.utils.file_io import PathManager
 
 from egtr.structures import WeightsError
 
@@ -51,6 +52,18 @@ _HARMLESS["numpy.dtype"] = np.dtype
 for _type in (np.float32, np.float64, np.int32, np.int64, np.bool_):
     _class = type(np.dtype(_type))
     _HARMLESS[f"numpy.dtypes.{_class.__name__}"] = _class
+
+# The parts of a pickle of arrays. Anything else in a .pkl could run code while it is read.
+_ARRAY_GLOBALS = {
+    ("collections", "OrderedDict"),
+    ("_codecs", "encode"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "scalar"),
+}
 
 
 def load_torch_file(path: str | Path, advice: str, unsafe_pickle: bool = False) -> Any:
@@ -101,3 +114,28 @@ def _reason(error: pickle.UnpicklingError) -> str:
     """Return torch's reason for refusing a file, without the advice in front."""
     found = re.search(r"(?:WeightsUnpickler error:\s*|\n\n)(\S.*)", str(error))
     return found.group(1) if found else str(error).splitlines()[0]
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ARRAY_GLOBALS:
+            raise pickle.UnpicklingError(f"{module}.{name} is not an array")
+        return super().find_class(module, name)
+
+
+def load_arrays(filename: str) -> dict[str, Any]:
+    """Read a pickle of a dict that holds only arrays and plain values.
+
+    Raises:
+        WeightsError: the file holds other objects, is damaged, or holds no dict.
+    """
+    with PathManager.open(filename, "rb") as f:
+        try:
+            data = _ArrayUnpickler(f, encoding="latin1").load()
+        except (pickle.UnpicklingError, EOFError, UnicodeDecodeError) as error:
+            raise WeightsError(
+                f"{filename}: not a pickle of arrays ({error}). Save it as .pth or .safetensors"
+            ) from error
+    if not isinstance(data, dict):
+        raise WeightsError(f"{filename}: holds a {type(data).__name__}, expected a dict of arrays")
+    return data

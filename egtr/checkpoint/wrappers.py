@@ -9,7 +9,8 @@ import torch
 
 logger = logging.getLogger(__name__)
 
-# The first one that holds weights counts. EGTR and Detectron2; Lightning, timm and mmengine; averages; DataParallel.
+# The first one that holds weights counts. EGTR and Detectron2; Lightning, timm and mmengine; averages; DataParallel;
+# BasicSR. A dict of weights under another name is found if it is the only one.
 _KEYS = (
     "model",
     "state_dict",
@@ -24,6 +25,7 @@ _KEYS = (
     "network",
     "weights",
     "params",
+    "params_ema",
 )
 # Names under which a wrapper has the model, at the beginning of a name.
 _WRAPPERS = {"module", "model", "_orig_mod", "net", "network", "ema", "ema_model", "model_ema"}
@@ -35,7 +37,8 @@ def find_weights(content: Any) -> tuple[dict[str, torch.Tensor], tuple[str, ...]
     """Find the weights in what a file holds.
 
     Args:
-        content: tensors by name, or a dict that has them under one of the usual keys, perhaps a few levels deep.
+        content: tensors by name, or a dict that has them under one of the usual keys, perhaps a few levels deep,
+            or under a single other key.
 
     Returns:
         weights: name to tensor; values beside them that are no tensors are left out.
@@ -48,10 +51,19 @@ def find_weights(content: Any) -> tuple[dict[str, torch.Tensor], tuple[str, ...]
         found = find_weights(content.get(key))
         if found is not None:
             return found[0], (key, *found[1])
-    weights = {
+    weights = _tensors(content)
+    others = {key: _tensors(value) for key, value in content.items() if isinstance(value, Mapping)}
+    others = {key: found for key, found in others.items() if isinstance(key, str) and found}
+    if not weights and len(others) == 1:
+        ((key, weights),) = others.items()
+        return weights, (key,)
+    return (weights, ()) if weights or not content else None
+
+
+def _tensors(content: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
+    return {
         name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, torch.Tensor)
     }
-    return (weights, ()) if weights or not content else None
 
 
 def clean_names(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

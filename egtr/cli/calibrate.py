@@ -17,7 +17,7 @@ examples:
   %(prog)s --model scenes --dataset scenes_val --test scenes_test --output output/calibration
   %(prog)s --config-file output/mine/config.yaml --dataset mine_val
   %(prog)s --model scenes --predictions output/val/predictions_scenes_val --test output/test/predictions_scenes_test
-  %(prog)s --model scenes --predictions FILE --test FILE --dry-run
+  %(prog)s --model scenes --predictions FILE --test FILE --splits 20 --dry-run
 """
 
 
@@ -32,6 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bootstrap", type=whole_number(0), default=1000, metavar="N", help="resamplings for intervals (%(default)s)"
     )
+    parser.add_argument(
+        "--splits",
+        type=whole_number(0),
+        default=0,
+        metavar="N",
+        help="with --test: also measure sets of labels on N random halves of both datasets together, each time "
+        "fitted to the other half (%(default)s)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="do not write the record")
 
 
@@ -40,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("give either --dataset or --predictions, of a validation split")
     if args.output is not None and args.test is None:
         raise UsageError("--output holds what is measured on --test; name a dataset or a file there")
+    if args.splits and args.test is None:
+        raise UsageError("--splits mixes --dataset or --predictions with --test; name a dataset or a file there")
     if args.predictions is not None:
         check_file(args.predictions)
     use_model(args, DEFAULT_MODEL)
@@ -63,6 +73,9 @@ def run(args: argparse.Namespace) -> int:
         else:
             test, exhaustive = predict_samples(cfg, args.test)
         measured = calibration_report.measure(test, fitted, args.bootstrap)
+        if args.splits:
+            found = calibration.split_coverage([*samples, *test], calibration_report.COVERAGE, args.splits)
+            measured["splits"] = {"number": args.splits, **found}
         print(f"\n{args.test}: {len(test)} images\n\n{calibration_report.to_text(measured, exhaustive)}\n")
         if args.output is not None:
             print(*calibration_report.write(args.output, "calibration", test, fitted, measured, exhaustive), sep="\n")
@@ -82,7 +95,7 @@ def read_samples(path: str) -> tuple[list[Any], str, bool]:
     from tqdm.auto import tqdm
 
     from egtr.evaluation import list_images, read_meta, read_predictions
-    from egtr.evaluation.calibration import sample_image
+    from egtr.evaluation.displayed import sample_image
     from egtr.structures import PredictionError
 
     samples = []
@@ -104,14 +117,14 @@ def predict_samples(cfg: Any, dataset: str) -> tuple[list[Any], bool]:
     from egtr.data.catalog import get_metadata  # isort: skip - says how to install Detectron2 where it is missing
     from detectron2.data import DatasetCatalog
 
-    from egtr.evaluation.calibration import sample_image
+    from egtr.evaluation.displayed import sample_image
     from egtr.inference import EGTRPredictor
     from egtr.inference.report_images import check_names
     from egtr.structures import GroundTruth
 
     predictor = EGTRPredictor(cfg)
     metadata = get_metadata(dataset)
-    check_names(predictor, metadata, dataset)
+    check_names(predictor, metadata.thing_classes, metadata.predicate_classes, dataset)
     records = DatasetCatalog.get(dataset)
     results = predictor.predict([record["file_name"] for record in records])
     samples = []

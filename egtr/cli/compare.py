@@ -20,12 +20,13 @@ def run(args: argparse.Namespace) -> int:
 
     from egtr.evaluation.comparison import comparison
     from egtr.evaluation.report import summary_table, write_report
+    from egtr.structures.files import write_text
 
     text = f"{summary_table(results)}\n\n{comparison(results, protocols)}\n"
     print(text, end="")
     if args.output:
         paths = write_report(args.output, "comparison", results, protocols, names, training, groups, **about)
         paths.append(args.output / "comparison.md")
-        paths[-1].write_text(text, encoding="utf-8")
+        write_text(paths[-1], text)
         print("", *paths, sep="\n")
     return 0

@@ -78,11 +78,15 @@ def run(args: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from egtr.data.convert import divide, name_splits, read_splits, write_dataset
+    from egtr.data.datasets.vg_h5_writer import leave_out_unsupported
 
     options = {key: yaml.safe_load(value) for key, _, value in (option.partition("=") for option in args.options)}
     splits = read_splits(
         args.source, name_splits(inputs), args.image_root, options, drop_unsupported=args.drop_unsupported
     )
+    if args.drop_unsupported and args.target == "vg_h5":
+        # Here, so that the table counts what is written.
+        splits = {split: leave_out_unsupported(annotations) for split, annotations in splits.items()}
     for line in collect_warnings(splits):
         print(f"warning: {line}", file=sys.stderr)
     if args.split:

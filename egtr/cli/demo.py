@@ -81,7 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--confidence-threshold",
         type=score,
         metavar="SCORE",
-        help="lowest triplet score (default: a twentieth of the best score of the image, at least 0.001)",
+        help="lowest triplet score (default: a twentieth of the best score of the image, at least 0.001, and with "
+        "calibration a probability of at least 0.3)",
     )
     add_top_k(parser, "number of triplets of an image, at most (%(default)s)", default=20)
     parser.add_argument(

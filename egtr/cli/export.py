@@ -156,10 +156,10 @@ def export_network(args: argparse.Namespace) -> int:
     differences = export(
         predictor.model, info, args.output, args.size, half=args.half, object_threshold=threshold, **more
     )
-    kept = differences.pop("kept", None)
+    kept, rounded = differences.pop("kept", None), differences.pop("int8", None)
     print(tabulate(differences.items(), ["output", "largest difference to PyTorch"], floatfmt=".1e"))
     if kept is not None:
-        print(f"int8 keeps {kept:.1%} of the 50 best triplets of the calibration images")
+        print(f"{rounded:.0%} of the layers are int8, which keeps {kept:.1%} of the best triplets of these images")
     files = [args.output] + ([args.output.with_suffix(".bin")] if args.format == "openvino" else [])
     for file in files:
         print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")

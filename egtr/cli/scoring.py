@@ -80,6 +80,12 @@ def add_scoring_arguments(parser: argparse.ArgumentParser, protocols: Sequence[s
         "(pysgg_oi), results of OpenPSG, JSON of SGBench",
     )
     parser.add_argument(
+        "--names",
+        metavar="NAME",
+        help="with --from: the names of classes and predicates, which come with egtr, where neither the file nor the "
+        "ground truth has any: vg150",
+    )
+    parser.add_argument(
         "--zero-shot",
         metavar="FILE",
         help="the triplets of zero-shot recall, in JSON or as Scene-Graph-Benchmark's file (default: all that "
@@ -125,6 +131,8 @@ def score_arguments(args: argparse.Namespace) -> Scored:
         raise UsageError("--format and --json belong together; give both or neither")
     if args.dataset is not None and args.json is not None:
         raise UsageError("--dataset and --json both name ground truth; give one of them")
+    if args.names is not None and args.source is None:
+        raise UsageError("--names is for files of other projects; name the project by --from")
     for path in (predictions, args.json):
         if path is not None:
             check_file(path)
@@ -155,8 +163,19 @@ def score_arguments(args: argparse.Namespace) -> Scored:
             from egtr.evaluation.foreign_dumps import convert_dump
 
             scored = str(Path(folder) / "converted.npz")
-            convert_dump(args.source, predictions, scored, annotations)
+            convert_dump(args.source, predictions, scored, annotations, _read_names(args.names))
         return _score(args, predictions, scored, annotations, protocols)
+
+
+def _read_names(name: str | None) -> tuple[list[str], list[str]] | None:
+    if name is None:
+        return None
+    from egtr.structures.known_names import get_known_names
+
+    class_names, predicate_names = get_known_names(name)
+    if predicate_names is None:
+        raise UsageError(f"--names {name}: has no names of predicates; take vg150")
+    return class_names, predicate_names
 
 
 def _score(args: argparse.Namespace, predictions: str, scored: str, annotations: Any, protocols: Any) -> Scored:
@@ -171,7 +190,7 @@ def _score(args: argparse.Namespace, predictions: str, scored: str, annotations:
         if class_names is None or predicate_names is None:
             raise UsageError(
                 f"--zero-shot needs names of classes and predicates, which {predictions} lacks; add them to "
-                "its meta, or name the ground truth by --dataset or --json"
+                "its meta, or name the ground truth by --dataset or --json; with --from, --names vg150 will do"
             )
         zero_shot = read_zero_shot(args.zero_shot, class_names, predicate_names)
     if args.groups is not None:

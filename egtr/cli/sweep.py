@@ -1,8 +1,8 @@
 """Train every setting of a sweep file with every seed, and compare them.
 
 Runs that have finished are skipped, so the same command continues an interrupted sweep. In the sweep's OUTPUT_DIR
-each run has its own folder; sweep.md, sweep.csv and sweep.png compare the settings, and learning.md tells how soon
-they reach the values of REACH.
+each run has its own folder; sweep.md, sweep.csv and sweep.png compare the settings, evaluations.csv has the metrics
+of every evaluation, and learning.md tells how soon they reach the values of REACH.
 egtr/experiments/sweep/definition.py describes the sweep file.
 """
 
@@ -13,12 +13,13 @@ import sys
 from egtr.config.arguments import add_extension_argument
 
 from .checks import check_file
-from .parsing import add_inputs, get_input
+from .parsing import add_inputs, get_input, whole_number
 
 EXAMPLES = """
 examples:
   %(prog)s projects/EGTR/sweeps/ablation.yaml
   %(prog)s projects/EGTR/sweeps/ablation.yaml --table-only
+  %(prog)s projects/EGTR/sweeps/joint.yaml --table-only --iteration 200
 """
 
 
@@ -26,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_inputs(parser, "such as projects/EGTR/sweeps/ablation.yaml", "FILE.yaml")
     parser.add_argument(
         "--table-only", action="store_true", help="train nothing: compare the runs that have finished so far"
+    )
+    parser.add_argument(
+        "--iteration",
+        type=whole_number(1),
+        metavar="N",
+        help="compare the evaluations after N iterations in place of those at the end, in sweep_N.md and so on",
     )
     add_extension_argument(parser)
 
@@ -35,8 +42,9 @@ def run(args: argparse.Namespace) -> int:
     check_file(path)
 
     from egtr.config import import_extensions
+    from egtr.evaluation.report import write_csv
     from egtr.experiments.sweep.definition import load_sweep
-    from egtr.experiments.sweep.learning import learning_table, measure_learning
+    from egtr.experiments.sweep.learning import learning_table, list_evaluations, measure_learning
     from egtr.experiments.sweep.report import compare_settings, write_sweep_report
     from egtr.experiments.sweep.runner import run_sweep
     from egtr.structures.files import write_text
@@ -59,7 +67,10 @@ def run(args: argparse.Namespace) -> int:
     for number, handler in former.items():
         signal.signal(number, handler)
     if any(run.result() for run in sweep.runs()):
-        paths = write_sweep_report(sweep, compare_settings(sweep))
+        stem = "sweep" if args.iteration is None else f"sweep_{args.iteration}"
+        paths = write_sweep_report(sweep, compare_settings(sweep, args.iteration), stem)
+        paths.append(sweep.output_dir / "evaluations.csv")
+        write_csv(paths[-1], list_evaluations(sweep))
         if sweep.reach:
             paths.append(sweep.output_dir / "learning.md")
             text = learning_table(sweep, measure_learning(sweep))

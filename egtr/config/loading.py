@@ -17,6 +17,7 @@ from detectron2.utils.file_io import PathManager
 
 import egtr
 from egtr.structures import ConfigurationError
+from egtr.structures.files import writing
 
 from .defaults import get_egtr_cfg
 from .exported import refuse_exported
@@ -98,7 +99,7 @@ def save_config(cfg: CfgNode) -> None:
     if cfg.OUTPUT_DIR and comm.is_main_process():
         path = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
         PathManager.mkdirs(cfg.OUTPUT_DIR)
-        with PathManager.open(path, "w") as f:
+        with writing(path), PathManager.open(path, "w") as f:
             f.write(cfg.dump())
         logger.info("The full configuration is in %s", path)
 

@@ -13,6 +13,8 @@
 - ``catalog``     metadata of a dataset by its name
 - ``broken``      leaves out images that cannot be used, and counts them
 - ``check``       finds errors in a dataset, images included
+- ``problems``    problems of annotations, as readers and checks report them
+- ``coco_fields``  fields of COCO annotations that other programs write in other ways
 - ``convert``     converts one annotation format to another
 - ``build``       loaders, statistics and checks from a configuration
 """

@@ -21,8 +21,10 @@ from typing import Any
 
 from egtr.structures import DataError
 
+from .coco_fields import read_crowds
 from .datasets._parsing import IdTable, is_size, numbered_names, read_json, to_id
 from .given_boxes import GivenBoxes, Label, read_boxes
+from .problems import Problem, log_or_raise
 
 # Names of images that a message lists.
 _SHOWN = 3
@@ -198,11 +200,15 @@ def _read_coco(content: Mapping[str, Any], classes: Mapping[Any, Label] | None, 
         sizes[image_id] = (image["file_name"], size if all(map(is_size, size)) else None)
         groups[image_id] = []
     image_ids = IdTable(groups)
-    for index, record in enumerate(content["annotations"]):
-        image_id = image_ids.find(record.get("image_id")) if isinstance(record, Mapping) else None
+    records = [record if isinstance(record, Mapping) else {} for record in content["annotations"]]
+    problems: list[Problem] = []
+    crowds = read_crowds(records, where, problems)
+    log_or_raise(problems)
+    for index, record in enumerate(records):
+        image_id = image_ids.find(record.get("image_id"))
         if image_id is None:
             raise DataError(f'{where}: entry {index} of "annotations" has an "image_id" that "images" does not list')
-        if record.get("iscrowd") in (1, True):
+        if crowds[index]:
             # A region of many objects is no object.
             continue
         category = record.get("category_id")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from egtr.structures import ConfigurationError, DataError, WriteError
+from egtr.structures.files import writing
 
 from .datasets._parsing import parse_fragment
 from .datasets._survey import survey
@@ -74,7 +75,8 @@ def read_splits(
 
     Raises:
         ConfigurationError: there is no such option.
-        DataError: a file cannot be read, or the annotations have errors; the message lists the first ten.
+        DataError: a file cannot be read, the annotations have errors (the message lists the first ten), or there
+            are no images.
     """
     options = dict(options or {})
     if source == LABEL_STUDIO:
@@ -96,6 +98,11 @@ def read_splits(
             errors = [problem.message for problem in annotations.find_problems() if problem.severity == ERROR]
             rest = [f"... and {len(errors) - 10} more"] if len(errors) > 10 else []
             raise DataError("\n".join([f"{annotations.source} has errors:", *errors[:10], *rest]))
+    if not any(annotations.images for annotations in splits.values()):
+        hint = ". Predictions of models are not read; accept them in Label Studio" if source == LABEL_STUDIO else ""
+        raise DataError(
+            f"{', '.join(inputs.values())}: no image is annotated, so that there is nothing to write{hint}."
+        )
     return unite_names(splits) if source == LABEL_STUDIO else splits
 
 
@@ -187,15 +194,17 @@ def write_dataset(
         Paths of the files.
 
     Raises:
-        WriteError: a file exists already.
+        WriteError: a file exists already, or cannot be written.
         DataError: the annotations have errors, or the format cannot hold them.
     """
     # All files or none: they are finished in a folder of their own before the first one is moved.
     options = {"drop_unsupported": drop_unsupported} if target == "vg_h5" else {}
     is_new = not os.path.exists(folder)
-    os.makedirs(folder, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as scratch:
+        with writing(folder):
+            os.makedirs(folder, exist_ok=True)
+        # The folder is named, not the unfinished file in it.
+        with writing(folder), tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as scratch:
             finished = WRITERS[target](splits, scratch, **options)
             paths = [os.path.join(folder, os.path.basename(path)) for path in finished]
             existing = [path for path in paths if os.path.exists(path)]
@@ -207,6 +216,6 @@ def write_dataset(
             for source, path in zip(finished, paths, strict=True):
                 os.replace(source, path)
     finally:
-        if is_new and not os.listdir(folder):
+        if is_new and os.path.isdir(folder) and not os.listdir(folder):
             os.rmdir(folder)
     return paths

@@ -9,7 +9,8 @@ Boxes of one image can be
   "class_name", the names count and not the ids;
 - an object with ``xyxy``, ``cls`` and ``conf``, such as Boxes of ultralytics, or with such ``boxes`` and ``names``,
   such as its Results, whose names count;
-- a list of COCO records: dicts with "bbox" (x, y, width, height) and, if wanted, "category_id" and "score";
+- a list of COCO records: dicts with "bbox" (x, y, width, height) and, if wanted, "category_id" and "score", and
+  "bbox_mode" and "rotation" as annotations have them;
 - a :class:`~egtr.structures.SceneGraph`, or what its ``to_dict`` returned.
 
 Boxes may reach beyond the image, as those of some detectors do, but their centres lie inside.
@@ -27,7 +28,9 @@ import numpy as np
 
 from egtr.structures import DataError, SceneGraph
 
+from .coco_fields import to_corners
 from .image import is_tensor
+from .problems import Problem, log_or_raise
 
 Label = str | int | None
 
@@ -208,7 +211,10 @@ def _read_coco_boxes(records: Sequence[Any], where: str) -> np.ndarray:
             raise DataError(
                 f"{where}: record {index} has the bbox {reprlib.repr(box)}; it must be x, y, width, height in pixels"
             )
-        rows[index] = [*numbers[:2], *(numbers[:2] + numbers[2:])]
+        rows[index] = numbers
+    problems: list[Problem] = []
+    to_corners(rows, records, where, problems)
+    log_or_raise(problems)
     return rows
 
 

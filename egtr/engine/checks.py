@@ -68,7 +68,7 @@ def check_best_metric(cfg: CfgNode) -> None:
     task, _, name = metric.partition("/")
     if task == "validation" and not cfg.TEST.VALIDATION_LOSS:
         raise ConfigurationError(f"{where}, but losses are not measured: set TEST.VALIDATION_LOSS True")
-    first, *others = cfg.TEST.SCENE_GRAPH.PROTOCOLS
+    first, *others = (protocol.name for protocol in get_protocols(cfg.TEST.SCENE_GRAPH.PROTOCOLS))
     wanted, tasks = next((name for name in TASKS if task.startswith(name)), None), list(cfg.TEST.SCENE_GRAPH.TASKS)
     if task in ("bbox", "open_images"):
         wanted = "sgdet"

@@ -3,17 +3,19 @@
 - ``evaluator``          called by Detectron2's test loop; ``packing`` has the records that its processes exchange
 - ``scoring``            metrics of many images; ``image_scores`` the scores of one image
 - ``conventions``        scoring conventions and named protocols, which ``protocols`` finds; ``protocol_words``
-changes
-                         them from words and YAML; ``comparison`` shows several side by side
+                         changes them from words and YAML; ``comparison`` shows several side by side
 - ``zero_shot``          fixed lists of new triplets, and ``predicate_groups`` of frequent and rare predicates
 - ``matching``           compares predicted triplets with annotated ones; ``recall`` computes recall from that
 - ``detection``          average precision of objects
 - ``open_images``        the metrics of Open Images' relation challenge
 - ``bootstrap``          confidence intervals
+- ``calibration``        fits probabilities to what is ``displayed``; ``reliability`` measures them, and
+                         ``calibration_report`` and ``reliability_plot`` show what was measured
 - ``entries``            predictions that list a pair more than once; ``instances`` those that find an object
-repeatedly - ``triplet_table``      the triplets of a dataset with their ranks; ``predicate_rank`` the places of right
-predicates - ``record_checks``      checks of predictions; ``foreign_pickles`` and ``foreign_dumps`` read other
-projects' results - ``pruning``            leaves out pairs that no metric needs
+                         repeatedly
+- ``triplet_table``      the triplets of a dataset with their ranks; ``predicate_rank`` the places of right predicates
+- ``record_checks``      checks of predictions; ``foreign_pickles`` and ``foreign_dumps`` read other projects' results
+- ``pruning``            leaves out pairs that no metric needs
 - ``missing``            images that could not be read
 - ``prediction_format``  the contents of a prediction file, which ``prediction_writer`` and ``prediction_file`` handle
 - ``offline``            scores of prediction files

@@ -1,100 +1,21 @@
-"""Fits probabilities to scores on a validation split, and measures how well they agree with annotations.
+"""Fits probabilities to scores on a validation split; ``reliability`` measures how well they agree."""
 
-"Right" is always with respect to annotations: a triplet is right if it hits an annotated triplet (same predicate,
-both objects matched), an object if it matches an annotated object of its class. Where annotators leave relations
-out, a triplet that is true but not annotated counts as wrong.
-"""
-
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy.optimize import isotonic_regression, minimize_scalar
 
-from egtr.structures import (
-    Calibration,
-    ConfigurationError,
-    GroundTruth,
-    Prediction,
-    RankedTriplets,
-    SceneGraph,
-    pairwise_iou,
-)
-from egtr.structures.calibration import Curve, Labels, predicate_logits
+from egtr.structures import Calibration, ConfigurationError
+from egtr.structures.calibration import Curve, Labels
 
-from .matching import match_objects, match_pairs, match_triplets
+from .displayed import Sample, join
+from .reliability import equal_mass, label_coverage
 
 # Fewer bins lose detail, more fit noise; cross-validation on scenes_val finds 10 to 40 to be alike.
 BINS = 20
 # Expected shares of right triplets are kept for this many scores.
 PRECISION_POINTS = 50
 COVERAGES = tuple(round(0.01 * step, 2) for step in range(50, 100))
-IOU_THRESHOLD = 0.5
-
-
-class Sample(NamedTuple):
-    """The displayed part of one image, with what is right in it.
-
-    Attributes:
-        scores, right: (K,) scores of the displayed triplets, descending, and whether each is annotated.
-        presence, found: (N,) presence of the displayed objects, and whether each is annotated with its class.
-        class_logits, classes: (A, C) logits of displayed objects that cover an annotated one, and (A,) its class.
-        predicate_logits, predicates: (B, R) logits of displayed pairs that are annotated, and (B,) the predicate.
-    """
-
-    scores: np.ndarray
-    right: np.ndarray
-    presence: np.ndarray
-    found: np.ndarray
-    class_logits: np.ndarray
-    classes: np.ndarray
-    predicate_logits: np.ndarray
-    predicates: np.ndarray
-
-    def without_labels(self) -> "Sample":
-        """Return the sample without labels and their logits, which are most of its size."""
-        none = {name: getattr(self, name)[:0] for name in Sample._fields[4:]}
-        return self._replace(**none)
-
-
-def sample_image(prediction: Prediction, truth: GroundTruth) -> Sample:
-    """Compare the graph that people see of one image with its annotations.
-
-    Args:
-        prediction: N queries.
-        truth: G objects and T triplets.
-    """
-    graph = SceneGraph.from_prediction(prediction).for_display()
-    _, classes = prediction.object_scores()
-    matches = match_objects(prediction.boxes, classes, truth.boxes, truth.classes, IOU_THRESHOLD)
-    shown = RankedTriplets(*graph.triplet_queries.T, graph.triplets[:, 2], graph.triplet_scores)
-    # The annotated object that each displayed one covers, whatever its class is.
-    overlaps = pairwise_iou(graph.boxes, truth.boxes)
-    covers = overlaps.max(axis=1, initial=0.0) >= IOU_THRESHOLD
-    covered = overlaps[covers].argmax(axis=1) if len(truth.boxes) else np.zeros(0, dtype=np.int64)
-    joined = match_pairs(shown, matches, truth.triplets)
-    edges = np.flatnonzero(joined.any(axis=1))
-    # An annotated pair may have several predicates; the first one that is annotated stands for it.
-    predicates = truth.triplets[joined[edges].argmax(axis=1), 2] if len(edges) else np.zeros(0, dtype=np.int64)
-    return Sample(
-        scores=graph.triplet_scores,
-        right=match_triplets(shown, matches, truth.triplets).any(axis=1),
-        presence=graph.presence,
-        found=matches[graph.query_index].any(axis=1),
-        class_logits=prediction.logits[graph.query_index[covers]],
-        classes=truth.classes[covered],
-        predicate_logits=predicate_logits(prediction.relation[_rows(prediction, graph.triplet_queries[edges])]),
-        predicates=predicates,
-    )
-
-
-def _rows(prediction: Prediction, pairs: np.ndarray) -> np.ndarray:
-    """Find the rows of (B, 2) pairs of queries in ``prediction.pairs``; of repeated ones, any."""
-    keys = prediction.pairs @ (prediction.num_queries, 1)
-    order = np.argsort(keys, kind="stable")
-    wanted = pairs @ (prediction.num_queries, 1)
-    return order[np.searchsorted(keys[order], wanted)]
 
 
 def fit(samples: Iterable[Sample], dataset: str, exhaustive: bool) -> Calibration:
@@ -105,7 +26,7 @@ def fit(samples: Iterable[Sample], dataset: str, exhaustive: bool) -> Calibratio
     label (split conformal prediction, least ambiguous sets).
 
     Args:
-        samples: one for each image, see :func:`sample_image`.
+        samples: one for each image, see :func:`~egtr.evaluation.displayed.sample_image`.
         dataset: name of the split.
         exhaustive: its annotations hold every relation.
 
@@ -113,7 +34,7 @@ def fit(samples: Iterable[Sample], dataset: str, exhaustive: bool) -> Calibratio
         ConfigurationError: there are too few displayed triplets, objects or annotated ones to fit to.
     """
     samples = list(samples)
-    scores, right, presence, found = (_join(samples, name) for name in ("scores", "right", "presence", "found"))
+    scores, right, presence, found = (join(samples, name) for name in ("scores", "right", "presence", "found"))
     for name, number in (("displayed triplets", len(scores)), ("displayed objects", len(presence))):
         if number < BINS:
             raise ConfigurationError(
@@ -173,59 +94,6 @@ def fit_precision(scores: np.ndarray, curve: Curve) -> Curve:
     return Curve(tuple(points), tuple(np.maximum.accumulate(list(points.values())).tolist()))
 
 
-def equal_mass(scores: np.ndarray, bins: int) -> Iterator[np.ndarray]:
-    """Cut scores into bins of nearly equal size, of which none is empty.
-
-    Args:
-        scores: (S,) float.
-        bins: the largest number of bins. Equal scores stay together, so there may be fewer.
-
-    Yields:
-        The indices of each bin, by ascending score.
-    """
-    order = np.argsort(scores, kind="stable")
-    ordered = scores[order]
-    cuts = (np.arange(1, bins) * len(scores)) // bins
-    # A cut inside a run of equal scores moves to its beginning.
-    cuts = np.unique(np.searchsorted(ordered, ordered[cuts], side="left")) if len(scores) else cuts[:0]
-    yield from (rows for rows in np.split(order, cuts) if len(rows))
-
-
-def calibration_error(probabilities: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
-    """Compute the expected calibration error (ECE) with bins of equal mass.
-
-    Args:
-        probabilities: (S,) in 0..1.
-        right: (S,) bool.
-        bins: number of bins.
-
-    Returns:
-        The mean over all S of the distance between the mean probability and the share of right ones in their bin;
-        NaN for S = 0.
-    """
-    if len(probabilities) == 0:
-        return float("nan")
-    groups = list(equal_mass(probabilities, bins))
-    distances = [abs(probabilities[rows].mean(dtype=np.float64) - right[rows].mean()) * len(rows) for rows in groups]
-    return float(np.sum(distances) / len(probabilities))
-
-
-def drawn_error(probabilities: np.ndarray, bins: int = 10, draws: int = 200, seed: int = 0) -> float:
-    """Compute the mean ECE of labels that are drawn from the probabilities: what chance makes of perfect ones.
-
-    Args:
-        probabilities: (S,) in 0..1.
-        bins: see :func:`calibration_error`.
-        draws: number of draws to average.
-        seed: of the draws.
-    """
-    rng = np.random.default_rng(seed)
-    errors = [
-        calibration_error(probabilities, rng.random(len(probabilities)) < probabilities, bins) for _ in range(draws)
-    ]
-    return float(np.mean(errors))
-
-
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Find the temperature that makes labels most likely: the softmax of logits / temperature.
 
@@ -264,7 +132,7 @@ def conformal_thresholds(scores: np.ndarray, coverages: Sequence[float] = COVERA
 
 
 def _fit_labels(samples: Sequence[Sample], logits_field: str, labels_field: str, dataset: str) -> Labels:
-    logits, labels = _join(samples, logits_field), _join(samples, labels_field)
+    logits, labels = join(samples, logits_field), join(samples, labels_field)
     if len(labels) == 0:
         raise ConfigurationError(
             f"calibration on {dataset}: no displayed {'object' if labels_field == 'classes' else 'pair'} of "
@@ -277,64 +145,28 @@ def _fit_labels(samples: Sequence[Sample], logits_field: str, labels_field: str,
     return Labels(temperature, COVERAGES, tuple((np.ceil(thresholds * 1e6) / 1e6).tolist()))
 
 
-def label_coverage(samples: Sequence[Sample], calibration: Calibration, coverage: float = 0.9) -> dict[str, float]:
-    """Measure the share of sets that hold the right label, and the mean number of labels in a set.
+def split_coverage(
+    samples: Sequence[Sample], coverage: float = 0.9, splits: int = 20, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """Fit to one random half of the images and measure :func:`label_coverage` on the other, again and again.
 
     Args:
-        samples: images that the calibration was not fitted to.
-        calibration: to be measured.
+        samples: images of all splits together.
         coverage: asked share.
+        splits: number of random halves.
+        seed: of the halves.
 
     Returns:
-        "classes", "predicates": shares in 0..1, NaN without any annotated one; "classes_size", "predicates_size".
+        For each number of :func:`label_coverage`, its mean and its standard deviation over the splits.
+
+    Raises:
+        ConfigurationError: half of the images are too few to fit to.
     """
-    result = {}
-    for name, labels, logits_field in (
-        ("classes", calibration.classes, "class_logits"),
-        ("predicates", calibration.predicates, "predicate_logits"),
-    ):
-        logits, right = _join(samples, logits_field), _join(samples, name)
-        sets = labels.sets(logits, coverage) if len(right) else np.zeros((0, 1), dtype=bool)
-        result[name] = float(sets[np.arange(len(right)), right].mean()) if len(right) else float("nan")
-        result[f"{name}_size"] = float(sets.sum(axis=1).mean()) if len(right) else float("nan")
-    return result
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How probabilities of one kind agree with annotations.
-
-    Attributes:
-        probabilities: (S,) in 0..1.
-        right: (S,) bool.
-        images: (S,) int, the image of each.
-    """
-
-    probabilities: np.ndarray
-    right: np.ndarray
-    images: np.ndarray
-
-    @classmethod
-    def of_triplets(cls, samples: Sequence[Sample], calibration: Calibration | None) -> "Agreement":
-        """Collect displayed triplets; without a calibration their scores stand for probabilities."""
-        return cls._of(samples, "scores", "right", calibration and calibration.triplets)
-
-    @classmethod
-    def of_objects(cls, samples: Sequence[Sample], calibration: Calibration | None) -> "Agreement":
-        """Collect displayed objects; without a calibration their presence stands for probabilities."""
-        return cls._of(samples, "presence", "found", calibration and calibration.objects)
-
-    @classmethod
-    def _of(cls, samples: Sequence[Sample], field: str, right: str, curve: Curve | None) -> "Agreement":
-        values = _join(samples, field)
-        images = np.repeat(np.arange(len(samples)), [len(getattr(sample, field)) for sample in samples])
-        return cls(values if curve is None else curve(values), _join(samples, right), images)
-
-    def errors(self) -> tuple[float, float]:
-        """Compute the ECE in 10 bins of equal mass, and that of labels drawn from the probabilities."""
-        return calibration_error(self.probabilities, self.right), drawn_error(self.probabilities)
-
-
-def _join(samples: Sequence[Sample], field: str) -> np.ndarray:
-    # The first part of each field has its number of columns, also where no image has a row.
-    return np.concatenate([getattr(sample, field) for sample in samples]) if samples else np.zeros(0)
+    rng = np.random.default_rng(seed)
+    half, found = len(samples) // 2, []
+    for _ in range(splits):
+        order = rng.permutation(len(samples))
+        fitted = fit([samples[i] for i in order[:half]], "half of the images", True)
+        found.append(label_coverage([samples[i] for i in order[half:]], fitted, coverage))
+    columns = {name: [one[name] for one in found] for name in found[0]}
+    return {name: (float(np.mean(values)), float(np.std(values))) for name, values in columns.items()}

@@ -11,8 +11,9 @@ from tabulate import tabulate
 
 from egtr.structures import Calibration
 
-from .calibration import Agreement, Sample, calibration_error, label_coverage
-from .report import write_json
+from .displayed import Sample
+from .reliability import Agreement, calibration_error, label_coverage
+from .report import plain, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,8 @@ def measure(samples: Sequence[Sample], calibration: Calibration | None, num_boot
 
     Returns:
         "relations" and "objects", each with "score" and (with a calibration) "probability": "ECE" in 10 bins of equal
-        mass, "ECE of drawn labels", that of labels drawn from the stated numbers, and "ECE interval". With a
+        mass, "ECE of drawn labels", that of labels drawn from the stated numbers, "ECE interval", and "bins", see
+        :meth:`~egtr.evaluation.reliability.Agreement.bins`. With a
         calibration also "precision": asked share to the share that :meth:`~egtr.structures.SceneGraph.filter` gives,
         "kept" and "interval"; and "coverage" of sets with asked coverage 0.9. Numbers are NaN or null if there is
         nothing to measure.
@@ -66,7 +68,7 @@ def measure(samples: Sequence[Sample], calibration: Calibration | None, num_boot
 
 def _errors(agreement: Agreement, num_bootstrap: int) -> dict[str, Any]:
     error, drawn = agreement.errors()
-    entry: dict[str, Any] = {"ECE": error, "ECE of drawn labels": drawn}
+    entry: dict[str, Any] = {"ECE": error, "ECE of drawn labels": drawn, "bins": agreement.bins()}
     if num_bootstrap and len(agreement.right):
         rows = np.column_stack([agreement.probabilities, agreement.right]).astype(np.float64)
         interval = bootstrap(rows, agreement.images, lambda rows: calibration_error(*rows.T), num_bootstrap)
@@ -117,6 +119,19 @@ def to_text(measured: dict[str, Any], exhaustive: bool) -> str:
         rows = [[kind, 100 * found[kind], found[f"{kind}_size"]] for kind in ("classes", "predicates")]
         headers = [f"sets of coverage {COVERAGE:g}", "hold the right label, percent", "labels in a set"]
         parts.append(tabulate(rows, headers, "pipe", floatfmt=".2f"))
+    if "splits" in measured:
+        number, found = measured["splits"]["number"], measured["splits"]
+        rows = [
+            [kind, *(100 * value for value in found[kind]), found[f"{kind}_size"][0]]
+            for kind in ("classes", "predicates")
+        ]
+        headers = [
+            f"{number} random halves",
+            "hold the right label, percent",
+            "standard deviation",
+            "labels in a set",
+        ]
+        parts.append(tabulate(rows, headers, "pipe", floatfmt=".2f"))
     return "\n\n".join([*parts, *([] if exhaustive else [SPARSE_NOTE])])
 
 
@@ -124,6 +139,11 @@ def _interval(entry: dict[str, Any], prefix: str, factor: float = 1.0) -> str:
     interval = entry.get(f"{prefix}interval")
     digits = 1 if factor > 1 else 4
     return "" if interval is None else " to ".join(f"{factor * bound:.{digits}f}" for bound in interval)
+
+
+def record(measured: dict[str, Any], exhaustive: bool) -> dict[str, Any]:
+    """Make JSON of what :func:`measure` returns, with a note where annotations are not exhaustive; NaN is None."""
+    return plain({"exhaustive": exhaustive, **measured} | ({} if exhaustive else {"note": SPARSE_NOTE}))
 
 
 def write(
@@ -139,9 +159,8 @@ def write(
     from .reliability_plot import plot_reliability
 
     folder = Path(folder)
-    record = {"exhaustive": exhaustive, **measured} | ({} if exhaustive else {"note": SPARSE_NOTE})
     paths = [folder / f"{stem}.json", folder / f"{stem}.png"]
-    write_json(paths[0], record)
+    write_json(paths[0], record(measured, exhaustive))
     panels = {}
     for title, collect in (
         ("Displayed relations", Agreement.of_triplets),

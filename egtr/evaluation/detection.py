@@ -27,6 +27,15 @@ class Detections(NamedTuple):
     scores: np.ndarray
     classes: np.ndarray
 
+    @classmethod
+    def from_instances(cls, instances: Any) -> "Detections":
+        """Take the boxes, scores and classes of Detectron2's ``Instances``."""
+        return cls(
+            boxes=instances.pred_boxes.tensor.detach().cpu().numpy().astype(np.float32),
+            scores=instances.scores.detach().cpu().numpy().astype(np.float32),
+            classes=instances.pred_classes.detach().cpu().numpy().astype(np.int32),
+        )
+
 
 NO_DETECTIONS = Detections(
     np.zeros((0, 4), dtype=np.float32), np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int32)

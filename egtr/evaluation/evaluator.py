@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
-import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
@@ -25,10 +24,10 @@ from egtr.structures import (
 )
 
 from .bootstrap import check_bootstrap
-from .calibration import sample_image
 from .calibration_report import ReliabilityReport
 from .detection import NO_DETECTIONS, OBJECT_AP, Detections, detection_ap
-from .missing import nothing_found
+from .displayed import sample_image
+from .missing import find_missing, list_seen, nothing_found
 from .packing import ScoredImage, pack, unpack
 from .prediction_format import PredictionMeta
 from .prediction_writer import PredictionWriter
@@ -212,7 +211,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
                     "TEST.SCENE_GRAPH.TASKS to sgdet"
                 )
             # Objects that a detector finds by itself are no part of the other tasks.
-            found = _to_detections(output["instances"]) if self._task == "sgdet" else NO_DETECTIONS
+            found = Detections.from_instances(output["instances"]) if self._task == "sgdet" else NO_DETECTIONS
             self._score(image_id, found, prediction)
 
     def _score(self, image_id: Any, detections: Detections, prediction: Prediction | None) -> None:
@@ -227,19 +226,11 @@ class SceneGraphEvaluator(DatasetEvaluator):
 
     def _score_missing(self) -> None:
         """Score the images that no process has seen, in the first process."""
-        scores = [p.scores for p in self._images.values() if p.scores is not None]
-        mine = (set(self._images), [(s.num_classes, s.num_predicates) for s in scores[:1]])
+        mine = list_seen(self._images)
         everywhere = comm.all_gather(mine) if self._distributed else [mine]
-        seen = set().union(*(ids for ids, _ in everywhere))
-        missing = [image_id for image_id in self._ground_truth if image_id not in seen]
-        name = self._dataset_name or "the dataset"
-        broken = f"DATALOADER.SKIP_BROKEN: {len(missing)} of {len(self._ground_truth)} images of {name} are broken"
-        if not seen:
-            raise DataError(f"{broken}, so there is nothing to evaluate")
-        if not missing or (self._distributed and not comm.is_main_process()):
+        missing, columns = find_missing(everywhere, self._ground_truth, self._dataset_name or "the dataset")
+        if self._distributed and not comm.is_main_process():
             return
-        logger.warning("%s. They count as images in which nothing was found.", broken)
-        columns = next((columns for _, found in everywhere for columns in found), None)
         for image_id in missing:
             num_given = 0 if self._task == "sgdet" else len(self._ground_truth[image_id].boxes)
             self._score(image_id, *nothing_found(columns, num_given))
@@ -356,11 +347,3 @@ class SceneGraphEvaluator(DatasetEvaluator):
     def _stem(self, what: str) -> str:
         task = "" if self._task == "sgdet" else self._task
         return "_".join(part for part in (what, task, self._dataset_name) if part)
-
-
-def _to_detections(instances: Any) -> Detections:
-    return Detections(
-        boxes=instances.pred_boxes.tensor.detach().cpu().numpy().astype(np.float32),
-        scores=instances.scores.detach().cpu().numpy().astype(np.float32),
-        classes=instances.pred_classes.detach().cpu().numpy().astype(np.int32),
-    )

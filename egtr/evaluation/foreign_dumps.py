@@ -33,7 +33,13 @@ class _Found(NamedTuple):
     truth: GroundTruth | None
 
 
-def convert_dump(kind: str, path: str | Path, target: str | Path, annotations: Annotations | None = None) -> None:
+def convert_dump(
+    kind: str,
+    path: str | Path,
+    target: str | Path,
+    annotations: Annotations | None = None,
+    names: tuple[Sequence[str], Sequence[str]] | None = None,
+) -> None:
     """Write another project's results as a prediction file.
 
     Args:
@@ -41,6 +47,8 @@ def convert_dump(kind: str, path: str | Path, target: str | Path, annotations: A
         path: the file.
         target: the prediction file to write, see :class:`~egtr.evaluation.PredictionWriter`.
         annotations: the ground truth, also needed for the ids of images where the file has none.
+        names: C class names and R predicate names, for files without annotations of their own names; None: those of
+            ``annotations``, if there are any.
 
     Raises:
         PredictionError: the file cannot be read, or does not fit ``annotations``; or they are missing.
@@ -52,10 +60,17 @@ def convert_dump(kind: str, path: str | Path, target: str | Path, annotations: A
         images = list(read[kind](path, annotations))
         num_classes = max((1 + int(c.max()) for i in images for c in _class_ids(i) if len(c)), default=1)
         num_predicates = max((image.relation.shape[1] for image in images), default=0)
-        if annotations is not None:
-            num_classes = len(annotations.class_names)
-            num_predicates = len(annotations.predicate_names)
-        with PredictionWriter(target, PredictionMeta(max_rank=None)) as writer:
+        if names is None and annotations is not None:
+            names = annotations.class_names, annotations.predicate_names
+        if names is not None:
+            known = tuple(map(len, names))
+            if num_classes > known[0] or num_predicates not in (0, known[1]):
+                raise PredictionError(
+                    f"{path}: has {num_classes} or more classes and {num_predicates} predicates, but there are names "
+                    f"of {known[0]} and {known[1]}; name the dataset of these results"
+                )
+            num_classes, num_predicates = known
+        with PredictionWriter(target, PredictionMeta(*(names or ()), max_rank=None)) as writer:
             for image in images:
                 record = Prediction(
                     logits=np.zeros((len(image.boxes), num_classes)),

@@ -1,11 +1,13 @@
 """Reading of pickled results of other projects, without torch and without running code from the file.
 
 Only plain values, numpy arrays, torch tensors and records such as BoxList are made; a tensor becomes a numpy array. A
-file that names any other class is refused.
+file that names any other class is refused. Not even numpy's own functions that rebuild arrays are called as the file
+asks: they take its word for types and addresses, so that a made-up file could read and write any memory.
 """
 
 import collections
 import io
+import math
 import pickle
 import zipfile
 from pathlib import Path
@@ -20,11 +22,6 @@ _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES = {
     **{"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BoolStorage": "?"},
     **{"LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1"},
-}
-# Functions that rebuild numpy arrays; numpy 2 moved them.
-_NUMPY = {
-    "multiarray._reconstruct": np.empty(0).__reduce__()[0],
-    "multiarray.scalar": np.float64().__reduce__()[0],
 }
 
 
@@ -47,13 +44,55 @@ class Record:
                 self.__dict__.update(part)
 
 
+class _Dtype:
+    """A type of numpy: numbers, text or bytes, whose size no later part of the file can change."""
+
+    def __init__(self, code: Any, *_: Any):
+        self.value = np.dtype(code if isinstance(code, str) else None)
+        if self.value.kind not in "biufcSUO":
+            raise PredictionError(f"holds an array of {self.value}; save only arrays of numbers")
+
+    def __setstate__(self, state: Any) -> None:
+        if state[1] in ("<", ">"):
+            self.value = self.value.newbyteorder(state[1])
+
+
+class _Array:
+    """An array of numpy, which becomes a real one where it is used."""
+
+    def __init__(self, *_: Any):
+        self.value = np.zeros(0)
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, is_fortran, content = state
+        self.value = _make_array(content, dtype, shape, "F" if is_fortran else "C")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.value, dtype=dtype)
+
+
+def _make_array(content: Any, dtype: _Dtype, shape: Any, order: str = "C") -> np.ndarray:
+    """Make an array of bytes, or of a list of objects, which then are objects of this file."""
+    if isinstance(content, list):
+        values = np.empty(len(content), object)
+        values[:] = content
+    else:
+        # Python 2 wrote bytes as text. numpy makes no objects of bytes.
+        values = np.frombuffer(content.encode("latin1") if isinstance(content, str) else content, dtype.value)
+    return values.reshape(shape, order=order)
+
+
+def _make_scalar(dtype: _Dtype, content: Any) -> Any:
+    return _make_array(content, dtype, (1,))[0]
+
+
 class _Kind(NamedTuple):
     """A type of torch's storage, by its dtype."""
 
     dtype: np.dtype
 
 
-# Classes of results, whatever package they lie in: forks rename it.
+# The names that a file may use, and what stands for them. Classes of results may lie in any package: forks rename it.
 _RECORDS = {
     "structures.bounding_box.BoxList": type("BoxList", (Record,), {"kind": "BoxList"}),
     "models.relation_heads.approaches.relation_util.Result": type("Result", (Record,), {"kind": "Result"}),
@@ -63,9 +102,8 @@ _RECORDS = {
     "collections.defaultdict": collections.defaultdict,
     "builtins.list": list,
     "builtins.set": set,
-    "numpy.ndarray": np.ndarray,
-    "numpy.dtype": np.dtype,
-    "_codecs.encode": lambda text, encoding="latin1": text.encode(encoding),
+    "numpy.ndarray": _Array,
+    "numpy.dtype": _Dtype,
 }
 
 
@@ -98,10 +136,16 @@ def _read_zip(path: str | Path) -> Any:
             raise PredictionError("is a zip archive, but no file of torch.save")
         folder = main.rpartition("/")[0]
 
-        def storage(key: str, dtype: np.dtype, size: int) -> np.ndarray:
-            return np.frombuffer(archive.read(f"{folder}/data/{key}"), dtype, size)
+        def read(name: str) -> bytes:
+            if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+                # A small file could fill the memory.
+                raise PredictionError("is compressed, as torch.save writes no file; save it again")
+            return archive.read(name)
 
-        return _Unpickler(io.BytesIO(archive.read(main)), storage).load()
+        def storage(key: str, dtype: np.dtype, size: int) -> np.ndarray:
+            return np.frombuffer(read(f"{folder}/data/{key}"), dtype, size)
+
+        return _Unpickler(io.BytesIO(read(main)), storage).load()
 
 
 def _read_stream(content: bytes) -> Any:
@@ -116,7 +160,7 @@ def _read_stream(content: bytes) -> Any:
         return _Unpickler(stream, storage).load()
 
     first = load()
-    if first != _LEGACY_MAGIC:
+    if not isinstance(first, int) or first != _LEGACY_MAGIC:
         return first
     # A version, and facts about the machine.
     load(), load()
@@ -137,15 +181,14 @@ class _Unpickler(pickle.Unpickler):
         self._storage = storage
 
     def find_class(self, module: str, name: str) -> Any:
-        full = f"{module}.{name}"
+        # Protocols up to 2 have the names of Python 2; numpy 2 moved its functions.
+        full = f"{module}.{name}".replace("__builtin__.", "builtins.").replace("numpy._core.", "numpy.core.")
         if module in ("torch", "torch.cuda") and name in _DTYPES:
             return _Kind(np.dtype(_DTYPES[name]))
-        if full == "torch._utils._rebuild_tensor_v2":
-            return _rebuild_tensor
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            function = _NUMPY.get(f"multiarray.{name}")
-            if function is not None:
-                return function
+        function = _FUNCTIONS.get(full)
+        if function is not None:
+            # A new one, because a file can set attributes of what it gets.
+            return lambda *values: function(*values)
         if full in _RECORDS:
             return _RECORDS[full]
         # As "maskrcnn_benchmark.structures.bounding_box.BoxList".
@@ -159,14 +202,32 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> np.ndarray:
         _, kind, key, _, size, *_ = pid
+        if not isinstance(kind, _Kind):
+            raise PredictionError("holds numbers of an unknown type; save only tensors of numbers")
         return self._storage(str(key), kind.dtype, int(size))
 
 
 def _rebuild_tensor(storage: np.ndarray, offset: int, size: tuple, stride: tuple, *_: Any) -> np.ndarray:
+    if not isinstance(storage, np.ndarray) or storage.ndim != 1 or not storage.flags.c_contiguous:
+        # The length of another array does not say how much memory it has.
+        raise PredictionError("a tensor has no numbers of its own; copy the file again")
     if len(size) and (min(size) < 0 or min(stride) < 0):
         raise PredictionError("a tensor has a negative size; copy the file again")
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if all(size) else offset
-    if offset < 0 or last > len(storage) or (all(size) and last >= len(storage)):
+    # A stride of 0 would make many values of one.
+    if offset < 0 or last > len(storage) or (all(size) and last >= len(storage)) or math.prod(size) > len(storage):
         raise PredictionError("a tensor reaches beyond its numbers; copy the file again")
     steps = tuple(step * storage.itemsize for step in stride)
     return np.lib.stride_tricks.as_strided(storage[offset:], tuple(size), steps)
+
+
+_FUNCTIONS = {
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "numpy.core.multiarray._reconstruct": _Array,
+    "numpy.core.multiarray.scalar": _make_scalar,
+    # Since protocol 5 of pickle.
+    "numpy.core.numeric._frombuffer": _make_array,
+    # Bytes in protocol 2; only empty ones have their class.
+    "builtins.bytes": lambda: b"",
+    "_codecs.encode": lambda text, encoding="latin1": text.encode(encoding),
+}

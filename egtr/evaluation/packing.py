@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from egtr.structures import GroundTruth
 
-from .calibration import Sample
 from .detection import Detections
+from .displayed import Sample
 from .image_scores import ImageScores
 
 

@@ -26,13 +26,22 @@ def get_protocols(protocols: str | Protocol | Sequence[str | Protocol]) -> tuple
 
     Args:
         protocols: see :func:`get_protocol`; a text that ends in ``.yaml`` or ``.yml`` stands for all protocols of
-            that file, see :func:`~egtr.evaluation.protocol_words.read_protocols`.
+            that file, see :func:`~egtr.evaluation.protocol_words.read_protocols`. A text that only changes a
+            convention (``iou_plus_one=no``) belongs to the protocol before it: keys of the configuration are split at
+            commas.
 
     Raises:
         ConfigurationError: none is given; a name is unknown; two have the same name; a file cannot be read.
     """
-    found: list[Protocol] = []
+    asked: list[str | Protocol] = []
     for protocol in [protocols] if isinstance(protocols, str | Protocol) else protocols:
+        is_change = isinstance(protocol, str) and "=" in protocol.partition(",")[0]
+        if is_change and asked and isinstance(asked[-1], str):
+            asked[-1] += f",{protocol}"
+        else:
+            asked.append(protocol)
+    found: list[Protocol] = []
+    for protocol in asked:
         if isinstance(protocol, str) and protocol.endswith((".yaml", ".yml")):
             found += read_protocols(protocol)
         else:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from egtr.structures.files import writing
 
-from .calibration import Agreement, equal_mass
+from .reliability import Agreement
 
 # Okabe and Ito, "Color Universal Design" (2008). The shape of the marker says the same.
 _STYLES = (("#D55E00", "s"), ("#0072B2", "o"))
@@ -31,11 +31,8 @@ def plot_reliability(path: str | Path, panels: Mapping[str, Mapping[str, Agreeme
     for axes, (title, lines) in zip(np.ravel(figure.subplots(1, len(panels))), panels.items(), strict=True):
         axes.plot([0, 1], [0, 1], color="0.6", ls="--", lw=1, label="stated = observed")
         for (label, agreement), (color, marker) in zip(lines.items(), _STYLES, strict=False):
-            groups = list(equal_mass(agreement.probabilities, 10))
-            stated = np.array([agreement.probabilities[rows].mean() for rows in groups])
-            observed = np.array([agreement.right[rows].mean() for rows in groups])
-            sizes = np.array([len(rows) for rows in groups])
-            error = 1.96 * np.sqrt(observed * (1 - observed) / np.maximum(sizes, 1))
+            stated, observed, sizes = np.array(agreement.bins()).reshape(-1, 3).T
+            error = 1.96 * np.sqrt(observed * (1 - observed) / sizes)
             text = f"{label}: ECE {agreement.errors()[0]:.3f}"
             axes.errorbar(
                 stated, observed, error, color=color, marker=marker, ms=5, lw=1.4, elinewidth=1, capsize=2, label=text

@@ -228,7 +228,7 @@ def write_report(
 
 def to_json(report: Any) -> str:
     """Convert nested dicts, sequences, dataclasses and numpy values to JSON. NaN, which JSON lacks, becomes null."""
-    return json.dumps(_plain(report), indent=2, allow_nan=False) + "\n"
+    return json.dumps(plain(report), indent=2, allow_nan=False) + "\n"
 
 
 def write_json(path: str | Path, report: Any) -> None:
@@ -290,13 +290,14 @@ def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Turn records, arrays and NaN into what JSON has: dicts, lists, numbers and None."""
     if is_dataclass(value):
         value = asdict(value)
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return None if _is_nan(value) else value

@@ -5,7 +5,7 @@ numbers, and :mod:`egtr.experiments.relation_plots` draws them.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from egtr.data import SceneGraphMapper, build_augmentation, check_dataset_matche
 from egtr.layers import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh
 from egtr.modeling import EGTR, EGTROutput, Target
 from egtr.modeling.explain import attention_weights
+from egtr.modeling.target import Match
 from egtr.structures import DataError
 
 
@@ -110,6 +111,23 @@ def collect_relations(
     Raises:
         DataError: the dataset does not fit the model, has no relations, or cannot be read.
     """
+    num_heads = cfg.MODEL.EGTR.TRANSFORMER.NHEADS
+    with inference_context(model), torch.no_grad():
+        return [analyze_image(model, record, num_heads) for record in load_annotated(cfg, dataset_name, num_images)]
+
+
+def load_annotated(cfg: CfgNode, dataset_name: str, num_images: int | None = None) -> Iterator[dict[str, Any]]:
+    """Load images with their annotations, resized as for evaluation, with a progress bar.
+
+    Args:
+        cfg, dataset_name, num_images: as in :func:`collect_relations`.
+
+    Returns:
+        The inputs of a model in training, one by one.
+
+    Raises:
+        DataError: the dataset does not fit the model, has no relations, or cannot be read.
+    """
     cfg = cfg.clone()
     cfg.defrost()
     cfg.DATASETS.TEST = (dataset_name,)
@@ -124,9 +142,7 @@ def collect_relations(
         image_format=cfg.INPUT.FORMAT,
     )
     loader = build_detection_test_loader(records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
-    num_heads = cfg.MODEL.EGTR.TRANSFORMER.NHEADS
-    with inference_context(model), torch.no_grad():
-        return [analyze_image(model, inputs[0], num_heads) for inputs in tqdm(loader, "analyzing", unit="image")]
+    return (inputs[0] for inputs in tqdm(loader, "analyzing", unit="image"))
 
 
 def analyze_image(model: EGTR, record: dict[str, Any], num_heads: int) -> ImageRelations:
@@ -137,6 +153,18 @@ def analyze_image(model: EGTR, record: dict[str, Any], num_heads: int) -> ImageR
         record: the input of the model in training, with ``instances`` and ``relations``.
         num_heads: H, the number of heads of decoder self-attention.
     """
+    output, target = run_annotated(model, record)
+    return relations_of_output(
+        output, target, model.criterion, num_heads, image_id=record["image_id"], file_name=record["file_name"]
+    )
+
+
+def run_annotated(model: EGTR, record: dict[str, Any]) -> tuple[EGTROutput, Target]:
+    """Run a model, which is in evaluation mode, on one image of :func:`load_annotated`.
+
+    Returns:
+        The dense output for a batch of this image, and the annotations.
+    """
     output = model.network(model.preprocess_image([record]))
     instances = record["instances"].to(model.device)
     height, width = instances.image_size
@@ -145,9 +173,14 @@ def analyze_image(model: EGTR, record: dict[str, Any], num_heads: int) -> ImageR
         boxes=box_xyxy_to_cxcywh(instances.gt_boxes.tensor) / torch.tensor([width, height] * 2, device=model.device),
         relations=record["relations"].to(model.device),
     )
-    return relations_of_output(
-        output, target, model.criterion, num_heads, image_id=record["image_id"], file_name=record["file_name"]
-    )
+    return output, target
+
+
+def match_in_order(output: EGTROutput, target: Target, criterion) -> Match:
+    """Match queries to the objects of one image, in the order of the annotations."""
+    (match,) = criterion.matcher(output.logits, output.pred_boxes, [target])
+    order = match.objects.argsort()
+    return Match(*(values[order] for values in match))
 
 
 def relations_of_output(
@@ -162,10 +195,9 @@ def relations_of_output(
         num_heads: H, the number of heads of decoder self-attention.
         image_id, file_name: id and file of the image.
     """
-    (match,) = criterion.matcher(output.logits, output.pred_boxes, [target])
-    # Objects in the order of their annotations. Objects without a query drop out, with their relations.
-    order = match.objects.argsort()
-    queries, objects = match.queries[order], match.objects[order]
+    match = match_in_order(output, target, criterion)
+    queries, objects = match.queries, match.objects
+    # Objects without a query drop out, with their relations.
     place = torch.full((len(target.classes),), -1, dtype=torch.int64, device=objects.device)
     place[objects] = torch.arange(len(objects), device=objects.device)
     ends = place[target.relations[:, :2]]
@@ -187,7 +219,7 @@ def relations_of_output(
         ),
         gates=among_matched(None if output.gates is None else output.gates[0].float()),
         connectivity=among_matched(None if connectivity is None else connectivity[0].float().sigmoid()),
-        uncertainty=_numpy(criterion.uncertainty(match)[order]),
+        uncertainty=_numpy(criterion.uncertainty(match)),
         iou=_numpy(matched_pairwise_iou(Boxes(box_cxcywh_to_xyxy(predicted)), Boxes(box_cxcywh_to_xyxy(annotated)))),
     )
 

@@ -19,6 +19,7 @@ from egtr.visualization.report.assets import (
     IMAGE_PAGE_SCRIPTS,
     IMAGE_PAGE_STYLES,
     assemble_page,
+    image_page_body,
     read_asset,
     to_json,
 )
@@ -154,6 +155,7 @@ def build_page(predictor: LitePredictor) -> str:
         "limits": {
             "least_score": LEAST_SCORE,
             "share_of_best": SHARE_OF_BEST,
+            "least_probability": calibration and calibration.least_probability,
             "object_threshold": predictor.object_threshold,
             "merge_iou": MERGE_IOU,
         },
@@ -164,8 +166,14 @@ def build_page(predictor: LitePredictor) -> str:
             "wasm": f"{PACKAGE}/ort.wasm",
         },
     }
+    body = image_page_body(
+        privacy="It does not leave this device.",
+        actions=read_asset("actions.html", __package__),
+        vocabulary='<h3>Model</h3>\n<p id="about"></p>',
+        footer=read_asset("footer.html", __package__),
+    )
     upper, lower = assemble_page(
-        read_asset("web.html", __package__),
+        body,
         "Scene graphs",
         [*map(read_asset, IMAGE_PAGE_STYLES), read_asset("web.css", __package__)],
         [*map(read_asset, IMAGE_PAGE_SCRIPTS), *(read_asset(name, __package__) for name in PAGE_SCRIPTS)],

@@ -3,7 +3,8 @@
 - ``models``        models by name, fetched where they are not here; ``catalogue`` lists those that can be fetched,
                     ``installing`` converts them
 - ``model_zoo``     the files that ship with the library
-- ``download``      files from Google Drive, the Hugging Face Hub and plain addresses; ``archives`` unpacks them
+- ``download``      files from Google Drive, the Hugging Face Hub and plain addresses; ``archives`` unpacks them,
+                    ``failures`` says what went wrong
 - ``cache``         the folder of downloads, locks and hashes
 - ``shared``        models that people share on the Hugging Face Hub; ``model_card`` describes one
 - ``datasets``      published datasets by name; ``hub_dataset``, ``parquet`` and ``visual_genome`` fetch them

@@ -1,5 +1,6 @@
 """Archives of released models: unpacked safely, and the folder of the model found in them."""
 
+import errno
 import logging
 import lzma
 import re
@@ -8,7 +9,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
 from egtr.structures.errors import DownloadError, WriteError
@@ -68,6 +69,7 @@ def unpack(path: Path, folder: Path) -> Path:
         else:
             with tarfile.open(path) as archive:
                 _write_all(_read_tar(archive, path), path, folder, limit)
+                _check_end(archive)
                 # To the end, where the checksum of gzip is; as much as may be unpacked at most.
                 for _ in range(limit // _PIECE):
                     if not archive.fileobj.read(_PIECE):
@@ -84,6 +86,10 @@ def unpack(path: Path, folder: Path) -> Path:
         # gzip's error about its contents is an OSError without number.
         if error.errno is None:
             raise DownloadError(f"{path}: is damaged ({error}). Fetch it again") from error
+        if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ):
+            raise DownloadError(
+                f"{path}: holds a name that cannot be written ({error.strerror}). Unpack it on another disk"
+            ) from error
         raise WriteError(
             f"{folder}: cannot be written ({error.strerror}). Make room, or name another folder in EGTR_HOME"
         ) from error
@@ -111,7 +117,8 @@ def find_model(folder: Path) -> Path:
     if len(found) > 1:
         names = ", ".join(str(path.relative_to(folder)) for path in found)
         raise DownloadError(
-            f"{folder}: holds several models: {names}. Convert the one that you want: egtr convert FOLDER"
+            f"{folder}: holds several models: {names}. Unpack the archive, and convert the one that you want: "
+            "egtr convert FOLDER"
         )
     if not found:
         raise DownloadError(
@@ -155,6 +162,13 @@ def _read_tar(archive: tarfile.TarFile, path: Path) -> Iterator[tuple[str, Binar
                 yield member.name, file
 
 
+def _check_end(archive: tarfile.TarFile) -> None:
+    # tarfile takes the end of the file, and a damaged header, for the end of the archive, which is a block of zeros.
+    archive.fileobj.seek(archive.offset)
+    if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("it ends too early")
+
+
 def _write_all(files: Iterator[tuple[str, BinaryIO]], path: Path, folder: Path, limit: int) -> None:
     written = 0
     for number, (name, file) in enumerate(files):
@@ -176,7 +190,8 @@ def _write_all(files: Iterator[tuple[str, BinaryIO]], path: Path, folder: Path, 
 
 
 def _place(name: str, path: Path, folder: Path) -> Path:
-    inner = PurePosixPath(name)
-    if inner.is_absolute() or ".." in inner.parts or not inner.parts:
+    # Some programs of Windows write backslashes.
+    inner = PurePosixPath(name.replace("\\", "/"))
+    if inner.is_absolute() or ".." in inner.parts or not inner.parts or PureWindowsPath(name).drive:
         raise DownloadError(f"{path}: holds {name!r}, a name that leads out of its folder, which is refused")
     return folder.joinpath(*inner.parts)

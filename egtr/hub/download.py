@@ -11,19 +11,19 @@ An address is one of
 - ``https://...``              any other file
 """
 
-import contextlib
 import json
 import logging
 import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from egtr.structures.errors import DownloadError, WriteError
 
 from .cache import check_hash, check_online, locked
+from .failures import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,8 @@ STARTS = 3
 # Seconds before the second start, if the server is busy; each further one takes twice as long.
 PAUSE = 2.0
 _BUSY = (429, 500, 502, 503, 504)
-_PAGE = re.compile(rb"\s*(?:<!--.*?-->\s*|<\?xml.*?\?>\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
+# A tag, as web pages and the XML errors of servers begin. No model, archive or JSON file does; in UTF-16, too.
+_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*<[!?a-z][\t-~]{2}|\xff\xfe<\x00|\xfe\xff\x00<", re.I)
 _HUB_FILE = re.compile(r"hf:([\w.-]+/[\w.-]+)/(.+)")
 
 
@@ -277,7 +278,7 @@ def _refuse_other(path: Path, address: str, size: int | None) -> None:
     """Refuse a web page in place of a file, and a file of another size."""
     with open(path, "rb") as file:
         head = file.read(2048)
-    if _PAGE.match(head.removeprefix(b"\xef\xbb\xbf")):
+    if _PAGE.match(head):
         raise DownloadError(
             f"{address}: the server sent a web page in place of the file. Open the address in a browser to see what "
             "it asks for"
@@ -290,61 +291,3 @@ def _refuse_other(path: Path, address: str, size: int | None) -> None:
             f"{address}: has {found:,} bytes, but is known to have {size:,}, so it was refused. Try again; if that "
             "does not help, its publisher has changed it: update egtr, which may know the new file"
         )
-
-
-@contextlib.contextmanager
-def one_line(address: str) -> Iterator[None]:
-    """Turn what libraries raise inside the block into errors of one line."""
-    import requests
-    from gdown.exceptions import DownloadError as Broken
-    from gdown.exceptions import FileURLRetrievalError
-    from huggingface_hub.errors import HTTPError
-
-    again = "The same command continues where it stopped"
-    try:
-        yield
-    except FileURLRetrievalError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.startswith("\t")]
-        reason = " ".join(line for line in lines if line and not line.startswith("https://")) or str(error)
-        number = address.removeprefix("gdrive:")
-        raise DownloadError(
-            f"{address}: Google Drive does not give the file: {' '.join(reason.split())} Try again tomorrow, or "
-            f"fetch https://drive.google.com/uc?id={number} in a browser (`egtr models get NAME --file FILE`)"
-        ) from error
-    except (requests.exceptions.SSLError, requests.exceptions.ProxyError) as error:
-        raise DownloadError(
-            f"{address}: cannot be fetched ({find_reason(error)}). Check HTTPS_PROXY and the certificates "
-            "(REQUESTS_CA_BUNDLE)"
-        ) from error
-    except requests.HTTPError as error:
-        status = f"{error.response.status_code} {error.response.reason}"
-        raise DownloadError(
-            f"{address}: the server answers {status}. Check the address, or try again later"
-        ) from error
-    except (requests.RequestException, Broken) as error:
-        raise DownloadError(
-            f"{address}: cannot be fetched ({find_reason(error)}). Check the network. {again}"
-        ) from error
-    except HTTPError as error:
-        raise DownloadError(
-            f"{address}: cannot be fetched ({find_reason(error)}). Check the name and the network"
-        ) from error
-    except OSError as error:
-        # The Hub raises a FileNotFoundError without a number where it cannot be reached.
-        if error.errno is None:
-            raise DownloadError(
-                f"{address}: cannot be fetched ({find_reason(error)}). Check the name and the network. {again}"
-            ) from error
-        place = error.filename or "the download folder"
-        raise WriteError(f"{place}: cannot be written ({error.strerror}). Make room, or set EGTR_HOME") from error
-
-
-def find_reason(error: BaseException) -> str:
-    """Return in a few words why a connection failed: what the system said at the root of the errors."""
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    text = getattr(error, "strerror", None) or getattr(error, "verify_message", None) or str(error)
-    # Objects of Python, and the pool of connections that they are in.
-    text = re.sub(r"<[^>]*object at 0x[0-9a-f]+>:?\s*|HTTPS?Connection(Pool)?\([^)]*\):\s*", "", str(text))
-    text = " ".join(text.split()) or type(error).__name__
-    return text if len(text) <= 200 else f"{text[:200]}..."

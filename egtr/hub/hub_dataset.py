@@ -13,7 +13,8 @@ from egtr.structures.errors import DataError, DownloadError, WriteError
 from egtr.structures.files import replacing, writing
 
 from .cache import check_online, remove_folder
-from .download import download_repository, one_line
+from .download import download_repository
+from .failures import one_line
 from .parquet import check_installed, unpack_shard
 from .space import check_space
 

@@ -55,8 +55,14 @@ def install(entry: Entry, paths: Sequence[Path], folder: Path, names_files: Sequ
         remove_folder(folder)
         os.replace(staged, folder)
     except EGTRError as error:
-        kept = [str(path) for path in paths if path.is_file()]
-        raise type(error)(f"{error}. What was fetched stays: {', '.join(kept)}" if kept else str(error)) from error
+        for file in entry.files:
+            if not file.sha256:
+                # A hash that was recorded at its first arrival would refuse the sound file.
+                forget_hash(file.address)
+        kept = ", ".join(str(path) for path in paths if path.is_file())
+        here = all(path.is_relative_to(get_home()) for path in paths)
+        delete = f" (`egtr models remove {entry.name}` deletes it)" if here else ""
+        raise type(error)(f"{error}. What was fetched stays: {kept}{delete}" if kept else str(error)) from error
     finally:
         for left in (unpacked, staged):
             remove_folder(left)
@@ -89,9 +95,6 @@ def _unpack_all(entry: Entry, paths: Sequence[Path], folder: Path) -> None:
                     raise DownloadError(f"{path}: is no zip or tar archive, although {file.name} is. Fetch it again")
                 unpack(path, folder)
             except DownloadError:
-                if not file.sha256:
-                    # A hash that was recorded at its first arrival would refuse the sound file.
-                    forget_hash(file.address)
                 if path.is_relative_to(get_home()):
                     path.unlink()
                 raise

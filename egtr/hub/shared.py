@@ -16,7 +16,8 @@ from egtr.structures.errors import ConfigurationError, WeightsError, WriteError
 from egtr.structures.model_info import FILE_NAME, ModelInfo
 
 from .cache import check_online, get_home, locked, remove_folder
-from .download import download_repository, find_reason
+from .download import download_repository
+from .failures import find_reason
 
 CONFIG = "config.yaml"
 WEIGHTS = "model.safetensors"

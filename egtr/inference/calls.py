@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from egtr.data.image import ImageSource
 from egtr.data.sources import Source
-from egtr.structures import EdgeExplanation, EGTRError, PredictedImage, SceneGraph
+from egtr.structures import EdgeExplanation, EGTRError, SceneGraph
+from egtr.structures.predicted_image import graphs_of
 
 from .predictor import EGTRPredictor
 
@@ -72,17 +72,7 @@ def predict(
         refine_boxes=refine_boxes,
         with_found=with_found,
     )
-    return _graphs(results, on_error)
-
-
-def _graphs(results: Iterator[PredictedImage], on_error: Callable[[EGTRError], Any] | None) -> Iterator[SceneGraph]:
-    for result in results:
-        if result.error is None:
-            yield replace(result.graph, prediction=None)
-        elif on_error is None:
-            raise result.error
-        else:
-            on_error(result.error)
+    return graphs_of(results, on_error)
 
 
 def explain(

@@ -67,7 +67,8 @@ class EGTRPredictor(Sharing):
         cfg, model: the configuration and the model in use.
         class_names, predicate_names: tuples, or None if no names that fit the model are known.
         info: the record of the loaded weights, or None. It decides about the ``warnings`` of graphs, of which the log
-            has the first of each kind, and its calibration about their probabilities.
+            has the first of each kind.
+        calibration: decides about the probabilities of graphs; None if the record has none for these scores.
         weights: MODEL.WEIGHTS if they were loaded, "" for a built model.
         cfg_is_complete: whether the model can be built from ``cfg``. That of a built model lacks its architecture.
 
@@ -91,7 +92,7 @@ class EGTRPredictor(Sharing):
         if model is None:
             model, self.info = load_model(cfg)
         self._doubter = Doubter(self.info, logger)
-        self._calibration = Calibration.of(self.info, cfg.TEST.SCENE_GRAPH.OBJECT_SCORE)
+        self.calibration = Calibration.of(self.info, cfg.TEST.SCENE_GRAPH.OBJECT_SCORE)
         self.model = model
         self.cfg_is_complete = True
         self.augmentations = T.AugmentationList(build_augmentation(cfg, is_train=False))
@@ -346,4 +347,4 @@ class EGTRPredictor(Sharing):
             time=source.time,
             object_threshold=self.cfg.TEST.SCENE_GRAPH.OBJECT_THRESHOLD,
         )
-        return self._doubter.doubt(graph if self._calibration is None else self._calibration.apply(graph))
+        return self._doubter.doubt(graph if self.calibration is None else self.calibration.apply(graph))

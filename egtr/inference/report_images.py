@@ -12,6 +12,7 @@ from egtr.data.image import load_image
 from egtr.data.sources import ImageStream, Source
 from egtr.evaluation import PredictionMeta, read_meta, read_predictions
 from egtr.structures import (
+    Calibration,
     DataError,
     EdgeExplanation,
     EGTRError,
@@ -80,7 +81,7 @@ def images_of_dataset(
         DataError: there is no such dataset, or it has other classes than the model; or see ``on_error``.
     """
     metadata, records = _load_dataset(dataset_name)
-    check_names(predictor, metadata, dataset_name)
+    check_names(predictor, metadata.thing_classes, metadata.predicate_classes, dataset_name)
     explain_edges = _find_explain(predictor, explain)
     shown = {"top_k": top_k, "single_objects": single_objects}
     results = predictor.predict([record["file_name"] for record in records])
@@ -96,6 +97,7 @@ def images_of_predictions(
     dataset_name: str | None = None,
     *,
     partial: bool = False,
+    calibration: Calibration | None = None,
     top_k: int = 20,
     single_objects: bool = True,
     on_error: OnError | None = None,
@@ -107,6 +109,7 @@ def images_of_predictions(
         dataset_name: a registered dataset with the images and annotations; None: the annotations in the file, and
             boxes without images.
         partial: accept a file whose writer was cut short.
+        calibration: of the model that made them, for probabilities; None: scores are shown.
         top_k, single_objects, on_error: see :func:`images_of_source`.
 
     Raises:
@@ -132,7 +135,7 @@ def images_of_predictions(
                 record = records[image_id]
                 name, truth = Path(record["file_name"]).name, GroundTruth.from_dict(record)
                 image = load_image(record["file_name"])
-            found = _compare_saved(name, image, prediction, truth, names, meta, shown)
+            found = _compare_saved(name, image, prediction, truth, names, meta, calibration, shown)
         except EGTRError as error:
             _handle(error, on_error)
             continue
@@ -163,9 +166,14 @@ def _compare_saved(
     truth: GroundTruth | None,
     names: tuple[Sequence[str], Sequence[str]],
     meta: PredictionMeta,
+    calibration: Calibration | None,
     shown: dict[str, Any],
 ) -> ReportImage:
-    graph = SceneGraph.from_prediction(prediction, *names).for_display(**shown)
+    graph = SceneGraph.from_prediction(prediction, *names)
+    # Scores of given boxes are others than those of the fit.
+    if calibration is not None and meta.task == "sgdet":
+        graph = calibration.apply(graph)
+    graph = graph.for_display(**shown)
     comparison = None if truth is None else compare_with_truth(graph, prediction, truth, meta.task)
     return ReportImage(name, image, graph, comparison=comparison)
 
@@ -187,17 +195,23 @@ def _load_dataset(name: str) -> tuple[Any, list[dict[str, Any]]]:
     return get_metadata(name), DatasetCatalog.get(name)
 
 
-def check_names(predictor: Predictor, metadata: Any, dataset_name: str) -> None:
-    """Raise DataError if the names of a model and of a dataset are known and differ."""
+def check_names(
+    predictor: Predictor, class_names: Sequence[str] | None, predicate_names: Sequence[str] | None, source: str
+) -> None:
+    """Check that a model has the names of a dataset, or of saved predictions; None: they are not known.
+
+    Raises:
+        DataError: the names of ``source`` and of the model are known and differ.
+    """
     for attribute, others, kind in (
-        ("class_names", metadata.thing_classes, "classes"),
-        ("predicate_names", metadata.predicate_classes, "predicates"),
+        ("class_names", class_names, "classes"),
+        ("predicate_names", predicate_names, "predicates"),
     ):
         own = getattr(predictor, attribute, None)
-        if own is not None and tuple(own) != tuple(others):
+        if None not in (own, others) and tuple(own) != tuple(others):
             raise DataError(
-                f"{dataset_name}: its {kind} ({', '.join(others[:3])}, ...) are not the model's "
-                f"({', '.join(own[:3])}, ...); name the dataset that the model was trained for"
+                f"{source}: its {kind} ({', '.join(others[:3])}, ...) are not the model's "
+                f"({', '.join(own[:3])}, ...); name what belongs to this model"
             )
 
 

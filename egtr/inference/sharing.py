@@ -8,9 +8,9 @@ from typing import Self
 
 import torch
 from detectron2.config import CfgNode
-from safetensors import SafetensorError
 
 from egtr.checkpoint import describe_model, export_weights
+from egtr.checkpoint.files import describe_write_error
 from egtr.config.defaults import get_egtr_cfg
 from egtr.config.loading import load_config
 from egtr.hub.model_card import write_model_card
@@ -141,8 +141,8 @@ def _save(predictor: Sharing, folder: str | os.PathLike, info: ModelInfo | None,
             (new / CARD).write_text(card, "utf-8")
             for file in FILES:
                 os.replace(new / file, folder / file)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    except (OSError, WriteError) as error:
+        reason = describe_write_error(error)
         raise WriteError(
             f"{folder}: cannot be written ({reason}); name a folder that has room and is open"
         ) from error

@@ -22,6 +22,7 @@ from egtr.structures import (
 )
 from egtr.structures.doubts import Doubter
 from egtr.structures.model_info import METADATA_KEY, ModelInfo
+from egtr.structures.predicted_image import graphs_of
 from egtr.structures.prediction import all_pairs
 from egtr.structures.scene_graph import OBJECT_THRESHOLD
 
@@ -90,7 +91,7 @@ class LitePredictor:
         self.object_score = metadata.get(OBJECT_SCORE, "auto")
         self.triplets_per_image = int(metadata.get(TRIPLETS, 100))
         self.object_threshold = float(metadata.get(THRESHOLD, OBJECT_THRESHOLD))
-        self._calibration = Calibration.of(self.info, self.object_score)
+        self.calibration = Calibration.of(self.info, self.object_score)
 
     def __call__(self, source: Source, channel_order: str | None = None, **given: Any) -> SceneGraph:
         """Predict the scene graph of one image.
@@ -190,8 +191,8 @@ class LitePredictor:
             time=source.time,
             object_threshold=self.object_threshold,
         )
-        if self._calibration is not None:
-            graph = self._calibration.apply(graph)
+        if self.calibration is not None:
+            graph = self.calibration.apply(graph)
         return self._doubter.doubt(graph)
 
 
@@ -221,17 +222,7 @@ def predict(
         DataError: as :func:`egtr.predict`.
     """
     predictor = model if isinstance(model, LitePredictor) else LitePredictor(model)
-    return _graphs(predictor.predict(source, channel_order, threads=threads, **given), on_error)
-
-
-def _graphs(results: Iterator[PredictedImage], on_error: Callable[[EGTRError], Any] | None) -> Iterator[SceneGraph]:
-    for result in results:
-        if result.error is None:
-            yield replace(result.graph, prediction=None)
-        elif on_error is None:
-            raise result.error
-        else:
-            on_error(result.error)
+    return graphs_of(predictor.predict(source, channel_order, threads=threads, **given), on_error)
 
 
 def _refuse_boxes(given: dict[str, Any]) -> None:

@@ -1,15 +1,19 @@
 """The runtimes that compute an exported network: one file in, arrays out."""
 
+import functools
 import importlib.util
 import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from egtr.structures import ConfigurationError, WeightsError
+
+if TYPE_CHECKING:
+    import openvino
 
 # Names of the tensors of an exported network, see egtr/export/network.py.
 INPUT = "image"
@@ -109,11 +113,7 @@ class OpenVINOSession:
     """An ``.xml`` file with its ``.bin``, or an ``.onnx`` file, in OpenVINO; arguments as of :func:`open_session`."""
 
     def __init__(self, path: str, devices: Sequence[str] | None = None, threads: int = 0, precision: str = "float32"):
-        try:
-            import openvino
-        except ImportError as error:
-            raise ConfigurationError("openvino is missing, which runs .xml models: pip install openvino") from error
-        core, wanted = openvino.Core(), list(devices or ["CPU"])
+        core, wanted = openvino_core(), list(devices or ["CPU"])
         unknown = [name for name in wanted if name not in core.available_devices]
         if unknown:
             raise ConfigurationError(
@@ -145,3 +145,21 @@ class OpenVINOSession:
         with self._lock:
             found = self._compiled({INPUT: image})
             return tuple(found[name] for name in OUTPUTS)
+
+
+@functools.cache
+def openvino_core() -> "openvino.Core":
+    """Return OpenVINO's core, the only one of this process.
+
+    Each core sets the stack on which the calling thread handles signals, and puts back the one before when it is
+    destroyed. Two cores could leave a thread with a stack that is freed already; the next signal, such as Ctrl-C or
+    the end of a child process, would then kill the process without a word.
+
+    Raises:
+        ConfigurationError: OpenVINO is not installed.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise ConfigurationError("openvino is missing, which runs .xml models: pip install openvino") from error
+    return openvino.Core()

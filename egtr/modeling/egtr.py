@@ -255,39 +255,11 @@ class EGTR(nn.Module):
         boxed = None
         if box_queries is not None:
             boxed, detected = detected.split(len(box_queries))
-        pairs = relation_logits = connectivity_logits = gates = predicate_frequency = None
-        tasks = {}
-        if self.relation is not None:
-            part = self.relation
-            pairs = part.source(detected.queries, detected.keys, detected.hidden_states[-1])
-            if with_relations:
-                relation_logits = part.relation_logits(pairs, detected.logits[-1])
-            if part.connectivity_head is not None:
-                connectivity_logits = part.connectivity_head(pairs)
-            gates = pairs.gates
-            predicate_frequency = part.frequency_bias.predicate_frequency
-            if with_tasks:
-                tasks = {name: task(pairs) for name, task in part.tasks.items()}
-        return EGTROutput(
-            logits=detected.logits[-1],
-            pred_boxes=detected.pred_boxes[-1],
-            relation_logits=relation_logits,
-            connectivity_logits=connectivity_logits,
-            hidden_states=detected.hidden_states,
-            queries=detected.queries,
-            keys=detected.keys,
-            gates=gates,
-            pairs=pairs,
-            memory=detected.memory,
-            aux_outputs=list(zip(detected.logits, detected.pred_boxes, strict=True))[:-1] if self.aux_loss else [],
-            proposals=(
-                (detected.proposal_logits, detected.proposal_boxes) if detected.proposal_logits is not None else None
-            ),
-            proposal_classes=detected.proposal_classes,
-            tasks=tasks,
-            predicate_frequency=predicate_frequency,
-            boxed=boxed,
-        )
+        output = EGTROutput.read(detected, self.relation, with_relations=with_relations, with_tasks=with_tasks)
+        output.boxed = boxed
+        if self.aux_loss:
+            output.aux_outputs = list(zip(detected.logits, detected.pred_boxes, strict=True))[:-1]
+        return output
 
     def encode(self, images: ImageList) -> EncodedImages:
         """Run backbone and encoder on normalised, padded images; the transformer has to be an EncoderDecoder."""

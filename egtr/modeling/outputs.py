@@ -108,6 +108,48 @@ class EGTROutput:
     denoising: DenoisingOutput | None = None
     boxed: "TransformerOutput | None" = None
 
+    @classmethod
+    def read(
+        cls,
+        detected: "TransformerOutput",
+        part: "RelationPart | None",
+        with_relations: bool = True,
+        with_tasks: bool = False,
+    ) -> "EGTROutput":
+        """Make the record of what a detector returned, and of what the relation part, if there is one, makes of it.
+
+        Args:
+            detected: output of the detector.
+            part: the relation part; None: the fields of relations stay empty.
+            with_relations: compute relation logits of all pairs.
+            with_tasks: run auxiliary tasks, too.
+        """
+        output = cls(
+            logits=detected.logits[-1],
+            pred_boxes=detected.pred_boxes[-1],
+            relation_logits=None,
+            connectivity_logits=None,
+            hidden_states=detected.hidden_states,
+            queries=detected.queries,
+            keys=detected.keys,
+            gates=None,
+            memory=detected.memory,
+            proposal_classes=detected.proposal_classes,
+        )
+        if detected.proposal_logits is not None:
+            output.proposals = detected.proposal_logits, detected.proposal_boxes
+        if part is not None:
+            pairs = output.pairs = part.source(detected.queries, detected.keys, detected.hidden_states[-1])
+            if with_relations:
+                output.relation_logits = part.relation_logits(pairs, output.logits)
+            if part.connectivity_head is not None:
+                output.connectivity_logits = part.connectivity_head(pairs)
+            output.gates = pairs.gates
+            output.predicate_frequency = part.frequency_bias.predicate_frequency
+            if with_tasks:
+                output.tasks = {name: task(pairs) for name, task in part.tasks.items()}
+        return output
+
     def float(self) -> "EGTROutput":
         """Convert everything that losses read to float32."""
         return replace(

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from egtr.structures import EGTRError
 from egtr.version import __version__
 from egtr.visualization.report import assemble_page
-from egtr.visualization.report.assets import IMAGE_PAGE_SCRIPTS, IMAGE_PAGE_STYLES, read_asset
+from egtr.visualization.report.assets import IMAGE_PAGE_SCRIPTS, IMAGE_PAGE_STYLES, image_page_body, read_asset
 
 from . import answers
 from .errors import RefusedError
@@ -157,7 +157,13 @@ def build_page() -> str:
     styles = [*map(read_asset, IMAGE_PAGE_STYLES), read_asset("correct.css", __package__)]
     own = [read_asset(name, __package__) for name in ("coco_sg.js", "box_editor.js", "correct.js", "serve.js")]
     scripts = [*map(read_asset, IMAGE_PAGE_SCRIPTS), *own]
-    body = read_asset("serve.html", __package__)
+    body = image_page_body(
+        choices=read_asset("choices.html", __package__),
+        privacy="It is sent only to this server, which writes nothing to a disk.",
+        actions=read_asset("actions.html", __package__),
+        tools=read_asset("correct.html", __package__),
+        footer='The same for programs: <a href="openapi.json">openapi.json</a>',
+    )
     return "".join(assemble_page(body, "Scene graphs", styles, scripts, connect="'self'"))
 
 

@@ -68,7 +68,8 @@ class Part(BaseModel):
         None,
         ge=0,
         le=1,
-        description="Least score of a relation. By default a twentieth of the image's best one, at least 0.001.",
+        description="Least score of a relation. By default a twentieth of the image's best one, at least 0.001, and "
+        "with calibration a probability of at least 0.3.",
     )
     top_k: int = Field(20, ge=0, le=10_000, description="At most this number of relations, the best ones.")
     merge: bool = Field(True, description="Whether objects of one class whose boxes nearly coincide become one.")

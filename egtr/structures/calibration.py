@@ -9,7 +9,7 @@ import numpy as np
 from .errors import PredictionError, WeightsError
 from .model_info import ModelInfo
 from .prediction import choose_object_score
-from .scene_graph import SceneGraph
+from .scene_graph import LEAST_PROBABILITY, SceneGraph
 
 # Logits of probabilities 0 and 1 stay finite.
 _EPSILON = 1e-6
@@ -82,7 +82,7 @@ class Calibration:
         exhaustive: their annotations hold every relation. If not, probabilities are too low: a relation that is right
             but not annotated counted as wrong.
         triplets: score of a triplet to the probability that it is annotated, fitted on the triplets that
-            :meth:`~egtr.structures.SceneGraph.for_display` chooses.
+            :meth:`~egtr.structures.SceneGraph.for_display` chooses by rank.
         precision: score of a triplet to the expected share of annotated ones among all that score at least as high.
         objects: presence of an object to the probability that an object of its class is annotated there.
         classes, predicates: probabilities and sets of labels.
@@ -145,6 +145,14 @@ class Calibration:
         """Return plain values for :attr:`ModelInfo.calibration`."""
         return asdict(self)
 
+    @property
+    def least_probability(self) -> float | None:
+        """Least probability of the triplets that drawings show.
+
+        None where annotators leave most relations out, as in Visual Genome: most true triplets then are improbable.
+        """
+        return LEAST_PROBABILITY if self.exhaustive else None
+
     def apply(self, graph: SceneGraph) -> SceneGraph:
         """Return the graph with its probabilities; order and scores stay the same.
 
@@ -154,6 +162,7 @@ class Calibration:
             return graph
         return replace(
             graph,
+            least_probability=self.least_probability,
             triplet_probabilities=self.triplets(graph.triplet_scores),
             triplet_precisions=self.precision(graph.triplet_scores),
             object_probabilities=None if graph.presence is None else self.objects(graph.presence),

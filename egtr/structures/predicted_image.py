@@ -1,7 +1,7 @@
 """The interface between a model and everything that draws, exports or serves its graphs."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +23,24 @@ class PredictedImage:
     image: np.ndarray | None = None
     graph: SceneGraph | None = None
     error: EGTRError | None = None
+
+
+def graphs_of(
+    results: Iterable[PredictedImage], on_error: Callable[[EGTRError], Any] | None = None
+) -> Iterator[SceneGraph]:
+    """Yield the graphs of images, without their raw records.
+
+    Args:
+        results: as a predictor yields them.
+        on_error: called with the error of each image that could not be read; None: the error is raised.
+    """
+    for result in results:
+        if result.error is None:
+            yield replace(result.graph, prediction=None)
+        elif on_error is None:
+            raise result.error
+        else:
+            on_error(result.error)
 
 
 class Predictor(Protocol):

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # By default, for_display leaves out triplets below this share of the image's best score, or below the least score.
 SHARE_OF_BEST = 0.05
 LEAST_SCORE = 0.001
+# Least probability of a triplet that for_display keeps of the others, where a calibration tells probabilities.
+LEAST_PROBABILITY = 0.3
 # Least presence of an object that is shown without a relation.
 OBJECT_THRESHOLD = 0.5
 
@@ -65,6 +67,8 @@ class SceneGraph:
         object_probabilities: (N,) float32, the probability that an object of this class is annotated there.
         given: (N,) bool, the objects whose boxes were given to the model; None: it found all objects itself.
         given_by: how the model learned of given boxes, "box_queries" or "assignment" (docs/given_boxes.md), or None.
+        least_probability: least probability of a triplet that :meth:`for_display` keeps, set by a calibration on
+            exhaustive annotations; None: any.
 
     Raises:
         PredictionError: a field has another shape, or a triplet names an object that is not there.
@@ -92,6 +96,7 @@ class SceneGraph:
     object_probabilities: np.ndarray | None = None
     given: np.ndarray | None = None
     given_by: str | None = None
+    least_probability: float | None = None
 
     def __post_init__(self):
         n, k = len(self.boxes), len(self.triplets)
@@ -170,6 +175,7 @@ class SceneGraph:
         merge_iou: float | None = None,
         min_presence: float | None = None,
         precision: float | None = None,
+        min_probability: float | None = None,
     ) -> "SceneGraph":
         """Keep the triplets that meet all conditions, and the objects that they join.
 
@@ -186,13 +192,15 @@ class SceneGraph:
             precision: if given, the triplets of highest score are kept, down to the score at which the expected share
                 of annotated triplets, over images like those of the calibration, is at least this number; none if no
                 score is high enough for it.
+            min_probability: if given, least probability of a triplet, each for itself.
 
         Returns:
             A new graph with ``prediction`` None. Objects and triplets keep their order.
 
         Raises:
-            PredictionError: there is no such class or predicate, ``top_k`` is negative, ``merge_iou`` or
-                ``precision`` is outside 0..1, or there is no calibration for ``precision``.
+            PredictionError: there is no such class or predicate, ``top_k`` is negative, ``merge_iou``,
+                ``precision`` or ``min_probability`` is outside 0..1, or there is no calibration for one of the
+                last two.
         """
         if top_k is not None and top_k < 0:
             raise PredictionError(f"filter: top_k is {top_k}; give a number of triplets, 0 or more")
@@ -202,10 +210,13 @@ class SceneGraph:
                 "predicates": predicates,
                 "min_presence": min_presence,
                 "precision": precision,
+                "min_probability": min_probability,
             }
             return self.merge_duplicates(merge_iou).filter(min_score, top_k, min_object_score, **rest)
-        found = choose(self, min_score, top_k, min_object_score, min_presence, classes, predicates, precision)
-        return self.select(*found)
+        least = {"precision": precision, "min_probability": min_probability}
+        return self.select(
+            *choose(self, min_score, top_k, min_object_score, min_presence, classes, predicates, least)
+        )
 
     def select(self, objects: np.ndarray, relations: np.ndarray) -> "SceneGraph":
         """Keep the objects of a mask, (N,) bool, and these rows of ``triplets``, which join only such objects."""
@@ -260,20 +271,23 @@ class SceneGraph:
 
         The score of a triplet is a product of four probabilities, so the scores of good triplets differ from image to
         image and from model to model (with 150 classes, few exceed 0.1). By default triplets are therefore chosen by
-        rank: the ``top_k`` best ones, without those below a twentieth of the best score or below 0.001.
+        rank: the ``top_k`` best ones, without those below a twentieth of the best score or below 0.001. Of these,
+        graphs of calibrated models keep the ones whose probability is at least ``least_probability``.
 
         Args:
-            min_score: least score of a triplet, in place of both limits.
+            min_score: least score of a triplet, in place of these limits.
             top_k: at most this many triplets, counted after merging; None: all.
             merge_iou: threshold of :meth:`merge_duplicates`; None: nothing is merged.
             min_object_score: see :meth:`filter`.
             single_objects: also keep objects that none of these triplets joins, if their presence is at least
                 ``object_threshold``.
         """
+        conditions = {"merge_iou": merge_iou, "min_presence": self.object_threshold if single_objects else None}
         if min_score is None:
+            if self.triplet_probabilities is not None:
+                conditions["min_probability"] = self.least_probability
             min_score = max(LEAST_SCORE, SHARE_OF_BEST * float(self.triplet_scores.max(initial=0.0)))
-        min_presence = self.object_threshold if single_objects else None
-        return self.filter(min_score, top_k, min_object_score, merge_iou=merge_iou, min_presence=min_presence)
+        return self.filter(min_score, top_k, min_object_score, **conditions)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the graph as plain Python values, ready for ``json.dump``; docs/scene_graph_json.md describes it."""

@@ -1,7 +1,7 @@
 """The part of a graph that meets given conditions."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
 from typing import Any
@@ -30,32 +30,36 @@ def choose(
     min_presence: float | None,
     classes: str | int | Iterable[str | int] | None,
     predicates: str | int | Iterable[str | int] | None,
-    precision: float | None = None,
+    least: Mapping[str, float | None],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose objects and triplets.
 
     Args:
         graph: a :class:`~egtr.structures.SceneGraph`; its method ``filter`` describes the other arguments.
+        least: its "precision" and "min_probability".
 
     Returns:
         A mask of the objects, (N,) bool, and the rows of the triplets.
 
     Raises:
-        PredictionError: there is no such class or predicate, ``precision`` is outside 0..1, or there is no
-            calibration for it.
+        PredictionError: there is no such class or predicate, a number of ``least`` is outside 0..1, or there
+            is no calibration for it.
     """
     subjects, objects, predicate_ids = graph.triplets.T
     keep = graph.triplet_scores >= min_score
-    if precision is not None:
-        if not 0 <= precision <= 1:
-            raise PredictionError(f"filter: precision is {precision}; it must lie in 0..1")
-        if graph.triplet_precisions is None:
+    known = {"precision": graph.triplet_precisions, "min_probability": graph.triplet_probabilities}
+    for name, number in least.items():
+        if number is None:
+            continue
+        if not 0 <= number <= 1:
+            raise PredictionError(f"filter: {name} is {number}; it must lie in 0..1")
+        if known[name] is None:
             raise PredictionError(
-                "filter: precision is not known, because the model has no calibration; fit one with egtr calibrate, "
+                f"filter: {name} is not known, because the model has no calibration; fit one with egtr calibrate, "
                 "or filter by min_score"
             )
         # The last digit of a float32 must not decide.
-        keep &= graph.triplet_precisions >= precision - 1e-6
+        keep &= known[name] >= number - 1e-6
     stays = np.zeros(len(graph.boxes), dtype=bool)
     if min_object_score is not None:
         stays = graph.scores >= min_object_score

@@ -20,11 +20,11 @@ from benchmarks.contestants import PARTS, build_inference
 from benchmarks.measure import Memory, measure_here
 from benchmarks.pruning import build_pruning
 from benchmarks.real_time import build_real_time
-from benchmarks.shown_objects import count_found
+from benchmarks.shown_objects import count_annotated, count_found
 from egtr.config import load_config
 from egtr.hub.model_zoo import get_config_file
 from egtr.layers.cpu import linear
-from egtr.structures import EGTRError, GroundTruth, ModelInfo, SceneGraph
+from egtr.structures import EGTRError, GroundTruth, ModelInfo, Prediction, SceneGraph
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -250,7 +250,29 @@ def test_shown_objects(run, tiny_dataset, tmp_path):
     assert report["images"] == 2 and report["annotated"] == sum(len(record["annotations"]) for record in records)
     # No untrained query is certain, so that only relations bring objects: at most six queries an image.
     assert report["shown"]["only with relations"] == report["shown"]["with single objects"]
-    assert [row[0] for row in rows[2:]] == list(report["shown"])
+    # The model has no calibration, so that its drawings choose relations by rank.
+    relations = report["relations"]
+    assert relations["by default"] == relations["only by rank"] and relations["only by rank"]["shown"] > 0
+    names = ["drawn", *report["shown"], "relations chosen", *relations]
+    assert [row[0] for row in rows if row[0].strip(":-")] == names
+
+
+def test_annotated_relations_by_hand():
+    """Of three drawn relations one is annotated, one has another predicate, and one joins an object that is none."""
+    boxes = np.array([[0, 0, 10, 10], [20, 20, 30, 30], [0, 20, 10, 30]], dtype=np.float32)
+    prediction = Prediction(
+        logits=np.array([[9, -9], [-9, 9], [-9, 9]], dtype=np.float32),
+        boxes=boxes,
+        pairs=np.array([[0, 1], [1, 0], [0, 2]]),
+        connectivity=np.ones(3, dtype=np.float32),
+        relation=np.array([[0.9, 0.1], [0.1, 0.8], [0.7, 0.1]], dtype=np.float32),
+        image_size=(40, 40),
+    )
+    truth = GroundTruth(boxes[:2], np.array([0, 1]), np.array([[0, 1, 0], [1, 0, 0]]))
+    graph = SceneGraph.from_prediction(prediction)
+    assert len(graph.for_display()) == 3
+    assert count_annotated(graph.for_display(), prediction, truth) == 1
+    assert count_annotated(graph.for_display(top_k=0), prediction, truth) == 0
 
 
 def test_given_boxes(run, tiny_dataset, tmp_path):
@@ -401,15 +423,21 @@ def test_slope_of_a_power_law():
 
 def test_equal_graphs_by_hand():
     """Logits differ by 0.5; a box by 2 of 100 pixels in height, 1 of 50 in width; one of two triplets is the same."""
-    from types import SimpleNamespace
-
     from benchmarks.equality import compare_graphs
 
     def graph(logit, box, triplets):
-        rows = np.array(triplets)
-        prediction = SimpleNamespace(logits=np.array([[1.0, logit]]), boxes=np.array([box]))
-        return SimpleNamespace(
-            image_size=(100, 50), prediction=prediction, triplet_queries=rows[:, :2], triplets=rows
+        # Class 1 first, then class 0, in both graphs; the boxes do not overlap.
+        prediction = Prediction(
+            logits=np.float32([[1, logit], [1, 0]]),
+            boxes=np.float32([box, [30, 60, 40, 90]]),
+            pairs=np.array([[0, 1], [1, 0]]),
+            connectivity=np.ones(2),
+            relation=np.ones((2, 4)),
+            image_size=(100, 50),
+        )
+        scores, classes = prediction.object_scores()
+        return SceneGraph(
+            prediction.boxes, classes, scores, triplets, [0.9, 0.8], prediction.image_size, prediction=prediction
         )
 
     ours = graph(2.0, [0, 10, 20, 30], [[0, 1, 3], [1, 0, 3]])
@@ -419,15 +447,18 @@ def test_equal_graphs_by_hand():
 
 
 @pytest.mark.slow
+@pytest.mark.own_process
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_runtimes(run, monkeypatch):
     from benchmarks import runtimes
 
     monkeypatch.setattr(runtimes, "MODELS", dict.fromkeys(runtimes.MODELS, ("Base-EGTR.yaml", TINY, (96, 128))))
     report, table = run("runtimes", "--cases", "scenes", "--runs", "1")
-    labels = ["PyTorch float32", "PyTorch bfloat16", "onnxruntime float32", "OpenVINO float32", "OpenVINO bfloat16"]
+    eager = ["PyTorch float32, F.linear", "PyTorch float32", "PyTorch bfloat16"]
+    labels = [*eager, "onnxruntime float32", "OpenVINO float32", "OpenVINO bfloat16"]
     assert [row[0] for row in table[2:]] == [f"scenes, {label}" for label in labels]
-    assert report["scenes, PyTorch float32"]["share"] == 1
+    assert report["scenes, PyTorch float32, F.linear"]["share"] == 1
+    assert min(report[f"scenes, {label}"]["of fastest"] for label in eager) == 1
     assert all(report[f"scenes, {label}"]["seconds"] > 0 for label in labels)
 
 

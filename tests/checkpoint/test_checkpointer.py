@@ -8,7 +8,8 @@ from torch import nn
 
 from egtr.checkpoint import EGTRCheckpointer, export_weights, find_new_parameters, load_checkpoint_file
 from egtr.cli import main
-from egtr.structures import EGTRError
+from egtr.structures import EGTRError, WriteError
+from tests.running import largest_file
 
 ROOT = Path(__file__).parents[2]
 
@@ -125,6 +126,18 @@ def test_detectron2_reads_an_exported_pth(tmp_path):
 def test_export_refuses_other_endings(tmp_path):
     with pytest.raises(EGTRError, match=r"weights\.onnx.*\.safetensors or \.pth"):
         export_weights(Toy(), tmp_path / "weights.onnx")
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+def test_weights_on_a_full_disk(tmp_path, name):
+    """One error that names the file; the weights that were there stay."""
+    path = tmp_path / name
+    export_weights(filled(Toy(), 0.5), path)
+    before = path.read_bytes()
+    large = {"weight": torch.ones(10_000)}
+    with largest_file(1000), pytest.raises(WriteError, match=rf"{name}: cannot be written .*too large.*has room"):
+        export_weights(large, path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
 def test_saved_weights_are_not_resumed_from(tmp_path):

@@ -61,6 +61,9 @@ def check(path: Path) -> EGTRCheckpointer:
     {"model": {"state_dict": WEIGHTS}},
     {"state_dict": prefixed("net.") | {"criterion.weight": torch.ones(3)}},
     {**WEIGHTS, "epoch": 3},
+    {"params": WEIGHTS, "params_ema": {name: value + 1 for name, value in WEIGHTS.items()}},
+    {"params_ema": WEIGHTS},
+    {"teacher": prefixed("module."), "optimizer": {"state": {0: {"exp_avg": torch.ones(1)}}}, "epoch": 3},
 ])  # fmt: skip
 @pytest.mark.parametrize("zipped", [True, False])
 def test_as_other_tools_save_them(tmp_path, content, zipped):
@@ -107,9 +110,10 @@ def test_what_is_beside_the_weights_of_a_run_stays(tmp_path):
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    ({"epoch": 3, "lr": 0.1}, r"weights.pth: holds no weights, only epoch, lr\. Save"),
-    ({"state_dict": {"a": 1}}, "holds no weights, only state_dict"),
-    ({"model": None}, "holds no weights, only model"),
+    ({"epoch": 3, "lr": 0.1}, r"weights.pth: holds no single set of weights, only epoch, lr\. Save"),
+    ({"state_dict": {"a": 1}}, "holds no single set of weights, only state_dict"),
+    ({"model": None}, "holds no single set of weights, only model"),
+    ({"teacher": WEIGHTS, "student": WEIGHTS}, "holds no single set of weights, only teacher, student"),
     ([torch.ones(1)], "holds a list, expected a dict of tensors"),
     ({"model": Toy()}, r"holds more than weights: .*Toy.*save it again as \{'model': model.state_dict\(\)\}"),
 ])  # fmt: skip

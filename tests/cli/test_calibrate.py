@@ -1,5 +1,6 @@
 """`egtr calibrate` from saved predictions to the record of a model, and to the graphs of that model."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -55,9 +56,12 @@ def test_calibrate(model, tmp_path, capsys):
     fitted, tested = (write_predictions(tmp_path / f"predictions_{name}", 30) for name in ("mine_val", "mine_test"))
     words = ["calibrate", "--model", str(model), "--predictions", fitted, "--bootstrap", "20"]
     output = tmp_path / "output"
-    assert main([*words, "--test", tested, "--output", str(output), "--dry-run"]) == 0
+    assert main([*words, "--test", tested, "--output", str(output), "--splits", "3", "--dry-run"]) == 0
     shown = capsys.readouterr().out
     assert "fitted to 30 images of mine_val" in shown and "asked precision" in shown and "chances" not in shown
+    assert "| 3 random halves" in shown
+    splits = json.loads((output / "calibration.json").read_text())["splits"]
+    assert splits["number"] == 3 and splits["predicates"][0] == pytest.approx(0.9, abs=0.05)
     assert sorted(path.name for path in output.iterdir()) == ["calibration.json", "calibration.png"]
     assert ModelInfo.find(tmp_path / "model.pth").calibration is None
 
@@ -91,6 +95,7 @@ def test_predictions_without_annotations_are_refused(model, tmp_path, capsys):
         ([], "give either --dataset or --predictions"),
         (["--dataset", "a", "--predictions", "b"], "give either --dataset or --predictions"),
         (["--dataset", "a", "--output", "b"], "--output holds what is measured on --test"),
+        (["--dataset", "a", "--splits", "2"], "--splits mixes --dataset or --predictions with --test"),
     ],
 )
 def test_arguments_that_do_not_go_together(words, message, capsys):

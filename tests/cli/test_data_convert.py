@@ -11,6 +11,7 @@ from egtr.cli import main
 from egtr.data.datasets import read_coco_sg, read_egtr_json, read_vg_h5
 from tests.cli.documents import find_commands
 from tests.data.random_annotations import assert_same
+from tests.data.two_tables import coco_sg
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "docs/examples/label_studio"
@@ -94,6 +95,45 @@ def test_one_clear_message(tmp_path, capsys):
     assert convert(*words, "--drop-unsupported") == 1
     assert "there already; --overwrite" in capsys.readouterr().err
     assert convert(*words, "--drop-unsupported", "--overwrite") == 0
+
+
+def test_an_export_without_annotations(tmp_path, capsys):
+    task = {"id": 1, "data": {"image": "a.jpg"}, "annotations": [], "predictions": [{"result": []}]}
+    (tmp_path / "export.json").write_text(json.dumps([task]))
+    words = ["--from", "label_studio", "--input", tmp_path / "export.json", "--to", "coco_sg"]
+    assert convert(*words, "--output", tmp_path / "new") == 1
+    assert "no image is annotated, so that there is nothing to write. Predictions of" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_table_counts_what_is_written(tmp_path, capsys):
+    """An h5 file holds no crowds."""
+    content = coco_sg()
+    for image in content["images"]:
+        image["file_name"] = f"{image['id']}.jpg"
+    content["annotations"][0]["iscrowd"] = 1
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps(content))
+    words = [
+        "--from",
+        "coco_sg",
+        "--input",
+        path,
+        "--to",
+        "vg_h5",
+        "--drop-unsupported",
+        "--output",
+        tmp_path / "new",
+    ]
+    assert convert(*words) == 0
+    out, err = capsys.readouterr()
+    assert re.search(r"train +2 +5 +3\n", out)
+    assert "1 crowds and boxes without area are left out with 1 of the 4 relations" in err
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = 1
+    path.write_text(json.dumps(content))
+    assert convert(*words, "--overwrite") == 1
+    assert "No relation is left" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

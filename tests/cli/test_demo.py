@@ -81,9 +81,10 @@ def test_folder(config, images, tiny_dataset, tmp_path, capfd):
 
 def test_single_objects(config, images, tmp_path):
     """Without relations, a threshold of 0 keeps every object of another class or place, and the flag none."""
-    words = [images / "gray.png", "--config-file", config, "--top-k", "0", "TEST.SCENE_GRAPH.OBJECT_THRESHOLD", "0.0"]
+    words = [images / "gray.png", "--config-file", config, "--top-k", "0", "--format", "json"]
     for flags, least, most in (([], 1, 6), (["--no-single-objects"], 0, 0)):
-        assert run(*words[:-2], *flags, "--output", tmp_path / "out", *words[-2:]) == 0
+        opts = ["TEST.SCENE_GRAPH.OBJECT_THRESHOLD", "0.0"]
+        assert run(*words, *flags, "--output", tmp_path / "out", *opts) == 0
         record = json.loads((tmp_path / "out" / "gray.json").read_text())
         assert least <= len(record["objects"]) <= most and not record["relations"]
 
@@ -92,7 +93,7 @@ def test_warnings(images, tmp_path, capfd, monkeypatch):
     """Two noisy images: one line for the model, and one for the first image that it does not know."""
     # Runs of training in this process may have set up a log.
     monkeypatch.setattr(logging.getLogger("egtr"), "handlers", [])
-    assert run(images, "--output", tmp_path / "out") == 0
+    assert run(images, "--output", tmp_path / "out", "--format", "json") == 0
     lines = [line.rpartition("\r")[2].strip() for line in capfd.readouterr().err.splitlines()]
     domain, score = (line for line in lines if "warning" in line)
     assert domain.startswith("egtr demo: warning: the model scenes was trained on drawings")
@@ -261,21 +262,22 @@ def read_graphs(output):
 
 def test_given_boxes(config, images, tmp_path, capfd):
     boxes, output = coco_boxes(tmp_path / "boxes.json"), tmp_path / "out"
-    assert run(images, "--boxes", boxes, "--config-file", config, "--output", output) == 0
+    model = ["--config-file", config, "--format", "json"]
+    assert run(images, "--boxes", boxes, *model, "--output", output) == 0
     graphs = read_graphs(output)
     assert graphs["colour"].boxes.tolist() == [[4, 5, 30, 35], [20, 2, 50, 38]]
     assert graphs["colour"].classes.tolist() == [1, 3] and graphs["colour"].scores.tolist() == [1.0, 0.5]
     assert graphs["gray"].boxes.tolist() == [[2, 3, 22, 33]] and graphs["gray"].given_by == "assignment"
     # a graph that was written is read again, with other options
     more = tmp_path / "more"
-    words = ["--with-found", "--keep-duplicates", "--config-file", config, "--output", more]
+    words = ["--with-found", "--keep-duplicates", *model, "--output", more]
     assert run(images / "colour.png", "--boxes", output / "colour.json", *words) == 0
     (graph,) = read_graphs(more).values()
     assert graph.given[:2].all() and graph.boxes[:2].tolist() == graphs["colour"].boxes.tolist()
     # results without names take them from annotations
     results = tmp_path / "results.json"
     results.write_text(json.dumps(json.loads(boxes.read_text())["annotations"]))
-    words = ["--boxes-annotations", boxes, "--refine-boxes", "--config-file", config, "--output", tmp_path / "last"]
+    words = ["--boxes-annotations", boxes, "--refine-boxes", *model, "--output", tmp_path / "last"]
     assert run(images, "--boxes", results, *words) == 0
     refined = read_graphs(tmp_path / "last")["colour"]
     assert refined.classes.tolist() == [1, 3] and refined.boxes.tolist() != graphs["colour"].boxes.tolist()

@@ -44,7 +44,7 @@ def test_latency_of_several_processes_and_sizes_of_nothing_are_refused(words, ca
     assert words.split()[0] in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_task_for_each_name(scenes, tmp_path, capsys):
+def test_a_task_for_each_name(scenes, tmp_path, capsys, without_plot):
     words = "evaluate --model scenes --output run --task predcls,sgdet DATASETS.TEST scenes_test"
     assert main([*words.split(), "TEST.SCENE_GRAPH.SAVE_PREDICTIONS", "True", "DATALOADER.NUM_WORKERS", "0"]) == 0
     found = {

@@ -1,6 +1,7 @@
 """Exported models in the commands that take them, and the one error of the others."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,10 +9,12 @@ from PIL import Image
 
 from egtr.cli import main
 from egtr.cli.serve import choose_models
+from egtr.evaluation import PredictionMeta, PredictionWriter
 from egtr.serving import ModelStore
-from egtr.structures import ConfigurationError, SceneGraph
+from egtr.structures import ConfigurationError, GroundTruth, Prediction, SceneGraph
 from tests.cli.running import parse
-from tests.lite.known_model import write_model
+from tests.lite.known_model import INFO, write_model
+from tests.visualization.report_scenes import BOXES, CALIBRATION, read_element
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +64,32 @@ def test_drawings_and_a_report(folder, caplog, capsys):
     assert main(["report", "white.png", "--model", "m.onnx", "--output", "page.html"]) == 0
     assert "page.html: 1 image" in capsys.readouterr().out and (folder / "page.html").stat().st_size > 10_000
     assert "LitePredictor has no method explain(): the report explains no edges" in caplog.text
+
+
+def write_predictions(path, class_names):
+    prediction = Prediction([[4, 0], [0, 4]], BOXES[:2], [[0, 1]], [0.5], [[0.8, 0.1]], image_size=(100, 160))
+    with PredictionWriter(path, PredictionMeta(class_names, INFO.predicate_names, exhaustive=True)) as writer:
+        writer.write(0, prediction, GroundTruth(BOXES[:2], [0, 1], [[0, 1, 0]]))
+
+
+def test_a_named_model_gives_saved_predictions_its_probabilities(folder, capsys):
+    write_model(folder / "known.onnx", replace(INFO, calibration=CALIBRATION.to_dict()))
+    write_predictions(folder / "saved.npz", INFO.class_names)
+    words = ["report", "--predictions", "saved.npz", "--output", "page.html"]
+    for model, stated in ([], "score"), (["--model", "known.onnx"], "probability"):
+        assert main([*words, *model]) == 0
+        printed = capsys.readouterr().out
+        assert f"ECE of displayed relations, by {stated}: 0." in printed and "chances" not in printed
+        shown = json.loads(read_element((folder / "page.html").read_text("utf-8"), "record-0"))
+        (relation,) = shown["graph"]["relations"]
+        expected = pytest.approx(relation["score"] / 2, abs=1e-4) if model else None
+        assert relation["probability"] == expected
+
+
+def test_a_model_with_other_names_than_the_predictions_is_refused(folder, capsys):
+    write_predictions(folder / "saved.npz", ("dog", "mat"))
+    assert main(["report", "--predictions", "saved.npz", "--model", "m.onnx", "--output", "page.html"]) == 1
+    assert "saved.npz: its classes (dog, mat, ...) are not the model's (cat, mat, ...)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["explain --output out", "analyze relations --output out", "evaluate", "train"])

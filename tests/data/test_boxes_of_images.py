@@ -110,6 +110,25 @@ def test_one_image_id_for_one_image_of_any_name():
         read_boxes_of_images(RESULTS).for_one_image().find("street.jpg")
 
 
+@pytest.mark.parametrize("flag", [1, True, "1", "true"])
+def test_crowds_are_no_objects(flag):
+    crowd = {"image_id": 8, "bbox": [0, 0, 9, 9], "category_id": 3, "iscrowd": flag}
+    assert read_boxes_of_images({**COCO, "annotations": [*RESULTS, crowd]}).find("a.jpg").classes == ["dog", "cat"]
+    with pytest.raises(DataError, match='field "iscrowd": expected 0 or 1'):
+        read_boxes_of_images({**COCO, "annotations": [{**crowd, "iscrowd": "maybe"}]})
+
+
+def test_modes_and_rotations_of_annotations(caplog):
+    """Corners as Detectron2 writes them, and 20 x 4 about (15, 12), turned by 90 degrees: 4 x 20."""
+    corners = {"image_id": 12, "bbox": [1, 2, 9, 8], "bbox_mode": 0, "category_id": 3}
+    turned = {"image_id": 12, "bbox": [5, 10, 20, 4], "attributes": {"rotation": 90}, "category_id": 3}
+    found = read_boxes_of_images({**COCO, "annotations": [corners, turned]})
+    assert boxes_of(found, "a.jpg") == [[1, 2, 9, 8], [13, 2, 17, 22]]
+    assert '1 boxes are turned ("rotation")' in caplog.text
+    with pytest.raises(DataError, match='field "bbox_mode": expected 0'):
+        read_boxes_of_images({**COCO, "annotations": [{**corners, "bbox_mode": 4}]})
+
+
 def test_annotations_name_images_and_classes():
     crowd = {"image_id": 8, "bbox": [0, 0, 9, 9], "category_id": 3, "iscrowd": 1}
     found = read_boxes_of_images({**COCO, "annotations": [*RESULTS, crowd]})

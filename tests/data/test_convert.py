@@ -8,8 +8,9 @@ import pytest
 from egtr.data.convert import divide, name_splits, read_splits, unite_names, write_dataset
 from egtr.data.datasets import read_coco_sg, read_egtr_json
 from egtr.data.datasets.annotations import ImageAnnotations, SceneGraphAnnotations
-from egtr.structures import EGTRError
+from egtr.structures import EGTRError, WriteError
 from tests.data.random_annotations import assert_same
+from tests.running import largest_file
 
 
 def annotations(number=10, classes=("cup", "table"), predicates=("in", "on"), first=0):
@@ -106,6 +107,17 @@ def test_a_failure_leaves_no_folder(tmp_path):
     with pytest.raises(EGTRError):
         write_dataset({"x/y": annotations(1)}, "coco_sg", tmp_path / "new")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("target", ["coco_sg", "egtr", "vg_h5"])
+def test_a_full_disk(tmp_path, target):
+    """One error that names the folder, and nothing in it."""
+    with largest_file(1000), pytest.raises(WriteError, match=r"new: cannot be written .*has room and is open"):
+        write_dataset({"train": annotations(100, first=1)}, target, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match="file: cannot be written"):
+        write_dataset({"train": annotations(1)}, target, tmp_path / "file")
 
 
 def test_what_was_read_is_not_replaced(tmp_path):

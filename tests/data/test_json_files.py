@@ -12,7 +12,7 @@ from egtr.structures import DataError
     ("content", "message"),
     [
         (b"", "is an empty file. Was the download or copy cut short"),
-        (gzip.compress(b"{}"), "is a gzip archive, not a JSON file. Unpack it"),
+        (gzip.compress(b"{}", mtime=0), "is a gzip archive, not a JSON file. Unpack it"),
         (b"PK\x03\x04rest", "is a zip archive, not a JSON file. Unpack it"),
         (b"\x89HDF\r\n\x1a\n", "is an HDF5 file, not a JSON file. Name the annotations"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:12\n", "is a Git LFS pointer: .*git lfs pull"),

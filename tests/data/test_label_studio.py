@@ -31,22 +31,12 @@ def task(number, *result, image="/data/upload/1/0f6142fb-photo.jpg", **annotatio
     return {"id": number, "data": {"image": image}, "annotations": [{**annotation, "result": list(result)}]}
 
 
-@pytest.fixture
-def read(tmp_path):
-    def read(*tasks, **options):
-        path = tmp_path / "export.json"
-        path.write_text(json.dumps(tasks))
-        return read_label_studio(path, **options)
-
-    return read
-
-
 def kinds(annotations, severity):
     return [problem.kind for problem in annotations.problems if problem.severity == severity]
 
 
-def test_boxes_and_relations(read):
-    annotations = read(
+def test_boxes_and_relations(read_tasks):
+    annotations = read_tasks(
         task(
             7,
             box("cupid", "cup", 10, 20, 30, 40),
@@ -67,10 +57,10 @@ def test_boxes_and_relations(read):
     assert not image.crowd.any() and annotations.problems == []
 
 
-def test_a_relation_without_direction_goes_to_the_right(read):
+def test_a_relation_without_direction_goes_to_the_right(read_tasks):
     row = relation("a", "b", "on")
     del row["direction"]
-    assert read(task(1, box("a", "x"), box("b", "y"), row)).images[0].relations.tolist() == [[0, 1, 0]]
+    assert read_tasks(task(1, box("a", "x"), box("b", "y"), row)).images[0].relations.tolist() == [[0, 1, 0]]
 
 
 @pytest.mark.parametrize(
@@ -85,33 +75,33 @@ def test_a_relation_without_direction_goes_to_the_right(read):
         (-90, [100, 10, 120, 50]),
     ],
 )
-def test_a_turned_rectangle_becomes_the_box_around_it(read, rotation, expected):
-    (image,) = read(task(1, box("a", "cup", 50, 50, 20, 20, rotation))).images
+def test_a_turned_rectangle_becomes_the_box_around_it(read_tasks, rotation, expected):
+    (image,) = read_tasks(task(1, box("a", "cup", 50, 50, 20, 20, rotation))).images
     np.testing.assert_allclose(image.boxes, [expected])
 
 
-def test_a_rectangle_drawn_from_its_lower_right_corner(read):
+def test_a_rectangle_drawn_from_its_lower_right_corner(read_tasks):
     # Label Studio keeps negative sides.
-    (image,) = read(task(1, box("a", "cup", 50, 50, -20, -30))).images
+    (image,) = read_tasks(task(1, box("a", "cup", 50, 50, -20, -30))).images
     np.testing.assert_allclose(image.boxes, [[60, 20, 100, 50]])
 
 
-def test_rectangle_and_labels_tags(read):
+def test_rectangle_and_labels_tags(read_tasks):
     entries = [box("a", "cup", 10, 20, 30, 40, type="rectangle"), box("a", "cup", 10, 20, 30, 40, type="labels")]
     del entries[0]["value"]["rectanglelabels"]
     entries[1]["value"]["labels"] = entries[1]["value"].pop("rectanglelabels")
-    annotations = read(task(1, *entries, box("b", "table"), relation("a", "b", "on")))
+    annotations = read_tasks(task(1, *entries, box("b", "table"), relation("a", "b", "on")))
     assert annotations.images[0].boxes.tolist() == [[20, 20, 80, 60], [0, 0, 20, 10]]
     assert annotations.thing_classes == ["cup", "table"] and annotations.images[0].relations.tolist() == [[0, 1, 0]]
     assert annotations.problems == []
 
 
-def test_which_annotation_counts(read):
+def test_which_annotation_counts(read_tasks):
     def annotated(label, **more):
         return {"result": [box("a", label)], "was_cancelled": False, "ground_truth": False, **more}
 
     def chosen(*annotations):
-        found = read({"id": 1, "data": {"image": "a.jpg"}, "annotations": list(annotations)})
+        found = read_tasks({"id": 1, "data": {"image": "a.jpg"}, "annotations": list(annotations)})
         return found.thing_classes, kinds(found, WARNING)
 
     early = annotated("early", updated_at="2024-03-09T22:16:08.728353Z")
@@ -125,27 +115,27 @@ def test_which_annotation_counts(read):
     assert chosen(cancelled) == chosen() == ([], ["not-annotated"])
 
 
-def test_boxes_and_relations_without_label(read):
+def test_boxes_and_relations_without_label(read_tasks):
     tasks = [
         task(1, box("a", "x"), box("b", []), box("c", "y"), relation("b", "a", "on"), relation("a", "c")),
         task(2, box("a", "y"), box("b", "x"), relation("a", "b", "on"), image="other.jpg"),
     ]
     # An error each, which names task and region; what is there is counted right.
-    strict = read(*tasks)
+    strict = read_tasks(*tasks)
     assert kinds(strict, ERROR) == ["unlabelled-box", "unlabelled-relation"]
     assert "task 1, region b has no label" in strict.problems[0].message
     assert "relation from a to c has no label" in strict.problems[1].message
     assert strict.images[0].classes.tolist() == [0, -1, 1]
     assert strict.first_error() is strict.problems[0]
     # Left out: box b, the relation that it has, and the relation without a label. y is object 1 then, not 2.
-    lenient = read(*tasks, drop_unlabelled=True)
+    lenient = read_tasks(*tasks, drop_unlabelled=True)
     assert kinds(lenient, ERROR) == [] and len(kinds(lenient, WARNING)) == 3
     assert lenient.images[0].classes.tolist() == [0, 1] and lenient.images[0].relations.tolist() == []
     assert lenient.images[1].relations.tolist() == [[0, 1, 0]]
 
 
-def test_several_labels_on_a_box(read):
-    annotations = read(task(1, box("a", ["dog", "animal"])))
+def test_several_labels_on_a_box(read_tasks):
+    annotations = read_tasks(task(1, box("a", ["dog", "animal"])))
     assert annotations.thing_classes == ["dog"] and kinds(annotations, WARNING) == ["several-labels"]
 
 
@@ -163,19 +153,19 @@ def test_several_labels_on_a_box(read):
         ([{"type": "rectanglelabels", "value": 3}, 5, None], "unknown-size", "--image-root"),
     ],
 )
-def test_one_clear_error(read, tmp_path, result, kind, words):
+def test_one_clear_error(read_tasks, tmp_path, result, kind, words):
     odd = task(3)
     odd["annotations"][0]["result"] = result
-    annotations = read(odd)
+    annotations = read_tasks(odd)
     (problem,) = annotations.problems
     assert (problem.kind, problem.severity, problem.image_id) == (kind, ERROR, 3)
     assert problem.message.startswith(f"{tmp_path / 'export.json'}: task 3, ") and words in problem.message
 
 
-def test_other_shapes_are_left_out_and_said(read):
+def test_other_shapes_are_left_out_and_said(read_tasks):
     polygon = {**SIZE, "id": "p", "type": "polygonlabels", "value": {"points": [[1, 2]], "polygonlabels": ["sea"]}}
     choice = {**SIZE, "id": "c", "type": "choices", "value": {"choices": ["indoors"]}}
-    annotations = read(task(1, box("a", "x"), polygon, choice))
+    annotations = read_tasks(task(1, box("a", "x"), polygon, choice))
     assert annotations.thing_classes == ["x"] and kinds(annotations, WARNING) == ["not-a-rectangle"]
 
 
@@ -194,10 +184,10 @@ def test_exports_without_relations_are_refused(tmp_path, content):
         read_label_studio(tmp_path / "export.json")
 
 
-def test_images_on_which_nothing_is_drawn(read, tmp_path):
+def test_images_on_which_nothing_is_drawn(read_tasks, tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((30, 40, 3), dtype=np.uint8))
     (tmp_path / "b.png").write_text("no image")
-    annotations = read(task(1, image="a.png"), task(2, image="b.png"), image_root=tmp_path)
+    annotations = read_tasks(task(1, image="a.png"), task(2, image="b.png"), image_root=tmp_path)
     (image,) = annotations.images
     assert (image.height, image.width, image.boxes.shape, image.relations.shape) == (30, 40, (0, 4), (0, 3))
     (problem,) = annotations.problems
@@ -226,7 +216,7 @@ def test_images_on_which_nothing_is_drawn(read, tmp_path):
         ("absent.jpg", "absent.jpg", None),
     ],
 )
-def test_names_of_images(read, tmp_path, reference, without_folder, in_folder):
+def test_names_of_images(read_tasks, tmp_path, reference, without_folder, in_folder):
     root = tmp_path / "photos"
     (root / "shelf").mkdir(parents=True)
     names = (
@@ -240,8 +230,8 @@ def test_names_of_images(read, tmp_path, reference, without_folder, in_folder):
     )
     for name in names:
         (root / name).touch()
-    assert read(task(1, box("a", "x"), image=reference)).images[0].file_name == without_folder
-    annotations = read(task(1, box("a", "x"), image=reference), image_root=root)
+    assert read_tasks(task(1, box("a", "x"), image=reference)).images[0].file_name == without_folder
+    annotations = read_tasks(task(1, box("a", "x"), image=reference), image_root=root)
     assert [image.file_name for image in annotations.images] == ([] if in_folder is None else [in_folder])
     assert kinds(annotations, ERROR) == ([] if in_folder else ["missing-image"])
 
@@ -260,31 +250,33 @@ def test_names_of_images(read, tmp_path, reference, without_folder, in_folder):
         5,
     ],
 )
-def test_names_that_lead_elsewhere_are_refused(read, tmp_path, reference):
+def test_names_that_lead_elsewhere_are_refused(read_tasks, tmp_path, reference):
     (tmp_path / "photos").mkdir()
     (tmp_path / "secret.jpg").touch()
-    annotations = read(task(1, box("a", "x"), image=reference), image_root=tmp_path / "photos")
+    annotations = read_tasks(task(1, box("a", "x"), image=reference), image_root=tmp_path / "photos")
     assert annotations.images == [] and kinds(annotations, ERROR) == ["missing-image"]
 
 
-def test_an_absolute_name_stays_in_the_folder(read, tmp_path):
+def test_an_absolute_name_stays_in_the_folder(read_tasks, tmp_path):
     root = tmp_path / "photos"
     root.mkdir()
     (tmp_path / "outside.jpg").touch()
     reference = f"/data/local-files/?d={tmp_path}/outside.jpg"
-    assert read(task(1, box("a", "x"), image=reference), image_root=root).images == []
+    assert read_tasks(task(1, box("a", "x"), image=reference), image_root=root).images == []
 
 
-def test_the_field_that_names_the_image(read):
+def test_the_field_that_names_the_image(read_tasks):
     renamed = task(1, box("a", "x"))
     renamed["data"] = {"photo": "/data/upload/1/0f6142fb-photo.JPG?size=1", "note": "no image"}
-    assert read(renamed).images[0].file_name == "photo.JPG"
+    assert read_tasks(renamed).images[0].file_name == "photo.JPG"
     renamed["data"]["second"] = "b.png"
-    assert kinds(read(renamed), ERROR) == ["missing-image"]
+    assert kinds(read_tasks(renamed), ERROR) == ["missing-image"]
 
 
-def test_two_tasks_with_one_image(read):
-    annotations = read(task(1, box("a", "x")), task(2, box("a", "x"), image="/data/upload/1/11111111-photo.jpg"))
+def test_two_tasks_with_one_image(read_tasks):
+    annotations = read_tasks(
+        task(1, box("a", "x")), task(2, box("a", "x"), image="/data/upload/1/11111111-photo.jpg")
+    )
     assert kinds(annotations, ERROR) == ["repeated-image"]
     assert (
         "2 tasks, [1, 2], mean the image photo.jpg; delete all but one of them in Label Studio"
@@ -292,21 +284,21 @@ def test_two_tasks_with_one_image(read):
     )
 
 
-def test_rectangles_without_ids_are_two(read):
+def test_rectangles_without_ids_are_two(read_tasks):
     """As they come out of a project that was made of other annotations."""
     nameless = [box("a", "cup"), box("b", "table", x=50)]
     for entry in nameless:
         del entry["id"]
-    (image,) = read(task(1, *nameless)).images
+    (image,) = read_tasks(task(1, *nameless)).images
     assert image.boxes[:, 0].tolist() == [0, 100] and image.classes.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("number", [None, [], 1.5])
-def test_a_task_without_an_id(read, number):
+def test_a_task_without_an_id(read_tasks, number):
     with pytest.raises(EGTRError, match=r'export.json: .* has no "id"'):
-        read(task(1, box("a", "x")) | {"id": number})
+        read_tasks(task(1, box("a", "x")) | {"id": number})
 
 
-def test_no_such_folder(read, tmp_path):
+def test_no_such_folder(read_tasks, tmp_path):
     with pytest.raises(EGTRError, match="nowhere: there is no such folder"):
-        read(task(1), image_root=tmp_path / "nowhere")
+        read_tasks(task(1), image_root=tmp_path / "nowhere")

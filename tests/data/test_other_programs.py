@@ -1,14 +1,14 @@
 """Annotations as other programs write them: read as they are meant, or named by a problem of its own kind."""
 
-import numpy as np
 import pytest
 
 from egtr.data.convert import read_splits
 from egtr.data.datasets import FORMATS, read_coco_sg, read_egtr_json, read_psg, read_vg_h5
+from egtr.data.datasets.annotations import leave_out_unsound
 from egtr.data.datasets.vg_h5_writer import write_vg_h5
 from egtr.structures import DataError
 from tests.data.raw_files import write_json
-from tests.data.two_tables import BOXES, coco_sg, report
+from tests.data.two_tables import BOXES, coco_sg, psg, report
 
 
 @pytest.fixture
@@ -173,76 +173,14 @@ def test_entries_that_all_belong_to_other_images_are_an_error(read, table):
     assert problem.severity == "error" and "2 images" in problem.message and "are left" in problem.message
 
 
-@pytest.mark.parametrize(
-    ("degrees", "box"),
-    [
-        # 120 x 20 about (160, 100): a quarter turn swaps the sides, a half turn changes nothing.
-        (90.0, [150, 40, 170, 160]),
-        (-90, [150, 40, 170, 160]),
-        ("270", [150, 40, 170, 160]),
-        (180, [100, 90, 220, 110]),
-        (0, [100, 90, 220, 110]),
-        # Turned by 45 degrees, width and height are (120 + 20) / sqrt 2.
-        (45, [160 - 49.4975, 100 - 49.4975, 160 + 49.4975, 100 + 49.4975]),
-    ],
-)
-def test_cvat_turns_boxes(read, degrees, box):
+def test_broken_entries_whose_image_id_is_a_text_belong_to_the_image(read):
     content = coco_sg()
-    content["annotations"][1].update(bbox=[100, 90, 120, 20], attributes={"occluded": False, "rotation": degrees})
-    annotations = read(content)
-    np.testing.assert_allclose(annotations.images[0].boxes[1], box, atol=1e-3)
-    turned = degrees not in (0, 180)
-    assert [problem.kind for problem in annotations.problems] == ["turned-box"] * turned
-
-
-@pytest.mark.parametrize("degrees", ["left", float("inf"), [90]])
-def test_what_is_no_angle(read, degrees):
-    content = coco_sg()
-    content["annotations"][1]["attributes"] = {"rotation": degrees}
-    assert [(problem.kind, problem.severity) for problem in read(content).problems] == [("bad-rotation", "error")]
-
-
-def psg(mode, boxes):
-    return {
-        "data": [
-            {
-                "file_name": "a.jpg",
-                "height": 240,
-                "width": 320,
-                "image_id": "7",
-                "annotations": [
-                    {"bbox": box, "category_id": k} | ({} if mode is None else {"bbox_mode": mode})
-                    for k, box in enumerate(boxes)
-                ],
-                "relations": [[0, 1, 0]],
-            }
-        ],
-        "thing_classes": ["cup"],
-        "stuff_classes": ["table"],
-        "predicate_classes": ["on"],
-        "test_image_ids": [],
-    }
-
-
-@pytest.mark.parametrize(
-    ("mode", "boxes"),
-    [
-        (1, BOXES[:2]),
-        (0, [[10, 20, 60, 120], [100, 50, 220, 200]]),
-        (None, [[10, 20, 60, 120], [100, 50, 220, 200]]),
-    ],
-)
-def test_box_modes_of_psg(tmp_path, mode, boxes):
-    annotations = read_psg(write_json(tmp_path / "psg.json", psg(mode, boxes)), "")
-    assert annotations.problems == []
-    assert annotations.images[0].boxes.tolist() == [[10, 20, 60, 120], [100, 50, 220, 200]]
-
-
-@pytest.mark.parametrize("mode", [2, 3, 4, "1", [1]])
-def test_other_box_modes_of_psg(tmp_path, mode):
-    annotations = read_psg(write_json(tmp_path / "psg.json", psg(mode, BOXES[:2])), "")
-    assert [problem.kind for problem in annotations.problems] == ["bad-box-mode"] * 2
-    assert 'annotation 0, field "bbox_mode": expected 0' in annotations.problems[0].message
+    for annotation in content["annotations"]:
+        annotation["image_id"] = str(annotation["image_id"])
+    content["annotations"][0]["bbox"] = None
+    annotations, left_out = leave_out_unsound(read(content))
+    assert [image.image_id for image in annotations.images] == [2]
+    assert [problem.image_id for problem in left_out] == [1]
 
 
 def test_rel_json_without_a_background(tmp_path):
@@ -279,15 +217,6 @@ def test_equal_names(tmp_path, read, field, what):
     annotations = read(content)
     assert ("warning", "repeated-name") in report(annotations)[2]
     write_vg_h5({"train": annotations}, tmp_path)
-
-
-def test_boxes_between_0_and_1(read):
-    content = coco_sg()
-    for annotation in content["annotations"][:3]:
-        annotation["bbox"] = [v / s for v, s in zip(annotation["bbox"], (320, 240, 320, 240), strict=True)]
-    _, _, kinds = report(read(content))
-    assert list(kinds) == [("warning", "normalised-boxes")]
-    assert "all boxes of 1 of 2 images" in kinds["warning", "normalised-boxes"]
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "./a.jpg", "shelf/../a.jpg"])

@@ -63,6 +63,20 @@ def test_splits(tmp_path, split, expected):
         assert [image.image_id for image in _read(tmp_path, content, f"#{split}").images] == expected
 
 
+def test_ids_of_the_test_split_as_pandas_writes_them(tmp_path):
+    content = _content(*map(_image, ["1", "2", "3"]), test_image_ids=[2.0, 3.0])
+    assert [image.image_id for image in _read(tmp_path, content, "#test").images] == ["2", "3"]
+
+
+def test_ids_of_the_test_split_that_no_image_has(tmp_path):
+    content = _content(_image("1"), test_image_ids=["000000000001.jpg"])
+    for split, severity in (("test", "error"), ("train", "warning")):
+        (problem,) = _read(tmp_path, content, split=split).problems
+        assert (problem.kind, problem.severity) == ("unlisted-image", severity)
+        assert "no image has one of its 1 ids, such as '000000000001.jpg'" in problem.message
+    assert _read(tmp_path, content).problems == []
+
+
 @pytest.mark.parametrize("split", ["val", "tset"])
 def test_no_such_split(tmp_path, split):
     with pytest.raises(EGTRError, match=f"psg.json: there is no split '{split}'; take one of train, test"):
@@ -104,7 +118,7 @@ def test_malformed_entries(tmp_path, changes, words):
 
 
 def test_an_entry_that_names_no_image(tmp_path):
-    annotations = _read(tmp_path, _content(_image(None), _image("1")), split="train")
+    annotations = _read(tmp_path, _content(_image(None), _image("1"), test_image_ids=[]), split="train")
     assert [problem.kind for problem in annotations.problems] == ["bad-image"]
     assert 'psg.json: entry 0 of "data": field "image_id"' in annotations.problems[0].message
     assert [image.image_id for image in annotations.images] == ["1"]

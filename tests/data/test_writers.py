@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from egtr.data.datasets import read_coco_sg, read_egtr_json, read_open_images, read_psg, read_vg_h5
 from egtr.data.datasets.annotations import ImageAnnotations, Problem, SceneGraphAnnotations
-from egtr.data.datasets.vg_h5_writer import write_vg_h5
+from egtr.data.datasets.vg_h5_writer import leave_out_unsupported, write_vg_h5
 from egtr.data.datasets.writers import write_coco_sg, write_egtr_json
-from egtr.structures import EGTRError
+from egtr.structures import DataError, EGTRError
 from tests.data.random_annotations import assert_same, names, scene_graph_annotations
 from tests.properties import check, few_or_many
 
@@ -301,3 +301,19 @@ def test_dropping_what_an_h5_file_cannot_hold(tmp_path):
     assert actual.classes.tolist() == [1, 0] and actual.relations.tolist() == [[0, 1, 1], [1, 0, 2]]
     # The input is as before.
     assert len(mixed.boxes) == 4 and len(mixed.relations) == 4
+    (problem,) = leave_out_unsupported(annotations(mixed)).problems
+    assert (problem.kind, problem.severity) == ("left-out", "warning")
+    assert "2 crowds and boxes without area are left out with 2 of the 4 relations" in problem.message
+    sound = annotations(image())
+    assert leave_out_unsupported(sound) is sound
+
+
+def test_dropping_the_last_relation_is_an_error(tmp_path):
+    """Of val, too, whose images in the file are the first ones with relations."""
+    crowd = image(boxes=[[0, 0, 9, 9], [0, 0, 100, 100]], classes=[0, 1], crowd=[1, 0], relations=[[0, 1, 0]])
+    with pytest.raises(DataError, match=r"1 crowds and boxes .* with 1 of the 1 relations\. No relation is left"):
+        write_vg_h5({"train": annotations(crowd)}, tmp_path, drop_unsupported=True)
+    whole = annotations(crowd, image(2))
+    with pytest.raises(DataError, match="1 val images have no relations"):
+        write_vg_h5({"val": whole}, tmp_path, drop_unsupported=True)
+    assert not list(tmp_path.iterdir())

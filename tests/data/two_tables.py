@@ -1,4 +1,4 @@
-"""A sound COCO-SG file of two images, for tests that change one thing in it."""
+"""Sound files of cups on tables, for tests that change one thing in them."""
 
 from egtr.data.check import check_dataset
 
@@ -22,6 +22,29 @@ def coco_sg():
             for n, a in ((1, 1), (2, 3))
         ],
     }  # fmt: skip
+
+
+def psg(mode, boxes):
+    """One image of 320 x 240 with a cup on a table, whose boxes are in ``bbox_mode``; None: not stated."""
+    return {
+        "data": [
+            {
+                "file_name": "a.jpg",
+                "height": 240,
+                "width": 320,
+                "image_id": "7",
+                "annotations": [
+                    {"bbox": box, "category_id": k} | ({} if mode is None else {"bbox_mode": mode})
+                    for k, box in enumerate(boxes)
+                ],
+                "relations": [[0, 1, 0]],
+            }
+        ],
+        "thing_classes": ["cup"],
+        "stuff_classes": ["table"],
+        "predicate_classes": ["on"],
+        "test_image_ids": [],
+    }
 
 
 def report(annotations):

@@ -58,11 +58,14 @@ BY_NAME = {image.path.name: image for image in IMAGES}
 
 @pytest.mark.parametrize("image", [i for i in WITH_GRAPH if "egtr demo --" in i.command], ids=lambda i: i.path.name)
 def test_the_graph_shown_is_what_the_command_gives(image, predictor):
-    check_graph(predictor(read_input(image.command), "RGB"), json.loads(image.graph_path.read_text("utf-8")))
+    threshold = re.search(r"--confidence-threshold (\S+)", image.command)
+    min_score = float(threshold[1]) if threshold else None
+    graph = predictor(read_input(image.command), "RGB")
+    check_graph(graph, json.loads(image.graph_path.read_text("utf-8")), min_score)
 
 
-def check_graph(graph, stored):
-    graph = graph.for_display().to_dict()
+def check_graph(graph, stored, min_score=None):
+    graph = graph.for_display(min_score).to_dict()
     assert [(o["class"], o["query"]) for o in graph["objects"]] == [
         (o["class"], o["query"]) for o in stored["objects"]
     ]

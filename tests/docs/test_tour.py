@@ -1,11 +1,16 @@
 """docs/tour.md: its commands do what it says, and its images are small."""
 
+import json
 import re
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.photographs import QUANTILES, best_scores, find_photographs
 from egtr.data.scenes import draw_scene
+from egtr.hub import read_info
+from egtr.inference import EGTRPredictor
 from tests.docs.commands import ROOT, code_blocks, commands, run_code, run_command
 from tests.inference.videos import read_video
 
@@ -53,3 +58,24 @@ def test_images_are_small():
     assert len(images) == 4
     for image in images:
         assert (ROOT / "docs" / image).stat().st_size < 150_000
+
+
+def test_scores_of_photographs_are_those_of_the_shipped_model():
+    """The threshold of its record is that of the table, and 15 photographs lie below it as the table says."""
+    for package in ("skimage", "sklearn"):
+        pytest.importorskip(package)
+    threshold = read_info("scenes").photograph_threshold
+    assert f"| below {threshold:.3f} |" in TEXT
+    own = re.search(r"^\| `scenes_val` \| (.*) \|$", TEXT, re.M)[1].split(" | ")
+    assert float(own[1]) == threshold
+    found = np.array(best_scores(EGTRPredictor.create("scenes"), find_photographs()))
+    expected = re.search(r"^\| photographs \| (.*) \|$", TEXT, re.M)[1].split(" | ")
+    np.testing.assert_allclose(np.quantile(found, QUANTILES), [float(cell) for cell in expected[:-1]], atol=0.001)
+    assert expected[-1] == f"{np.mean(found < threshold):.0%}"
+
+
+def test_scores_in_the_text_are_those_of_the_images():
+    best = re.search(r"the best triplet in `\S*` has ([\d.]+), the best one of the drawn scene ([\d.]+)\.", TEXT)
+    for text, name in zip(best.groups(), ("tour_photo", "tour_scene"), strict=True):
+        graph = json.loads((ROOT / f"docs/images/{name}.json").read_text("utf-8"))
+        assert float(text) == round(max(each["score"] for each in graph["relations"]), len(text) - 2)

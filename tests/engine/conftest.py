@@ -11,3 +11,8 @@ def environment_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("egtr.engine.defaults.collect_env_info", lambda: description)
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_plot(without_plot: None) -> None:
+    """No test here looks at the plot of an evaluation, which takes longer than the evaluation."""

@@ -260,6 +260,11 @@ def test_best_metric_that_is_not_there_is_reported(make_cfg, caplog):
             "'sgdet_strict/R@30', but TEST.SCENE_GRAPH.TOPK",
         ),
         (
+            # As a command line gives it, which is split at commas.
+            {"TEST.SCENE_GRAPH.PROTOCOLS": "motifs,strict,iou_plus_one=yes", "TEST.BEST_METRIC": "sgdet_strict/R@50"},
+            r"PROTOCOLS is \['motifs', 'strict,iou_plus_one=yes'\].*those of the others sgdet_<protocol>",
+        ),
+        (
             DETECTOR | {"TEST.BEST_METRIC": "sgdet/R@50"},
             "RELATION.ENABLED False.*Set TEST.BEST_METRIC auto",
         ),

@@ -1,5 +1,7 @@
 """Probabilities fitted to scores: hand-computed, properties, and what the shipped record promises."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,18 +9,20 @@ from hypothesis import strategies as st
 
 from egtr.evaluation import calibration_report
 from egtr.evaluation.calibration import (
-    Agreement,
-    Sample,
-    calibration_error,
     conformal_thresholds,
-    drawn_error,
-    equal_mass,
     fit,
     fit_curve,
     fit_precision,
     fit_temperature,
+    split_coverage,
+)
+from egtr.evaluation.displayed import Sample, sample_image
+from egtr.evaluation.reliability import (
+    Agreement,
+    calibration_error,
+    drawn_error,
+    equal_mass,
     label_coverage,
-    sample_image,
 )
 from egtr.structures import Calibration, ConfigurationError, GroundTruth, Prediction, SceneGraph, all_pairs
 from egtr.structures.calibration import Curve
@@ -39,6 +43,14 @@ def test_error_of_certain_and_right_probabilities_is_0(right, bins):
     assert calibration_error(right.astype(float), right, bins) == 0
     assert drawn_error(right.astype(float), bins, draws=3) == 0
     assert calibration_error(np.zeros(len(right)), np.ones(len(right), dtype=bool), bins) == 1
+
+
+def test_points_of_the_diagram_by_hand():
+    probabilities = np.repeat(np.arange(1, 11) / 20, 2)
+    right = np.tile([True, False], 10)
+    right[-1] = True
+    points = Agreement(probabilities, right, np.zeros(20, dtype=int)).bins()
+    assert points == [(pytest.approx(i / 20), 1.0 if i == 10 else 0.5, 2) for i in range(1, 11)]
 
 
 def test_drawn_error_by_hand():
@@ -166,21 +178,28 @@ def test_a_fit_agrees_with_its_own_images(samples):
 def test_rankings_are_the_same_with_probabilities(samples):
     fitted = fit(samples, "drawn", True)
     graph = SceneGraph.from_prediction(make_image(99)[0])
-    plain, shown = graph.for_display(), fitted.apply(graph).for_display()
+    shown = fitted.apply(graph)
+    assert shown.least_probability == 0.3
+    plain, shown = graph.for_display(), replace(shown, least_probability=None).for_display()
     for field in ("triplets", "triplet_scores", "scores", "presence", "query_index", "triplet_queries"):
         np.testing.assert_array_equal(getattr(shown, field), getattr(plain, field))
     assert (np.diff(shown.triplet_probabilities) <= 0).all()
 
 
 def test_conformal_coverage_over_random_splits(samples):
-    rng = np.random.default_rng(0)
-    found = []
-    for _ in range(20):
-        order = rng.permutation(len(samples))
-        fitted = fit([samples[i] for i in order[:20]], "drawn", True)
-        covered = label_coverage([samples[i] for i in order[20:]], fitted, 0.9)
-        found.append((covered["classes"], covered["predicates"]))
-    np.testing.assert_allclose(np.mean(found, axis=0), 0.9, atol=0.02)
+    found = split_coverage(samples, 0.9, splits=20)
+    for kind in ("classes", "predicates"):
+        mean, deviation = found[kind]
+        assert mean == pytest.approx(0.9, abs=0.02) and 0 < deviation < 0.05
+        assert 0.8 < found[f"{kind}_size"][0] < 3
+    assert split_coverage(samples, 0.9, splits=3) == split_coverage(samples, 0.9, splits=3)
+
+
+def test_a_split_fits_to_one_half_and_measures_the_other(samples):
+    order = np.random.default_rng(7).permutation(len(samples))
+    fitted = fit([samples[i] for i in order[:20]], "drawn", True)
+    measured = label_coverage([samples[i] for i in order[20:]], fitted, 0.8)
+    assert split_coverage(samples, 0.8, splits=1, seed=7) == {name: (value, 0.0) for name, value in measured.items()}
 
 
 def test_too_little_to_fit_is_refused(samples):

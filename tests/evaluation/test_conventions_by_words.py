@@ -31,6 +31,17 @@ def test_a_name_with_changes():
     assert list(evaluate(*two_images(), "strict, recall=micro", top_k=(3,)))[0] == "num_images"
 
 
+def test_changes_that_a_configuration_has_split_at_commas():
+    words = "reference,motifs,iou_plus_one=no,ng_predicates=2,strict".split(",")
+    names = [protocol.name for protocol in get_protocols(words)]
+    assert names == ["reference", "motifs,iou_plus_one=no,ng_predicates=2", "strict"]
+    assert get_protocols(words)[1] == get_protocol("motifs,iou_plus_one=no,ng_predicates=2")
+    # A change needs something before it that it changes.
+    for words in (["iou_plus_one=no"], [PROTOCOLS["strict"], "iou_plus_one=no"], ["own.yaml", "iou_plus_one=no"]):
+        with pytest.raises(EGTRError, match="is unknown"):
+            get_protocols(words)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -4,13 +4,21 @@ import json
 import pickle
 import sys
 import types
+import zipfile
 
 import numpy as np
 import pytest
 import torch
 
 from egtr.cli import main
-from egtr.evaluation import Annotations, PredictionWriter, evaluate, read_predictions, score_predictions
+from egtr.evaluation import (
+    Annotations,
+    PredictionWriter,
+    evaluate,
+    foreign_pickles,
+    read_predictions,
+    score_predictions,
+)
 from egtr.evaluation.foreign_dumps import convert_dump, ranked_rows
 from egtr.structures import EGTRError, GroundTruth, Prediction
 from tests.evaluation.scenes import A, B, C, nothing
@@ -45,7 +53,8 @@ def box_list(cls, boxes, size, **fields):
 def eval_results(package):
     """Save two images as Scene-Graph-Benchmark does: ids from 1, the background's column first."""
 
-    def save(path, module="maskrcnn_benchmark.structures.bounding_box", **options):
+    def save(path, module="maskrcnn_benchmark.structures.bounding_box", more_predicates=0, **options):
+        more = [0.0] * more_predicates
         cls = package(module, type("BoxList", (), {}))
         # Image 1: objects A (person), B (dog, which late suppression chose), pairs A,B and B,A. Image 2: nothing.
         predictions = [
@@ -56,7 +65,7 @@ def eval_results(package):
                 pred_labels=[1, 2],
                 pred_scores=[0.9, 0.8],
                 rel_pair_idxs=[[0, 1], [1, 0]],
-                pred_rel_scores=[[0.1, 0.7, 0.2, 0.0], [0.5, 0.0, 0.1, 0.4]],
+                pred_rel_scores=[[0.1, 0.7, 0.2, 0.0, *more], [0.5, 0.0, 0.1, 0.4, *more]],
             ),
             box_list(
                 cls,
@@ -65,7 +74,7 @@ def eval_results(package):
                 pred_labels=torch.zeros(0, dtype=torch.int64),
                 pred_scores=torch.zeros(0),
                 rel_pair_idxs=torch.zeros(0, 2, dtype=torch.int64),
-                pred_rel_scores=torch.zeros(0, 4),
+                pred_rel_scores=torch.zeros(0, 4 + more_predicates),
             ),
         ]
         truths = [
@@ -105,6 +114,33 @@ def test_a_file_of_scene_graph_benchmark_from_the_command_line(eval_results, tmp
     assert f"{path}: 2 images" in printed and "R@1 / 2" in printed
     metrics = json.loads((tmp_path / "evaluation.json").read_text())["protocols"]["motifs"]["metrics"]
     assert [metrics["R@1"], metrics["ng-R@2"]] == [50.0, 50.0]
+
+
+def test_names_that_ship_for_a_file_without_any(eval_results, tmp_path, capsys):
+    path = str(eval_results(tmp_path / "eval_results.pytorch", more_predicates=47))
+    # As Scene-Graph-Benchmark has it, ids from 1: "airplane above animal" of these names, which is hit.
+    torch.save(torch.tensor([[1, 2, 1]]), tmp_path / "zeroshot_triplet.pytorch")
+    words = ["score", path, "--from", "sgb", "--protocol", "motifs", "--top-k", "1", "--output", str(tmp_path)]
+    more = ["--zero-shot", str(tmp_path / "zeroshot_triplet.pytorch"), "--groups", "bgnn", "--per-predicate"]
+    assert main([*words, "--names", "vg150", *more]) == 0
+    assert "| above" in capsys.readouterr().out
+    metrics = json.loads((tmp_path / "evaluation.json").read_text())["protocols"]["motifs"]["metrics"]
+    assert metrics["num_zero_shot_triplets"] == 1 and metrics["zR@1"] == 100.0
+    # "above" and "across" are annotated, and the first is hit: of BGNN's 12 body predicates one, of its head none.
+    assert metrics["body-mR@1"] == pytest.approx(100 / 12) and metrics["head-mR@1"] is None
+    for words_of_names, message in (
+        (more, "--names vg150"),
+        (["--names", "coco"], "--names coco: has no names of predicates"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main([*words, *words_of_names])
+        assert message in capsys.readouterr().err
+    assert main([*words, "--names", "vg"]) == 1
+    assert "vg: no names of this dataset" in capsys.readouterr().err
+    eval_results(path)
+    assert main([*words, "--names", "vg150"]) == 1
+    expected = f"{path}: has 2 or more classes and 3 predicates, but there are names of 150 and 50"
+    assert expected in capsys.readouterr().err
 
 
 def annotations(**records):
@@ -167,6 +203,126 @@ def test_foreign_classes_are_refused(tmp_path, package):
         convert_dump("sgb", tmp_path / "half.pytorch", tmp_path / "found.npz")
     with pytest.raises(EGTRError, match="none.pytorch: cannot be read"):
         convert_dump("sgb", tmp_path / "none.pytorch", tmp_path / "found.npz")
+
+
+class Called:
+    """Pickles as the call of a function, which itself pickles by its name."""
+
+    def __init__(self, name, *values, state=None):
+        self.name, self.values, self.state = name, values, state
+
+
+class Writer(pickle._Pickler):
+    """Writes made-up pickles: names that need not exist here, and calls of them with any arguments."""
+
+    def save(self, value, save_persistent_id=True):
+        if isinstance(value, Called):
+            self.write(pickle.GLOBAL + value.name.rpartition(".")[0].encode() + b"\n")
+            self.write(value.name.rpartition(".")[2].encode() + b"\n")
+            if value.values:
+                super().save(value.values)
+                self.write(pickle.REDUCE)
+            if value.state is not None:
+                super().save(value.state)
+                self.write(pickle.BUILD)
+        else:
+            super().save(value, save_persistent_id)
+
+
+def make_pickle(path, value):
+    with open(path, "wb") as file:
+        Writer(file, 2).dump(value)
+    return path
+
+
+ARRAY, DTYPE, TENSOR = "numpy.ndarray", "numpy.dtype", "torch._utils._rebuild_tensor_v2"
+MAKE_ARRAY, ADDRESS = "numpy.core.multiarray._reconstruct", b"A" * 8
+
+
+def made_up_array(dtype, content, shape=(1,)):
+    return Called(MAKE_ARRAY, Called(ARRAY), (0,), b"b", state=(1, shape, dtype, False, content))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Called("os.system", "false"),
+        Called("builtins.eval", "1"),
+        Called("builtins.getattr", Called("builtins.list"), "__class__"),
+        # A class of results, but more of it than its making.
+        Called("pysgg.structures.bounding_box.BoxList.__init__.__globals__"),
+        Called("structures.bounding_box", "BoxList"),
+        # Bytes that would become addresses of objects.
+        made_up_array(Called(DTYPE, "O8", False, True), ADDRESS),
+        Called("numpy.core.multiarray.scalar", Called(DTYPE, "O8", False, True), ADDRESS),
+        Called("numpy.core.numeric._frombuffer", ADDRESS, Called(DTYPE, "O8", False, True), (1,), "C"),
+        # The same, in a type whose later state says so.
+        made_up_array(
+            Called(DTYPE, "V8", state=(4, "|", None, ("a",), {"a": (Called(DTYPE, "O8"), 0)}, 8, 1, 0)), ADDRESS
+        ),
+        # A view that is longer than its memory, as the numbers of another.
+        Called(TENSOR, Called(TENSOR, np.zeros(1), 0, (10**7,), (0,)), 0, (10**7,), (1,)),
+        Called(TENSOR, made_up_array(Called(DTYPE, "f4"), b"AAAA"), 0, (2,), (1,)),
+        # A billion values of one.
+        Called(
+            TENSOR,
+            Called("numpy.core.numeric._frombuffer", b"AAAA", Called(DTYPE, "f4"), (1,), "C"),
+            0,
+            (10**9,),
+            (0,),
+        ),
+        # More values than bytes.
+        made_up_array(Called(DTYPE, "f4"), b"AAAA", (1000,)),
+        # State for a class, not for an object of it.
+        Called("pysgg.structures.bounding_box.BoxList", state={"kind": "changed"}),
+    ],
+    ids=range(14),
+)
+def test_made_up_pickles_are_refused(tmp_path, value):
+    path = make_pickle(tmp_path / "made_up.pkl", {"predictions": [value]})
+    with pytest.raises(EGTRError, match="made_up.pkl: "):
+        foreign_pickles.read_pickled(path)
+
+
+def test_compressed_archives_are_refused(eval_results, tmp_path):
+    path = eval_results(tmp_path / "eval_results.pytorch")
+    with (
+        zipfile.ZipFile(path) as stored,
+        zipfile.ZipFile(tmp_path / "small.pytorch", "w", zipfile.ZIP_DEFLATED) as out,
+    ):
+        for name in stored.namelist():
+            out.writestr(name, stored.read(name))
+    with pytest.raises(EGTRError, match="small.pytorch: is compressed"):
+        foreign_pickles.read_pickled(tmp_path / "small.pytorch")
+
+
+def test_made_up_pickles_change_nothing_for_later_ones(tmp_path):
+    # Attributes of a function that the file names, an array by its class and a type with a later state.
+    function = Called(TENSOR, state=(None, {"__defaults__": (1, 2), "__kwdefaults__": {}}))
+    array = Called(ARRAY, (4,), Called(DTYPE, "O8", False, True), ADDRESS * 4)
+    dtype = Called(DTYPE, "f4", False, False, state=(3, "<", (1, 2), None, None, 400, 1, 255))
+    found = foreign_pickles.read_pickled(make_pickle(tmp_path / "made_up.pkl", [function, array, dtype]))
+    assert foreign_pickles._rebuild_tensor.__defaults__ is None
+    assert np.asarray(found[1]).shape == (0,)
+    assert found[2].value == np.dtype("<f4") and found[2].value.itemsize == 4
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_arrays_of_each_protocol(tmp_path, protocol):
+    arrays = [
+        np.arange(6, dtype=np.float32).reshape(2, 3),
+        np.asfortranarray(np.arange(6).reshape(2, 3)),
+        np.arange(3, dtype=">i2"),
+        np.zeros((0, 4)),
+        np.array(["ä", "bc"]),
+        np.array([True, False]),
+        np.array([[1, 2], "text", None], dtype=object),
+        np.float32(0.5),
+    ]
+    (tmp_path / "arrays.pkl").write_bytes(pickle.dumps(arrays, protocol))
+    for read, array in zip(foreign_pickles.read_pickled(tmp_path / "arrays.pkl"), arrays, strict=True):
+        assert np.asarray(read).dtype == array.dtype and np.asarray(read).shape == array.shape
+        np.testing.assert_array_equal(read, array)
 
 
 LABELS = {"classes": [1, 1], "scores": [0.25, 0.5]}

@@ -68,7 +68,7 @@ def test_all_images_broken(dataset):
 def test_what_another_process_has_seen_is_not_missing(dataset, monkeypatch, caplog):
     name, scenes = dataset
     other = {record["image_id"] for record, _ in scenes[6:]}
-    monkeypatch.setattr(comm, "all_gather", lambda mine: [mine, (other, [(NUM_CLASSES, NUM_PREDICATES)])])
+    monkeypatch.setattr(comm, "all_gather", lambda mine: [mine, (other, (NUM_CLASSES, NUM_PREDICATES))])
     run(SceneGraphEvaluator(name, count_missing=True), scenes[:5])
     assert f"1 of 8 images of {name} are broken" in caplog.text
 

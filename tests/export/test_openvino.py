@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import egtr.export.network as network
+import egtr.export.openvino as export
 from egtr.export import export_openvino
 from egtr.lite import LitePredictor
 from egtr.lite.session import OUTPUTS, open_session
@@ -16,7 +17,10 @@ from tests.export.test_onnx import INFO, scores_by_hand
 from tests.modeling.models import small_model
 
 # PyTorch's exporter and onnxscript use what newer versions of themselves will drop.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+pytestmark = [
+    pytest.mark.own_process,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
+]
 
 
 @pytest.mark.parametrize(
@@ -73,6 +77,28 @@ def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
     with pytest.raises(WriteError, match=r"model.xml: not written, since \w+ differs from PyTorch by"):
         export_openvino(model, INFO, file, size=(64, 64))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kept", "steps"), [([0.97], [0]), ([0.5, 0.96, 0.965], [0, 1, 2]), ([0.6, 0.5, 0.4, 0.3], [0, 1, 2, 3])]
+)
+def test_parts_stay_in_float_until_enough_triplets_are_kept(kept, steps, tmp_path, monkeypatch):
+    shares, taken = iter(kept), []
+    monkeypatch.setattr(export, "share_kept", lambda *args: next(shares))
+    monkeypatch.setattr(export, "quantize", lambda model, images, step: taken.append(step) or model)
+    images = [np.zeros((64, 64, 3), np.uint8)]
+    file = tmp_path / "m.xml"
+    if kept[-1] < 0.9:
+        with pytest.raises(
+            WriteError, match="m.xml: not written, since int8 keeps only 30.0% of .*, less than 96.5%"
+        ):
+            export_openvino(small_model(), INFO, file, size=(64, 64), calibration=images)
+        assert not file.exists()
+    else:
+        found = export_openvino(small_model(), INFO, file, size=(64, 64), calibration=images)
+        assert (found["kept"], found["int8"]) == (kept[-1], 0)
+    assert taken == steps
 
 
 # Ends the process at the first attempt of Python code to reach another machine, or to look up its address.

@@ -138,6 +138,31 @@ def test_ties_are_ranked_as_in_python(kind, num_classes, scripts):
             )
 
 
+def test_what_is_shown_by_probability_is_the_same_as_in_python(scripts):
+    """Of the probabilities 0.9, 0.31, 0.29 and 0.09 the first two are shown; by rank, all would be."""
+    scores = [1.0, 0.31 / 0.9, 0.29 / 0.9, 0.1]
+    outputs = {
+        "logits": np.full((5, 1), 9.0),
+        "boxes": np.array([[0.1 + 0.2 * i, 0.5, 0.1, 0.1] for i in range(5)]),
+        "connectivity": np.eye(5, k=1),
+        "relation": np.zeros((5, 5, 1)),
+    }
+    for place, score in enumerate(scores):
+        outputs["relation"][place, place + 1, 0] = score
+    line = {"scores": [0.0, 1.0], "probabilities": [0.0, 0.9]}
+    sent = {name: {"data": values.ravel().tolist(), "dims": values.shape} for name, values in outputs.items()}
+    record = {"info": {}, "object_score": "sigmoid", "triplets_per_image": 4}
+    record["calibration"] = {"triplets": line, "precision": line, "objects": line}
+    ours = scripts.evaluate(RANK, [sent, {"height": 40, "width": 50}, record])
+    limits = {"least_score": 0.001, "share_of_best": 0.05, "object_threshold": 0.5, "merge_iou": 0.7}
+    shown = []
+    for least, min_score in ((None, 0), (0.3, 0), (0.3, 0.5), (0.0, 0)):
+        selection = {"topK": 8, "merge": True, "singleObjects": False, "minScore": min_score}
+        part = [ours, selection, limits | {"least_probability": least}]
+        shown.append(len(scripts.evaluate("(words) => selectForDisplay(...words)", part)["relations"]))
+    assert shown == [4, 2, 1, 4]
+
+
 def test_numbers_that_cannot_be_ranked(scripts):
     sent = {
         "logits": {"data": [0, 0], "dims": [2, 1]},

@@ -91,6 +91,7 @@ def test_the_graphs_are_those_of_python(browser, runtime, tmp_path):
     export_web(lite.path, tmp_path, runtime)
     with opened(browser, tmp_path) as page:
         page.select_option("#top-k", "10")
+        numbers = []
         for name, content in images():
             give(page, content, name)
             expect(page.locator("#name")).to_contain_text(name)
@@ -122,13 +123,16 @@ def test_the_graphs_are_those_of_python(browser, runtime, tmp_path):
                     selected.class_name(row["object"]),
                 )
             ], name
-            assert len(words) == len(selected) > 0
+            assert len(words) == len(selected)
+            numbers.append(len(words))
             with page.expect_download() as download:
                 page.click("#download")
             assert download.value.suggested_filename == f"{name}_graph.json"
             saved = json.loads(download.value.path().read_text("utf-8"))
             assert rows(saved) == rows(selected.to_dict())
             assert SceneGraph.from_dict(saved).to_dict() == saved
+        # Of one image no relation is probable enough.
+        assert sum(numbers) > 20
 
 
 def test_what_the_page_says_of_the_model_and_of_an_image(browser, tiny):

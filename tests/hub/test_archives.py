@@ -86,7 +86,11 @@ def test_weights_are_no_archive(tmp_path):
     assert not is_archive(tmp_path / "weights")
 
 
-@pytest.mark.parametrize("name", ["../evil", "a/../../../evil", "/evil", "a/../../inside/evil", "..", "/"])
+@pytest.mark.parametrize(
+    "name",
+    ["../evil", "a/../../../evil", "/evil", "a/../../inside/evil", "..", "/", "..\\evil", "a\\..\\..\\evil",
+     "\\evil", "C:\\evil", "C:evil", "c:/evil", "\\\\server\\share\\evil"],
+)  # fmt: skip
 def test_names_that_lead_out_are_refused(try_unpack, name):
     for content in (make_zip({name: b"x"}), make_tar([(name, b"x")])):
         if name.endswith("/") and content[:2] == b"PK":
@@ -128,6 +132,28 @@ def test_too_many_files_are_refused(try_unpack, monkeypatch):
     monkeypatch.setattr(archives, "MAX_FILES", 3)
     with pytest.raises(DownloadError, match="more than 3 files"):
         try_unpack(make_zip({str(number): b"" for number in range(5)}))
+
+
+def test_backslashes_are_folders(try_unpack):
+    """Some programs of Windows write them."""
+    files = {name.replace("/", "\\"): content for name, content in FILES.items()}
+    assert try_unpack(make_zip(files)) == try_unpack(make_tar(files.items())) == FILES
+
+
+@pytest.mark.parametrize("cut", [512, 1024, 1300, 2048, 2900])
+def test_a_tar_archive_that_ends_too_early(try_unpack, cut):
+    """Without compression nothing but the block at the end tells; tarfile takes any end."""
+    content = make_tar([("a", b"x"), ("b", b"y"), ("c", b"z")], "w")
+    assert try_unpack(content[: 3 * 1024 + 512]).keys() == {"a", "b", "c"}
+    with pytest.raises(DownloadError, match="Fetch it again"):
+        try_unpack(content[:cut])
+    with pytest.raises(DownloadError, match="is no whole zip or tar archive .*Fetch it again"):
+        try_unpack(content[:1024] + b"\xff" + content[1025:])
+
+
+def test_names_that_no_disk_takes(try_unpack):
+    with pytest.raises(DownloadError, match="holds a name that cannot be written"):
+        try_unpack(make_zip({"a" * 300: b"x"}))
 
 
 @pytest.mark.parametrize("cut", [0, 1, 50, -20])

@@ -15,7 +15,7 @@ from egtr.hub import download as module
 from egtr.hub.cache import get_home
 from egtr.hub.download import download, download_repository, find_size
 from egtr.structures.errors import DownloadError, WriteError
-from tests.hub.internet import Served
+from tests.hub.internet import Served, _Handler
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENT = bytes(range(256)) * 12_000  # 3 MB, six pieces of gdown
@@ -122,12 +122,14 @@ def test_a_wrong_length_is_not_a_file(internet, target, address, announced):
 
 
 def test_a_server_that_drips_is_waited_for_and_one_that_stalls_is_not(internet, target, monkeypatch):
-    monkeypatch.setattr(module, "TIMEOUT", (5.0, 0.3))
-    internet.files[PLAIN] = Served(CONTENT[:40], piece=4, pause=0.1)
+    # The whole file takes longer than the timeout, each pause much less.
+    monkeypatch.setattr(module, "TIMEOUT", (60.0, 4.0))
+    internet.files[PLAIN] = Served(CONTENT[:40], piece=4, pause=0.5)
     assert download(PLAIN, target).read_bytes() == CONTENT[:40]
+    monkeypatch.setattr(module, "TIMEOUT", (60.0, 0.3))
     monkeypatch.setattr(module, "RETRIES", 1)
     stalled = PLAIN + "2"
-    internet.files[stalled] = Served(CONTENT[:40], piece=4, pause=1.0)
+    internet.files[stalled] = Served(CONTENT[:40], piece=4, pause=3.0)
     with pytest.raises(DownloadError, match="cannot be fetched.*[Tt]imed out"):
         download(stalled, target.with_name("stalled"))
 
@@ -139,6 +141,11 @@ def test_a_server_that_drips_is_waited_for_and_one_that_stalls_is_not(internet, 
         b"\xef\xbb\xbf\n <html lang=en>",
         b"<!-- login -->\n<!doctype HTML>",
         b'<?xml version="1.0"?><html xmlns="x">',
+        b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>',
+        b"<!-- one --><!-- two --><title>Log in</title>",
+        b"<script>location = 'login'</script>",
+        "<!DOCTYPE html>".encode("utf-16"),
+        "\ufeff<!DOCTYPE html>".encode("utf-16-be"),
     ],
 )
 def test_a_web_page_is_not_a_file(internet, target, page):
@@ -146,6 +153,35 @@ def test_a_web_page_is_not_a_file(internet, target, page):
     with pytest.raises(DownloadError, match="sent a web page in place of the file"):
         download(PLAIN, target)
     assert not target.exists()
+
+
+def test_weights_that_begin_like_a_tag_are_no_page(internet, target):
+    """The first bytes of a safetensors file are the length of its header; 15,392 is a blank and <."""
+    content = (15_392).to_bytes(8, "little") + b"{" + b" " * 15_391
+    internet.files[PLAIN] = Served(content)
+    assert download(PLAIN, target).read_bytes() == content
+
+
+def test_a_login_page_in_place_of_the_hub(internet, tmp_path, monkeypatch):
+    monkeypatch.setattr(_Handler, "_hub", lambda self, body: self._page("<html>Log in</html>", body))
+    with pytest.raises(DownloadError, match=r"hf:user/model: cannot be fetched .*network asks you to log in"):
+        download_repository("user/model", tmp_path / "folder")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (401, "RepoNotFound", "401 .*log in with `hf auth login`"),
+        (403, "GatedRepo", "403 .*Accept the terms first.*log in with `hf auth login`"),
+        (404, "RepoNotFound", "404 .*Check the name"),
+    ],
+)
+def test_repositories_that_are_not_open(internet, tmp_path, monkeypatch, status, code, words):
+    headers = {"X-Error-Code": code, "X-Error-Message": "Accept the terms first"}
+    monkeypatch.setattr(_Handler, "_hub", lambda self, body: self._page("", body, status, headers))
+    with pytest.raises(DownloadError, match=rf"the Hub answers {words}") as raised:
+        download_repository("user/model", tmp_path / "folder")
+    assert "\n" not in str(raised.value)
 
 
 def test_an_empty_file_is_refused(internet, target):

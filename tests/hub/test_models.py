@@ -7,17 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detectron2.modeling import build_model
 from PIL import Image
 from safetensors.torch import save_file
 
 import egtr
-from egtr.checkpoint import load_checkpoint_file
+from egtr.checkpoint import EGTRCheckpointer, load_checkpoint_file
 from egtr.cli import main
+from egtr.config import load_config
 from egtr.hub import catalogue
 from egtr.hub.catalogue import Entry, RemoteFile, read_catalogue
 from egtr.hub.models import get_model, list_fetched, read_info, remove_model
 from egtr.inference import EGTRPredictor
-from egtr.structures import DownloadError, EGTRError, ModelInfo, WeightsError
+from egtr.structures import DataError, DownloadError, EGTRError, ModelInfo, WeightsError
 from egtr.structures.known_names import get_known_names
 from egtr.structures.model_info import METADATA_KEY
 from tests.checkpoint.artifacts import write_artifact
@@ -163,6 +165,14 @@ def test_names_may_be_given_at_once(released, tmp_path):
     assert read_info("oiv6").predicate_names == ("y",) * 6
 
 
+def test_files_without_names_are_refused_before_the_download(released, tmp_path):
+    (tmp_path / "names.json").write_text('{"things": []}')
+    for names in (tmp_path, tmp_path / "names.json", tmp_path / "nowhere.json"):
+        with pytest.raises(DataError, match=f"^{names}: "):
+            get_model("oiv6", agreed=True, names_files=[names])
+    assert not released.asked
+
+
 def test_an_archive_that_cannot_be_converted_stays(internet, home, tmp_path, archives):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "readme.txt").write_text("nothing")
@@ -173,6 +183,62 @@ def test_an_archive_that_cannot_be_converted_stays(internet, home, tmp_path, arc
     assert [path.name for path in (home / "models").iterdir()] == ["oiv6.lock"]
     assert (home / "downloads/oiv6/egtr_oi.tar.gz").read_bytes() == content
     assert remove_model("oiv6") == len(content)
+
+
+def with_labels(weights, classes, predicates):
+    """Repeat the rows of labels in weights of FROSS until there are as many as asked for."""
+    sizes = {
+        "score_head": (classes,),
+        "triplet_dist": (classes + 1, classes + 1, predicates),
+        "rel_dist": (predicates,),
+        "rel_predictor.layers.2": (predicates,),
+    }
+    changed = dict(weights)
+    for name, value in weights.items():
+        for part, numbers in sizes.items():
+            if part in name:
+                for axis, number in enumerate(numbers):
+                    rows = torch.arange(number) % value.shape[axis]
+                    value = value.index_select(axis, rows)
+                changed[name] = value.contiguous()
+    return changed
+
+
+def test_relations_on_rt_detr_have_the_names_of_visual_genome(internet, tmp_path, photo):
+    record = json.loads((FOLDER / "rtdetr_small.json").read_text())
+    weights = with_labels(GoldenCase("rtdetr_small").reference_state_dict, len(CLASSES), len(PREDICATES))
+    deep = tmp_path / "egtr__RT-DETR__VG__last.pth/batch__6__epochs__50_25/version_0"
+    write_artifact(deep, record["config"] | {"num_rel_labels": len(PREDICATES)}, weights, epoch=24)
+    files = {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in deep.rglob("*") if path.is_file()}
+    internet.files[read_catalogue()["rtdetr_vg150"].files[0].address] = Served(make_zip(files))
+    # Many equal labels share the scores, and none is high.
+    words = ["--model", "rtdetr_vg150", "--confidence-threshold", "0", "--output", "out", "--yes"]
+    assert main(["demo", photo, *words, "MODEL.DEVICE", "cpu", "INPUT.MIN_SIZE_TEST", "96"]) == 0
+    graph = json.loads(Path("out/photo.json").read_text())
+    assert graph["class_names"] == CLASSES and graph["predicate_names"] == PREDICATES and graph["relations"]
+    with Image.open("out/photo.png") as image:
+        assert np.asarray(image).std() > 20
+
+
+@pytest.mark.parametrize("name", [f"rtdetrv2_{size}_coco" for size in ("r18", "r34", "r50m", "r50")])
+def test_a_detector_of_rt_detr_from_its_name_to_boxes(name, internet, tmp_path, photo):
+    """The weights are few, so that each has the layers of the smallest; their file is as the authors write it."""
+    weights = with_labels(GoldenCase("rtdetr_small").reference_state_dict, 80, 7)
+    prefix = "obj_det_model."
+    own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    torch.save({"ema": {"module": own, "updates": 1}}, tmp_path / "weights.pth")
+    (file,) = read_catalogue()[name].files
+    internet.files[file.address] = Served((tmp_path / "weights.pth").read_bytes())
+    folder = get_model(name, agreed=True)
+    info = read_info(name)
+    assert list(info.class_names) == get_known_names("coco")[0] and info.predicate_names is None
+    model = build_model(load_config(folder / "config.yaml", ["MODEL.DEVICE", "cpu", "MODEL.EGTR.NUM_QUERIES", "24"]))
+    EGTRCheckpointer(model.eval()).load(str(folder / "model.safetensors"))
+    with torch.no_grad():
+        (result,) = model([{"image": torch.full((3, 96, 128), 90, dtype=torch.uint8)}])
+    found = result["instances"]
+    assert len(found) and len(found.pred_boxes) == len(found.scores) and found.pred_classes.max() < 80
+    assert (found.pred_boxes.tensor[:, 2:] > found.pred_boxes.tensor[:, :2]).all()
 
 
 def test_relations_on_rt_detr_come_from_a_zip_with_a_folder_named_like_a_file(internet, home, tmp_path, photo):
@@ -227,6 +293,31 @@ def test_a_file_that_is_no_archive_in_place_of_one(released, archives, home):
         get_model("oiv6_detector", agreed=True)
     released.files[address] = Served(sound)
     get_model("oiv6_detector", agreed=True)
+    assert list_fetched() == ["oiv6_detector"]
+
+
+def test_something_else_in_place_of_weights_does_not_bar_the_way(internet, home):
+    """An error of the server is not the file whose hash is remembered."""
+    (file,) = read_catalogue()["rtdetrv2_r18_coco"].files
+    internet.files[file.address] = Served(b'{"error": "rate limited"}')
+    for _ in range(2):
+        with pytest.raises(WeightsError, match=r"stays: .*48.1.pth \(`egtr models remove rtdetrv2_r18_coco` deletes"):
+            get_model("rtdetrv2_r18_coco", agreed=True)
+    assert remove_model("rtdetrv2_r18_coco") > 0
+    internet.files[file.address] = Served(b'{"error": "rate limited again"}')
+    with pytest.raises(WeightsError, match="What was fetched stays"):
+        get_model("rtdetrv2_r18_coco", agreed=True)
+
+
+def test_a_file_of_the_user_that_is_another_one_does_not_bar_the_way(home, archives, tmp_path):
+    wrong, right = tmp_path / "wrong.tar.gz", tmp_path / "right.tar.gz"
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/readme.txt").write_text("nothing")
+    make_tar(tmp_path / "folder", wrong)
+    right.write_bytes(archives["oiv6_detector"])
+    with pytest.raises(DownloadError, match=r"holds no released model.*What was fetched stays: \S*wrong.tar.gz$"):
+        get_model("oiv6_detector", local_files=[wrong])
+    get_model("oiv6_detector", local_files=[right])
     assert list_fetched() == ["oiv6_detector"]
 
 

@@ -19,7 +19,7 @@ from egtr.inference import images_of_dataset, images_of_predictions, images_of_s
 from egtr.structures import DataError, GroundTruth, Prediction, SceneGraph
 from egtr.visualization.report import ReportWriter
 from tests.inference.predictors import FakePredictor
-from tests.visualization.report_scenes import BOXES, CLASSES, PREDICATES, make_prediction, read_element
+from tests.visualization.report_scenes import BOXES, CALIBRATION, CLASSES, PREDICATES, make_prediction, read_element
 
 TOOL = Path(__file__).resolve().parents[2] / "tools/report.py"
 
@@ -132,6 +132,21 @@ def test_recall_is_that_of_evaluation(predictions, tmp_path):
     assert report.mean_recall() == {k: expected[f"R@{k}"] for k in (20, 50, 100)}
 
 
+def test_saved_predictions_have_probabilities_of_a_calibration(predictions, tmp_path):
+    path, records = predictions
+    first, *_ = images_of_predictions(path, calibration=CALIBRATION)
+    plain, *_ = images_of_predictions(path)
+    assert plain.graph.triplet_probabilities is None
+    np.testing.assert_array_equal(first.graph.triplet_scores, plain.graph.triplet_scores)
+    np.testing.assert_array_equal(first.graph.triplets, plain.graph.triplets)
+    np.testing.assert_allclose(first.graph.triplet_probabilities, first.graph.triplet_scores / 2, rtol=1e-6)
+    # Scores of given boxes are others than those of the fit.
+    with PredictionWriter(tmp_path / "given.npz", PredictionMeta(CLASSES, PREDICATES, "sgcls")) as writer:
+        writer.write(0, *records[0])
+    (given,) = images_of_predictions(tmp_path / "given.npz", calibration=CALIBRATION)
+    assert given.graph.triplet_probabilities is None and given.comparison.sample is None
+
+
 def test_predictions_of_another_dataset_are_refused(predictions, tiny_dataset):
     path, _ = predictions
     errors = []
@@ -152,17 +167,15 @@ def test_tool_of_predictions(predictions, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(("limit", "total"), [(None, 3), (1, 1), (9, 3)])
-def test_the_bar_has_a_total(folder, predictions, tiny_dataset, monkeypatch, limit, total):
-    monkeypatch.setattr("egtr.inference.open_predictor", lambda name, opts, providers: None)
-    args = Namespace(predictions=None, dataset=None, top_k=1, no_explanations=True, config_file="", opts=[])
-    args.single_objects, args.provider = True, []
+def test_the_bar_has_a_total(folder, predictions, tiny_dataset, limit, total):
+    args = Namespace(predictions=None, dataset=None, top_k=1, no_explanations=True, single_objects=True)
     args.limit, args.input, args.inputs = limit, [], [str(folder)]
-    assert report.open_images(args, [str(folder)], print)[1] == total
+    assert report.open_images(args, [str(folder)], None, print)[1] == total
     args.dataset = tiny_dataset.val
     found = len(DatasetCatalog.get(tiny_dataset.val))
-    assert report.open_images(args, [str(folder)], print)[1] == (limit or found) and found > 0
+    assert report.open_images(args, [str(folder)], None, print)[1] == (limit or found) and found > 0
     args.predictions, args.partial = predictions[0], False
-    assert report.open_images(args, [str(folder)], print)[1] == min(limit or 3, 3)
+    assert report.open_images(args, [str(folder)], None, print)[1] == min(limit or 3, 3)
 
 
 def test_tool_of_a_folder_with_a_broken_image(tmp_path, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 import json
 import resource
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -156,7 +157,8 @@ def test_camera_is_recorded_at_its_own_pace(tmp_path, monkeypatch):
     read_file = cv2.VideoCapture
     monkeypatch.setattr(cv2, "VideoCapture", lambda of: Camera(of) if isinstance(of, int) else read_file(of))
     clock = iter([0.0, 0.0, 0.3, 0.5])  # the start, and three frames
-    monkeypatch.setattr(sources.time, "monotonic", lambda: next(clock))
+    # Only there: threads of other tests' servers look at the clock of the process, too.
+    monkeypatch.setattr(sources, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     target = tmp_path / "camera.avi"
     drawn = export_video(FakePredictor(lambda image: make_graph()), 0, target, save_graphs=True, progress=False)
     assert drawn == 3

@@ -6,16 +6,24 @@ import sys
 import numpy as np
 import pytest
 
-from egtr.lite.session import OnnxSession, OpenVINOSession, open_session
+from egtr.lite.session import OnnxSession, OpenVINOSession, open_session, openvino_core
 from egtr.structures import ConfigurationError, WeightsError
 from tests.lite.known_model import write_model
+from tests.running import run_python
 
-# An environment of egtr.lite has only one of the two runtimes.
-openvino = pytest.importorskip("openvino")
+pytestmark = [
+    pytest.mark.own_process,
+    pytest.mark.skipif(
+        importlib.util.find_spec("openvino") is None,
+        reason="an environment of egtr.lite has only one of the runtimes",
+    ),
+]
 
 
 @pytest.fixture
 def files(tmp_path):
+    import openvino
+
     onnx = write_model(tmp_path / "m.onnx")
     openvino.save_model(openvino.Core().read_model(onnx), tmp_path / "m.xml", compress_to_fp16=False)
     return str(onnx), str(tmp_path / "m.xml")
@@ -37,6 +45,23 @@ def test_openvino_runs_onnx_files_where_only_it_is_installed(files, monkeypatch)
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find(name))
     assert isinstance(open_session(files[0]), OpenVINOSession)
+
+
+def test_signals_are_handled_after_models_were_closed(files):
+    """Each core of OpenVINO changes the signal stack, and two of them would leave one that is freed already."""
+    code = f"""
+import os, signal
+from egtr.lite.session import open_session
+heard = []
+signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
+first, second = open_session({files[1]!r}), open_session({files[1]!r})
+del first
+del second
+os.kill(os.getpid(), signal.SIGUSR1)
+assert len(heard) == 1
+"""
+    done = run_python("-c", code)
+    assert done.returncode == 0, done.stderr
 
 
 def test_float32_is_float32(files):
@@ -65,5 +90,6 @@ def test_what_is_refused(files, tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match=r"m.bin: there is no such file"):
         open_session(xml)
     monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setattr("egtr.lite.session.openvino_core", openvino_core.__wrapped__)  # No core of an earlier test.
     with pytest.raises(ConfigurationError, match="openvino is missing, which runs .xml models: pip install openvino"):
         open_session(xml)

@@ -32,9 +32,11 @@ def test_it_equals_the_shipped_weights(index, models):
         ours, theirs = getattr(lite.prediction, name), getattr(torch.prediction, name)
         scale = max(image.shape) if name == "boxes" else 1
         np.testing.assert_allclose(ours / scale, theirs / scale, atol=tolerance, rtol=0, err_msg=f"{name}: {REMEDY}")
-    shown = [graph.for_display(top_k=20).to_dict() for graph in (lite, torch)]
+    # By a low score, since of one image no relation is probable enough to be shown by default.
+    shown = [graph.for_display(0.001, top_k=20).to_dict() for graph in (lite, torch)]
     triplets = [[(row["subject"], row["predicate"], row["object"]) for row in found["relations"]] for found in shown]
     assert triplets[0] == triplets[1] and len(triplets[0]) > 2
+    assert lite.least_probability == torch.least_probability == 0.3
     assert lite.object_threshold == torch.object_threshold and lite.warnings == torch.warnings
 
 

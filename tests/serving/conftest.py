@@ -50,7 +50,8 @@ def predictor():
     return EGTRPredictor.create("scenes")
 
 
-@pytest.fixture(scope="session")
+# It ends with its module, since tests of other folders fork this process, which is unsafe while it has such threads.
+@pytest.fixture(scope="module")
 def server(predictor):
     """A server of one model under two names, the names that `egtr serve` gives them."""
     store = ModelStore({"scenes": predictor, "scenes_egtr": predictor})

@@ -4,7 +4,9 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -49,16 +51,19 @@ def served(predictor):
 
 
 @pytest.fixture(scope="module")
-def proxy(served, tmp_path_factory):
+def folder():
+    """A folder for nginx, whose workers are another user if root starts it; those of pytest are open to one user."""
+    with tempfile.TemporaryDirectory() as path:
+        os.chmod(path, 0o755)
+        yield Path(path)
+
+
+@pytest.fixture(scope="module")
+def proxy(served, folder):
     """An nginx in front of the server; skips where the machine has none."""
     program = find_nginx()
     if program is None:
         pytest.skip("no nginx on this machine: install Debian's nginx-light")
-    folder = tmp_path_factory.mktemp("nginx")
-    # Its workers are another user if root starts it.
-    for part in (folder, *folder.parents):
-        if part.owner() == folder.owner() and str(part).startswith(str(tmp_path_factory.getbasetemp().parent)):
-            part.chmod(0o755)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     config = folder / "nginx.conf"

@@ -67,6 +67,46 @@ def test_filter_by_precision_after_merging_and_with_other_conditions():
     assert len(graph.filter(min_score=0.5, precision=0.5)) == 1
 
 
+@pytest.mark.parametrize(("probability", "kept"), [(0.0, 3), (0.25, 3), (0.26, 2), (0.7, 2), (0.9, 1), (0.95, 0)])
+def test_filter_by_probability(probability, kept):
+    graph = CALIBRATION.apply(make_graph())
+    assert len(graph.filter(min_probability=probability)) == kept
+    assert len(graph.filter(min_probability=probability, merge_iou=0.7, top_k=2)) == min(kept, 2)
+
+
+@pytest.mark.parametrize(
+    ("scores", "shown"),
+    [
+        # 0.12 has probability 0.3, by the line from 0 at 0 to 0.5 at 0.2.
+        ((0.7, 0.1201, 0.1199), 2),
+        ((0.7, 0.2, 0.05), 2),
+        ((0.11, 0.1, 0.09), 0),
+    ],
+)
+def test_drawings_show_what_is_right_with_probability(scores, shown):
+    graph = CALIBRATION.apply(make_graph(scores))
+    assert graph.least_probability == 0.3
+    assert len(graph.for_display()) == len(graph.for_display(merge_iou=None)) == shown
+    assert len(graph.merge_duplicates().for_display()) == shown
+    # 0.04 is less than a twentieth of 0.9, which its probability 0.1 cannot help.
+    ranked = dataclasses.replace(CALIBRATION.apply(make_graph((0.9, 0.046, 0.04))), least_probability=0.05)
+    assert len(ranked.for_display()) == 2
+    # Scores, where they are asked for, decide instead; and objects stay, however improbable their relations are.
+    assert len(graph.for_display(min_score=0.0)) == 3
+    assert len(graph.for_display(min_score=0.15)) == sum(score >= 0.15 for score in scores)
+    assert graph.for_display(single_objects=True).presence.max() == pytest.approx(0.8)
+
+
+def test_drawings_of_other_graphs_choose_by_rank():
+    """Without a calibration, or with one of sparse annotations, where true relations are improbable."""
+    sparse = Calibration.from_dict({**RECORD, "exhaustive": False})
+    for graph in (make_graph((0.11, 0.1, 0.005)), sparse.apply(make_graph((0.11, 0.1, 0.005)))):
+        assert graph.least_probability is None
+        assert len(graph.for_display()) == 2
+    given_boxes = dataclasses.replace(make_graph((0.11, 0.1, 0.005)), given=np.ones(3, dtype=bool))
+    assert len(CALIBRATION.apply(given_boxes).for_display()) == 2
+
+
 def test_merged_objects_have_the_probability_of_their_presence():
     merged = CALIBRATION.apply(make_graph()).merge_duplicates()
     # Objects 0 and 1 are one; the higher presence 0.8 stands for both.
@@ -79,6 +119,10 @@ def test_a_precision_without_calibration_is_refused():
         make_graph().filter(precision=0.8)
     with pytest.raises(PredictionError, match="precision is 80; it must lie in 0..1"):
         CALIBRATION.apply(make_graph()).filter(precision=80)
+    with pytest.raises(PredictionError, match="min_probability is not known, because the model has no calibration"):
+        make_graph().filter(min_probability=0.3)
+    with pytest.raises(PredictionError, match="min_probability is -1; it must lie in 0..1"):
+        CALIBRATION.apply(make_graph()).filter(min_probability=-1)
 
 
 def test_a_graph_without_presence_has_no_probabilities_of_objects():

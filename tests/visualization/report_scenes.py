@@ -4,7 +4,8 @@ import re
 
 import numpy as np
 
-from egtr.structures import EdgeExplanation, ExplainedObject, GroundTruth, Prediction, SceneGraph
+from egtr.structures import Calibration, EdgeExplanation, ExplainedObject, GroundTruth, Prediction, SceneGraph
+from egtr.structures.calibration import Curve, Labels
 from egtr.visualization.report import ReportImage, compare_with_truth
 
 # Names that would break a page that takes them for HTML, and a script element that holds them as they are.
@@ -12,6 +13,13 @@ EVIL = "</script><img src=x onerror=alert(1)>"
 CLASSES = ("man", "horse", EVIL)
 PREDICATES = ("rides", 'is "near" & <b>')
 BOXES = np.array([[10, 10, 60, 80], [20, 40, 110, 90], [100, 5, 150, 50]], dtype=np.float32)
+
+
+# Half of a score is its probability.
+HALVES = Curve((0.0, 1.0), (0.0, 0.5))
+CALIBRATION = Calibration(
+    "drawn", 10, True, HALVES, HALVES, HALVES, Labels(1.0, (0.9,), (0.9,)), Labels(1.0, (0.9,), (0.9,))
+)
 
 
 def make_prediction(boxes=BOXES):

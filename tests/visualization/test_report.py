@@ -20,6 +20,7 @@ from egtr.visualization.report import (
 )
 from tests.visualization.report_scenes import (
     BOXES,
+    CALIBRATION,
     CLASSES,
     EVIL,
     PREDICATES,
@@ -99,6 +100,38 @@ def test_written_page(tmp_path):
     assert report.mean_recall() == {20: 0.5, 50: 0.5, 100: 0.5}
     assert report.size.total == path.stat().st_size
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize(
+    ("calibration", "stated", "error"),
+    [
+        # Relations of scores 0.8 and 0.4, of which the first is right: (|0.8 - 1| + |0.4 - 0|) / 2.
+        (None, "score", 0.3),
+        # Their probabilities are 0.4 and 0.2: (0.6 + 0.2) / 2.
+        (CALIBRATION, "probability", 0.4),
+    ],
+)
+def test_reliability_of_what_is_shown(calibration, stated, error, tmp_path):
+    with ReportWriter(tmp_path / "report.html", calibration=calibration, exhaustive=True) as report:
+        report.add(make_image())
+        report.add(make_image("plain.jpg", annotated=False))
+    found = json.loads(read_element((tmp_path / "report.html").read_text("utf-8"), "index"))["reliability"]
+    assert found == json.loads(to_json(report.reliability))
+    assert (found["num_images"], found["relations"]["number"], found["objects"]["number"]) == (1, 2, 3)
+    assert found["relations"][stated]["ECE"] == pytest.approx(error, abs=1e-5)
+    assert found["relations"]["score"]["bins"] == [[pytest.approx(0.4), 0, 1], [pytest.approx(0.8), 1, 1]]
+    assert ("probability" in found["relations"]) == ("precision" in found) == (calibration is not None)
+    assert "note" not in found
+
+
+def test_reliability_on_sparse_annotations_has_a_note_and_on_none_is_missing(tmp_path):
+    for annotated in (True, False):
+        with ReportWriter(tmp_path / "report.html") as report:
+            report.add(make_image(annotated=annotated))
+        if annotated:
+            assert "chances of being annotated, not of being true" in report.reliability["note"]
+        else:
+            assert report.reliability is None
 
 
 def test_an_interrupted_report_has_the_images_so_far(tmp_path):

@@ -16,7 +16,7 @@ from egtr.visualization.palette import object_colors
 from egtr.visualization.report import ReportWriter
 from egtr.visualization.report.assets import NUM_COLORS
 from tests.browsing import DARK, LIGHT, watched_page
-from tests.visualization.report_scenes import EVIL, make_image
+from tests.visualization.report_scenes import CALIBRATION, EVIL, make_image
 
 
 def write(path, images):
@@ -91,6 +91,51 @@ def test_warnings_stand_above_the_image(browser, tmp_path):
         page.keyboard.press("ArrowDown")
         expect(page.locator("#name")).to_have_text("b.jpg")
         expect(banner).to_be_hidden()
+
+
+@pytest.mark.slow
+def test_reliability(page):
+    dialog = page.locator("#reliability")
+    expect(dialog).to_be_hidden()
+    button = page.locator("#show-reliability")
+    # Two images with relations of scores 0.8 (right) and 0.4 (wrong).
+    expect(button).to_have_text("ECE 0.300")
+    button.click()
+    expect(dialog).to_contain_text("4 relations and 6 objects that 2 annotated images display")
+    expect(dialog).to_contain_text("chances of being annotated, not of being true")
+    assert dialog.locator("svg").count() == 2
+    # Two bins, of which each has a square with its numbers.
+    squares = dialog.locator("svg").first.locator(".score rect")
+    assert [title.text_content() for title in squares.locator("title").all()] == [
+        "2 relations: stated 0.40, annotated 0.00",
+        "2 relations: stated 0.80, annotated 1.00",
+    ]
+    # Keys belong to the dialog while it is open.
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#name")).to_have_text("b street.jpg")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    page.keyboard.press("r")
+    expect(dialog).to_be_visible()
+    page.locator("#close-reliability").click()
+    expect(dialog).to_be_hidden()
+
+
+@pytest.mark.slow
+def test_reliability_of_probabilities_and_of_nothing(browser, tmp_path):
+    with ReportWriter(tmp_path / "report.html", calibration=CALIBRATION, exhaustive=True) as report:
+        report.add(make_image())
+    with watched_page(browser, report.path.as_uri()) as page:
+        expect(page.locator("#show-reliability")).to_have_text("ECE 0.400")
+        page.keyboard.press("r")
+        expect(page.locator("#reliability tbody th").nth(1)).to_have_text("relations, by probability")
+        expect(page.locator("#reliability")).to_contain_text("asked precision")
+        expect(page.locator("#reliability .beware")).to_have_count(0)
+    with watched_page(browser, write(tmp_path / "plain.html", [make_image(annotated=False)])) as page:
+        expect(page.locator("#name")).to_have_text("street.jpg")
+        expect(page.locator("#show-reliability")).to_be_hidden()
+        page.keyboard.press("r")
+        expect(page.locator("#reliability")).to_be_hidden()
 
 
 @pytest.mark.slow

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ._coco_fields import read_crowds, turn_boxes
+from ..coco_fields import read_crowds, to_corners
+from ..problems import ERROR, UNKNOWN, WARNING, Problem
 from ._parsing import IdTable, look_up, numbered_names, parse_boxes, parse_id, parse_image, require_fields, to_id
 from ._survey import read_backslashes
 from .annotations import ImageAnnotations
-from .problems import ERROR, UNKNOWN, WARNING, Problem
 
 
 @dataclass
@@ -95,7 +95,8 @@ def _group_by_image(
     for record in records:
         image_id = find_image(record, image_ids, where, "bad-annotation", unlisted, problems)
         if image_id is not None:
-            annotations_of[image_id].append(record)
+            # Messages and DATALOADER.SKIP_BROKEN name the image as "images" does.
+            annotations_of[image_id].append({**record, "image_id": image_id})
     image_ids.report("image_id", path, problems)
     report_unlisted("annotations", list(unlisted), not annotations_of, path, problems)
     return annotations_of
@@ -137,8 +138,7 @@ def _add_objects(
     for k in np.flatnonzero(classes == UNKNOWN):
         category = reprlib.repr(records[k].get("category_id"))
         problem("unknown-category", k, f'field "category_id": {category} is not in "categories". Add it there.')
-    boxes[:, 2:] += boxes[:, :2]
-    turn_boxes(boxes, records, path, problems)
+    to_corners(boxes, records, path, problems)
     end = 0
     for image, group in zip(images, groups, strict=True):
         start, end = end, end + len(group)

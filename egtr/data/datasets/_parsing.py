@@ -12,7 +12,7 @@ import numpy as np
 from egtr.structures import DataError
 from egtr.structures.file_kinds import find_beginning, is_lfs_pointer, is_page, read_text
 
-from .problems import UNKNOWN, WARNING, Problem
+from ..problems import UNKNOWN, WARNING, Problem
 
 # Shows the names of the fields of a file, and the whole of a small entry.
 _outline = reprlib.Repr()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .problems import WARNING, Problem
+from ..problems import WARNING, Problem
 
 if TYPE_CHECKING:
     from .annotations import ImageAnnotations, SceneGraphAnnotations
@@ -24,7 +24,7 @@ def survey(annotations: SceneGraphAnnotations) -> Iterator[Problem]:
         yield from _repeated_names(what, names, annotations)
     yield from _wide_ids(annotations)
     yield from _repeated_files(annotations)
-    yield from _normalised_boxes(annotations)
+    yield from _other_units(annotations)
     yield from _left_out(annotations)
 
 
@@ -67,18 +67,35 @@ def _repeated_files(annotations: SceneGraphAnnotations) -> Iterator[Problem]:
         yield Problem("repeated-file", f"{annotations.source}: {text}", severity=WARNING)
 
 
-def _normalised_boxes(annotations: SceneGraphAnnotations) -> Iterator[Problem]:
-    number = 0
-    for image in annotations.images:
-        # In an image of a few pixels such a box is nothing strange.
-        if len(image.boxes) and min(image.height, image.width) > 4:
-            number += bool((image.boxes <= 1).all() and (image.boxes >= 0).all() and (image.boxes[:, 2:] > 0).all())
+def _other_units(annotations: SceneGraphAnnotations) -> Iterator[Problem]:
+    """Find boxes that are fractions of their image, and a file whose boxes are all percentages."""
+    drawn = [image for image in annotations.images if len(image.boxes)]
+    # In an image of a few pixels such a box is nothing strange. Tools round: a box may end a little outside.
+    number = sum(min(image.height, image.width) > 4 and _lie_within(image.boxes, 1) for image in drawn)
     if number:
         text = (
             f"all boxes of {number} of {len(annotations.images)} images lie between 0 and 1. Boxes are expected in "
         )
         text += "pixels; if these are fractions of width and height, multiply them."
         yield Problem("normalised-boxes", f"{annotations.source}: {text}", severity=WARNING)
+        return
+    # Objects of a file fill its images from side to side, unless 100 is the end of another scale.
+    large = [image.boxes for image in drawn if min(image.height, image.width) > 200]
+    if (
+        large
+        and all(_lie_within(boxes, 100) for boxes in large)
+        and (np.concatenate(large)[:, 2:].max(axis=0) > 60).all()
+    ):
+        text = (
+            f"all boxes of {len(large)} images of more than 200 x 200 pixels end before 100. Boxes are expected in "
+        )
+        text += "pixels; if these are percentages of width and height, convert them."
+        yield Problem("percent-boxes", f"{annotations.source}: {text}", severity=WARNING)
+
+
+def _lie_within(boxes: np.ndarray, end: float) -> bool:
+    """Check that boxes (A, 4) lie between 0 and ``end``, a twentieth more or less."""
+    return bool((boxes >= -end / 20).all() and (boxes <= end * 1.05).all() and (boxes[:, 2:] > 0).all())
 
 
 def _left_out(annotations: SceneGraphAnnotations) -> Iterator[Problem]:

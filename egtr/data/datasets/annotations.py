@@ -18,7 +18,7 @@ from detectron2.structures import BoxMode
 
 from egtr.structures import DataError, remap_relations
 
-from .problems import ERROR, UNKNOWN, WARNING, Problem
+from ..problems import ERROR, UNKNOWN, WARNING, Problem
 
 logger = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ import numpy as np
 
 from egtr.structures import DataError
 
+from ..problems import UNKNOWN, Problem
 from ._coco import find_image, parse_coco, report_unlisted
 from ._parsing import IdTable, numbered_names, read_json, require_fields
 from .annotations import ImageAnnotations, SceneGraphAnnotations
-from .problems import UNKNOWN, Problem
 from .registration import register_reader
 
 LAYOUT = "coco_sg"

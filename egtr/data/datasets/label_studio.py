@@ -28,10 +28,10 @@ from tqdm import tqdm
 from egtr.structures import DataError
 
 from ..annotated_image import BrokenImageError, read_annotated_image
+from ..problems import ERROR, UNKNOWN, WARNING, Problem
 from ._parsing import is_id, read_json, to_id
 from .annotations import ImageAnnotations, SceneGraphAnnotations
 from .label_studio_files import ImageFinder, image_field, image_fields
-from .problems import ERROR, UNKNOWN, WARNING, Problem
 
 # A rectangle is one entry (tag RectangleLabels), or two with the same id (tags Rectangle and Labels).
 RECTANGLES = ("rectanglelabels", "rectangle", "labels")

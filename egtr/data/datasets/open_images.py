@@ -30,9 +30,9 @@ import numpy as np
 
 from egtr.structures import ConfigurationError
 
+from ..problems import WARNING, Problem
 from ._parsing import is_size, parse_objects, parse_relations, read_json, require_list, require_names
 from .annotations import ImageAnnotations, SceneGraphAnnotations
-from .problems import WARNING, Problem
 from .registration import register_reader
 
 LAYOUT = "open_images"

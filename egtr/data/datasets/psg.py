@@ -21,8 +21,9 @@ import reprlib
 from typing import Any
 
 import numpy as np
-from detectron2.structures import BoxMode
 
+from ..coco_fields import XYWH, XYXY
+from ..problems import ERROR, WARNING, Problem
 from ._parsing import (
     parse_boxes,
     parse_fragment,
@@ -33,9 +34,10 @@ from ._parsing import (
     read_json,
     require_fields,
     require_names,
+    to_id,
 )
 from ._survey import read_backslashes
-from .annotations import ImageAnnotations, Problem, SceneGraphAnnotations
+from .annotations import ImageAnnotations, SceneGraphAnnotations
 from .registration import register_reader
 
 LAYOUT = "psg"
@@ -59,15 +61,24 @@ def read_psg(json_file: str, image_root: str, *, split: str | None = None) -> Sc
     classes = require_names(content, json_file, LAYOUT, "thing_classes", "stuff_classes")
     predicates = require_names(content, json_file, LAYOUT, "predicate_classes")
     # Some copies of the file hold numbers, others texts.
-    test_ids = {str(image_id) for image_id in content["test_image_ids"]}
+    test_ids = {str(to_id(image_id)) for image_id in content["test_image_ids"]}
     problems: list[Problem] = []
     images = []
+    known_ids = set()
     for number, record in enumerate(content["data"]):
         image_id = parse_id(record, "image_id", f'{json_file}: entry {number} of "data"', "bad-image", problems)
         if image_id is None:
             continue
         if split is None or (str(image_id) in test_ids) == (split == "test"):
             images.append(_parse_image(record, json_file, problems))
+        known_ids.add(str(image_id))
+    if split is not None and test_ids and known_ids and not known_ids & test_ids:
+        text = (
+            f'field "test_image_ids": no image has one of its {len(test_ids)} ids, such as {min(test_ids)!r}, so that'
+        )
+        text += ' all images are in the split train. Write the ids as "data" has them.'
+        severity = ERROR if split == "test" else WARNING
+        problems.append(Problem("unlisted-image", f"{json_file}: {text}", severity=severity))
     read_backslashes(images, json_file, problems)
     return SceneGraphAnnotations(images, classes, predicates, image_root, json_file, problems)
 
@@ -102,11 +113,11 @@ def _parse_image(record: dict[str, Any], path: str, problems: list[Problem]) -> 
 def _corners(entry: dict[str, Any], number: int, where: str, image_id: int | str, problems: list[Problem]) -> Any:
     """Return "bbox" as x1 y1 x2 y2 by its "bbox_mode"; a malformed one stays as it is."""
     box, mode = entry.get("bbox"), entry.get("bbox_mode")
-    if mode == BoxMode.XYWH_ABS:
+    if mode == XYWH:
         corners = parse_boxes([box])[0]
         corners[2:] += corners[:2]
         return corners.tolist() if np.isfinite(corners).all() else box
-    if mode is not None and mode != BoxMode.XYXY_ABS:
+    if mode is not None and mode != XYXY:
         text = f"expected 0 ([x1, y1, x2, y2]) or 1 ([x, y, width, height]), got {reprlib.repr(mode)}."
         problems.append(Problem("bad-box-mode", f'{where}, annotation {number}, field "bbox_mode": {text}', image_id))
     return box

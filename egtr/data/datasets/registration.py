@@ -1,6 +1,5 @@
 """Scene graph datasets by name: their entries in Detectron2's catalogs, and how they are read."""
 
-import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -10,11 +9,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from egtr.structures import ConfigurationError, DataError
 
+from ..problems import Problem, log_or_raise
 from ._survey import survey
 from .annotations import SceneGraphAnnotations, leave_out_unsound, to_dataset_dicts
-from .problems import ERROR, Problem
-
-logger = logging.getLogger(__name__)
 
 
 def register_reader(
@@ -124,10 +121,7 @@ def _load(name: str) -> list[dict[str, Any]]:
 def _to_records(annotations: SceneGraphAnnotations) -> list[dict[str, Any]]:
     """Convert annotations into dataset dicts; log or raise what concerns the whole file."""
     records = to_dataset_dicts(annotations)
-    for problem in survey(annotations):
-        if problem.severity == ERROR:
-            raise DataError(problem.message)
-        logger.warning(problem.message)
+    log_or_raise(list(survey(annotations)))
     return records
 
 

@@ -4,12 +4,14 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
 
 from egtr.structures import DataError, remap_relations
 
+from ..problems import WARNING, Problem
 from .annotations import ImageAnnotations, SceneGraphAnnotations
 from .writers import Splits, check_splits, write_json
 
@@ -29,7 +31,7 @@ def write_vg_h5(splits: Splits, folder: str | os.PathLike[str], drop_unsupported
         splits: "train", "val" and "test", or some of them, to annotations; all with the same class and predicate
             names.
         folder: must exist. Files there are replaced.
-        drop_unsupported: leave out crowds and boxes without area, with the relations that touch them.
+        drop_unsupported: see :func:`leave_out_unsupported`.
 
     Returns:
         Paths of the files written.
@@ -45,12 +47,12 @@ def write_vg_h5(splits: Splits, folder: str | os.PathLike[str], drop_unsupported
     if strangers:
         raise DataError(f"An h5 file holds the splits train, val and test, not {', '.join(strangers)}.")
     splits = {split: splits[split] for split in SPLIT_NUMBERS if split in splits}
+    if drop_unsupported:
+        splits = {split: leave_out_unsupported(annotations) for split, annotations in splits.items()}
     first = next(iter(splits.values()))
     _check_names(first)
     images = [image for annotations in splits.values() for image in annotations.images]
     _check_images(images)
-    if drop_unsupported:
-        images = [_without(image, _unsupported(image)) for image in images]
     _refuse(
         (image for image in images if _unsupported(image).any()),
         "images have crowds or boxes without area",
@@ -71,16 +73,40 @@ def write_vg_h5(splits: Splits, folder: str | os.PathLike[str], drop_unsupported
     )
     numbers = [SPLIT_NUMBERS[split] for split, annotations in splits.items() for _ in annotations.images]
     paths = [os.path.join(folder, name) for name in ("VG-SGG.h5", "VG-SGG-dicts.json", "image_data.json")]
-    with h5py.File(paths[0], "w") as file:
+    # In memory first: HDF5 cannot close a file that it could not write, as on a full disk.
+    with h5py.File(paths[0], "w", driver="core", backing_store=False) as file:
         for name, array in _arrays(images).items():
             file.create_dataset(name, data=array)
         file.create_dataset("split", data=np.array(numbers, dtype=np.int32))
         # Not part of the format, but without it the reader would have to be told.
         file.attrs["num_val"] = len(splits["val"].images) if "val" in splits else 0
+        file.flush()
+        Path(paths[0]).write_bytes(file.id.get_file_image())
     write_json(paths[1], _dicts(images, first.thing_classes, first.predicate_classes))
     sizes = [{"image_id": image.image_id, "width": image.width, "height": image.height} for image in images]
     write_json(paths[2], sizes)
     return paths
+
+
+def leave_out_unsupported(annotations: SceneGraphAnnotations) -> SceneGraphAnnotations:
+    """Leave out crowds and boxes without area, with the relations that touch them; a warning counts both.
+
+    Raises:
+        DataError: there are relations, and none is left.
+    """
+    images = [_without(image, _unsupported(image)) for image in annotations.images]
+    (boxes, relations), (kept_boxes, kept_relations) = (
+        [sum(len(getattr(image, field)) for image in group) for field in ("boxes", "relations")]
+        for group in (annotations.images, images)
+    )
+    if boxes == kept_boxes:
+        return annotations
+    text = f"{annotations.source}: {boxes - kept_boxes} crowds and boxes without area are left out with "
+    text += f"{relations - kept_relations} of the {relations} relations."
+    if relations and not kept_relations:
+        raise DataError(f"{text} No relation is left. If each crowd is a single object, set its iscrowd to 0.")
+    problem = Problem("left-out", text, severity=WARNING)
+    return replace(annotations, images=images, problems=[*annotations.problems, problem])
 
 
 def _check_names(annotations: SceneGraphAnnotations) -> None:

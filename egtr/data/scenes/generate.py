@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from egtr.structures import ConfigurationError, WriteError
+from egtr.structures.files import write_text
 
 from .backgrounds import paint_background
 from .canvas import Canvas, Pen
@@ -34,6 +35,13 @@ SCENES_PREDICATES = (
 GENERATOR_VERSION = 1
 STAMP_FILE = "scenes.stamp.json"
 _JSON_FILES = (*(f"{split}.json" for split in SPLITS), "rel.json")
+# The predicates by kind, as Motifs (Zellers et al., CVPR 2018) divides those of Visual Genome: geometric, possessive,
+# semantic.
+SCENES_FAMILIES = {
+    "spatial": ("near", "on", "behind", "in front of", "above", "in", "beside", "under"),
+    "possessive": ("has", "wearing"),
+    "action": ("holding", "riding", "flying", "chasing", "kicking"),
+}
 # Image ids are unique over the splits, like Visual Genome's.
 _ID_STRIDE = 1_000_000
 _UNFINISHED = "drawing was interrupted\n"
@@ -161,7 +169,7 @@ def prepare_scenes(
         )
     (root / "images").mkdir(parents=True, exist_ok=True)
     # The dataset of an interrupted run must count neither as complete nor as another program's.
-    stamp_file.write_text(_UNFINISHED)
+    write_text(stamp_file, _UNFINISHED)
     for split in SPLITS:
         for stale in (root / "images").glob(f"{split}_*.png"):
             stale.unlink()
@@ -180,12 +188,12 @@ def prepare_scenes(
                     relations[split][str(record["id"])] = triplets
                     annotations += [{"id": i, **entry} for i, entry in enumerate(objects, len(annotations) + 1)]
                 content = {"images": images, "annotations": annotations, "categories": categories}
-                (root / f"{split}.json").write_text(json.dumps(content))
+                write_text(root / f"{split}.json", json.dumps(content))
     finally:
         cv2.setNumThreads(threads)
     relations["rel_categories"] = ["__background__", *SCENES_PREDICATES]
-    (root / "rel.json").write_text(json.dumps(relations))
-    stamp_file.write_text(stamp)
+    write_text(root / "rel.json", json.dumps(relations))
+    write_text(stamp_file, stamp)
     return True
 
 

@@ -17,6 +17,7 @@ A sweep file looks like this (only CONFIG and OUTPUT_DIR are required)::
     REACH: {sgdet/R@50: 60}                  # also report after how many iterations a metric reaches a value
     SLOTS: 2                                 # runs at a time
     THREADS: 1                               # of each run (OMP_NUM_THREADS)
+    RUNS_DIR: output/sweeps/runs             # folder of the runs, if several sweep files share some; else OUTPUT_DIR
 
 ``_BASE_`` names another sweep file to start from, as in configurations.
 """
@@ -61,6 +62,7 @@ class SweepFile:
     REACH: dict[str, float] = field(default_factory=dict)
     SLOTS: int = 1
     THREADS: int = 1
+    RUNS_DIR: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Sweep:
 
     config: str
     output_dir: Path
+    runs_dir: Path
     settings: Mapping[str, Mapping[str, Any]]
     seeds: tuple[int, ...]
     baseline: str
@@ -109,7 +112,7 @@ class Sweep:
         found = []
         for seed, (name, overrides) in itertools.product(self.seeds, self.settings.items()):
             asked = json.dumps([content, overrides, seed], sort_keys=True, default=str)
-            folder = self.output_dir / _slug(name) / f"seed{seed}"
+            folder = self.runs_dir / _slug(name) / f"seed{seed}"
             everything = {**overrides, "SEED": seed, "OUTPUT_DIR": str(folder)}
             found.append(Run(name, seed, everything, folder, hashlib.sha256(asked.encode()).hexdigest()[:16]))
         return found
@@ -148,6 +151,7 @@ def load_sweep(path: str | Path) -> Sweep:
     return Sweep(
         config=config,
         output_dir=Path(file.OUTPUT_DIR),
+        runs_dir=Path(file.RUNS_DIR or file.OUTPUT_DIR),
         settings=settings,
         seeds=tuple(file.SEEDS),
         baseline=baseline,

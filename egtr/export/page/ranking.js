@@ -106,12 +106,14 @@ function findDoubts({ name, domain, photograph_threshold: threshold }, best) {
 }
 
 // The part of a graph that a person wants to see, as SceneGraph.for_display selects it. limits: the constants of
-// egtr/structures/scene_graph.py.
+// egtr/structures/scene_graph.py; without least_probability any probability will do.
 function selectForDisplay(graph, { topK, merge, singleObjects, minScore }, limits) {
   const { objects, relations } = merge ? mergeDuplicates(graph, limits.merge_iou) : graph;
   const best = graph.relations[0]?.score ?? 0;
   const least = Math.fround(Math.max(minScore, limits.least_score, limits.share_of_best * best));
-  const shown = relations.filter(({ score }) => score >= least).slice(0, topK);
+  const sure = limits.least_probability ?? null;
+  const isShown = ({ score, probability }) => score >= least && (sure === null || probability >= sure - 1e-6);
+  const shown = relations.filter(isShown).slice(0, topK);
   const joined = new Set(shown.flatMap(({ subject, object }) => [subject, object]));
   const isPresent = ({ presence }) => singleObjects && presence >= limits.object_threshold;
   const stays = objects.filter((object) => joined.has(object.id) || isPresent(object));

@@ -90,6 +90,30 @@ def assemble_page(
     return _fill(upper, places), _fill(lower, {"script": f"{read_graph_library()}\n</script>\n<script>\n{code}"})
 
 
+def image_page_body(
+    *, privacy: str, actions: str, footer: str, choices: str = "", tools: str = "", vocabulary: str = ""
+) -> str:
+    """Return the HTML of a page that takes one image after the other; see IMAGE_PAGE_SCRIPTS.
+
+    Args:
+        privacy: a sentence that says where images go.
+        actions: what can be done with a graph, beside its name.
+        footer: the last line of the page.
+        choices: further choices beside those of every such page.
+        tools: a further bar, between the name of an image and its graph.
+        vocabulary: further lines about the model, after its classes and predicates.
+    """
+    parts = {
+        "choices": choices,
+        "privacy": privacy,
+        "actions": actions,
+        "tools": tools,
+        "vocabulary": vocabulary,
+        "footer": footer,
+    }
+    return _fill(read_asset("image_page.html"), {name: part.rstrip() for name, part in parts.items()})
+
+
 def _fill(template: str, places: dict[str, str]) -> str:
     """Put texts in place of each ``{{name}}`` of the template, which are in this order."""
     parts = []

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from egtr.evaluation import NEVER, REFERENCE, Scorer, match_objects, match_triplets
+from egtr.evaluation.displayed import Sample, sample_image
 from egtr.structures import GroundTruth, Prediction, RankedTriplets, SceneGraph
 
 from ..ground_truth import graph_from_ground_truth
@@ -29,12 +30,15 @@ class Comparison:
         ranks: for each of the T annotated triplets, the rank from 1 to 100 at which the whole prediction (not only
             its shown part) first hits it; None if it never does.
         twins: for each annotated object, the first shown object that matches it, or None.
+        sample: what of the prediction is displayed by default, and what of it is right, for the reliability of many
+            images; None where objects were given to the model.
     """
 
     truth: SceneGraph
     hits: tuple[tuple[int, ...], ...]
     ranks: tuple[int | None, ...]
     twins: tuple[int | None, ...]
+    sample: Sample | None = None
 
     def recall(self, k: int) -> float | None:
         """Compute R@k of this image, in 0..1; None if nothing is annotated."""
@@ -85,6 +89,7 @@ def compare_with_truth(
         hits=tuple(tuple(np.flatnonzero(row).tolist()) for row in matches),
         ranks=tuple(None if rank == NEVER else int(rank) + 1 for rank in ranks),
         twins=_first_of_each(same[graph.query_index]),
+        sample=sample_image(prediction, truth).without_labels() if task == "sgdet" else None,
     )
 
 

@@ -5,14 +5,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from egtr.structures import PredictionError, SceneGraph
+from egtr.evaluation import calibration_report
+from egtr.evaluation.displayed import Sample
+from egtr.structures import Calibration, PredictionError, SceneGraph
 from egtr.structures.files import replacing
 
 from .assets import VIEWER_SCRIPTS, VIEWER_STYLES, assemble_page, read_asset, to_json
 from .hits import TOPK
 from .image import ReportImage, encode_image
 
-REPORT_SCRIPTS = (*VIEWER_SCRIPTS, "index.js", "image_list.js", "report.js")
+REPORT_SCRIPTS = (*VIEWER_SCRIPTS, "index.js", "image_list.js", "reliability.js", "report.js")
 REPORT_STYLES = (*VIEWER_STYLES, "report.css")
 
 
@@ -38,17 +40,32 @@ class ReportWriter:
     Args:
         path: the HTML file; its folder is made if it does not exist.
         title: title of the page.
+        calibration: of the model, for the reliability of its probabilities; None: that of its scores is shown.
+        exhaustive: the annotations hold every relation in the images.
 
     Attributes:
         num_images: number of images added so far.
         size: its size in bytes, once it is written.
+        reliability: how certain the graphs are and how right, see :func:`egtr.evaluation.calibration_report.record`,
+            once it is written; None if no image was compared with annotations, or nothing is displayed.
 
     Raises:
         PredictionError: at the end, where no image was added.
     """
 
-    def __init__(self, path: str | os.PathLike[str], title: str = "Scene graphs"):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        title: str = "Scene graphs",
+        *,
+        calibration: Calibration | None = None,
+        exhaustive: bool = False,
+    ):
         self.path = Path(path)
+        self._calibration = calibration
+        self._exhaustive = exhaustive
+        self._samples: list[Sample] = []
+        self.reliability: dict[str, Any] | None = None
         self.num_images = 0
         self.size = ReportSize(0, 0, 0)
         self._names: dict[str, int] = {}
@@ -89,7 +106,15 @@ class ReportWriter:
             if error is None:
                 raise empty
             return
-        index = {"names": list(self._names), "images": self._index, "recall": self.mean_recall()}
+        if any(len(sample.presence) for sample in self._samples):
+            measured = calibration_report.measure(self._samples, self._calibration)
+            self.reliability = calibration_report.record(measured, self._exhaustive)
+        index = {
+            "names": list(self._names),
+            "images": self._index,
+            "recall": self.mean_recall(),
+            "reliability": self.reliability,
+        }
         self._put(f'<script type="application/json" id="index">{to_json(index)}</script>\n')
         self._put(self._foot)
         self._target.__exit__(None, None, None)
@@ -123,6 +148,8 @@ class ReportWriter:
             for k, values in self._recall.items():
                 recall = image.comparison.recall(k)
                 values.extend([] if recall is None else [recall])
+            if image.comparison.sample is not None:
+                self._samples.append(image.comparison.sample)
         return summary
 
     def _number(self, name: str) -> int:

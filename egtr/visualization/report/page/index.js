@@ -3,10 +3,11 @@
 // same without scores; names are numbers in the table of names.
 
 class ImageIndex {
-  constructor({ names, images, recall }) {
+  constructor({ names, images, recall, reliability }) {
     this.names = names;
     this.images = images;
     this.recall = recall;
+    this.reliability = reliability;
     this.texts = images.map((image) => this.searchText(image));
     const { classes, predicates } = this.vocabulary();
     this.classes = new Set(classes.map((name) => name.toLowerCase()));

@@ -89,6 +89,21 @@ function toggleTheme() {
   viewer.repaint();
 }
 
+function showReliability() {
+  if (index.reliability) byId("reliability").showModal();
+}
+
+function fillReliability() {
+  if (!index.reliability) return;
+  const { probability, score } = index.reliability.relations;
+  const error = (probability ?? score).ECE;
+  byId("reliability").append(...reliabilityView(index.reliability));
+  byId("show-reliability").textContent = error === null ? "ECE" : `ECE ${error.toFixed(3)}`;
+  byId("show-reliability").hidden = byId("help-reliability").hidden = false;
+  byId("show-reliability").addEventListener("click", showReliability);
+  byId("close-reliability").addEventListener("click", () => byId("reliability").close());
+}
+
 function openList(open) {
   byId("list").classList.toggle("open", open);
   byId("toggle-list").setAttribute("aria-expanded", open);
@@ -113,13 +128,15 @@ const KEYS = {
   ArrowLeft: () => viewer.step(-1),
   "/": () => byId("search").focus(),
   g: () => byId("compare").hidden || toggleCompare(),
+  r: showReliability,
   d: toggleTheme,
   Escape: letGo,
 };
 
 function onKey(event) {
   const isTyping = /^(INPUT|SELECT)$/.test(event.target.tagName);
-  if (event.ctrlKey || event.metaKey || event.altKey || (isTyping && event.key !== "Escape") || !KEYS[event.key]) return;
+  // The dialog is closed by the browser.
+  if (byId("reliability").open || event.ctrlKey || event.metaKey || event.altKey || (isTyping && event.key !== "Escape") || !KEYS[event.key]) return;
   event.preventDefault();
   KEYS[event.key]();
 }
@@ -137,6 +154,7 @@ function start() {
   for (const id of ["score", "class", "predicate"]) byId(id).addEventListener("input", oncePerFrame(applyFilter));
   for (const id of ["search", "sort"]) byId(id).addEventListener("input", applyOrder);
   byId("compare").addEventListener("click", toggleCompare);
+  fillReliability();
   byId("theme").addEventListener("click", toggleTheme);
   byId("toggle-list").addEventListener("click", () => openList(!byId("list").classList.contains("open")));
   document.addEventListener("keydown", onKey);

@@ -1,6 +1,12 @@
 """Problems of annotations, as readers and checks report it."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from egtr.structures import DataError
+
+logger = logging.getLogger(__name__)
 
 # Stands for an id that the file does not define. The reader adds a Problem that quotes the id.
 UNKNOWN = -1
@@ -24,3 +30,15 @@ class Problem:
     message: str
     image_id: int | str | None = None
     severity: str = ERROR
+
+
+def log_or_raise(problems: Sequence[Problem]) -> None:
+    """Log the warnings.
+
+    Raises:
+        DataError: the first problem of severity "error".
+    """
+    for problem in problems:
+        if problem.severity == ERROR:
+            raise DataError(problem.message)
+        logger.warning(problem.message)

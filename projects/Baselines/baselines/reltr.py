@@ -1,10 +1,4 @@
-"""Two other families of scene graph models on EGTR's detectors, as baselines: written from the papers.
-
-    egtr train --config-file projects/Baselines/configs/scenes_relationformer.yaml \
-        --extension projects/Baselines/baselines.py
-
-README.md says how they differ from the published models.
-"""
+"""A head after RelTR: coupled subject and object queries, each couple one triplet."""
 
 import math
 
@@ -15,179 +9,15 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from egtr.layers import MLP
-from egtr.modeling import EGTR, EGTROutput, HungarianMatcher, Target
+from egtr.modeling import EGTROutput, HungarianMatcher, Target
 from egtr.modeling.detection_loss import DetectionLoss, sigmoid_focal_loss
 from egtr.modeling.loss_normalizer import loss_normalizer
-from egtr.modeling.outputs import DenoisingOutput
-from egtr.modeling.postprocessing import build_instances, scale_boxes
-from egtr.modeling.smoothing import Smoothing
+from egtr.modeling.postprocessing import scale_boxes
 from egtr.modeling.target import JoinedMatches, Match, join_matches, join_targets
 from egtr.modeling.transformer.geometry import map_geometry, valid_pixels
-from egtr.structures import Prediction, SceneGraph, all_pairs
+from egtr.structures import Prediction
 
-
-class Baseline(EGTR):
-    """EGTR's detector without its relation part; subclasses find the relations.
-
-    Inputs, results and losses of the detector are those of :class:`~egtr.modeling.EGTR`.
-    """
-
-    def __init__(self, cfg):
-        super().__init__(cfg)
-        egtr = cfg.MODEL.EGTR
-        self.num_classes, self.num_predicates = egtr.NUM_CLASSES, egtr.NUM_PREDICATES
-        self.dim, self.num_heads = egtr.TRANSFORMER.HIDDEN_DIM, egtr.TRANSFORMER.NHEADS
-        self.ffn_dim = egtr.TRANSFORMER.DEC_FFN_DIM
-
-    @property
-    def smoothing(self) -> Smoothing:
-        """The rule of MODEL.EGTR.LOSS.SMOOTHING, which the criterion holds for EGTR's own relation part."""
-        return self.criterion.relation_loss.smoothing
-
-    @classmethod
-    def from_config(cls, cfg):
-        """Build the parts of a detector; RELATION.ENABLED stays True for the mapper and the evaluator."""
-        cfg = cfg.clone()
-        cfg.defrost()
-        cfg.MODEL.EGTR.RELATION.ENABLED = False
-        return EGTR.from_config(cfg)
-
-    def relations(self, output: EGTROutput, images: ImageList) -> dict[str, Tensor]:
-        """Compute what the losses of relations and :meth:`predictions` read, from the output of the detector."""
-        raise NotImplementedError
-
-    def relation_losses(
-        self, output: EGTROutput, found: dict[str, Tensor], targets: list[Target]
-    ) -> dict[str, Tensor]:
-        """Compute the losses of relations, not weighted."""
-        raise NotImplementedError
-
-    def prediction(
-        self, output: EGTROutput, found: dict[str, Tensor], index: int, size: tuple[int, int]
-    ) -> Prediction:
-        """Make the record of one image, with boxes in the pixels of ``size``."""
-        raise NotImplementedError
-
-    def losses(self, inputs: list[dict]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Compute unweighted losses and logged quantities of detector and relations."""
-        targets, images = self._targets(inputs), self.preprocess_image(inputs)
-        drawn = self.denoising(targets) if self.denoising is not None and self.training else None
-        output = self._network(images, box_queries=None if drawn is None else drawn.queries)
-        if drawn is not None:
-            output.denoising = DenoisingOutput.read(drawn, output.boxed, None)
-        found = self.relations(output, images)
-        with torch.autocast(self.device.type, enabled=False):
-            output, found = output.float(), {name: value.float() for name, value in found.items()}
-            losses, logged = self.criterion(output, targets)
-            return losses | self.relation_losses(output, found, targets), logged
-
-    @torch.no_grad()
-    def inference(self, inputs: list[dict]) -> list[dict]:
-        """Predict each image; the results are those of :class:`~egtr.modeling.EGTR`."""
-        images = self.preprocess_image(inputs)
-        output = self._network(images)
-        found = self.relations(output, images)
-        results = []
-        for index, (record, image_size) in enumerate(zip(inputs, images.image_sizes, strict=True)):
-            size = (int(record.get("height", image_size[0])), int(record.get("width", image_size[1])))
-            boxes = scale_boxes(output.pred_boxes[index], *size)
-            graph = SceneGraph.from_prediction(
-                self.prediction(output, found, index, size),
-                self.class_names,
-                self.predicate_names,
-                top_k=self.triplets_per_image,
-                object_score=self.object_score,
-            )
-            instances = build_instances(output.logits[index], boxes, size, self.detections_per_image)
-            results.append({"instances": instances, "scene_graph": graph})
-        return results
-
-
-@META_ARCH_REGISTRY.register()
-class Relationformer(Baseline):
-    """Object tokens and one relation token; a softmax over predicates and "no relation" for each pair.
-
-    After Shit et al., "Relationformer" (ECCV 2022). The hidden states of the detector are the object tokens. A
-    relation token, which is learned, joins them in one more decoder layer; it stands for the whole image. A
-    perceptron reads subject token, object token and relation token.
-    """
-
-    def __init__(self, cfg):
-        super().__init__(cfg)
-        self.token = nn.Parameter(torch.randn(1, 1, self.dim))
-        self.layer = nn.TransformerDecoderLayer(self.dim, self.num_heads, self.ffn_dim, 0.0, batch_first=True)
-        self.subject, self.object = nn.Linear(self.dim, self.dim), nn.Linear(self.dim, self.dim, bias=False)
-        self.context = nn.Linear(self.dim, self.dim, bias=False)
-        self.classify = MLP(self.dim, self.dim, self.num_predicates + 1, num_layers=2)
-
-    def relations(self, output: EGTROutput, images: ImageList) -> dict[str, Tensor]:
-        """Compute "pairs", the logits (B, N, N, R + 1), subject first; the last one is "no relation"."""
-        states = output.hidden_states[-1]
-        tokens = self.layer(torch.cat([states, self.token.expand(len(states), -1, -1)], dim=1), output.memory)
-        objects, whole = tokens[:, :-1], tokens[:, -1:]
-        # The first linear map of the perceptron on the three tokens, side by side.
-        hidden = self.subject(objects)[:, :, None] + (self.object(objects) + self.context(whole))[:, None]
-        return {"pairs": self.classify(hidden.relu())}
-
-    def relation_losses(
-        self, output: EGTROutput, found: dict[str, Tensor], targets: list[Target]
-    ) -> dict[str, Tensor]:
-        """Compute "loss_rel", the cross-entropy of ordered pairs of two matched queries, mean over pairs."""
-        joined = join_targets(targets)
-        matches = join_matches(self.criterion.matcher(output.logits, output.pred_boxes, targets), joined.counts)
-        if self.training:
-            self.criterion.observe(matches)
-        wanted, weights = self.pair_targets(matches, joined.relations, len(joined.classes), found["pairs"])
-        known = torch.zeros(output.logits.shape[:2], dtype=torch.bool, device=self.device)
-        known[matches.images, matches.queries] = True
-        pairs = known[:, :, None] & known[:, None] & ~torch.eye(known.shape[1], dtype=torch.bool, device=self.device)
-        entries = -(wanted * found["pairs"].log_softmax(-1)).sum(-1) * weights
-        count = loss_normalizer(pairs.sum(), self.device, self.criterion.normalizer)
-        return {"loss_rel": (entries * pairs).sum() / count}
-
-    def pair_targets(
-        self, matches: JoinedMatches, relations: Tensor, num_objects: int, logits: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Compute the distribution that each pair should have, and its weight.
-
-        A pair with K predicates has 1/K of the smoothed target of each; the rest is "no relation".
-
-        Args:
-            matches: of the batch.
-            relations: (T, 3); subject and object index the objects of the batch.
-            num_objects: number of objects of the batch.
-            logits: (B, N, N, R + 1).
-
-        Returns:
-            (B, N, N, R + 1) and (B, N, N).
-        """
-        row = torch.full((num_objects,), -1, dtype=torch.int64, device=logits.device)
-        row[matches.objects] = torch.arange(len(matches.objects), device=logits.device)
-        ends = row[relations[:, :2]]
-        both = (ends >= 0).all(1)
-        (subjects, objects), predicates = ends[both].T, relations[both, 2]
-        uncertainty = self.smoothing(matches.costs, matches.fits)
-        smoothed, triplet_weights = self.smoothing.targets(uncertainty[subjects], uncertainty[objects], both[both])
-        pair = matches.images[subjects], matches.queries[subjects], matches.queries[objects]
-        wanted, weights = torch.zeros_like(logits), torch.ones_like(logits[..., 0])
-        wanted[(*pair, predicates)] = 1.0
-        count = wanted.sum(-1, keepdim=True).clamp(min=1)
-        wanted[(*pair, predicates)] = smoothed
-        wanted = wanted / count
-        wanted[..., -1] = 1 - wanted.sum(-1)
-        if triplet_weights is not None:
-            weights[pair] = triplet_weights
-        return wanted, weights
-
-    def prediction(
-        self, output: EGTROutput, found: dict[str, Tensor], index: int, size: tuple[int, int]
-    ) -> Prediction:
-        """Make the record of one image with every pair of queries."""
-        relation = found["pairs"][index].float().softmax(-1)[..., :-1].flatten(0, 1).cpu().numpy()
-        logits, boxes = output.logits[index], scale_boxes(output.pred_boxes[index], *size)
-        pairs = all_pairs(len(logits))
-        ones = torch.ones(len(pairs)).numpy()
-        return Prediction(logits.float().cpu().numpy(), boxes.cpu().numpy(), pairs, ones, relation, size)
+from .baseline import Baseline
 
 
 class TripletBranch(nn.Module):
