@@ -92,7 +92,10 @@ def choice_of_queries(model: "openvino.Model") -> list[str]:
 
     After any rounding before this choice, the decoder starts from other queries.
     """
-    chosen = _needed(node for node in model.get_ops() if node.get_type_name() == "TopK")
+    # The relation part looks for the best class of each object, too.
+    relation = set(relation_part(model))
+    choices = [node for node in model.get_ops() if node.get_type_name() == "TopK"]
+    chosen = _needed(node for node in choices if node.get_friendly_name() not in relation)
     return [*convolutions(model), *chosen]
 
 
