@@ -274,8 +274,9 @@ class EGTRPredictor(Sharing):
     def _stream(
         self, images: ImageStream, batch_size: int, threads: int, given: GivenOptions
     ) -> Iterator[PredictedImage]:
-        prepare = partial(self._try_to_prepare, given)
-        prepared = read_ahead(prepare, given.assign(images), threads, batch_size + threads)
+        prepared = read_ahead(
+            partial(self._try_to_prepare, given), given.assign(images), threads, batch_size + threads
+        )
         while batch := list(islice(prepared, batch_size)):
             sound = [(record, source) for record, source, result in batch if result.error is None]
             graphs = iter(self._predict(*zip(*sound, strict=True)) if sound else ())
