@@ -274,9 +274,8 @@ class EGTRPredictor(Sharing):
     def _stream(
         self, images: ImageStream, batch_size: int, threads: int, given: GivenOptions
     ) -> Iterator[PredictedImage]:
-        prepared = read_ahead(
-            partial(self._try_to_prepare, given), given.assign(images), threads, batch_size + threads
-        )
+        prepare = partial(self._try_to_prepare, given)
+        prepared = read_ahead(prepare, given.assign(images), threads, batch_size + threads)
         while batch := list(islice(prepared, batch_size)):
             sound = [(record, source) for record, source, result in batch if result.error is None]
             graphs = iter(self._predict(*zip(*sound, strict=True)) if sound else ())
@@ -308,11 +307,10 @@ class EGTRPredictor(Sharing):
             DataError: the image cannot be read.
         """
         image = source.read()
-        height, width = image.shape[:2]
         aug_input = T.AugInput(np.ascontiguousarray(image[:, :, ::-1] if self.cfg.INPUT.FORMAT == "BGR" else image))
         self.augmentations(aug_input)
         pixels = torch.from_numpy(np.ascontiguousarray(aug_input.image.transpose(2, 0, 1)))
-        return {"image": pixels, "height": height, "width": width}, image
+        return {"image": pixels, "height": image.shape[0], "width": image.shape[1]}, image
 
     @torch.no_grad()
     def _predict(self, records: Sequence[dict[str, Any]], sources: Sequence[SourceImage]) -> list[SceneGraph]:
