@@ -5,7 +5,7 @@
 #   make setup HEADLESS=1             opencv-python-headless in place of opencv-python (no libGL, no glib)
 #   make images IMAGES=demo.png       some of the images only
 #   make test PYTEST="-k matcher -x"  further arguments of pytest; likewise DEMO="--help" for make demo
-#   make test WORKERS=8               processes that share the fast tests, at most 3 GB of memory each; 0 for --pdb
+#   make test WORKERS=8               processes that share the fast tests, about 4 GB of memory each; 0 for --pdb
 
 PYTHON ?= python3
 VENV ?= .venv

@@ -23,8 +23,8 @@ from .measure import time_once
 REAL_TIME = "vg150_rtdetr_egtr.yaml"
 # Milliseconds that the page may take for one step.
 PATIENCE = 120_000
-# What is timed: a correction, from the question to the graph drawn; the graph of the whole image, drawn; and what the
-# page does with a new image, which asks for explanations, too.
+# The steps that are timed: a correction, from the question to the graph drawn; the graph of the whole image, drawn;
+# and all that the page does with a new image, which asks for explanations, too.
 KINDS = ("correction", "graph", "page")
 SCRIPT = """async ([kind, boxes]) => {
     if (boxes) corrector.objects = boxes.map((box) => ({ box, class: null }));
@@ -75,7 +75,7 @@ def measure_correcting(cases: dict[str, tuple[Any, np.ndarray, int | None]], run
     program = find_browser()
     if program is None:
         raise EGTRError("correcting: no Chromium or Chrome was found; install one, or name it in EGTR_BROWSER")
-    found = {}
+    found, threads = {}, torch.get_num_threads()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
         for name, (model, image, count) in cases.items():
@@ -90,6 +90,7 @@ def measure_correcting(cases: dict[str, tuple[Any, np.ndarray, int | None]], run
                 model_only = worker.submit(_measure_model, model, image, found[name].pop("objects"), runs)
                 found[name] |= model_only.result()
         browser.close()
+    torch.set_num_threads(threads)
     return found
 
 

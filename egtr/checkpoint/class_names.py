@@ -3,8 +3,9 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from egtr.data.datasets._parsing import numbered_names, read_json, require_names
+from egtr.data.datasets._parsing import numbered_names, read_json, require_fields, require_names
 from egtr.data.datasets.egtr_json import predicate_names
 from egtr.data.datasets.vg_h5 import read_dict_names
 from egtr.structures import DataError
@@ -17,7 +18,9 @@ def read_names(files: Sequence[str | Path]) -> tuple[list[str] | None, list[str]
     - a list that comes with the library: "vg150" (both) or "coco" (classes);
     - ``rel.json`` of EGTR's layout (predicates) and any COCO JSON beside it, such as ``train.json`` (classes);
     - ``VG-SGG-dicts.json`` or ``VG-SGG-dicts-with-attri.json`` (both);
-    - Open Images' ``categories_dict.json`` (both).
+    - Open Images' ``categories_dict.json`` (both);
+    - a JSON of the layout ``coco_sg`` (both), such as ``categories.json`` of a dataset on the Hugging Face Hub;
+    - ``psg.json`` (both).
 
     Args:
         files: paths; later files override earlier ones.
@@ -42,13 +45,30 @@ def read_names(files: Sequence[str | Path]) -> tuple[list[str] | None, list[str]
         elif {"obj", "rel"} <= keys:
             classes = require_names(content, file, "open_images", "obj")
             predicates = require_names(content, file, "open_images", "rel")
-        elif "rel_categories" in keys:
-            predicates = predicate_names(content, file)
-        elif "categories" in keys:
-            classes = list(numbered_names(content["categories"], file, "categories", "egtr_json").values())
+        elif "predicate_classes" in keys:
+            classes = require_names(content, file, "psg", "thing_classes", "stuff_classes")
+            predicates = require_names(content, file, "psg", "predicate_classes")
+        elif keys & {"categories", "rel_categories"}:
+            if "categories" in keys:
+                classes = _numbered(content, "categories", file)
+            if "rel_categories" in keys:
+                predicates = _predicates(content, file)
         else:
             raise DataError(
                 f"{file}: names neither classes nor predicates. Take rel.json and train.json, VG-SGG-dicts.json, "
-                "categories_dict.json, or a list that comes with egtr: vg150 or coco"
+                "categories_dict.json, psg.json, a JSON of coco_sg, or a list that comes with egtr: vg150 or coco"
             )
     return classes, predicates
+
+
+def _predicates(content: dict[str, Any], file: str) -> list[str]:
+    """Read "rel_categories": numbered entries in coco_sg, names after a background in EGTR's rel.json."""
+    entries = content["rel_categories"]
+    if isinstance(entries, list) and entries and isinstance(entries[0], dict):
+        return _numbered(content, "rel_categories", file)
+    return predicate_names(content, file)
+
+
+def _numbered(content: dict[str, Any], field: str, file: str) -> list[str]:
+    require_fields(content, file, "coco_sg", **{field: list})
+    return list(numbered_names(content[field], file, field, "coco_sg").values())

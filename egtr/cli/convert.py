@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FILE|LIST",
         help="the names, else: vg150 or coco, which come with egtr, or files: rel.json and train.json, "
-        "VG-SGG-dicts.json or categories_dict.json",
+        "VG-SGG-dicts.json, categories_dict.json, psg.json or a JSON of coco_sg",
     )
     parser.add_argument(
         "--allow-mismatch", action="store_true", help="continue if weights are unknown, missing or of another shape"

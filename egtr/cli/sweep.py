@@ -13,12 +13,13 @@ import sys
 from egtr.config.arguments import add_extension_argument
 
 from .checks import check_file
-from .parsing import add_inputs, get_input
+from .parsing import add_inputs, get_input, whole_number
 
 EXAMPLES = """
 examples:
   %(prog)s projects/EGTR/sweeps/ablation.yaml
   %(prog)s projects/EGTR/sweeps/ablation.yaml --table-only
+  %(prog)s projects/EGTR/sweeps/joint.yaml --table-only --iteration 200
 """
 
 
@@ -26,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_inputs(parser, "such as projects/EGTR/sweeps/ablation.yaml", "FILE.yaml")
     parser.add_argument(
         "--table-only", action="store_true", help="train nothing: compare the runs that have finished so far"
+    )
+    parser.add_argument(
+        "--iteration",
+        type=whole_number(1),
+        metavar="N",
+        help="compare the evaluations after N iterations in place of those at the end, in sweep_N.md and so on",
     )
     add_extension_argument(parser)
 
@@ -60,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
     for number, handler in former.items():
         signal.signal(number, handler)
     if any(run.result() for run in sweep.runs()):
-        paths = write_sweep_report(sweep, compare_settings(sweep))
+        stem = "sweep" if args.iteration is None else f"sweep_{args.iteration}"
+        paths = write_sweep_report(sweep, compare_settings(sweep, args.iteration), stem)
         paths.append(sweep.output_dir / "evaluations.csv")
         write_csv(paths[-1], list_evaluations(sweep))
         if sweep.reach:

@@ -2,6 +2,7 @@
 
 import os
 from typing import Any
+from urllib.parse import unquote
 
 from egtr import _detectron2  # noqa: F401  isort: skip - says how to install Detectron2 where it is missing
 import numpy as np
@@ -11,7 +12,16 @@ from PIL import ExifTags, Image
 
 from egtr.structures import DataError
 
-from .image import CHANNEL_ORDERS, DECODING_ERRORS, TooLargeError, describe_error, open_header, stored_name, to_rgb
+from .image import (
+    CHANNEL_ORDERS,
+    DECODING_ERRORS,
+    IMAGE_SUFFIXES,
+    TooLargeError,
+    describe_error,
+    open_header,
+    stored_name,
+    to_rgb,
+)
 
 
 class BrokenImageError(DataError):
@@ -94,10 +104,20 @@ def _hint_at_name(file_name: str) -> str:
         return 'Its name has backslashes, from Windows: write "/" between folders, below the folder of images.'
     folder, name = os.path.split(file_name)
     names = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
-    near = next((other for other in names if other.casefold() == name.casefold()), None)
-    if near is not None:
-        return f"There is {near!r}: upper and lower case differ. Write the name as the file has it."
+    for differs, key in (
+        ("upper and lower case differ", str.casefold),
+        ("the name is written as in an address", unquote),
+        ("blanks differ", str.strip),
+        ("the ending differs", _stem),
+    ):
+        near = next((other for other in names if key(other) == key(name)), None)
+        if near is not None:
+            return f"There is {near!r}: {differs}. Write the name as the file has it."
     return "Copy it there."
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0] if name.lower().endswith(IMAGE_SUFFIXES) else name
 
 
 def _read(file_name: str, image_format: str, max_pixels: int | None) -> np.ndarray:

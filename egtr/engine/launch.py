@@ -29,6 +29,7 @@ from egtr.structures.errors import library_kind
 
 from .checks import check_scoring
 from .defaults import setup
+from .label_names import check_names
 from .loader_workers import explaining_worker_errors
 from .output_dir import release_output_dir
 from .stop_signals import TrainingStopped, forwarding_signals
@@ -57,6 +58,7 @@ def train_or_evaluate(args: argparse.Namespace) -> dict[str, Any] | None:
         # Only a new run may need the backbone's weights from timm, where MODEL.WEIGHTS does not bring them.
         resumes = args.resume and EGTRCheckpointer(nn.Identity(), cfg.OUTPUT_DIR).has_checkpoint()
         trainer = EGTRTrainer(without_pretrained(cfg) if resumes else cfg)
+        check_names(cfg, (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST), with_weights=False)
         trainer.resume_or_load(resume=args.resume)
         return trainer.train()
     finally:
@@ -68,6 +70,7 @@ def _evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
         raise ConfigurationError("--eval-only: DATASETS.TEST is empty. Name a dataset to evaluate on")
     check_scoring(cfg)
     check_dataset_matches_config(cfg, train=False)
+    check_names(cfg, cfg.DATASETS.TEST, with_weights=not resume)
     model = load_trained_model(cfg, resume)
     with explaining_worker_errors(cfg.DATALOADER.NUM_WORKERS, "then evaluate again"):
         results = _evaluation(cfg, resume).test(cfg, model)

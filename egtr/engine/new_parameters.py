@@ -2,29 +2,20 @@
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from torch import Tensor, nn
 
-from egtr.config.loading import load_config
-from egtr.config.paths import fetch
-from egtr.structures import ConfigurationError, EGTRError, ModelInfo
+from egtr.structures import ConfigurationError
+
+from .label_names import LABELS, names_of_dataset, names_of_weights, plain
 
 logger = logging.getLogger(__name__)
 
 # The entry of SOLVER.NEW_PARAMETERS that compares names.
 AUTO = "auto"
-# The kind of label; its names in a model record and in a configuration; their number; its names in a dataset.
-_LABELS = (
-    ("class", "class_names", "CLASS_NAMES", "NUM_CLASSES", "thing_classes"),
-    ("predicate", "predicate_names", "PREDICATE_NAMES", "NUM_PREDICATES", "predicate_classes"),
-)
-
-Names = Sequence[str]
 
 
 def is_only_backbone(model: nn.Module, new_parameters: Iterable[str]) -> bool:
@@ -96,13 +87,13 @@ def restart_heads(
     already = set(new_parameters)
     parameters = dict(model.named_parameters())
     restarted: list[str] = []
-    for kind, field, key, number, metadata in _LABELS:
+    for kind, field, key, number, metadata in LABELS:
         heads = {name: values for name, values in initial[kind].items() if name not in already}
         if not heads:
             continue
         count = cfg.MODEL.EGTR[number]
-        before = _names_of_weights(cfg.MODEL.WEIGHTS, field, key, metadata)
-        now = _names_of_dataset(cfg, metadata) or cfg.MODEL.EGTR[key]
+        before = names_of_weights(cfg.MODEL.WEIGHTS, field, key, metadata)
+        now = names_of_dataset(cfg, metadata) or cfg.MODEL.EGTR[key]
         if not before or not now or len(before) != count or len(now) != count:
             logger.info(
                 "The %s names of MODEL.WEIGHTS or of the training set are not known: only shapes decide whether "
@@ -110,7 +101,7 @@ def restart_heads(
                 kind,
             )
             continue
-        old, new = [_plain(name) for name in before], [_plain(name) for name in now]
+        old, new = [plain(name) for name in before], [plain(name) for name in now]
         if old == new:
             continue
         if sorted(old) == sorted(new):
@@ -132,33 +123,3 @@ def restart_heads(
         )  # fmt: skip
         restarted += heads
     return restarted
-
-
-def _plain(name: str) -> str:
-    return " ".join(re.split(r"[\s_-]+", name.strip().casefold()))
-
-
-def _names_of_dataset(cfg: CfgNode, field: str) -> Names | None:
-    name = cfg.DATASETS.TRAIN[0] if len(cfg.DATASETS.TRAIN) else None
-    return MetadataCatalog.get(name).get(field) if name in DatasetCatalog else None
-
-
-def _names_of_weights(weights: str, field: str, key: str, metadata: str) -> Names | None:
-    """Look the names up in the record of the weights, else in the configuration beside them, else in its dataset."""
-    local = Path(fetch(weights.partition("?")[0], "there is no such checkpoint"))
-    try:
-        if local.suffix in (".yaml", ".yml"):
-            config = local
-            local = Path(fetch(load_config(str(config)).MODEL.WEIGHTS, "there is no such checkpoint"))
-        else:
-            config = local.with_name("config.yaml")
-        record = ModelInfo.find(local)
-        if record is not None and getattr(record, field):
-            return getattr(record, field)
-        if not config.is_file():
-            return None
-        cfg = load_config(str(config))
-    except EGTRError as error:
-        logger.info("MODEL.WEIGHTS: its names are not known (%s)", error)
-        return None
-    return cfg.MODEL.EGTR[key] or _names_of_dataset(cfg, metadata)

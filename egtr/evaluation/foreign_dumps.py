@@ -63,7 +63,13 @@ def convert_dump(
         if names is None and annotations is not None:
             names = annotations.class_names, annotations.predicate_names
         if names is not None:
-            num_classes, num_predicates = map(len, names)
+            known = tuple(map(len, names))
+            if num_classes > known[0] or num_predicates not in (0, known[1]):
+                raise PredictionError(
+                    f"{path}: has {num_classes} or more classes and {num_predicates} predicates, but there are names "
+                    f"of {known[0]} and {known[1]}; name the dataset of these results"
+                )
+            num_classes, num_predicates = known
         with PredictionWriter(target, PredictionMeta(*(names or ()), max_rank=None)) as writer:
             for image in images:
                 record = Prediction(

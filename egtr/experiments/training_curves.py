@@ -84,6 +84,15 @@ def read_metrics(path: str | PathLike[str]) -> dict[str, Curve]:
     }
 
 
+def count_iterations(curves: Mapping[str, Curve], iteration: int) -> int:
+    """Compute how many iterations a run had done at an entry of its ``metrics.json``, which counts them from 0.
+
+    The evaluation at the end of training is written under the number of iterations, all other ones under one less.
+    """
+    done = iteration + 1
+    return min(done, int(curves["total_loss"][0][-1]) + 1) if "total_loss" in curves else done
+
+
 def draw_curves(metrics: Mapping[str, Curve], title: str = "") -> Figure:
     """Draw losses, gates, uncertainty, recall, detection, gradient norm and learning rate over the iterations.
 

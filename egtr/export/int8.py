@@ -1,7 +1,7 @@
 """Quantisation to int8 by NNCF, for OpenVINO."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -49,15 +49,21 @@ def quantize(model: "openvino.Model", images: Sequence[np.ndarray], step: int = 
 
 def relation_part(model: "openvino.Model") -> list[str]:
     """List the names of all operations that neither logits nor boxes depend on."""
-    todo = [result for result in model.get_results() if {"logits", "boxes"} & result.input_value(0).get_names()]
-    detector = set()
+    results = [result for result in model.get_results() if {"logits", "boxes"} & result.input_value(0).get_names()]
+    detector = _needed(results)
+    return [node.get_friendly_name() for node in model.get_ops() if node.get_friendly_name() not in detector]
+
+
+def _needed(nodes: "Iterable[openvino.Node]") -> set[str]:
+    """Return the names of operations, and of all that they depend on."""
+    todo, names = list(nodes), set()
     while todo:
         node = todo.pop()
         name = node.get_friendly_name()
-        if name not in detector:
-            detector.add(name)
+        if name not in names:
+            names.add(name)
             todo += [value.get_node() for value in node.input_values()]
-    return [node.get_friendly_name() for node in model.get_ops() if node.get_friendly_name() not in detector]
+    return names
 
 
 def first_convolutions(model: "openvino.Model") -> list[str]:
@@ -81,8 +87,25 @@ def convolutions(model: "openvino.Model") -> list[str]:
     return [node.get_friendly_name() for node in model.get_ops() if node.get_type_name() == "Convolution"]
 
 
-# What stays in float beside the relation part, from the fastest file to the most exact one.
-IN_FLOAT: tuple[Callable[["openvino.Model"], list[str]], ...] = (lambda model: [], first_convolutions, convolutions)
+def choice_of_queries(model: "openvino.Model") -> list[str]:
+    """List all convolutions, and the operations that decide which queries a model chooses by score.
+
+    After any rounding before this choice, the decoder starts from other queries.
+    """
+    # The relation part looks for the best class of each object, too.
+    relation = set(relation_part(model))
+    choices = [node for node in model.get_ops() if node.get_type_name() == "TopK"]
+    chosen = _needed(node for node in choices if node.get_friendly_name() not in relation)
+    return [*convolutions(model), *chosen]
+
+
+# Parts that stay in float beside the relation part, from the fastest file to the most exact one.
+IN_FLOAT: tuple[Callable[["openvino.Model"], list[str]], ...] = (
+    lambda model: [],
+    first_convolutions,
+    convolutions,
+    choice_of_queries,
+)
 
 
 def count_layers(model: "openvino.Model") -> tuple[int, int]:

@@ -21,6 +21,9 @@ from egtr.structures.scene_graph import OBJECT_THRESHOLD
 from .network import ExportedNetwork, check_outputs, rounded, sample_images, traceable
 
 OPSET = 18
+# Height and width that a file for any size is traced with. PyTorch's exporter takes a side of 1 for a constant, and
+# the coarsest map of an encoder has one cell for 64 pixels.
+_TRACED = (192, 320)
 # Fewer values are not worth a node that converts them.
 _SMALLEST_HALF = 1024
 
@@ -98,6 +101,7 @@ def trace(
 
     network = ExportedNetwork(model)
     images = sample_images(info, size, model.device)
+    (example,) = sample_images(info, size or _TRACED, model.device)
     if size is not None:
         info = replace(info, preprocessing=(info.preprocessing or {}) | {"fixed_size": list(size)})
     dynamic = None if size is not None else {"image": {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}}
@@ -106,7 +110,7 @@ def trace(
         wanted = [network(image) for image in images]
         exported = torch.onnx.export(
             network,
-            (images[0],),
+            (example,),
             input_names=[INPUT],
             output_names=list(OUTPUTS),
             dynamic_shapes=dynamic,

@@ -150,6 +150,7 @@ def get_model(
 
     Raises:
         ConfigurationError: there is no such model, or it ships.
+        DataError: a file of ``names_files`` has no names; nothing is fetched.
         DownloadError: the user has not agreed, or a file cannot be fetched or is not the one that is known.
         EGTRError: what has arrived cannot be converted; it stays in the download folder.
     """
@@ -158,6 +159,12 @@ def get_model(
             raise ConfigurationError(f"{name}: arrives as its author shares it; leave out --names and --file")
         return _get_shared(name, agreed)
     entry = _find_entry(name)
+    if names_files:
+        # It imports torch.
+        from egtr.checkpoint import read_names
+
+        # Before a long download.
+        read_names(names_files)
     folder = _folder(name)
     with locked(folder):
         if (folder / CONFIG).is_file():

@@ -14,6 +14,7 @@ from detectron2.modeling import build_model
 
 from benchmarks import commands, growth, machine, photographs, pipeline
 from benchmarks.__main__ import main
+from benchmarks.browser import find_browser
 from benchmarks.case import Case
 from benchmarks.contestants import PARTS, build_inference
 from benchmarks.measure import Memory, measure_here
@@ -459,3 +460,25 @@ def test_runtimes(run, monkeypatch):
     assert report["scenes, PyTorch float32, F.linear"]["share"] == 1
     assert min(report[f"scenes, {label}"]["of fastest"] for label in eager) == 1
     assert all(report[f"scenes, {label}"]["seconds"] > 0 for label in labels)
+
+
+@pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome on this machine")
+def test_correcting(run):
+    """The trained model, and an RT-DETR on an image of the least size that has enough cells for its queries."""
+    arguments = ["--runs", "1", "--side", "128", "--boxes", "3", "MODEL.DEVICE", "cpu"]
+    report, rows = run("correcting", *arguments)
+    cases = report["cases"]
+    assert list(cases) == ["scenes", "rtdetr_r50"] and cases["rtdetr_r50"]["boxes"] == 3
+    assert cases["scenes"]["boxes"] > 3
+    for found in cases.values():
+        assert found["runs"] == 1 and list(found["ms"]) == ["correction", "graph", "page"]
+        share = found["ms"]["correction"] / found["ms"]["graph"]
+        assert found["share"]["graph"] == pytest.approx(share) and list(found["share"]) == ["graph", "page"]
+        assert found["relate"] > 0 and found["model_share"] == pytest.approx(found["relate"] / found["predict"])
+    # The second model spends nearly all of its time on backbone and encoder, which a correction does not need.
+    assert cases["rtdetr_r50"]["model_share"] < 1
+    assert [row[0] for row in rows[2:]] == [
+        f"{name}, {text}"
+        for name, found in cases.items()
+        for text in (f"{found['boxes']} boxes, on the page", "only the model")
+    ]

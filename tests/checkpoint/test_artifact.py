@@ -18,7 +18,7 @@ from egtr.checkpoint import EGTRCheckpointer, artifact, convert_artifact, load_r
 from egtr.cli import main
 from egtr.config import load_config
 from egtr.inference import EGTRPredictor
-from egtr.structures import EGTRError, ModelInfo
+from egtr.structures import DataError, EGTRError, ModelInfo
 from tests.checkpoint.artifacts import write_artifact
 from tests.golden_cases import SMALL, GoldenCase
 from tests.modeling import test_golden as golden
@@ -286,16 +286,45 @@ def vg_files(tmp_path):
             "idx_to_predicate": {str(k + 1): name for k, name in enumerate(predicates)},
         },
         "categories_dict.json": {"obj": classes, "rel": predicates},
+        "coco_sg.json": {
+            "categories": [{"id": 3 * k, "name": name} for k, name in enumerate(classes)],
+            # By number, not by place.
+            "rel_categories": [{"id": k + 5, "name": name} for k, name in enumerate(predicates)][::-1],
+        },
+        "psg.json": {"thing_classes": classes[:4], "stuff_classes": classes[4:], "predicate_classes": predicates},
     }
     for name, content in contents.items():
         (tmp_path / name).write_text(json.dumps(content))
     return classes, predicates
 
 
-@pytest.mark.parametrize("files", [["rel.json", "train.json"], ["VG-SGG-dicts.json"], ["categories_dict.json"]])
+@pytest.mark.parametrize(
+    "files",
+    [["rel.json", "train.json"], ["VG-SGG-dicts.json"], ["categories_dict.json"], ["coco_sg.json"], ["psg.json"]],
+    ids=str,
+)
 def test_names_in_the_files_of_data_sets(tmp_path, vg_files, files):
     assert read_names([tmp_path / file for file in files]) == vg_files
     assert read_names([]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"categories": 5}, '"categories"'),
+        ({"categories": [5]}, '"categories"'),
+        ({"categories": [{"id": 1}]}, '"name"'),
+        ({"rel_categories": [{"id": 1, "name": "on"}, 5]}, '"rel_categories"'),
+        ({"rel_categories": {"on": 1}}, '"rel_categories"'),
+        ({"predicate_classes": ["on"]}, '"thing_classes"'),
+        ([], "names neither classes nor predicates"),
+    ],
+    ids=str,
+)
+def test_files_without_names_are_one_error(tmp_path, content, words):
+    (tmp_path / "names.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=f"names.json.*{words}"):
+        read_names([tmp_path / "names.json"])
 
 
 def test_names_travel_in_the_configuration(case, tmp_path, vg_files):

@@ -57,6 +57,23 @@ def test_names_in_another_case_are_hinted_at(tmp_path):
         read_annotated_image({"file_name": str(tmp_path / "dsc_1.jpg")})
 
 
+@pytest.mark.parametrize(("stored", "given", "reason"), [
+    ("my photo.jpg", "my%20photo.jpg", "the name is written as in an address"),
+    ("a.jpg", "a.jpg ", "blanks differ"),
+    ("a.jpeg", "a.jpg", "the ending differs"),
+])  # fmt: skip
+def test_names_that_are_nearly_those_of_files_are_hinted_at(tmp_path, stored, given, reason):
+    (tmp_path / stored).touch()
+    with pytest.raises(BrokenImageError, match=f"There is '{stored}': {reason}. Write the name"):
+        read_annotated_image({"file_name": str(tmp_path / given)})
+
+
+def test_what_is_no_image_is_no_hint(tmp_path):
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(BrokenImageError, match="there is no such file. Copy it there"):
+        read_annotated_image({"file_name": str(tmp_path / "a.jpg")})
+
+
 def test_sizes_before_exif_turns_the_image(tmp_path):
     image = Image.new("RGB", (64, 48))
     exif = image.getexif()

@@ -5,9 +5,12 @@ import logging
 import pytest
 import torch
 from detectron2.modeling import build_model
+from safetensors.torch import save_file
 
 from egtr.checkpoint import export_weights
-from egtr.structures import ModelInfo
+from egtr.engine.label_names import check_names
+from egtr.structures import ConfigurationError, ModelInfo
+from egtr.structures.model_info import METADATA_KEY
 
 CLASS_HEADS = ["transformer.class_heads.0.weight", "transformer.class_heads.0.bias"]
 PREDICATE_HEADS = ["relation.relation_head.mlp.layers.2.weight", "relation.relation_head.mlp.layers.2.bias"]
@@ -38,6 +41,32 @@ def load(make_cfg, make_trainer, tiny_dataset, tmp_path, caplog):
 def kept(trainer, weights) -> set[str]:
     state = trainer.bare_model.state_dict()
     return {name for name in HEADS if torch.equal(state[name], weights[name])}
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_names_of_a_model_beside_those_of_a_dataset(make_cfg, tiny_dataset, tmp_path, caplog, beside):
+    """In MODEL.EGTR.CLASS_NAMES, or in the record of the weights."""
+
+    def check(names, with_weights=True):
+        caplog.clear()
+        changes = {"MODEL.EGTR.CLASS_NAMES": names}
+        if beside:
+            save_file(
+                {"a": torch.ones(1)},
+                tmp_path / "a.safetensors",
+                {METADATA_KEY: ModelInfo(class_names=names).to_json()},
+            )
+            changes = {"MODEL.WEIGHTS": str(tmp_path / "a.safetensors")}
+        check_names(make_cfg(changes), [tiny_dataset.train], with_weights=with_weights)
+        return caplog.text
+
+    first, second, *rest = tiny_dataset.thing_classes
+    assert check((first.upper(), second.replace(" ", "_"), *rest)) == ""
+    with pytest.raises(ConfigurationError, match=f"class 0 is '{second}' in the model, but '{first}' in dataset"):
+        check((second, first, *rest))
+    assert f"class 1 is 'cup' in the model, but '{second}' in dataset" in check((first, "cup", *rest))
+    if beside:
+        assert check((second, first, *rest), with_weights=False) == ""
 
 
 def test_heads_of_other_names_start_from_scratch(load, tiny_dataset):

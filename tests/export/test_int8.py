@@ -2,7 +2,14 @@
 
 import pytest
 
-from egtr.export.int8 import convolutions, count_layers, first_convolutions, quantize, relation_part
+from egtr.export.int8 import (
+    choice_of_queries,
+    convolutions,
+    count_layers,
+    first_convolutions,
+    quantize,
+    relation_part,
+)
 from egtr.structures import ConfigurationError
 from tests.lite.known_model import write_model
 
@@ -19,8 +26,11 @@ def test_the_relation_part_is_all_that_the_detector_does_not_need(tmp_path):
     assert not {"image", "most", "bright", "fixed", "boxes", "logits"} & names
 
 
-def make_network():
-    """Two convolutions, one after the other, and a third one of the sum of both; the image's height goes into it."""
+def make_network(choose=False):
+    """Two convolutions, one after the other, and a third one of the sum of both; the image's height goes into it.
+
+    With ``choose``, the best columns by a score are taken.
+    """
     import numpy as np
     from openvino import Model
     from openvino import opset13 as ops
@@ -36,7 +46,15 @@ def make_network():
     third = convolve(ops.add(ops.add(first, second), height), "third")
     rounded = ops.fake_quantize(third, *(ops.constant(np.float32(x)) for x in (0, 1, 0, 1)), 256)
     product = ops.matmul(rounded, ops.constant(np.ones((8, 2), np.float32)), False, False, name="product")
-    return Model([product], [image])
+    if not choose:
+        return Model([product], [image])
+    score = ops.relu(first, name="score")
+    best = ops.topk(score, ops.constant(1), 2, "max", "value", name="best")
+    number = ops.reduce_max(ops.convert(best.output(1), "f32"), ops.constant([0, 1, 2, 3]))
+    after = ops.add(product, number, name="after")
+    after.output(0).set_names({"logits"})
+    relation = ops.topk(after, ops.constant(1), 3, "max", "value", name="relation")
+    return Model([after.output(0), relation.output(0)], [image])
 
 
 def test_the_parts_of_a_network():
@@ -44,6 +62,13 @@ def test_the_parts_of_a_network():
     assert first_convolutions(model) == ["first"]
     assert sorted(convolutions(model)) == ["first", "second", "third"]
     assert count_layers(model) == (1, 4)
+    assert set(choice_of_queries(model)) == {"first", "second", "third"}
+
+
+def test_what_the_choice_of_queries_depends_on():
+    model = make_network(choose=True)
+    names = set(choice_of_queries(model))
+    assert {"first", "second", "third", "score", "best"} <= names and not {"product", "after", "relation"} & names
 
 
 def test_int8_needs_images(tmp_path):

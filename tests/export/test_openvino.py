@@ -81,7 +81,7 @@ def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kept", "steps"), [([0.97], [0]), ([0.5, 0.96, 0.965], [0, 1, 2]), ([0.5, 0.4, 0.3], [0, 1, 2])]
+    ("kept", "steps"), [([0.97], [0]), ([0.5, 0.96, 0.965], [0, 1, 2]), ([0.6, 0.5, 0.4, 0.3], [0, 1, 2, 3])]
 )
 def test_parts_stay_in_float_until_enough_triplets_are_kept(kept, steps, tmp_path, monkeypatch):
     shares, taken = iter(kept), []

@@ -19,7 +19,7 @@ from egtr.hub import catalogue
 from egtr.hub.catalogue import Entry, RemoteFile, read_catalogue
 from egtr.hub.models import get_model, list_fetched, read_info, remove_model
 from egtr.inference import EGTRPredictor
-from egtr.structures import DownloadError, EGTRError, ModelInfo, WeightsError
+from egtr.structures import DataError, DownloadError, EGTRError, ModelInfo, WeightsError
 from egtr.structures.known_names import get_known_names
 from egtr.structures.model_info import METADATA_KEY
 from tests.checkpoint.artifacts import write_artifact
@@ -163,6 +163,14 @@ def test_names_may_be_given_at_once(released, tmp_path):
     (tmp_path / "names.json").write_text(json.dumps({"obj": ["x"] * 13, "rel": ["y"] * 6}))
     get_model("oiv6", agreed=True, names_files=[tmp_path / "names.json"])
     assert read_info("oiv6").predicate_names == ("y",) * 6
+
+
+def test_files_without_names_are_refused_before_the_download(released, tmp_path):
+    (tmp_path / "names.json").write_text('{"things": []}')
+    for names in (tmp_path, tmp_path / "names.json", tmp_path / "nowhere.json"):
+        with pytest.raises(DataError, match=f"^{names}: "):
+            get_model("oiv6", agreed=True, names_files=[names])
+    assert not released.asked
 
 
 def test_an_archive_that_cannot_be_converted_stays(internet, home, tmp_path, archives):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from tabulate import tabulate
 
-from ..training_curves import Curve, read_metrics
+from ..training_curves import Curve, count_iterations, read_metrics
 from .definition import Run, Sweep
 from .report import paired_interval
 
@@ -51,7 +51,7 @@ def measure_learning(sweep: Sweep) -> list[Learning]:
     found = []
     for metric, target in sweep.reach.items():
         reached = {
-            name: {seed: _first(by_name.get(metric), target) for seed, by_name in runs.items()}
+            name: {seed: _first(by_name, metric, target) for seed, by_name in runs.items()}
             for name, runs in curves.items()
         }
         base = reached[sweep.baseline]
@@ -63,7 +63,9 @@ def measure_learning(sweep: Sweep) -> list[Learning]:
             ]
             runs = curves[name].values()
             if iterations:
-                last = max(int(curve[0][-1]) + 1 for by_name in runs for curve in by_name.values())
+                last = max(
+                    count_iterations(by_name, int(curve[0][-1])) for by_name in runs for curve in by_name.values()
+                )
                 spread = min(_spread(by_name) for by_name in runs)
                 interval = paired_interval(both)
                 found.append(Learning(name, metric, target, iterations, last, len(both), *interval, spread))
@@ -74,10 +76,10 @@ def _read(run: Run) -> Mapping[str, Curve]:
     return read_metrics(run.folder / "metrics.json")
 
 
-def _first(curve: Curve | None, target: float) -> int | None:
-    """Find after how many iterations a curve is at least at ``target``; iterations are counted from 0."""
-    reached = np.flatnonzero(curve[1] >= target) if curve is not None else ()
-    return int(curve[0][reached[0]]) + 1 if len(reached) else None
+def _first(by_name: Mapping[str, Curve], metric: str, target: float) -> int | None:
+    """Find after how many iterations a metric is at least ``target``."""
+    reached = np.flatnonzero(by_name[metric][1] >= target) if metric in by_name else ()
+    return count_iterations(by_name, int(by_name[metric][0][reached[0]])) if len(reached) else None
 
 
 def _spread(by_name: Mapping[str, Curve]) -> float:
@@ -101,7 +103,11 @@ def list_evaluations(sweep: Sweep) -> list[dict[str, str | float]]:
         curves = _read(run)
         evaluated = {int(iteration) for name in sweep.metrics if name in curves for iteration in curves[name][0]}
         for iteration in sorted(evaluated):
-            row: dict[str, str | float] = {"setting": run.setting, "seed": run.seed, "iteration": iteration + 1}
+            row: dict[str, str | float] = {
+                "setting": run.setting,
+                "seed": run.seed,
+                "iteration": count_iterations(curves, iteration),
+            }
             row |= {name: _value(curves.get(name), iteration, exact=True) for name in sweep.metrics}
             rows.append(row | {name: _value(curves.get(name), iteration, exact=False) for name in _QUANTILES})
     return rows

@@ -1,7 +1,7 @@
 """The result of a sweep: means, deviations and paired differences, as Markdown, CSV and a plot."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from egtr.structures import ConfigurationError
 from egtr.structures.files import write_text
 from egtr.visualization.charts import new_figure, plain, save_figure
 
-from .definition import RESULT_FILE, Sweep
+from ..training_curves import count_iterations, read_metrics
+from .definition import RESULT_FILE, Run, Sweep
 
 LEVEL = 0.95
 
@@ -44,23 +45,27 @@ class Comparison:
     high: float
 
 
-def compare_settings(sweep: Sweep) -> list[Comparison]:
+def compare_settings(sweep: Sweep, iteration: int | None = None) -> list[Comparison]:
     """Compare every setting that has a finished run, in every metric, in the order of the sweep file.
 
+    Args:
+        sweep: the sweep.
+        iteration: compare the evaluations after this number of iterations; None: those at the end.
+
     Raises:
-        ConfigurationError: a finished run has no such metric.
+        ConfigurationError: a finished run has no such metric, or was not evaluated after this number of iterations.
     """
-    finished: dict[str, dict[int, dict[str, float]]] = {name: {} for name in sweep.settings}
+    finished: dict[str, dict[int, Mapping[str, float]]] = {name: {} for name in sweep.settings}
     for run in sweep.runs():
         result = run.result()
         if result is not None:
-            missing = [metric for metric in sweep.metrics if metric not in result["metrics"]]
+            found = result["metrics"] if iteration is None else _evaluation(run, sweep.metrics, iteration)
+            missing = [metric for metric in sweep.metrics if metric not in found]
             if missing:
                 raise ConfigurationError(
-                    f"METRICS: {run.folder / RESULT_FILE} has no {', '.join(missing)}; there are: "
-                    f"{', '.join(result['metrics'])}"
+                    f"METRICS: {run.folder / RESULT_FILE} has no {', '.join(missing)}; there are: {', '.join(found)}"
                 )
-            finished[run.setting][run.seed] = result["metrics"]
+            finished[run.setting][run.seed] = found
     base = finished[sweep.baseline]
     comparisons = []
     for setting, by_seed in finished.items():
@@ -75,6 +80,19 @@ def compare_settings(sweep: Sweep) -> list[Comparison]:
                 )
             )
     return comparisons
+
+
+def _evaluation(run: Run, metrics: Sequence[str], iteration: int) -> dict[str, float]:
+    """Read the metrics that a run had after a number of iterations."""
+    curves = read_metrics(run.folder)
+    found: dict[int, dict[str, float]] = {}
+    for name in metrics:
+        for at, value in zip(*curves.get(name, ((), ())), strict=True):
+            found.setdefault(count_iterations(curves, int(at)), {})[name] = float(value)
+    if iteration not in found:
+        known = ", ".join(map(str, sorted(found))) or "none"
+        raise ConfigurationError(f"{run.folder}: no evaluation after {iteration} iterations; there are: {known}")
+    return found[iteration]
 
 
 def _mean_and_std(values: Sequence[float]) -> tuple[float, float]:
@@ -123,15 +141,19 @@ def explain(sweep: Sweep, comparisons: Sequence[Comparison]) -> str:
     )
 
 
-def write_sweep_report(sweep: Sweep, comparisons: Sequence[Comparison]) -> list[Path]:
+def write_sweep_report(sweep: Sweep, comparisons: Sequence[Comparison], stem: str = "sweep") -> list[Path]:
     """Write ``sweep.md``, ``sweep.csv`` and ``sweep.png`` into the OUTPUT_DIR of the sweep, and print the table.
+
+    Args:
+        sweep, comparisons: a sweep and its result.
+        stem: name of the files, without suffix.
 
     Returns:
         The paths of the files.
     """
     text = f"{sweep_table(sweep, comparisons)}\n\n{explain(sweep, comparisons)}\n"
     print(text)
-    paths = [sweep.output_dir / f"sweep.{suffix}" for suffix in ("md", "csv", "png")]
+    paths = [sweep.output_dir / f"{stem}.{suffix}" for suffix in ("md", "csv", "png")]
     sweep.output_dir.mkdir(parents=True, exist_ok=True)
     write_text(paths[0], text)
     write_csv(paths[1], [vars(c) for c in comparisons])
