@@ -56,7 +56,7 @@ def test_detectors_start_from_all_that_ships_of_them(load):
     assert len(sweep.runs()) == 6 and sweep.baseline == "Deformable"
     new_parts = {}
     for name, overrides in sweep.settings.items():
-        cfg = load_config(sweep.config, to_options(overrides))
+        cfg = load_config(sweep.config, [*to_options(overrides), "MODEL.DEVICE", "cpu"])
         checkpointer = EGTRCheckpointer(build_model(cfg))
         checkpointer.load(cfg.MODEL.WEIGHTS)
         new = find_new_parameters(checkpointer.model, checkpointer.incompatible)
@@ -71,4 +71,4 @@ def test_detectors_start_from_all_that_ships_of_them(load):
 def test_every_setting_is_a_model(load, path):
     sweep = load(path)
     for overrides in sweep.settings.values():
-        assert build_model(load_config(sweep.config, to_options(overrides))).training
+        assert build_model(load_config(sweep.config, [*to_options(overrides), "MODEL.DEVICE", "cpu"])).training
