@@ -84,6 +84,7 @@ def download_repository(
     kind: str = "model",
     revision: str | None = None,
     patterns: Sequence[str] | None = None,
+    token: str | bool | None = None,
 ) -> Path:
     """Download the files of a repository of the Hugging Face Hub, as they lie there.
 
@@ -93,6 +94,7 @@ def download_repository(
         kind: "model" or "dataset".
         revision: a branch, a tag or a commit; None: the newest state.
         patterns: only files that fit one of these patterns, such as ``"*.json"``; None: all files.
+        token: a token that may read; None: the one of ``hf auth login``, or HF_TOKEN; False: none.
 
     Returns:
         ``folder``.
@@ -113,6 +115,7 @@ def download_repository(
             revision=revision,
             allow_patterns=patterns,
             local_dir=folder,
+            token=token,
             endpoint=os.environ.get("HF_ENDPOINT"),
         )
     return folder

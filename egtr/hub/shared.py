@@ -8,11 +8,11 @@ uploaded, so that no pickle arrives. A fetched model is a folder in ``shared`` o
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from egtr.structures.errors import ConfigurationError, WeightsError, WriteError
+from egtr.structures.errors import ConfigurationError, DownloadError, WeightsError, WriteError
 from egtr.structures.model_info import FILE_NAME, ModelInfo
 
 from .cache import check_online, get_home, locked, remove_folder
@@ -28,30 +28,45 @@ PREFIX = "hf:"
 _NAME = re.compile(r"(?:hf:)?([\w-][\w.-]*/[\w-][\w.-]*)")
 
 
-def get_shared_model(name: str, *, revision: str | None = None, update: bool = False) -> Path:
+def get_shared_model(
+    name: str,
+    *,
+    revision: str | None = None,
+    update: bool = False,
+    cache_dir: str | os.PathLike | None = None,
+    local_files_only: bool = False,
+    token: str | bool | None = None,
+) -> Path:
     """Fetch a shared model, unless it is here.
 
     Args:
         name: ``hf:USER/REPOSITORY`` or ``USER/REPOSITORY``.
         revision: a branch, a tag or a commit; None: the newest state. Each revision has a folder of its own.
         update: fetch again what is here; otherwise the state that was fetched first stays.
+        cache_dir: see :func:`get_shared_folder`.
+        local_files_only: fetch nothing.
+        token: see :func:`egtr.hub.download.download_repository`.
 
     Returns:
         The folder of the model, with ``config.yaml`` and ``model.safetensors``.
 
     Raises:
         ConfigurationError: the name is none of a repository.
-        DownloadError: the repository cannot be fetched.
+        DownloadError: the repository cannot be fetched, or must not be.
         WeightsError: it holds no model of this library.
         WriteError: it cannot be written.
     """
     repository = parse_name(name)
-    folder = get_shared_folder(repository, revision)
+    folder = get_shared_folder(repository, revision, cache_dir)
     with locked(folder):
         if (folder / CONFIG).is_file() and not update:
             return folder
+        if local_files_only:
+            raise DownloadError(
+                f"{PREFIX}{repository}: would be fetched, but local_files_only forbids it. Leave it out"
+            )
         arriving = _arriving(folder)
-        download_repository(repository, arriving, revision=revision, patterns=FILES)
+        download_repository(repository, arriving, revision=revision, patterns=FILES, token=token)
         try:
             check_shared_model(arriving, f"{PREFIX}{repository}")
         except WeightsError:
@@ -82,9 +97,11 @@ def upload_model(
     name: str,
     *,
     private: bool | None = None,
-    token: str | None = None,
+    token: str | bool | None = None,
     branch: str | None = None,
-    message: str = "Upload a model of egtr",
+    commit_message: str = "Upload a model of egtr",
+    create_pr: bool = False,
+    delete_patterns: Sequence[str] | str | None = None,
 ) -> str:
     """Upload the folder of a model to the Hugging Face Hub, in one commit; the repository is made if necessary.
 
@@ -94,18 +111,24 @@ def upload_model(
         private: whether a new repository is private; None: as the account is set.
         token: a token that may write; None: the one of ``hf auth login``, or HF_TOKEN.
         branch: the branch for the commit, made if necessary; None: main.
-        message: the message of the commit.
+        commit_message: the message of the commit.
+        create_pr: propose the commit in a pull request to main, for the owner of the repository to accept.
+        delete_patterns: patterns of files of the repository that the commit deletes, such as ``"*.bin"``.
 
     Returns:
-        The address of the repository.
+        The address of the repository, or of the pull request.
 
     Raises:
-        ConfigurationError: the name is none of a repository.
+        ConfigurationError: the name is none of a repository, or ``create_pr`` is given with a branch.
         WeightsError: ``folder`` holds no model of this library.
         DownloadError: EGTR_OFFLINE is set.
         WriteError: the Hub cannot be reached, or refuses.
     """
     repository = parse_name(name)
+    if create_pr and branch is not None:
+        raise ConfigurationError(
+            "branch and create_pr: the Hub takes pull requests for main only. Leave one of them out"
+        )
     check_shared_model(Path(folder), str(folder))
     check_online(f"{PREFIX}{repository}")
     with _one_line(repository):
@@ -115,14 +138,16 @@ def upload_model(
         address = api.create_repo(repository, private=private, exist_ok=True)
         if branch is not None:
             api.create_branch(repository, branch=branch, exist_ok=True)
-        api.upload_folder(
+        commit = api.upload_folder(
             repo_id=repository,
             folder_path=folder,
-            commit_message=message,
+            commit_message=commit_message,
             revision=branch,
+            create_pr=create_pr,
             allow_patterns=list(FILES),
+            delete_patterns=delete_patterns,
         )
-    return str(address)
+    return str(commit.pr_url or address)
 
 
 def parse_name(name: str) -> str:
@@ -138,11 +163,17 @@ def parse_name(name: str) -> str:
     return found[1]
 
 
-def get_shared_folder(name: str, revision: str | None = None) -> Path:
-    """Return the folder of a shared model, whether it was fetched or not."""
+def get_shared_folder(name: str, revision: str | None = None, cache_dir: str | os.PathLike | None = None) -> Path:
+    """Return the folder of a shared model, whether it was fetched or not.
+
+    Args:
+        name, revision: see :func:`get_shared_model`.
+        cache_dir: the folder of all shared models; None: ``shared`` of :func:`egtr.hub.cache.get_home`.
+    """
     user, _, repository = parse_name(name).partition("/")
     at = "" if revision is None else f"@{quote(revision, safe='')}"
-    return get_home() / "shared" / f"{user}--{repository}{at}"
+    base = get_home() / "shared" if cache_dir is None else Path(os.path.expanduser(cache_dir)).absolute()
+    return base / f"{user}--{repository}{at}"
 
 
 def _arriving(folder: Path) -> Path:

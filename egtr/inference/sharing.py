@@ -4,10 +4,11 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from detectron2.config import CfgNode
+from huggingface_hub import ModelCard, ModelHubMixin
 
 from egtr.checkpoint import describe_model, export_weights
 from egtr.checkpoint.files import describe_write_error
@@ -28,8 +29,11 @@ from egtr.structures import ConfigurationError, ModelInfo, WeightsError, WriteEr
 from egtr.structures.model_info import FILE_NAME
 
 
-class Sharing:
-    """Sharing of a predictor: ``save_pretrained``, ``from_pretrained`` and ``push_to_hub``, as of other libraries.
+class Sharing(ModelHubMixin):
+    """Sharing of a predictor: huggingface_hub's mixin, with ``config.yaml`` and a record in place of ``config.json``.
+
+    The three methods for users replace those of the mixin, which read, write or delete a ``config.json``, make the
+    repository before the model is saved, and do not know the record. Their arguments have the names of the mixin.
 
     Attributes:
         cfg, model, class_names, predicate_names, weights, cfg_is_complete: see :class:`egtr.inference.EGTRPredictor`.
@@ -42,115 +46,191 @@ class Sharing:
     weights: str
     cfg_is_complete: bool
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Make an instance without the mixin's copy of the arguments, which would keep ``cfg`` for a config.json."""
+        return object.__new__(cls)
+
     @classmethod
     def from_pretrained(
         cls,
-        name: str | os.PathLike,
+        pretrained_model_name_or_path: str | os.PathLike,
         opts: Sequence[str] = (),
         *,
         revision: str | None = None,
         update: bool = False,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        cache_dir: str | os.PathLike | None = None,
+        token: str | bool | None = None,
     ) -> Self:
         """Make a predictor from a shared model: a folder of :meth:`save_pretrained`, or a repository of the Hub.
 
         Args:
-            name: a folder, or ``USER/REPOSITORY`` on the Hugging Face Hub if there is no such folder.
+            pretrained_model_name_or_path: a folder, or ``USER/REPOSITORY`` on the Hugging Face Hub if there is no
+                such folder.
             opts: keys and values in turn, such as ``["MODEL.DEVICE", "cpu"]``.
-            revision, update: see :func:`egtr.hub.shared.get_shared_model`.
+            revision, update, local_files_only, cache_dir, token: see :func:`egtr.hub.shared.get_shared_model`.
+            force_download: the mixin's word for ``update``.
 
         Raises:
             WeightsError: the folder or repository holds no model of this library.
             ConfigurationError, DownloadError, WriteError: see :func:`egtr.hub.shared.get_shared_model`.
         """
-        folder = Path(name).expanduser()
+        return cls._from_pretrained(
+            model_id=pretrained_model_name_or_path,
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download or update,
+            local_files_only=local_files_only,
+            token=token,
+            opts=opts,
+        )
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str | os.PathLike,
+        revision: str | None,
+        cache_dir: str | os.PathLike | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        opts: Sequence[str] = (),
+    ) -> Self:
+        folder = Path(model_id).expanduser()
         if folder.is_dir():
             check_shared_model(folder, str(folder))
-        elif isinstance(name, os.PathLike) or name.count("/") != 1:
-            raise WeightsError(f"{name}: is neither a folder nor USER/REPOSITORY on the Hugging Face Hub")
+        elif isinstance(model_id, os.PathLike) or model_id.count("/") != 1:
+            raise WeightsError(f"{model_id}: is neither a folder nor USER/REPOSITORY on the Hugging Face Hub")
         else:
-            folder = get_shared_model(name, revision=revision, update=update)
+            folder = get_shared_model(
+                model_id,
+                revision=revision,
+                update=force_download,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+                token=token,
+            )
         return cls(load_config(str(folder / CONFIG), opts))
 
-    def save_pretrained(self, folder: str | os.PathLike, info: ModelInfo | None = None) -> Path:
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike,
+        info: ModelInfo | None = None,
+        *,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+        **push_to_hub_kwargs: Any,
+    ) -> Path | str:
         """Write the model into a folder that can be shared, and that :meth:`from_pretrained` reads.
 
         The folder gets ``config.yaml``, ``model.safetensors``, ``model_info.json`` with the names, and ``README.md``,
         the card of the model. Files of these names are replaced.
 
         Args:
-            folder: the folder, made if it does not exist.
+            save_directory: the folder, made if it does not exist.
             info: what is known of the model beyond its configuration and the record beside the weights that it was
                 loaded from: metrics, domain, dataset, licence.
+            push_to_hub: whether to upload the model, too.
+            repo_id: ``USER/REPOSITORY`` for the upload.
+            push_to_hub_kwargs: further arguments of :meth:`push_to_hub`.
 
         Returns:
-            The folder.
+            The folder; with ``push_to_hub``, what :meth:`push_to_hub` returns.
 
         Raises:
-            ConfigurationError: the predictor was made of a built model, so that its configuration is not known.
+            ConfigurationError: the predictor was made of a built model, so that its configuration is not known; or
+                arguments of an upload are given, but no ``push_to_hub``.
             WriteError: the folder cannot be written.
         """
-        return _save(self, folder, info)
+        if push_to_hub_kwargs and not push_to_hub:
+            names = ", ".join(push_to_hub_kwargs)
+            raise ConfigurationError(f"{names}: is for uploads only. Add push_to_hub=True, or leave it out")
+        folder = Path(save_directory)
+        self._save_pretrained(folder, info)
+        if push_to_hub:
+            return self.push_to_hub(repo_id or folder.name, info, **push_to_hub_kwargs)
+        return folder
+
+    def _save_pretrained(self, save_directory: Path, info: ModelInfo | None = None, repo_id: str = "") -> None:
+        cfg = _shared_config(self)
+        record = _find_record(self, cfg, info)
+        try:
+            save_directory.mkdir(parents=True, exist_ok=True)
+            # Nothing is replaced before everything is written.
+            with tempfile.TemporaryDirectory(dir=save_directory, prefix=".egtr-") as staged:
+                new = Path(staged)
+                export_weights(self.model, new / WEIGHTS, info=record)
+                record.save(new / FILE_NAME)
+                (new / CONFIG).write_text(cfg.dump(), "utf-8")
+                card = write_model_card(record, repo_id or save_directory.resolve().name)
+                (new / CARD).write_text(card, "utf-8")
+                for file in FILES:
+                    os.replace(new / file, save_directory / file)
+        except (OSError, WriteError) as error:
+            reason = describe_write_error(error)
+            raise WriteError(
+                f"{save_directory}: cannot be written ({reason}); name a folder that has room and is open"
+            ) from error
 
     def push_to_hub(
         self,
-        name: str,
+        repo_id: str,
         info: ModelInfo | None = None,
         *,
         private: bool | None = None,
-        token: str | None = None,
+        token: str | bool | None = None,
         branch: str | None = None,
-        message: str = "Upload a model of egtr",
+        commit_message: str = "Upload a model of egtr",
+        create_pr: bool = False,
+        delete_patterns: Sequence[str] | str | None = None,
     ) -> str:
         """Upload the model to the Hugging Face Hub, as :meth:`save_pretrained` writes it.
 
         Args:
-            name: ``USER/REPOSITORY``; the repository is made if necessary.
+            repo_id: ``USER/REPOSITORY``; the repository is made if necessary.
             info: see :meth:`save_pretrained`.
-            private, token, branch, message: see :func:`egtr.hub.shared.upload_model`.
+            private, token, branch, commit_message, create_pr, delete_patterns: see
+                :func:`egtr.hub.shared.upload_model`.
 
         Returns:
-            The address of the repository.
+            The address of the repository, or of the pull request.
 
         Raises:
-            ConfigurationError: see :meth:`save_pretrained`, or ``name`` is none of a repository.
-            WriteError: the Hub cannot be reached, or refuses.
+            ConfigurationError, DownloadError, WriteError: see :meth:`save_pretrained` and
+                :func:`egtr.hub.shared.upload_model`.
         """
         with tempfile.TemporaryDirectory() as folder:
-            _save(self, folder, info, name=parse_name(name))
-            return upload_model(folder, name, private=private, token=token, branch=branch, message=message)
+            self._save_pretrained(Path(folder), info, parse_name(repo_id))
+            return upload_model(
+                folder,
+                repo_id,
+                private=private,
+                token=token,
+                branch=branch,
+                commit_message=commit_message,
+                create_pr=create_pr,
+                delete_patterns=delete_patterns,
+            )
+
+    def generate_model_card(self, info: ModelInfo | None = None, repo_id: str = "USER/REPOSITORY") -> ModelCard:
+        """Make the card that :meth:`save_pretrained` writes.
+
+        Args:
+            info: see :meth:`save_pretrained`.
+            repo_id: the name of the model.
+        """
+        return ModelCard(write_model_card(_find_record(self, _shared_config(self), info), repo_id))
 
 
-def _save(predictor: Sharing, folder: str | os.PathLike, info: ModelInfo | None, name: str = "") -> Path:
+def _shared_config(predictor: Sharing) -> CfgNode:
+    """Return the configuration without what belongs to this machine: paths, datasets of its own, its device."""
     if not predictor.cfg_is_complete:
         raise ConfigurationError(
             "The model was given without its configuration, which a shared model needs. Make the predictor by "
             "EGTRPredictor(cfg, model)"
         )
-    folder = Path(folder)
-    cfg = _shared_config(predictor)
-    record = _find_info(predictor.weights).merged(describe_model(cfg)).merged(info or ModelInfo())
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Nothing is replaced before everything is written.
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".egtr-") as staged:
-            new = Path(staged)
-            export_weights(predictor.model, new / WEIGHTS, info=record)
-            record.save(new / FILE_NAME)
-            (new / CONFIG).write_text(cfg.dump(), "utf-8")
-            card = write_model_card(record, name or folder.resolve().name)
-            (new / CARD).write_text(card, "utf-8")
-            for file in FILES:
-                os.replace(new / file, folder / file)
-    except (OSError, WriteError) as error:
-        reason = describe_write_error(error)
-        raise WriteError(
-            f"{folder}: cannot be written ({reason}); name a folder that has room and is open"
-        ) from error
-    return folder
-
-
-def _shared_config(predictor: Sharing) -> CfgNode:
-    """Return the configuration without what belongs to this machine: paths, datasets of its own, its device."""
     cfg, defaults = predictor.cfg.clone(), get_egtr_cfg()
     cfg.defrost()
     own = {row[0] for row in cfg.DATASETS.REGISTER}
@@ -166,10 +246,11 @@ def _shared_config(predictor: Sharing) -> CfgNode:
     return cfg
 
 
-def _find_info(weights: str) -> ModelInfo:
-    """Read the record beside the weights, if there are weights and a record."""
+def _find_record(predictor: Sharing, cfg: CfgNode, info: ModelInfo | None) -> ModelInfo:
+    """Return what ``info`` says over what ``cfg`` and the record beside the weights say."""
     from detectron2.utils.file_io import PathManager
 
-    if not weights or not PathManager.isfile(weights):
-        return ModelInfo()
-    return ModelInfo.find(PathManager.get_local_path(weights)) or ModelInfo()
+    found = None
+    if predictor.weights and PathManager.isfile(predictor.weights):
+        found = ModelInfo.find(PathManager.get_local_path(predictor.weights))
+    return (found or ModelInfo()).merged(describe_model(cfg)).merged(info or ModelInfo())

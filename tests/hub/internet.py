@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import trustme
 
-from tests.hub.uploads import Uploads
+from tests.hub.uploads import TOKEN, Uploads
 
 COMMIT = "c" * 40
 
@@ -162,6 +162,8 @@ class _Handler(Uploads, BaseHTTPRequestHandler):
 
     def _hub(self, body: bool) -> None:
         path = urlsplit(self.path).path
+        if self.internet.__dict__.get("private") and self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return self._page("Invalid username or password.", body, 401)
         if found := re.fullmatch(r"/(?:datasets/)?([^/]+/[^/]+)/resolve/[^/]+/(.+)", path):
             served = self.internet.files.get(f"hf:{found[1]}/{found[2]}")
             if served is None:

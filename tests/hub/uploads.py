@@ -92,10 +92,17 @@ class Uploads:
             elif entry["key"] == "lfsFile":
                 content = self._stored()[value["oid"]]
             else:
+                if entry["key"] == "deletedFile":
+                    del self.internet.files[f"hf:{name}/{value['path']}"]
+                elif entry["key"] == "header":
+                    self.internet.__dict__.setdefault("commits", []).append((branch, value["summary"]))
                 continue
             self.internet.files[f"hf:{name}/{value['path']}"] = Served(content)
         address = f"{self.internet.hub}/{name}/commit/{'d' * 40}"
-        self._json({"success": True, "commitOid": "d" * 40, "commitUrl": address})
+        answer = {"success": True, "commitOid": "d" * 40, "commitUrl": address}
+        if "create_pr=1" in self.path:
+            answer["pullRequestUrl"] = f"{self.internet.hub}/{name}/discussions/1"
+        self._json(answer)
 
     def _stored(self) -> dict[str, bytes]:
         return self.internet.__dict__.setdefault("large_files", {})

@@ -1,5 +1,6 @@
 """Models that are shared: written into a folder, uploaded, fetched, and equal to the bit."""
 
+import copy
 import json
 import shutil
 
@@ -9,9 +10,11 @@ import torch
 import yaml
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
+from huggingface_hub import ModelCard, ModelHubMixin
 
 from egtr.checkpoint import EGTRCheckpointer
 from egtr.config import load_config
+from egtr.hub.shared import get_shared_folder
 from egtr.inference import EGTRPredictor
 from egtr.structures import ConfigurationError, DownloadError, ModelInfo, WeightsError, WriteError
 from tests.hub.conftest import home, internet  # noqa: F401 - fixtures
@@ -248,3 +251,93 @@ def test_folders_that_hold_no_model(tmp_path):
         EGTRPredictor.from_pretrained(tmp_path)
     with pytest.raises(WeightsError, match="neither a folder nor USER/REPOSITORY"):
         EGTRPredictor.from_pretrained(tmp_path / "missing")
+
+
+def test_it_is_the_mixin_of_the_hub(predictor, tmp_path):
+    assert isinstance(predictor, ModelHubMixin)
+    # The mixin would copy the configuration, with the paths of this machine, into a config.json.
+    for each in (predictor, EGTRPredictor(predictor.cfg, model=predictor.model), copy.copy(predictor)):
+        assert each._hub_mixin_config is None
+        assert not (each.save_pretrained(tmp_path / "mine") / "config.json").exists()
+
+
+def test_a_config_json_of_another_program_counts_for_nothing(predictor, tmp_path, tiny_dataset, caplog):
+    folder = predictor.save_pretrained(tmp_path / "mine", INFO)
+    (folder / "config.json").write_text('{"cfg": 1, "model": "other"}')
+    check_same(predictor, EGTRPredictor.from_pretrained(folder), tiny_dataset)
+    predictor.save_pretrained(folder)
+    assert (folder / "config.json").read_text() == '{"cfg": 1, "model": "other"}'
+    assert "config.json" not in caplog.text
+
+
+def test_card_without_a_folder(predictor, tmp_path):
+    card = predictor.generate_model_card(INFO, "mine")
+    assert isinstance(card, ModelCard)
+    assert card.data.license == "apache-2.0" and card.data.eval_results[0].metric_value == 12.345
+    assert card.text == ModelCard.load(predictor.save_pretrained(tmp_path / "mine", INFO) / "README.md").text
+    assert "USER/REPOSITORY" in predictor.generate_model_card().text
+
+
+def test_calls_in_the_words_of_the_mixin(predictor, hub, tmp_path, tiny_dataset):
+    saved = predictor.save_pretrained(
+        save_directory=tmp_path / "mine",
+        info=INFO,
+        repo_id="user/tiny",
+        push_to_hub=True,
+        commit_message="The first one",
+        private=True,
+        token=TOKEN,
+    )
+    assert saved == f"{hub.hub}/user/tiny" and (tmp_path / "mine/config.yaml").is_file()
+    assert hub.commits == [("main", "The first one")]
+    assert hub.repositories["user/tiny"]["visibility"] == "private"
+    assert json.loads(hub.files["hf:user/tiny/model_info.json"].content)["domain"] == "drawings"
+
+    hub.files["hf:user/tiny/old.bin"] = Served(b"pickle")
+    predictor.push_to_hub(repo_id="user/tiny", branch="next", commit_message="The next one", delete_patterns="*.bin")
+    assert hub.commits[1:] == [("next", "The next one")] and "hf:user/tiny/old.bin" not in hub.files
+    assert predictor.push_to_hub("user/tiny", create_pr=True) == f"{hub.hub}/user/tiny/discussions/1"
+    with pytest.raises(ConfigurationError, match="branch and create_pr"):
+        predictor.push_to_hub("user/tiny", branch="next", create_pr=True)
+
+    words = {"revision": "next", "cache_dir": tmp_path / "cache", "token": TOKEN}
+    again = EGTRPredictor.from_pretrained(pretrained_model_name_or_path="user/tiny", **words)
+    check_same(predictor, again, tiny_dataset)
+    assert again.cfg.MODEL.WEIGHTS.startswith(str(tmp_path / "cache"))
+    assert not get_shared_folder("user/tiny", "next").exists()
+    # A model that is here is not asked for, unless the caller wants it.
+    hub.asked.clear()
+    EGTRPredictor.from_pretrained("user/tiny", local_files_only=True, **words)
+    assert hub.asked == []
+    EGTRPredictor.from_pretrained("user/tiny", force_download=True, **words)
+    assert hub.asked != []
+
+
+def test_a_private_model_asks_for_a_token(predictor, hub, monkeypatch):
+    predictor.push_to_hub("user/tiny")
+    hub.private = True
+    monkeypatch.delenv("HF_TOKEN")
+    for token in (None, False, "hf_wrong"):
+        with pytest.raises(DownloadError, match="hf:user/tiny: .*401.*hf auth login"):
+            EGTRPredictor.from_pretrained("user/tiny", token=token)
+    assert EGTRPredictor.from_pretrained("user/tiny", token=TOKEN).class_names == predictor.class_names
+
+
+def test_local_files_only(hub, tmp_path):
+    for options in ({}, {"cache_dir": tmp_path / "cache"}, {"force_download": True}, {"update": True}):
+        with pytest.raises(DownloadError, match="hf:user/tiny: .*local_files_only forbids it. Leave it out"):
+            EGTRPredictor.from_pretrained("user/tiny", local_files_only=True, **options)
+    assert hub.asked == []
+
+
+def test_arguments_of_an_upload_that_is_not_asked_for(predictor, tmp_path):
+    for name, value in {"private": True, "token": "hf_x", "config": {}}.items():
+        with pytest.raises(ConfigurationError, match=f"{name}: is for uploads only. Add push_to_hub=True"):
+            predictor.save_pretrained(tmp_path / "mine", **{name: value})
+    assert not (tmp_path / "mine").exists()
+
+
+def test_nothing_is_made_on_the_hub_for_a_model_that_cannot_be_saved(predictor, hub):
+    with pytest.raises(ConfigurationError, match="without its configuration"):
+        EGTRPredictor.create(predictor.model).push_to_hub("user/tiny")
+    assert hub.asked == []
