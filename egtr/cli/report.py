@@ -101,7 +101,7 @@ def print_size(path: str, report) -> None:
 
 
 def print_reliability(measured: dict[str, Any]) -> None:
-    """Print the calibration errors of what the page shows, and what they cannot mean."""
+    """Print the calibration errors of what is chosen by rank, and what they cannot mean."""
     for kind in ("relations", "objects"):
         stated = "probability" if "probability" in measured[kind] else "score"
         error, drawn = measured[kind][stated]["ECE"], measured[kind][stated]["ECE of drawn labels"]

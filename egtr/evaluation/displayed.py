@@ -1,5 +1,7 @@
 """The displayed part of graphs, compared with annotations: what probabilities are fitted to and measured on.
 
+"Displayed" is here what ``SceneGraph.for_display`` chooses by rank, whatever its probability is.
+
 "Right" is always with respect to annotations: a triplet is right if it hits an annotated triplet (same predicate,
 both objects matched), an object if it matches an annotated object of its class. Where annotators leave relations
 out, a triplet that is true but not annotated counts as wrong.

@@ -35,14 +35,15 @@ def get_protocols(protocols: str | Protocol | Sequence[str | Protocol]) -> tuple
     """
     asked: list[str | Protocol] = []
     for protocol in [protocols] if isinstance(protocols, str | Protocol) else protocols:
-        is_change = isinstance(protocol, str) and "=" in protocol.partition(",")[0]
+        # The path of a file may hold the sign, too.
+        is_change = isinstance(protocol, str) and "=" in protocol.partition(",")[0] and not _is_file(protocol)
         if is_change and asked and isinstance(asked[-1], str):
             asked[-1] += f",{protocol}"
         else:
             asked.append(protocol)
     found: list[Protocol] = []
     for protocol in asked:
-        if isinstance(protocol, str) and protocol.endswith((".yaml", ".yml")):
+        if isinstance(protocol, str) and _is_file(protocol):
             found += read_protocols(protocol)
         else:
             found.append(get_protocol(protocol))
@@ -50,3 +51,7 @@ def get_protocols(protocols: str | Protocol | Sequence[str | Protocol]) -> tuple
     if not names or len(set(names)) < len(names):
         raise ConfigurationError(f"scoring protocols are {names}; give at least one, and each name once")
     return tuple(found)
+
+
+def _is_file(text: str) -> bool:
+    return text.endswith((".yaml", ".yml"))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from egtr.lite import LitePredictor
-from egtr.structures import Calibration, ConfigurationError, DownloadError
+from egtr.structures import ConfigurationError, DownloadError
 from egtr.structures.files import replacing, writing
 from egtr.structures.scene_graph import LEAST_SCORE, SHARE_OF_BEST
 from egtr.visualization.report.assets import (
@@ -146,7 +146,7 @@ def export_web(model: str | os.PathLike[str], folder: str | os.PathLike[str], ru
 
 def build_page(predictor: LitePredictor) -> str:
     """Build the page, which reads ``model.onnx`` and onnxruntime-web beside it, and nothing else."""
-    calibration = Calibration.of(predictor.info, predictor.object_score)
+    calibration = predictor.calibration
     record = {
         "info": predictor.info.to_dict(),
         "calibration": calibration and calibration.to_dict(),

@@ -79,3 +79,11 @@ def test_scores_in_the_text_are_those_of_the_images():
     for text, name in zip(best.groups(), ("tour_photo", "tour_scene"), strict=True):
         graph = json.loads((ROOT / f"docs/images/{name}.json").read_text("utf-8"))
         assert float(text) == round(max(each["score"] for each in graph["relations"]), len(text) - 2)
+
+
+def test_what_of_the_photograph_is_drawn_by_default():
+    """Of the image that a low threshold gives, no relation is probable, but some objects are present."""
+    graph = json.loads((ROOT / "docs/images/tour_photo.json").read_text("utf-8"))
+    assert not [each for each in graph["relations"] if each["probability"] >= 0.3]
+    shown = sorted(each["class"] for each in graph["objects"] if each["presence"] >= 0.5)
+    assert shown == ["bird"] * 4 + ["boat"] and "but five objects are, four\nbirds and a boat" in TEXT

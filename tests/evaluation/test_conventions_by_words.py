@@ -62,6 +62,12 @@ def test_bad_changes_are_named(text, message):
         get_protocol(text)
 
 
+def test_a_file_whose_path_looks_like_a_change(tmp_path):
+    path = tmp_path / "lr=0.1.yaml"
+    path.write_text("mine: {base: motifs}")
+    assert [protocol.name for protocol in get_protocols(["reference", str(path)])] == ["reference", "mine"]
+
+
 def test_protocols_of_a_file(tmp_path):
     path = tmp_path / "own.yaml"
     path.write_text("mine:\n  base: motifs\n  iou_plus_one: no\nplain:\n")

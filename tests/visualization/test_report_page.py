@@ -101,7 +101,7 @@ def test_reliability(page):
     # Two images with relations of scores 0.8 (right) and 0.4 (wrong).
     expect(button).to_have_text("ECE 0.300")
     button.click()
-    expect(dialog).to_contain_text("4 relations and 6 objects that 2 annotated images display")
+    expect(dialog).to_contain_text("4 relations and 6 objects chosen by rank in 2 annotated images")
     expect(dialog).to_contain_text("chances of being annotated, not of being true")
     assert dialog.locator("svg").count() == 2
     # Two bins, of which each has a square with its numbers.

@@ -30,8 +30,8 @@ class Comparison:
         ranks: for each of the T annotated triplets, the rank from 1 to 100 at which the whole prediction (not only
             its shown part) first hits it; None if it never does.
         twins: for each annotated object, the first shown object that matches it, or None.
-        sample: what of the prediction is displayed by default, and what of it is right, for the reliability of many
-            images; None where objects were given to the model.
+        sample: what of the prediction ``for_display`` chooses by rank, and what of it is right, for the reliability
+            of many images; None where objects were given to the model.
     """
 
     truth: SceneGraph

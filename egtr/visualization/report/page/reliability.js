@@ -29,7 +29,7 @@ function reliabilityView(measured) {
 
 function measuredOn({ num_images, relations, objects }) {
   const found = `${counted(relations.number, "relation")} and ${counted(objects.number, "object")}`;
-  return `${found} that ${counted(num_images, "annotated image")} display, at most 20 relations each, against the annotations.`;
+  return `${found} chosen by rank in ${counted(num_images, "annotated image")}, at most 20 relations each, against the annotations.`;
 }
 
 function diagram(kind, measured) {
