@@ -58,6 +58,7 @@ class LitePredictor:
 
     Attributes:
         info: the record of the model.
+        calibration: decides about the probabilities of graphs; None if the record has none for these scores.
         object_score: how logits become object scores, see :meth:`egtr.structures.Prediction.object_scores`.
         triplets_per_image: number of triplets of a graph.
         object_threshold: see :class:`egtr.structures.SceneGraph`.

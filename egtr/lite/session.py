@@ -22,6 +22,7 @@ OUTPUTS = ("logits", "boxes", "connectivity", "relation")
 RT_INFO = "framework"
 # Precision of the calculation to OpenVINO's name of it. Whatever is int8 in the file stays int8.
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+_CORE_LOCK = threading.Lock()
 
 
 class Session(Protocol):
@@ -147,7 +148,6 @@ class OpenVINOSession:
             return tuple(found[name] for name in OUTPUTS)
 
 
-@functools.cache
 def openvino_core() -> "openvino.Core":
     """Return OpenVINO's core, the only one of this process.
 
@@ -158,6 +158,13 @@ def openvino_core() -> "openvino.Core":
     Raises:
         ConfigurationError: OpenVINO is not installed.
     """
+    # If two threads ask at the same time, a cache without a lock gives each a core of its own.
+    with _CORE_LOCK:
+        return _make_core()
+
+
+@functools.cache
+def _make_core() -> "openvino.Core":
     try:
         import openvino
     except ImportError as error:

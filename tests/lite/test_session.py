@@ -1,12 +1,15 @@
 """The runtime that is chosen, and what each of them refuses."""
 
+import functools
 import importlib.util
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from egtr.lite.session import OnnxSession, OpenVINOSession, open_session, openvino_core
+from egtr.lite.session import OnnxSession, OpenVINOSession, _make_core, open_session, openvino_core
 from egtr.structures import ConfigurationError, WeightsError
 from tests.lite.known_model import write_model
 from tests.running import run_python
@@ -64,6 +67,18 @@ assert len(heard) == 1
     assert done.returncode == 0, done.stderr
 
 
+def test_threads_share_a_core(monkeypatch):
+    class SlowCore:
+        def __init__(self):
+            time.sleep(0.2)
+
+    monkeypatch.setattr("openvino.Core", SlowCore)
+    monkeypatch.setattr("egtr.lite.session._make_core", functools.cache(_make_core.__wrapped__))
+    with ThreadPoolExecutor(4) as pool:
+        cores = list(pool.map(lambda _: openvino_core(), range(4)))
+    assert len(set(cores)) == 1 and isinstance(cores[0], SlowCore)
+
+
 def test_float32_is_float32(files):
     """OpenVINO chooses bfloat16 by itself on processors that have it."""
     session = open_session(files[1])
@@ -90,6 +105,6 @@ def test_what_is_refused(files, tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match=r"m.bin: there is no such file"):
         open_session(xml)
     monkeypatch.setitem(sys.modules, "openvino", None)
-    monkeypatch.setattr("egtr.lite.session.openvino_core", openvino_core.__wrapped__)  # No core of an earlier test.
+    monkeypatch.setattr("egtr.lite.session._make_core", _make_core.__wrapped__)  # No core of an earlier test.
     with pytest.raises(ConfigurationError, match="openvino is missing, which runs .xml models: pip install openvino"):
         open_session(xml)
