@@ -44,7 +44,9 @@ def run_in_own_process(item: pytest.Item) -> list[pytest.TestReport]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "reports.txt")
         words = ["-m", "pytest", "-p", "no:cacheprovider", item.nodeid]
-        done = run_python(*words, cwd=item.config.rootpath, variables={_VARIABLE: str(file)})
+        # Options of all runs, such as `-n`, would hand the test to processes that do not report here.
+        variables = {_VARIABLE: str(file), "PYTEST_ADDOPTS": ""}
+        done = run_python(*words, cwd=item.config.rootpath, variables=variables)
         rows = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     load = item.config.hook.pytest_report_from_serializable
     reports = [load(config=item.config, data=ast.literal_eval(row)) for row in rows]

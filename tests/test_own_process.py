@@ -17,6 +17,7 @@ def library():
 @pytest.mark.own_process
 def test_elsewhere(library):
     assert os.environ["STARTED_IN"] != str(os.getpid())
+    assert os.environ["PYTEST_ADDOPTS"] == ""
 
 @pytest.mark.own_process
 def test_wrong():
@@ -53,12 +54,13 @@ def test_reports_come_back(tmp_path):
         (tmp_path / name).write_text(text)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = own_process: in a process of its own")
     root = Path(__file__).resolve().parents[1]
-    done = run_python("-c", START, "-rA", "-p", "no:cacheprovider", cwd=tmp_path, search=[root])
+    words = ["-c", START, "-p", "no:cacheprovider"]
+    done = run_python(*words, cwd=tmp_path, search=[root], variables={"PYTEST_ADDOPTS": "-rA"})
     lines = done.stdout.splitlines()
     for line in (
         "PASSED a/test_some.py::test_elsewhere",
         "FAILED a/test_some.py::test_wrong - AssertionError: assert 'this' == 'that'",
-        "SKIPPED [1] a/test_some.py:19: no such machine",
+        "SKIPPED [1] a/test_some.py:20: no such machine",
         "PASSED a/test_some.py::test_here",
         "PASSED a/test_some.py::test_imports_by_mistake",
         "PASSED b/test_next.py::test_next",

@@ -2,7 +2,7 @@
 
 import math
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ def read_crowds(records: Sequence[dict[str, Any]], path: str, problems: list[Pro
         key = value.strip().lower() if isinstance(value, str) else value
         if isinstance(key, list | dict) or key not in _CROWD:
             text = f'field "iscrowd": expected 0 or 1, got {reprlib.repr(value)}.'
-            problems.append(_problem("bad-crowd", record, text, path))
+            problems.append(_problem("bad-crowd", record, k, text, path))
         else:
             crowd[k] = _CROWD[key]
     return crowd
@@ -43,8 +43,9 @@ def to_corners(boxes: np.ndarray, records: Sequence[dict[str, Any]], path: str, 
         if mode is None or mode == XYWH:
             boxes[k, 2:] += boxes[k, :2]
         elif mode != XYXY:
-            text = f'field "bbox_mode": expected 0 ([x1, y1, x2, y2]) or 1 ([x, y, width, height]), got {mode!r}.'
-            problems.append(_problem("bad-box-mode", record, text, path))
+            text = 'field "bbox_mode": expected 0 ([x1, y1, x2, y2]) or 1 ([x, y, width, height]), '
+            text += f"got {reprlib.repr(mode)}."
+            problems.append(_problem("bad-box-mode", record, k, text, path))
         angles += "angle" in record and bool(_to_number(record["angle"]))
         value = _rotation(record)
         if not value:
@@ -52,7 +53,7 @@ def to_corners(boxes: np.ndarray, records: Sequence[dict[str, Any]], path: str, 
         degrees = _to_number(value)
         if degrees is None:
             text = f'field "rotation": expected a number of degrees, got {reprlib.repr(value)}.'
-            problems.append(_problem("bad-rotation", record, text, path))
+            problems.append(_problem("bad-rotation", record, k, text, path))
         elif degrees % 180:
             boxes[k] = _around(boxes[k], degrees)
             turned += 1
@@ -67,9 +68,10 @@ def to_corners(boxes: np.ndarray, records: Sequence[dict[str, Any]], path: str, 
 def _rotation(record: dict[str, Any]) -> Any:
     """Find "rotation" in "attributes", a mapping or a list of names and values, or else in the annotation itself."""
     attributes = record.get("attributes")
+    pairs: Iterable[tuple[Any, Any]] = attributes.items() if isinstance(attributes, dict) else ()
     if isinstance(attributes, list):
-        attributes = {entry.get("name"): entry.get("value") for entry in attributes if isinstance(entry, dict)}
-    for name, value in attributes.items() if isinstance(attributes, dict) else ():
+        pairs = [(entry.get("name"), entry.get("value")) for entry in attributes if isinstance(entry, dict)]
+    for name, value in pairs:
         if isinstance(name, str) and name.lower() == "rotation":
             return value
     return record.get("rotation")
@@ -93,6 +95,8 @@ def _to_number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _problem(kind: str, record: dict[str, Any], text: str, path: str) -> Problem:
-    image_id = record.get("image_id")
-    return Problem(kind, f"{path}: image id {image_id}, annotation id {record.get('id')}, {text}", image_id)
+def _problem(kind: str, record: dict[str, Any], number: int, text: str, path: str) -> Problem:
+    image_id, own = record.get("image_id"), record.get("id")
+    # Given boxes may have neither.
+    where = f"record {number}" if image_id is own is None else f"image id {image_id}, annotation id {own}"
+    return Problem(kind, f"{path}: {where}, {text}", image_id)

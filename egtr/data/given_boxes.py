@@ -164,7 +164,7 @@ def read_boxes(boxes: Any, classes: Any = None, scores: Any = None, where: str =
         own_classes, own_scores = getattr(boxes, "pred_classes", None), getattr(boxes, "scores", None)
         boxes, size = boxes.pred_boxes.tensor, tuple(boxes.image_size)
     elif hasattr(boxes, "xyxy") or hasattr(getattr(boxes, "boxes", None), "xyxy"):
-        boxes, own_classes, own_scores = _read_detections(boxes)
+        boxes, own_classes, own_scores = _read_detections(boxes, where)
     elif _is_records(boxes):
         records, boxes = boxes, _read_coco_boxes(boxes, where)
         own_classes = [record.get("category_id") for record in records]
@@ -178,7 +178,7 @@ def read_boxes(boxes: Any, classes: Any = None, scores: Any = None, where: str =
     return GivenBoxes(boxes, _to_list(classes, where, "classes"), scores, size, where)
 
 
-def _read_detections(found: Any) -> tuple[Any, Any, Any]:
+def _read_detections(found: Any, where: str) -> tuple[Any, Any, Any]:
     """Read boxes, classes and scores, or None, of an object of supervision or ultralytics."""
     boxes = found if hasattr(found, "xyxy") else found.boxes
     if not hasattr(boxes, "cls"):
@@ -189,7 +189,14 @@ def _read_detections(found: Any) -> tuple[Any, Any, Any]:
     names = None if boxes is found else getattr(found, "names", None)
     classes = _to_array(boxes.cls)
     if names is not None:
-        classes = [names[int(label)] for label in classes]
+        names = dict(names if isinstance(names, Mapping) else enumerate(names))
+        try:
+            classes = [names[int(label)] for label in classes]
+        except KeyError as error:
+            raise DataError(
+                f"{where}: a box has class {error}, which its names {reprlib.repr(names)} lack; complete the names, "
+                "or give the `boxes` of the result, whose classes are numbers"
+            ) from error
     return boxes.xyxy, classes, boxes.conf
 
 

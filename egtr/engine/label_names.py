@@ -8,9 +8,10 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from egtr.config.keys import NO_WEIGHTS
 from egtr.config.loading import load_config
 from egtr.config.paths import fetch
-from egtr.structures import ConfigurationError, EGTRError, ModelInfo
+from egtr.structures import ConfigurationError, EGTRError, ModelInfo, WeightsError
 
 logger = logging.getLogger(__name__)
 
@@ -71,11 +72,11 @@ def names_of_dataset(cfg: CfgNode, field: str) -> Names | None:
 
 def names_of_weights(weights: str, field: str, key: str, metadata: str) -> Names | None:
     """Look the names up in the record of the weights, else in the configuration beside them, else in its dataset."""
-    local = Path(fetch(weights.partition("?")[0], "there is no such checkpoint"))
+    local = Path(fetch(weights.partition("?")[0], NO_WEIGHTS, WeightsError))
     try:
         if local.suffix in (".yaml", ".yml"):
             config = local
-            local = Path(fetch(load_config(str(config)).MODEL.WEIGHTS, "there is no such checkpoint"))
+            local = Path(fetch(load_config(str(config)).MODEL.WEIGHTS, NO_WEIGHTS, WeightsError))
         else:
             config = local.with_name("config.yaml")
         record = ModelInfo.find(local)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from egtr.structures.errors import DownloadError, EGTRError
-from egtr.structures.files import replacing, writing
+from egtr.structures.files import write_text
 from egtr.structures.model_info import FILE_NAME, ModelInfo
 
 from .archives import ARCHIVE_SUFFIXES, find_model, is_archive, unpack
@@ -45,13 +45,12 @@ def install(entry: Entry, paths: Sequence[Path], folder: Path, names_files: Sequ
         cfg = load_config(str(done.config_file))
         cfg.MODEL.WEIGHTS = f"egtr://models/{entry.name}/{WEIGHTS}"
         cfg.OUTPUT_DIR = f"output/{entry.name}"
-        done.config_file.write_text(cfg.dump(), encoding="utf-8")
+        write_text(done.config_file, cfg.dump())
         record = [
             {"address": file.address, "name": file.name, "size": path.stat().st_size, "sha256": hash_file(path)}
             for file, path in zip(entry.files, paths, strict=True)
         ]
-        with writing(staged / SOURCE), replacing(staged / SOURCE) as file:
-            file.write(f"{json.dumps(record, indent=1)}\n".encode())
+        write_text(staged / SOURCE, f"{json.dumps(record, indent=1)}\n")
         remove_folder(folder)
         os.replace(staged, folder)
     except EGTRError as error:
@@ -81,8 +80,7 @@ def rename(folder: Path, names_files: Sequence[str | Path]) -> None:
     export_weights(weights, staged, info=info)
     os.replace(staged, folder / WEIGHTS)
     info.save(folder / FILE_NAME)
-    with writing(folder / CONFIG), replacing(folder / CONFIG) as file:
-        file.write(cfg.dump().encode())
+    write_text(folder / CONFIG, cfg.dump())
 
 
 def _unpack_all(entry: Entry, paths: Sequence[Path], folder: Path) -> None:

@@ -30,13 +30,14 @@ from detectron2.evaluation.evaluator import inference_context
 from tabulate import tabulate
 from torch import Tensor, nn
 
+from egtr.cli.parsing import whole_number
 from egtr.config import import_extensions
 from egtr.config.arguments import add_extension_argument
 from egtr.experiments.relation_analysis import auc, load_annotated, match_in_order, relations_of_output, run_annotated
 from egtr.inference import EGTRPredictor
 from egtr.modeling.relation.tasks import box_offsets
 from egtr.structures import ConfigurationError, DataError, EGTRError
-from egtr.structures.files import write_text
+from egtr.structures.files import write_text, writing
 from egtr.visualization.charts import heat_map, new_figure, plain, save_figure
 
 BINS, HIDDEN, EPOCHS, BATCH = 10, 64, 15, 512
@@ -246,7 +247,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("models", nargs="+", metavar="NAME=FILE.pth", help="weights, with config.yaml beside them")
     parser.add_argument("--train", default="scenes_train", metavar="DATASET", help="of the probes (%(default)s)")
     parser.add_argument("--test", default="scenes_val", metavar="DATASET", help="of all numbers (%(default)s)")
-    parser.add_argument("--limit", type=int, default=400, metavar="N", help="images of each dataset (%(default)s)")
+    parser.add_argument(
+        "--limit", type=whole_number(1), default=400, metavar="N", help="images of each dataset (%(default)s)"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="of the probes (%(default)s)")
     add_extension_argument(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for probe.json and probe.png")
@@ -258,17 +261,20 @@ def main(argv: list[str] | None = None) -> None:
             name, _, path = model.partition("=")
             if not path:
                 raise ConfigurationError(f"{model}: write a name and the weights, such as before=model_final.pth")
+            if name in results:
+                raise ConfigurationError(f"{model}: another model has the name {name}; give each one its own")
             config = Path(path).with_name("config.yaml")
             predictor = EGTRPredictor.from_config_file(str(config), ["MODEL.WEIGHTS", path])
             datasets = (args.train, args.test)
             pairs = [collect_pairs(predictor.cfg, predictor.model, dataset, args.limit) for dataset in datasets]
             results[name] = measure(*pairs, args.seeds)
+        print(probe_table(results))
+        with writing(args.output):
+            args.output.mkdir(parents=True, exist_ok=True)
+        write_text(args.output / "probe.json", f"{json.dumps(results, indent=1)}\n")
+        save_figure(draw(results), args.output / "probe.png")
     except EGTRError as error:
         sys.exit(f"{parser.prog}: {error}")
-    args.output.mkdir(parents=True, exist_ok=True)
-    write_text(args.output / "probe.json", f"{json.dumps(results, indent=1)}\n")
-    save_figure(draw(results), args.output / "probe.png")
-    print(probe_table(results))
 
 
 if __name__ == "__main__":

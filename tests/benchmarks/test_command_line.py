@@ -475,8 +475,6 @@ def test_correcting(run):
         share = found["ms"]["correction"] / found["ms"]["graph"]
         assert found["share"]["graph"] == pytest.approx(share) and list(found["share"]) == ["graph", "page"]
         assert found["relate"] > 0 and found["model_share"] == pytest.approx(found["relate"] / found["predict"])
-    # The second model spends nearly all of its time on backbone and encoder, which a correction does not need.
-    assert cases["rtdetr_r50"]["model_share"] < 1
     assert [row[0] for row in rows[2:]] == [
         f"{name}, {text}"
         for name, found in cases.items()

@@ -75,6 +75,15 @@ def test_names_come_before_the_detectors_own_ids():
     results = SimpleNamespace(boxes=ULTRALYTICS, names={0: "house", 1: "horse"})
     assert read(results) == (BOXES, ["horse", "house"], [0.5, 0.25])
     assert read(results, {"horse": 2, "house": None}) == (BOXES, [2, None], [0.5, 0.25])
+    results.names = ["house", "horse"]
+    assert read(results) == (BOXES, ["horse", "house"], [0.5, 0.25])
+    for names in ({0: "house"}, ["house"]):
+        results.names = names
+        with pytest.raises(
+            DataError, match="class 1, which its names {0: 'house'} lack; complete the names, or give"
+        ):
+            read(results)
+    assert read(results.boxes) == (BOXES, [1, 0], [0.5, 0.25])
 
 
 def test_what_a_detector_returns_for_several_images():
@@ -125,6 +134,7 @@ def test_no_boxes(boxes):
     ([{"bbox": [1, 2, 3]}], r"record 0 has the bbox \[1, 2, 3\]; it must be x, y, width, height"),
     ([{"bbox": [1, 2, 3, 4]}, {"box": 1}], "record 1 has the bbox None"),
     ([{"bbox": [1, 2, 3, 4]}, [1, 2, 3, 4]], "record 1 has the bbox None"),
+    ([{"bbox": [1, 2, 3, 4]}, {"bbox": [1, 2, 3, 4], "bbox_mode": 4}], 'record 1, field "bbox_mode": .* got 4'),
     ([{"bbox": [1, 2, 0, 4]}], "box 0 is .* x1 < x2"),
     ([{"bbox": "1234"}], "bbox of record 0: '1234' are no numbers"),
 ])  # fmt: skip

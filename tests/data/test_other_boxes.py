@@ -43,6 +43,7 @@ def test_cvat_turns_boxes(read, degrees, box):
     {"attributes": {"Rotation": "90"}},
     {"attributes": [{"name": "occluded", "value": False}, {"name": "rotation", "value": 90.0}]},
     {"attributes": {"rotation": 90}, "rotation": 45},
+    {"attributes": [{"name": ["of"], "value": 1}, "red"], "rotation": 90},
 ])  # fmt: skip
 def test_where_a_rotation_stands(read, fields):
     content = coco_sg()

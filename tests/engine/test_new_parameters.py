@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from egtr.checkpoint import export_weights
 from egtr.engine.label_names import check_names
-from egtr.structures import ConfigurationError, ModelInfo
+from egtr.structures import ConfigurationError, ModelInfo, WeightsError
 from egtr.structures.model_info import METADATA_KEY
 
 CLASS_HEADS = ["transformer.class_heads.0.weight", "transformer.class_heads.0.bias"]
@@ -67,6 +67,8 @@ def test_names_of_a_model_beside_those_of_a_dataset(make_cfg, tiny_dataset, tmp_
     assert f"class 1 is 'cup' in the model, but '{second}' in dataset" in check((first, "cup", *rest))
     if beside:
         assert check((second, first, *rest), with_weights=False) == ""
+        with pytest.raises(WeightsError, match=r"nowhere\.pth: there is no such checkpoint\. Set MODEL\.WEIGHTS to"):
+            check_names(make_cfg({"MODEL.WEIGHTS": "nowhere.pth"}), [tiny_dataset.train], with_weights=True)
 
 
 def test_heads_of_other_names_start_from_scratch(load, tiny_dataset):

@@ -112,10 +112,13 @@ def test_command(script, model, tiny_dataset, tmp_path, capsys):
     assert rows[4][1:3] == ["probe on boxes", f"{means[0]:.3f} / {means[1]:.3f}"]
 
 
-def test_errors_are_one_line(script, model, tiny_dataset, tmp_path):
+def test_errors_are_one_line(script, model, tiny_dataset, tmp_path, capsys):
     for argument, message in (("x.pth", "write a name"), ("a=missing/x.pth", "config.yaml")):
         with pytest.raises(SystemExit, match=message):
             script["main"]([argument, "--output", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        script["main"](["a=x.pth", "--limit", "0", "--output", str(tmp_path)])
+    assert "--limit" in capsys.readouterr().err
     pairs = script["collect_pairs"](*model, tiny_dataset.val, 1)
     nothing = replace(pairs, related=np.zeros_like(pairs.related))
     with pytest.raises(DataError, match="more images"):
