@@ -147,7 +147,7 @@ class Sharing(ModelHubMixin):
         if push_to_hub_kwargs and not push_to_hub:
             names = ", ".join(push_to_hub_kwargs)
             raise ConfigurationError(f"{names}: is for uploads only. Add push_to_hub=True, or leave it out")
-        folder = Path(save_directory)
+        folder = Path(save_directory).expanduser()
         self._save_pretrained(folder, info)
         if push_to_hub:
             return self.push_to_hub(repo_id or folder.name, info, **push_to_hub_kwargs)
