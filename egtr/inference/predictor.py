@@ -307,11 +307,10 @@ class EGTRPredictor(Sharing):
             DataError: the image cannot be read.
         """
         image = source.read()
-        height, width = image.shape[:2]
         aug_input = T.AugInput(np.ascontiguousarray(image[:, :, ::-1] if self.cfg.INPUT.FORMAT == "BGR" else image))
         self.augmentations(aug_input)
         pixels = torch.from_numpy(np.ascontiguousarray(aug_input.image.transpose(2, 0, 1)))
-        return {"image": pixels, "height": height, "width": width}, image
+        return {"image": pixels, "height": image.shape[0], "width": image.shape[1]}, image
 
     @torch.no_grad()
     def _predict(self, records: Sequence[dict[str, Any]], sources: Sequence[SourceImage]) -> list[SceneGraph]:
