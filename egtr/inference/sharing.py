@@ -141,16 +141,18 @@ class Sharing(ModelHubMixin):
 
         Raises:
             ConfigurationError: the predictor was made of a built model, so that its configuration is not known; or
-                arguments of an upload are given, but no ``push_to_hub``.
+                arguments of an upload are given, but no ``push_to_hub``, or ``push_to_hub`` without ``repo_id``.
             WriteError: the folder cannot be written.
         """
         if push_to_hub_kwargs and not push_to_hub:
             names = ", ".join(push_to_hub_kwargs)
             raise ConfigurationError(f"{names}: is for uploads only. Add push_to_hub=True, or leave it out")
+        if push_to_hub and repo_id is None:
+            raise ConfigurationError("push_to_hub=True needs a repository; add repo_id='USER/REPOSITORY'")
         folder = Path(save_directory).expanduser()
         self._save_pretrained(folder, info)
         if push_to_hub:
-            return self.push_to_hub(repo_id or folder.name, info, **push_to_hub_kwargs)
+            return self.push_to_hub(repo_id, info, **push_to_hub_kwargs)
         return folder
 
     def _save_pretrained(self, save_directory: Path, info: ModelInfo | None = None, repo_id: str = "") -> None:

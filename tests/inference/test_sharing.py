@@ -334,6 +334,8 @@ def test_arguments_of_an_upload_that_is_not_asked_for(predictor, tmp_path):
     for name, value in {"private": True, "token": "hf_x", "config": {}}.items():
         with pytest.raises(ConfigurationError, match=f"{name}: is for uploads only. Add push_to_hub=True"):
             predictor.save_pretrained(tmp_path / "mine", **{name: value})
+    with pytest.raises(ConfigurationError, match="push_to_hub=True needs a repository; add repo_id"):
+        predictor.save_pretrained(tmp_path / "mine", push_to_hub=True)
     assert not (tmp_path / "mine").exists()
 
 
