@@ -24,7 +24,7 @@ from .measure import time_once
 MODELS: dict[str, tuple[str, list[Any], tuple[int, int]]] = {
     "deformable": ("vg150_egtr.yaml", [], (600, 1000)),
     "rtdetr": ("vg150_rtdetr_egtr.yaml", ["MODEL.EGTR.BACKBONE.NAME", "resnet18d"], (640, 640)),
-    "scenes": ("scenes/egtr.yaml", [], (192, 224)),
+    "scenes": ("scenes/rtdetr.yaml", [], (192, 224)),
 }
 
 
