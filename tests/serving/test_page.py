@@ -57,6 +57,20 @@ def test_a_chosen_image_is_shown_with_explanations(page, scene):
     expect(page.locator(".triplets button.lit")).to_have_count(0)
 
 
+def test_an_image_may_be_chosen_before_the_models_are_listed(page, scene):
+    """On a slow connection, the page is there before the answer about models."""
+    page.add_init_script("""
+        const fetchAtOnce = window.fetch;
+        window.fetch = async (...words) => {
+          if (words[0] === "api/v1/models") await new Promise((done) => setTimeout(done, 500));
+          return fetchAtOnce(...words);
+        };""")
+    page.reload()
+    page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": scene})
+    expect(page.locator("#name")).to_contain_text("a.png")
+    expect(page.locator("#problem")).to_be_empty()
+
+
 def test_what_the_model_does_not_know_stands_above_the_image(page, scene):
     give(page, scene)
     expect(page.locator(".warnings p")).to_have_count(1)

@@ -8,6 +8,8 @@ let record = null;
 let request = null;
 // What /api/v1/models says of each model, by name.
 let models = new Map();
+// Settled when they have been listed; an image may be chosen before.
+let listed = null;
 // The model of what is shown.
 let shownModel = null;
 const corrector = new Corrector(viewer, {
@@ -56,6 +58,7 @@ async function look() {
   const present = (request = new AbortController());
   say(`Looking at ${asked.name} …`);
   try {
+    await listed;
     const selection = readSelection();
     const response = await post("explanations", asked, selection, present.signal);
     corrector.end();
@@ -147,7 +150,8 @@ async function listModels() {
   }
 }
 
-async function start() {
+function start() {
+  listed = listModels();
   startImagePage({ viewer, open, complain });
   byId("example").addEventListener("click", openExample);
   byId("model").addEventListener("change", showVocabulary);
@@ -158,7 +162,6 @@ async function start() {
   for (const button of document.querySelectorAll("[data-format]")) {
     button.addEventListener("click", () => download(button.dataset.format));
   }
-  await listModels();
 }
 
 start();
