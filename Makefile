@@ -5,7 +5,7 @@
 #   make setup HEADLESS=1             opencv-python-headless in place of opencv-python (no libGL, no glib)
 #   make images IMAGES=demo.png       some of the images only
 #   make test PYTEST="-k matcher -x"  further arguments of pytest; likewise DEMO="--help" for make demo
-#   make test WORKERS=8               processes that share the fast tests, about 4 GB of memory each; 0 for --pdb
+#   make test WORKERS=8               processes that share the tests, about 4 GB of memory each; 0 for --pdb
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -28,15 +28,17 @@ demo: setup  ## train, evaluate and draw on the embedded dataset (at most 15 min
 	"$(BIN)/python" tools/quickstart.py $(DEMO)
 
 # worksteal: neighbours share fixtures, so that each process takes a row of tests, and one that is done takes some of
-# another's. One thread each, since the tensors are small; those of slow tests are large, and gain from threads instead.
+# another's. One thread each.
+SHARED := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 "$(BIN)/python" -m pytest -n $(WORKERS) --dist worksteal
+
 test: setup  ## every test that is not slow
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 "$(BIN)/python" -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(PYTEST)
+	$(SHARED) -m "not slow" $(PYTEST)
 
 test-slow: setup  ## only the slow tests
-	"$(BIN)/python" -m pytest -m slow $(PYTEST)
+	$(SHARED) -m slow $(PYTEST)
 
 test-all: setup  ## every test
-	"$(BIN)/python" -m pytest $(PYTEST)
+	$(SHARED) $(PYTEST)
 
 lint: setup  ## ruff, the contract of imports, and plain English
 	"$(BIN)/python" -m ruff check .
