@@ -258,7 +258,7 @@ def test_shown_objects(run, tiny_dataset, tmp_path):
 
 
 def test_annotated_relations_by_hand():
-    """Of three drawn relations one is annotated, one has another predicate, and one joins an object that is none."""
+    """One of three drawn relations is annotated, one has another predicate, and one joins an object that is none."""
     boxes = np.array([[0, 0, 10, 10], [20, 20, 30, 30], [0, 20, 10, 30]], dtype=np.float32)
     prediction = Prediction(
         logits=np.array([[9, -9], [-9, 9], [-9, 9]], dtype=np.float32),

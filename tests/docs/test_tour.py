@@ -82,7 +82,7 @@ def test_scores_in_the_text_are_those_of_the_images():
 
 
 def test_what_of_the_photograph_is_drawn_by_default():
-    """Of the image that a low threshold gives, no relation is probable, but some objects are present."""
+    """No relation in the image of the low threshold is probable, but some objects are present."""
     graph = json.loads((ROOT / "docs/images/tour_photo.json").read_text("utf-8"))
     assert not [each for each in graph["relations"] if each["probability"] >= 0.3]
     shown = sorted(each["class"] for each in graph["objects"] if each["presence"] >= 0.5)

@@ -139,7 +139,7 @@ def test_ties_are_ranked_as_in_python(kind, num_classes, scripts):
 
 
 def test_what_is_shown_by_probability_is_the_same_as_in_python(scripts):
-    """Of the probabilities 0.9, 0.31, 0.29 and 0.09 the first two are shown; by rank, all would be."""
+    """The first two of the probabilities 0.9, 0.31, 0.29 and 0.09 are shown; by rank, all would be."""
     scores = [1.0, 0.31 / 0.9, 0.29 / 0.9, 0.1]
     outputs = {
         "logits": np.full((5, 1), 9.0),
