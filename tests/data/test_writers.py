@@ -309,7 +309,7 @@ def test_dropping_what_an_h5_file_cannot_hold(tmp_path):
 
 
 def test_dropping_the_last_relation_is_an_error(tmp_path):
-    """This also holds for val, whose images are the first ones with relations in the file."""
+    """The same goes for val, whose images are the first ones with relations in the file."""
     crowd = image(boxes=[[0, 0, 9, 9], [0, 0, 100, 100]], classes=[0, 1], crowd=[1, 0], relations=[[0, 1, 0]])
     with pytest.raises(DataError, match=r"1 crowds and boxes .* with 1 of the 1 relations\. No relation is left"):
         write_vg_h5({"train": annotations(crowd)}, tmp_path, drop_unsupported=True)

@@ -273,7 +273,7 @@ def test_no_more_than_so_many_at_once(server, client):
 
 
 def test_clients_that_have_gone_give_their_place_back():
-    """This holds for requests that wait or are computed; those that wait are never computed."""
+    """Requests that wait, and those being computed; waiting ones are never computed."""
     begun, go_on, images = threading.Event(), threading.Event(), []
 
     def predict(image, channel_order):
