@@ -2,7 +2,8 @@
 
 Runs that have finished are skipped, so the same command continues an interrupted sweep. In the sweep's OUTPUT_DIR
 each run has its own folder; sweep.md, sweep.csv and sweep.png compare the settings, evaluations.csv has the metrics
-of every evaluation, and learning.md tells how soon they reach the values of REACH.
+of every evaluation, and learning.md tells how soon they reach the values of REACH. With --record, the evaluations
+are also kept in the RECORD of the sweep file: such runs count as finished without their folders.
 egtr/experiments/sweep/definition.py describes the sweep file.
 """
 
@@ -34,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="compare the evaluations after N iterations in place of those at the end, in sweep_N.md and so on",
     )
+    parser.add_argument(
+        "--record",
+        action="store_true",
+        help="also keep the evaluations of all finished runs in the RECORD of the sweep file, a CSV file from which "
+        "others can print the tables",
+    )
     add_extension_argument(parser)
 
 
@@ -44,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     from egtr.config import import_extensions
     from egtr.evaluation.report import write_csv
     from egtr.experiments.sweep.definition import load_sweep
-    from egtr.experiments.sweep.learning import learning_table, list_evaluations, measure_learning
+    from egtr.experiments.sweep.evaluations import finished_runs, list_evaluations, record, to_rows
+    from egtr.experiments.sweep.learning import learning_table, measure_learning
     from egtr.experiments.sweep.report import compare_settings, write_sweep_report
     from egtr.experiments.sweep.runner import run_sweep
     from egtr.structures.files import write_text
@@ -66,11 +74,13 @@ def run(args: argparse.Namespace) -> int:
             status = 130
     for number, handler in former.items():
         signal.signal(number, handler)
-    if any(run.result() for run in sweep.runs()):
+    if finished_runs(sweep):
         stem = "sweep" if args.iteration is None else f"sweep_{args.iteration}"
         paths = write_sweep_report(sweep, compare_settings(sweep, args.iteration), stem)
         paths.append(sweep.output_dir / "evaluations.csv")
-        write_csv(paths[-1], list_evaluations(sweep))
+        write_csv(paths[-1], to_rows(list_evaluations(sweep), sweep.metrics))
+        if args.record:
+            paths.append(record(sweep))
         if sweep.reach:
             paths.append(sweep.output_dir / "learning.md")
             text = learning_table(sweep, measure_learning(sweep))

@@ -22,7 +22,11 @@ if behaviour == "hangs":
     (folder / "pid").write_text(str(os.getpid()))
     time.sleep(60)
 recall = float(options["SOLVER.BASE_LR"]) + int(options["SEED"])
-lines = [{"sgdet/R@50": 1.0, "sgdet/mR@50": 1.0}, {"sgdet/R@50": recall, "sgdet/mR@50": 2 * recall}, {"lr": 0.1}]
+lines = [
+    {"iteration": 9, "sgdet/R@50": 1.0, "sgdet/mR@50": 1.0},
+    {"iteration": 19, "sgdet/R@50": recall, "sgdet/mR@50": 2 * recall},
+    {"iteration": 19, "lr": 0.1},
+]
 with (folder / "metrics.json").open("a") as metrics:
     metrics.writelines(json.dumps(line) + "\n" for line in lines)
 # A run that a signal stops saves where it is, and ends as one that is done.

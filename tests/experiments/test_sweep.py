@@ -323,6 +323,7 @@ def test_iterations_until_a_metric_reaches_a_value(make_sweep):
             {
                 "iteration": 100 * k + 99,
                 "sgdet/R@50": value,
+                "sgdet/mR@50": 1.0,
                 "uncertainty_q10": 0.1,
                 "uncertainty_q90": 0.1 + spread / k,
             }

@@ -2,14 +2,17 @@
 
 import json
 import math
+import shutil
 
 import pytest
 import yaml
 
 from egtr.cli import main
 from egtr.experiments.sweep.definition import load_sweep
-from egtr.experiments.sweep.learning import list_evaluations, measure_learning
+from egtr.experiments.sweep.evaluations import finished_runs, list_evaluations, read_record, record
+from egtr.experiments.sweep.learning import measure_learning
 from egtr.experiments.sweep.report import compare_settings
+from egtr.structures import EGTRError
 
 
 @pytest.fixture
@@ -66,8 +69,9 @@ def test_reports_of_sweep_files_that_share_runs_stay_apart(make_sweep, tmp_path,
     for name in ("first", "second"):
         assert main(["sweep", str(tmp_path / f"{name}.yaml"), "--table-only"]) == 0
         text = (tmp_path / name / "evaluations.csv").read_text().splitlines()
-        assert text[0].startswith("setting,seed,iteration,sgdet/R@50,bbox/AP50,uncertainty_q10")
-        assert text[1:] == ["base,1,100,50.0,30.0,,,", "base,1,200,60.0,40.0,,,"]
+        assert text[0].startswith("setting,seed,fingerprint,iteration,sgdet/R@50,bbox/AP50,uncertainty_q10")
+        key = f"base,1,{first.runs()[0].fingerprint}"
+        assert text[1:] == [f"{key},100,50.0,30.0,,,,", f"{key},200,60.0,40.0,,,,"]
     assert "base (baseline)" in capsys.readouterr().out
 
 
@@ -98,7 +102,89 @@ def test_evaluations_have_the_uncertainty_of_the_last_iteration_before(make_swee
     finish(base, (50, 30), (60, 40), early=(19, 0.9), middle=(119, 0.5))
     assert wide.result() is None
     rows = list_evaluations(sweep)
-    assert [(row["setting"], row["seed"], row["iteration"]) for row in rows] == [("base", 1, 100), ("base", 1, 200)]
-    assert [(row["sgdet/R@50"], row["bbox/AP50"]) for row in rows] == [(50, 30), (60, 40)]
-    assert [row["uncertainty_q90"] for row in rows] == [0.9, 0.5]
-    assert all(math.isnan(row["uncertainty_q10"]) for row in rows)
+    assert [(row.setting, row.seed, row.iteration) for row in rows] == [("base", 1, 100), ("base", 1, 200)]
+    assert [row.metrics for row in rows] == [
+        {"sgdet/R@50": 50, "bbox/AP50": 30}, {"sgdet/R@50": 60, "bbox/AP50": 40},
+    ]  # fmt: skip
+    assert [row.uncertainty for row in rows] == [{"uncertainty_q90": 0.9}, {"uncertainty_q90": 0.5}]
+    assert all(math.isnan(row.spread) for row in rows)
+
+
+def log_spread(run, *differences):
+    """Write quantiles of uncertainty whose difference is that of ``differences``, every 100 iterations."""
+    lines = (run.folder / "metrics.json").read_text()
+    for number, difference in enumerate(differences):
+        at = {"iteration": 100 * number + 50, "uncertainty_q10": 0.25, "uncertainty_q90": 0.25 + difference}
+        lines += f"{json.dumps(at)}\n"
+    ordered = sorted(map(json.loads, lines.splitlines()), key=lambda line: line["iteration"])
+    (run.folder / "metrics.json").write_text("".join(f"{json.dumps(line)}\n" for line in ordered))
+
+
+def test_recorded_runs_need_no_folders(make_sweep, tmp_path, capsys):
+    """Tables from the record are those from the folders, and a recorded run is not trained again."""
+    keys = {"RECORD": str(tmp_path / "kept/recorded.csv"), "REACH": {"bbox/AP50": 40.0}}
+    sweep = make_sweep("first", BASE | WIDE | DEEP, **keys)
+    base, wide, deep = sweep.runs()
+    finish(base, (50, 30), (60, 40))
+    finish(wide, (41.125, 33), (61, 44))
+    log_spread(base, 0.5, 0.125)
+    before = [
+        repr(found) for found in (compare_settings(sweep), compare_settings(sweep, 100), measure_learning(sweep))
+    ]
+    path = str(tmp_path / "first.yaml")
+    assert main(["sweep", path, "--table-only", "--record"]) == 0
+    markdown = (tmp_path / "first/learning.md").read_text()
+    assert str(tmp_path / "kept/recorded.csv") in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "runs")
+    shutil.rmtree(tmp_path / "first")
+    after = [
+        repr(found) for found in (compare_settings(sweep), compare_settings(sweep, 100), measure_learning(sweep))
+    ]
+    assert before == after and "0.5" in before[2]
+    assert main(["sweep", path, "--table-only"]) == 0
+    assert (tmp_path / "first/learning.md").read_text() == markdown
+    assert [run.setting for run in sweep.runs() if run not in finished_runs(sweep)] == ["deep"]
+    # Runs of another sweep file stay in the record, and a folder has precedence over it.
+    other = make_sweep("second", DEEP, **keys)
+    finish(deep, (70, 50))
+    assert record(other) == tmp_path / "kept/recorded.csv"
+    finish(wide, (10, 10))
+    assert [(e.setting, e.iteration, e.metrics["sgdet/R@50"]) for e in list_evaluations(sweep)] == [
+        ("base", 100, 50), ("base", 200, 60), ("wide", 100, 10), ("deep", 100, 70),
+    ]  # fmt: skip
+
+
+def test_a_recorded_run_with_another_configuration_does_not_count(make_sweep, tmp_path):
+    keys = {"RECORD": str(tmp_path / "recorded.csv")}
+    sweep = make_sweep("first", BASE, **keys)
+    finish(sweep.runs()[0], (50, 30))
+    record(sweep)
+    changed = make_sweep("first", {"base": {"SOLVER.BASE_LR": 7.0}}, **keys)
+    assert finished_runs(changed) == [] and list_evaluations(changed) == []
+    finish_again = changed.runs()[0]
+    (finish_again.folder / "result.json").write_text(
+        json.dumps({"fingerprint": finish_again.fingerprint, "metrics": {"sgdet/R@50": 1, "bbox/AP50": 2}})
+    )
+    record(changed)
+    assert {key[2]: len(rows) for key, rows in read_record(changed.record).items()} == {
+        sweep.runs()[0].fingerprint: 1, finish_again.fingerprint: 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", ["setting,seed\nbase,1\n", "setting,seed,fingerprint,iteration,a/b\nbase,one,x,100,5\n", "\0", "\xff"]
+)
+def test_a_damaged_record_is_named(make_sweep, tmp_path, text):
+    (tmp_path / "recorded.csv").write_bytes(text.encode("latin-1"))
+    sweep = make_sweep("first", BASE, RECORD=str(tmp_path / "recorded.csv"))
+    if text == "\0":  # a header and no rows: nothing is recorded
+        assert finished_runs(sweep) == []
+    else:
+        with pytest.raises(EGTRError, match="recorded.csv: cannot be read as recorded runs"):
+            finished_runs(sweep)
+
+
+def test_recording_needs_a_place(make_sweep, tmp_path, capsys):
+    finish(make_sweep("first", BASE).runs()[0], (50, 30))
+    assert main(["sweep", str(tmp_path / "first.yaml"), "--table-only", "--record"]) == 1
+    assert "no RECORD; give it the path of a CSV file" in capsys.readouterr().err

@@ -18,6 +18,7 @@ A sweep file looks like this (only CONFIG and OUTPUT_DIR are required)::
     SLOTS: 2                                 # runs at a time
     THREADS: 1                               # of each run (OMP_NUM_THREADS)
     RUNS_DIR: output/sweeps/runs             # folder of the runs, if several sweep files share some; else OUTPUT_DIR
+    RECORD: sweeps/recorded.csv              # runs that --record keeps; they count as finished
 
 ``_BASE_`` names another sweep file to start from, as in configurations.
 """
@@ -63,6 +64,7 @@ class SweepFile:
     SLOTS: int = 1
     THREADS: int = 1
     RUNS_DIR: str = ""
+    RECORD: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Sweep:
     config: str
     output_dir: Path
     runs_dir: Path
+    record: Path | None
     settings: Mapping[str, Mapping[str, Any]]
     seeds: tuple[int, ...]
     baseline: str
@@ -152,6 +155,7 @@ def load_sweep(path: str | Path) -> Sweep:
         config=config,
         output_dir=Path(file.OUTPUT_DIR),
         runs_dir=Path(file.RUNS_DIR or file.OUTPUT_DIR),
+        record=Path(file.RECORD) if file.RECORD else None,
         settings=settings,
         seeds=tuple(file.SEEDS),
         baseline=baseline,

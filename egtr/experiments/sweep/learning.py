@@ -4,14 +4,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 from tabulate import tabulate
 
-from ..training_curves import Curve, count_iterations, read_metrics
-from .definition import Run, Sweep
+from .definition import Sweep
+from .evaluations import Evaluation, list_evaluations
 from .report import paired_interval
-
-_QUANTILES = ("uncertainty_q10", "uncertainty_q50", "uncertainty_q90")
 
 
 @dataclass(frozen=True)
@@ -43,16 +40,15 @@ class Learning:
 
 
 def measure_learning(sweep: Sweep) -> list[Learning]:
-    """Read the metrics files of all finished runs, for each entry of REACH."""
-    curves: dict[str, dict[int, Mapping[str, Curve]]] = {name: {} for name in sweep.settings}
-    for run in sweep.runs():
-        if run.result() is not None:
-            curves[run.setting][run.seed] = _read(run)
+    """Measure, for each entry of REACH, how soon every setting with a finished run reaches it."""
+    runs: dict[str, dict[int, list[Evaluation]]] = {name: {} for name in sweep.settings}
+    for evaluation in list_evaluations(sweep):
+        runs[evaluation.setting].setdefault(evaluation.seed, []).append(evaluation)
     found = []
     for metric, target in sweep.reach.items():
         reached = {
-            name: {seed: _first(by_name, metric, target) for seed, by_name in runs.items()}
-            for name, runs in curves.items()
+            name: {seed: _first(evaluations, metric, target) for seed, evaluations in by_seed.items()}
+            for name, by_seed in runs.items()
         }
         base = reached[sweep.baseline]
         for name, iterations in reached.items():
@@ -61,62 +57,18 @@ def measure_learning(sweep: Sweep) -> list[Learning]:
                 for seed, count in iterations.items()
                 if name != sweep.baseline and count is not None and base.get(seed) is not None
             ]
-            runs = curves[name].values()
-            if iterations:
-                last = max(
-                    count_iterations(by_name, int(curve[0][-1])) for by_name in runs for curve in by_name.values()
-                )
-                spread = min(_spread(by_name) for by_name in runs)
+            ends = [evaluations[-1] for evaluations in runs[name].values()]
+            if ends:
+                last = max(end.iteration for end in ends)
+                spread = min(end.spread for end in ends)
                 interval = paired_interval(both)
                 found.append(Learning(name, metric, target, iterations, last, len(both), *interval, spread))
     return found
 
 
-def _read(run: Run) -> Mapping[str, Curve]:
-    return read_metrics(run.folder / "metrics.json")
-
-
-def _first(by_name: Mapping[str, Curve], metric: str, target: float) -> int | None:
+def _first(evaluations: list[Evaluation], metric: str, target: float) -> int | None:
     """Find after how many iterations a metric is at least ``target``."""
-    reached = np.flatnonzero(by_name[metric][1] >= target) if metric in by_name else ()
-    return count_iterations(by_name, int(by_name[metric][0][reached[0]])) if len(reached) else None
-
-
-def _spread(by_name: Mapping[str, Curve]) -> float:
-    ends = [dict(zip(*by_name[name], strict=True)) for name in (_QUANTILES[2], _QUANTILES[0]) if name in by_name]
-    if len(ends) < 2:
-        return math.nan
-    return float(max(high - ends[1][iteration] for iteration, high in ends[0].items() if iteration in ends[1]))
-
-
-def list_evaluations(sweep: Sweep) -> list[dict[str, str | float]]:
-    """List the evaluations of all finished runs, for a file that is small enough to keep with the results.
-
-    Returns:
-        Rows with "setting", "seed", "iteration" (number of iterations so far), the metrics of the sweep, and the
-        quantiles of uncertainty that were logged last before; NaN where a run has no such number.
-    """
-    rows: list[dict[str, str | float]] = []
-    for run in sweep.runs():
-        if run.result() is None:
-            continue
-        curves = _read(run)
-        evaluated = {int(iteration) for name in sweep.metrics if name in curves for iteration in curves[name][0]}
-        for iteration in sorted(evaluated):
-            row: dict[str, str | float] = {
-                "setting": run.setting,
-                "seed": run.seed,
-                "iteration": count_iterations(curves, iteration),
-            }
-            row |= {name: _value(curves.get(name), iteration, exact=True) for name in sweep.metrics}
-            rows.append(row | {name: _value(curves.get(name), iteration, exact=False) for name in _QUANTILES})
-    return rows
-
-
-def _value(curve: Curve | None, iteration: int, exact: bool) -> float:
-    """Read a curve at an iteration, or else at the last one before."""
-    known = [] if curve is None else [(at, value) for at, value in zip(*curve, strict=True) if at <= iteration]
-    return float(known[-1][1]) if known and (known[-1][0] == iteration or not exact) else math.nan
+    return next((e.iteration for e in evaluations if e.metrics.get(metric, -math.inf) >= target), None)
 
 
 def learning_table(sweep: Sweep, learning: list[Learning]) -> str:

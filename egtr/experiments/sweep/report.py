@@ -14,8 +14,8 @@ from egtr.structures import ConfigurationError
 from egtr.structures.files import write_text
 from egtr.visualization.charts import new_figure, plain, save_figure
 
-from ..training_curves import count_iterations, read_metrics
-from .definition import RESULT_FILE, Run, Sweep
+from .definition import Sweep
+from .evaluations import list_evaluations
 
 LEVEL = 0.95
 
@@ -56,16 +56,17 @@ def compare_settings(sweep: Sweep, iteration: int | None = None) -> list[Compari
         ConfigurationError: a finished run has no such metric, or was not evaluated after this number of iterations.
     """
     finished: dict[str, dict[int, Mapping[str, float]]] = {name: {} for name in sweep.settings}
-    for run in sweep.runs():
-        result = run.result()
-        if result is not None:
-            found = result["metrics"] if iteration is None else _evaluation(run, sweep.metrics, iteration)
-            missing = [metric for metric in sweep.metrics if metric not in found]
-            if missing:
-                raise ConfigurationError(
-                    f"METRICS: {run.folder / RESULT_FILE} has no {', '.join(missing)}; there are: {', '.join(found)}"
-                )
-            finished[run.setting][run.seed] = found
+    known: dict[tuple[str, int], list[int]] = {}
+    for evaluation in list_evaluations(sweep):
+        known.setdefault((evaluation.setting, evaluation.seed), []).append(evaluation.iteration)
+        if iteration in (None, evaluation.iteration):  # the last one of a run stays
+            finished[evaluation.setting][evaluation.seed] = evaluation.metrics
+    for (setting, seed), iterations in known.items():
+        if seed not in finished[setting]:
+            there = ", ".join(map(str, iterations))
+            raise ConfigurationError(
+                f"{setting}, seed {seed}: no evaluation after {iteration} iterations; there are: {there}"
+            )
     base = finished[sweep.baseline]
     comparisons = []
     for setting, by_seed in finished.items():
@@ -80,19 +81,6 @@ def compare_settings(sweep: Sweep, iteration: int | None = None) -> list[Compari
                 )
             )
     return comparisons
-
-
-def _evaluation(run: Run, metrics: Sequence[str], iteration: int) -> dict[str, float]:
-    """Read the metrics that a run had after a number of iterations."""
-    curves = read_metrics(run.folder)
-    found: dict[int, dict[str, float]] = {}
-    for name in metrics:
-        for at, value in zip(*curves.get(name, ((), ())), strict=True):
-            found.setdefault(count_iterations(curves, int(at)), {})[name] = float(value)
-    if iteration not in found:
-        known = ", ".join(map(str, sorted(found))) or "none"
-        raise ConfigurationError(f"{run.folder}: no evaluation after {iteration} iterations; there are: {known}")
-    return found[iteration]
 
 
 def _mean_and_std(values: Sequence[float]) -> tuple[float, float]:

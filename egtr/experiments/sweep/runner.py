@@ -14,6 +14,7 @@ from typing import IO
 from egtr.structures import ConfigurationError, EGTRError
 
 from .definition import RESULT_FILE, Run, Sweep, read_json, to_options, write_json
+from .evaluations import finished_runs
 
 STARTED_FILE, OUTPUT_FILE, LOCK_FILE = "started.json", "output.txt", "lock"
 # Seconds between two checks of the running processes, and seconds that a stopped process gets to end.
@@ -34,7 +35,8 @@ def run_sweep(sweep: Sweep, train_script: str | Path | None = None, extensions: 
         The runs that failed.
     """
     runs = sweep.runs()
-    waiting = [run for run in runs if run.result() is None]
+    finished = finished_runs(sweep)
+    waiting = [run for run in runs if run not in finished]
     print(
         f"{len(runs)} runs: {len(runs) - len(waiting)} finished before, {len(waiting)} to do, {sweep.slots} at a time"
     )
