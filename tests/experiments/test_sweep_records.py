@@ -184,6 +184,15 @@ def test_a_damaged_record_is_named(make_sweep, tmp_path, text):
             finished_runs(sweep)
 
 
+def test_another_sweep_file_keeps_metrics_that_it_does_not_compare(make_sweep, tmp_path):
+    keys = {"RECORD": str(tmp_path / "recorded.csv")}
+    finish(make_sweep("first", BASE, **keys).runs()[0], (50, 30))
+    record(make_sweep("first", BASE, **keys))
+    record(make_sweep("second", BASE, METRICS=["bbox/AP50"], **keys))
+    ((evaluation,),) = read_record(tmp_path / "recorded.csv").values()
+    assert evaluation.metrics == {"bbox/AP50": 30, "sgdet/R@50": 50}
+
+
 def test_recording_needs_a_place(make_sweep, tmp_path, capsys):
     finish(make_sweep("first", BASE).runs()[0], (50, 30))
     assert main(["sweep", str(tmp_path / "first.yaml"), "--table-only", "--record"]) == 1

@@ -156,10 +156,10 @@ def record(sweep: Sweep) -> Path:
     if sweep.record is None:
         raise ConfigurationError("The sweep file has no RECORD; give it the path of a CSV file for the recorded runs")
     runs = read_record(sweep.record)
+    names = [*sweep.metrics, *(name for rows in runs.values() for e in rows for name in e.metrics)]
     for key in {_key(run) for run in finished_runs(sweep)}:
         runs.pop(key, None)
     rows = [e for kept in runs.values() for e in kept] + list_evaluations(sweep)
     rows.sort(key=lambda e: (*_key(e), e.iteration))
-    names = [*sweep.metrics, *(name for kept in runs.values() for e in kept for name in e.metrics)]
     write_csv(sweep.record, to_rows(rows, tuple(dict.fromkeys(names))))
     return sweep.record
