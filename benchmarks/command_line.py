@@ -29,7 +29,7 @@ examples:
 # Numbers that must not be smaller: option to its least value.
 LEAST = {
     "batch": 1, "runs": 1, "iterations": 1, "images": 1, "top_k": 1, "queries": 2, "predicates": 1, "classes": 1,
-    "side": SMALL, "boxes": 1,
+    "side": SMALL, "boxes": 1, "processes": 2,
 }  # fmt: skip
 
 
@@ -126,6 +126,18 @@ def _add_model_commands(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--runs", type=int, default=15, help="runs after a first one; the median counts (default: 15)")
     sub.add_argument("--boxes", type=int, default=20, help="boxes on the image for RT-DETR (default: 20)")
     sub.add_argument("--side", type=int, default=640, help="side of the image for RT-DETR, pixels (default: 640)")
+    sub = add("predicting", "egtr.predict by several models, or in several processes of one thread each", "scenes")
+    models = ["scenes", "scenes_deformable"]
+    sub.add_argument(
+        "--models",
+        nargs="+",
+        default=models,
+        metavar="NAME",
+        help=f"the last is the base (default: {' '.join(models)})",
+    )
+    sub.add_argument("--images", type=int, default=40, help="the first images of DATASETS.TEST (default: 40)")
+    sub.add_argument("--runs", type=int, default=5, help="turns after a first one; the median counts (default: 5)")
+    sub.add_argument("--processes", type=int, metavar="N", help="compare N processes with one, by the first model")
     for sub in commands.choices.values():
         sub.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys of the configuration and their values")
 

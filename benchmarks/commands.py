@@ -17,6 +17,7 @@ from .agreement import measure_agreement
 from .case import Case
 from .choices import AXES
 from .commands_of_given import correcting, given_boxes
+from .commands_of_trained import photographs, predicting, shown
 from .contestants import (
     PARTS,
     build_inference,
@@ -31,13 +32,11 @@ from .equality import measure_equality
 from .growth import judge_growth, measure_growth, plot_growth
 from .machine import count_work, measure_machine
 from .measure import describe_machine, measure_memory, measure_time
-from .photographs import QUANTILES, measure_photographs
 from .pipeline import measure_waiting
 from .printing import print_table
 from .pruning import measure_pair_share, measure_pruning
 from .runtimes import measure_runtimes
 from .sampling import measure_sampling
-from .shown_objects import measure_shown_objects
 
 
 def run(args: argparse.Namespace) -> int:
@@ -176,43 +175,6 @@ def agreement(args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def shown(args: argparse.Namespace) -> dict[str, Any]:
-    """Show how many annotated objects and relations drawings show, and how many that are not annotated."""
-    report = measure_shown_objects(args.cfg, args.images)
-    name = args.cfg.DATASETS.TEST[0]
-    print(f"Objects in the drawings of {report['images']} images of {name}, {report['annotated']} annotated:\n")
-    rows = [(selection, found["found"], found["false"]) for selection, found in report["shown"].items()]
-    print_table(["drawn", "annotated objects found", "boxes without one"], rows)
-    print()
-    rows = [
-        (
-            rule,
-            found["shown"],
-            found["annotated"],
-            f"{found['annotated'] / found['shown']:.1%}" if found["shown"] else "",
-        )
-        for rule, found in report["relations"].items()
-    ]
-    print_table(["relations chosen", "drawn", "of them annotated", "share"], rows)
-    return report
-
-
-def photographs(args: argparse.Namespace) -> dict[str, Any]:
-    """Show the best scores on images of the model's own kind and on photographs, and a threshold between them."""
-    report = measure_photographs(args.cfg, args.images, args.write)
-    name, threshold, below = args.cfg.DATASETS.TEST[0], report["threshold"], report["below"]
-    number = len(report["best_scores"])
-    print(f"Highest score of a triplet, {report['images']} images of {name} and {number} photographs:\n")
-    titles = {"own": name, "photographs": "photographs"}
-    headers = ["", *(f"{q:.0%}" for q in QUANTILES), "below the threshold"]
-    rows = [(titles[kind], *found, f"{below[kind]:.0%}") for kind, found in report["quantiles"].items()]
-    print_table(headers, rows)
-    print()
-    print_table(["photograph", "highest score"], sorted(report["best_scores"].items(), key=lambda entry: -entry[1]))
-    print(f"\nphotograph_threshold: {threshold}" + (f", in {report['record']}" if report["record"] else ""))
-    return report
-
-
 def equality(args: argparse.Namespace) -> dict[str, Any]:
     """Compare exported models with the model in PyTorch."""
     found = measure_equality(args.cfg, args.exported, args.images)
@@ -332,4 +294,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "photographs": photographs,
     "given_boxes": given_boxes,
     "correcting": correcting,
+    "predicting": predicting,
 }

@@ -60,16 +60,17 @@ def run(args: argparse.Namespace) -> int:
 
     import_extensions(args.extension)
     cfg = read_config(args.config_file, args.opts)
+    object_score = cfg.TEST.SCENE_GRAPH.OBJECT_SCORE
     if args.dataset is None:
-        samples, name, exhaustive = read_samples(args.predictions)
+        samples, name, exhaustive = read_samples(args.predictions, object_score)
     else:
         samples, exhaustive = predict_samples(cfg, args.dataset)
         name = args.dataset
-    fitted = calibration.fit(samples, name, exhaustive)
+    fitted = calibration.fit(samples, name, exhaustive, object_score)
     print(f"fitted to {len(samples)} images of {name}")
     if args.test is not None:
         if Path(args.test).exists():
-            test, _, exhaustive = read_samples(args.test)
+            test, _, exhaustive = read_samples(args.test, object_score)
         else:
             test, exhaustive = predict_samples(cfg, args.test)
         measured = calibration_report.measure(test, fitted, args.bootstrap)
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def read_samples(path: str) -> tuple[list[Any], str, bool]:
+def read_samples(path: str, object_score: str) -> tuple[list[Any], str, bool]:
     """Compare saved predictions with the annotations in their file.
 
     Returns:
@@ -106,7 +107,7 @@ def read_samples(path: str) -> tuple[list[Any], str, bool]:
                 f"{path}: image {image_id!r} has no annotations, which a calibration needs; save the predictions "
                 "with egtr evaluate, or name the dataset by --dataset"
             )
-        samples.append(sample_image(prediction, truth))
+        samples.append(sample_image(prediction, truth, object_score))
     return samples, Path(path).stem.removeprefix("predictions_"), read_meta(path).exhaustive
 
 
@@ -131,5 +132,6 @@ def predict_samples(cfg: Any, dataset: str) -> tuple[list[Any], bool]:
     for record, result in tqdm(zip(records, results, strict=True), dataset, len(records), unit="image"):
         if result.error is not None:
             raise result.error
-        samples.append(sample_image(result.graph.prediction, GroundTruth.from_dict(record)))
+        truth = GroundTruth.from_dict(record)
+        samples.append(sample_image(result.graph.prediction, truth, cfg.TEST.SCENE_GRAPH.OBJECT_SCORE))
     return samples, metadata.get("exhaustive", False) is True

@@ -15,6 +15,7 @@
 - ``check``       finds errors in a dataset, images included
 - ``problems``    problems of annotations, as readers and checks report them
 - ``coco_fields``  fields of COCO annotations that other programs write in other ways
+- ``worker``      ends a loader's worker whose batch is lost
 - ``convert``     converts one annotation format to another
 - ``build``       loaders, statistics and checks from a configuration
 """

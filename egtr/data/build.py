@@ -32,6 +32,7 @@ from .mapper import SceneGraphMapper
 from .resampling import PredicateResampling, check_resampling
 from .sampler import ResumableSampler
 from .statistics import add_triplet_counts, load_triplet_counts
+from .worker import end_lost_workers
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class TrainLoader(DataLoader):
             worker_init_fn=worker_init_reset_seed,
             drop_last=True,
         )
+        end_lost_workers(self)
         self.order = order
         self.skipped = images if isinstance(images, SkipBroken) else None
 
@@ -206,7 +208,9 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
         mapped = SkipBroken(DatasetFromList(records, copy=False), mapper, replace=False)
         # From an iterable dataset Detectron2 drops each image that its mapper turns into None.
         records, mapper = ToIterableDataset(mapped, InferenceSampler(len(records))), _as_it_is
-    return build_detection_test_loader(records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
+    return end_lost_workers(
+        build_detection_test_loader(records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
+    )
 
 
 def build_triplet_counts(cfg: CfgNode) -> TripletCounts:

@@ -83,13 +83,14 @@ def _evaluation(cfg: CfgNode, resume: bool) -> type[EGTRTrainer]:
     """Make a trainer whose evaluators also measure the reliability of scores and of the model's calibration."""
     # A record describes MODEL.WEIGHTS, not a checkpoint of a run that began with them.
     info = None if resume else ModelInfo.find(PathManager.get_local_path(cfg.MODEL.WEIGHTS))
-    calibration = Calibration.of(info)
+    object_score = cfg.TEST.SCENE_GRAPH.OBJECT_SCORE
+    calibration = Calibration.of(info, object_score)
 
     class Evaluation(EGTRTrainer):
         @classmethod
         def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> SceneGraphEvaluator:
             evaluator = super().build_evaluator(cfg, dataset_name)
-            evaluator.measure_reliability(calibration)
+            evaluator.measure_reliability(calibration, object_score)
             return evaluator
 
     return Evaluation

@@ -61,8 +61,8 @@ def explaining_worker_errors(workers: int, remedy: str) -> Iterator[None]:
             raise
         raise TrainingError(
             f"{str(error).strip().rstrip('.')}. It is a process that reads images; most likely the system ended it "
-            "because memory ran out: that of the machine, of the job, or /dev/shm. Lower DATALOADER.NUM_WORKERS or "
-            f"give the job more memory, {remedy}"
+            "because memory ran out: that of the machine, of the job, or /dev/shm, or its files may not be so large "
+            f"(ulimit -f). Lower DATALOADER.NUM_WORKERS or give the job more memory, {remedy}"
         ) from error
 
 

@@ -18,7 +18,7 @@ PRECISION_POINTS = 50
 COVERAGES = tuple(round(0.01 * step, 2) for step in range(50, 100))
 
 
-def fit(samples: Iterable[Sample], dataset: str, exhaustive: bool) -> Calibration:
+def fit(samples: Iterable[Sample], dataset: str, exhaustive: bool, object_score: str = "auto") -> Calibration:
     """Fit a calibration to the images of a validation split.
 
     Triplets and objects: isotonic regression of the shares in bins of equal mass, joined by straight lines. Classes
@@ -29,6 +29,7 @@ def fit(samples: Iterable[Sample], dataset: str, exhaustive: bool) -> Calibratio
         samples: one for each image, see :func:`~egtr.evaluation.displayed.sample_image`.
         dataset: name of the split.
         exhaustive: its annotations hold every relation.
+        object_score: the object score of the samples.
 
     Raises:
         ConfigurationError: there are too few displayed triplets, objects or annotated ones to fit to.
@@ -51,6 +52,7 @@ def fit(samples: Iterable[Sample], dataset: str, exhaustive: bool) -> Calibratio
         objects=fit_curve(presence, found),
         classes=_fit_labels(samples, "class_logits", "classes", dataset),
         predicates=_fit_labels(samples, "predicate_logits", "predicates", dataset),
+        object_score=object_score,
     )
 
 

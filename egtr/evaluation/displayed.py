@@ -45,14 +45,15 @@ class Sample(NamedTuple):
         return self._replace(**none)
 
 
-def sample_image(prediction: Prediction, truth: GroundTruth) -> Sample:
+def sample_image(prediction: Prediction, truth: GroundTruth, object_score: str = "auto") -> Sample:
     """Compare the relations and objects that ``for_display`` chooses by rank with an image's annotations.
 
     Args:
         prediction: N queries.
         truth: G objects and T triplets.
+        object_score: TEST.SCENE_GRAPH.OBJECT_SCORE of the model, whose graphs it ranks.
     """
-    graph = SceneGraph.from_prediction(prediction).for_display()
+    graph = SceneGraph.from_prediction(prediction, object_score=object_score).for_display()
     _, classes = prediction.object_scores()
     matches = match_objects(prediction.boxes, classes, truth.boxes, truth.classes, IOU_THRESHOLD)
     shown = RankedTriplets(*graph.triplet_queries.T, graph.triplets[:, 2], graph.triplet_scores)

@@ -125,6 +125,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
         self._count_missing = count_missing
         self._distributed = distributed
         self._reliability: ReliabilityReport | None = None
+        self._object_score = "auto"
         metadata = None if dataset_name is None else MetadataCatalog.get(dataset_name)
         self._ground_truth = read_ground_truth(dataset_name) if ground_truth is None else ground_truth
         self._exhaustive = metadata is not None and metadata.get("exhaustive", False) is True
@@ -159,10 +160,15 @@ class SceneGraphEvaluator(DatasetEvaluator):
             distributed=distributed,
         )
 
-    def measure_reliability(self, calibration: Calibration | None) -> None:
-        """Measure also, in task "sgdet", how scores and probabilities of a calibration agree with annotations."""
+    def measure_reliability(self, calibration: Calibration | None, object_score: str = "auto") -> None:
+        """Measure also, in task "sgdet", how scores and probabilities of a calibration agree with annotations.
+
+        Args:
+            calibration: the one of the model, for this object score; or None.
+            object_score: TEST.SCENE_GRAPH.OBJECT_SCORE, which graphs that people see are scored by.
+        """
         if self._task == "sgdet":
-            self._reliability = ReliabilityReport(calibration, self._exhaustive)
+            self._reliability, self._object_score = ReliabilityReport(calibration, self._exhaustive), object_score
 
     def reset(self) -> None:
         self._images: dict[Any, ScoredImage] = {}
@@ -221,7 +227,7 @@ class SceneGraphEvaluator(DatasetEvaluator):
             if self._save_predictions:
                 self._open_writer().write(image_id, prediction, truth)
             if self._reliability is not None:
-                displayed = sample_image(prediction, truth).without_labels()
+                displayed = sample_image(prediction, truth, self._object_score).without_labels()
         self._images[image_id] = ScoredImage(detections, scores, displayed)
 
     def _score_missing(self) -> None:

@@ -18,9 +18,12 @@ from detectron2.structures import Boxes
 from detectron2.structures.boxes import matched_pairwise_iou
 from scipy.stats import rankdata
 from torch import Tensor
+from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from egtr.data import SceneGraphMapper, build_augmentation, check_dataset_matches_config
+from egtr.data.worker import end_lost_workers
+from egtr.engine.loader_workers import explaining_worker_errors
 from egtr.layers import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh
 from egtr.modeling import EGTR, EGTROutput, Target
 from egtr.modeling.explain import attention_weights
@@ -141,8 +144,14 @@ def load_annotated(cfg: CfgNode, dataset_name: str, num_images: int | None = Non
         augmentations=build_augmentation(cfg, is_train=False),
         image_format=cfg.INPUT.FORMAT,
     )
-    loader = build_detection_test_loader(records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
-    return (inputs[0] for inputs in tqdm(loader, "analyzing", unit="image"))
+    workers = cfg.DATALOADER.NUM_WORKERS
+    loader = end_lost_workers(build_detection_test_loader(records, mapper=mapper, num_workers=workers))
+    return _records(loader, workers)
+
+
+def _records(loader: DataLoader, workers: int) -> Iterator[dict[str, Any]]:
+    with explaining_worker_errors(workers, "then analyze again"):
+        yield from (inputs[0] for inputs in tqdm(loader, "analyzing", unit="image"))
 
 
 def analyze_image(model: EGTR, record: dict[str, Any], num_heads: int) -> ImageRelations:

@@ -52,6 +52,8 @@ def unpack(path: Path, folder: Path) -> Path:
         path: the archive.
         folder: an empty folder for its files, or one to be made.
 
+    A tar archive may lack the zeros at its end; a warning then says that it could have been cut between two files.
+
     Returns:
         ``folder``.
 
@@ -69,7 +71,7 @@ def unpack(path: Path, folder: Path) -> Path:
         else:
             with tarfile.open(path) as archive:
                 _write_all(_read_tar(archive, path), path, folder, limit)
-                _check_end(archive)
+                _check_end(archive, path)
                 # To the end, where the checksum of gzip is; as much as may be unpacked at most.
                 for _ in range(limit // _PIECE):
                     if not archive.fileobj.read(_PIECE):
@@ -162,10 +164,14 @@ def _read_tar(archive: tarfile.TarFile, path: Path) -> Iterator[tuple[str, Binar
                 yield member.name, file
 
 
-def _check_end(archive: tarfile.TarFile) -> None:
-    # tarfile takes the end of the file, and a damaged header, for the end of the archive, which is a block of zeros.
+def _check_end(archive: tarfile.TarFile, path: Path) -> None:
+    # tarfile takes a cut and a damaged header for the end of the archive, which is a block of zeros.
     archive.fileobj.seek(archive.offset)
-    if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+    block = archive.fileobj.read(tarfile.BLOCKSIZE)
+    if not block:
+        # Some programs leave the zeros out. All files so far are whole, but there is no telling whether more follow.
+        logger.warning("%s: has no end mark; if files are missing, it was cut: fetch it again", path)
+    elif block != bytes(tarfile.BLOCKSIZE):
         raise tarfile.ReadError("it ends too early")
 
 

@@ -1,6 +1,7 @@
 """Failures of the libraries that download, in one line each."""
 
 import contextlib
+import json
 import re
 from collections.abc import Iterator
 
@@ -13,7 +14,7 @@ def one_line(address: str) -> Iterator[None]:
     import requests
     from gdown.exceptions import DownloadError as Broken
     from gdown.exceptions import FileURLRetrievalError
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 
     again = "The same command continues where it stopped"
     try:
@@ -38,6 +39,8 @@ def one_line(address: str) -> Iterator[None]:
         raise DownloadError(
             f"{address}: the server answers {status}. Check the address, or try again later"
         ) from error
+    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+        raise DownloadError(f"{address}: is no address ({find_reason(error)}). Check how it is written") from error
     except (requests.RequestException, Broken) as error:
         raise DownloadError(
             f"{address}: cannot be fetched ({find_reason(error)}). Check the network. {again}"
@@ -63,11 +66,20 @@ def one_line(address: str) -> Iterator[None]:
             ) from error
         place = error.filename or "the download folder"
         raise WriteError(f"{place}: cannot be written ({error.strerror}). Make room, or set EGTR_HOME") from error
-    except (ValueError, RuntimeError) as error:
+    except HFValidationError as error:
+        raise DownloadError(
+            f"{address}: is no name of a repository ({find_reason(error)}). Write USER/REPOSITORY"
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError, RuntimeError) as error:
         # The text of a login page in place of JSON; hf_xet, which fetches large files, raises RuntimeError.
         raise DownloadError(
             f"{address}: cannot be fetched ({find_reason(error)}). Check HF_ENDPOINT, and whether the network asks "
             f"you to log in. {again}"
+        ) from error
+    except ValueError as error:
+        # A library refuses what it was asked for: the network has no part in this, and trying again does not help.
+        raise DownloadError(
+            f"{address}: cannot be fetched ({find_reason(error)}). Check how it is written"
         ) from error
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .errors import PredictionError, WeightsError
 from .model_info import ModelInfo
-from .prediction import choose_object_score
+from .prediction import OBJECT_SCORES, choose_object_score
 from .scene_graph import LEAST_PROBABILITY, SceneGraph
 
 # Logits of probabilities 0 and 1 stay finite.
@@ -86,6 +86,7 @@ class Calibration:
         precision: score of a triplet to the expected share of annotated ones among all that score at least as high.
         objects: presence of an object to the probability that an object of its class is annotated there.
         classes, predicates: probabilities and sets of labels.
+        object_score: the object score of the fit, see :meth:`~egtr.structures.Prediction.object_scores`.
     """
 
     dataset: str
@@ -96,6 +97,7 @@ class Calibration:
     objects: Curve
     classes: Labels
     predicates: Labels
+    object_score: str = "auto"
 
     @classmethod
     def of(cls, info: ModelInfo | None, object_score: str = "auto") -> Self | None:
@@ -106,8 +108,7 @@ class Calibration:
             object_score: the object score of the graphs, see :meth:`~egtr.structures.Prediction.object_scores`.
 
         Returns:
-            The calibration; None if the record has none, or if it is for other scores: it is fitted to the object
-            score "auto".
+            The calibration; None if the record has none, or one for another object score.
 
         Raises:
             ConfigurationError: there is no such object score.
@@ -117,8 +118,9 @@ class Calibration:
             return None
         # Without names there is no way to know; most models have several classes.
         num_classes = len(info.class_names) if info.class_names else 2
-        fitted, wanted = (choose_object_score(kind, num_classes) for kind in ("auto", object_score))
-        return cls.from_dict(info.calibration) if fitted == wanted else None
+        calibration = cls.from_dict(info.calibration)
+        fitted, wanted = (choose_object_score(kind, num_classes) for kind in (calibration.object_score, object_score))
+        return calibration if fitted == wanted else None
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
@@ -134,6 +136,7 @@ class Calibration:
                 exhaustive=bool(record["exhaustive"]),
                 **{name: _read_curve(name, record[name]) for name in ("triplets", "precision", "objects")},
                 **{name: _read_labels(name, record[name]) for name in ("classes", "predicates")},
+                object_score=_read_object_score(record.get("object_score", "auto")),
             )
         except (KeyError, TypeError, ValueError) as error:
             reason = f"lacks {error}" if isinstance(error, KeyError) else error
@@ -216,6 +219,12 @@ def _read_labels(name: str, record: Mapping[str, Any]) -> Labels:
     if not 0 < temperature < np.inf:
         raise ValueError(f"{name}.temperature is {temperature}")
     return Labels(temperature, tuple(coverages.tolist()), tuple(thresholds.tolist()))
+
+
+def _read_object_score(kind: Any) -> str:
+    if kind not in ("auto", *OBJECT_SCORES):
+        raise ValueError(f"object_score is {kind!r}, not one of auto, {', '.join(OBJECT_SCORES)}")
+    return kind
 
 
 def _read_steps(name: str, record: Mapping[str, Any], first: str, second: str) -> tuple[np.ndarray, np.ndarray]:

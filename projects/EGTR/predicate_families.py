@@ -32,15 +32,24 @@ def read_recalls(run: Run, metric: str) -> dict[str, float]:
     """
     files = sorted(run.folder.glob("scene_graph_*_predicates.csv"))
     if len(files) != 1:
-        raise DataError(f"{run.folder}: {len(files)} files scene_graph_*_predicates.csv, expected one")
+        raise DataError(
+            f"{run.folder}: {len(files)} files scene_graph_*_predicates.csv, expected one. Evaluate the runs on one "
+            "dataset with relations (DATASETS.TEST in the sweep file), and remove files of others"
+        )
     with files[0].open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     if not rows or metric not in rows[0]:
-        raise DataError(f"{files[0]}: has no column {metric}")
+        names = [name for name in (rows[0] if rows else ()) if "@" in name]
+        raise DataError(
+            f"{files[0]}: has no column {metric}; there are: {', '.join(names) or 'none'}. Give one as --metric"
+        )
     first = rows[0]["protocol"]
     found = {row["predicate"]: float(row[metric] or "nan") for row in rows if row["protocol"] == first}
     if set(found) != set(SCENES_PREDICATES):
-        raise DataError(f"{files[0]}: its predicates are not those of the dataset `scenes`")
+        raise DataError(
+            f"{files[0]}: its predicates are not those of the dataset `scenes`, whose families this script knows. "
+            "Give a sweep on scenes, or replace SCENES_FAMILIES and SCENES_PREDICATES in the script by yours"
+        )
     return found
 
 

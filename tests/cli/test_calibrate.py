@@ -77,6 +77,14 @@ def test_calibrate(model, tmp_path, capsys):
     assert len(after.triplet_probabilities) == len(after) and len(after.object_probabilities) == len(after.boxes)
 
 
+def test_the_object_score_of_the_configuration_is_fitted_to(model, tmp_path):
+    fitted, key = write_predictions(tmp_path / "predictions_mine_val", 30), "TEST.SCENE_GRAPH.OBJECT_SCORE"
+    assert main(["calibrate", "--model", str(model), "--predictions", fitted, key, "sigmoid"]) == 0
+    assert ModelInfo.find(tmp_path / "model.pth").calibration["object_score"] == "sigmoid"
+    assert EGTRPredictor.from_config_file(str(model), [key, "sigmoid"]).calibration is not None
+    assert EGTRPredictor.from_config_file(str(model)).calibration is None
+
+
 def test_sparse_annotations_are_named(model, tmp_path, capsys):
     fitted = write_predictions(tmp_path / "sparse", 30, exhaustive=False)
     assert main(["calibrate", "--model", str(model), "--predictions", fitted, "--dry-run"]) == 0

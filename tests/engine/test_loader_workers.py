@@ -1,11 +1,17 @@
 """The errors of processes that read images, as a user sees them."""
 
+import sys
+
 import pytest
 from torch._utils import ExceptionWrapper
+from torch.utils.data import DataLoader
 
+from egtr.data import build_test_loader, build_train_loader
 from egtr.data.annotated_image import BrokenImageError
 from egtr.engine.loader_workers import explaining_worker_errors
+from egtr.experiments.relation_analysis import load_annotated
 from egtr.structures import ConfigurationError, EGTRError
+from tests.running import largest_file
 
 
 def run(error: Exception, workers: int = 2) -> None:
@@ -23,6 +29,25 @@ def raised_in_a_worker(error: Exception) -> Exception:
         wrapped.reraise()
     assert "Traceback" in str(caught.value)
     return caught.value
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="files in memory are files of Linux")
+@pytest.mark.parametrize("kind", ["train", "test", "analysis"])
+def test_a_batch_that_is_lost_ends_the_loader(kind, make_cfg, tiny_dataset, monkeypatch, capfd):
+    """Python drops what a process cannot hand over; without the end of the worker, the loader waits without end."""
+    cfg = make_cfg({"DATALOADER.NUM_WORKERS": 1})
+    make = {
+        "train": lambda: build_train_loader(cfg),
+        "test": lambda: build_test_loader(cfg, tiny_dataset.val),
+        "analysis": lambda: load_annotated(cfg, tiny_dataset.val),
+    }[kind]
+    # A loader that waits without end would say so after a minute, in other words.
+    init = DataLoader.__init__
+    monkeypatch.setattr(DataLoader, "__init__", lambda self, *a, **k: init(self, *a, **{**k, "timeout": 60}))
+    with largest_file(4096), pytest.raises(EGTRError, match="process that reads images.*ulimit -f"):
+        with explaining_worker_errors(1, "then go on"):
+            next(iter(make()))
+    assert "a batch cannot be handed over, unable to resize file" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("kind", [EGTRError, ConfigurationError, BrokenImageError])

@@ -24,7 +24,15 @@ from egtr.evaluation.reliability import (
     equal_mass,
     label_coverage,
 )
-from egtr.structures import Calibration, ConfigurationError, GroundTruth, Prediction, SceneGraph, all_pairs
+from egtr.structures import (
+    Calibration,
+    ConfigurationError,
+    GroundTruth,
+    ModelInfo,
+    Prediction,
+    SceneGraph,
+    all_pairs,
+)
 from egtr.structures.calibration import Curve
 
 
@@ -155,6 +163,20 @@ def test_sample_by_hand():
     assert sample.classes.tolist() == [0, 1, 1]
     np.testing.assert_allclose(1 / (1 + np.exp(-sample.predicate_logits)), [[0.9, 0.5]], rtol=1e-5)
     assert sample.predicates.tolist() == [1]
+
+
+def test_a_sample_is_of_the_graph_that_people_see(samples):
+    """Its scores are those of the configured object score, and the calibration says which that was."""
+    prediction, truth = make_image(0)
+    for kind in ("softmax", "sigmoid"):
+        graph = SceneGraph.from_prediction(prediction, object_score=kind).for_display()
+        assert sample_image(prediction, truth, kind).scores.tolist() == graph.triplet_scores.tolist()
+    assert (
+        sample_image(prediction, truth).scores.tolist() == sample_image(prediction, truth, "softmax").scores.tolist()
+    )
+    info = ModelInfo(calibration=fit(samples, "drawn", True, "sigmoid").to_dict())
+    assert Calibration.of(info, "sigmoid") is not None
+    assert Calibration.of(info) is None and Calibration.of(info, "softmax") is None
 
 
 def test_an_image_without_annotations_has_nothing_right():

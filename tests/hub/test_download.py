@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import pytest
 from egtr.hub import download as module
 from egtr.hub.cache import get_home
 from egtr.hub.download import download, download_repository, find_size
+from egtr.hub.failures import one_line
 from egtr.structures.errors import DownloadError, WriteError
 from tests.hub.internet import Served, _Handler
 
@@ -166,6 +168,31 @@ def test_a_login_page_in_place_of_the_hub(internet, tmp_path, monkeypatch):
     monkeypatch.setattr(_Handler, "_hub", lambda self, body: self._page("<html>Log in</html>", body))
     with pytest.raises(DownloadError, match=r"hf:user/model: cannot be fetched .*network asks you to log in"):
         download_repository("user/model", tmp_path / "folder")
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("hf:user/-model/file", r"is no name of a repository \(Repo id must use .*\). Write USER/REPOSITORY$"),
+        ("https://[::1/file", r"cannot be fetched \(Invalid IPv6 URL\). Check how it is written$"),
+        ("https:///file", r"is no address \(.*\). Check how it is written$"),
+        ("hf:user/model/../file", r"cannot be fetched \(.*\). Check how it is written$"),
+    ],
+)
+def test_a_wrong_address_is_no_matter_of_the_network(internet, target, address, words):
+    """A proxy or another try does not help where the address is wrong."""
+    if address.endswith("../file"):
+        internet.files[address] = Served(CONTENT)
+    with pytest.raises(DownloadError, match="^" + re.escape(address) + ": " + words) as raised:
+        download(address, target)
+    assert "network" not in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("xet"), UnicodeDecodeError("utf-8", b"", 0, 1, "page")])
+def test_what_networks_send_in_place_of_an_answer(error):
+    words = "hf:a/b: cannot be fetched .*whether the network asks"
+    with pytest.raises(DownloadError, match=words), one_line("hf:a/b"):
+        raise error
 
 
 @pytest.mark.parametrize(

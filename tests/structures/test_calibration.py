@@ -187,6 +187,7 @@ def test_record_round_trip():
         ({"precision": {"scores": [0, 1], "probabilities": [0, float("nan")]}}, "holds numbers that are not finite"),
         ({"precision": {"scores": [0, 1], "probabilities": [0, 2]}}, "precision holds a number above 1"),
         ({"classes": {"temperature": 0, "coverages": [0.9], "thresholds": [0.1]}}, "classes.temperature is 0"),
+        ({"object_score": "margin"}, "object_score is 'margin', not one of auto, softmax, sigmoid"),
         ({"num_images": "many"}, "calibration: .*egtr calibrate"),
     ],
 )
