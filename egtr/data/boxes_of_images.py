@@ -16,6 +16,7 @@ A file name stands for every file whose path ends with it: "a/b.jpg" for "/data/
 
 import os
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import PurePath
 from typing import Any
 
@@ -141,15 +142,27 @@ def read_boxes_of_images(boxes: Any, classes: Any = None, scores: Any = None, wh
     if is_one:
         return BoxesOfImages({None: read_boxes(boxes, classes, scores, where)}, where)
     found = {}
-    for key, values in boxes.items():
-        name = key if isinstance(key, int) else os.fspath(key) if isinstance(key, str | os.PathLike) else None
-        if name is None:
-            raise DataError(f"{where}: the key {key!r} is neither a file name nor an image id")
+    classes, scores = _name_keys(classes, where), _name_keys(scores, where)
+    for name, values in _name_keys(boxes, where).items():
         parts = [
-            _part_of(argument, key, text, where) for argument, text in ((classes, "classes"), (scores, "scores"))
+            _part_of(argument, name, text, where) for argument, text in ((classes, "classes"), (scores, "scores"))
         ]
         found[name] = read_boxes(values, *parts, f"{where} of {name}")
     return BoxesOfImages(found, where)
+
+
+def _name_keys(values: Any, where: str) -> Any:
+    """Turn paths and numbers of numpy, which stand for images, to texts and ints; other values than mappings stay."""
+    if not isinstance(values, Mapping):
+        return values
+    named = {}
+    for key, value in values.items():
+        is_number = isinstance(key, Integral) and not isinstance(key, bool)
+        name = int(key) if is_number else os.fspath(key) if isinstance(key, str | os.PathLike) else None
+        if name is None:
+            raise DataError(f"{where}: the key {key!r} is neither a file name nor an image id")
+        named[name] = value
+    return named
 
 
 def _part_of(argument: Any, key: Any, name: str, where: str) -> Any:
