@@ -22,7 +22,7 @@ import difflib
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -294,7 +294,8 @@ def _to_label(label: Any, where: str, index: int) -> Label:
     """Convert a class to a name, an int or None."""
     if label is None or isinstance(label, str):
         return None if label is None else str(label)
-    if isinstance(label, Real) and not isinstance(label, bool | np.bool_) and float(label).is_integer():
+    is_number = isinstance(label, Real) and not isinstance(label, bool | np.bool_)
+    if is_number and (isinstance(label, Integral) or float(label).is_integer()):
         return int(label)
     raise DataError(f"{where}: the class of box {index} is {reprlib.repr(label)}; give a name, an id, or None")
 
@@ -317,7 +318,7 @@ def _to_numbers(values: Any, what: str) -> np.ndarray:
         if not is_table and array.dtype.kind not in "iuf" and array.size:
             raise TypeError
         return array.astype(np.float64)
-    except (TypeError, ValueError, NotImplementedError) as error:  # the last: a tensor without data
+    except (TypeError, ValueError, OverflowError, NotImplementedError) as error:  # the last: a tensor without data
         raise DataError(f"{what}: {reprlib.repr(values)} are no numbers, as many in each row") from error
 
 

@@ -224,3 +224,10 @@ def test_keys_of_other_types():
     for key in (1.5, True, None):
         with pytest.raises(DataError, match=f"^boxes: the key {key} is neither a file name nor an image id"):
             read_boxes_of_images({key: A})
+
+
+def test_names_of_other_systems():
+    found = read_boxes_of_images({"sub\\a.jpg": A, "caf\u00e9.jpg": B})
+    assert boxes_of(found, "photos/sub/a.jpg") == A and boxes_of(found, "photos/cafe\u0301.jpg") == B
+    with pytest.raises(DataError, match="has no boxes of photos/a.jpg"):
+        found.find("photos/a.jpg")

@@ -241,3 +241,9 @@ def test_a_translation_needs_classes():
         with pytest.raises(DataError, match="^boxes: the mapping of classes has nothing to translate"):
             read_boxes(boxes, {0: "house"})
     assert read_boxes([], {0: "house"}).classes == []
+
+
+def test_numbers_that_no_float_holds():
+    with pytest.raises(DataError, match="^boxes: .* are no numbers"):
+        read_boxes([[1, 2, 3, 10**400]])
+    assert read_boxes([BOXES[0]], [10**400]).classes == [10**400]
