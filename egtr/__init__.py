@@ -10,7 +10,15 @@ missing.
 
 import importlib
 
-import lazy_loader
+try:
+    import lazy_loader
+except ModuleNotFoundError as error:
+    # The first package that is missing where the wheel was installed without its requirements.
+    raise ModuleNotFoundError(
+        "egtr needs the package lazy-loader and others: pip install -r requirements-lite.txt (without torch, see "
+        "docs/deployment.md) or -r requirements.txt",
+        name=error.name,
+    ) from None
 
 from . import _deprecated
 from .version import __version__

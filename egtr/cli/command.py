@@ -121,11 +121,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         status = 130
     except Exception as error:
-        # Here, because it imports numpy.
-        from egtr.structures.errors import EGTRError, MissingDetectron2Error
+        if not is_missing_package(error):
+            # Here, because it imports numpy.
+            from egtr.structures.errors import EGTRError, MissingDetectron2Error
 
-        if not isinstance(error, EGTRError | MissingDetectron2Error | OSError) and not is_missing_package(error):
-            raise
+            if not isinstance(error, EGTRError | MissingDetectron2Error | OSError):
+                raise
         if isinstance(error, BrokenPipeError) and _output_has_no_reader():
             # The status of a process that SIGPIPE ended.
             status = 141

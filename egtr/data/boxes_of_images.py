@@ -11,11 +11,14 @@ They can be
 - a path of a JSON file that holds one of the last three;
 - the boxes of one image, for a source that is one image.
 
-A file name stands for every file whose path ends with it: "a/b.jpg" for "/data/a/b.jpg".
+A file name stands for every file whose path ends with it: "a/b.jpg" for "/data/a/b.jpg". Backslashes, which programs
+of Windows write between folders, count as "/", and both forms of Unicode's accents are the same.
 """
 
 import os
+import unicodedata
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import PurePath
 from typing import Any
 
@@ -46,7 +49,7 @@ class BoxesOfImages:
         self._keys: dict[tuple[str, ...], str] = {}
         for key in self._boxes:
             if isinstance(key, str):
-                parts = PurePath(os.path.normpath(key)).parts
+                parts = _parts(key)
                 self._named.setdefault(parts[-1] if parts else "", []).append(parts)
                 self._keys[parts] = key
         # The image that each key was used for.
@@ -99,7 +102,8 @@ class BoxesOfImages:
         if file_name is None:
             raise DataError(f"{self.where}: an image without a file name cannot be looked up; {known}")
         path = PurePath(os.path.abspath(file_name))
-        matches = [parts for parts in self._named.get(path.name, []) if path.parts[-len(parts) :] == parts]
+        whole = _parts(str(path))
+        matches = [parts for parts in self._named.get(whole[-1], []) if whole[-len(parts) :] == parts]
         if matches:
             return self._keys[max(matches, key=len)]
         ids = [path.stem, int(path.stem)] if path.stem.isdecimal() else [path.stem]
@@ -107,6 +111,12 @@ class BoxesOfImages:
             if key in self._boxes:
                 return key
         raise DataError(f"{self.where}: has no boxes of {file_name}; {known}")
+
+
+def _parts(file_name: str) -> tuple[str, ...]:
+    """Split a file name into folders and the file, in one form of Unicode."""
+    normal = unicodedata.normalize("NFC", file_name.replace("\\", "/"))
+    return PurePath(os.path.normpath(normal)).parts
 
 
 def _describe(file_name: str | None, frame: int | None) -> str:
@@ -141,15 +151,27 @@ def read_boxes_of_images(boxes: Any, classes: Any = None, scores: Any = None, wh
     if is_one:
         return BoxesOfImages({None: read_boxes(boxes, classes, scores, where)}, where)
     found = {}
-    for key, values in boxes.items():
-        name = key if isinstance(key, int) else os.fspath(key) if isinstance(key, str | os.PathLike) else None
-        if name is None:
-            raise DataError(f"{where}: the key {key!r} is neither a file name nor an image id")
+    classes, scores = _name_keys(classes, where), _name_keys(scores, where)
+    for name, values in _name_keys(boxes, where).items():
         parts = [
-            _part_of(argument, key, text, where) for argument, text in ((classes, "classes"), (scores, "scores"))
+            _part_of(argument, name, text, where) for argument, text in ((classes, "classes"), (scores, "scores"))
         ]
         found[name] = read_boxes(values, *parts, f"{where} of {name}")
     return BoxesOfImages(found, where)
+
+
+def _name_keys(values: Any, where: str) -> Any:
+    """Turn paths and numbers of numpy, which stand for images, to texts and ints; other values than mappings stay."""
+    if not isinstance(values, Mapping):
+        return values
+    named = {}
+    for key, value in values.items():
+        is_number = isinstance(key, Integral) and not isinstance(key, bool)
+        name = int(key) if is_number else os.fspath(key) if isinstance(key, str | os.PathLike) else None
+        if name is None:
+            raise DataError(f"{where}: the key {key!r} is neither a file name nor an image id")
+        named[name] = value
+    return named
 
 
 def _part_of(argument: Any, key: Any, name: str, where: str) -> Any:

@@ -2,7 +2,8 @@
 
 Boxes of one image can be
 
-- an array, tensor or list (n, 4) of x1, y1, x2, y2 in pixels of the upright image;
+- an array, tensor or list (n, 4) of x1, y1, x2, y2 in pixels of the upright image; torchvision's BoundingBoxes must
+  have this format;
 - ``{"boxes": ..., "labels": ..., "scores": ...}``, as torchvision's detectors return; only "boxes" must be there;
 - Instances of Detectron2, with ``pred_boxes``, and ``pred_classes`` and ``scores`` if they are known;
 - an object with ``xyxy``, ``class_id`` and ``confidence``, such as supervision's Detections. If its ``data`` has
@@ -21,7 +22,7 @@ import difflib
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -164,18 +165,62 @@ def read_boxes(boxes: Any, classes: Any = None, scores: Any = None, where: str =
         own_classes, own_scores = getattr(boxes, "pred_classes", None), getattr(boxes, "scores", None)
         boxes, size = boxes.pred_boxes.tensor, tuple(boxes.image_size)
     elif hasattr(boxes, "xyxy") or hasattr(getattr(boxes, "boxes", None), "xyxy"):
+        # ultralytics states the size; supervision does not.
+        size = _to_size(getattr(boxes, "orig_shape", None))
         boxes, own_classes, own_scores = _read_detections(boxes, where)
     elif _is_records(boxes):
         records, boxes = boxes, _read_coco_boxes(boxes, where)
         own_classes = [record.get("category_id") for record in records]
         own_scores = [record.get("score", 1.0) for record in records]
+    else:
+        _check_array(boxes, where)
+    size = size or _read_bounding_boxes(boxes, where)
     count = len(boxes) if hasattr(boxes, "__len__") else 0
+    if isinstance(classes, Mapping) and own_classes is None and count:
+        raise DataError(
+            f"{where}: the mapping of classes has nothing to translate, because these boxes have no classes; give a "
+            "list with one for each box"
+        )
     if classes is None or isinstance(classes, Mapping):
         labels = [None] * count if own_classes is None else _to_list(own_classes, where, "classes")
         classes = labels if classes is None else [_translate(label, classes, where) for label in labels]
     if scores is None:
         scores = np.ones(count) if own_scores is None else own_scores
     return GivenBoxes(boxes, _to_list(classes, where, "classes"), scores, size, where)
+
+
+def _check_array(boxes: Any, where: str) -> None:
+    """Raise DataError for what is no array at all: a list of results, or an object of another kind."""
+    if isinstance(boxes, list | tuple) and any(
+        hasattr(entry, name) for entry in boxes for name in ("xyxy", "boxes", "pred_boxes")
+    ):
+        raise DataError(
+            f"{where}: is a list of {len(boxes)} {type(boxes[0]).__name__}, one for each image; give a mapping from "
+            "file names to its entries, or one entry for one image"
+        )
+    is_sized = hasattr(boxes, "__len__") or boxes is None or isinstance(boxes, Real)
+    if not is_sized or isinstance(boxes, set | frozenset) or hasattr(boxes, "gt_boxes"):
+        raise DataError(
+            f"{where}: {type(boxes).__name__} is none of the forms of boxes; give an array (n, 4) of x1, y1, x2, y2, "
+            "or a form that docs/given_boxes.md names"
+        )
+
+
+def _read_bounding_boxes(boxes: Any, where: str) -> tuple[int, int] | None:
+    """Read the size that torchvision's BoundingBoxes state; None for others. Raises DataError for another format."""
+    if not hasattr(boxes, "canvas_size"):
+        return None
+    name = getattr(boxes.format, "name", boxes.format)
+    if name != "XYXY":
+        raise DataError(
+            f"{where}: are in the format {name}; convert them to XYXY "
+            "(torchvision.transforms.v2.ConvertBoundingBoxFormat)"
+        )
+    return _to_size(boxes.canvas_size)
+
+
+def _to_size(size: Any) -> tuple[int, int] | None:
+    return None if size is None else (int(size[0]), int(size[1]))
 
 
 def _read_detections(found: Any, where: str) -> tuple[Any, Any, Any]:
@@ -239,7 +284,8 @@ def _translate(label: Any, classes: Mapping[Any, Label], where: str) -> Label:
 
 def _to_list(values: Any, where: str, name: str) -> list[Any]:
     values = _to_array(values) if is_tensor(values) else values
-    if isinstance(values, str) or not hasattr(values, "__len__"):
+    # A set has no order that could be that of the boxes.
+    if isinstance(values, str | set | frozenset) or not hasattr(values, "__len__"):
         raise DataError(f"{where}: {name} is {reprlib.repr(values)}; give a list with one for each box")
     return list(values)
 
@@ -248,7 +294,8 @@ def _to_label(label: Any, where: str, index: int) -> Label:
     """Convert a class to a name, an int or None."""
     if label is None or isinstance(label, str):
         return None if label is None else str(label)
-    if isinstance(label, Real) and not isinstance(label, bool | np.bool_) and float(label).is_integer():
+    is_number = isinstance(label, Real) and not isinstance(label, bool | np.bool_)
+    if is_number and (isinstance(label, Integral) or float(label).is_integer()):
         return int(label)
     raise DataError(f"{where}: the class of box {index} is {reprlib.repr(label)}; give a name, an id, or None")
 
@@ -265,11 +312,13 @@ def _to_boxes(values: Any, where: str) -> np.ndarray:
 def _to_numbers(values: Any, what: str) -> np.ndarray:
     try:
         array = np.asarray(_to_array(values))
+        # A table with other columns makes objects of its numbers.
+        is_table = array.dtype.kind == "O" and all(type(number) in (int, float) for number in array.flat)
         # Text and booleans would become numbers, too.
-        if array.dtype.kind not in "iuf" and array.size:
+        if not is_table and array.dtype.kind not in "iuf" and array.size:
             raise TypeError
         return array.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, NotImplementedError) as error:  # the last: a tensor without data
         raise DataError(f"{what}: {reprlib.repr(values)} are no numbers, as many in each row") from error
 
 

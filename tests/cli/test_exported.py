@@ -1,12 +1,16 @@
 """Exported models in the commands that take them, and the one error of the others."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import egtr
 from egtr.cli import main
 from egtr.cli.serve import choose_models
 from egtr.evaluation import PredictionMeta, PredictionWriter
@@ -134,3 +138,16 @@ def test_models_to_serve():
         ModelStore(["m.onnx"], ["SEED", "1"])
     with pytest.raises(ConfigurationError, match="provider X: is for exported models"):
         ModelStore(["scenes"], providers=["X"])
+
+
+@pytest.mark.parametrize("module", ["numpy", "lazy_loader"])
+def test_packages_that_the_library_itself_needs(module):
+    code = f"import sys; sys.modules[{module!r}] = None; from egtr.cli import main; sys.exit(main(['models']))"
+    root = Path(egtr.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    last = {
+        "numpy": "egtr models: error: the package numpy is missing, which this command needs: pip install numpy",
+        "lazy_loader": "ModuleNotFoundError: egtr needs the package lazy-loader and others: pip install -r",
+    }[module]
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith(last)
+    assert ("Traceback" in done.stderr) == (module == "lazy_loader")

@@ -1,7 +1,9 @@
 """Boxes of many images: each image gets its own, or an error."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from egtr.data.boxes_of_images import BoxesOfImages, read_boxes_file, read_boxes_of_images
@@ -212,3 +214,20 @@ def test_text_files_are_sent_to_the_page_that_reads_them(tmp_path, name):
     (tmp_path / name).write_text("0 0.5 0.5 0.25 0.25\n")
     with pytest.raises(DataError, match=rf"{name}: boxes are read from JSON, not from text; docs/given_boxes\.md"):
         read_boxes_file(str(tmp_path / name))
+
+
+def test_keys_of_other_types():
+    a, b = Path("a.jpg"), np.int64(12)
+    found = read_boxes_of_images({a: A, b: B}, {"a.jpg": ["cat"], 12: ["dog"]}, {a: [0.5], b: [0.25]})
+    assert boxes_of(found, "photos/a.jpg") == A and boxes_of(found, "photos/000012.jpg") == B
+    assert found.find("photos/a.jpg").classes == ["cat"] and found.find("photos/000012.jpg").scores.tolist() == [0.25]
+    for key in (1.5, True, None):
+        with pytest.raises(DataError, match=f"^boxes: the key {key} is neither a file name nor an image id"):
+            read_boxes_of_images({key: A})
+
+
+def test_names_of_other_systems():
+    found = read_boxes_of_images({"sub\\a.jpg": A, "caf\u00e9.jpg": B})
+    assert boxes_of(found, "photos/sub/a.jpg") == A and boxes_of(found, "photos/cafe\u0301.jpg") == B
+    with pytest.raises(DataError, match="has no boxes of photos/a.jpg"):
+        found.find("photos/a.jpg")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
+from torchvision import tv_tensors
 
 from egtr.data.given_boxes import GivenBoxes, read_boxes
 from egtr.structures import DataError, SceneGraph
@@ -184,3 +185,65 @@ def test_boxes_may_reach_beyond_the_image_but_not_lie_outside():
     for box in ([-10, 0, 9, 10], [0, -10, 10, 9], [45, 0, 56, 10], [0, 15, 10, 26], [500, 500, 600, 600]):
         with pytest.raises(DataError, match="the centre of box 1, .*, lies outside the image of 50 x 20 pixels"):
             make([[0, 0, 10, 10], box]).check_image(20, 50)
+
+
+def test_sizes_that_results_state_are_checked():
+    result = SimpleNamespace(boxes=ULTRALYTICS, names={0: "person", 1: "house"}, orig_shape=(40, 50))
+    bounding = tv_tensors.BoundingBoxes(torch.tensor(BOXES), format="XYXY", canvas_size=(40, 50))
+    for boxes in (result, bounding, {"boxes": bounding}):
+        given = read_boxes(boxes)
+        given.check_image(40, 50)
+        with pytest.raises(DataError, match="the boxes are of an image of 50 x 40 pixels, but this one"):
+            given.check_image(80, 100)
+
+
+def test_bounding_boxes_of_another_format_are_refused():
+    bounding = tv_tensors.BoundingBoxes(torch.tensor([[1.0, 2, 10, 20]]), format="XYWH", canvas_size=(40, 50))
+    for boxes in (bounding, {"boxes": bounding}):
+        with pytest.raises(DataError, match="^boxes: are in the format XYWH; convert them to XYXY"):
+            read_boxes(boxes)
+
+
+@pytest.mark.parametrize("boxes", [[ULTRALYTICS], [SimpleNamespace(boxes=ULTRALYTICS, names={})], [instances()] * 2])
+def test_lists_of_results_are_told_from_one_result(boxes):
+    if not hasattr(boxes[0], "pred_boxes"):
+        with pytest.raises(DataError, match="^boxes: is a list of 1 SimpleNamespace, one for each image; give"):
+            read_boxes(boxes)
+    else:
+        with pytest.raises(DataError, match="^boxes: is a list of 2 Instances, one for each image; give"):
+            read_boxes(boxes)
+
+
+def test_objects_that_are_no_boxes():
+    truth = Instances((40, 50))
+    truth.gt_boxes = Boxes(torch.tensor(BOXES))
+    for boxes in (truth, SimpleNamespace(boxes=None, obb=ULTRALYTICS), (box for box in BOXES), {1.0, 2.0}):
+        with pytest.raises(DataError, match=f"^boxes: {type(boxes).__name__} is none of the forms of boxes; give an"):
+            read_boxes(boxes)
+    with pytest.raises(DataError, match="^boxes: .* are no numbers"):
+        read_boxes(torch.zeros(2, 4, device="meta"))
+
+
+def test_numbers_of_a_table_of_objects():
+    assert read_boxes(np.array(BOXES, dtype=object)).boxes.tolist() == BOXES
+    for value in (None, "3", True):
+        with pytest.raises(DataError, match="are no numbers"):
+            read_boxes(np.array([[1.0, 2.0, 3.0, value]], dtype=object))
+
+
+def test_a_set_has_no_order():
+    with pytest.raises(DataError, match="classes is {.*}; give a list with one for each box"):
+        read_boxes(BOXES, {"house", "person"})
+
+
+def test_a_translation_needs_classes():
+    for boxes in (BOXES, {"boxes": BOXES}, SimpleNamespace(xyxy=np.array(BOXES), class_id=None)):
+        with pytest.raises(DataError, match="^boxes: the mapping of classes has nothing to translate"):
+            read_boxes(boxes, {0: "house"})
+    assert read_boxes([], {0: "house"}).classes == []
+
+
+def test_numbers_that_no_float_holds():
+    with pytest.raises(DataError, match="^boxes: .* are no numbers"):
+        read_boxes([[1, 2, 3, 10**400]])
+    assert read_boxes([BOXES[0]], [10**400]).classes == [10**400]
