@@ -313,8 +313,8 @@ def test_a_report_without_the_baseline(finished):
 def test_iterations_until_a_metric_reaches_a_value(make_sweep):
     sweep = make_sweep(REACH={"sgdet/R@50": 60.0}, SEEDS=[1, 2, 3])
     curves = {
-        ("base", 1): [50, 61, 70], ("base", 2): [60, 61, 70], ("base", 3): [10, 20, 30],
-        ("bold", 1): [50, 59, 60], ("bold", 2): [50, 60, 55], ("bold", 3): [50, 60, 55],
+        ("base", 1): [50, 70, 80], ("base", 2): [60, 61, 70], ("base", 3): [10, 20, 30],
+        ("bold", 1): [50, 59, 60], ("bold", 2): [50, 60, 55], ("bold", 3): [20, 70, 55],
     }  # fmt: skip
     for run in sweep.runs():
         write_result(run, **{"R@50": 1.0, "mR@50": 1.0})
@@ -331,14 +331,16 @@ def test_iterations_until_a_metric_reaches_a_value(make_sweep):
         ]
         (run.folder / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     base, bold = measure_learning(sweep)
-    assert base.iterations == {1: 300, 2: 200, 3: None} and bold.iterations == {1: 400, 2: 300, 3: 300}
-    # Seed 3 of the baseline is censored: differences 100 and 100.
-    assert (bold.pairs, bold.difference, bold.low, bold.high) == (2, 100, 100, 100)
+    # Half of the way from 50 to 70, and four fifths of that from 20 to 70.
+    assert base.iterations == {1: 250, 2: 200, 3: None} and bold.iterations == {1: 400, 2: 300, 3: 280}
+    # Seed 3 of the baseline is censored: differences 150 and 100; Student's t for one degree of freedom is 12.706.
+    assert (bold.pairs, bold.difference) == (2, 125)
+    assert (bold.low, bold.high) == pytest.approx((125 - 12.706 * 25, 125 + 12.706 * 25), abs=0.01)
     assert base.pairs == 0 and base.spread == pytest.approx(0.25)
     table = learning_table(sweep, [base, bold]).splitlines()
     assert [cell.strip() for cell in table[2].split("|")[1:-1]] == [
-        "base (baseline)", "R@50 60", "300, 200, >400", "1", "", "0.25",
+        "base (baseline)", "R@50 60", "250, 200, >400", "1", "", "0.25",
     ]  # fmt: skip
     assert [cell.strip() for cell in table[3].split("|")[1:-1]] == [
-        "bold", "R@50 60", "400, 300, 300", "0", "+100 (+100 to +100), 2 pairs", "0.25",
+        "bold", "R@50 60", "400, 300, 280", "0", "+125 (-193 to +443), 2 pairs", "0.25",
     ]  # fmt: skip

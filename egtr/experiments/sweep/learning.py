@@ -18,8 +18,8 @@ class Learning:
     Attributes:
         setting, metric: their names.
         target: the value to reach.
-        iterations: seed to iterations until an evaluation gave at least ``target``, of finished runs; None: censored,
-            which means that no evaluation did.
+        iterations: seed to iterations until the metric was at least ``target``, of finished runs, on the line between
+            two evaluations; None: censored, which means that no evaluation gave as much.
         last: iterations of the longest run.
         pairs: number of seeds with which both this setting and the baseline reached the target.
         difference, low, high: mean difference of iterations over these pairs, with its 95% interval.
@@ -67,8 +67,13 @@ def measure_learning(sweep: Sweep) -> list[Learning]:
 
 
 def _first(evaluations: list[Evaluation], metric: str, target: float) -> int | None:
-    """Find after how many iterations a metric is at least ``target``."""
-    return next((e.iteration for e in evaluations if e.metrics.get(metric, -math.inf) >= target), None)
+    """Find after how many iterations a metric is at least ``target``: on the line between two evaluations."""
+    known = [(e.iteration, e.metrics[metric]) for e in evaluations if metric in e.metrics]
+    above = next((index for index, (_, value) in enumerate(known) if value >= target), None)
+    if above is None or above == 0:
+        return None if above is None else known[0][0]
+    (start, low), (end, high) = known[above - 1 : above + 1]
+    return round(start + (end - start) * (target - low) / (high - low))
 
 
 def learning_table(sweep: Sweep, learning: list[Learning]) -> str:
@@ -89,7 +94,7 @@ def learning_table(sweep: Sweep, learning: list[Learning]) -> str:
         )
     text = tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True)
     return (
-        f"{text}\n\nIterations until an evaluation reaches the value; > marks a censored run, which ended before. "
+        f"{text}\n\nIterations until the metric reaches the value, interpolated between evaluations; > marks a censored run, which ended before. "
         f"Δ: mean difference to {sweep.baseline!r} of the same seed, only over seeds with which both reach it, with "
         "its 95% interval: it favours settings with censored runs. Spread of u: the largest difference in training "
         "between the 90% and the 10% quantile of uncertainty, in the run where it is smallest. Where it is small, "
