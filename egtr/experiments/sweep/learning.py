@@ -94,9 +94,9 @@ def learning_table(sweep: Sweep, learning: list[Learning]) -> str:
         )
     text = tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True)
     return (
-        f"{text}\n\nIterations until the metric reaches the value, interpolated between evaluations; > marks a censored run, which ended before. "
-        f"Δ: mean difference to {sweep.baseline!r} of the same seed, only over seeds with which both reach it, with "
-        "its 95% interval: it favours settings with censored runs. Spread of u: the largest difference in training "
-        "between the 90% and the 10% quantile of uncertainty, in the run where it is smallest. Where it is small, "
-        "the runs say nothing about smoothing."
+        f"{text}\n\nIterations until the metric reaches the value, interpolated between evaluations; > marks a "
+        f"censored run, which ended before. Δ: mean difference to {sweep.baseline!r} of the same seed, only over "
+        "seeds with which both reach it, with its 95% interval: it favours settings with censored runs. Spread of u: "
+        "the largest difference in training between the 90% and the 10% quantile of uncertainty, in the run where it "
+        "is smallest. Where it is small, the runs say nothing about smoothing."
     )
