@@ -2,7 +2,8 @@
 
 ``F.linear`` multiplies float32 matrices with MKL, which is fast on Intel's processors; on AMD's, oneDNN can be more
 than twice as fast. The first call with a shape times both a few times, and oneDNN is taken only if its best time is
-clearly less. Best times hardly depend on what else the machine does. The choice then holds until the process ends, so that equal calls give equal bits.
+clearly less. Best times hardly depend on what else the machine does. The choice then holds until the process ends, so
+that equal calls give equal bits.
 
 Two processes could choose differently where oneDNN is faster by about the margin, and their results then differ by
 rounding. ``torch.use_deterministic_algorithms(True)`` rules that out: ``F.linear`` is then always taken, as it is
@@ -21,8 +22,8 @@ from torch import Tensor, nn
 
 from . import has_hooks, is_plain_inference
 
-# Rounds of a comparison, and the largest share of F.linear's best time that oneDNN's best may be. A smaller gain could
-# be chance.
+# Rounds of a comparison, and the largest share of F.linear's best time that oneDNN's best may take. A smaller gain
+# could be chance.
 ROUNDS = 5
 SHARE = 0.8
 # Fewest multiplications of a product for which a choice can pay, and most rows of the products that are timed.
