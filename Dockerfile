@@ -14,7 +14,8 @@ RUN --mount=from=build,source=/dist,target=/dist \
     python -m pip install --no-cache-dir -r /tmp/requirements-lite-serve.txt \
     && python -m pip install --no-cache-dir --no-deps /dist/*.whl \
     && useradd --create-home --uid 1000 egtr
-USER egtr
+# As a number, since Kubernetes cannot tell from a name that it is not root.
+USER 1000
 WORKDIR /home/egtr
 # matplotlib writes its list of fonts there.
 ENV MPLCONFIGDIR=/tmp/matplotlib PYTHONUNBUFFERED=1

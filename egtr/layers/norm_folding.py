@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 
+import torch
 from timm.layers import BatchNormAct2d, FrozenBatchNormAct2d
 from torch import Tensor, fx, nn
 from torchvision.ops import FrozenBatchNorm2d
@@ -56,7 +57,7 @@ def fold_norm(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
     """Compute weight and bias of the convolution that equals norm(conv(x)) with the norm's stored statistics."""
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     mean = norm.running_mean if conv.bias is None else norm.running_mean - conv.bias
-    return conv.weight * scale.view(-1, 1, 1, 1), norm.bias - mean * scale
+    return conv.weight * scale.view(-1, 1, 1, 1), torch.addcmul(norm.bias, mean, scale, value=-1)
 
 
 class _Tracer(fx.Tracer):
@@ -68,6 +69,14 @@ def _has_fixed_form(norm: nn.Module) -> bool:
     return type(norm) in _NORMS and norm.weight is not None and norm.running_var is not None
 
 
+def _steps(model: nn.Module, name: str) -> list[tuple[dict[str, nn.Module], str, nn.Module]]:
+    steps = []
+    for part in name.split("."):
+        steps.append((model._modules, part, model._modules[part]))
+        model = steps[-1][2]
+    return steps
+
+
 class _Pair:
     """A convolution and the norm after it; while the norm is folded, the convolution does the work of both.
 
@@ -77,8 +86,9 @@ class _Pair:
     """
 
     def __init__(self, model: nn.Module, conv: str, norm: str):
-        self.model, self.names = model, (conv, norm)
         self.conv, self.norm = model.get_submodule(conv), model.get_submodule(norm)
+        # Each module on the way to one of both: the parts of its parent, its name there, and the module itself.
+        self.steps = [step for name in (conv, norm) for step in _steps(model, name)]
 
     def is_folded(self) -> bool:
         """Tell whether the norm's statistics are fixed and the model still has both modules under their names.
@@ -87,11 +97,7 @@ class _Pair:
         """
         if self.norm.training and not isinstance(self.norm, _FROZEN):
             return False
-        try:
-            there = [self.model.get_submodule(name) for name in self.names]
-        except AttributeError:
-            return False
-        return there[0] is self.conv and there[1] is self.norm
+        return all(parts.get(name) is module for parts, name, module in self.steps)
 
     def convolve(self, x: Tensor) -> Tensor:
         conv, norm = self.conv, self.norm

@@ -52,10 +52,12 @@ def test_pair_features_equal_the_literal_tensor(name, with_gate):
 
 @pytest.mark.parametrize("with_gate", [True, False])
 @pytest.mark.parametrize("block", [1, 2, 4, 5, 1000])
+@pytest.mark.parametrize("cached", [0, 2**18])
 @pytest.mark.parametrize("name", PAIR_FUNCTIONS)
-def test_heads_in_blocks_of_pairs_equal_heads_of_all_pairs(name, block, with_gate, monkeypatch):
-    """5 queries: blocks of 1, of 1 and 2, of 2 and 3, of all."""
+def test_heads_in_blocks_of_pairs_equal_heads_of_all_pairs(name, cached, block, with_gate, monkeypatch):
+    """5 queries: blocks of 1, of 1 and 2, of 2 and 3, of all; sums by products of matrices, and in the cache."""
     monkeypatch.setitem(pair_features._BLOCK, "cpu", block)
+    monkeypatch.setattr(pair_features, "_CACHED", cached)
     torch.manual_seed(0)
     subjects, objects = torch.randn(2, 3, 5, 4, dtype=torch.float64), torch.randn(2, 3, 5, 4, dtype=torch.float64)
     pairs = PAIR_FUNCTION_REGISTRY.get(name)

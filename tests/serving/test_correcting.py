@@ -161,6 +161,23 @@ def test_drawing_and_labels(page, predictor):
     assert page.evaluate("record.graph.objects.length") >= 1
 
 
+def test_undo_while_a_hand_holds_the_box(page):
+    before = boxes(page)
+    page.locator("#draw-box").focus()
+    press(page, "Enter")
+    x1, y1, x2, y2 = boxes(page)[-1]
+    page.mouse.move(*on_screen(page, (x1 + x2) / 2, (y1 + y2) / 2))
+    page.mouse.down()
+    page.mouse.move(*on_screen(page, x2, y2))
+    page.keyboard.press("Control+z")
+    page.mouse.move(*on_screen(page, x1, y1))
+    page.mouse.up()
+    settle(page)
+    assert boxes(page) == before
+    expect(page.locator("#undo")).to_be_disabled()
+    assert_related(page)
+
+
 def test_many_changes_are_one_question(page):
     asked = []
     page.on("request", lambda request: "relations" in request.url and asked.append(json.loads(request.post_data)))

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from . import is_plain_inference
 
+# Multiplications of a 1x1 convolution below which a map is small.
+SMALL = 2**22
+
 
 def convolve(
     x: Tensor,
@@ -38,4 +41,9 @@ def convolve(
 def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
     # The number of threads does not matter for other types. The switch is that of torch.backends.mkldnn.flags.
     is_on = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
-    return is_on and x.dtype == weight.dtype == torch.float32 and x.ndim == 4 and x.numel() > 0
+    if not is_on or x.dtype != torch.float32 or weight.dtype != torch.float32 or x.ndim != 4 or not x.numel():
+        return False
+    # With channels first, oneDNN reorders numbers before and after, which takes longer than a product of small maps.
+    is_pointwise = weight.shape[2:] == (1, 1)
+    is_small = x.numel() * len(weight) < SMALL
+    return not (is_pointwise and is_small and not x.is_contiguous(memory_format=torch.channels_last))

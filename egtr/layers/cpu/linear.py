@@ -1,8 +1,9 @@
 """Linear layers in inference, by the faster of two libraries.
 
 ``F.linear`` multiplies float32 matrices with MKL, which is fast on Intel's processors; on AMD's, oneDNN can be more
-than twice as fast. The first call with a shape times both, and oneDNN is taken only if it wins clearly in every
-round. The choice then holds until the process ends, so that equal calls give equal bits.
+than twice as fast. The first call with a shape times both a few times, and oneDNN is taken only if its best time is
+clearly less. Best times hardly depend on what else the machine does. The choice then holds until the process ends, so
+that equal calls give equal bits.
 
 Two processes could choose differently where oneDNN is faster by about the margin, and their results then differ by
 rounding. ``torch.use_deterministic_algorithms(True)`` rules that out: ``F.linear`` is then always taken, as it is
@@ -21,8 +22,8 @@ from torch import Tensor, nn
 
 from . import has_hooks, is_plain_inference
 
-# Rounds of a comparison, and the largest share of F.linear's time that oneDNN may take in each of them. A smaller
-# gain could be chance.
+# Rounds of a comparison, and the largest share of F.linear's best time that oneDNN's best may take. A smaller gain
+# could be chance.
 ROUNDS = 5
 SHARE = 0.8
 # Fewest multiplications of a product for which a choice can pay, and most rows of the products that are timed.
@@ -95,11 +96,9 @@ def _is_onednn_faster(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
     except (AttributeError, RuntimeError, NotImplementedError, TypeError):
         return False
     F.linear(x, weight, bias)
-    for _ in range(ROUNDS):
-        usual, other = (_seconds(function, x, weight, bias) for function in (F.linear, onednn_linear))
-        if other > SHARE * usual:
-            return False
-    return True
+    rounds = [[_seconds(call, x, weight, bias) for call in (F.linear, onednn_linear)] for _ in range(ROUNDS)]
+    usual, other = map(min, zip(*rounds, strict=True))
+    return other <= SHARE * usual
 
 
 def _seconds(function: Callable, *tensors: Tensor) -> float:

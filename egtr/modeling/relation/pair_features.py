@@ -25,6 +25,8 @@ from .build import PAIR_FUNCTION_REGISTRY
 # its cache is small, and 144 MiB on other devices, because starting an operation is expensive there.
 _BLOCK = {"cpu": 64}
 _BLOCK_ELSEWHERE = 384
+# Numbers in a block of which a CPU's cache holds as many.
+_CACHED = 2**18
 
 
 class PairFeatures(ABC):
@@ -150,8 +152,13 @@ class SeparablePairs(PairFeatures):
         else:
             gates = gates.to(subjects.dtype)
             total = gates.permute(1, 2, 0) @ subjects.transpose(0, 1)
-            # In place, since passes over memory take most of the time.
-            total.transpose(0, 1).baddbmm_(gates.permute(2, 1, 0), objects.transpose(0, 1))
+            # In place, since passes over memory take most of the time. A block that fits into the cache costs less
+            # to pass over than a small product for each object, which MKL does not do well on AMD's processors.
+            if total.device.type == "cpu" and total.numel() <= _CACHED:
+                for gate, of_objects in zip(gates[..., None], objects, strict=True):
+                    total.addcmul_(gate, of_objects)
+            else:
+                total.transpose(0, 1).baddbmm_(gates.permute(2, 1, 0), objects.transpose(0, 1))
         return total if layer.bias is None else total.add_(layer.bias)
 
     def select(self, subjects: Tensor, objects: Tensor) -> "SelectedPairs":

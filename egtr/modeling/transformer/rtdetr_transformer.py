@@ -10,6 +10,7 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from egtr.layers import MLP, ConvNorm, MultiScaleDeformableAttention
+from egtr.layers.cpu.linear import apply_linear
 from egtr.layers.spatial_shapes import SpatialShapes, map_size
 from egtr.structures import ConfigurationError
 
@@ -165,8 +166,8 @@ class RTDETRTransformer(EncoderDecoder):
         """
         everywhere = memory.new_ones(1, memory.shape[1], dtype=torch.bool)
         anchors, usable = grid_proposals(spatial_shapes, everywhere)
-        content = self.memory_norm(self.memory_proj(memory.masked_fill(~usable[..., None], 0.0)))
-        logits = self.proposal_class_head(content)
+        content = self.memory_norm(apply_linear(self.memory_proj, memory.masked_fill(~usable[..., None], 0.0)))
+        logits = apply_linear(self.proposal_class_head, content)
         best = best_proposals(logits.amax(-1), self.num_queries)[..., None]
         content, logits, anchors = (
             x.expand(len(best), -1, -1).gather(1, best.expand(-1, -1, x.shape[-1]))

@@ -116,6 +116,8 @@ class Corrector {
   }
 
   replace(objects, chosen) {
+    // A hand may still hold a box that goes, as after Ctrl+Z.
+    this.editor.cancel();
     this.objects = objects;
     this.draw(chosen);
     this.schedule();

@@ -23,6 +23,8 @@ def one_thread():
 def called(monkeypatch, one_thread):
     """Shapes of the weights that were given to oneDNN directly."""
     called = []
+    # Maps of tests are small.
+    monkeypatch.setattr(convolution, "SMALL", 0)
     function = torch.mkldnn_convolution
     monkeypatch.setattr(
         torch, "mkldnn_convolution", lambda x, w, *more: called.append(w.shape) or function(x, w, *more)
@@ -69,6 +71,22 @@ def test_folded_convolutions_take_it(called):
         assert len(called) == number
         with cpu.disabled():
             torch.testing.assert_close(fast, module(x), rtol=0, atol=1e-5)
+        assert len(called) == number
+        called.clear()
+
+
+@torch.no_grad()
+def test_small_maps_with_channels_first_are_pytorchs(called, monkeypatch):
+    """Of 1x1 convolutions with fewer multiplications than 8 x 6 x 30; other layouts and kernels take oneDNN."""
+    monkeypatch.setattr(convolution, "SMALL", 8 * 6 * 30)
+    first, last = torch.randn(1, 8, 5, 6), torch.randn(1, 8, 5, 6).contiguous(memory_format=torch.channels_last)
+    for x, shape, number in (
+        (first, (5, 8, 1, 1), 0),
+        (first, (6, 8, 1, 1), 1),
+        (first, (5, 8, 3, 3), 1),
+        (last, (5, 8, 1, 1), 1),
+    ):
+        convolution.convolve(x, torch.randn(shape), None, (1, 1), (0, 0))
         assert len(called) == number
         called.clear()
 

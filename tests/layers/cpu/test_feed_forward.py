@@ -49,11 +49,7 @@ def test_equals_the_modules(shape):
 def test_gradients_are_right():
     first, second = layers()
     x = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
-
-    def apply(x, *weights):
-        return module._FeedForward.apply(x, *weights, False)
-
-    torch.autograd.gradcheck(apply, (x, *first.parameters(), *second.parameters()))
+    torch.autograd.gradcheck(module._FeedForward.apply, (x, *first.parameters(), *second.parameters()))
 
 
 def test_views_and_expanded_rows():

@@ -1,4 +1,4 @@
-"""Linear layers by oneDNN: equal to the modules, taken only in inference and only where they win every time."""
+"""Linear layers by oneDNN: equal to the modules, taken only in inference and only where they win clearly."""
 
 import pytest
 import torch
@@ -11,7 +11,9 @@ from egtr.layers.feed_forward import feed_forward
 
 # Seconds that a timed call takes, in the order of the calls: F.linear, oneDNN, F.linear, ...
 WINS = [1.0, 0.79] * module.ROUNDS
-LOSES_ONCE = [*WINS[:-1], 0.81]
+LOSES = [1.0, 0.81] * module.ROUNDS
+# Something else took the processor in all rounds but one, of both.
+DISTURBED = [1.0, 5.0] + [5.0, 5.0] * (module.ROUNDS - 2) + [5.0, 0.79]
 
 
 @pytest.fixture
@@ -124,9 +126,11 @@ def test_what_does_not_suit_it(called, monkeypatch):
         torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.parametrize(("seconds", "taken"), [(WINS, True), (LOSES_ONCE, False)], ids=["wins", "loses once"])
-def test_it_must_win_every_time(monkeypatch, seconds, taken):
-    """By at least a fifth; the choice then stays, and serves up to twice as many rows."""
+@pytest.mark.parametrize(
+    ("seconds", "taken"), [(WINS, True), (LOSES, False), (DISTURBED, True)], ids=["wins", "loses", "disturbed"]
+)
+def test_it_must_win_clearly(monkeypatch, seconds, taken):
+    """Best times differ by at least a fifth; the choice then stays, and serves up to twice as many rows."""
     times = iter(seconds)
     monkeypatch.setattr(module, "_seconds", lambda *_: next(times))
     monkeypatch.setattr(module, "_choices", {})

@@ -20,6 +20,7 @@ def calls(monkeypatch):
 
     watch(row_sampling, "sample_rows", "rows")
     watch(feed_forward._FeedForward, "apply", "feed-forward")
+    watch(feed_forward, "_infer", "feed-forward")
     watch(dropout._AddDropped, "apply", "dropout")
     watch(encoder, "in_chunks", "chunks")
     watch(deformable_sampling.F, "grid_sample", "grid_sample")
