@@ -129,7 +129,7 @@ ALL = [
     Shown(
         RECIPES / "attention_auc.png",
         "projects/EGTR/README.md",
-        "egtr analyze relations --dataset scenes_val --output output/analysis",
+        "egtr analyze relations --model scenes_deformable --dataset scenes_val --output output/analysis",
         "output/analysis/attention_auc.png",
         1728,
         measured=True,
