@@ -89,10 +89,9 @@ class BoxesOfImages:
                     f"{self.where}: are the boxes of one image, but there is a second one, {second}; give a mapping "
                     "from file names to boxes"
                 )
-            raise DataError(
-                f"{self.where}: {key!r} stands for both {_describe(*self._used[key])} and {second}; name each image "
-                "by more of its path"
-            )
+            first = self._used[key]
+            remedy = "name each image by more of its path" if first[0] != file_name else "save the frames as images"
+            raise DataError(f"{self.where}: {key!r} stands for both {_describe(*first)} and {second}; {remedy}")
         return self._boxes[key]
 
     def _find_key(self, file_name: str | None) -> str | int:

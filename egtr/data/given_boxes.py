@@ -199,7 +199,9 @@ def _check_array(boxes: Any, where: str) -> None:
             "file names to its entries, or one entry for one image"
         )
     is_sized = hasattr(boxes, "__len__") or boxes is None or isinstance(boxes, Real)
-    if not is_sized or isinstance(boxes, set | frozenset) or hasattr(boxes, "gt_boxes"):
+    # Results of ultralytics without boxes, as of classification, have a length, too.
+    others = isinstance(boxes, set | frozenset) or hasattr(boxes, "gt_boxes") or hasattr(boxes, "boxes")
+    if not is_sized or others:
         raise DataError(
             f"{where}: {type(boxes).__name__} is none of the forms of boxes; give an array (n, 4) of x1, y1, x2, y2, "
             "or a form that docs/given_boxes.md names"

@@ -58,7 +58,7 @@ def test_one_name_for_two_images():
         found.find("y/b.jpg")
     found = read_boxes_of_images({"clip.mp4": A})
     found.find("clip.mp4", 0)
-    with pytest.raises(DataError, match="stands for both frame 0 of clip.mp4 and frame 1 of clip.mp4"):
+    with pytest.raises(DataError, match="for both frame 0 of clip.mp4 and frame 1 of clip.mp4; save the frames as"):
         found.find("clip.mp4", 1)
 
 

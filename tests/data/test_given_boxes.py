@@ -217,7 +217,17 @@ def test_lists_of_results_are_told_from_one_result(boxes):
 def test_objects_that_are_no_boxes():
     truth = Instances((40, 50))
     truth.gt_boxes = Boxes(torch.tensor(BOXES))
-    for boxes in (truth, SimpleNamespace(boxes=None, obb=ULTRALYTICS), (box for box in BOXES), {1.0, 2.0}):
+
+    class Classified(list):
+        boxes = None
+
+    for boxes in (
+        truth,
+        SimpleNamespace(boxes=None, obb=ULTRALYTICS),
+        Classified([1]),
+        (box for box in BOXES),
+        {1.0, 2.0},
+    ):
         with pytest.raises(DataError, match=f"^boxes: {type(boxes).__name__} is none of the forms of boxes; give an"):
             read_boxes(boxes)
     with pytest.raises(DataError, match="^boxes: .* are no numbers"):
