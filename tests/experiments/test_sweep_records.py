@@ -41,7 +41,9 @@ def finish(run, *evaluations, **logged):
     (run.folder / "result.json").write_text(json.dumps({"fingerprint": run.fingerprint, "metrics": rows[-1]}))
     counts = [100 * number for number, _ in enumerate(rows, start=1)]
     lines = [{"iteration": count - (count < counts[-1]), **row} for count, row in zip(counts, rows, strict=True)]
-    lines += [{"iteration": count - 1, "total_loss": 1.0} for count in counts]
+    lines += [
+        {"iteration": at - 1, "total_loss": 1.0, "unweighted/loss_ce": 2.0} for at in range(50, counts[-1] + 1, 50)
+    ]
     lines += [{"iteration": iteration, "uncertainty_q90": value} for iteration, value in logged.values()]
     lines.sort(key=lambda line: line["iteration"])
     (run.folder / "metrics.json").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
@@ -83,6 +85,15 @@ def test_iterations_to_a_value_count_the_end_once(make_sweep):
     assert (base.iterations, wide.iterations, wide.last) == ({1: 200}, {1: None}, 200)
 
 
+def test_settings_without_a_metric_are_not_called_censored(make_sweep):
+    sweep = make_sweep("first", BASE | WIDE, REACH={"sgdet/R@50": 60.0}, METRICS=["bbox/AP50"])
+    for run in sweep.runs():
+        finish(run, (50, 30), (60, 40))
+    path = sweep.runs()[1].folder / "metrics.json"
+    path.write_text(path.read_text().replace('"sgdet/R@50"', '"other/R@50"'))
+    assert [entry.setting for entry in measure_learning(sweep)] == ["base"]
+
+
 def test_settings_are_compared_early_in_training(make_sweep, tmp_path, capsys):
     base, wide = make_sweep("first", BASE | WIDE).runs()
     finish(base, (50, 30), (60, 40))
@@ -103,9 +114,7 @@ def test_evaluations_have_the_uncertainty_of_the_last_iteration_before(make_swee
     assert wide.result() is None
     rows = list_evaluations(sweep)
     assert [(row.setting, row.seed, row.iteration) for row in rows] == [("base", 1, 100), ("base", 1, 200)]
-    assert [row.metrics for row in rows] == [
-        {"sgdet/R@50": 50, "bbox/AP50": 30}, {"sgdet/R@50": 60, "bbox/AP50": 40},
-    ]  # fmt: skip
+    assert [(row.metrics["sgdet/R@50"], row.metrics["bbox/AP50"]) for row in rows] == [(50, 30), (60, 40)]
     assert [row.uncertainty for row in rows] == [{"uncertainty_q90": 0.9}, {"uncertainty_q90": 0.5}]
     assert all(math.isnan(row.spread) for row in rows)
 

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +52,9 @@ def list_evaluations(sweep: Sweep) -> list[Evaluation]:
     found: list[Evaluation] = []
     for run in sweep.runs():
         result = run.result()
-        mine = _of_folder(run, result["metrics"]) if result is not None else recorded.get(_key(run), [])
+        mine = (
+            _of_folder(run, result["metrics"], sweep.metrics) if result is not None else recorded.get(_key(run), [])
+        )
         if mine:
             where = run.folder / RESULT_FILE if result is not None else sweep.record
             missing = [name for name in sweep.metrics if name not in mine[-1].metrics]
@@ -73,8 +75,8 @@ def finished_runs(sweep: Sweep) -> list[Run]:
     return [run for run in sweep.runs() if run.result() is not None or _key(run) in recorded]
 
 
-def _of_folder(run: Run, last: Mapping[str, float]) -> list[Evaluation]:
-    """Read the evaluations in a run's metrics.json; without that file, ``last``, its result, is all there is."""
+def _of_folder(run: Run, last: Mapping[str, float], wanted: Sequence[str]) -> list[Evaluation]:
+    """Read the evaluations in a run's metrics.json that have a wanted metric; without any, ``last``, the result."""
     path = run.folder / "metrics.json"
     curves = read_metrics(path) if path.is_file() else {}
     rows: dict[int, dict[str, float]] = {}
@@ -84,6 +86,8 @@ def _of_folder(run: Run, last: Mapping[str, float]) -> list[Evaluation]:
             count = count_iterations(curves, int(at))
             rows.setdefault(count, {})[name] = float(value)
             logged[count] = int(at)
+    # Other numbers with a slash in their names, such as unweighted losses, are logged more often.
+    rows = {count: found for count, found in rows.items() if any(name in found for name in wanted)}
     if not rows:
         rows, logged = {0: dict(last)}, {0: 0}
     return [

@@ -47,7 +47,11 @@ def measure_learning(sweep: Sweep) -> list[Learning]:
     found = []
     for metric, target in sweep.reach.items():
         reached = {
-            name: {seed: _first(evaluations, metric, target) for seed, evaluations in by_seed.items()}
+            name: {
+                seed: _first(evaluations, metric, target)
+                for seed, evaluations in by_seed.items()
+                if any(metric in e.metrics for e in evaluations)
+            }
             for name, by_seed in runs.items()
         }
         base = reached[sweep.baseline]
@@ -57,7 +61,7 @@ def measure_learning(sweep: Sweep) -> list[Learning]:
                 for seed, count in iterations.items()
                 if name != sweep.baseline and count is not None and base.get(seed) is not None
             ]
-            ends = [evaluations[-1] for evaluations in runs[name].values()]
+            ends = [runs[name][seed][-1] for seed in iterations]
             if ends:
                 last = max(end.iteration for end in ends)
                 spread = min(end.spread for end in ends)
