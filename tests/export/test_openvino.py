@@ -49,6 +49,8 @@ def test_the_files_compute_what_the_model_computes(options, tmp_path):
     # Names of classes and how to rank are in the file; no path of the exporting machine is.
     assert LitePredictor(file).info.class_names == INFO.class_names
     assert b".py" not in file.read_bytes()
+    # Each would copy the scores of all pairs.
+    assert b'type="Scatter' not in file.read_bytes()
 
     session = open_session(str(file))
     model.eval()

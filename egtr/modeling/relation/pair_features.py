@@ -128,7 +128,9 @@ class SeparablePairs(PairFeatures):
         return total if layer.bias is None else total + layer.bias
 
     def apply(self, layer, rest):
-        if torch.is_grad_enabled() or not PAIR_FUNCTION_REGISTRY.is_pairwise(type(self)):
+        # In an exported graph, each write of a block becomes a copy of the whole result.
+        whole = torch.is_grad_enabled() or torch.compiler.is_compiling()
+        if whole or not PAIR_FUNCTION_REGISTRY.is_pairwise(type(self)):
             return super().apply(layer, rest)
         subjects, objects = self.project(layer.weight)
         images, _, queries, _ = subjects.shape
