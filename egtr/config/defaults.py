@@ -122,6 +122,9 @@ def _add_detector_config(cfg: CfgNode) -> None:
     denoising.UNKNOWN_LABEL = 0.0
     # Also apply the losses of relations to the positive queries of one group.
     denoising.RELATIONS = False
+    # Share of the images in which that group has the true boxes and classes, without noise and without negative
+    # queries, so that the model learns relations between boxes that are exactly right.
+    denoising.EXACT_SHARE = 0.0
 
 
 def _add_relation_config(cfg: CfgNode) -> None:

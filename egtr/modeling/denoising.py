@@ -9,6 +9,9 @@ Each group of queries holds every object of an image twice, first with little no
                UNKNOWN_LABEL
 
 A positive query has to find its object again, a negative one has to say that there is none. Matching is not needed.
+
+With probability EXACT_SHARE an image's first group, whose relations RELATIONS trains, is what prediction makes of
+given boxes: its positive queries have the true boxes and classes, but for UNKNOWN_LABEL, and it has no negative ones.
 """
 
 from dataclasses import dataclass
@@ -49,6 +52,8 @@ class Denoising:
         num_queries: positive queries of an image, which are spread over as many groups as fit, at least one.
         label_noise, box_noise, unknown_label: see the module.
         relations: apply the losses of relations to the positive queries of the first group, too.
+        exact_share: share of the images whose first group has neither noise nor negative queries. 0 draws no number,
+            so that seeded runs stay as they were before there was such a share.
 
     Raises:
         ConfigurationError: a value lies outside its range.
@@ -63,18 +68,20 @@ class Denoising:
         box_noise: float = 1.0,
         unknown_label: float = 0.0,
         relations: bool = False,
+        exact_share: float = 0.0,
     ):
         for key, value, low, high in (
             ("NUM_QUERIES", num_queries, 1, float("inf")),
             ("LABEL_NOISE", label_noise, 0, 1),
             ("BOX_NOISE", box_noise, 0, float("inf")),
             ("UNKNOWN_LABEL", unknown_label, 0, 1),
+            ("EXACT_SHARE", exact_share, 0, 1),
         ):
             if not low <= value <= high:
                 raise ConfigurationError(f"MODEL.EGTR.DENOISING.{key} is {value}, it must be from {low} to {high}")
         self.num_classes, self.num_queries = num_classes, num_queries
         self.label_noise, self.box_noise, self.unknown_label = label_noise, box_noise, unknown_label
-        self.relations = relations
+        self.relations, self.exact_share = relations, exact_share
 
     @torch.no_grad()
     def __call__(self, targets: list[Target]) -> DenoisingQueries:
@@ -102,10 +109,18 @@ class Denoising:
 
         is_negative = (torch.arange(2 * slots * groups, device=boxes.device) // slots) % 2 == 1
         valid = slot_valid.repeat(1, 2 * groups)
+        all_boxes, labels = slot_boxes.repeat(1, 2 * groups, 1), slot_classes.repeat(1, 2 * groups)
+        noised_boxes, noised_labels = self._noised_boxes(all_boxes, is_negative), self._noised_labels(labels, valid)
+        if self.exact_share:
+            chosen = torch.rand(num_images, device=boxes.device) < self.exact_share
+            exact = chosen[:, None] & (torch.arange(len(is_negative), device=boxes.device) < 2 * slots)
+            noised_boxes = torch.where(exact[..., None], all_boxes, noised_boxes)
+            noised_labels = torch.where(exact, labels, noised_labels)
+            valid = valid & ~(exact & is_negative)
         return DenoisingQueries(
             queries=BoxQueries(
-                boxes=self._noised_boxes(slot_boxes.repeat(1, 2 * groups, 1), is_negative),
-                labels=self._noised_labels(slot_classes.repeat(1, 2 * groups), is_negative, valid),
+                boxes=noised_boxes,
+                labels=self._hidden_labels(noised_labels, is_negative),
                 valid=valid,
                 groups=torch.arange(groups, device=boxes.device).repeat_interleave(2 * slots),
             ),
@@ -123,12 +138,16 @@ class Denoising:
         # Corners of a negative box may have passed each other: its side is then 0.
         return box_xyxy_to_cxcywh(corners).clamp(min=0)
 
-    def _noised_labels(self, labels: Tensor, is_negative: Tensor, valid: Tensor) -> Tensor:
-        """Change labels (B, P); padding keeps its label."""
+    def _noised_labels(self, labels: Tensor, valid: Tensor) -> Tensor:
+        """Exchange labels (B, P) for random ones; padding keeps its label."""
         random = torch.randint_like(labels, self.num_classes)
         changed = (torch.rand(labels.shape, device=labels.device) < self.label_noise / 2) & valid
+        return torch.where(changed, random, labels)
+
+    def _hidden_labels(self, labels: Tensor, is_negative: Tensor) -> Tensor:
+        """Make labels (B, P) of positive queries unknown."""
         hidden = (torch.rand(labels.shape, device=labels.device) < self.unknown_label) & ~is_negative
-        return torch.where(changed, random, labels).masked_fill(hidden, self.num_classes)
+        return labels.masked_fill(hidden, self.num_classes)
 
 
 def build_denoising(cfg) -> Denoising:
@@ -141,4 +160,5 @@ def build_denoising(cfg) -> Denoising:
         box_noise=denoising.BOX_NOISE,
         unknown_label=denoising.UNKNOWN_LABEL,
         relations=denoising.RELATIONS,
+        exact_share=denoising.EXACT_SHARE,
     )

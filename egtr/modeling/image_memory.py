@@ -15,8 +15,9 @@ from .transformer.build import EncodedImages, EncoderDecoder
 class ImageMemory:
     """The memory that a model keeps of one image: the encoder's output, and the objects that it has found.
 
-    Backbone and encoder, which take most of the time, run once. Box queries need the decoder again; an assignment of
-    queries (see :mod:`egtr.modeling.given_boxes`) needs only the relation part.
+    Backbone and encoder, which take most of the time, run once, as does the decoder for the model's own queries. Box
+    queries need the decoder; an assignment of queries (see :mod:`egtr.modeling.given_boxes`) needs only the relation
+    part.
 
     Args:
         model: an EGTR with a relation part. Its mode and weights must not change as long as this is used.
@@ -73,6 +74,6 @@ class ImageMemory:
             if self._encoded is None:
                 boxed = model._network(self._images, with_relations=False, box_queries=queries).boxed
             else:
-                boxed, _ = model.transformer.decode(self._encoded, queries).float().split(len(queries))
+                boxed = model.transformer.decode_boxes(self._encoded, queries).float()
             output = replace(output, boxed=boxed)
         return build_given_graph(model, boxes, output, 0, self._size)

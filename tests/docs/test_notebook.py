@@ -21,5 +21,5 @@ def test_it_runs(path):
         for cell in cells:
             exec("".join(cell["source"]), namespace)
     plt.close("all")
-    assert "car (1)     has        wheel (3)" in out.getvalue()
-    assert "score 0.822 = car" in out.getvalue()
+    assert "car (1)     has        wheel (2)" in out.getvalue()
+    assert "score 0.833 = house" in out.getvalue()

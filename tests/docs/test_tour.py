@@ -86,4 +86,4 @@ def test_what_of_the_photograph_is_drawn_by_default():
     graph = json.loads((ROOT / "docs/images/tour_photo.json").read_text("utf-8"))
     assert not [each for each in graph["relations"] if each["probability"] >= 0.3]
     shown = sorted(each["class"] for each in graph["objects"] if each["presence"] >= 0.5)
-    assert shown == ["bird"] * 4 + ["boat"] and "but five objects are, four\nbirds and a boat" in TEXT
+    assert shown == ["bird"] * 2 and "but two objects are, both\nbirds" in TEXT

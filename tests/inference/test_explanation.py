@@ -80,7 +80,7 @@ def test_tool(image, tmp_path, capsys):
     assert main(["explain", "--input", str(tmp_path), "--output", str(tmp_path / "out"), "--top-k", "1"]) == 1
     written = capsys.readouterr()
     assert "broken.png" in written.err
-    assert "scene_edge0.png: car - has - wheel\n  score 0." in written.out
+    assert "scene_edge0.png: house - has - window\n  score 0." in written.out
     (record,) = json.loads((tmp_path / "out/scene_explanations.json").read_text("utf-8"))
     assert record["predicate"] == "has" and len(record["subject"]["points"]) == 40
     with Image.open(tmp_path / "out/scene_edge0.png") as drawn:

@@ -24,6 +24,7 @@ DETECTORS = {
 }
 each_detector = pytest.mark.parametrize("detector", DETECTORS.values(), ids=DETECTORS)
 WITH_RELATIONS = ("MODEL.EGTR.DENOISING.RELATIONS", True, "MODEL.EGTR.DENOISING.UNKNOWN_LABEL", 0.5)
+EXACT = ("MODEL.EGTR.DENOISING.EXACT_SHARE", 1.0)
 
 
 def draw_targets(*counts):
@@ -78,6 +79,43 @@ def test_only_positive_queries_become_unknown():
     _, drawn = draw(4, num_queries=4000, unknown_label=0.3)
     positive, negative = (drawn.queries.labels == NUM_CLASSES).view(1000, 2, 4).float().mean((0, 2))
     assert float(positive) == pytest.approx(0.3, abs=0.03) and float(negative) == 0
+
+
+def test_exact_groups_are_what_prediction_makes_of_given_boxes():
+    """The first group of the whole batch has no noise and no negative queries; the second one has both."""
+    torch.manual_seed(0)
+    targets, drawn = draw(2, 1, num_queries=4, label_noise=1.0, exact_share=1.0)
+    queries = drawn.queries
+    given = make_box_queries([t.boxes for t in targets], [t.classes for t in targets], NUM_CLASSES, "cpu")
+    assert torch.equal(queries.boxes[:, :2], given.boxes) and torch.equal(queries.labels[:, :2], given.labels)
+    assert torch.equal(queries.valid[:, :2], given.valid) and not queries.valid[:, 2:4].any()
+    positives, negatives = queries.boxes[:, 4:6], queries.boxes[:, 6:]
+    assert (positives != given.boxes)[given.valid].all() and (negatives != given.boxes)[given.valid].all()
+    assert queries.valid[:, 4:].tolist() == [[True] * 4, [True, False] * 2]
+    # Padding of a query sees only itself, so that the positive ones of an exact group see each other and no more.
+    assert queries.attention_mask(0)[0, 0, 0].tolist() == [True, True] + [False] * 6
+
+
+def test_exact_share_is_drawn_for_each_image():
+    torch.manual_seed(0)
+    targets, drawn = draw(*[2] * 1000, num_queries=4, unknown_label=0.5, label_noise=0.0, exact_share=0.3)
+    exact = (drawn.queries.boxes[:, :2] == torch.stack([target.boxes for target in targets])).flatten(1)
+    assert torch.equal(exact.any(1), exact.all(1)) and torch.equal(exact.all(1), ~drawn.queries.valid[:, 2])
+    assert float(exact.all(1).float().mean()) == pytest.approx(0.3, abs=0.04)
+    unknown = (drawn.queries.labels[:, :2] == NUM_CLASSES)[exact.all(1)]
+    assert float(unknown.float().mean()) == pytest.approx(0.5, abs=0.06)
+
+
+def test_without_exact_groups_seeded_runs_stay_as_they_were():
+    """Signs, shares, random labels, exchanged and hidden ones are drawn in this order, and nothing else."""
+    torch.manual_seed(5)
+    draw(3, num_queries=6, unknown_label=0.5)
+    after = torch.rand(1)
+    torch.manual_seed(5)
+    torch.rand(2, 12, 4)
+    torch.randint(NUM_CLASSES, (12,))
+    torch.rand(2, 12)
+    assert torch.equal(torch.rand(1), after)
 
 
 def test_negative_boxes_have_no_negative_side():
@@ -161,9 +199,10 @@ def denoising_losses(model, inputs):
     return {name: value for name, value in losses.items() if "_dn" in name}
 
 
+@pytest.mark.parametrize("exact", [(), EXACT], ids=["noised", "exact"])
 @each_detector
-def test_every_layer_learns_from_denoising(detector):
-    model = small_model(*ON, *WITH_RELATIONS, *detector)
+def test_every_layer_learns_from_denoising(detector, exact):
+    model = small_model(*ON, *WITH_RELATIONS, *detector, *exact)
     inputs = [image(), image(boxes=[], classes=[], relations=[])]
     losses = denoising_losses(model, inputs)
     kinds = ("loss_ce", "loss_bbox", "loss_giou")
@@ -226,6 +265,7 @@ def test_mixed_precision(detector):
     (("MODEL.EGTR.DENOISING.ENABLED", True), "DENOISING needs MODEL.EGTR.WITH_BOX_REFINE True"),
     ((*ON, "MODEL.EGTR.DENOISING.NUM_QUERIES", 0), "DENOISING.NUM_QUERIES is 0"),
     ((*ON, "MODEL.EGTR.DENOISING.UNKNOWN_LABEL", 1.5), "DENOISING.UNKNOWN_LABEL is 1.5"),
+    ((*ON, "MODEL.EGTR.DENOISING.EXACT_SHARE", -0.1), "DENOISING.EXACT_SHARE is -0.1"),
     (
         ("MODEL.EGTR.TRANSFORMER.NAME", "DETRTransformer", "MODEL.EGTR.DENOISING.ENABLED", True),
         "DENOISING.ENABLED True needs MODEL.EGTR.TRANSFORMER.NAME",

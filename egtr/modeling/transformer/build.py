@@ -91,6 +91,8 @@ class EncodedImages:
         valid: (B, H, W) bool over the padded batch, True inside images; None if there is no padding.
         geometry: positions of the S cells, if the encoder has computed them.
         start: what the decoder's own queries start from, if the decoder has chosen it among the cells before.
+        entered: x and position of the own queries, (B, N, d) each, as they entered each layer of the decoder, if it
+            has decoded them in evaluation mode before.
     """
 
     memory: Tensor
@@ -98,6 +100,7 @@ class EncodedImages:
     valid: Tensor | None
     geometry: MapGeometry | None = None
     start: tuple[Tensor, ...] | None = None
+    entered: list[tuple[Tensor, Tensor]] | None = None
 
 
 class EncoderDecoder(nn.Module, ABC):
@@ -132,11 +135,30 @@ class EncoderDecoder(nn.Module, ABC):
         with torch.autocast(encoded.memory.device.type, enabled=False):
             return self._decode(encoded, box_queries)
 
+    def decode_boxes(self, encoded: EncodedImages, box_queries: BoxQueries) -> TransformerOutput:
+        """Decode only box queries, in evaluation mode, after :meth:`decode` has decoded the own queries.
+
+        Box queries see the own ones, which do not see them. So these stay as they are, and are not computed again.
+
+        Returns:
+            The part of the result of :meth:`decode` that belongs to the box queries.
+
+        Raises:
+            RuntimeError: the own queries have not been decoded.
+        """
+        if encoded.entered is None:
+            raise RuntimeError("decode_boxes() before decode() of the same encoded images in evaluation mode")
+        with torch.autocast(encoded.memory.device.type, enabled=False):
+            return self._decode(encoded, box_queries, boxes_alone=True)
+
     @abstractmethod
     def _encode(self, features: dict[str, Tensor], valid: Tensor | None) -> EncodedImages: ...
 
     @abstractmethod
-    def _decode(self, encoded: EncodedImages, box_queries: BoxQueries | None) -> TransformerOutput: ...
+    def _decode(
+        self, encoded: EncodedImages, box_queries: BoxQueries | None, boxes_alone: bool = False
+    ) -> TransformerOutput:
+        """Decode all queries, or only the box queries, and without these fill ``encoded.entered``."""
 
 
 def shared_arguments(cfg, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class DecoderLayer(PostNormLayer):
         spatial_shapes: SpatialShapes,
         padding_mask: Tensor | None,
         query_mask: Tensor | None = None,
+        others: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Run one layer.
 
@@ -63,12 +64,13 @@ class DecoderLayer(PostNormLayer):
             reference_points: (B, N, L, 2 or 4), already multiplied by the valid ratios.
             memory: (B, S, d), encoded cells.
             spatial_shapes, padding_mask: as in :class:`~egtr.modeling.transformer.encoder.Encoder`.
-            query_mask: (B, 1, N, N) bool, True where the row's query sees the column's; None: all do.
+            query_mask: (B, 1, N, N + M) bool, True where the row's query sees the column's; None: all do.
+            others: x and position of M queries that are only seen, see :class:`~egtr.layers.QueryKeySelfAttention`.
 
         Returns:
             x (B, N, d) and the self-attention's queries and keys (B, N, d).
         """
-        attended, queries, keys = self.self_attn(x, position, query_mask)
+        attended, queries, keys = self.self_attn(x, position, query_mask, others)
         x = self.add(x, attended, self.self_attn_norm)
         attended = self.cross_attn(x + position, reference_points, memory, spatial_shapes, padding_mask)
         x = self.add(x, attended, self.cross_attn_norm)
@@ -113,6 +115,7 @@ class Decoder(nn.Module):
         refine: bool,
         all_boxes: bool,
         query_mask: Tensor | None = None,
+        others: list[tuple[Tensor, Tensor]] | None = None,
     ) -> DecoderOutput:
         """Decode the queries.
 
@@ -125,13 +128,15 @@ class Decoder(nn.Module):
             box_heads: one box head, or one for each layer.
             refine: use a layer's boxes as the next layer's reference, without gradient.
             all_boxes: compute the boxes of every layer, not only of the last one.
-            query_mask: (B, 1, N, N) bool, True where the row's query sees the column's; None: all do.
+            query_mask: (B, 1, N, N + M) bool, True where the row's query sees the column's; None: all do.
+            others: for each layer x and position of M queries that are only seen; None: M is 0.
         """
         out = DecoderOutput([], [], [], [])
         for index, layer in enumerate(self.layers):
             scale = valid_ratios if reference.shape[-1] == 2 else torch.cat([valid_ratios, valid_ratios], dim=-1)
             points = reference[:, :, None] * scale[:, None]
-            x, queries, keys = layer(x, position, points, memory, spatial_shapes, padding_mask, query_mask)
+            seen = None if others is None else others[index]
+            x, queries, keys = layer(x, position, points, memory, spatial_shapes, padding_mask, query_mask, seen)
             out.hidden_states.append(x)
             out.queries.append(queries)
             out.keys.append(keys)

@@ -184,7 +184,9 @@ class DeformableTransformer(EncoderDecoder):
         memory = self.encoder(x, position, geometry.reference_points, spatial_shapes, geometry.padding_mask)
         return EncodedImages(memory, spatial_shapes, valid, geometry)
 
-    def _decode(self, encoded: EncodedImages, box_queries: BoxQueries | None) -> TransformerOutput:
+    def _decode(
+        self, encoded: EncodedImages, box_queries: BoxQueries | None, boxes_alone: bool = False
+    ) -> TransformerOutput:
         memory, spatial_shapes = encoded.memory, encoded.spatial_shapes
         valid_ratios, padding_mask = encoded.geometry.valid_ratios, encoded.geometry.padding_mask
         proposal_logits = proposal_boxes = None
@@ -201,9 +203,13 @@ class DeformableTransformer(EncoderDecoder):
         if box_queries is not None:
             query_mask = box_queries.attention_mask(content.shape[1])
             boxed = self.label_embed(box_queries.labels), self._box_position(box_queries.boxes), box_queries.boxes
-            content, query_position, reference = (
-                torch.cat(halves, dim=1) for halves in zip(boxed, (content, query_position, reference), strict=True)
-            )
+            if boxes_alone:
+                (content, query_position, reference), query_mask = boxed, query_mask[:, :, : len(box_queries)]
+            else:
+                own = content, query_position, reference
+                content, query_position, reference = (
+                    torch.cat(halves, dim=1) for halves in zip(boxed, own, strict=True)
+                )
         decoded = self.decoder(
             content,
             query_position,
@@ -216,7 +222,10 @@ class DeformableTransformer(EncoderDecoder):
             refine=self.with_box_refine,
             all_boxes=self.aux_loss,
             query_mask=query_mask,
+            others=encoded.entered if boxes_alone else None,
         )
+        if box_queries is None and not self.training:
+            encoded.entered = [(x, query_position) for x in (content, *decoded.hidden_states[:-1])]
         layers = range(len(decoded.hidden_states))
         logits = [
             self.class_heads[layer if self.with_box_refine else 0](decoded.hidden_states[layer])

@@ -176,7 +176,9 @@ class RTDETRTransformer(EncoderDecoder):
         boxes = (self.proposal_box_head(content).float() + anchors).sigmoid()
         return content, logits, boxes
 
-    def _decode(self, encoded: EncodedImages, box_queries: BoxQueries | None) -> TransformerOutput:
+    def _decode(
+        self, encoded: EncodedImages, box_queries: BoxQueries | None, boxes_alone: bool = False
+    ) -> TransformerOutput:
         memory, spatial_shapes = encoded.memory, encoded.spatial_shapes
         # Share of the padded image's width and height that each image fills.
         filled = 1.0 if encoded.valid is None else valid_share(encoded.valid)
@@ -186,8 +188,12 @@ class RTDETRTransformer(EncoderDecoder):
         x, reference, query_mask = content.detach(), proposal_boxes.detach(), None
         if box_queries is not None:
             query_mask = box_queries.attention_mask(x.shape[1])
-            x = torch.cat([self.label_embed(box_queries.labels), x], dim=1)
-            reference = torch.cat([box_queries.boxes * filled, reference], dim=1)
+            boxed = self.label_embed(box_queries.labels), box_queries.boxes * filled
+            if boxes_alone:
+                (x, reference), query_mask = boxed, query_mask[:, :, : len(box_queries)]
+            else:
+                x, reference = (torch.cat(pair, dim=1) for pair in zip(boxed, (x, reference), strict=True))
+        entered_layers = []
 
         out = TransformerOutput([], [], [], [], [], memory)
         if self.aux_loss:
@@ -197,7 +203,11 @@ class RTDETRTransformer(EncoderDecoder):
         for index, layer in enumerate(layers):
             entered = reference.detach()
             position = self.position_mlp(entered.to(self.position_mlp.layers[0].weight.dtype))
-            x, queries, keys = layer(x, position, entered[:, :, None], memory, spatial_shapes, None, query_mask)
+            others = encoded.entered[index] if boxes_alone else None
+            entered_layers.append((x, position))
+            x, queries, keys = layer(
+                x, position, entered[:, :, None], memory, spatial_shapes, None, query_mask, others
+            )
             out.hidden_states.append(x)
             out.queries.append(queries)
             out.keys.append(keys)
@@ -210,6 +220,8 @@ class RTDETRTransformer(EncoderDecoder):
                 out.logits.append(self.class_heads[index](x))
                 out.pred_boxes.append(boxes / filled)
             reference = refined
+        if box_queries is None and not self.training:
+            encoded.entered = entered_layers
         return out
 
 
