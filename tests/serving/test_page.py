@@ -144,7 +144,7 @@ def test_downloads_are_what_is_shown(page, scene):
 
     graph = json.loads(download("json").read_text("utf-8"))
     assert len(graph["relations"]) == rows.count() and graph["source"]["file_name"] == "street.png"
-    page.locator("#score").fill("60")
+    page.locator("#score").fill("80")
     expect(page.locator("#score-value")).to_have_text("0.64")
     count = page.locator(".triplets li:not([hidden])").count()
     assert 0 < count < rows.count()
