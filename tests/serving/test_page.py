@@ -116,8 +116,8 @@ def test_thresholds_need_no_upload_and_models_do_not_ask_for_the_file_again(page
     count = rows.count()
     posts = []
     page.on("request", lambda request: request.method == "POST" and posts.append(request.url.rpartition("?")[2]))
-    page.locator("#score").fill("60")  # 0.6 squared is 0.36
-    expect(page.locator("#score-value")).to_have_text("0.36")
+    page.locator("#score").fill("80")  # 0.8 squared is 0.64
+    expect(page.locator("#score-value")).to_have_text("0.64")
     heading = re.compile(r"Prediction · (\d+) relations? shown, (\d+) hidden")
     expect(page.locator(".panel h2").first).to_have_text(heading)
     shown, hidden = map(int, heading.search(page.locator(".panel h2").first.inner_text()).groups())
@@ -144,8 +144,8 @@ def test_downloads_are_what_is_shown(page, scene):
 
     graph = json.loads(download("json").read_text("utf-8"))
     assert len(graph["relations"]) == rows.count() and graph["source"]["file_name"] == "street.png"
-    page.locator("#score").fill("60")
-    expect(page.locator("#score-value")).to_have_text("0.36")
+    page.locator("#score").fill("80")
+    expect(page.locator("#score-value")).to_have_text("0.64")
     count = page.locator(".triplets li:not([hidden])").count()
     assert 0 < count < rows.count()
     assert nx.read_graphml(download("graphml")).number_of_edges() == count
