@@ -135,6 +135,28 @@ ALL = [
         measured=True,
     ),
     Shown(
+        RECIPES / "joint.png",
+        "projects/EGTR/joint_training.md",
+        "egtr sweep projects/EGTR/sweeps/joint.yaml --extension projects/EGTR/smoothing_controls.py "
+        "--extension projects/EGTR/detached.py",
+        "output/sweeps/joint/sweep.png",
+        1728,
+        measured=True,
+    ),
+    Shown(
+        RECIPES / "attention_joint.png",
+        "projects/EGTR/joint_training.md",
+        "python projects/EGTR/attention_probe.py --extension projects/EGTR/detached.py --output output/probe "
+        "before=output/sweeps/early_detector/model_ema.pth "
+        "alone=output/sweeps/runs/no_relations/seed1/model_final.pth "
+        "during=output/sweeps/runs/base/seed1/model_0000299.pth "
+        "after=output/sweeps/runs/base/seed1/model_final.pth "
+        "detached=output/sweeps/runs/by-products_detached/seed1/model_final.pth",
+        "output/probe/probe.png",
+        1728,
+        measured=True,
+    ),
+    Shown(
         RECIPES / "ablation.png",
         "projects/EGTR/README.md",
         "egtr sweep projects/EGTR/sweeps/ablation.yaml",
