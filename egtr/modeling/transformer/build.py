@@ -149,14 +149,14 @@ class EncoderDecoder(nn.Module, ABC):
         if encoded.entered is None:
             raise RuntimeError("decode_boxes() before decode() of the same encoded images in evaluation mode")
         with torch.autocast(encoded.memory.device.type, enabled=False):
-            return self._decode(encoded, box_queries, boxes_alone=True)
+            return self._decode(encoded, box_queries, only_boxes=True)
 
     @abstractmethod
     def _encode(self, features: dict[str, Tensor], valid: Tensor | None) -> EncodedImages: ...
 
     @abstractmethod
     def _decode(
-        self, encoded: EncodedImages, box_queries: BoxQueries | None, boxes_alone: bool = False
+        self, encoded: EncodedImages, box_queries: BoxQueries | None, only_boxes: bool = False
     ) -> TransformerOutput:
         """Decode all queries, or only the box queries, and without these fill ``encoded.entered``."""
 

@@ -185,7 +185,7 @@ class DeformableTransformer(EncoderDecoder):
         return EncodedImages(memory, spatial_shapes, valid, geometry)
 
     def _decode(
-        self, encoded: EncodedImages, box_queries: BoxQueries | None, boxes_alone: bool = False
+        self, encoded: EncodedImages, box_queries: BoxQueries | None, only_boxes: bool = False
     ) -> TransformerOutput:
         memory, spatial_shapes = encoded.memory, encoded.spatial_shapes
         valid_ratios, padding_mask = encoded.geometry.valid_ratios, encoded.geometry.padding_mask
@@ -203,7 +203,7 @@ class DeformableTransformer(EncoderDecoder):
         if box_queries is not None:
             query_mask = box_queries.attention_mask(content.shape[1])
             boxed = self.label_embed(box_queries.labels), self._box_position(box_queries.boxes), box_queries.boxes
-            if boxes_alone:
+            if only_boxes:
                 (content, query_position, reference), query_mask = boxed, query_mask[:, :, : len(box_queries)]
             else:
                 own = content, query_position, reference
@@ -222,7 +222,7 @@ class DeformableTransformer(EncoderDecoder):
             refine=self.with_box_refine,
             all_boxes=self.aux_loss,
             query_mask=query_mask,
-            others=encoded.entered if boxes_alone else None,
+            others=encoded.entered if only_boxes else None,
         )
         if box_queries is None and not self.training:
             encoded.entered = [(x, query_position) for x in (content, *decoded.hidden_states[:-1])]

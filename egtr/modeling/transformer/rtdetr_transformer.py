@@ -177,7 +177,7 @@ class RTDETRTransformer(EncoderDecoder):
         return content, logits, boxes
 
     def _decode(
-        self, encoded: EncodedImages, box_queries: BoxQueries | None, boxes_alone: bool = False
+        self, encoded: EncodedImages, box_queries: BoxQueries | None, only_boxes: bool = False
     ) -> TransformerOutput:
         memory, spatial_shapes = encoded.memory, encoded.spatial_shapes
         # Share of the padded image's width and height that each image fills.
@@ -189,7 +189,7 @@ class RTDETRTransformer(EncoderDecoder):
         if box_queries is not None:
             query_mask = box_queries.attention_mask(x.shape[1])
             boxed = self.label_embed(box_queries.labels), box_queries.boxes * filled
-            if boxes_alone:
+            if only_boxes:
                 (x, reference), query_mask = boxed, query_mask[:, :, : len(box_queries)]
             else:
                 x, reference = (torch.cat(pair, dim=1) for pair in zip(boxed, (x, reference), strict=True))
@@ -203,7 +203,7 @@ class RTDETRTransformer(EncoderDecoder):
         for index, layer in enumerate(layers):
             entered = reference.detach()
             position = self.position_mlp(entered.to(self.position_mlp.layers[0].weight.dtype))
-            others = encoded.entered[index] if boxes_alone else None
+            others = encoded.entered[index] if only_boxes else None
             entered_layers.append((x, position))
             x, queries, keys = layer(
                 x, position, entered[:, :, None], memory, spatial_shapes, None, query_mask, others

@@ -77,7 +77,7 @@ def test_folded_convolutions_take_it(called):
 
 @torch.no_grad()
 def test_small_maps_with_channels_first_are_pytorchs(called, monkeypatch):
-    """Of 1x1 convolutions with fewer multiplications than 8 x 6 x 30; other layouts and kernels take oneDNN."""
+    """Small 1x1 convolutions leave oneDNN; other layouts and kernels take it."""
     monkeypatch.setattr(convolution, "SMALL", 8 * 6 * 30)
     first, last = torch.randn(1, 8, 5, 6), torch.randn(1, 8, 5, 6).contiguous(memory_format=torch.channels_last)
     for x, shape, number in (
