@@ -33,6 +33,8 @@ def raised_in_a_worker(error: Exception) -> Exception:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="files in memory are files of Linux")
 @pytest.mark.parametrize("kind", ["train", "test", "analysis"])
+# PyTorch raises its own error about the same worker again, and Python ignores it, if the loader is freed just then.
+@pytest.mark.filterwarnings("ignore:.*_MultiProcessingDataLoaderIter.__del__:pytest.PytestUnraisableExceptionWarning")
 def test_a_batch_that_is_lost_ends_the_loader(kind, make_cfg, tiny_dataset, monkeypatch, capfd):
     """Python drops what a process cannot hand over; without the end of the worker, the loader waits without end."""
     cfg = make_cfg({"DATALOADER.NUM_WORKERS": 1})

@@ -11,6 +11,7 @@ from egtr.checkpoint import load_checkpoint_file
 from egtr.data import build_test_loader
 from egtr.engine import EGTRTrainer
 from egtr.engine.validation_loss import add_validation_losses, validation_losses
+from egtr.layers.cpu import linear
 from egtr.structures import ConfigurationError
 from tests.engine.stub import STUB
 from tests.modeling.models import image, small_model
@@ -116,6 +117,7 @@ def _records():
 
 
 def _share(rank, folder):
+    linear.enabled = False
     torch.distributed.init_process_group("gloo", init_method=(folder / "store").as_uri(), rank=rank, world_size=2)
     comm.create_local_process_group(2)
     # Three images and two processes: one has more batches than the other.
@@ -126,7 +128,9 @@ def _share(rank, folder):
 
 
 @pytest.mark.slow
-def test_two_processes_measure_what_one_measures(tmp_path):
+def test_two_processes_measure_what_one_measures(tmp_path, monkeypatch):
+    # Each process would measure by itself which library is faster, and results of the two differ by rounding.
+    monkeypatch.setattr(linear, "enabled", False)
     context = torch.multiprocessing.get_context("spawn")
     workers = [context.Process(target=_share, args=(rank, tmp_path)) for rank in range(2)]
     for worker in workers:
