@@ -87,6 +87,25 @@ def test_relation_loss_by_hand():
     assert float(losses["loss_rel"]) == pytest.approx(math.log(5), rel=1e-5)
 
 
+def test_ends_point_to_detected_objects():
+    """Equal attention gives the means; the decoder of the detector learns nothing from relations."""
+    model = make("RelTR").eval()
+    for pointer in model.pointers:
+        torch.nn.init.zeros_(pointer.weight)
+        torch.nn.init.zeros_(pointer.bias)
+    record = image()
+    images = model.preprocess_image([record])
+    output = model._network(images)
+    found = model.relations(output, images)
+    for end in ("subject", "object"):
+        assert found[f"{end}_logits"].shape == (1, 12, 5)
+        torch.testing.assert_close(found[f"{end}_logits"], output.logits.mean(1, keepdim=True).expand(1, 12, 5))
+        torch.testing.assert_close(found[f"{end}_boxes"], output.pred_boxes.mean(1, keepdim=True).expand(1, 12, 4))
+    sum(model.relation_losses(output, found, model._targets([record])).values()).backward()
+    assert all(weight.grad is None for weight in model.transformer.decoder.parameters())
+    assert any(weight.grad is not None for weight in model.transformer.encoder.parameters())
+
+
 def test_triplets_are_matched_as_a_whole():
     """Query 0 fits the ends of both triplets equally; only the predicate tells them apart."""
     model = make("RelTR")

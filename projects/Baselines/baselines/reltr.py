@@ -9,6 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from egtr.layers import MLP
+from egtr.layers.boxes import inverse_sigmoid
 from egtr.modeling import EGTROutput, HungarianMatcher, Target
 from egtr.modeling.detection_loss import DetectionLoss, sigmoid_focal_loss
 from egtr.modeling.loss_normalizer import loss_normalizer
@@ -64,8 +65,9 @@ class TripletLayer(nn.Module):
 class RelTR(Baseline):
     """Coupled subject and object queries, each couple one triplet; triplets are matched as a whole.
 
-    After Cong et al., "RelTR" (TPAMI 2023). The detector gives the entities. There are two triplet queries for each
-    object query of the detector, and as many layers as its decoder has. Needs maps whose sides are those of the
+    After Cong et al., "RelTR" (TPAMI 2023). The detector gives the entities. Each end of a couple points to them by
+    attention, which gives its class and box, and corrects both. There are two couples for each object query of the
+    detector, and as many layers as its decoder has. Needs maps whose sides are those of the
     padded image divided by their strides, such as those of RTDETRTransformer.
     """
 
@@ -77,12 +79,17 @@ class RelTR(Baseline):
         self.place = MLP(4, dim, dim, num_layers=2)
         layers = cfg.MODEL.EGTR.TRANSFORMER.DEC_LAYERS
         self.layers = nn.ModuleList(TripletLayer(dim, self.num_heads, self.ffn_dim) for _ in range(layers))
+        self.entity_norm = nn.LayerNorm(dim)
+        self.pointers = nn.ModuleList(nn.Linear(dim, dim) for _ in range(2))
         self.class_heads = nn.ModuleList(nn.Linear(dim, self.num_classes) for _ in range(2))
         self.box_heads = nn.ModuleList(MLP(dim, dim, 4) for _ in range(2))
         self.predicate_head = MLP(2 * dim, dim, self.num_predicates)
-        for last in (*self.class_heads, self.predicate_head.layers[-1]):
-            # As focal loss asks, everything starts at probability 0.01.
-            nn.init.constant_(last.bias, -math.log(99))
+        # At first an end has the class and the box of the entities that it points to.
+        for last in (*self.class_heads, *(head.layers[-1] for head in self.box_heads)):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+        # As focal loss asks, every predicate starts at probability 0.01.
+        nn.init.constant_(self.predicate_head.layers[-1].bias, -math.log(99))
         matcher, loss = self.criterion.matcher, cfg.MODEL.EGTR.LOSS
         focal = {"focal_alpha": loss.FOCAL_ALPHA, "focal_gamma": loss.FOCAL_GAMMA}
         self.predicate_matcher = HungarianMatcher(
@@ -100,16 +107,20 @@ class RelTR(Baseline):
         shapes = [tuple(-(-side // stride) for side in sides) for stride in strides]
         geometry = map_geometry(valid, shapes, self.dim, self.device)
         memory = output.memory, torch.cat(geometry.positions, dim=1), geometry.padding_mask
-        entities = output.hidden_states[-1], self.place(output.pred_boxes.detach())
+        # Relations read the detected entities, but do not change them.
+        logits, boxes = output.logits.detach(), output.pred_boxes.detach()
+        entities = self.entity_norm(output.hidden_states[-1].detach()), self.place(boxes)
         size = (len(output.memory), -1, -1)
         x, position = torch.cat([self.subjects, self.objects], dim=1), torch.cat([self.couples, self.couples], dim=1)
         x, position = x.expand(size), position.expand(size)
         for layer in self.layers:
             x = layer(x, position, memory, entities)
         found = {"predicates": self.predicate_head(torch.cat(x.chunk(2, 1), dim=-1))}
+        keys = sum(entities).transpose(1, 2) / math.sqrt(self.dim)
         for index, (end, states) in enumerate(zip(("subject", "object"), x.chunk(2, 1), strict=True)):
-            found[f"{end}_logits"] = self.class_heads[index](states)
-            found[f"{end}_boxes"] = self.box_heads[index](states).sigmoid()
+            attention = (self.pointers[index](states) @ keys).softmax(-1)
+            found[f"{end}_logits"] = attention @ logits + self.class_heads[index](states)
+            found[f"{end}_boxes"] = (inverse_sigmoid(attention @ boxes) + self.box_heads[index](states)).sigmoid()
         return found
 
     @torch.no_grad()
