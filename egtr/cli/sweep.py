@@ -21,6 +21,7 @@ examples:
   %(prog)s projects/EGTR/sweeps/ablation.yaml
   %(prog)s projects/EGTR/sweeps/ablation.yaml --table-only
   %(prog)s projects/EGTR/sweeps/joint.yaml --table-only --iteration 200
+  %(prog)s projects/EGTR/sweeps/joint.yaml --table-only --baseline "smoothing by fit"
 """
 
 
@@ -34,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=whole_number(1),
         metavar="N",
         help="compare the evaluations after N iterations in place of those at the end, in sweep_N.md and so on",
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="SETTING",
+        help="compare with this setting in place of the BASELINE of the sweep file, in sweep_SETTING.md and so on",
     )
     parser.add_argument(
         "--record",
@@ -50,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     from egtr.config import import_extensions
     from egtr.evaluation.report import write_csv
-    from egtr.experiments.sweep.definition import load_sweep
+    from egtr.experiments.sweep.definition import load_sweep, slug
     from egtr.experiments.sweep.evaluations import finished_runs, list_evaluations, record, to_rows
     from egtr.experiments.sweep.learning import learning_table, measure_learning
     from egtr.experiments.sweep.report import compare_settings, write_sweep_report
@@ -58,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from egtr.structures.files import write_text
 
     import_extensions(args.extension)
-    sweep = load_sweep(path)
+    sweep = load_sweep(path, args.baseline)
     # These signals stop a sweep in the background (SIGHUP when its terminal closes, unless nohup prevents that). They
     # must stop its runs as Ctrl-C does.
     # Windows has no SIGHUP.
@@ -75,14 +81,16 @@ def run(args: argparse.Namespace) -> int:
     for number, handler in former.items():
         signal.signal(number, handler)
     if finished_runs(sweep):
-        stem = "sweep" if args.iteration is None else f"sweep_{args.iteration}"
-        paths = write_sweep_report(sweep, compare_settings(sweep, args.iteration), stem)
+        baseline = "" if args.baseline is None else f"_{slug(args.baseline)}"
+        iteration = "" if args.iteration is None else f"_{args.iteration}"
+        comparisons = compare_settings(sweep, args.iteration)
+        paths = write_sweep_report(sweep, comparisons, f"sweep{baseline}{iteration}")
         paths.append(sweep.output_dir / "evaluations.csv")
         write_csv(paths[-1], to_rows(list_evaluations(sweep), sweep.metrics))
         if args.record:
             paths.append(record(sweep))
         if sweep.reach:
-            paths.append(sweep.output_dir / "learning.md")
+            paths.append(sweep.output_dir / f"learning{baseline}.md")
             text = learning_table(sweep, measure_learning(sweep))
             write_text(paths[-1], f"{text}\n")
             print(text)

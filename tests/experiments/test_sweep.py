@@ -98,7 +98,7 @@ def test_a_sweep_on_top_of_another(make_sweep, tmp_path):
         ({"SETTINGS": {"a b": {}, "a_b": {}}}, "names of settings must differ"),
         ({"GRID": {"SOLVER.BASE_LR": 0.1}}, r"GRID is {'SOLVER.BASE_LR': 0.1}, expected dict\[str, list\[Any\]\]"),
         ({"GRID": {"SOLVER.BASE_LR": []}}, r"GRID SOLVER.BASE_LR is \[\]; give a list of values"),
-        ({"BASELINE": "best"}, "BASELINE 'best' is none of the settings: base, bold"),
+        ({"BASELINE": "best"}, "baseline 'best' is none of the settings: base, bold"),
         ({"SEEDS": [1, 1]}, "give different integers"),
         ({"SEEDS": 3}, r"SEEDS is 3, expected list\[int\]"),
         ({"METRICS": []}, r"METRICS is \[\]; give names"),

@@ -107,6 +107,21 @@ def test_settings_are_compared_early_in_training(make_sweep, tmp_path, capsys):
     assert "no evaluation after 150 iterations; there are: 100, 200" in capsys.readouterr().err
 
 
+def test_another_setting_may_be_the_baseline(make_sweep, tmp_path, capsys):
+    base, wide = make_sweep("first", BASE | WIDE, REACH={"sgdet/R@50": 45.0}).runs()
+    finish(base, (50, 30), (60, 40))
+    finish(wide, (41, 33), (52, 41))
+    path, folder = str(tmp_path / "first.yaml"), tmp_path / "first"
+    assert main(["sweep", path, "--table-only", "--baseline", "wide"]) == 0
+    rows = (folder / "sweep_wide.md").read_text().splitlines()
+    assert any("| wide (baseline)" in row for row in rows)
+    assert any("| base " in row and "+8.00" in row for row in rows)
+    assert (folder / "learning_wide.md").exists() and not list(folder.glob("sweep.*"))
+    capsys.readouterr()
+    assert main(["sweep", path, "--table-only", "--baseline", "large"]) == 1
+    assert "first.yaml: baseline 'large' is none of the settings: base, wide" in capsys.readouterr().err
+
+
 def test_evaluations_have_the_uncertainty_of_the_last_iteration_before(make_sweep):
     sweep = make_sweep("first", BASE | WIDE)
     base, wide = sweep.runs()

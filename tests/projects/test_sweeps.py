@@ -10,7 +10,7 @@ from egtr.config import import_extensions, load_config
 from egtr.experiments.sweep.definition import load_sweep, to_options
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("joint", "detector_alone", "smoothing", "pair_functions", "tasks", "scratch")
+NAMES = ("joint", "detector_alone", "pair_functions", "tasks", "scratch")
 FILES = [
     *(ROOT / f"projects/EGTR/sweeps/{name}.yaml" for name in NAMES),
     ROOT / "projects/Baselines/sweeps/families.yaml",
@@ -37,7 +37,7 @@ def test_joint_training_fits_into_its_budget(load):
     assert len(runs) == len(folders) == 96
     # `base` is trained once; from scratch it is another run.
     assert sum(folder.parent.name == "base" for folder in folders) == 3 + 3
-    assert {load(path).baseline for path in FILES} == {"base", "no connectivity", "smoothing by fit"}
+    assert {load(path).baseline for path in FILES} == {"base", "no connectivity"}
 
 
 def test_families_are_compared_at_equal_parameters(load):

@@ -115,14 +115,18 @@ class Sweep:
         found = []
         for seed, (name, overrides) in itertools.product(self.seeds, self.settings.items()):
             asked = json.dumps([content, overrides, seed], sort_keys=True, default=str)
-            folder = self.runs_dir / _slug(name) / f"seed{seed}"
+            folder = self.runs_dir / slug(name) / f"seed{seed}"
             everything = {**overrides, "SEED": seed, "OUTPUT_DIR": str(folder)}
             found.append(Run(name, seed, everything, folder, hashlib.sha256(asked.encode()).hexdigest()[:16]))
         return found
 
 
-def load_sweep(path: str | Path) -> Sweep:
+def load_sweep(path: str | Path, baseline: str | None = None) -> Sweep:
     """Read a sweep file, and check every setting against the keys of the configuration before anything runs.
+
+    Args:
+        path: the sweep file.
+        baseline: name of the setting to which the others are compared; BASELINE of the file by default.
 
     Raises:
         ConfigurationError: the file is missing, has unknown keys or values of the wrong type, or a setting cannot be
@@ -138,9 +142,9 @@ def load_sweep(path: str | Path) -> Sweep:
     if not file.SEEDS or len(set(file.SEEDS)) < len(file.SEEDS) or min(file.SEEDS) < 0:
         raise ConfigurationError(f"{path}: SEEDS is {file.SEEDS}; give different integers, none negative")
     settings = _combine(path, file)
-    baseline = file.BASELINE or next(iter(settings))
+    baseline = baseline or file.BASELINE or next(iter(settings))
     if baseline not in settings:
-        raise ConfigurationError(f"{path}: BASELINE {baseline!r} is none of the settings: {', '.join(settings)}")
+        raise ConfigurationError(f"{path}: baseline {baseline!r} is none of the settings: {', '.join(settings)}")
     # A name may stand for a configuration or a model; the message about other texts is that of a missing file.
     config = file.CONFIG if file.CONFIG.endswith((".yaml", ".yml")) else find_config(file.CONFIG)
     for name, overrides in settings.items():
@@ -197,13 +201,14 @@ def _combine(path: str, file: SweepFile) -> dict[str, dict[str, Any]]:
         cell = dict(zip(file.GRID, values, strict=True))
         parts = [name] * bool(file.SETTINGS) + [f"{names[key]}={value}" for key, value in cell.items()]
         combined[", ".join(parts) or "base"] = {**fixed, **overrides, **cell}
-    if len({_slug(name) for name in combined}) < len(combined):
+    if len({slug(name) for name in combined}) < len(combined):
         names = ", ".join(combined)
         raise ConfigurationError(f"{path}: names of settings must differ in letters and digits: {names}")
     return combined
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
+    """Write a setting's name as part of a file name."""
     return re.sub(r"[^\w.=+-]+", "_", name)
 
 
