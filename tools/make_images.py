@@ -79,17 +79,17 @@ ALL = [
     Shown(
         IMAGES / "tour_scene.jpg",
         "docs/tour.md",
-        f"egtr demo --input {SCENES}/test_00019.png --output output/tour --graphs json graphml",
-        "output/tour/test_00019.png",
+        f"egtr demo --input {SCENES}/test_00298.png --output output/tour --graphs json graphml",
+        "output/tour/test_00298.png",
         1000,
-        "output/tour/test_00019.json",
+        "output/tour/test_00298.json",
     ),
     Shown(
         IMAGES / "tour_why.jpg",
         "docs/tour.md",
-        f"egtr explain --input {SCENES}/test_00019.png --output output/tour/why --top-k 1",
-        "output/tour/why/test_00019_edge0.png",
-        graph="output/tour/why/test_00019_explanations.json",
+        f"egtr explain --input {SCENES}/test_00298.png --output output/tour/why --top-k 1",
+        "output/tour/why/test_00298_edge0.png",
+        graph="output/tour/why/test_00298_explanations.json",
     ),
     Shown(
         IMAGES / "tour_video.jpg",

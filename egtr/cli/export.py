@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,7 +91,9 @@ def run(args: argparse.Namespace) -> int:
     if args.runtime:
         raise UsageError("--runtime belongs to --format web")
     if args.format in NETWORK_FORMATS:
-        return export_network(args)
+        for file in export_network(args):
+            print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
+        return 0
     if args.size or args.model or args.config_file or args.opts:
         raise UsageError(
             "--size, --model, --config-file and keys belong to --format onnx and openvino; weights need a checkpoint"
@@ -125,8 +128,8 @@ def choose_output(checkpoint: Path, output: Path | None, format: str | None) -> 
     return output
 
 
-def export_network(args: argparse.Namespace) -> int:
-    """Export the model that the arguments name.
+def export_network(args: argparse.Namespace) -> list[Path]:
+    """Export the model that the arguments name; return the files written.
 
     Raises:
         UsageError: arguments of weights are given, or no file to write.
@@ -160,10 +163,7 @@ def export_network(args: argparse.Namespace) -> int:
     print(tabulate(differences.items(), ["output", "largest difference to PyTorch"], floatfmt=".1e"))
     if kept is not None:
         print(f"{rounded:.0%} of the layers are int8, which keeps {kept:.1%} of the best triplets of these images")
-    files = [args.output] + ([args.output.with_suffix(".bin")] if args.format == "openvino" else [])
-    for file in files:
-        print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
-    return 0
+    return [args.output] + ([args.output.with_suffix(".bin")] if args.format == "openvino" else [])
 
 
 def find_calibration(name: str, cfg: "CfgNode") -> list[str]:
@@ -205,13 +205,14 @@ def export_page(args: argparse.Namespace) -> int:
     from egtr.structures.files import writing
 
     runtime = fetch_runtime(args.runtime)  # before the minutes of an export
-    if inputs:
-        model = Path(inputs[0])
-    else:
-        model = args.output / "model.onnx"
-        with writing(args.output):
-            args.output.mkdir(parents=True, exist_ok=True)
-        export_network(argparse.Namespace(**vars(args) | {"output": model, "format": "onnx"}))
-    size = export_web(model, args.output, runtime)
+    with tempfile.TemporaryDirectory() as folder:
+        if inputs:
+            model = Path(inputs[0])
+        else:
+            model = Path(folder, "model.onnx")
+            with writing(args.output):
+                args.output.mkdir(parents=True, exist_ok=True)
+            export_network(argparse.Namespace(**vars(args) | {"output": model, "format": "onnx"}))
+        size = export_web(model, args.output, runtime)
     print(f"{args.output}: {size / 1e6:.2f} MB. Look at it: python -m http.server --directory {args.output}")
     return 0

@@ -5,11 +5,12 @@ import logging
 import os
 import socket
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from egtr.checkpoint.files import list_checkpoints
+from egtr.checkpoint.files import describe_write_error, is_full_disk, list_checkpoints
 from egtr.structures import ConfigurationError, WriteError
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,27 @@ def make_output_dir(cfg: CfgNode) -> None:
     except OSError as error:
         raise WriteError(
             f"OUTPUT_DIR {folder}: cannot be made or written ({error.strerror}). Name another folder"
+        ) from error
+
+
+@contextlib.contextmanager
+def explaining_full_disk(folder: str) -> Iterator[None]:
+    """Say what to do if the disk of a run is full, or a file may not become larger.
+
+    Args:
+        folder: OUTPUT_DIR, for errors that name no file.
+
+    Raises:
+        WriteError: in place of such an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_full_disk(error):
+            raise
+        raise WriteError(
+            f"{error.filename or folder}: cannot be written ({describe_write_error(error)}). "
+            "Checkpoints are as they were: make room, then go on with --resume"
         ) from error
 
 

@@ -20,11 +20,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from egtr.checkpoint.checkpointer import EGTRCheckpointer, find_new_parameters, new_parameter_table
-from egtr.checkpoint.files import describe_write_error, is_full_disk
 from egtr.data import build_test_loader, build_train_loader, build_triplet_counts, get_order_seed, skip_batches
 from egtr.data.build import skipped_by
 from egtr.evaluation import SceneGraphEvaluator
-from egtr.structures import WeightsError, WriteError
+from egtr.structures import WeightsError
 
 from .after_step import AfterStepHook, join_hook_states
 from .broken_images import BrokenImageReporter
@@ -34,6 +33,7 @@ from .loader_workers import explaining_worker_errors, init_worker
 from .metrics_file import cut_metrics
 from .new_parameters import copy_heads, find_declared, is_only_backbone, restart_heads
 from .optimizer import build_lr_scheduler, build_optimizer, freeze_parameters
+from .output_dir import explaining_full_disk
 from .random_state import seed_process
 from .recompute import recompute_activations
 from .resuming import check_resumable, list_trained, log_without_effect
@@ -172,15 +172,8 @@ class EGTRTrainer(DefaultTrainer):
         workers = self.cfg.DATALOADER.NUM_WORKERS
         with self._stop_request.listening(), explaining_worker_errors(workers, resuming):
             self._prepare()
-            try:
+            with explaining_full_disk(self.cfg.OUTPUT_DIR):
                 self._run_steps()
-            except OSError as error:
-                if not is_full_disk(error):
-                    raise
-                raise WriteError(
-                    f"{error.filename or self.cfg.OUTPUT_DIR}: cannot be written ({describe_write_error(error)}). "
-                    "Checkpoints are as they were: make room, then go on with --resume"
-                ) from error
         if self._stop_request.received:
             raise TrainingStopped
         if self._ema is not None:
@@ -213,14 +206,9 @@ class EGTRTrainer(DefaultTrainer):
             self._count_relations()
         else:
             self._continue_run()
-        solver = self.cfg.SOLVER
-        logger.info(
-            "Effective batch %d = SOLVER.IMS_PER_BATCH %d x SOLVER.ACCUMULATE_STEPS %d, over %d process(es)",
-            solver.IMS_PER_BATCH * solver.ACCUMULATE_STEPS,
-            solver.IMS_PER_BATCH,
-            solver.ACCUMULATE_STEPS,
-            comm.get_world_size(),
-        )
+        images, steps = self.cfg.SOLVER.IMS_PER_BATCH, self.cfg.SOLVER.ACCUMULATE_STEPS
+        text = "Effective batch %d = SOLVER.IMS_PER_BATCH %d x SOLVER.ACCUMULATE_STEPS %d, over %d process(es)"
+        logger.info(text, images * steps, images, steps, comm.get_world_size())
 
     def _count_relations(self) -> None:
         if not self.cfg.MODEL.EGTR.RELATION.ENABLED:
@@ -253,12 +241,11 @@ class EGTRTrainer(DefaultTrainer):
         self.scheduler = self.build_lr_scheduler(self.cfg, self.optimizer)
 
     def state_dict(self) -> dict[str, Any]:
-        order_seed = get_order_seed(self._trainer.data_loader)
         return {
             **super().state_dict(),
             "new_parameters": self.new_parameters,
             "trained_parameters": list_trained(self.bare_model, self.optimizer),
-            "order_seed": order_seed,
+            "order_seed": get_order_seed(self._trainer.data_loader),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -1,8 +1,10 @@
 """ONNX files, which check themselves before they are written."""
 
+import logging
 import os
 import tempfile
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,7 +108,7 @@ def trace(
         info = replace(info, preprocessing=(info.preprocessing or {}) | {"fixed_size": list(size)})
     dynamic = None if size is not None else {"image": {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}}
     rounding = rounded(model) if half else nullcontext()
-    with traceable(network), rounding:
+    with traceable(network), rounding, _without_skipped_folding():
         wanted = [network(image) for image in images]
         exported = torch.onnx.export(
             network,
@@ -132,6 +134,21 @@ def trace(
     onnx.helper.set_model_props(proto, metadata)
     onnx.save(proto, file)
     return images, wanted
+
+
+@contextmanager
+def _without_skipped_folding() -> Iterator[None]:
+    """Hide onnxscript's warnings that it leaves an operator such as Split as it is, which changes no result."""
+    logger = logging.getLogger("onnxscript.optimizer._constant_folding")
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Skipping constant folding for op ")
+
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
 
 
 def _strip(proto) -> None:

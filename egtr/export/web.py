@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def _unpack(content: bytes, where: str) -> Runtime:
 def export_web(model: str | os.PathLike[str], folder: str | os.PathLike[str], runtime: Runtime) -> int:
     """Write a folder that any static web server can show: a page, the model, and what runs it.
 
-    Files that are there already are replaced; ``index.html`` is the last one.
+    Files that are there already are replaced, ``index.html`` last, once all new ones are on the disk.
 
     Args:
         model: a file of :func:`egtr.export.export_onnx`.
@@ -125,6 +126,8 @@ def export_web(model: str | os.PathLike[str], folder: str | os.PathLike[str], ru
     predictor = LitePredictor(model)
     licences = Path(onnxruntime.__file__).parent
     content = {
+        # First, since the stack below replaces files from the last one to the first.
+        "index.html": build_page(predictor).encode(),
         "model.onnx": Path(model).read_bytes(),
         # A server may not know the type of .mjs.
         f"{PACKAGE}/ort.js": runtime.script,
@@ -133,14 +136,15 @@ def export_web(model: str | os.PathLike[str], folder: str | os.PathLike[str], ru
         f"{PACKAGE}/LICENSE.txt": (licences / "LICENSE").read_bytes(),
         f"{PACKAGE}/ThirdPartyNotices.txt": (licences / "ThirdPartyNotices.txt").read_bytes(),
         "vis-network.LICENSE.txt": read_asset("vis-network.LICENSE.txt").encode(),
-        "index.html": build_page(predictor).encode(),
     }
-    for name, data in content.items():
-        target = Path(folder, name)
-        with writing(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(target) as file:
+    with writing(folder), ExitStack() as stack:
+        for name, data in content.items():
+            target = Path(folder, name)
+            with writing(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context(replacing(target))
                 file.write(data)
+                file.flush()
     return sum(map(len, content.values()))
 
 

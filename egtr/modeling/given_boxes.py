@@ -29,7 +29,10 @@ matching in training (:class:`~egtr.modeling.matcher.HungarianMatcher`), and a b
 
 If there are more boxes than queries, the N boxes that can be served at the least cost get a query each, and then the
 next ones, again from all N queries. Boxes that are equal, with equal classes, share a query. Between two objects of
-one query the model can tell no relation, so there is none. In both ways the order of the boxes changes nothing.
+one query the model can tell no relation, so there is none.
+
+In both ways the order of the boxes changes nothing, not even which of equal scores are among the best: the model
+works on sorted boxes, and only the finished graph has them as they were given.
 
 The relation part is the same as ever, and reads the by-products of these queries.
 """
@@ -61,9 +64,10 @@ SAME_IOU = 0.99
 
 @dataclass
 class GivenBoxes:
-    """The given boxes of one image, n of them.
+    """The given boxes of one image, n of them, sorted.
 
     Attributes:
+        order: (n,) int64, the place among the given ones of each box.
         pixels: (n, 4) xyxy in pixels of the output.
         boxes: (n, 4) cxcywh in 0..1 of the image; they may reach beyond it.
         classes: (n,) int64, -1 where the class is unknown.
@@ -71,6 +75,7 @@ class GivenBoxes:
         refine, with_found: see the module.
     """
 
+    order: np.ndarray
     pixels: Tensor
     boxes: Tensor
     classes: Tensor
@@ -99,13 +104,16 @@ def read_given(record: dict[str, Any], image_size: tuple[int, int], device: torc
             f"given: its boxes are of an image of {given.image_size[1]} x {given.image_size[0]} pixels, the output "
             f"of one of {width} x {height} (fields width and height of the record); scale the boxes to that size"
         )
-    pixels = given.pred_boxes.tensor.float().to(device)
+    pixels, classes = given.pred_boxes.tensor.float(), given.pred_classes
     scores = given.scores.float() if given.has("scores") else torch.ones(len(pixels))
+    order = np.lexsort((scores.cpu(), classes.cpu(), *pixels.T.cpu()))
+    pixels, classes, scores = (rows[torch.from_numpy(order)].to(device) for rows in (pixels, classes, scores))
     return GivenBoxes(
+        order=order,
         pixels=pixels,
         boxes=box_xyxy_to_cxcywh(pixels) / pixels.new_tensor([width, height, width, height]),
-        classes=given.pred_classes.to(device),
-        scores=scores.to(device),
+        classes=classes,
+        scores=scores,
         refine=bool(record.get("refine_boxes", False)),
         with_found=bool(record.get("with_found", False)),
     )
@@ -264,7 +272,18 @@ def build_given_graph(
     presence = object_scores(logits, "sigmoid")[0]
     presence[:count] = 1.0
     is_given = np.arange(len(classes)) < count
-    return replace(model.make_graph(prediction), presence=presence, given=is_given, given_by=path)
+    graph = replace(model.make_graph(prediction), presence=presence, given=is_given, given_by=path)
+    return _reorder(graph, np.concatenate([given.order, np.arange(count, len(classes))]))
+
+
+def _reorder(graph: SceneGraph, order: np.ndarray) -> SceneGraph:
+    """Move object i to place ``order[i]``, and name the pairs and triplets by the new places."""
+    record, old = graph.prediction, np.argsort(order)
+    labels = {name: None if (rows := getattr(record, name)) is None else rows[old] for name in ("classes", "scores")}
+    record = replace(record, logits=record.logits[old], boxes=record.boxes[old], pairs=order[record.pairs], **labels)
+    fields = {name: getattr(graph, name)[old] for name in ("boxes", "classes", "scores", "presence", "given")}
+    triplets = np.column_stack([order[graph.triplets[:, :2]], graph.triplets[:, 2]])
+    return replace(graph, **fields, triplets=triplets, triplet_queries=None, prediction=record)
 
 
 def _relations(model: nn.Module, objects: _Objects, classes: Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -20,10 +20,9 @@ from importlib.util import find_spec
 
 from egtr.structures import ConfigurationError
 
-if missing := [name for name in ("fastapi", "uvicorn", "python_multipart") if find_spec(name) is None]:
-    raise ConfigurationError(
-        f'egtr.serving needs {", ".join(missing)}; in a clone, install it by: pip install -e ".[web]"'
-    )
+_PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
+if missing := [package for module, package in _PACKAGES.items() if find_spec(module) is None]:
+    raise ConfigurationError(f"egtr.serving needs {', '.join(missing)}: pip install {' '.join(missing)}")
 
 from .app import create_app  # noqa: E402
 from .limits import Limits  # noqa: E402

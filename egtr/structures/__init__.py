@@ -3,7 +3,7 @@
 Plain numpy: this room needs neither torch nor Detectron2.
 
 - ``prediction``       the raw output of a model for one image; ``ground_truth`` the annotations of one
-- ``scene_graph``      objects with names and ranked triplets; ``export`` and ``text`` give it other forms
+- ``scene_graph``      named objects and ranked triplets; ``arrays`` their types; ``export`` and ``text`` other forms
 - ``ranking``          the order of triplets, for evaluators and graphs; ``merging`` duplicates of one object
 - ``predicted_image``  an image with its graph, and the interface of a predictor
 - ``calibration``      scores that become probabilities

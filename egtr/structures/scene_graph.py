@@ -10,11 +10,12 @@ import numpy as np
 
 import egtr
 
+from .arrays import convert_arrays
 from .errors import PredictionError
 from .export import from_dict, read_schema, to_dict, to_networkx
 from .prediction import Prediction
 from .ranking import rank_triplets
-from .selection import OPTIONAL_FIELDS, choose, merge, take
+from .selection import choose, merge, take
 from .text import summarize, to_text
 
 if TYPE_CHECKING:
@@ -99,32 +100,7 @@ class SceneGraph:
     least_probability: float | None = None
 
     def __post_init__(self):
-        n, k = len(self.boxes), len(self.triplets)
-        if self.query_index is None:
-            self.query_index = np.arange(n)
-        self._convert("boxes", np.float32, (n, 4))
-        self._convert("classes", np.int64, (n,))
-        self._convert("scores", np.float32, (n,))
-        self._convert("query_index", np.int64, (n,))
-        for field, (number, dtype) in OPTIONAL_FIELDS.items():
-            if getattr(self, field) is not None:
-                self._convert(field, dtype, (n if number == "objects" else k,))
-        self._convert("triplets", np.int64, (k, 3))
-        self._convert("triplet_scores", np.float32, (k,))
-        ends = self.triplets[:, :2]
-        if k and (ends.min() < 0 or ends.max() >= n):
-            raise PredictionError(f"scene graph: triplets name objects outside 0..{n - 1}")
-        if self.triplet_queries is None:
-            self.triplet_queries = self.query_index[ends]
-        self._convert("triplet_queries", np.int64, (k, 2))
-
-    def _convert(self, field: str, dtype: type, shape: tuple[int, ...]) -> None:
-        array = np.asarray(getattr(self, field), dtype=dtype)
-        # An empty list has shape (0,) and means "none" here.
-        array = array.reshape(shape) if array.size == 0 and shape[0] == 0 else array
-        if array.shape != shape:
-            raise PredictionError(f"scene graph: {field} has shape {array.shape}, expected {shape}")
-        setattr(self, field, array)
+        convert_arrays(self)
 
     @classmethod
     def from_prediction(

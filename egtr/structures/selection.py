@@ -8,18 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import OPTIONAL_FIELDS
 from .errors import PredictionError
 from .merging import find_representatives, merge_triplets
 from .relations import remap_relations
-
-# Fields of a SceneGraph that may be None, with one entry for each object or triplet.
-OPTIONAL_FIELDS = {
-    "presence": ("objects", np.float32),
-    "given": ("objects", np.bool_),
-    "object_probabilities": ("objects", np.float32),
-    "triplet_probabilities": ("triplets", np.float32),
-    "triplet_precisions": ("triplets", np.float32),
-}
 
 
 def choose(

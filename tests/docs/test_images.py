@@ -94,7 +94,7 @@ def test_the_frames_shown_are_what_the_command_gives(predictor, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "datasets/scenes/images"
     folder.mkdir(parents=True)
-    Image.fromarray(draw_scene(0, "test", 19)[0]).save(folder / "test_00019.png")
+    Image.fromarray(draw_scene(0, "test", 298)[0]).save(folder / "test_00298.png")
     (code,) = (
         block for block in code_blocks((ROOT / "docs/tour.md").read_text("utf-8"), "python") if "clip" in block
     )

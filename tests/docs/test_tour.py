@@ -2,13 +2,14 @@
 
 import json
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from benchmarks.photographs import QUANTILES, best_scores, find_photographs
-from egtr.data.scenes import draw_scene
+from egtr.data.scenes import SCENES_CLASSES, SCENES_PREDICATES, draw_scene
 from egtr.hub import read_info
 from egtr.inference import EGTRPredictor
 from tests.docs.commands import ROOT, code_blocks, commands, run_code, run_command
@@ -26,7 +27,7 @@ def clone(tmp_path, monkeypatch):
     """A folder with the image that the tour speaks of."""
     images = tmp_path / "datasets/scenes/images"
     images.mkdir(parents=True)
-    Image.fromarray(draw_scene(0, "test", 19)[0]).save(images / "test_00019.png")
+    Image.fromarray(draw_scene(0, "test", 298)[0]).save(images / "test_00298.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -41,7 +42,7 @@ def test_commands(clone):
     # Every file that the text says is written.
     for name in re.findall(r"`(output/tour/[\w.]+)`", TEXT):
         assert (clone / name).is_file() or name.endswith(".html"), name
-    assert {"test_00019.graphml", "clip.jsonl"} < {path.name for path in (clone / "output/tour").iterdir()}
+    assert {"test_00298.graphml", "clip.jsonl"} < {path.name for path in (clone / "output/tour").iterdir()}
 
 
 def test_python(clone):
@@ -50,7 +51,7 @@ def test_python(clone):
     assert run_code(GRAPH_CODE).split() == printed.split()
     assert run_code(VIDEO_CODE) == ""
     frames, rate = read_video(clone / "clip.mp4")
-    assert frames.shape == (30, 216, 180, 3) and rate == 10
+    assert frames.shape == (30, 224, 204, 3) and rate == 10
 
 
 def test_images_are_small():
@@ -87,3 +88,14 @@ def test_what_of_the_photograph_is_drawn_by_default():
     assert not [each for each in graph["relations"] if each["probability"] >= 0.3]
     shown = sorted(each["class"] for each in graph["objects"] if each["presence"] >= 0.5)
     assert shown == ["bird"] * 2 and "but two objects are, both\nbirds" in TEXT
+
+
+def test_every_relation_of_the_scene_is_annotated():
+    _, _, classes, relations = draw_scene(0, "test", 298)
+    annotated = Counter(
+        (SCENES_CLASSES[classes[s]], SCENES_PREDICATES[p], SCENES_CLASSES[classes[o]]) for s, o, p in relations
+    )
+    graph = json.loads((ROOT / "docs/images/tour_scene.json").read_text("utf-8"))
+    kinds = [found["class"] for found in graph["objects"]]
+    shown = Counter((kinds[each["subject"]], each["predicate"], kinds[each["object"]]) for each in graph["relations"])
+    assert shown.total() == 6 and shown <= annotated and "every relation drawn is annotated" in TEXT

@@ -14,6 +14,7 @@ from egtr.lite import LitePredictor
 from egtr.structures import ConfigurationError, DownloadError, WeightsError, WriteError
 from egtr.visualization.report import to_json
 from tests.lite.test_predictor import write_model
+from tests.running import largest_file
 
 REMEDY = f"npm pack {PACKAGE}@{VERSION}"
 RUNTIME = Runtime(b"script", b"wasm")
@@ -60,9 +61,19 @@ def test_a_model_that_cannot_be_read_and_a_folder_that_cannot_be_written(tmp_pat
     with pytest.raises(WeightsError, match="lacks the metadata model_info"):
         export_web(write_model(tmp_path / "foreign.onnx", None), tmp_path / "site", RUNTIME)
     (tmp_path / "file").touch()
-    with pytest.raises(WriteError, match=r"file/model\.onnx: cannot be written \(.*\); name a place"):
+    with pytest.raises(WriteError, match=r"file/index\.html: cannot be written \(.*\); name a place"):
         export_web(write_model(tmp_path / "model.onnx"), tmp_path / "file", RUNTIME)
     assert not (tmp_path / "site").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows limits no sizes of files")
+def test_a_full_disk_leaves_the_former_files(tmp_path):
+    model, folder = write_model(tmp_path / "model.onnx"), tmp_path / "site"
+    export_web(model, folder, Runtime(b"old", b"old"))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with largest_file(2**20), pytest.raises(WriteError, match=r"ort\.wasm: cannot be written .*too large"):
+        export_web(model, folder, Runtime(b"new", b"new" * 2**20))
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_npm_fetches_what_the_file_holds(runtime_package):

@@ -165,6 +165,21 @@ def test_order_changes_nothing(kind, data):
     np.testing.assert_allclose(second.triplet_scores, first.triplet_scores, atol=1e-5)
 
 
+@each_kind
+def test_order_does_not_decide_which_of_equal_relations_are_kept(kind):
+    """Of 380 pairs of 20 boxes, 100 have a place. Boxes that share one of 6 queries have relations of equal score."""
+    model, record, rng = make_model(kind), image(), np.random.default_rng(0)
+    corner = rng.uniform(0, 1, (20, 2)) * (40, 30)
+    boxes, order = np.concatenate([corner, corner + 8], axis=1), rng.permutation(20)
+    first, second = (
+        graph_of(model, record | {"given": make_given(boxes[rows], [0] * 20, np.ones(20))})
+        for rows in (np.arange(20), order)
+    )
+    assert len(first) == 100 and second.triplet_scores.tolist() == first.triplet_scores.tolist()
+    moved = np.column_stack([order[second.triplets[:, :2]], second.triplets[:, 2]])
+    assert moved.tolist() == first.triplets.tolist()
+
+
 def test_a_given_class_decides_the_frequency_bias():
     """The table allows predicate 3 only from class 4 to class 1, which the model itself would not find."""
     for kind in ("rtdetr", "released"):
@@ -212,6 +227,7 @@ def test_half_precision(kind):
 def assign(pred_boxes, logits, boxes, classes):
     count = len(boxes)
     given = GivenBoxes(
+        np.arange(count),
         torch.zeros(count, 4),
         torch.tensor(boxes).reshape(-1, 4),
         torch.tensor(classes),
@@ -283,7 +299,7 @@ def test_what_is_an_own_detection_by_hand():
     pixels = torch.tensor([[0.0, 0, 100, 100], [0, 0, 99.4, 100], [100, 0, 198.9, 100], [100, 0, 199.5, 100]])
 
     def find(classes):
-        given = GivenBoxes(pixels, pixels, torch.tensor(classes), torch.ones(4), False, False)
+        given = GivenBoxes(np.arange(4), pixels, pixels, torch.tensor(classes), torch.ones(4), False, False)
         output = SimpleNamespace(logits=logits, pred_boxes=boxes)
         return find_own_queries(given, output, 0, (100, 200)).tolist()
 

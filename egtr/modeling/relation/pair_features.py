@@ -128,7 +128,8 @@ class SeparablePairs(PairFeatures):
         return total if layer.bias is None else total + layer.bias
 
     def apply(self, layer, rest):
-        # In an exported graph, each write of a block becomes a copy of the whole result.
+        # In an exported graph, each write of a block becomes a copy of the whole result. torch.compile goes the same
+        # way: the results are equal, but need the memory of all pairs.
         whole = torch.is_grad_enabled() or torch.compiler.is_compiling()
         if whole or not PAIR_FUNCTION_REGISTRY.is_pairwise(type(self)):
             return super().apply(layer, rest)
