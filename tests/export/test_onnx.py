@@ -93,6 +93,40 @@ def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
     assert file.read_bytes() == b"older" and [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
+def draw_outputs(num_queries=5):
+    generator = np.random.default_rng(0)
+    shapes = (num_queries, 3), (num_queries, 4), (num_queries,) * 2, (num_queries, num_queries, 2)
+    return [generator.random(shape, dtype=np.float32) for shape in shapes]
+
+
+def test_queries_in_another_order_are_the_same():
+    """Rounding decides the order of queries that are chosen by nearly equal scores."""
+    wanted, order = draw_outputs(), np.array([0, 2, 1, 4, 3])
+    logits, boxes, connectivity, relation = wanted
+    found = [logits[order], boxes[order], connectivity[order][:, order], relation[order][:, order]]
+    image, tensors = torch.zeros(1, 3, 4, 4), [torch.from_numpy(array) for array in wanted]
+    differences = export.check_outputs(lambda _: found, [image], [tensors], "m.onnx")
+    assert differences == dict.fromkeys(OUTPUTS, 0.0)
+    for index, name in enumerate(OUTPUTS):
+        wrong = list(found)
+        wrong[index] = wanted[index]
+        with pytest.raises(WriteError, match=r"m\.onnx: not written, since .* differs"):
+            export.check_outputs(lambda _, wrong=wrong: wrong, [image], [tensors], "m.onnx")
+        # One value is not a number, and the order of the queries is that of the model.
+        broken = [array.copy() for array in wanted]
+        broken[index].flat[0] = np.nan
+        with pytest.raises(WriteError, match=f"{name} differs from PyTorch by inf"):
+            export.check_outputs(lambda _, broken=broken: broken, [image], [tensors], "m.onnx")
+
+
+def test_equal_queries_stay_in_their_order():
+    wanted = draw_outputs()
+    for array in wanted[:2]:
+        array[1] = array[0]
+    for ours, theirs in zip(wanted, export.in_order(wanted, wanted), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
 def test_what_cannot_be_exported(tmp_path):
     file = tmp_path / "model.onnx"
     with pytest.raises(ConfigurationError, match="RELATION.ENABLED is False: a detector has no graphs"):
