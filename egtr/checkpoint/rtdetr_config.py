@@ -271,6 +271,12 @@ def config_from_weights(weights: dict[str, Tensor]) -> dict[str, Any]:
     if scale is None:
         points = shape("decoder.decoder.layers.0.cross_attn.attention_weights.bias")[0] // (heads * levels)
     else:
+        # One over the points of its level, once for each point.
+        if not ((scale > 0) & (scale <= 1)).all():
+            raise WeightsError(
+                "released weights: num_points_scale must hold 1 / points of each level, values in 0..1; it has "
+                f"{scale.min().item():g}..{scale.max().item():g}. Download the file again"
+            )
         points, rest = [], [round(1 / value) for value in scale.tolist()]
         while rest:
             points.append(rest[0])

@@ -182,7 +182,8 @@ def find_calibration(name: str, cfg: "CfgNode") -> list[str]:
     else:
         check_registered(name)
         files = [record["file_name"] for record in read_dataset(name)[0]]
-    return files[:: max(1, len(files) // CALIBRATION)][:CALIBRATION]
+    count = min(CALIBRATION, len(files))
+    return [files[index * len(files) // count] for index in range(count)]
 
 
 def export_page(args: argparse.Namespace) -> int:

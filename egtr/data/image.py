@@ -207,7 +207,11 @@ def _from_pixels(pixels: "np.ndarray | torch.Tensor", channel_order: str | None)
     if not fits or 0 in array.shape:
         raise DataError(f"{kind} of pixels: shape {tuple(pixels.shape)}, expected {wanted}")
     if array.dtype != np.uint8:
-        if not (np.issubdtype(array.dtype, np.number) and np.isfinite(array).all()):
+        if not np.issubdtype(array.dtype, np.integer) and not np.issubdtype(array.dtype, np.floating):
+            raise DataError(
+                f"{kind} of pixels: values are {array.dtype}, expected numbers in 0..255; convert them first"
+            )
+        if not np.isfinite(array).all():
             raise DataError(f"{kind} of pixels: {array.dtype} with values that are not finite numbers")
         low, high = array.min(), array.max()
         # An image in 0..1 would pass as an almost black one.

@@ -48,7 +48,8 @@ class LitePredictor:
     Args:
         path: the file.
         providers: execution providers of onnxruntime in order of preference, such as ("CUDAExecutionProvider",
-            "CPUExecutionProvider"), or devices of OpenVINO, such as ("GPU", "CPU"); None: the CPU.
+            "CPUExecutionProvider"), or devices of OpenVINO, such as ("GPU", "CPU"); a string is one
+            of them; None: the CPU.
         threads: threads of one operation; 0: as many as there are cores.
         runtime: "onnxruntime" or "openvino"; None: OpenVINO for an ``.xml`` file, and where only it is installed,
             else onnxruntime.
@@ -64,14 +65,15 @@ class LitePredictor:
         object_threshold: see :class:`egtr.structures.SceneGraph`.
 
     Raises:
-        ConfigurationError: the runtime is not installed, or lacks a provider or the precision.
+        ConfigurationError: the runtime is not installed, or lacks a provider or the precision; ``threads`` is
+            negative.
         WeightsError: the file is missing, broken, or was not exported by this library.
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
-        providers: Sequence[str] | None = None,
+        providers: str | Sequence[str] | None = None,
         *,
         threads: int = 0,
         runtime: str | None = None,

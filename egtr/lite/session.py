@@ -47,7 +47,7 @@ class Session(Protocol):
 
 def open_session(
     path: str,
-    providers: Sequence[str] | None = None,
+    providers: str | Sequence[str] | None = None,
     threads: int = 0,
     runtime: str | None = None,
     precision: str = "float32",
@@ -59,12 +59,17 @@ def open_session(
         providers, threads, runtime, precision: see :class:`egtr.lite.LitePredictor`.
 
     Raises:
-        ConfigurationError: the runtime is not installed, is not known, or lacks a provider or the precision.
+        ConfigurationError: the runtime is not installed, is not known, or lacks a provider or the precision; the
+            number of threads is negative.
         WeightsError: the file is missing or broken.
     """
     if runtime is None:
         only_openvino = importlib.util.find_spec("onnxruntime") is None and importlib.util.find_spec("openvino")
         runtime = "openvino" if only_openvino or path.lower().endswith(".xml") else "onnxruntime"
+    # A string is a sequence, too: of letters.
+    providers = [providers] if isinstance(providers, str) else providers
+    if threads < 0:
+        raise ConfigurationError(f"threads is {threads}; give 0 for all cores, or the number of threads")
     if precision not in PRECISIONS:
         raise ConfigurationError(f"precision {precision!r}: give one of {', '.join(PRECISIONS)}")
     if runtime == "openvino":

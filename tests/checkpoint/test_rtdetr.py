@@ -115,6 +115,15 @@ def test_settings_that_weights_tell(case):
     assert cfg.MODEL.EGTR.DENOISING.ENABLED
 
 
+@pytest.mark.parametrize("value", [0.0, 4.0, float("nan")])
+def test_points_that_no_level_can_have(case, tmp_path, value):
+    weights = authors_weights(case)
+    layer = "decoder.decoder.layers.0.cross_attn.num_points_scale"
+    torch.save({"model": weights | {layer: torch.full((12,), value)}}, tmp_path / "model.pth")
+    with pytest.raises(EGTRError, match=r"num_points_scale must hold 1 / points of each level"):
+        load_reference(tmp_path / "model.pth")
+
+
 def test_the_middle_model_stops_early():
     """r50vd_m: a ResNet-50, narrow blocks, six layers."""
     from egtr.checkpoint.rtdetr_config import config_from_weights

@@ -1,14 +1,18 @@
 """`egtr export`: which file is written, and what is refused."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from egtr.checkpoint import load_checkpoint_file
 from egtr.cli import main
-from egtr.cli.export import choose_output
+from egtr.cli.export import choose_output, find_calibration
 from egtr.cli.parsing import UsageError
+from egtr.config import get_egtr_cfg
+from egtr.structures import EGTRError
 
 
 @pytest.fixture
@@ -73,6 +77,40 @@ def test_arguments_of_onnx_and_of_weights_do_not_mix(checkpoint, words, message,
         main(["export", *words])
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "places"), [(2, [0, 1]), (3, [0, 1, 2]), (5, [0, 1, 3]), (9, [0, 3, 6])])
+def test_images_of_a_folder_for_int8_are_spread_over_it(number, places, tmp_path, monkeypatch):
+    monkeypatch.setattr("egtr.cli.export.CALIBRATION", 3)
+    for index in range(number):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{index}.png")
+    found = find_calibration(str(tmp_path), get_egtr_cfg())
+    assert [int(Path(path).stem) for path in found] == places
+
+
+def test_images_of_a_dataset_for_int8(scenes):
+    found = find_calibration("scenes_train", get_egtr_cfg())
+    assert len(set(found)) == 60 and all(Path(path).is_file() for path in found)
+    with pytest.raises(EGTRError, match="scenes_trian"):
+        find_calibration("scenes_trian", get_egtr_cfg())
+
+
+@pytest.mark.slow
+@pytest.mark.own_process
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_the_shipped_model_in_int8(tmp_path, scenes, capsys):
+    """The command writes both files, and says how much of the float32 graphs int8 keeps."""
+    from egtr.lite import LitePredictor
+
+    file = tmp_path / "scenes.xml"
+    words = ["--output", str(file), "--int8", "--calibrate", "scenes_train"]
+    assert main(["export", "--model", "scenes", *words]) == 0
+    found = re.search(
+        r"(\d+)% of the layers are int8, which keeps (\S+)% of the best triplets", capsys.readouterr().out
+    )
+    assert int(found[1]) > 0 and 96.5 <= float(found[2]) <= 100
+    image = next(scenes.rglob("*.png"))
+    assert len(LitePredictor(file)(image).for_display(0.001).triplets)
 
 
 @pytest.mark.slow

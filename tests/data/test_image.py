@@ -188,6 +188,9 @@ def test_other_sources(tmp_path):
         (RGB / 255.0, "RGB", "0..255"),
         (RGB.astype(int) - 200, "RGB", "0..255"),
         (np.full((4, 4, 3), np.nan), "RGB", "finite"),
+        (RGB > 100, "RGB", r"values are bool, expected numbers in 0\.\.255"),
+        (torch.from_numpy(RGB > 100).permute(2, 0, 1), "RGB", "tensor of pixels: values are bool"),
+        (RGB.astype(complex), "RGB", "values are complex128"),
         (Image.fromarray(RGB), "RGB", "channel_order"),
     ],
 )

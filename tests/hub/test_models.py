@@ -251,6 +251,8 @@ def test_relations_on_rt_detr_come_from_a_zip_with_a_folder_named_like_a_file(in
     words = ["--model", "rtdetr_3rscan", "--output", "out", "--yes", "MODEL.DEVICE", "cpu"]
     assert main(["demo", photo, *words, "INPUT.MIN_SIZE_TEST", "96"]) == 0
     assert json.loads(Path("out/photo.json").read_text())["relations"]
+    with Image.open("out/photo.png") as image:
+        assert np.asarray(image).std() > 20
     assert read_info("rtdetr_3rscan").dataset == "3RScan"
 
 

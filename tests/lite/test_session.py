@@ -90,6 +90,8 @@ def test_what_is_refused(files, tmp_path, monkeypatch):
     for options, message in (
         ({"runtime": "tensorrt"}, "runtime 'tensorrt': give onnxruntime or openvino"),
         ({"precision": "int4"}, "precision 'int4': give one of float32, bfloat16, float16"),
+        ({"threads": -1}, "threads is -1; give 0 for all cores, or the number of threads"),
+        ({"providers": "ToasterExecutionProvider"}, "provider ToasterExecutionProvider: this onnxruntime has only"),
         ({"precision": "bfloat16"}, "precision bfloat16: onnxruntime keeps to the file's"),
         ({"runtime": "openvino", "providers": ["TOASTER"]}, "device TOASTER: this OpenVINO finds only .*CPU"),
     ):
