@@ -2,7 +2,9 @@
 
 import json
 import math
+import re
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -41,7 +43,8 @@ ABLATIONS = [name for name in list_configs() if name.startswith("ablations/")]
 WITH_TINY_DETECTOR = [
     "oiv6_detector.yaml", "oiv6_egtr.yaml", "photos.yaml", "vg150_detector.yaml", "vg150_egtr_logit_adjustment.yaml",
     "vg150_egtr_one_gpu.yaml", "oiv6_rtdetr_detector.yaml", "oiv6_rtdetr_egtr.yaml", "vg150_rtdetr_detector.yaml",
-    "vg150_rtdetr_one_gpu.yaml", "oiv6_rtdetr_one_gpu.yaml", "photos_rtdetr.yaml", *ABLATIONS,
+    "vg150_rtdetr_one_gpu.yaml", "oiv6_rtdetr_one_gpu.yaml", "photos_rtdetr.yaml", "vg150_rtdetr_joint.yaml",
+    *ABLATIONS,
 ]  # fmt: skip
 
 
@@ -170,6 +173,40 @@ def test_recipes_of_rtdetr_are_those_of_fross():
             assert cfg.MODEL.BACKBONE == reference.MODEL.BACKBONE
     assert load("vg150_rtdetr_egtr.yaml").MODEL.EGTR == reference.MODEL.EGTR
     assert load("oiv6_rtdetr_egtr.yaml").MODEL.EGTR.LOSS.CONNECTIVITY_WEIGHT == 90
+
+
+def test_recipes_of_rtdetr_take_the_larger_detector_with_the_keys_of_the_readme():
+    readme = (Path(get_config_file("vg150_rtdetr_detector.yaml")).parents[1] / "README.md").read_text("utf-8")
+    options = re.search(r"\n    (MODEL\.EGTR\.TRANSFORMER\.HYBRID_ENCODER\.EXPANSION .*)\n", readme)[1].split()
+    record = json.loads((FOLDER / "rtdetr_r50.json").read_text())["config"]
+    large = config_from_reference(record | {"hybrid_encoder_expansion": 1.0, "rt_detr_transformer_eval_idx": -1})
+    cfg = load("vg150_rtdetr_detector.yaml")
+    cfg.merge_from_list(options)
+    assert cfg.MODEL.EGTR.TRANSFORMER == large.MODEL.EGTR.TRANSFORMER
+    assert cfg.MODEL.EGTR.BACKBONE == large.MODEL.EGTR.BACKBONE
+
+
+def test_joint_training_is_the_detector_and_relations_in_one_stage():
+    joint, detector, small = (
+        load(name) for name in ("vg150_rtdetr_joint.yaml", "vg150_rtdetr_detector.yaml", "scenes/joint.yaml")
+    )
+    assert joint.MODEL.EGTR.RELATION.ENABLED and not joint.MODEL.EGTR.FREEZE_DETECTOR
+    assert joint.MODEL.EGTR.LOSS.CLASS_LOSS == "varifocal" and joint.MODEL.EGTR.AUX_LOSS
+    for key in ("FREQUENCY_BIAS", "FREQUENCY_BIAS_EPS"):
+        assert joint.MODEL.EGTR.RELATION[key] == small.MODEL.EGTR.RELATION[key]
+    assert joint.MODEL.EGTR.DENOISING == small.MODEL.EGTR.DENOISING
+    for key in ("REL_WEIGHT", "CONNECTIVITY_WEIGHT"):
+        assert joint.MODEL.EGTR.LOSS[key] == small.MODEL.EGTR.LOSS[key]
+    # All else is the detector's.
+    for key in ("TRANSFORMER", "BACKBONE", "MATCHER", "NUM_QUERIES"):
+        assert joint.MODEL.EGTR[key] == detector.MODEL.EGTR[key]
+    assert (joint.MODEL.WEIGHTS, joint.INPUT, joint.DATASETS) == (
+        detector.MODEL.WEIGHTS,
+        detector.INPUT,
+        detector.DATASETS,
+    )
+    joint.SOLVER.NEW_MULTIPLIER = detector.SOLVER.NEW_MULTIPLIER
+    assert joint.SOLVER == detector.SOLVER
 
 
 @pytest.mark.parametrize("data", ["vg150", "oiv6"])
