@@ -56,7 +56,8 @@ def export_onnx(
         The largest difference of each output.
 
     Raises:
-        ConfigurationError: onnx, onnxscript or onnxruntime is missing; the model has no relations.
+        ConfigurationError: onnx, onnxscript or onnxruntime is missing; the model has no relations, or PyTorch's
+            exporter cannot trace it.
         WriteError: the file cannot be written; the export differs from the model.
     """
     require("onnx", "onnxscript", "onnxruntime")
@@ -98,6 +99,9 @@ def trace(
 
     Returns:
         Images, and the outputs of the model in PyTorch for each; see :func:`egtr.export.network.check_outputs`.
+
+    Raises:
+        ConfigurationError: the model has no relations, or PyTorch's exporter cannot trace it.
     """
     import onnx
 
@@ -110,16 +114,24 @@ def trace(
     rounding = rounded(model) if half else nullcontext()
     with traceable(network), rounding, _without_skipped_folding():
         wanted = [network(image) for image in images]
-        exported = torch.onnx.export(
-            network,
-            (example,),
-            input_names=[INPUT],
-            output_names=list(OUTPUTS),
-            dynamic_shapes=dynamic,
-            dynamo=True,
-            opset_version=OPSET,
-            verbose=False,
-        )
+        try:
+            exported = torch.onnx.export(
+                network,
+                (example,),
+                input_names=[INPUT],
+                output_names=list(OUTPUTS),
+                dynamic_shapes=dynamic,
+                dynamo=True,
+                opset_version=OPSET,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            reason = " ".join(str(error.__cause__ or error).split("\n\n")[0].split())
+            raise ConfigurationError(
+                f"the model cannot be exported: PyTorch cannot trace {type(model.transformer).__name__} "
+                f"(MODEL.EGTR.TRANSFORMER.NAME) or its relation part ({reason}). Parts of your own must not decide "
+                "by the values of tensors"
+            ) from error
     exported.save(file)
     proto = onnx.load(file)
     _strip(proto)

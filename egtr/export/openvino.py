@@ -51,7 +51,8 @@ def export_openvino(
         that int8 keeps, mean over the calibration images; and "int8": the share of layers that are int8.
 
     Raises:
-        ConfigurationError: onnx, onnxscript, openvino or nncf is missing; the model has no relations.
+        ConfigurationError: onnx, onnxscript, openvino or nncf is missing; the model has no relations, or PyTorch's
+            exporter cannot trace it.
         DataError: a calibration image cannot be read.
         WriteError: a file cannot be written; the export differs from the model, or int8 keeps less than KEPT.
     """

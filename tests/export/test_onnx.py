@@ -136,6 +136,23 @@ def test_what_cannot_be_exported(tmp_path):
     assert not file.exists()
 
 
+def test_a_detector_that_cannot_be_traced_is_one_error(tmp_path, monkeypatch):
+    """As a detector from outside the package may be."""
+    model, file = small_model(*QUICK), tmp_path / "model.onnx"
+    forward = type(model.transformer).forward
+
+    def look_at_values(self, features, valid):
+        return forward(self, features, valid) if next(iter(features.values())).sum() > 0 else None
+
+    monkeypatch.setattr(type(model.transformer), "forward", look_at_values)
+    message = (
+        r"cannot trace DETRTransformer \(MODEL.EGTR.TRANSFORMER.NAME\) .*data-dependent.* by the values of tensors$"
+    )
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        export_onnx(model, INFO, file, size=(64, 96))
+    assert "\n" not in str(caught.value) and not file.exists()
+
+
 def test_half_rounds_the_large_weights_of_the_file_only(tmp_path):
     """The file computes what the model with rounded weights computes; the model itself stays as it was."""
     torch.manual_seed(0)
