@@ -21,7 +21,7 @@ pytestmark = [
     # PyTorch's exporter and onnxscript use what newer versions of themselves will drop.
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
 ]
-SAMPLES = ModelInfo(preprocessing={"min_size": 96, "max_size": 160})
+SAMPLES = ModelInfo(preprocessing={"min_size": 128, "max_size": 224})
 # The other cases have the network of one of these.
 CASES = [
     "small",
