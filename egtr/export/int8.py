@@ -1,7 +1,7 @@
 """Quantisation to int8 by NNCF, for OpenVINO."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ def quantize(model: "openvino.Model", images: Sequence[np.ndarray], step: int = 
             raise ConfigurationError(f"{error.name} is missing: pip install nncf") from error
     nncf.set_log_level("ERROR")
     names = {*relation_part(model), *IN_FLOAT[step](model)}
+    _fold_weights(model, names)
     return nncf.quantize(
         model,
         nncf.Dataset(images),
@@ -45,6 +46,20 @@ def quantize(model: "openvino.Model", images: Sequence[np.ndarray], step: int = 
         preset=nncf.QuantizationPreset.MIXED,
         ignored_scope=nncf.IgnoredScope(names=sorted(names), types=["GroupConvolution"], validate=False),
     )
+
+
+def _fold_weights(model: "openvino.Model", in_float: Collection[str]) -> None:
+    """Compute the weights of convolutions that are products with the scales of a batch norm.
+
+    NNCF converts only constants to int8, and a convolution with float weights is calculated in float.
+    """
+    from openvino import Model
+    from openvino.passes import ConstantFolding
+
+    layers = [node for node in model.get_ops() if node.get_type_name() == "Convolution"]
+    weights = [node.input_value(1) for node in layers if node.get_friendly_name() not in in_float]
+    if weights:
+        ConstantFolding().run_on_model(Model(weights, []))
 
 
 def relation_part(model: "openvino.Model") -> list[str]:

@@ -77,3 +77,24 @@ def test_int8_needs_images(tmp_path):
     model = openvino.Core().read_model(write_model(tmp_path / "m.onnx"))
     with pytest.raises(ConfigurationError, match="int8 needs images to calibrate with"):
         quantize(model, [])
+
+
+@pytest.mark.parametrize(("step", "kept_as"), [(0, "i8"), (2, "f16")], ids=["int8", "convolutions in float"])
+def test_weights_that_a_batch_norm_scales_become_int8(step, kept_as):
+    """An exported convolution has weights that are products; those that stay in float keep their size, too."""
+    import numpy as np
+    from openvino import Model
+    from openvino import opset13 as ops
+
+    image = ops.parameter([1, 3, 8, 8], np.float32, name="image")
+    stored = ops.convert(ops.constant(np.linspace(-1, 1, 9).reshape(3, 3, 1, 1).astype(np.float16)), "f32")
+    scaled = ops.multiply(stored, ops.constant(np.full((3, 1, 1, 1), 2, np.float32)))
+    layer = ops.convolution(image, scaled, [1, 1], [0, 0], [0, 0], [1, 1], name="layer")
+    layer.output(0).set_names({"logits"})
+    pixels = np.random.default_rng(0).random((1, 3, 8, 8), np.float32)
+    model = quantize(Model([layer], [image]), [pixels], step)
+    (found,) = (node for node in model.get_ops() if node.get_type_name() == "Convolution")
+    weight = found.input_value(1).get_node()
+    while weight.get_input_size():
+        weight = weight.input_value(0).get_node()
+    assert weight.get_output_element_type(0).get_type_name() == kept_as
