@@ -138,6 +138,12 @@ def _add_model_commands(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--images", type=int, default=40, help="the first images of DATASETS.TEST (default: 40)")
     sub.add_argument("--runs", type=int, default=5, help="turns after a first one; the median counts (default: 5)")
     sub.add_argument("--processes", type=int, metavar="N", help="compare N processes with one, by the first model")
+    sub.add_argument(
+        "--before",
+        type=Path,
+        metavar="FOLDER",
+        help="compare the first model with that of a checkout of another commit",
+    )
     for sub in commands.choices.values():
         sub.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys of the configuration and their values")
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from .photographs import QUANTILES, measure_photographs
-from .predicting import list_files, measure_predicting, measure_processes
+from .predicting import list_files, measure_before, measure_predicting, measure_processes
 from .printing import print_table
 from .shown_objects import measure_shown_objects
 
@@ -59,9 +59,13 @@ def predicting(args: argparse.Namespace) -> dict[str, Any]:
             f"images/s, {args.processes} processes {found['together']:.1f}, {found['gain']:.2f} times as many."
         )
         return found
-    found = measure_predicting(args.models, files, args.runs)
+    if args.before:
+        found = measure_before(args.models[0], files, args.runs, args.before)
+    else:
+        found = measure_predicting(args.models, files, args.runs)
     print(f"egtr.predict, {len(files)} images of {name}, {threads} thread(s), median of {args.runs} turns:\n")
     rows = [(model, *times.values()) for model, times in found.items()]
-    headers = ["", "CPU ms an image", "ms", f"CPU time of {args.models[-1]}", f"time of {args.models[-1]}"]
+    *_, base = found
+    headers = ["", "CPU ms an image", "ms", f"CPU time of {base}", f"time of {base}"]
     print_table(headers, rows)
     return {"models": found}

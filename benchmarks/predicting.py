@@ -1,11 +1,16 @@
 """Processor time of ``egtr.predict`` for an image by several models, and the speed of processes side by side."""
 
+import json
+import os
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,9 +21,22 @@ from tqdm import tqdm
 import egtr
 from egtr.data import get_metadata
 from egtr.inference import EGTRPredictor
+from egtr.structures import ConfigurationError
 
 # Turns of one process and of all processes; the first does not count.
 TURNS = 4
+# What each process of :func:`measure_before` does, with the code of its checkout. The first time does not count.
+CHILD = """
+import json, sys, time
+from itertools import islice
+import egtr
+files = json.load(sys.stdin)
+graphs = egtr.predict(sys.argv[1], 2 * files)
+list(islice(graphs, len(files)))
+cpu, start = time.process_time(), time.perf_counter()
+list(graphs)
+print(json.dumps([egtr.__file__, time.process_time() - cpu, time.perf_counter() - start]))
+"""
 
 
 def list_files(cfg: CfgNode, images: int | None) -> list[str]:
@@ -54,13 +72,60 @@ def measure_predicting(names: Sequence[str], files: Sequence[str], runs: int) ->
             times = _time_all(model, files)
             if turn:
                 turns[name].append(times)
-    report, base = {}, turns[names[-1]]
+    return _compare(turns, len(files))
+
+
+def measure_before(name: str, files: Sequence[str], runs: int, before: Path) -> dict[str, dict[str, float]]:
+    """Measure the same for a model in this checkout and in one of an earlier commit, with its code and its weights.
+
+    Each turn is a process of its own, which predicts all images once before its time counts.
+
+    Args:
+        name: a model that both checkouts have.
+        before: root of the earlier checkout, which is the base.
+
+    Raises:
+        ConfigurationError: the folder holds no checkout, or its code cannot predict the images.
+    """
+    checkouts = {f"{name}, now": Path(egtr.__file__).parents[1], f"{name}, before": before.resolve()}
+    turns: dict[str, list[tuple[float, float]]] = {title: [] for title in checkouts}
+    for title in tqdm(list(checkouts) * runs, unit="process", disable=None, leave=False):
+        turns[title].append(_time_checkout(checkouts[title], name, files))
+    return _compare(turns, len(files))
+
+
+def _time_checkout(root: Path, name: str, files: Sequence[str]) -> tuple[float, float]:
+    """Predict all images with the code below ``root``; return its :func:`_time_all`."""
+    if not (root / "egtr" / "__init__.py").is_file():
+        raise ConfigurationError(
+            f"--before {root}: has no folder egtr; give the root of a checkout of this repository"
+        )
+    found = subprocess.run(
+        [sys.executable, "-c", CHILD, name],
+        input=json.dumps([str(Path(file).resolve()) for file in files]),
+        capture_output=True,
+        text=True,
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        check=False,
+    )
+    if found.returncode:
+        last = found.stderr.strip().rpartition("\n")[2]
+        raise ConfigurationError(f"--before {root}: its code cannot predict with the model {name}: {last}")
+    path, cpu, passed = json.loads(found.stdout.splitlines()[-1])
+    assert Path(path).is_relative_to(root), path
+    return cpu, passed
+
+
+def _compare(turns: Mapping[str, Sequence[tuple[float, float]]], images: int) -> dict[str, dict[str, float]]:
+    """Take the medians over turns, of (processor, passed) seconds and of shares of the last contestant's."""
+    report, base = {}, list(turns.values())[-1]
     for name, found in turns.items():
         shares = [
             [mine / its for mine, its in zip(times, others, strict=True)]
             for times, others in zip(found, base, strict=True)
         ]
-        cpu, passed = (1000 * statistics.median(column) / len(files) for column in zip(*found, strict=True))
+        cpu, passed = (1000 * statistics.median(column) / images for column in zip(*found, strict=True))
         cpu_share, share = (statistics.median(column) for column in zip(*shares, strict=True))
         report[name] = {"cpu_ms": cpu, "ms": passed, "cpu_share": cpu_share, "share": share}
     return report

@@ -50,6 +50,29 @@ def test_shares_are_those_of_a_turn(monkeypatch):
     assert found["base"] == {"cpu_ms": 1000, "ms": 2000, "cpu_share": 1, "share": 1}
 
 
+def test_the_code_of_another_checkout(dataset, tmp_path, capsys):
+    """A stand-in for an old checkout, whose package takes a second of the processor for its second two images."""
+    (tmp_path / "old/egtr").mkdir(parents=True)
+    (tmp_path / "old/egtr/__init__.py").write_text(
+        "import time\n"
+        "def predict(name, files):\n"
+        "    assert name == 'scenes' and len(files) == 4 and files[:2] == files[2:]\n"
+        "    for index, file in enumerate(files):\n"
+        "        end = time.process_time() + 0.5 * (index >= 2)\n"
+        "        while time.process_time() < end: pass\n"
+        "        yield file\n"
+    )
+    words = ("--runs", "1", "DATASETS.TEST", f"['{dataset}']")
+    models = run(tmp_path, "--before", str(tmp_path / "old"), *words)["models"]
+    assert models["scenes, before"]["cpu_ms"] == pytest.approx(500, rel=0.1)
+    assert models["scenes, now"]["cpu_share"] == pytest.approx(models["scenes, now"]["cpu_ms"] / 500, rel=0.1)
+    (tmp_path / "old/egtr/__init__.py").write_text("raise ImportError('too old')")
+    assert main(["predicting", "--before", str(tmp_path / "old"), *words]) == 1
+    assert "old: its code cannot predict with the model scenes: ImportError: too old" in capsys.readouterr().err
+    assert main(["predicting", "--before", str(tmp_path / "none"), *words]) == 1
+    assert "none: has no folder egtr; give the root of a checkout" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_processes_side_by_side(dataset, tmp_path, capsys):
     report = run(tmp_path, "--processes", "2", "DATASETS.TEST", f"['{dataset}']")
