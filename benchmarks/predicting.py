@@ -25,7 +25,7 @@ from egtr.structures import ConfigurationError
 
 # Turns of one process and of all processes; the first does not count.
 TURNS = 4
-# What each process of :func:`measure_before` does, with the code of its checkout. The first time does not count.
+# Each process of :func:`measure_before` runs this, with the code of its checkout. The first time does not count.
 CHILD = """
 import json, sys, time
 from itertools import islice

@@ -144,6 +144,15 @@ ALL = [
         measured=True,
     ),
     Shown(
+        ROOT / "projects/Baselines/images/families.png",
+        "projects/Baselines/README.md",
+        "egtr sweep projects/Baselines/sweeps/families.yaml --extension projects/Baselines/baselines/__init__.py "
+        "--extension projects/EGTR/smoothing_controls.py --table-only",
+        "output/sweeps/families/sweep.png",
+        1728,
+        measured=True,
+    ),
+    Shown(
         RECIPES / "attention_joint.png",
         "projects/EGTR/joint_training.md",
         "python projects/EGTR/attention_probe.py --extension projects/EGTR/detached.py --output output/probe "
