@@ -134,14 +134,7 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
     """
     if dist.is_torchelastic_launched():
         _join_torchrun(args)
-        try:
-            result = main(args)
-        except TrainingStopped:
-            dist.destroy_process_group()
-            raise
-        # Not after an error, because it would wait for the other processes.
-        dist.destroy_process_group()
-        return result
+        return _run_in_group(main, args)
     _check_processes(args)
     if args.num_gpus * args.num_machines == 1:
         return main(args)
@@ -178,12 +171,24 @@ def _quiet_processes() -> Iterator[None]:
             os.environ.pop(key, None)
 
 
+def _run_in_group(main: Callable, args: argparse.Namespace) -> Any:
+    """Run ``main(args)`` in a process of a group, then leave it: its threads may not outlive the interpreter."""
+    try:
+        result = main(args)
+    except TrainingStopped:
+        dist.destroy_process_group()
+        raise
+    # Not after an error, because it would wait for the other processes.
+    dist.destroy_process_group()
+    return result
+
+
 def _run_noting_error(main: Callable, args: argparse.Namespace, errors: multiprocessing.SimpleQueue) -> None:
     if not torch.cuda.device_count():
         # Where the CUDA toolkit is installed, it would say in each process that there is no GPU.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
-        main(args)
+        _run_in_group(main, args)
     except EGTRError as error:
         # A pipe holds 64 KiB, and it is only read after this process has ended.
         errors.put((library_kind(error), str(error)[:_LONGEST_MESSAGE]))
