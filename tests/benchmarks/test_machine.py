@@ -83,7 +83,7 @@ def test_relations_of_a_model_are_dense():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have other allocators")
-# What other tests have allocated decides what the allocator keeps.
+# Memory that other tests have used decides what the allocator keeps.
 @pytest.mark.own_process
 def test_the_timed_product_needs_no_fresh_memory():
     """Otherwise the pages that the system clears for each result would count, which takes as long as the product."""
