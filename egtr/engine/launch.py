@@ -176,11 +176,17 @@ def _run_in_group(main: Callable, args: argparse.Namespace) -> Any:
     try:
         result = main(args)
     except TrainingStopped:
-        dist.destroy_process_group()
+        _leave_group()
         raise
     # Not after an error, because it would wait for the other processes.
-    dist.destroy_process_group()
+    _leave_group()
     return result
+
+
+def _leave_group() -> None:
+    # The function of a user may have left it already.
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _run_noting_error(main: Callable, args: argparse.Namespace, errors: multiprocessing.SimpleQueue) -> None:
