@@ -1,12 +1,13 @@
 """The processes of a training run or an evaluation, and the work of each process."""
 
 import argparse
+import atexit
 import logging
 import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -172,7 +173,7 @@ def _quiet_processes() -> Iterator[None]:
 
 
 def _run_in_group(main: Callable, args: argparse.Namespace) -> Any:
-    """Run ``main(args)`` in a process of a group, then leave it: its threads may not outlive the interpreter."""
+    """Run ``main(args)`` in a process of a group, then leave the group."""
     try:
         result = main(args)
     except TrainingStopped:
@@ -189,12 +190,26 @@ def _leave_group() -> None:
         dist.destroy_process_group()
 
 
+def _end_process() -> None:
+    """End a process that has been started for this run as forked ones end, without the destructors of C++.
+
+    Some of PyTorch's threads may still run then, and the process would sometimes be aborted (SIGABRT) after its work.
+    """
+    if multiprocessing.parent_process() is not None:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
 def _run_noting_error(main: Callable, args: argparse.Namespace, errors: multiprocessing.SimpleQueue) -> None:
     if not torch.cuda.device_count():
         # Where the CUDA toolkit is installed, it would say in each process that there is no GPU.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
-        _run_in_group(main, args)
+        with suppress(TrainingStopped):
+            _run_in_group(main, args)
+        _end_process()
     except EGTRError as error:
         # A pipe holds 64 KiB, and it is only read after this process has ended.
         errors.put((library_kind(error), str(error)[:_LONGEST_MESSAGE]))
