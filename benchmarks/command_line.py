@@ -137,8 +137,11 @@ def _add_model_commands(commands: argparse._SubParsersAction) -> None:
     )
     sub.add_argument("--images", type=int, default=40, help="the first images of DATASETS.TEST (default: 40)")
     sub.add_argument("--runs", type=int, default=5, help="turns after a first one; the median counts (default: 5)")
-    sub.add_argument("--processes", type=int, metavar="N", help="compare N processes with one, by the first model")
-    sub.add_argument(
+    compared = sub.add_mutually_exclusive_group()
+    compared.add_argument(
+        "--processes", type=int, metavar="N", help="compare N processes with one, by the first model"
+    )
+    compared.add_argument(
         "--before",
         type=Path,
         metavar="FOLDER",

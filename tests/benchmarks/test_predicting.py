@@ -51,26 +51,35 @@ def test_shares_are_those_of_a_turn(monkeypatch):
 
 
 def test_the_code_of_another_checkout(dataset, tmp_path, capsys):
-    """A stand-in for an old checkout, whose package takes a second of the processor for its second two images."""
-    (tmp_path / "old/egtr").mkdir(parents=True)
-    (tmp_path / "old/egtr/__init__.py").write_text(
+    """A stand-in for an old checkout, by whose clocks each image takes 0.5 s of the processor and 0.25 s."""
+    package = tmp_path / "old/egtr/__init__.py"
+    package.parent.mkdir(parents=True)
+    package.write_text(
         "import time\n"
+        "done = [0]\n"
+        "time.process_time = lambda: 0.5 * len(done)\n"
+        "time.perf_counter = lambda: 0.25 * len(done)\n"
         "def predict(name, files):\n"
         "    assert name == 'scenes' and len(files) == 4 and files[:2] == files[2:]\n"
-        "    for index, file in enumerate(files):\n"
-        "        end = time.process_time() + 0.5 * (index >= 2)\n"
-        "        while time.process_time() < end: pass\n"
+        "    for file in files:\n"
+        "        done.append(file)\n"
         "        yield file\n"
     )
     words = ("--runs", "1", "DATASETS.TEST", f"['{dataset}']")
     models = run(tmp_path, "--before", str(tmp_path / "old"), *words)["models"]
-    assert models["scenes, before"]["cpu_ms"] == pytest.approx(500, rel=0.1)
-    assert models["scenes, now"]["cpu_share"] == pytest.approx(models["scenes, now"]["cpu_ms"] / 500, rel=0.1)
-    (tmp_path / "old/egtr/__init__.py").write_text("raise ImportError('too old')")
+    assert models["scenes, before"] == {"cpu_ms": 500, "ms": 250, "cpu_share": 1, "share": 1}
+    assert models["scenes, now"]["cpu_share"] == pytest.approx(models["scenes, now"]["cpu_ms"] / 500)
+    package.write_text("raise ImportError('too old')")
     assert main(["predicting", "--before", str(tmp_path / "old"), *words]) == 1
     assert "old: its code cannot predict with the model scenes: ImportError: too old" in capsys.readouterr().err
     assert main(["predicting", "--before", str(tmp_path / "none"), *words]) == 1
     assert "none: has no folder egtr; give the root of a checkout" in capsys.readouterr().err
+
+
+def test_one_comparison_at_a_time(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["predicting", "--before", str(tmp_path), "--processes", "2"])
+    assert "not allowed with argument" in capsys.readouterr().err
 
 
 @pytest.mark.slow

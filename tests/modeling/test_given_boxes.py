@@ -167,7 +167,7 @@ def test_order_changes_nothing(kind, data):
 
 @each_kind
 def test_order_does_not_decide_which_of_equal_relations_are_kept(kind):
-    """Of 380 pairs of 20 boxes, 100 have a place. Boxes that share one of 6 queries have relations of equal score."""
+    """20 boxes have 380 pairs for 100 places. Boxes that share one of 6 queries have relations of equal score."""
     model, record, rng = make_model(kind), image(), np.random.default_rng(0)
     corner = rng.uniform(0, 1, (20, 2)) * (40, 30)
     boxes, order = np.concatenate([corner, corner + 8], axis=1), rng.permutation(20)
