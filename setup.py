@@ -131,6 +131,8 @@ setup(
             "pytest>=8.0",
             "pytest-xdist>=3.6",
             "ruff>=0.6",
+            "scikit-image>=0.26",
+            "scikit-learn>=1.9",
             "setuptools>=77,<82",
             "trustme>=1.2",
         ],

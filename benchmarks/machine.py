@@ -18,9 +18,9 @@ from egtr.modeling.transformer.layer import PostNormLayer
 from .case import Case
 from .measure import Contestant, measure_time
 
-# Rows of a part of the encoder, against two widths of its layers. With all 12,537 rows of an image, the result of one
-# product would be memory fresh from the system, and its pages would count, too: they take as long as the product.
-PRODUCT = (4096, 256, 1024)
+# A deep product with a small result. Results are often memory fresh from the system, whose pages count, too: on 4,096
+# rows, from 256 to 1,024 columns, they can take as long as the product.
+PRODUCT = (512, 4096, 512)
 # Too large for any cache.
 COPY_MB = 400
 # The operations are short, so a few more runs cost little.
@@ -31,9 +31,9 @@ def measure_machine(runs: int) -> dict[str, float]:
     """Measure matrix products in GFLOP/s (a multiplication and an addition are two) and memory traffic in GB/s.
 
     Returns:
-        "float32_gflops", "bfloat16_gflops" of a linear layer from 256 to 1,024 on 4,096 rows, in float32 by the
-        faster of two libraries: "float32_mkl_gflops", which is F.linear's, and "float32_onednn_gflops" (if there is
-        one); "copy_gb_per_s", bytes read and written.
+        "float32_gflops", "bfloat16_gflops" of a linear layer from 4,096 to 512 on 512 rows, in float32 by the faster
+        of two libraries: "float32_mkl_gflops", which is F.linear's, and "float32_onednn_gflops" (if there is one);
+        "copy_gb_per_s", bytes read and written.
     """
     rows, inner, columns = PRODUCT
     x, weight, bias = torch.randn(rows, inner), torch.randn(columns, inner), torch.zeros(columns)

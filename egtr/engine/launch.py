@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
@@ -188,12 +189,15 @@ def _leave_group() -> None:
     # The function of a user may have left it already.
     if dist.is_initialized():
         dist.destroy_process_group()
+        # Gloo's threads free the tensors of the last exchange, for which they need Python. If it ends before, they
+        # abort the process.
+        time.sleep(0.1)
 
 
 def _end_process() -> None:
-    """End a process that has been started for this run as forked ones end, without the destructors of C++.
+    """End a process that has been started for this run as forked ones end, whatever threads still run in it.
 
-    Some of PyTorch's threads may still run then, and the process would sometimes be aborted (SIGABRT) after its work.
+    Python would end it in the usual way while a thread of gloo waits for it (see :func:`_leave_group`).
     """
     if multiprocessing.parent_process() is not None:
         atexit._run_exitfuncs()

@@ -1,15 +1,11 @@
 """Bytes of small layers, counted by hand; float32, four bytes a number."""
 
-import resource
-import sys
-
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.case import Case
-from benchmarks.machine import PRODUCT, count_bytes, count_work
+from benchmarks.machine import count_bytes, count_work
 from egtr.config import load_config
 from egtr.hub.model_zoo import get_config_file
 from egtr.layers import MLP, MultiScaleDeformableAttention
@@ -80,19 +76,3 @@ def test_relations_of_a_model_are_dense():
     # Sources: queries and keys of the decoder layer, hidden states twice, 6 x 32 in and out, each with its weights.
     sources = 4 * (2 * 6 * 32 + 32 * 32 + 32)
     assert mb == pytest.approx(4 * (heads + sources) / 1e6)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other allocators")
-# Memory that other tests have used decides what the allocator keeps.
-@pytest.mark.own_process
-def test_the_timed_product_needs_no_fresh_memory():
-    """Otherwise the pages that the system clears for each result would count, which takes as long as the product."""
-    rows, inner, columns = PRODUCT
-    tensors = torch.ones(rows, inner), torch.ones(columns, inner), torch.ones(columns)
-    for _ in range(3):
-        F.linear(*tensors)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(3):
-        F.linear(*tensors)
-    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-    assert faults * resource.getpagesize() < rows * columns * 4

@@ -63,8 +63,6 @@ def test_images_are_small():
 
 def test_scores_of_photographs_are_those_of_the_shipped_model():
     """The threshold of its record is that of the table, and 15 photographs lie below it as the table says."""
-    for package in ("skimage", "sklearn"):
-        pytest.importorskip(package)
     threshold = read_info("scenes").photograph_threshold
     assert f"| below {threshold:.3f} |" in TEXT
     own = re.search(r"^\| `scenes_val` \| (.*) \|$", TEXT, re.M)[1].split(" | ")

@@ -16,6 +16,8 @@ from egtr.data.scenes import draw_scene
 from egtr.inference import EGTRPredictor
 from egtr.structures import EGTRError, ModelInfo, SceneGraph
 from egtr.visualization import draw_scene_graph
+from tests.modeling.models import image, small_model
+from tests.modeling.test_given_boxes import DETR, RTDETR
 
 
 @pytest.fixture
@@ -148,6 +150,23 @@ def test_a_model_keeps_its_mode(make_cfg, weights, training):
     model.register_forward_pre_hook(lambda module, args: seen.append(module.training))
     predictor(np.zeros((20, 20, 3), np.uint8), "RGB")
     assert seen == [False] and model.training is training
+
+
+@pytest.mark.parametrize("options", [(), DETR, RTDETR], ids=["deformable", "detr", "rtdetr"])
+def test_a_model_that_has_predicted_can_be_trained(make_cfg, options):
+    """Nothing that a model keeps of a prediction is a tensor of inference mode, which can have no gradient."""
+    model, record = small_model(*options), image()
+    torch.manual_seed(0)
+    expected = model.train()([record])
+    # Another size, for which nothing is kept yet.
+    predictor = EGTRPredictor(make_cfg({"INPUT.MIN_SIZE_TEST": 0}), model=model)
+    predictor(np.zeros((40, 56, 3), np.uint8), "RGB")
+    for pixels in (record["image"], record["image"][:, :40, :56]):
+        torch.manual_seed(0)
+        losses = model([record | {"image": pixels}])
+        sum(losses.values()).backward()
+    torch.manual_seed(0)
+    assert {k: v.item() for k, v in model([record]).items()} == {k: v.item() for k, v in expected.items()}
 
 
 def test_falls_back_to_the_cpu(make_cfg, weights, monkeypatch):
