@@ -28,6 +28,7 @@ from egtr.data.given_boxes import GivenBoxes
 from egtr.data.image import ImageSource, load_image
 from egtr.data.sources import ImageStream, Source, SourceImage, get_file_name, read_ahead
 from egtr.hub.model_zoo import list_models
+from egtr.layers.folded_weights import FoldedWeights
 from egtr.modeling import EGTR
 from egtr.structures import (
     Calibration,
@@ -277,9 +278,11 @@ class EGTRPredictor(Sharing):
     ) -> Iterator[PredictedImage]:
         prepare = partial(self._try_to_prepare, given)
         prepared = read_ahead(prepare, given.assign(images), threads, batch_size + threads)
+        weights = FoldedWeights(self.model)
         while batch := list(islice(prepared, batch_size)):
             sound = [(record, source) for record, source, result in batch if result.error is None]
-            graphs = iter(self._predict(*zip(*sound, strict=True)) if sound else ())
+            with weights.shared():
+                graphs = iter(self._predict(*zip(*sound, strict=True)) if sound else ())
             for _, _, result in batch:
                 if result.error is None:
                     result.graph = next(graphs)

@@ -2,7 +2,8 @@
 
 - ``deformable_attention``  multi-scale deformable attention; ``deformable_sampling`` its implementations by name
 - ``self_attention``        decoder self-attention that also returns queries and keys
-- ``feed_forward``, ``dropout``, ``mlp``, ``conv_norm``, ``norm_folding``  parts of layers and heads
+- ``feed_forward``, ``dropout``, ``mlp``, ``conv_norm``   parts of layers and heads
+- ``norm_folding``, ``folded_weights``                     norms as parts of convolutions, folded once for a stream
 - ``position_encoding``, ``boxes``, ``spatial_shapes``      positions, boxes, sizes of maps
 - ``cpu/``                  code that exists only to be fast on CPUs, behind one switch
 """

@@ -9,6 +9,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from matplotlib.cbook import get_sample_data
 from PIL import Image
+from torchvision.ops import FrozenBatchNorm2d
 
 from egtr.checkpoint import EGTRCheckpointer
 from egtr.data import SceneGraphMapper
@@ -167,6 +168,21 @@ def test_a_model_that_has_predicted_can_be_trained(make_cfg, options):
         sum(losses.values()).backward()
     torch.manual_seed(0)
     assert {k: v.item() for k, v in model([record]).items()} == {k: v.item() for k, v in expected.items()}
+
+
+@pytest.mark.parametrize("options", [(), RTDETR], ids=["deformable", "rtdetr"])
+def test_training_between_two_images_of_a_stream(make_cfg, options):
+    """The second image sees the new weights, those of folded norms, too."""
+    model = small_model(*options)
+    predictor = EGTRPredictor(make_cfg(), model=model)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    stream = predictor.predict([pixels, pixels], "RGB")
+    before = next(stream).graph
+    with torch.no_grad():
+        for norm in (m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d | FrozenBatchNorm2d)):
+            norm.running_mean += 0.5
+    after = next(stream).graph
+    assert content(after) == content(predictor(pixels, "RGB")) != content(before)
 
 
 def test_falls_back_to_the_cpu(make_cfg, weights, monkeypatch):

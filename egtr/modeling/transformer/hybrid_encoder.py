@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from egtr.layers import ConvNorm, grid_position_table
 from egtr.layers.cpu.convolution import convolve
 from egtr.layers.cpu.linear import apply_linear
+from egtr.layers.folded_weights import Folded, fold_once
 from egtr.layers.spatial_shapes import map_size
 from egtr.structures import ConfigurationError
 
@@ -46,10 +47,14 @@ class RepVGGBlock(nn.Module):
         weight, bias = self.folded()
         return silu(convolve(x, weight, bias, (1, 1), (1, 1)))
 
-    def folded(self) -> tuple[Tensor, Tensor]:
+    def folded(self) -> Folded:
         """Compute weight and bias of the 3x3 convolution that equals both branches in evaluation mode."""
-        (weight, bias), (middle, middle_bias) = self.conv3x3.folded(), self.conv1x1.folded()
-        return weight + F.pad(middle, (1, 1, 1, 1)), bias + middle_bias
+
+        def fold() -> Folded:
+            (weight, bias), (middle, middle_bias) = self.conv3x3.folded(), self.conv1x1.folded()
+            return weight + F.pad(middle, (1, 1, 1, 1)), bias + middle_bias
+
+        return fold_once(self, fold)
 
 
 class CSPBlock(nn.Module):
