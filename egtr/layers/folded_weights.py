@@ -15,7 +15,7 @@ _shared: ContextVar[dict[nn.Module, Folded] | None] = ContextVar("egtr_folded_we
 class FoldedWeights:
     """The folded weights of a model, which images in a row share until its weights change.
 
-    Otherwise each forward pass folds them anew, which takes a twentieth of a small model's time on one core.
+    Otherwise each forward pass folds them again, which takes a twentieth of a small model's time on one core.
 
     Args:
         model: it may be trained or loaded between two images: changes that PyTorch counts are noticed, which are all
