@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -101,6 +102,18 @@ def test_parts_stay_in_float_until_enough_triplets_are_kept(kept, steps, tmp_pat
         found = export_openvino(small_model(), INFO, file, size=(64, 64), calibration=images)
         assert (found["kept"], found["int8"]) == (kept[-1], 0)
     assert taken == steps
+
+
+@pytest.mark.slow
+def test_nobody_hears_doubts_about_calibration_images(tmp_path, caplog):
+    """They would be printed once for each number of parts in float; those about other images still are."""
+    file = tmp_path / "model.xml"
+    drawings = replace(INFO, name="small", domain="drawings", photograph_threshold=1.0)
+    export_openvino(small_model(), drawings, file, size=(64, 64))
+    predictor, images = LitePredictor(file), [np.zeros((64, 64, 3), np.uint8)]
+    caplog.clear()
+    assert export.share_kept(predictor, LitePredictor(file), images) == 1 and not caplog.messages
+    assert len(LitePredictor(file)(images[0], "RGB").warnings) == len(caplog.messages) == 2
 
 
 # Ends the process at the first attempt of Python code to reach another machine, or to look up its address.
