@@ -39,6 +39,9 @@ class BoxesOfImages:
     Args:
         boxes: by file name or image id; or only None: the boxes of a source that is one image.
         where: the file or argument that they come from, with which messages begin.
+
+    Raises:
+        DataError: two file names are the same one, written in two ways.
     """
 
     def __init__(self, boxes: Mapping[str | int | None, GivenBoxes], where: str = "boxes"):
@@ -50,6 +53,8 @@ class BoxesOfImages:
         for key in self._boxes:
             if isinstance(key, str):
                 parts = _parts(key)
+                if parts in self._keys:
+                    raise DataError(f"{where}: {self._keys[parts]!r} and {key!r} are the same file; give it once")
                 self._named.setdefault(parts[-1] if parts else "", []).append(parts)
                 self._keys[parts] = key
         # The image that each key was used for.
@@ -169,6 +174,8 @@ def _name_keys(values: Any, where: str) -> Any:
         name = int(key) if is_number else os.fspath(key) if isinstance(key, str | os.PathLike) else None
         if name is None:
             raise DataError(f"{where}: the key {key!r} is neither a file name nor an image id")
+        if name in named:
+            raise DataError(f"{where}: {name!r} is there twice, as text and as path; give it once")
         named[name] = value
     return named
 
@@ -217,6 +224,8 @@ def _read_coco(content: Mapping[str, Any], classes: Mapping[Any, Label] | None, 
         image_id = to_id(image.get("id")) if isinstance(image, Mapping) else None
         if image_id is None or not isinstance(image.get("file_name"), str) or not image["file_name"]:
             raise DataError(f'{where}: entry {index} of "images" lacks "id" or "file_name"')
+        if image_id in groups:
+            raise DataError(f'{where}: two entries of "images" have the id {image_id!r}; give each an id of its own')
         size = (image.get("height"), image.get("width"))
         sizes[image_id] = (image["file_name"], size if all(map(is_size, size)) else None)
         groups[image_id] = []
@@ -245,6 +254,12 @@ def _read_coco(content: Mapping[str, Any], classes: Mapping[Any, Label] | None, 
         file_name, size = sizes[image_id]
         given = read_boxes(group, classes, None, f"{where} of {file_name}")
         given.image_size = size
+        # One entry would hide the boxes of the other.
+        if file_name in found:
+            raise DataError(
+                f'{where}: two entries of "images" have the "file_name" {file_name!r}; name each by more of its '
+                "path, or give the boxes of both to one"
+            )
         found[file_name] = given
     return BoxesOfImages(found, where)
 

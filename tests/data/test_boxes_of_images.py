@@ -148,6 +148,9 @@ def test_annotations_name_images_and_classes():
 @pytest.mark.parametrize(("change", "message"), [
     ({"categories": None}, 'field "categories" is missing or no list'),
     ({"images": [{"id": 12}]}, 'entry 0 of "images" lacks "id" or "file_name"'),
+    ({"images": [*COCO["images"], {"id": 7, "file_name": "d.jpg"}]}, 'two entries of "images" have the id 7'),
+    ({"images": [*COCO["images"], {"id": 6, "file_name": "a.jpg"}]}, "two entries .* the \"file_name\" 'a.jpg'"),
+    ({"images": [*COCO["images"], {"id": 6, "file_name": "./a.jpg"}]}, r"'a.jpg' and '\./a.jpg' are the same file"),
     ({"annotations": [{**RESULTS[0], "image_id": 99}]}, 'entry 0 of "annotations" has an "image_id" that "images"'),
     ({"annotations": [{**RESULTS[0], "category_id": 99}]}, 'the "category_id" 99, which is not in "categories"'),
     ({"annotations": [{**RESULTS[0], "bbox": [1, 2, -3, 4]}]}, "of a.jpg: box 0 is"),
@@ -231,3 +234,9 @@ def test_names_of_other_systems():
     assert boxes_of(found, "photos/sub/a.jpg") == A and boxes_of(found, "photos/cafe\u0301.jpg") == B
     with pytest.raises(DataError, match="has no boxes of photos/a.jpg"):
         found.find("photos/a.jpg")
+
+
+@pytest.mark.parametrize("second", [Path("x/a.jpg"), "./x/a.jpg", "x\\a.jpg", "y/../x/a.jpg"])
+def test_a_file_name_in_two_ways_is_an_error(second):
+    with pytest.raises(DataError, match="^boxes: 'x/a.jpg' (is there twice|and .* are the same file)"):
+        read_boxes_of_images({"x/a.jpg": A, second: B})
