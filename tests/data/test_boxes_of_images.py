@@ -240,3 +240,24 @@ def test_names_of_other_systems():
 def test_a_file_name_in_two_ways_is_an_error(second):
     with pytest.raises(DataError, match="^boxes: 'x/a.jpg' (is there twice|and .* are the same file)"):
         read_boxes_of_images({"x/a.jpg": A, second: B})
+
+
+@pytest.mark.parametrize("boxes", [
+    RESULTS, COCO, [graph("a.jpg"), graph("b.jpg")], BoxesOfImages({}), "file",
+])  # fmt: skip
+@pytest.mark.parametrize("values", [{"classes": ["cat"]}, {"scores": [0.5]}])
+def test_lists_of_one_image_are_not_for_many(tmp_path, boxes, values):
+    # Scores were ignored, and each image got the same classes.
+    if boxes == "file":
+        boxes = tmp_path / "results.json"
+        boxes.write_text(json.dumps(RESULTS))
+    (name,) = values
+    with pytest.raises(DataError, match=f": {name} has one value for each box of one image, but"):
+        read_boxes_of_images(boxes, **values)
+
+
+def test_lists_are_for_records_of_one_image():
+    one = {**COCO, "images": COCO["images"][1:2], "annotations": RESULTS[1:2]}
+    for boxes, name in ((RESULTS[1:2], "7.jpg"), (one, "sub/b.jpg"), ([graph("a.jpg")], "a.jpg")):
+        given = read_boxes_of_images(boxes, ["dog"], [0.125]).find(name)
+        assert given.classes == ["dog"] and given.scores.tolist() == [0.125]
