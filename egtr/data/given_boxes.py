@@ -282,6 +282,9 @@ def _translate(label: Any, classes: Mapping[Any, Label], where: str) -> Label:
     if label is None:
         return None
     label = _to_label(label, where, 0)
+    # JSON has only texts as keys, also for numbers.
+    if label not in classes and str(label) in classes:
+        label = str(label)
     if label not in classes:
         raise DataError(
             f"{where}: the mapping of classes has no entry for {label!r}; add it, with None if the model has no such "

@@ -255,6 +255,13 @@ def test_a_translation_needs_classes():
     assert read_boxes([], {0: "house"}).classes == []
 
 
+def test_a_translation_from_json_has_texts_as_keys():
+    boxes = {"boxes": BOXES, "labels": [0, 3]}
+    assert read_boxes(boxes, {"0": "house", "3": None}).classes == ["house", None]
+    # the number itself comes first
+    assert read_boxes(boxes, {"0": "house", 0: "horse", "3": 2}).classes == ["horse", 2]
+
+
 def test_numbers_that_no_float_holds():
     with pytest.raises(DataError, match="^boxes: .* are no numbers"):
         read_boxes([[1, 2, 3, 10**400]])
