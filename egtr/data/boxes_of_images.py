@@ -8,13 +8,15 @@ They can be
 - COCO annotations: {"images", "annotations", "categories"}, whose names count. An image without annotations has no
   boxes. With results in place of "annotations", ``{**annotations, "annotations": results}``, results get names, too;
 - a list of scene graphs as JSON, each with the file name of its image;
-- a path of a JSON file that holds one of the last three;
+- a path of a JSON file that holds one of the last three, or a .jsonl file, as ``egtr demo --format json`` prints it,
+  with a graph in each line;
 - the boxes of one image, for a source that is one image.
 
 A file name stands for every file whose path ends with it: "a/b.jpg" for "/data/a/b.jpg". Backslashes, which programs
 of Windows write between folders, count as "/", and both forms of Unicode's accents are the same.
 """
 
+import json
 import os
 import unicodedata
 from collections.abc import Mapping
@@ -288,7 +290,7 @@ def read_boxes_file(
     """Read the boxes of a JSON file: COCO annotations or results, or scene graphs that this library wrote.
 
     Args:
-        path: the file, with one scene graph or a list of them.
+        path: the file, with one scene graph or a list of them; or a .jsonl file with one in each line.
         annotations: for COCO results, a file of COCO annotations that names images and categories.
         classes, scores: see :func:`read_boxes_of_images`.
 
@@ -299,7 +301,7 @@ def read_boxes_file(
         raise DataError(
             f"{path}: boxes are read from JSON, not from text; docs/given_boxes.md reads text files of YOLO in Python"
         )
-    content = read_json(path)
+    content = _read_lines(path) if str(path).lower().endswith(".jsonl") else read_json(path)
     if annotations is not None:
         tables = read_json(annotations)
         if not isinstance(content, list) or not isinstance(tables, Mapping):
@@ -315,3 +317,22 @@ def read_boxes_file(
         )
     # A file without results has no boxes of any image.
     return BoxesOfImages({}, path) if content == [] else read_boxes_of_images(content, classes, scores, path)
+
+
+def _read_lines(path: str) -> list[Any]:
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+        # Shells of Windows redirect what a program prints to UTF-16.
+        text = data.decode(json.detect_encoding(data))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise DataError(f"{path}: is not JSON in UTF-8 or UTF-16 ({error}). Save it as UTF-8.") from error
+    values = []
+    for number, line in enumerate(text.split("\n"), 1):
+        try:
+            values += [json.loads(line)] if line.strip() else []
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}: line {number} is no JSON ({error})") from error
+    return values

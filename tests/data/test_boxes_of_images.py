@@ -261,3 +261,23 @@ def test_lists_are_for_records_of_one_image():
     for boxes, name in ((RESULTS[1:2], "7.jpg"), (one, "sub/b.jpg"), ([graph("a.jpg")], "a.jpg")):
         given = read_boxes_of_images(boxes, ["dog"], [0.125]).find(name)
         assert given.classes == ["dog"] and given.scores.tolist() == [0.125]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_graphs_line_by_line(tmp_path, encoding):
+    path = tmp_path / "graphs.jsonl"
+    lines = [json.dumps(graph("a.jpg")), json.dumps(graph("b.jpg"), ensure_ascii=False), ""]
+    path.write_text("\n".join(lines), encoding=encoding)
+    found = read_boxes_file(str(path))
+    assert boxes_of(found, "x/a.jpg") == A and boxes_of(found, "x/b.jpg") == A
+    path.write_text(lines[0], encoding=encoding)
+    assert read_boxes_of_images(path).is_for_one_image
+    path.write_text(f"{lines[0]}\n{lines[1][:-9]}", encoding=encoding)
+    with pytest.raises(DataError, match=r"graphs\.jsonl: line 2 is no JSON \(Expecting"):
+        read_boxes_file(str(path))
+    path.write_bytes(b"\xff\xff")
+    with pytest.raises(DataError, match="is not JSON in UTF-8 or UTF-16"):
+        read_boxes_file(str(path))
+    path.unlink()
+    with pytest.raises(DataError, match="cannot be read"):
+        read_boxes_file(str(path))
