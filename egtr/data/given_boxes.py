@@ -34,6 +34,8 @@ from .image import is_tensor
 from .problems import Problem, log_or_raise
 
 Label = str | int | None
+# No image is nearly as large. The model computes areas in float32, where those of much larger boxes are infinite.
+MAX_PIXEL = 1e6
 
 
 @dataclass
@@ -48,8 +50,8 @@ class GivenBoxes:
         where: the beginning of error messages.
 
     Raises:
-        DataError: a number is NaN or infinite, a box ends before it begins, a score lies outside 0..1, a class is
-            neither a name nor an id, or there are more classes or scores than boxes, or fewer.
+        DataError: a number is NaN, infinite or beyond a million, a box ends before it begins, a score lies outside
+            0..1, a class is neither a name nor an id, or there are more classes or scores than boxes, or fewer.
     """
 
     boxes: np.ndarray
@@ -70,6 +72,10 @@ class GivenBoxes:
         for index, box in enumerate(self.boxes.tolist()):
             if not np.isfinite(box).all():
                 raise DataError(f"{self.where}: box {index} is {box}; its numbers must be finite")
+            if max(map(abs, box)) > MAX_PIXEL:
+                raise DataError(
+                    f"{self.where}: box {index} is {box}; a number beyond a million is no pixel of an image"
+                )
             if not (box[0] < box[2] and box[1] < box[3]):
                 raise DataError(
                     f"{self.where}: box {index} is {box}; a box is x1, y1, x2, y2 with x1 < x2 and y1 < y2"
@@ -276,6 +282,9 @@ def _translate(label: Any, classes: Mapping[Any, Label], where: str) -> Label:
     if label is None:
         return None
     label = _to_label(label, where, 0)
+    # JSON has only texts as keys, also for numbers.
+    if label not in classes and str(label) in classes:
+        label = str(label)
     if label not in classes:
         raise DataError(
             f"{where}: the mapping of classes has no entry for {label!r}; add it, with None if the model has no such "

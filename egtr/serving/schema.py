@@ -1,9 +1,9 @@
 """The API as OpenAPI describes it: the parts that FastAPI cannot read from the routes."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from egtr.structures import SceneGraph
 
@@ -109,10 +109,13 @@ class Correction(BaseModel):
         description="Boxes whose relations are wanted, [[x1, y1, x2, y2], ...] in pixels of the upright image, COCO "
         "records with bbox, or a SceneGraph. They are the first objects of the graph, in their order."
     )
-    classes: list[str | int | None] | None = Field(
+    # egtr.data.given_boxes checks both, as it does for a form. Pydantic would take true for the class 1.
+    classes: list[Annotated[Any, WithJsonSchema({"type": ["string", "integer", "null"]})]] | None = Field(
         None, description="A name or id for each box, null where the model is to find the class."
     )
-    scores: list[float] | None = Field(None, description="How sure the class of each box is, 0..1; by default 1.")
+    scores: list[Annotated[Any, WithJsonSchema({"type": "number"})]] | None = Field(
+        None, description="How sure the class of each box is, 0..1; by default 1."
+    )
 
 
 class GraphSelection(Selection):

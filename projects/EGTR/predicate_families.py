@@ -20,6 +20,7 @@ from egtr.config.arguments import add_extension_argument
 from egtr.data.scenes import SCENES_FAMILIES, SCENES_PREDICATES
 from egtr.evaluation.report import write_csv
 from egtr.experiments.sweep.definition import Run, Sweep, load_sweep
+from egtr.experiments.sweep.evaluations import finished_runs
 from egtr.experiments.sweep.report import paired_interval
 from egtr.structures import DataError, EGTRError
 
@@ -112,7 +113,11 @@ def main(argv: list[str] | None = None) -> None:
         sweep = load_sweep(args.sweep)
         rows = compare_families(sweep, args.metric)
         if not rows:
-            raise DataError(f"{args.sweep}: no run has finished yet; train them with `egtr sweep {args.sweep}`")
+            # The record has no recall of single predicates, so runs that stand only there are of no use here.
+            kept = f", after {sweep.record} is moved away" if finished_runs(sweep) else ""
+            raise DataError(
+                f"{args.sweep}: no run has left its folder yet; train them with `egtr sweep {args.sweep}`{kept}"
+            )
         path = sweep.output_dir / "families.csv"
         write_csv(path, rows)
     except EGTRError as error:

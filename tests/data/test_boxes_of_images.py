@@ -148,6 +148,9 @@ def test_annotations_name_images_and_classes():
 @pytest.mark.parametrize(("change", "message"), [
     ({"categories": None}, 'field "categories" is missing or no list'),
     ({"images": [{"id": 12}]}, 'entry 0 of "images" lacks "id" or "file_name"'),
+    ({"images": [*COCO["images"], {"id": 7, "file_name": "d.jpg"}]}, 'two entries of "images" have the id 7'),
+    ({"images": [*COCO["images"], {"id": 6, "file_name": "a.jpg"}]}, "two entries .* the \"file_name\" 'a.jpg'"),
+    ({"images": [*COCO["images"], {"id": 6, "file_name": "./a.jpg"}]}, r"'a.jpg' and '\./a.jpg' are the same file"),
     ({"annotations": [{**RESULTS[0], "image_id": 99}]}, 'entry 0 of "annotations" has an "image_id" that "images"'),
     ({"annotations": [{**RESULTS[0], "category_id": 99}]}, 'the "category_id" 99, which is not in "categories"'),
     ({"annotations": [{**RESULTS[0], "bbox": [1, 2, -3, 4]}]}, "of a.jpg: box 0 is"),
@@ -231,3 +234,50 @@ def test_names_of_other_systems():
     assert boxes_of(found, "photos/sub/a.jpg") == A and boxes_of(found, "photos/cafe\u0301.jpg") == B
     with pytest.raises(DataError, match="has no boxes of photos/a.jpg"):
         found.find("photos/a.jpg")
+
+
+@pytest.mark.parametrize("second", [Path("x/a.jpg"), "./x/a.jpg", "x\\a.jpg", "y/../x/a.jpg"])
+def test_a_file_name_in_two_ways_is_an_error(second):
+    with pytest.raises(DataError, match="^boxes: 'x/a.jpg' (is there twice|and .* are the same file)"):
+        read_boxes_of_images({"x/a.jpg": A, second: B})
+
+
+@pytest.mark.parametrize("boxes", [
+    RESULTS, COCO, [graph("a.jpg"), graph("b.jpg")], BoxesOfImages({}), "file",
+])  # fmt: skip
+@pytest.mark.parametrize("values", [{"classes": ["cat"]}, {"scores": [0.5]}])
+def test_lists_of_one_image_are_not_for_many(tmp_path, boxes, values):
+    # Scores were ignored, and each image got the same classes.
+    if boxes == "file":
+        boxes = tmp_path / "results.json"
+        boxes.write_text(json.dumps(RESULTS))
+    (name,) = values
+    with pytest.raises(DataError, match=f": {name} has one value for each box of one image, but"):
+        read_boxes_of_images(boxes, **values)
+
+
+def test_lists_are_for_records_of_one_image():
+    one = {**COCO, "images": COCO["images"][1:2], "annotations": RESULTS[1:2]}
+    for boxes, name in ((RESULTS[1:2], "7.jpg"), (one, "sub/b.jpg"), ([graph("a.jpg")], "a.jpg")):
+        given = read_boxes_of_images(boxes, ["dog"], [0.125]).find(name)
+        assert given.classes == ["dog"] and given.scores.tolist() == [0.125]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_graphs_line_by_line(tmp_path, encoding):
+    path = tmp_path / "graphs.jsonl"
+    lines = [json.dumps(graph("a.jpg")), json.dumps(graph("b.jpg"), ensure_ascii=False), ""]
+    path.write_text("\n".join(lines), encoding=encoding)
+    found = read_boxes_file(str(path))
+    assert boxes_of(found, "x/a.jpg") == A and boxes_of(found, "x/b.jpg") == A
+    path.write_text(lines[0], encoding=encoding)
+    assert read_boxes_of_images(path).is_for_one_image
+    path.write_text(f"{lines[0]}\n{lines[1][:-9]}", encoding=encoding)
+    with pytest.raises(DataError, match=r"graphs\.jsonl: line 2 is no JSON \(Expecting"):
+        read_boxes_file(str(path))
+    path.write_bytes(b"\xff\xff")
+    with pytest.raises(DataError, match="is not JSON in UTF-8 or UTF-16"):
+        read_boxes_file(str(path))
+    path.unlink()
+    with pytest.raises(DataError, match="cannot be read"):
+        read_boxes_file(str(path))

@@ -120,6 +120,8 @@ def test_no_boxes(boxes):
 @pytest.mark.parametrize(("boxes", "message"), [
     ([[1, 2, float("nan"), 4]], r"box 0 is \[1.0, 2.0, nan, 4.0\]; its numbers must be finite"),
     ([[1, 2, 3, 4], [1, 2, 3, float("inf")]], "box 1 is .* must be finite"),
+    ([[-1e308, 2, 1e308, 4]], "box 0 is .*; a number beyond a million is no pixel"),
+    ([{"bbox": [-1e25, -1e25, 2e25, 2e25]}], "box 0 is .*; a number beyond a million is no pixel"),
     ([[3, 2, 1, 4]], r"box 0 is \[3.0, 2.0, 1.0, 4.0\]; a box is x1, y1, x2, y2 with x1 < x2 and y1 < y2"),
     ([[1, 4, 3, 4]], "box 0 is .* y1 < y2"),
     ([[1, 2, 3]], r"the shape is \(1, 3\); it must be \(n, 4\)"),
@@ -251,6 +253,13 @@ def test_a_translation_needs_classes():
         with pytest.raises(DataError, match="^boxes: the mapping of classes has nothing to translate"):
             read_boxes(boxes, {0: "house"})
     assert read_boxes([], {0: "house"}).classes == []
+
+
+def test_a_translation_from_json_has_texts_as_keys():
+    boxes = {"boxes": BOXES, "labels": [0, 3]}
+    assert read_boxes(boxes, {"0": "house", "3": None}).classes == ["house", None]
+    # the number itself comes first
+    assert read_boxes(boxes, {"0": "house", 0: "horse", "3": 2}).classes == ["horse", 2]
 
 
 def test_numbers_that_no_float_holds():

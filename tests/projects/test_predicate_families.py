@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import runpy
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import yaml
 
 from egtr.data.scenes import SCENES_PREDICATES
 from egtr.experiments.sweep.definition import load_sweep
+from egtr.experiments.sweep.evaluations import record
 from egtr.structures import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,7 +76,7 @@ def test_families_by_hand(script, sweep_file, capsys):
 
 
 def test_errors_are_one_line(script, sweep_file):
-    with pytest.raises(SystemExit, match="no run has finished yet"):
+    with pytest.raises(SystemExit, match="no run has left its folder yet; train them with `egtr sweep .*`$"):
         script["main"]([str(sweep_file)])
     run = load_sweep(sweep_file).runs()[0]
     finish(run, {}, names=("near", "eats"))
@@ -85,4 +87,17 @@ def test_errors_are_one_line(script, sweep_file):
         script["read_recalls"](run, "R@7")
     next(run.folder.glob("*.csv")).unlink()
     with pytest.raises(SystemExit, match="0 files .*DATASETS.TEST in the sweep file"):
+        script["main"]([str(sweep_file)])
+
+
+def test_recorded_runs_are_not_trained_again_by_themselves(script, sweep_file):
+    kept = sweep_file.parent / "recorded.csv"
+    sweep_file.write_text(f"{sweep_file.read_text()}RECORD: {kept}\n")
+    run = load_sweep(sweep_file).runs()[0]
+    finish(run, {})
+    result = {"fingerprint": run.fingerprint, "metrics": {"sgdet/R@50": 10.0, "sgdet/mR@50": 10.0}}
+    (run.folder / "result.json").write_text(json.dumps(result))
+    record(load_sweep(sweep_file))
+    shutil.rmtree(run.folder)
+    with pytest.raises(SystemExit, match=f"`egtr sweep .*`, after {kept} is moved away"):
         script["main"]([str(sweep_file)])

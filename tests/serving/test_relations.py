@@ -146,3 +146,17 @@ def test_what_openapi_says(client):
     assert set(body["properties"]) == {"image", "boxes", "classes", "scores"}
     names = {entry["name"] for entry in document["paths"]["/api/v1/explanations"]["post"]["parameters"]}
     assert "remember" in names and client.get("api/v1/models").json()["models"][0]["remembers"] is True
+
+
+@pytest.mark.parametrize(("fields", "message"), [
+    ({"classes": [True, None]}, "boxes: the class of box 0 is True; give a name, an id, or None"),
+    ({"classes": ["House", None]}, "boxes: the model has no class 'House' (box 0); did you mean house"),
+    ({"scores": ["0.5", "1"]}, "boxes: scores: ['0.5', '1'] are no numbers"),
+    ({"scores": [True, False]}, "boxes: scores: [True, False] are no numbers"),
+])  # fmt: skip
+def test_fields_are_checked_as_those_of_a_form(client, image, scene, fields, message):
+    answer = client.post(RELATIONS, json={"image": image, "boxes": BOXES, **fields})
+    form = {name: json.dumps(values) for name, values in {"boxes": BOXES, **fields}.items()}
+    same = client.post("api/v1/scene-graph", files={"file": ("a.png", scene)}, data=form)
+    assert answer.status_code == same.status_code == 422
+    assert answer.json() == same.json() and answer.json()["detail"].startswith(message)
