@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 ImageSource = Union[  # noqa: UP007 - the name of a class that is not imported
-    str, os.PathLike[str], bytes, BinaryIO, Image.Image, np.ndarray, "torch.Tensor"
+    str, os.PathLike[str], bytes, bytearray, memoryview, BinaryIO, Image.Image, np.ndarray, "torch.Tensor"
 ]
 
 # The errors by which Pillow's decoders report damage; AVIF's raises a RuntimeError.
@@ -102,8 +102,13 @@ def load_image(source: ImageSource, channel_order: str | None = None, max_pixels
         raise ConfigurationError("channel_order is for arrays and tensors; files and PIL images state their order")
     if isinstance(source, Image.Image):
         return to_rgb(source, "PIL image")
+    if not isinstance(source, str | os.PathLike | bytes | bytearray | memoryview) and not hasattr(source, "read"):
+        raise DataError(
+            f"{type(source).__name__}: not an image; give one as a path, bytes, an open file, a PIL image or pixels. "
+            "Several images are for predict"
+        )
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "image")
-    if isinstance(source, bytes):
+    if isinstance(source, bytes | bytearray | memoryview):
         source = io.BytesIO(source)
     elif isinstance(source, str | os.PathLike):
         source = stored_name(os.fspath(source))

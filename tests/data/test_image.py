@@ -246,3 +246,16 @@ def test_find_images(tmp_path):
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(EGTRError, match="no image there"):
             names("a.jpg", empty)
+
+
+@pytest.mark.parametrize("source", [["a.png", "b.png"], ("a.png",), None, 3, {"image": "a.png"}])
+def test_what_is_no_image(source):
+    with pytest.raises(EGTRError, match=f"^{type(source).__name__}: not an image; give one as a path, "):
+        load_image(source)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_bytes_in_memory(kind):
+    data = io.BytesIO()
+    Image.fromarray(RGB).save(data, "png")
+    assert_looks_like(load_image(kind(data.getvalue())), RGB)
