@@ -59,8 +59,12 @@ def explaining_worker_errors(workers: int, remedy: str) -> Iterator[None]:
     except (RuntimeError, ConnectionError, EOFError) as error:
         if not workers or not _tells_of_death(error):
             raise
+        told = str(error).strip().rstrip(".")
+        if not isinstance(error, RuntimeError):
+            # A broken connection does not name the worker, and may say nothing.
+            told = f"A DataLoader worker has ended ({told or type(error).__name__})"
         raise TrainingError(
-            f"{str(error).strip().rstrip('.')}. It is a process that reads images; most likely the system ended it "
+            f"{told}. It is a process that reads images; most likely the system ended it "
             "because memory ran out: that of the machine, of the job, or /dev/shm, or its files may not be so large "
             f"(ulimit -f). Lower DATALOADER.NUM_WORKERS or give the job more memory, {remedy}"
         ) from error
