@@ -69,7 +69,8 @@ def test_an_error_of_a_worker_keeps_its_kind_and_its_own_words(kind):
     ],
 )
 def test_a_worker_that_dies_is_one_clear_error(error):
-    with pytest.raises(EGTRError, match=r"^(A )?DataLoader worker .*\w.*process that reads images.*memory.*NUM_WORKERS.*, then go on$"):
+    beginning = r"^(A )?DataLoader worker .*\w.*process that reads images"
+    with pytest.raises(EGTRError, match=beginning + ".*memory.*NUM_WORKERS.*, then go on$"):
         run(error)
 
 

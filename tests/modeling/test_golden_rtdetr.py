@@ -93,8 +93,8 @@ def test_losses_in_evaluation_mode(case):
 def one_thread():
     """One thread, since several sum in another order.
 
-    In ``rtdetr_wide`` large terms nearly cancel in the gradient of one bias: it is 0.1, where the norm of all gradients
-    is 327, and two threads change it by 0.2 %.
+    In ``rtdetr_wide`` large terms nearly cancel in the gradient of one bias: it is 0.1, where the norm of all
+    gradients is 327, and two threads change it by 0.2 %.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
